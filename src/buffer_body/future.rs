@@ -1,0 +1,172 @@
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::response::{Parts, Response};
+use http::{HeaderMap, header::CONTENT_TYPE};
+use http_body::Body;
+use pin_project::pin_project;
+
+use super::{BufferBodyLayer, BufferedBody};
+use crate::{BoxError, Error};
+
+/// The future of [`BufferBody`](super::BufferBody).
+///
+/// Cancel safe: dropped, it drops the attempt and what was read of its body.
+#[pin_project]
+pub struct ResponseFuture<F, B> {
+    #[pin]
+    future: F,
+    reading: Option<Reading<B>>,
+    layer: BufferBodyLayer,
+}
+
+impl<F, B> ResponseFuture<F, B> {
+    pub(super) fn new(future: F, layer: BufferBodyLayer) -> Self {
+        Self { future, reading: None, layer }
+    }
+}
+
+impl<F, B, E> Future for ResponseFuture<F, B>
+where
+    F: Future<Output = Result<Response<B>, Error<E>>>,
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+{
+    type Output = Result<Response<BufferedBody<B>>, Error<E>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut reading = match this.reading.take() {
+            Some(reading) => reading,
+            None => {
+                let response = ready!(this.future.poll(cx))?;
+                if !this.layer.reads(&response) {
+                    return Poll::Ready(Ok(response.map(|body| BufferedBody::begun(Bytes::new(), body))));
+                }
+                Reading::new(response)
+            }
+        };
+        match reading.poll_read(cx, this.layer.limit) {
+            Poll::Ready(read) => Poll::Ready(read.map(|()| reading.finish()).map_err(Error::Body)),
+            Poll::Pending => {
+                *this.reading = Some(reading);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl BufferBodyLayer {
+    /// Whether the body of this response is to be read.
+    fn reads<B: Body>(&self, response: &Response<B>) -> bool {
+        match response.body().size_hint().exact() {
+            Some(0) => false,
+            Some(length) => length <= self.limit as u64,
+            None => self.unsized_bodies && self.limit > 0 && !is_event_stream(response.headers()),
+        }
+    }
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    const EVENT_STREAM: &[u8] = b"text/event-stream";
+    headers.get(CONTENT_TYPE).is_some_and(|value| {
+        value.as_bytes().get(..EVENT_STREAM.len()).is_some_and(|it| it.eq_ignore_ascii_case(EVENT_STREAM))
+    })
+}
+
+/// A response whose body is being read.
+struct Reading<B> {
+    parts: Parts,
+    body: B,
+    stated: Option<u64>,
+    first: Bytes,
+    /// The first piece and those after it, if there is more than one.
+    joined: BytesMut,
+    trailers: Option<HeaderMap>,
+    ended: bool,
+}
+
+impl<B> Reading<B>
+where
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+{
+    fn new(response: Response<B>) -> Self {
+        let (parts, body) = response.into_parts();
+        Self {
+            stated: body.size_hint().exact(),
+            parts,
+            body,
+            first: Bytes::new(),
+            joined: BytesMut::new(),
+            trailers: None,
+            ended: false,
+        }
+    }
+
+    /// Ready when the body has ended, or has outgrown the limit.
+    fn poll_read(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<Result<(), BoxError>> {
+        while !self.ended && self.len() <= limit {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                None => self.ended = true,
+                Some(Err(error)) => return Poll::Ready(Err(error.into())),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => {
+                        self.push(data);
+                        self.ended = self.body.is_end_stream();
+                    }
+                    Err(frame) => self.trailers = frame.into_trailers().ok(),
+                },
+            }
+        }
+        match self.stated {
+            Some(stated) if self.ended && self.len() as u64 != stated => {
+                Poll::Ready(Err(format!("the body has {} bytes of {stated}", self.len()).into()))
+            }
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// A body that comes in one piece is kept as it is; more pieces are joined, in one allocation where the length is
+    /// stated, so that a body in many small pieces takes no more memory than its bytes.
+    fn push(&mut self, mut data: B::Data) {
+        if self.len() == 0 {
+            self.first = data.copy_to_bytes(data.remaining());
+            return;
+        }
+        if self.joined.is_empty() {
+            let stated = self.stated.and_then(|stated| usize::try_from(stated).ok()).unwrap_or_default();
+            self.joined.reserve(stated.max(self.first.len() + data.remaining()));
+            self.joined.extend_from_slice(&std::mem::take(&mut self.first));
+        }
+        while data.has_remaining() {
+            let chunk = data.chunk();
+            let length = chunk.len();
+            self.joined.extend_from_slice(chunk);
+            data.advance(length);
+        }
+    }
+
+    /// One of the two is empty.
+    fn len(&self) -> usize {
+        self.first.len() + self.joined.len()
+    }
+
+    fn finish(self) -> Response<BufferedBody<B>> {
+        let data = if self.joined.is_empty() { self.first } else { self.joined.freeze() };
+        let body = if self.ended {
+            BufferedBody::whole(data, self.trailers)
+        } else {
+            BufferedBody::begun(data, self.body)
+        };
+        Response::from_parts(self.parts, body)
+    }
+}
+
+impl<F, B> fmt::Debug for ResponseFuture<F, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("buffer_body::ResponseFuture").field("layer", &self.layer).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,59 @@
+use tower::Layer;
+
+use super::BufferBody;
+
+/// Reads small bodies inside the attempt; see the [module](super).
+///
+/// Default: bodies of a stated length of at most 1 MiB.
+///
+/// ```
+/// use steadfast::{Error, buffer_body::BufferBodyLayer};
+/// use tower::ServiceBuilder;
+///
+/// let service = ServiceBuilder::new()
+///     .layer(BufferBodyLayer::new().limit(64 * 1024))
+///     .map_err(Error::Upstream)
+///     .service_fn(async |_: http::Request<String>| {
+///         Ok::<_, std::io::Error>(http::Response::new(String::new()))
+///     });
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct BufferBodyLayer {
+    pub(super) limit: usize,
+    pub(super) unsized_bodies: bool,
+}
+
+impl BufferBodyLayer {
+    /// The default.
+    pub const fn new() -> Self {
+        Self { limit: 1024 * 1024, unsized_bodies: false }
+    }
+
+    /// The largest body that is read, in bytes. Zero reads none.
+    pub const fn limit(mut self, bytes: usize) -> Self {
+        self.limit = bytes;
+        self
+    }
+
+    /// Whether bodies of unstated length are read too, up to the limit; a longer one is handed on as far as it was
+    /// read, and then streams. An event stream never is. Default: `false`, since the caller of a stream wants its
+    /// beginning when it comes.
+    pub const fn unsized_bodies(mut self, read: bool) -> Self {
+        self.unsized_bodies = read;
+        self
+    }
+}
+
+impl Default for BufferBodyLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S> Layer<S> for BufferBodyLayer {
+    type Service = BufferBody<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        BufferBody::new(inner, *self)
+    }
+}

@@ -1,0 +1,40 @@
+use std::task::{Context, Poll};
+
+use http::Response;
+use http_body::Body;
+use tower::Service;
+
+use super::{BufferBodyLayer, BufferedBody, ResponseFuture};
+use crate::{BoxError, Error};
+
+/// The service that [`BufferBodyLayer`] makes.
+#[derive(Debug, Clone, Copy)]
+pub struct BufferBody<S> {
+    inner: S,
+    layer: BufferBodyLayer,
+}
+
+impl<S> BufferBody<S> {
+    pub(super) const fn new(inner: S, layer: BufferBodyLayer) -> Self {
+        Self { inner, layer }
+    }
+}
+
+impl<Req, S, B, E> Service<Req> for BufferBody<S>
+where
+    S: Service<Req, Response = Response<B>, Error = Error<E>>,
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<BufferedBody<B>>;
+    type Error = Error<E>;
+    type Future = ResponseFuture<S::Future, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        ResponseFuture::new(self.inner.call(request), self.layer)
+    }
+}

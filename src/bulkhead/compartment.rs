@@ -1,0 +1,294 @@
+//! The permits of a bulkhead, and the queue for them.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::ConfigError;
+use crate::deadline;
+use crate::error::MAX_DURATION;
+use crate::http::body::Watch;
+
+/// The shared permits of a bulkhead.
+///
+/// A clone is another handle to the same permits: make it once for an upstream, keep it to look at and to resize, and
+/// hand it to the layers.
+///
+/// Default: 128 calls at a time, 128 more in the queue, for at most a second.
+///
+/// ```
+/// use std::time::Duration;
+/// use steadfast::bulkhead::Compartment;
+///
+/// let compartment = Compartment::builder()
+///     .max_concurrent(64)
+///     .max_waiting(16)
+///     .max_wait(Duration::from_millis(200))
+///     .build()?;
+/// assert_eq!((compartment.in_flight(), compartment.waiting()), (0, 0));
+/// compartment.resize(32)?;
+/// # Ok::<(), steadfast::ConfigError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Compartment(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    semaphore: Semaphore,
+    max_concurrent: AtomicUsize,
+    max_waiting: usize,
+    max_wait: Duration,
+    in_flight: AtomicUsize,
+    waiting: AtomicUsize,
+    /// Permits that a smaller size has yet to take out of circulation.
+    surplus: AtomicUsize,
+}
+
+impl Compartment {
+    /// A builder that starts from the default.
+    pub const fn builder() -> CompartmentBuilder {
+        CompartmentBuilder { max_concurrent: 128, max_waiting: 128, max_wait: Duration::from_secs(1) }
+    }
+
+    /// Another compartment with the same configuration and none of the calls.
+    pub fn fresh(&self) -> Self {
+        Self::new(&CompartmentBuilder {
+            max_concurrent: self.max_concurrent(),
+            max_waiting: self.0.max_waiting,
+            max_wait: self.0.max_wait,
+        })
+    }
+
+    fn new(config: &CompartmentBuilder) -> Self {
+        Self(Arc::new(Inner {
+            semaphore: Semaphore::new(config.max_concurrent),
+            max_concurrent: AtomicUsize::new(config.max_concurrent),
+            max_waiting: config.max_waiting,
+            max_wait: config.max_wait,
+            in_flight: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            surplus: AtomicUsize::new(0),
+        }))
+    }
+
+    /// How many calls are let through at a time.
+    pub fn max_concurrent(&self) -> usize {
+        self.0.max_concurrent.load(Ordering::Relaxed)
+    }
+
+    /// How many calls hold a permit.
+    pub fn in_flight(&self) -> usize {
+        self.0.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// How many calls wait for one.
+    pub fn waiting(&self) -> usize {
+        self.0.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Lets this many calls through at a time from now on: 1 to 1,000,000. Those in flight finish; a smaller size is
+    /// reached as they do.
+    pub fn resize(&self, max_concurrent: usize) -> Result<(), ConfigError> {
+        let new = check_max_concurrent(max_concurrent)?;
+        let old = self.0.max_concurrent.swap(new, Ordering::Relaxed);
+        if new >= old {
+            (0..new - old).for_each(|_| self.0.put_back());
+        } else {
+            let missing = old - new;
+            self.0.surplus.fetch_add(missing, Ordering::AcqRel);
+            // What is free now goes at once; the rest, when it comes back.
+            while let Ok(permit) = self.0.semaphore.try_acquire() {
+                permit.forget();
+                if !self.0.take_surplus() {
+                    self.0.semaphore.add_permits(1);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A permit, if one is free.
+    pub(super) fn try_acquire(&self) -> Option<Permit> {
+        self.0.semaphore.try_acquire().ok().map(|permit| {
+            permit.forget();
+            Permit::new(self.clone())
+        })
+    }
+
+    /// A place in the queue for a permit, if there is one.
+    ///
+    /// The future gives `None` when the wait is over in vain.
+    pub(super) fn queue(&self, deadline: Option<Instant>) -> Option<Waiting> {
+        let now = Instant::now();
+        let until = deadline::earliest(deadline, deadline::after(now, self.0.max_wait)).filter(|end| *end > now)?;
+        let place = Place::take(self.clone())?;
+        Some(Box::pin(async move {
+            let permit = tokio::time::timeout_at(until, place.0.0.semaphore.acquire()).await.ok()?.ok()?;
+            permit.forget();
+            Some(Permit::new(place.0.clone()))
+        }))
+    }
+}
+
+/// A wait for a permit: only who has to queue pays for the box.
+pub(super) type Waiting = Pin<Box<dyn Future<Output = Option<Permit>> + Send + Sync>>;
+
+impl Default for Compartment {
+    fn default() -> Self {
+        Self::builder().build().expect("the default is valid")
+    }
+}
+
+impl Inner {
+    /// Puts a permit back into circulation, unless there is one too many.
+    fn put_back(&self) {
+        if !self.take_surplus() {
+            self.semaphore.add_permits(1);
+        }
+    }
+
+    fn take_surplus(&self) -> bool {
+        let less = |surplus: usize| surplus.checked_sub(1);
+        self.surplus.fetch_update(Ordering::AcqRel, Ordering::Acquire, less).is_ok()
+    }
+}
+
+/// The right to talk to the upstream, given back on drop.
+#[derive(Debug)]
+pub struct Permit(Compartment);
+
+impl Permit {
+    fn new(compartment: Compartment) -> Self {
+        compartment.0.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(compartment)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.put_back();
+    }
+}
+
+/// A permit is held while the body is read; without a bulkhead there is none. Dropping it is all there is to do.
+impl<D> Watch<D> for Option<Permit> {}
+
+/// A place in the queue, given back on drop.
+struct Place(Compartment);
+
+impl Place {
+    fn take(compartment: Compartment) -> Option<Self> {
+        let one_more = |waiting: usize| (waiting < compartment.0.max_waiting).then_some(waiting + 1);
+        let taken = compartment.0.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
+        taken.is_ok().then(|| Self(compartment))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.0.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+// ===== CompartmentBuilder =====
+
+/// Configures a [`Compartment`].
+#[derive(Debug, Clone, Copy)]
+pub struct CompartmentBuilder {
+    max_concurrent: usize,
+    max_waiting: usize,
+    max_wait: Duration,
+}
+
+impl CompartmentBuilder {
+    /// How many calls are let through at a time: 1 to 1,000,000. Default 128.
+    pub const fn max_concurrent(mut self, calls: usize) -> Self {
+        self.max_concurrent = calls;
+        self
+    }
+
+    /// How many more may wait for one of them to end; 0 refuses at once. Default 128.
+    pub const fn max_waiting(mut self, calls: usize) -> Self {
+        self.max_waiting = calls;
+        self
+    }
+
+    /// How long a call may wait, within its deadline; zero refuses at once. Default 1 s.
+    pub const fn max_wait(mut self, time: Duration) -> Self {
+        self.max_wait = time;
+        self
+    }
+
+    /// The compartment, empty.
+    pub fn build(self) -> Result<Compartment, ConfigError> {
+        check_max_concurrent(self.max_concurrent)?;
+        ConfigError::check("bulkhead.max_waiting", self.max_waiting, 0..=1_000_000)?;
+        ConfigError::check("bulkhead.max_wait", self.max_wait, Duration::ZERO..=MAX_DURATION)?;
+        Ok(Compartment::new(&self))
+    }
+}
+
+fn check_max_concurrent(calls: usize) -> Result<usize, ConfigError> {
+    ConfigError::check("bulkhead.max_concurrent", calls, 1..=1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn two() -> Compartment {
+        Compartment::builder().max_concurrent(2).build().unwrap()
+    }
+
+    #[test]
+    fn a_permit_comes_back_when_it_is_dropped() {
+        let compartment = two();
+        let permits = [compartment.try_acquire().unwrap(), compartment.try_acquire().unwrap()];
+        assert!(compartment.try_acquire().is_none());
+        assert_eq!(compartment.in_flight(), 2);
+        drop(permits);
+        assert_eq!(compartment.in_flight(), 0);
+        assert!(compartment.try_acquire().is_some());
+    }
+
+    #[test]
+    fn a_smaller_size_takes_what_is_free_and_then_what_comes_back() {
+        let compartment = Compartment::builder().max_concurrent(4).build().unwrap();
+        let held: Vec<_> = (0..3).map(|_| compartment.try_acquire().unwrap()).collect();
+        compartment.resize(2).unwrap();
+        assert!(compartment.try_acquire().is_none());
+        let mut held = held.into_iter();
+        drop(held.next());
+        assert!(compartment.try_acquire().is_none(), "two are still in flight");
+        drop(held.next());
+        assert!(compartment.try_acquire().is_some());
+    }
+
+    #[test]
+    fn growing_again_does_not_overshoot() {
+        let compartment = Compartment::builder().max_concurrent(4).build().unwrap();
+        let held: Vec<_> = (0..4).map(|_| compartment.try_acquire().unwrap()).collect();
+        compartment.resize(1).unwrap();
+        compartment.resize(3).unwrap();
+        drop(held);
+        let held: Vec<_> = std::iter::from_fn(|| compartment.try_acquire()).collect();
+        assert_eq!(held.len(), 3);
+    }
+
+    #[test]
+    fn a_compartment_that_cannot_work_is_refused_by_field() {
+        let field = |builder: CompartmentBuilder| builder.build().unwrap_err().field();
+        assert_eq!(field(Compartment::builder().max_concurrent(0)), "bulkhead.max_concurrent");
+        assert_eq!(field(Compartment::builder().max_concurrent(usize::MAX)), "bulkhead.max_concurrent");
+        assert_eq!(field(Compartment::builder().max_waiting(usize::MAX)), "bulkhead.max_waiting");
+        assert_eq!(field(Compartment::builder().max_wait(Duration::MAX)), "bulkhead.max_wait");
+        assert_eq!(two().resize(0).unwrap_err().field(), "bulkhead.max_concurrent");
+        assert_eq!(two().max_concurrent(), 2);
+    }
+}

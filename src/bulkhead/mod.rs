@@ -1,0 +1,18 @@
+//! Bulkhead: bounds how much of this service one upstream can hold on to.
+//!
+//! A [`Compartment`] is the shared set of permits. A call takes one when it is made, waits for one in a bounded queue,
+//! first come first served, for a bounded time, or is refused with [`Error::BulkheadFull`](crate::Error::BulkheadFull).
+//! The permit is held until the body of the response has been read or dropped, not only until its head has come. A
+//! clone of the service that is never called holds nothing.
+
+mod compartment;
+mod future;
+mod layer;
+mod service;
+
+pub use self::{
+    compartment::{Compartment, CompartmentBuilder, Permit},
+    future::ResponseFuture,
+    layer::BulkheadLayer,
+    service::Bulkhead,
+};

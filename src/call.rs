@@ -1,0 +1,259 @@
+//! A call: the request, the options that travel with it, and the traits through which layers see a request.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How often a request may be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Resend {
+    /// As often as needed: sending it twice is the same as sending it once.
+    Always,
+    /// Again only if nothing of the earlier attempt can have reached the upstream.
+    IfNotSent,
+    /// Once, whatever happens.
+    Never,
+}
+
+/// What the caller asks of one call, beside the request itself.
+///
+/// It is one small `Copy` value: in a [`Call`] beside the request, or in the extensions of an `http::Request`.
+///
+/// ```
+/// use std::time::Duration;
+/// use steadfast::{HasOptions, Options, Resend};
+///
+/// let mut request = http::Request::post("http://pay.internal/v1/charges").body(()).unwrap();
+/// request.extensions_mut().insert(Options::new().timeout(Duration::from_secs(2)).resend(Resend::Never));
+/// assert_eq!(request.options().get_timeout(), Some(Duration::from_secs(2)));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    deadline: Option<Instant>,
+    timeout: Option<Duration>,
+    resend: Option<Resend>,
+    fallback: bool,
+}
+
+impl Options {
+    /// No wishes: the layers' own configuration decides.
+    pub const fn new() -> Self {
+        Self { deadline: None, timeout: None, resend: None, fallback: true }
+    }
+
+    /// The total time of this call, in place of the one that the total timeout is configured with.
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// The end of this call. It bounds every wait below, and never moves a nearer end.
+    pub const fn deadline(mut self, deadline: Instant) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// How often the request may be sent, in place of what can be read off the request.
+    pub const fn resend(mut self, resend: Resend) -> Self {
+        self.resend = Some(resend);
+        self
+    }
+
+    /// Whether the request may be sent twice. `false` still lets it be sent again where nothing was sent before.
+    pub const fn idempotent(self, idempotent: bool) -> Self {
+        self.resend(if idempotent { Resend::Always } else { Resend::IfNotSent })
+    }
+
+    /// Answers this call from the upstream or not at all, never with a stored response.
+    pub const fn without_fallback(mut self) -> Self {
+        self.fallback = false;
+        self
+    }
+
+    /// The total time asked for.
+    pub const fn get_timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// The end of this call, as far as it is known yet.
+    pub const fn get_deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// How often the caller lets the request be sent, if it said so.
+    pub const fn get_resend(&self) -> Option<Resend> {
+        self.resend
+    }
+
+    /// Whether a stored response may answer this call.
+    pub const fn allows_fallback(&self) -> bool {
+        self.fallback
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A request that carries [`Options`].
+///
+/// A request type of your own needs no more than `impl HasOptions for MyRequest {}`, and then has none; or wrap
+/// it in a [`Call`].
+pub trait HasOptions {
+    /// The options of this call.
+    fn options(&self) -> Options {
+        Options::new()
+    }
+
+    /// Replaces the options, so that the layers below see the deadline that was set above.
+    ///
+    /// Without it, a total timeout still ends the call, but the waits below it cannot end early.
+    fn set_options(&mut self, options: Options) {
+        let _ = options;
+    }
+}
+
+/// A request that a retry may send again.
+///
+/// ```
+/// use steadfast::{Resend, Resendable};
+///
+/// #[derive(Clone)]
+/// enum Command { Get(String), Append(String, String) }
+///
+/// impl steadfast::HasOptions for Command {}
+///
+/// impl Resendable for Command {
+///     fn resend(&self) -> Resend {
+///         match self {
+///             Self::Get(_) => Resend::Always,
+///             Self::Append(..) => Resend::IfNotSent,
+///         }
+///     }
+///     fn try_clone(&self) -> Option<Self> {
+///         Some(self.clone())
+///     }
+/// }
+/// ```
+pub trait Resendable: Sized {
+    /// What the request permits. Asked before it is first sent.
+    fn resend(&self) -> Resend;
+
+    /// A copy to send later; `None` where there can be none, and then the request is sent once.
+    fn try_clone(&self) -> Option<Self>;
+
+    /// Whether this copy, kept while another was sent, is still whole. A body that was kept as it streamed by
+    /// may have grown beyond its bound.
+    fn is_replayable(&self) -> bool {
+        true
+    }
+}
+
+/// A request and its options: the one envelope.
+///
+/// ```
+/// use std::time::Duration;
+/// use steadfast::Call;
+///
+/// let call = Call::new("a request of any type").timeout(Duration::from_millis(300)).idempotent(true);
+/// assert_eq!(call.into_inner(), "a request of any type");
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Call<R> {
+    request: R,
+    options: Options,
+}
+
+impl<R> Call<R> {
+    /// A call without options.
+    pub const fn new(request: R) -> Self {
+        Self::with_options(request, Options::new())
+    }
+
+    /// A call with these options.
+    pub const fn with_options(request: R, options: Options) -> Self {
+        Self { request, options }
+    }
+
+    /// See [`Options::timeout`].
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.options = self.options.timeout(timeout);
+        self
+    }
+
+    /// See [`Options::deadline`].
+    pub fn deadline(mut self, deadline: Instant) -> Self {
+        self.options = self.options.deadline(deadline);
+        self
+    }
+
+    /// See [`Options::resend`].
+    pub fn resend(mut self, resend: Resend) -> Self {
+        self.options = self.options.resend(resend);
+        self
+    }
+
+    /// See [`Options::idempotent`].
+    pub fn idempotent(mut self, idempotent: bool) -> Self {
+        self.options = self.options.idempotent(idempotent);
+        self
+    }
+
+    /// See [`Options::without_fallback`].
+    pub fn without_fallback(mut self) -> Self {
+        self.options = self.options.without_fallback();
+        self
+    }
+
+    /// The request.
+    pub const fn request(&self) -> &R {
+        &self.request
+    }
+
+    /// The request, to be changed.
+    pub const fn request_mut(&mut self) -> &mut R {
+        &mut self.request
+    }
+
+    /// The same call of another request.
+    pub fn map<T>(self, map: impl FnOnce(R) -> T) -> Call<T> {
+        Call { request: map(self.request), options: self.options }
+    }
+
+    /// The request without its options: what the innermost service wants, by `.map_request(Call::into_inner)`.
+    pub fn into_inner(self) -> R {
+        self.request
+    }
+}
+
+impl<R> From<R> for Call<R> {
+    fn from(request: R) -> Self {
+        Self::new(request)
+    }
+}
+
+impl<R> HasOptions for Call<R> {
+    fn options(&self) -> Options {
+        self.options
+    }
+
+    fn set_options(&mut self, options: Options) {
+        self.options = options;
+    }
+}
+
+impl<R: Resendable> Resendable for Call<R> {
+    fn resend(&self) -> Resend {
+        self.options.resend.unwrap_or_else(|| self.request.resend())
+    }
+
+    fn try_clone(&self) -> Option<Self> {
+        Some(Self { request: self.request.try_clone()?, options: self.options })
+    }
+
+    fn is_replayable(&self) -> bool {
+        self.request.is_replayable()
+    }
+}

@@ -1,0 +1,453 @@
+//! The handle: a word that every call reads, and behind it the machine that few calls reach.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rand::RngExt as _;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::admission::Admission;
+use super::config::{CircuitBuilder, Settings, Window};
+use super::state::{Entry, Machine, Phase, ProbeId, ProbeResult};
+use super::window::{CallWindow, ConsecutiveFailures, Counts, Record, TimeWindow};
+use crate::rng::SharedRng;
+
+/// The shared state of a circuit breaker.
+///
+/// A clone is another handle to the same circuit: make it once for an upstream, keep it to look at, and hand it to
+/// the layers. Closed, a call costs one atomic load to enter and, with the default rules, reads one word more to
+/// leave; nothing is locked or allocated. Open, a refusal takes no lock either.
+///
+/// ```
+/// use steadfast::circuit_breaker::{Circuit, State};
+///
+/// let circuit = Circuit::builder().name("sku").build()?;
+/// assert_eq!(circuit.state(), State::Closed);
+///
+/// circuit.force_open();       // a planned outage
+/// assert_eq!(circuit.state(), State::ForcedOpen);
+/// circuit.reset();            // and its end
+/// assert_eq!(circuit.state(), State::Closed);
+/// # Ok::<(), steadfast::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct Circuit(Arc<Inner>);
+
+struct Inner {
+    settings: Arc<Settings>,
+    name: Option<Arc<str>>,
+    /// What the durations in the windows are counted from.
+    epoch: Instant,
+    /// [`Gate`] of the machine's phase and generation. Released after a change, so that who acquires it sees what
+    /// the change did to the windows and to `open_until`.
+    gate: AtomicU64,
+    /// While the gate says open: until when, in nanoseconds since the epoch.
+    open_until: AtomicU64,
+    consecutive: ConsecutiveFailures,
+    window: Option<RateWindow>,
+    refused: AtomicU64,
+    trips: AtomicU64,
+    machine: Mutex<Machine>,
+    rng: SharedRng,
+    watch: watch::Sender<State>,
+}
+
+#[derive(Debug)]
+enum RateWindow {
+    Time(TimeWindow),
+    Calls(CallWindow),
+}
+
+/// What a circuit is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Calls go through.
+    Closed,
+    /// Calls are refused. The first one after the open time finds the circuit half-open.
+    Open,
+    /// A few probes go through, and decide.
+    HalfOpen,
+    /// Calls are refused until the circuit is reset.
+    ForcedOpen,
+    /// Calls go through whatever their results, until the circuit is reset.
+    ForcedClosed,
+}
+
+/// What can be seen of a circuit at one moment.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// What the circuit is doing.
+    pub state: State,
+    /// How many failures there have been in a row, while it is closed.
+    pub consecutive_failures: u16,
+    /// How many calls are in the window of the rates; 0 without one.
+    pub window_calls: u32,
+    /// The share of them that failed.
+    pub failure_rate: f64,
+    /// The share of them that were slow.
+    pub slow_rate: f64,
+    /// How long until an open circuit lets a probe through.
+    pub retry_after: Option<Duration>,
+    /// How many probes are under way.
+    pub probes_in_flight: usize,
+    /// How many calls were refused so far; in shadow, would have been.
+    pub refused: u64,
+    /// How often the circuit has opened so far, failed rounds of probes included.
+    pub trips: u64,
+}
+
+/// The phase and the generation in one word.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Gate(u64);
+
+impl Gate {
+    fn new(machine: &Machine) -> Self {
+        let tag = match machine.phase() {
+            Phase::Closed => 0,
+            Phase::Open(_) => 1,
+            Phase::HalfOpen(_) => 2,
+            Phase::ForcedOpen => 3,
+            Phase::ForcedClosed => 4,
+        };
+        Self(machine.generation() << 3 | tag)
+    }
+
+    fn state(self) -> State {
+        match self.0 & 7 {
+            0 => State::Closed,
+            1 => State::Open,
+            2 => State::HalfOpen,
+            3 => State::ForcedOpen,
+            _ => State::ForcedClosed,
+        }
+    }
+
+    fn generation(self) -> u64 {
+        self.0 >> 3
+    }
+}
+
+/// What an admitted call has to say when it ends, and to whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ticket {
+    /// One of many, admitted in this generation.
+    Counted(u64),
+    /// A probe.
+    Probe(ProbeId),
+    /// Nothing: the circuit was forced closed, or is in shadow.
+    Unjudged,
+}
+
+impl Circuit {
+    /// A builder that starts from the default: trips on 10 consecutive failures that span 3 s.
+    pub fn builder() -> CircuitBuilder {
+        CircuitBuilder::new()
+    }
+
+    pub(super) fn new(settings: Arc<Settings>, name: Option<Arc<str>>, seed: Option<u64>) -> Self {
+        let machine = Machine::new();
+        let rates = settings.failure_rate.is_some() || settings.slow_calls.is_some();
+        Self(Arc::new(Inner {
+            window: rates.then(|| RateWindow::new(settings.window)),
+            settings,
+            name,
+            epoch: Instant::now(),
+            gate: AtomicU64::new(Gate::new(&machine).0),
+            open_until: AtomicU64::new(0),
+            consecutive: ConsecutiveFailures::default(),
+            refused: AtomicU64::new(0),
+            trips: AtomicU64::new(0),
+            machine: Mutex::new(machine),
+            rng: SharedRng::new(seed),
+            watch: watch::Sender::new(State::Closed),
+        }))
+    }
+
+    /// Another circuit with the same configuration: closed, without memory, called `name`.
+    pub fn fresh(&self, name: impl Into<Arc<str>>) -> Self {
+        let seed = self.0.rng.with(|rng| rng.random());
+        Self::new(Arc::clone(&self.0.settings), Some(name.into()), Some(seed))
+    }
+
+    /// What it is called in logs.
+    pub fn name(&self) -> Option<&str> {
+        self.0.name.as_deref()
+    }
+
+    /// What it is doing.
+    pub fn state(&self) -> State {
+        self.gate().state()
+    }
+
+    /// What can be seen of it now.
+    pub fn snapshot(&self) -> Snapshot {
+        let now = Instant::now();
+        let gate = self.gate();
+        let counts = self.0.window.as_ref().map_or(Counts::default(), |it| it.counts(self.since_epoch(now)));
+        let probes_in_flight = match self.machine().phase() {
+            Phase::HalfOpen(round) => round.in_flight(),
+            _ => 0,
+        };
+        Snapshot {
+            state: gate.state(),
+            consecutive_failures: self.0.consecutive.count(gate.generation()),
+            window_calls: counts.calls,
+            failure_rate: counts.failure_rate(),
+            slow_rate: counts.slow_rate(),
+            retry_after: (gate.state() == State::Open).then(|| self.open_for(now)),
+            probes_in_flight,
+            refused: self.0.refused.load(Ordering::Relaxed),
+            trips: self.0.trips.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Follows the state. A receiver that is slow sees the latest state, not every one.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// use steadfast::circuit_breaker::{Circuit, State};
+    ///
+    /// let circuit = Circuit::builder().build().unwrap();
+    /// let mut states = circuit.watch();
+    /// circuit.force_open();
+    /// states.changed().await.unwrap();
+    /// assert_eq!(*states.borrow(), State::ForcedOpen);
+    /// # });
+    /// ```
+    pub fn watch(&self) -> watch::Receiver<State> {
+        self.0.watch.subscribe()
+    }
+
+    /// Refuses every call until the circuit is [reset](Self::reset).
+    pub fn force_open(&self) {
+        self.transition(|machine| machine.force(Phase::ForcedOpen));
+    }
+
+    /// Lets every call through, whatever its result, until the circuit is [reset](Self::reset).
+    pub fn force_closed(&self) {
+        self.transition(|machine| machine.force(Phase::ForcedClosed));
+    }
+
+    /// Closes the circuit and forgets what it has seen.
+    pub fn reset(&self) {
+        self.transition(|machine| machine.force(Phase::Closed));
+    }
+
+    /// Admits a call, or says how long to wait.
+    pub(super) fn enter(&self) -> Result<Admission, Option<Duration>> {
+        let gate = self.gate();
+        let ticket = match gate.state() {
+            State::Closed => Ticket::Counted(gate.generation()),
+            State::ForcedClosed => Ticket::Unjudged,
+            _ => self.enter_guarded(gate)?,
+        };
+        Ok(Admission::new(self.clone(), ticket))
+    }
+
+    /// Whether a call counts as slow by now.
+    pub(super) fn is_slow(&self, took: impl FnOnce() -> Duration) -> bool {
+        self.0.settings.slow_calls.is_some_and(|rule| took() > rule.longer_than)
+    }
+
+    /// Whether a call that was dropped after this time was a hang.
+    pub(super) fn is_hang(&self, ran_for: Duration) -> bool {
+        ran_for >= self.0.settings.abandoned_after
+    }
+
+    /// The result of a call that was admitted.
+    pub(super) fn record(&self, ticket: Ticket, record: Record) {
+        match ticket {
+            Ticket::Counted(generation) => self.count(generation, record),
+            Ticket::Probe(id) => {
+                let failed = record.failed || record.slow;
+                self.probe_ended(id, if failed { ProbeResult::Failure } else { ProbeResult::Success });
+            }
+            Ticket::Unjudged => {}
+        }
+    }
+
+    /// A call that was admitted has nothing to say.
+    pub(super) fn withdraw(&self, ticket: Ticket) {
+        if let Ticket::Probe(id) = ticket {
+            self.probe_ended(id, ProbeResult::Nothing);
+        }
+    }
+
+    fn count(&self, generation: u64, record: Record) {
+        let gate = self.gate();
+        if gate.generation() != generation {
+            return;
+        }
+        let Inner { settings, consecutive, window, .. } = &*self.0;
+        if !record.failed {
+            consecutive.success(generation);
+        }
+        if !record.failed && window.is_none() {
+            return;
+        }
+        let now = Instant::now();
+        let at = self.since_epoch(now);
+        let mut tripped = false;
+        if let Some(window) = window {
+            window.record(at, record);
+            if record.failed || record.slow {
+                let counts = window.counts(at);
+                let enough = counts.calls >= settings.minimum_calls;
+                let failing = settings.failure_rate.is_some_and(|rate| counts.failure_rate() >= rate);
+                let slow = settings.slow_calls.is_some_and(|rule| counts.slow_rate() >= rule.rate);
+                tripped = enough && (failing && record.failed || slow && record.slow);
+            }
+        }
+        if let Some(rule) = settings.consecutive.filter(|_| record.failed) {
+            let (failures, span) = consecutive.failure(generation, at);
+            tripped |= failures >= rule.failures && span >= rule.span;
+        }
+        if tripped {
+            let jitter = self.jitter();
+            self.transition(|machine| machine.trip(settings, generation, now, jitter));
+        }
+    }
+
+    /// Asks the machine, unless the circuit is plainly open.
+    #[cold]
+    fn enter_guarded(&self, gate: Gate) -> Result<Ticket, Option<Duration>> {
+        let now = Instant::now();
+        let wait = if gate.state() == State::Open { self.open_for(now) } else { Duration::ZERO };
+        let entry = if wait > Duration::ZERO {
+            Entry::Refused(Some(wait))
+        } else {
+            let jitter = self.jitter();
+            self.transition(|machine| machine.enter(&self.0.settings, now, jitter))
+        };
+        match entry {
+            Entry::Admitted => Ok(self.ticket()),
+            Entry::Probe(id) => Ok(Ticket::Probe(id)),
+            Entry::Refused(wait) => {
+                self.0.refused.fetch_add(1, Ordering::Relaxed);
+                if self.0.settings.shadow { Ok(Ticket::Unjudged) } else { Err(wait) }
+            }
+        }
+    }
+
+    /// For a call that found the circuit closed after all.
+    fn ticket(&self) -> Ticket {
+        let gate = self.gate();
+        if gate.state() == State::Closed { Ticket::Counted(gate.generation()) } else { Ticket::Unjudged }
+    }
+
+    fn probe_ended(&self, id: ProbeId, result: ProbeResult) {
+        let (now, jitter) = (Instant::now(), self.jitter());
+        self.transition(|machine| machine.probe_ended(&self.0.settings, id, result, now, jitter));
+    }
+
+    /// Changes the machine; publishes and reports the change, the latter without the lock.
+    fn transition<T>(&self, change: impl FnOnce(&mut Machine) -> T) -> T {
+        let mut machine = self.machine();
+        let before = Gate::new(&machine);
+        let result = change(&mut machine);
+        let after = Gate::new(&machine);
+        if before == after {
+            return result;
+        }
+        match machine.phase() {
+            Phase::Closed => self.0.window.iter().for_each(RateWindow::clear),
+            Phase::Open(until) => {
+                let until = until.map_or(u64::MAX, |until| nanos(self.since_epoch(until)));
+                self.0.open_until.store(until, Ordering::Relaxed);
+                self.0.trips.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+        self.0.gate.store(after.0, Ordering::Release);
+        drop(machine);
+        self.report(before.state(), after.state());
+        result
+    }
+
+    /// Whoever reports last reports the latest state.
+    fn report(&self, from: State, to: State) {
+        self.0.watch.send_if_modified(|seen| {
+            let state = self.state();
+            std::mem::replace(seen, state) != state
+        });
+        let name = self.name().unwrap_or_default();
+        if to == State::Open {
+            tracing::warn!(target: "steadfast::circuit_breaker", circuit = name, ?from, ?to, "the circuit opened");
+        } else {
+            tracing::info!(target: "steadfast::circuit_breaker", circuit = name, ?from, ?to, "the circuit changed");
+        }
+    }
+
+    /// How long the circuit stays open from `now`.
+    fn open_for(&self, now: Instant) -> Duration {
+        let until = self.0.open_until.load(Ordering::Relaxed);
+        Duration::from_nanos(until.saturating_sub(nanos(self.since_epoch(now))))
+    }
+
+    fn gate(&self) -> Gate {
+        Gate(self.0.gate.load(Ordering::Acquire))
+    }
+
+    fn machine(&self) -> MutexGuard<'_, Machine> {
+        self.0.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn jitter(&self) -> f64 {
+        self.0.rng.with(|rng| rng.random())
+    }
+
+    fn since_epoch(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.0.epoch)
+    }
+}
+
+/// 584 years fit.
+fn nanos(duration: Duration) -> u64 {
+    duration.as_nanos().try_into().unwrap_or(u64::MAX)
+}
+
+impl Default for Circuit {
+    fn default() -> Self {
+        Self::builder().build().expect("the default is valid")
+    }
+}
+
+impl fmt::Debug for Circuit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Circuit").field("name", &self.name()).field("state", &self.state()).finish_non_exhaustive()
+    }
+}
+
+impl RateWindow {
+    fn new(window: Window) -> Self {
+        match window {
+            Window::Time(length) => Self::Time(TimeWindow::new(length)),
+            Window::Calls(calls) => Self::Calls(CallWindow::new(calls)),
+        }
+    }
+
+    fn record(&self, now: Duration, record: Record) {
+        match self {
+            Self::Time(window) => window.record(now, record),
+            Self::Calls(window) => window.record(record),
+        }
+    }
+
+    fn counts(&self, now: Duration) -> Counts {
+        match self {
+            Self::Time(window) => window.counts(now),
+            Self::Calls(window) => window.counts(),
+        }
+    }
+
+    fn clear(&self) {
+        match self {
+            Self::Time(window) => window.clear(),
+            Self::Calls(window) => window.clear(),
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! What a circuit is configured with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Circuit;
+use crate::ConfigError;
+use crate::error::MAX_DURATION;
+
+/// Configures a [`Circuit`].
+///
+/// ```
+/// use std::time::Duration;
+/// use steadfast::circuit_breaker::{Circuit, Window};
+///
+/// let circuit = Circuit::builder()
+///     .name("sku")
+///     .window(Window::Time(Duration::from_secs(10)))
+///     .failure_rate(0.5)
+///     .slow_calls(Duration::from_millis(800), 0.8)
+///     .build()?;
+/// # Ok::<(), steadfast::ConfigError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct CircuitBuilder {
+    settings: Settings,
+    name: Option<Arc<str>>,
+    seed: Option<u64>,
+}
+
+/// A valid configuration.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub(super) consecutive: Option<Consecutive>,
+    pub(super) window: Window,
+    pub(super) failure_rate: Option<f64>,
+    pub(super) slow_calls: Option<SlowCalls>,
+    pub(super) minimum_calls: u32,
+    pub(super) open_for: Duration,
+    pub(super) max_open_for: Duration,
+    pub(super) probes: u32,
+    pub(super) successes_to_close: u32,
+    pub(super) probe_lease: Duration,
+    pub(super) abandoned_after: Duration,
+    pub(super) shadow: bool,
+}
+
+/// This many failures in a row, the first and the last at least this long apart.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Consecutive {
+    pub(super) failures: u16,
+    pub(super) span: Duration,
+}
+
+/// This share of calls takes longer than this.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SlowCalls {
+    pub(super) longer_than: Duration,
+    pub(super) rate: f64,
+}
+
+/// What the rates of a circuit are taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Window {
+    /// The calls of this time, in ten steps: 10 ms to a day.
+    Time(Duration),
+    /// The last so many calls: 1 to 100,000. Takes a byte each.
+    Calls(u32),
+}
+
+impl CircuitBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            settings: Settings {
+                consecutive: Some(Consecutive { failures: 10, span: Duration::from_secs(3) }),
+                window: Window::Time(Duration::from_secs(30)),
+                failure_rate: None,
+                slow_calls: None,
+                minimum_calls: 20,
+                open_for: Duration::from_secs(1),
+                max_open_for: Duration::from_secs(4),
+                probes: 3,
+                successes_to_close: 1,
+                probe_lease: Duration::from_secs(10),
+                abandoned_after: Duration::from_secs(1),
+                shadow: false,
+            },
+            name: None,
+            seed: None,
+        }
+    }
+
+    /// What the circuit is called in logs. Default: no name.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Trips after `failures` in a row (1 to 10,000), if the last comes at least `span` after the first. A span of
+    /// zero leaves the count alone. Default: 10 and 3 s.
+    pub fn consecutive_failures(mut self, failures: u16, span: Duration) -> Self {
+        self.settings.consecutive = Some(Consecutive { failures, span });
+        self
+    }
+
+    /// Does not count failures in a row.
+    pub fn without_consecutive_failures(mut self) -> Self {
+        self.settings.consecutive = None;
+        self
+    }
+
+    /// What the rates are taken over. Default: 30 s.
+    pub fn window(mut self, window: Window) -> Self {
+        self.settings.window = window;
+        self
+    }
+
+    /// Trips when at least this share of the calls in the window failed: above 0, up to 1. Judged at each failure.
+    /// Default: off.
+    pub fn failure_rate(mut self, rate: f64) -> Self {
+        self.settings.failure_rate = Some(rate);
+        self
+    }
+
+    /// Trips when at least the share `rate` of the calls in the window took longer than `longer_than`, whether they
+    /// succeeded or not. Judged at each slow call; a slow probe counts as a failed one. Default: off.
+    pub fn slow_calls(mut self, longer_than: Duration, rate: f64) -> Self {
+        self.settings.slow_calls = Some(SlowCalls { longer_than, rate });
+        self
+    }
+
+    /// How many calls there must be in the window before a rate means anything: at least 1, and no more than a
+    /// window of calls holds. Default: 20.
+    pub fn minimum_calls(mut self, calls: u32) -> Self {
+        self.settings.minimum_calls = calls;
+        self
+    }
+
+    /// How long the circuit stays open at first: 1 ms to a year. It doubles with each failed round of probes, and
+    /// is jittered down to half. Default: 1 s.
+    pub fn open_for(mut self, time: Duration) -> Self {
+        self.settings.open_for = time;
+        self
+    }
+
+    /// The longest that the circuit stays open between two rounds of probes; at least `open_for`. A long time saves
+    /// little and delays recovery. Default: 4 s.
+    pub fn max_open_for(mut self, time: Duration) -> Self {
+        self.settings.max_open_for = time;
+        self
+    }
+
+    /// How many probes make a round: 1 to 1,000. Default: 3.
+    pub fn probes(mut self, probes: u32) -> Self {
+        self.settings.probes = probes;
+        self
+    }
+
+    /// How many successful probes close the circuit; it opens again as soon as a round can no longer have as many.
+    /// 1 to the number of probes. Default: 1, so that all probes must fail to open it again.
+    pub fn successes_to_close(mut self, successes: u32) -> Self {
+        self.settings.successes_to_close = successes;
+        self
+    }
+
+    /// How long a probe may take before it counts as failed and frees its place: 1 ms to a year. Default: 10 s.
+    pub fn probe_lease(mut self, time: Duration) -> Self {
+        self.settings.probe_lease = time;
+        self
+    }
+
+    /// A call that its caller drops counts as a failure if it had run at least this long: a hang that nobody waited
+    /// for the end of. Dropped earlier, it says nothing. Default: 1 s.
+    pub fn abandoned_after(mut self, time: Duration) -> Self {
+        self.settings.abandoned_after = time;
+        self
+    }
+
+    /// Counts, changes state and reports, but refuses nothing: to try a configuration out. Default: `false`.
+    pub fn shadow(mut self, shadow: bool) -> Self {
+        self.settings.shadow = shadow;
+        self
+    }
+
+    /// Makes the jitter repeatable. Default: seeded by the operating system.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// The circuit, closed.
+    pub fn build(self) -> Result<Circuit, ConfigError> {
+        self.settings.validate()?;
+        Ok(Circuit::new(Arc::new(self.settings), self.name, self.seed))
+    }
+}
+
+impl Settings {
+    fn validate(&self) -> Result<(), ConfigError> {
+        const MILLISECOND: Duration = Duration::from_millis(1);
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        if let Some(Consecutive { failures, span }) = self.consecutive {
+            ConfigError::check("circuit_breaker.consecutive_failures", failures, 1..=10_000)?;
+            ConfigError::check("circuit_breaker.consecutive_failures.span", span, Duration::ZERO..=DAY)?;
+        }
+        match self.window {
+            Window::Time(time) => {
+                ConfigError::check("circuit_breaker.window", time, 10 * MILLISECOND..=DAY)?;
+                ConfigError::check("circuit_breaker.minimum_calls", self.minimum_calls, 1..=u32::MAX)?;
+            }
+            Window::Calls(calls) => {
+                ConfigError::check("circuit_breaker.window", calls, 1..=100_000)?;
+                ConfigError::check("circuit_breaker.minimum_calls", self.minimum_calls, 1..=calls)?;
+            }
+        }
+        if let Some(rate) = self.failure_rate {
+            check_rate("circuit_breaker.failure_rate", rate)?;
+        }
+        if let Some(SlowCalls { longer_than, rate }) = self.slow_calls {
+            ConfigError::check("circuit_breaker.slow_calls", longer_than, Duration::ZERO..=MAX_DURATION)?;
+            check_rate("circuit_breaker.slow_calls.rate", rate)?;
+        }
+        ConfigError::check("circuit_breaker.max_open_for", self.max_open_for, MILLISECOND..=MAX_DURATION)?;
+        ConfigError::check("circuit_breaker.open_for", self.open_for, MILLISECOND..=self.max_open_for)?;
+        ConfigError::check("circuit_breaker.probes", self.probes, 1..=1000)?;
+        ConfigError::check("circuit_breaker.successes_to_close", self.successes_to_close, 1..=self.probes)?;
+        ConfigError::check("circuit_breaker.probe_lease", self.probe_lease, MILLISECOND..=MAX_DURATION)?;
+        Ok(())
+    }
+}
+
+/// A rate of zero would trip on nothing, and one above 1 never.
+fn check_rate(field: &'static str, rate: f64) -> Result<(), ConfigError> {
+    if rate > 0.0 && rate <= 1.0 {
+        return Ok(());
+    }
+    Err(ConfigError::new(field, rate, "above 0 and at most 1"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_circuit_that_could_never_trip_or_never_recover_is_refused_by_field() {
+        let second = Duration::from_secs(1);
+        let field = |builder: CircuitBuilder| builder.build().unwrap_err().field();
+        let new = CircuitBuilder::new;
+        assert_eq!(field(new().consecutive_failures(0, second)), "circuit_breaker.consecutive_failures");
+        assert_eq!(field(new().window(Window::Time(Duration::ZERO))), "circuit_breaker.window");
+        assert_eq!(field(new().window(Window::Calls(0))), "circuit_breaker.window");
+        assert_eq!(field(new().window(Window::Calls(10))), "circuit_breaker.minimum_calls");
+        assert_eq!(field(new().minimum_calls(0)), "circuit_breaker.minimum_calls");
+        for rate in [0.0, -0.1, 1.01, f64::NAN, f64::INFINITY] {
+            assert_eq!(field(new().failure_rate(rate)), "circuit_breaker.failure_rate");
+            assert_eq!(field(new().slow_calls(second, rate)), "circuit_breaker.slow_calls.rate");
+        }
+        assert_eq!(field(new().open_for(Duration::ZERO)), "circuit_breaker.open_for");
+        assert_eq!(field(new().open_for(5 * second)), "circuit_breaker.open_for");
+        assert_eq!(field(new().max_open_for(Duration::MAX)), "circuit_breaker.max_open_for");
+        assert_eq!(field(new().probes(0)), "circuit_breaker.probes");
+        assert_eq!(field(new().successes_to_close(4)), "circuit_breaker.successes_to_close");
+        assert_eq!(field(new().probe_lease(Duration::ZERO)), "circuit_breaker.probe_lease");
+    }
+}

@@ -1,0 +1,72 @@
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use tower::Layer;
+
+use super::{Circuit, CircuitBreaker};
+use crate::http::HttpClassifier;
+use crate::{Http, Plain};
+
+/// Refuses calls while their circuit is open; see the [module](super).
+///
+/// ```
+/// use steadfast::{Error, circuit_breaker::{Circuit, CircuitBreakerLayer}};
+/// use tower::ServiceBuilder;
+///
+/// let circuit = Circuit::builder().build()?;
+/// let service = ServiceBuilder::new()
+///     .layer(CircuitBreakerLayer::new(circuit.clone()))
+///     .map_err(Error::Upstream)
+///     .service_fn(async |_: http::Request<String>| {
+///         Ok::<_, std::io::Error>(http::Response::new(String::new()))
+///     });
+/// # Ok::<(), steadfast::ConfigError>(())
+/// ```
+#[derive(Debug)]
+pub struct CircuitBreakerLayer<C = HttpClassifier, K = Http> {
+    circuit: Option<Circuit>,
+    classifier: Arc<C>,
+    kind: PhantomData<fn() -> K>,
+}
+
+impl CircuitBreakerLayer {
+    /// Guards with `circuit`, and the default [`HttpClassifier`].
+    pub fn new(circuit: Circuit) -> Self {
+        Self::optional(Some(circuit))
+    }
+
+    /// Lets every call through, if there is no circuit.
+    pub(crate) fn optional(circuit: Option<Circuit>) -> Self {
+        Self { circuit, classifier: Arc::default(), kind: PhantomData }
+    }
+}
+
+impl<C, K> CircuitBreakerLayer<C, K> {
+    /// Judges results with this classifier.
+    pub fn classifier<D>(self, classifier: D) -> CircuitBreakerLayer<D, K> {
+        self.shared_classifier(Arc::new(classifier))
+    }
+
+    pub(crate) fn shared_classifier<D>(self, classifier: Arc<D>) -> CircuitBreakerLayer<D, K> {
+        CircuitBreakerLayer { circuit: self.circuit, classifier, kind: PhantomData }
+    }
+
+    /// For a service whose responses are not HTTP.
+    pub fn plain(self) -> CircuitBreakerLayer<C, Plain> {
+        CircuitBreakerLayer { circuit: self.circuit, classifier: self.classifier, kind: PhantomData }
+    }
+}
+
+impl<S, C, K> Layer<S> for CircuitBreakerLayer<C, K> {
+    type Service = CircuitBreaker<S, C, K>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        CircuitBreaker::new(inner, self.circuit.clone(), Arc::clone(&self.classifier))
+    }
+}
+
+impl<C, K> Clone for CircuitBreakerLayer<C, K> {
+    fn clone(&self) -> Self {
+        Self { circuit: self.circuit.clone(), classifier: Arc::clone(&self.classifier), kind: PhantomData }
+    }
+}

@@ -1,0 +1,65 @@
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tower::Service;
+
+use super::admission::BodyWatch;
+use super::{Circuit, ResponseFuture};
+use crate::http::HttpClassifier;
+use crate::message::Attach;
+use crate::{Classify, Error, Http};
+
+/// The service that [`CircuitBreakerLayer`](super::CircuitBreakerLayer) makes.
+pub struct CircuitBreaker<S, C = HttpClassifier, K = Http> {
+    inner: S,
+    circuit: Option<Circuit>,
+    classifier: Arc<C>,
+    kind: PhantomData<fn() -> K>,
+}
+
+impl<S, C, K> CircuitBreaker<S, C, K> {
+    pub(super) fn new(inner: S, circuit: Option<Circuit>, classifier: Arc<C>) -> Self {
+        Self { inner, circuit, classifier, kind: PhantomData }
+    }
+}
+
+impl<Req, S, C, K, Res, E> Service<Req> for CircuitBreaker<S, C, K>
+where
+    S: Service<Req, Response = Res, Error = Error<E>>,
+    C: Classify<Res, E>,
+    K: Attach<Res, BodyWatch>,
+{
+    type Response = K::Response;
+    type Error = Error<E>;
+    type Future = ResponseFuture<S::Future, C, K>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        match self.circuit.as_ref().map(Circuit::enter).transpose() {
+            Ok(admission) => {
+                ResponseFuture::admitted(admission, self.inner.call(request), Arc::clone(&self.classifier))
+            }
+            Err(retry_after) => ResponseFuture::refused(retry_after),
+        }
+    }
+}
+
+impl<S: Clone, C, K> Clone for CircuitBreaker<S, C, K> {
+    fn clone(&self) -> Self {
+        Self::new(self.inner.clone(), self.circuit.clone(), Arc::clone(&self.classifier))
+    }
+}
+
+impl<S: fmt::Debug, C, K> fmt::Debug for CircuitBreaker<S, C, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CircuitBreaker")
+            .field("inner", &self.inner)
+            .field("circuit", &self.circuit)
+            .finish_non_exhaustive()
+    }
+}

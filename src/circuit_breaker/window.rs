@@ -1,0 +1,358 @@
+//! What a closed circuit remembers: lock-free, of a fixed size, and with `now` as an argument.
+//!
+//! Every memory ordering here is relaxed unless it says otherwise: a count stands for itself, and the order of two
+//! results that race is nobody's to know.
+
+use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{Ordering::Acquire, Ordering::Release};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// How one call went, as far as a window cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) failed: bool,
+    pub(super) slow: bool,
+}
+
+/// What is in a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Counts {
+    pub(super) calls: u32,
+    pub(super) failures: u32,
+    pub(super) slow: u32,
+}
+
+impl Counts {
+    pub(super) fn failure_rate(&self) -> f64 {
+        self.rate(self.failures)
+    }
+
+    pub(super) fn slow_rate(&self) -> f64 {
+        self.rate(self.slow)
+    }
+
+    fn rate(&self, part: u32) -> f64 {
+        if self.calls == 0 { 0.0 } else { f64::from(part) / f64::from(self.calls) }
+    }
+}
+
+// ===== Consecutive =====
+
+/// Failures in a row, and when the first of them was, in one word.
+///
+/// The word also says which generation it speaks of, so that a result that comes too late neither adds to nor clears
+/// what a later generation has counted.
+#[derive(Debug, Default)]
+pub(super) struct ConsecutiveFailures(AtomicU64);
+
+#[derive(Clone, Copy)]
+struct Run {
+    generation: u16,
+    failures: u16,
+    /// Milliseconds on the circuit's clock; wraps after 49 days, and only differences matter.
+    first: u32,
+}
+
+impl Run {
+    fn pack(self) -> u64 {
+        u64::from(self.generation) << 48 | u64::from(self.failures) << 32 | u64::from(self.first)
+    }
+
+    #[allow(clippy::cast_possible_truncation)]
+    fn unpack(word: u64) -> Self {
+        Self { generation: (word >> 48) as u16, failures: (word >> 32) as u16, first: word as u32 }
+    }
+}
+
+#[allow(clippy::cast_possible_truncation)]
+impl ConsecutiveFailures {
+    /// Ends the run. Healthy calls only read.
+    pub(super) fn success(&self, generation: u64) {
+        let word = self.0.load(Relaxed);
+        let run = Run::unpack(word);
+        if run.failures > 0 && run.generation == generation as u16 {
+            // A failure that is recorded meanwhile stands: it came after.
+            let ended = Run { failures: 0, ..run }.pack();
+            let _ = self.0.compare_exchange(word, ended, Relaxed, Relaxed);
+        }
+    }
+
+    /// Adds to the run; returns its length, and the time since its first failure.
+    pub(super) fn failure(&self, generation: u64, now: Duration) -> (u16, Duration) {
+        let now = now.as_millis() as u32;
+        let generation = generation as u16;
+        let mut word = self.0.load(Relaxed);
+        loop {
+            let run = Run::unpack(word);
+            let next = if run.generation == generation && run.failures > 0 {
+                Run { failures: run.failures.saturating_add(1), ..run }
+            } else {
+                Run { generation, failures: 1, first: now }
+            };
+            match self.0.compare_exchange_weak(word, next.pack(), Relaxed, Relaxed) {
+                Ok(_) => {
+                    let span = now.wrapping_sub(next.first);
+                    // A thread whose clock was read before the first failure's.
+                    let span = if span > u32::MAX / 2 { 0 } else { span };
+                    return (next.failures, Duration::from_millis(span.into()));
+                }
+                Err(newer) => word = newer,
+            }
+        }
+    }
+
+    pub(super) fn count(&self, generation: u64) -> u16 {
+        let run = Run::unpack(self.0.load(Relaxed));
+        if run.generation == generation as u16 { run.failures } else { 0 }
+    }
+}
+
+// ===== TimeWindow =====
+
+/// The calls of the last while, in ten buckets of equal length of which the oldest drops out as time goes on.
+#[derive(Debug)]
+pub(super) struct TimeWindow {
+    bucket_length: Duration,
+    buckets: [Bucket; Self::BUCKETS as usize],
+    /// The number, since the beginning, of the bucket that is being filled.
+    head: AtomicU64,
+    /// Held to move the head: once a bucket, not once a call.
+    turn: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Bucket {
+    /// Calls in the lower half, failures in the upper.
+    calls_and_failures: AtomicU64,
+    slow: AtomicU32,
+}
+
+impl TimeWindow {
+    const BUCKETS: u64 = 10;
+
+    pub(super) fn new(length: Duration) -> Self {
+        Self {
+            bucket_length: length / 10,
+            buckets: Default::default(),
+            head: AtomicU64::new(0),
+            turn: Mutex::new(()),
+        }
+    }
+
+    pub(super) fn record(&self, now: Duration, record: Record) {
+        let bucket = self.bucket(self.advance(now));
+        bucket.calls_and_failures.fetch_add(1 | u64::from(record.failed) << 32, Relaxed);
+        if record.slow {
+            bucket.slow.fetch_add(1, Relaxed);
+        }
+    }
+
+    #[allow(clippy::cast_possible_truncation)]
+    pub(super) fn counts(&self, now: Duration) -> Counts {
+        self.advance(now);
+        self.buckets.iter().fold(Counts::default(), |sum, bucket| {
+            let both = bucket.calls_and_failures.load(Relaxed);
+            Counts {
+                calls: sum.calls.saturating_add(both as u32),
+                failures: sum.failures.saturating_add((both >> 32) as u32),
+                slow: sum.slow.saturating_add(bucket.slow.load(Relaxed)),
+            }
+        })
+    }
+
+    pub(super) fn clear(&self) {
+        self.buckets.iter().for_each(Bucket::clear);
+    }
+
+    /// Moves the head to `now`, emptying what drops out on the way, and returns it.
+    fn advance(&self, now: Duration) -> u64 {
+        let number = (now.as_nanos() / self.bucket_length.as_nanos().max(1)).try_into().unwrap_or(u64::MAX);
+        // Acquire: who sees the new head sees its bucket empty.
+        let head = self.head.load(Acquire);
+        if number <= head {
+            return head;
+        }
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let head = self.head.load(Acquire);
+        if number <= head {
+            return head;
+        }
+        // Whoever still adds to a bucket that is emptied here was a whole window late.
+        for dropped in (head + 1..=number).take(self.buckets.len()) {
+            self.bucket(dropped).clear();
+        }
+        self.head.store(number, Release);
+        number
+    }
+
+    #[allow(clippy::cast_possible_truncation)]
+    fn bucket(&self, number: u64) -> &Bucket {
+        &self.buckets[(number % Self::BUCKETS) as usize]
+    }
+}
+
+impl Bucket {
+    fn clear(&self) {
+        self.calls_and_failures.store(0, Relaxed);
+        self.slow.store(0, Relaxed);
+    }
+}
+
+// ===== CallWindow =====
+
+/// The last N calls: a ring of a byte each, and running sums, so that a call costs the same whatever N is.
+#[derive(Debug)]
+pub(super) struct CallWindow {
+    ring: Box<[AtomicU8]>,
+    cursor: AtomicU64,
+    // Signed: what one thread takes out may be what another has yet to add.
+    calls: AtomicI32,
+    failures: AtomicI32,
+    slow: AtomicI32,
+}
+
+const EMPTY: u8 = 0;
+const CALL: u8 = 1;
+const FAILED: u8 = 2;
+const SLOW: u8 = 4;
+
+impl CallWindow {
+    pub(super) fn new(calls: u32) -> Self {
+        Self {
+            ring: (0..calls).map(|_| AtomicU8::new(EMPTY)).collect(),
+            cursor: AtomicU64::new(0),
+            calls: AtomicI32::new(0),
+            failures: AtomicI32::new(0),
+            slow: AtomicI32::new(0),
+        }
+    }
+
+    pub(super) fn record(&self, record: Record) {
+        let entry =
+            CALL | if record.failed { FAILED } else { 0 } | if record.slow { SLOW } else { 0 };
+        let position = self.cursor.fetch_add(1, Relaxed) % self.ring.len() as u64;
+        #[allow(clippy::cast_possible_truncation)]
+        self.replace(&self.ring[position as usize], entry);
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        let read = |sum: &AtomicI32| sum.load(Relaxed).try_into().unwrap_or(0);
+        Counts { calls: read(&self.calls), failures: read(&self.failures), slow: read(&self.slow) }
+    }
+
+    pub(super) fn clear(&self) {
+        self.ring.iter().for_each(|slot| self.replace(slot, EMPTY));
+    }
+
+    /// Every entry that is put in is taken out once, so the sums are those of the ring.
+    fn replace(&self, slot: &AtomicU8, entry: u8) {
+        let previous = slot.swap(entry, Relaxed);
+        for (sum, bit) in [(&self.calls, CALL), (&self.failures, FAILED), (&self.slow, SLOW)] {
+            match (previous & bit != 0, entry & bit != 0) {
+                (false, true) => _ = sum.fetch_add(1, Relaxed),
+                (true, false) => _ = sum.fetch_sub(1, Relaxed),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: Record = Record { failed: false, slow: false };
+    const BAD: Record = Record { failed: true, slow: false };
+    const SLOW_CALL: Record = Record { failed: false, slow: true };
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_window_of_calls_slides_after_any_number_of_them() {
+        // Mistake 1: after 10,000 successes, five failures are half of the last ten.
+        let window = CallWindow::new(10);
+        for _ in 0..10_000 {
+            window.record(GOOD);
+        }
+        for _ in 0..5 {
+            window.record(BAD);
+        }
+        assert_eq!(window.counts(), Counts { calls: 10, failures: 5, slow: 0 });
+        for _ in 0..10 {
+            window.record(SLOW_CALL);
+        }
+        assert_eq!(window.counts(), Counts { calls: 10, failures: 0, slow: 10 });
+        window.clear();
+        assert_eq!(window.counts(), Counts::default());
+    }
+
+    #[test]
+    fn a_window_of_time_forgets_what_is_older() {
+        let window = TimeWindow::new(10 * SECOND);
+        for second in 0..10 {
+            window.record(second * SECOND, BAD);
+        }
+        let failures = |now| window.counts(now).failures;
+        assert_eq!(failures(9 * SECOND), 10);
+        assert_eq!(failures(10 * SECOND), 9);
+        assert_eq!(failures(14 * SECOND), 5);
+        assert_eq!(failures(19 * SECOND), 0);
+        window.record(1_000_000 * SECOND, GOOD);
+        assert_eq!(window.counts(1_000_000 * SECOND), Counts { calls: 1, failures: 0, slow: 0 });
+    }
+
+    #[test]
+    fn a_clock_that_is_read_late_adds_to_the_present() {
+        let window = TimeWindow::new(10 * SECOND);
+        window.record(20 * SECOND, GOOD);
+        window.record(3 * SECOND, SLOW_CALL);
+        assert_eq!(window.counts(20 * SECOND), Counts { calls: 2, failures: 0, slow: 1 });
+    }
+
+    #[test]
+    fn no_record_is_lost_when_threads_race() {
+        let time = TimeWindow::new(10 * SECOND);
+        let calls = CallWindow::new(1000);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for step in 0..10_000_u32 {
+                        time.record(step * Duration::from_micros(900), BAD);
+                        calls.record(if step % 2 == 0 { BAD } else { SLOW_CALL });
+                    }
+                });
+            }
+        });
+        assert_eq!(time.counts(9 * SECOND).failures, 40_000);
+        let counts = calls.counts();
+        assert_eq!((counts.calls, counts.failures + counts.slow), (1000, 1000));
+    }
+
+    #[test]
+    fn a_run_of_failures_is_measured_from_its_first() {
+        let run = ConsecutiveFailures::default();
+        assert_eq!(run.failure(0, 5 * SECOND), (1, Duration::ZERO));
+        assert_eq!(run.failure(0, 7 * SECOND), (2, 2 * SECOND));
+        run.success(0);
+        assert_eq!(run.count(0), 0);
+        assert_eq!(run.failure(0, 8 * SECOND), (1, Duration::ZERO));
+    }
+
+    #[test]
+    fn a_run_belongs_to_its_generation() {
+        let run = ConsecutiveFailures::default();
+        run.failure(1, SECOND);
+        run.success(2);
+        assert_eq!(run.count(1), 1);
+        assert_eq!(run.failure(2, 2 * SECOND), (1, Duration::ZERO));
+        assert_eq!(run.count(1), 0);
+    }
+
+    #[test]
+    fn a_run_survives_the_wrap_of_its_clock() {
+        let run = ConsecutiveFailures::default();
+        let before = Duration::from_millis(u64::from(u32::MAX) - 500);
+        run.failure(0, before);
+        assert_eq!(run.failure(0, before + SECOND), (2, SECOND));
+    }
+}

@@ -1,0 +1,249 @@
+//! What an HTTP response, or its absence, says about the upstream.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::{Response, StatusCode};
+
+use super::retry_after;
+use crate::{Classify, Error, Outcome};
+
+/// The classifier for HTTP.
+///
+/// | result | outcome |
+/// |---|---|
+/// | 502, 503, 504 ([`transient`](Self::transient)) | `Transient`, with the wait that `Retry-After` asks for |
+/// | other 5xx | `Failure` |
+/// | 408, 429 ([`neutral`](Self::neutral)) | `Neutral` |
+/// | every other status | `Success`: the upstream is alive and deciding |
+/// | connect, reset, incomplete message, timeout, body cut short | `Transient` |
+/// | the caller's own mistake: builder, redirect loop, decoding | `Neutral` |
+///
+/// ```
+/// use http::StatusCode;
+/// use steadfast::http::HttpClassifier;
+///
+/// // An upstream whose 429 is worth another try, after the wait that it asks for.
+/// let classifier = HttpClassifier::new()
+///     .transient([StatusCode::TOO_MANY_REQUESTS, StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE]);
+/// ```
+#[derive(Clone)]
+pub struct HttpClassifier {
+    transient: StatusSet,
+    neutral: StatusSet,
+    wall_clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+}
+
+impl HttpClassifier {
+    /// The table above.
+    pub fn new() -> Self {
+        Self {
+            transient: [502, 503, 504].into_iter().collect(),
+            neutral: [408, 429].into_iter().collect(),
+            wall_clock: Arc::new(system_time),
+        }
+    }
+
+    /// The statuses that are worth another attempt, in place of 502, 503 and 504. A status that is named here is
+    /// transient even if it is also named as neutral.
+    pub fn transient(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
+        self.transient = statuses.into_iter().collect();
+        self
+    }
+
+    /// The statuses that say nothing about the upstream, in place of 408 and 429.
+    pub fn neutral(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
+        self.neutral = statuses.into_iter().collect();
+        self
+    }
+
+    /// The clock that a date in `Retry-After` is read against, in place of the system's.
+    pub fn wall_clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.wall_clock = Arc::new(clock);
+        self
+    }
+
+    fn classify_status<B>(&self, response: &Response<B>) -> Outcome {
+        let status = response.status();
+        if self.transient.contains(status) {
+            let retry_after = retry_after::parse(response.headers(), &*self.wall_clock);
+            Outcome::Transient { retry_after, sent: true }
+        } else if self.neutral.contains(status) {
+            Outcome::Neutral
+        } else if status.is_server_error() {
+            Outcome::Failure
+        } else {
+            Outcome::Success
+        }
+    }
+}
+
+/// A date in `Retry-After` is wall-clock time, and nothing else is.
+#[allow(clippy::disallowed_methods)]
+fn system_time() -> SystemTime {
+    SystemTime::now()
+}
+
+impl<B, E: TransportError> Classify<Response<B>, E> for HttpClassifier {
+    fn classify(&self, result: Result<&Response<B>, &Error<E>>) -> Outcome {
+        match result {
+            Ok(response) => self.classify_status(response),
+            Err(Error::Upstream(error)) => error.fault().outcome(),
+            Err(_) => Outcome::transient(),
+        }
+    }
+}
+
+impl Default for HttpClassifier {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for HttpClassifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpClassifier")
+            .field("transient", &self.transient)
+            .field("neutral", &self.neutral)
+            .finish_non_exhaustive()
+    }
+}
+
+// ===== StatusSet =====
+
+/// A set of status codes, asked in one step.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct StatusSet([u64; 16]);
+
+impl StatusSet {
+    /// Whether `status` is in the set.
+    pub fn contains(&self, status: StatusCode) -> bool {
+        let (word, bit) = Self::position(status.as_u16());
+        self.0[word] & bit != 0
+    }
+
+    /// A status code has three digits, so it is below 1024.
+    fn position(status: u16) -> (usize, u64) {
+        (usize::from(status / 64) % 16, 1 << (status % 64))
+    }
+}
+
+impl FromIterator<u16> for StatusSet {
+    fn from_iter<I: IntoIterator<Item = u16>>(statuses: I) -> Self {
+        let mut set = Self::default();
+        for (word, bit) in statuses.into_iter().map(Self::position) {
+            set.0[word] |= bit;
+        }
+        set
+    }
+}
+
+impl FromIterator<StatusCode> for StatusSet {
+    fn from_iter<I: IntoIterator<Item = StatusCode>>(statuses: I) -> Self {
+        statuses.into_iter().map(|status| status.as_u16()).collect()
+    }
+}
+
+impl fmt::Debug for StatusSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let statuses = (100..1000).filter_map(|status| StatusCode::from_u16(status).ok());
+        f.debug_set().entries(statuses.filter(|status| self.contains(*status))).finish()
+    }
+}
+
+// ===== TransportError =====
+
+/// What kind of fault left a request without a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// No connection came about, so nothing was sent.
+    Connect,
+    /// The exchange broke off, or took too long, after something may have been sent.
+    Exchange,
+    /// The caller's own: the request could not be built, its body failed, or the response was not what the
+    /// caller asked to have.
+    Caller,
+}
+
+impl Fault {
+    fn outcome(self) -> Outcome {
+        match self {
+            Self::Connect => Outcome::Transient { retry_after: None, sent: false },
+            Self::Exchange => Outcome::transient(),
+            Self::Caller => Outcome::Neutral,
+        }
+    }
+}
+
+/// The error of an HTTP client, as [`HttpClassifier`] sees it.
+pub trait TransportError {
+    /// What kind of fault it is.
+    fn fault(&self) -> Fault;
+}
+
+impl TransportError for std::convert::Infallible {
+    fn fault(&self) -> Fault {
+        match *self {}
+    }
+}
+
+impl TransportError for std::io::Error {
+    fn fault(&self) -> Fault {
+        use std::io::ErrorKind;
+        match self.kind() {
+            ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
+                Fault::Connect
+            }
+            _ => Fault::Exchange,
+        }
+    }
+}
+
+#[cfg(feature = "reqwest")]
+impl TransportError for reqwest::Error {
+    fn fault(&self) -> Fault {
+        if self.is_connect() {
+            Fault::Connect
+        } else if self.is_builder()
+            || self.is_redirect()
+            || self.is_decode()
+            || self.is_status()
+            || self.is_upgrade()
+            || is_callers_fault(self)
+        {
+            Fault::Caller
+        } else {
+            Fault::Exchange
+        }
+    }
+}
+
+#[cfg(feature = "hyper")]
+impl TransportError for hyper_util::client::legacy::Error {
+    fn fault(&self) -> Fault {
+        if self.is_connect() {
+            Fault::Connect
+        } else if is_callers_fault(self) || self.source().is_none() {
+            // Without a cause it is the request that the client refused: no absolute URI, an unknown version.
+            Fault::Caller
+        } else {
+            Fault::Exchange
+        }
+    }
+}
+
+#[cfg(feature = "hyper")]
+impl TransportError for hyper::Error {
+    fn fault(&self) -> Fault {
+        if self.is_user() { Fault::Caller } else { Fault::Exchange }
+    }
+}
+
+/// Whether hyper, somewhere below, found the caller at fault: a request body that failed, a header that cannot be.
+#[cfg(any(feature = "reqwest", feature = "hyper"))]
+fn is_callers_fault(error: &(dyn StdError + 'static)) -> bool {
+    error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_user)
+        || error.source().is_some_and(is_callers_fault)
+}

@@ -1,0 +1,15 @@
+//! What HTTP adds: how a request is seen, what a response means, and the bodies that layers look through.
+
+pub mod body;
+mod classify;
+pub(crate) mod discard;
+mod idempotency;
+mod replay_body;
+mod request;
+pub(crate) mod retry_after;
+
+pub use self::{
+    classify::{Fault, HttpClassifier, StatusSet, TransportError},
+    replay_body::{ReplayBody, ReplayBodyLayer, ReplayBodyService},
+    request::{HttpRequest, TryCloneBody},
+};

@@ -1,0 +1,417 @@
+//! A request body that can be sent again: a bounded copy, kept as the body streams by.
+//!
+//! A streaming body is gone once it is sent. Reading it whole before the first attempt would delay every call for
+//! the sake of the few that fail. So what passes by is kept, by reference, while a later attempt may want it; a
+//! body that outgrows the bound is sent once and never refused.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use http::{HeaderMap, Request};
+use http_body::{Body, Frame, SizeHint};
+use tower::{Layer, Service};
+
+use super::request::TryCloneBody;
+use crate::{BoxError, Call};
+
+/// A body that keeps what it has sent, up to a bound, so that a copy can send it again.
+///
+/// Copies share what was kept, and what is still to come: the newest that is read takes over, and an older one
+/// that is still being read ends with an error.
+#[derive(Debug)]
+pub struct ReplayBody<B> {
+    shared: Arc<Mutex<Shared<B>>>,
+    /// Which copy this is; the original is 0.
+    generation: u32,
+    /// How many frames of data this copy has handed on, and how many bytes.
+    frames: usize,
+    bytes: u64,
+    trailers_sent: bool,
+}
+
+#[derive(Debug)]
+struct Shared<B> {
+    body: B,
+    size_hint: SizeHint,
+    /// The frames so far, unless there were too many bytes of them.
+    kept: Vec<Bytes>,
+    kept_bytes: usize,
+    limit: usize,
+    /// How many frames the body has given.
+    frames: usize,
+    trailers: Option<HeaderMap>,
+    ended: bool,
+    /// Something was not kept, so that no copy can begin again.
+    incomplete: bool,
+    /// The newest copy made, and the newest one that was read.
+    newest: u32,
+    reader: u32,
+}
+
+impl<B: Body> ReplayBody<B> {
+    /// Keeps up to `limit` bytes of `body`.
+    pub fn new(body: B, limit: usize) -> Self {
+        let shared = Shared {
+            size_hint: body.size_hint(),
+            ended: body.is_end_stream(),
+            body,
+            kept: Vec::new(),
+            kept_bytes: 0,
+            limit,
+            frames: 0,
+            trailers: None,
+            incomplete: false,
+            newest: 0,
+            reader: 0,
+        };
+        Self {
+            shared: Arc::new(Mutex::new(shared)),
+            generation: 0,
+            frames: 0,
+            bytes: 0,
+            trailers_sent: false,
+        }
+    }
+}
+
+impl<B> ReplayBody<B> {
+    fn shared(&self) -> MutexGuard<'_, Shared<B>> {
+        lock(&self.shared)
+    }
+}
+
+/// A body that panicked while it was polled leaves its frames as they were.
+fn lock<B>(shared: &Mutex<Shared<B>>) -> MutexGuard<'_, Shared<B>> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<B> TryCloneBody for ReplayBody<B> {
+    fn try_clone(&self) -> Option<Self> {
+        let mut shared = self.shared();
+        if shared.incomplete {
+            return None;
+        }
+        shared.newest += 1;
+        Some(Self {
+            shared: Arc::clone(&self.shared),
+            generation: shared.newest,
+            frames: 0,
+            bytes: 0,
+            trailers_sent: false,
+        })
+    }
+
+    fn is_replayable(&self) -> bool {
+        !self.shared().incomplete
+    }
+}
+
+impl<B> Body for ReplayBody<B>
+where
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        let wanted_again = Arc::strong_count(&this.shared) > 1;
+        let mut shared = lock(&this.shared);
+        if shared.reader > this.generation {
+            return Poll::Ready(Some(Err("a later attempt sends this body now".into())));
+        }
+        shared.reader = this.generation;
+        if this.frames == shared.frames {
+            ready!(shared.poll_next(cx, wanted_again))?;
+        }
+        if this.frames < shared.frames {
+            // The last frame is kept even where the earlier ones no longer are.
+            let missing = shared.frames - shared.kept.len();
+            let Some(data) = this.frames.checked_sub(missing).map(|index| shared.kept[index].clone()) else {
+                return Poll::Ready(Some(Err("this body is too long to be sent again".into())));
+            };
+            this.frames += 1;
+            this.bytes += data.len() as u64;
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        let trailers = shared.trailers.clone().filter(|_| !this.trailers_sent);
+        this.trailers_sent = true;
+        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let shared = self.shared();
+        shared.ended
+            && self.frames == shared.frames
+            && (self.trailers_sent || shared.trailers.is_none())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let whole = self.shared().size_hint.clone();
+        let mut left = SizeHint::new();
+        if let Some(upper) = whole.upper() {
+            left.set_upper(upper.saturating_sub(self.bytes));
+        }
+        left.set_lower(whole.lower().saturating_sub(self.bytes));
+        left
+    }
+}
+
+impl<B> Shared<B>
+where
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+{
+    /// Takes one more frame from the body, or finds its end.
+    fn poll_next(&mut self, cx: &mut Context<'_>, wanted_again: bool) -> Poll<Result<(), BoxError>> {
+        while !self.ended {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                None => self.ended = true,
+                Some(Err(error)) => {
+                    self.incomplete = true;
+                    return Poll::Ready(Err(error.into()));
+                }
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(mut data) => {
+                        let data = data.copy_to_bytes(data.remaining());
+                        self.ended = self.body.is_end_stream();
+                        self.keep(data, wanted_again);
+                        return Poll::Ready(Ok(()));
+                    }
+                    Err(frame) => {
+                        if let Ok(trailers) = frame.into_trailers() {
+                            self.trailers = Some(trailers);
+                            self.ended = true;
+                        }
+                    }
+                },
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Keeps a frame with those before it, or instead of them.
+    fn keep(&mut self, data: Bytes, wanted_again: bool) {
+        self.frames += 1;
+        self.kept_bytes += data.len();
+        if !wanted_again || self.kept_bytes > self.limit {
+            self.incomplete = true;
+        }
+        if self.incomplete {
+            self.kept.clear();
+        }
+        self.kept.push(data);
+    }
+}
+
+// ===== ReplayBodyLayer =====
+
+/// Makes the bodies of requests replayable, for a retry below it.
+///
+/// Turns `Request<B>` into `Request<ReplayBody<B>>`. Only streaming bodies need it: those in memory
+/// ([`TryCloneBody`]) can be sent again as they are.
+///
+/// ```
+/// use steadfast::{http::ReplayBodyLayer, retry::{RetryLayer, RetryPolicy}};
+/// use tower::ServiceBuilder;
+///
+/// let layers = ServiceBuilder::new()
+///     .layer(ReplayBodyLayer::new(256 * 1024))
+///     .layer(RetryLayer::new(RetryPolicy::default()));
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct ReplayBodyLayer {
+    limit: usize,
+}
+
+impl ReplayBodyLayer {
+    /// Keeps up to `limit` bytes of each body.
+    pub const fn new(limit: usize) -> Self {
+        Self { limit }
+    }
+}
+
+impl Default for ReplayBodyLayer {
+    /// Keeps up to 64 KiB of each body.
+    fn default() -> Self {
+        Self::new(64 * 1024)
+    }
+}
+
+impl<S> Layer<S> for ReplayBodyLayer {
+    type Service = ReplayBodyService<S>;
+
+    fn layer(&self, inner: S) -> ReplayBodyService<S> {
+        ReplayBodyService { inner, limit: self.limit }
+    }
+}
+
+/// The service that [`ReplayBodyLayer`] makes.
+#[derive(Debug, Clone, Copy)]
+pub struct ReplayBodyService<S> {
+    inner: S,
+    limit: usize,
+}
+
+impl<S, B> Service<Request<B>> for ReplayBodyService<S>
+where
+    S: Service<Request<ReplayBody<B>>>,
+    B: Body,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> S::Future {
+        self.inner.call(request.map(|body| ReplayBody::new(body, self.limit)))
+    }
+}
+
+impl<S, B> Service<Call<Request<B>>> for ReplayBodyService<S>
+where
+    S: Service<Call<Request<ReplayBody<B>>>>,
+    B: Body,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, call: Call<Request<B>>) -> S::Future {
+        let limit = self.limit;
+        self.inner.call(call.map(|request| request.map(|body| ReplayBody::new(body, limit))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    type Frames = std::vec::IntoIter<Result<Frame<Bytes>, &'static str>>;
+
+    /// A body of these frames, of which nobody knows the size.
+    #[derive(Debug)]
+    struct Stream(Frames);
+
+    impl Body for Stream {
+        type Data = Bytes;
+        type Error = &'static str;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
+            Poll::Ready(self.0.next())
+        }
+    }
+
+    fn body(limit: usize) -> ReplayBody<Stream> {
+        let frames: Vec<_> = ["one ", "two ", "three"]
+            .into_iter()
+            .map(|data| Ok(Frame::data(Bytes::from_static(data.as_bytes()))))
+            .collect();
+        ReplayBody::new(Stream(frames.into_iter()), limit)
+    }
+
+    async fn read<B: Body<Data = Bytes, Error = BoxError> + Unpin>(body: B) -> Result<String, BoxError> {
+        Ok(String::from_utf8(body.collect().await?.to_bytes().to_vec())?)
+    }
+
+    async fn next<B: Body<Data = Bytes, Error = BoxError> + Unpin>(body: &mut B) -> String {
+        let frame = body.frame().await.unwrap().unwrap();
+        String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_copy_sends_what_the_first_one_sent() {
+        let first = body(64);
+        let copy = first.try_clone().unwrap();
+        assert_eq!(read(first).await.unwrap(), "one two three");
+        assert!(copy.is_replayable());
+        assert_eq!(read(copy).await.unwrap(), "one two three");
+    }
+
+    #[tokio::test]
+    async fn a_copy_goes_on_where_a_dropped_attempt_stopped_reading() {
+        let mut first = body(64);
+        let copy = first.try_clone().unwrap();
+        assert_eq!(next(&mut first).await, "one ");
+        drop(first);
+        assert_eq!(read(copy).await.unwrap(), "one two three");
+    }
+
+    #[tokio::test]
+    async fn a_copy_takes_over_from_an_attempt_that_is_still_being_read() {
+        let mut first = body(64);
+        let mut copy = first.try_clone().unwrap();
+        next(&mut first).await;
+        assert_eq!(next(&mut copy).await, "one ");
+        assert!(read(first).await.is_err());
+        assert_eq!(read(copy).await.unwrap(), "two three");
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_bound_is_sent_once_and_not_kept() {
+        let first = body(7);
+        let copy = first.try_clone().unwrap();
+        assert_eq!(read(first).await.unwrap(), "one two three");
+        assert!(!copy.is_replayable());
+        assert!(copy.try_clone().is_none());
+        assert!(read(copy).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_when_no_copy_was_asked_for() {
+        let mut only = body(64);
+        next(&mut only).await;
+        next(&mut only).await;
+        assert_eq!(only.shared().kept.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn trailers_come_again() {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", "0".parse().unwrap());
+        let frames = vec![Ok(Frame::data(Bytes::from_static(b"x"))), Ok(Frame::trailers(trailers.clone()))];
+        let first = ReplayBody::new(Stream(frames.into_iter()), 64);
+        let copy = first.try_clone().unwrap();
+        for body in [first, copy] {
+            assert_eq!(body.collect().await.unwrap().trailers(), Some(&trailers));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_stated_size_is_that_of_what_is_left() {
+        let mut body = ReplayBody::new(http_body_util::Full::new(Bytes::from_static(b"abc")), 64);
+        let copy = body.try_clone().unwrap();
+        assert_eq!(body.size_hint().exact(), Some(3));
+        next(&mut body).await;
+        assert_eq!(body.size_hint().exact(), Some(0));
+        assert!(body.is_end_stream());
+        assert_eq!(copy.size_hint().exact(), Some(3));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_fails_is_not_sent_again() {
+        let frames = vec![Ok(Frame::data(Bytes::from_static(b"x"))), Err("disk")];
+        let first = ReplayBody::new(Stream(frames.into_iter()), 64);
+        let copy = first.try_clone().unwrap();
+        assert_eq!(read(first).await.unwrap_err().to_string(), "disk");
+        assert!(!copy.is_replayable());
+    }
+}

@@ -1,0 +1,225 @@
+//! How layers see an HTTP request, whichever client's type it is.
+
+use bytes::{Buf, Bytes};
+use http::{HeaderMap, Method, Request, uri::Scheme};
+use http_body_util::{Empty, Full};
+
+use super::idempotency;
+use crate::{Call, HasOptions, Options, Resend, Resendable};
+
+/// An HTTP request: its method, its headers, and the pieces of its URI.
+pub trait HttpRequest {
+    /// The method.
+    fn method(&self) -> &Method;
+
+    /// The headers.
+    fn headers(&self) -> &HeaderMap;
+
+    /// `http` or `https`; empty where the URI does not say.
+    fn scheme(&self) -> &str;
+
+    /// The host, without userinfo and port, as the URI writes it; empty where there is none.
+    fn host(&self) -> &str;
+
+    /// The port, or the default one of the scheme.
+    fn port(&self) -> Option<u16>;
+
+    /// The path, beginning with `/`.
+    fn path(&self) -> &str;
+
+    /// What follows the `?`, if there is one.
+    fn query(&self) -> Option<&str>;
+}
+
+impl<R: HttpRequest> HttpRequest for Call<R> {
+    fn method(&self) -> &Method {
+        self.request().method()
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        self.request().headers()
+    }
+
+    fn scheme(&self) -> &str {
+        self.request().scheme()
+    }
+
+    fn host(&self) -> &str {
+        self.request().host()
+    }
+
+    fn port(&self) -> Option<u16> {
+        self.request().port()
+    }
+
+    fn path(&self) -> &str {
+        self.request().path()
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.request().query()
+    }
+}
+
+// ===== http::Request =====
+
+impl<B> HttpRequest for Request<B> {
+    fn method(&self) -> &Method {
+        self.method()
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        self.headers()
+    }
+
+    fn scheme(&self) -> &str {
+        self.uri().scheme_str().unwrap_or_default()
+    }
+
+    fn host(&self) -> &str {
+        self.uri().host().unwrap_or_default()
+    }
+
+    fn port(&self) -> Option<u16> {
+        self.uri().port_u16().or_else(|| match self.uri().scheme() {
+            Some(scheme) if *scheme == Scheme::HTTP => Some(80),
+            Some(scheme) if *scheme == Scheme::HTTPS => Some(443),
+            _ => None,
+        })
+    }
+
+    fn path(&self) -> &str {
+        self.uri().path()
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.uri().query()
+    }
+}
+
+impl<B> HasOptions for Request<B> {
+    fn options(&self) -> Options {
+        self.extensions().get().copied().unwrap_or_default()
+    }
+
+    fn set_options(&mut self, options: Options) {
+        self.extensions_mut().insert(options);
+    }
+}
+
+impl<B: TryCloneBody> Resendable for Request<B> {
+    fn resend(&self) -> Resend {
+        let asked = self.options().get_resend();
+        asked.unwrap_or_else(|| idempotency::resend(self.method(), self.headers()))
+    }
+
+    fn try_clone(&self) -> Option<Self> {
+        let mut copy = Request::new(self.body().try_clone()?);
+        copy.method_mut().clone_from(self.method());
+        copy.uri_mut().clone_from(self.uri());
+        copy.headers_mut().clone_from(self.headers());
+        copy.extensions_mut().clone_from(self.extensions());
+        *copy.version_mut() = self.version();
+        Some(copy)
+    }
+
+    fn is_replayable(&self) -> bool {
+        self.body().is_replayable()
+    }
+}
+
+/// A request body of which there can be a copy.
+///
+/// Implemented for the bodies that are in memory, and for [`ReplayBody`](super::ReplayBody), which makes any
+/// other body one.
+pub trait TryCloneBody: Sized {
+    /// A copy to send later; `None` where there can be none.
+    fn try_clone(&self) -> Option<Self>;
+
+    /// Whether this copy is still whole after another was sent.
+    fn is_replayable(&self) -> bool {
+        true
+    }
+}
+
+impl TryCloneBody for () {
+    fn try_clone(&self) -> Option<Self> {
+        Some(())
+    }
+}
+
+impl TryCloneBody for Bytes {
+    fn try_clone(&self) -> Option<Self> {
+        Some(self.clone())
+    }
+}
+
+impl TryCloneBody for String {
+    fn try_clone(&self) -> Option<Self> {
+        Some(self.clone())
+    }
+}
+
+impl<D> TryCloneBody for Empty<D> {
+    fn try_clone(&self) -> Option<Self> {
+        Some(Self::new())
+    }
+}
+
+impl<D: Buf + Clone> TryCloneBody for Full<D> {
+    fn try_clone(&self) -> Option<Self> {
+        Some(self.clone())
+    }
+}
+
+// ===== reqwest::Request =====
+
+#[cfg(feature = "reqwest")]
+impl HttpRequest for reqwest::Request {
+    fn method(&self) -> &Method {
+        self.method()
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        self.headers()
+    }
+
+    fn scheme(&self) -> &str {
+        self.url().scheme()
+    }
+
+    fn host(&self) -> &str {
+        self.url().host_str().unwrap_or_default()
+    }
+
+    fn port(&self) -> Option<u16> {
+        self.url().port_or_known_default()
+    }
+
+    fn path(&self) -> &str {
+        self.url().path()
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.url().query()
+    }
+}
+
+#[cfg(feature = "reqwest")]
+impl Resendable for reqwest::Request {
+    fn resend(&self) -> Resend {
+        idempotency::resend(self.method(), self.headers())
+    }
+
+    fn try_clone(&self) -> Option<Self> {
+        self.try_clone()
+    }
+}
+
+// reqwest keeps a request's extensions to itself, so a bare one has no options: `Call` carries them.
+#[cfg(feature = "reqwest")]
+impl HasOptions for reqwest::Request {
+    fn options(&self) -> Options {
+        self.timeout().map_or_else(Options::new, |timeout| Options::new().timeout(*timeout))
+    }
+}

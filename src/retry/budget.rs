@@ -1,0 +1,439 @@
+//! How many extra attempts an upstream may be asked to bear.
+//!
+//! Backoff spreads retries out; it does not make them fewer, and an overload ends only when there are fewer. So
+//! retries draw on an allowance that successes fill. It drains with every failure as well, so that it closes by
+//! itself as an outage deepens, and it starts nearly empty: full buckets in many small clients are themselves a
+//! flood (Brooker 2022-02-28, "Fixing retries with token buckets and circuit breakers").
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::time::Instant;
+
+use crate::ConfigError;
+
+/// The shared allowance of extra attempts towards one upstream: a lock-free token bucket.
+///
+/// A clone is another handle to the same bucket. Cancel safe: a retry that was paid for and never sent, because its
+/// call was dropped while it waited, gives its token back.
+///
+/// Default: at most 10 tokens, 2 at first; a success adds 0.6, a failure takes 0.3, a retry takes 1.
+///
+/// ```
+/// use steadfast::retry::RetryBudget;
+///
+/// // gRPC's retry throttling (gRFC A6): retries only while the bucket is more than half full.
+/// let budget = RetryBudget::builder()
+///     .capacity(10.0).initial(10.0)
+///     .per_success(0.1).per_failure(1.0).per_retry(0.0)
+///     .reserve(5.0)
+///     .build()?;
+/// assert_eq!(budget.tokens(), 10.0);
+/// # Ok::<(), steadfast::ConfigError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct RetryBudget(Arc<Bucket>);
+
+#[derive(Debug)]
+struct Bucket {
+    settings: Settings,
+    /// What the seconds in `word` are counted from.
+    epoch: Instant,
+    /// The tokens in thousandths, and in the upper half the second of the last refill by time.
+    word: AtomicU64,
+}
+
+/// Tokens in thousandths, so that a bucket is a whole number.
+#[derive(Debug, Clone, Copy)]
+struct Settings {
+    capacity: u32,
+    initial: u32,
+    per_call: u32,
+    per_success: u32,
+    per_failure: u32,
+    per_retry: u32,
+    per_second: u32,
+    reserve: u32,
+}
+
+impl RetryBudget {
+    /// A builder that starts from the default.
+    pub const fn builder() -> RetryBudgetBuilder {
+        RetryBudgetBuilder {
+            capacity: 10.0,
+            initial: 2.0,
+            per_call: 0.0,
+            per_success: 0.6,
+            per_failure: 0.3,
+            per_retry: 1.0,
+            per_second: 0.0,
+            reserve: 0.0,
+        }
+    }
+
+    /// Another bucket with the same configuration, as full as a new one.
+    pub fn fresh(&self) -> Self {
+        Self::new(self.0.settings)
+    }
+
+    /// How many tokens there are.
+    pub fn tokens(&self) -> f64 {
+        f64::from(self.0.refilled(self.0.word.load(Ordering::Relaxed)).tokens) / 1000.0
+    }
+
+    fn new(settings: Settings) -> Self {
+        let word = Word { seconds: 0, tokens: settings.initial };
+        Self(Arc::new(Bucket { settings, epoch: Instant::now(), word: AtomicU64::new(word.pack()) }))
+    }
+
+    /// A call begins.
+    pub(super) fn call(&self) {
+        self.0.deposit(self.0.settings.per_call);
+    }
+
+    /// An attempt succeeded.
+    pub(super) fn success(&self) {
+        self.0.deposit(self.0.settings.per_success);
+    }
+
+    /// An attempt failed.
+    pub(super) fn failure(&self) {
+        let cost = self.0.settings.per_failure;
+        self.0.update(|tokens| Some(tokens.saturating_sub(cost)));
+    }
+
+    /// Pays for a retry, if the bucket can.
+    pub(super) fn withdraw(&self) -> Option<Token> {
+        let Settings { per_retry, reserve, .. } = self.0.settings;
+        let paid = self.0.update(|tokens| {
+            let left = tokens.checked_sub(per_retry)?;
+            // With a price, the reserve must remain; without one, the bucket must hold more than it.
+            (if per_retry > 0 { left >= reserve } else { tokens > reserve }).then_some(left)
+        });
+        paid.then(|| Token { budget: Some(self.clone()) })
+    }
+}
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self::builder().build().expect("the default is valid")
+    }
+}
+
+/// A paid retry. Dropped before it is spent, it goes back into the bucket.
+#[derive(Debug)]
+pub(super) struct Token {
+    budget: Option<RetryBudget>,
+}
+
+impl Token {
+    /// The retry is being sent.
+    pub(super) fn spend(mut self) {
+        self.budget = None;
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        if let Some(budget) = self.budget.take() {
+            budget.0.deposit(budget.0.settings.per_retry);
+        }
+    }
+}
+
+// ===== impl Bucket =====
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Word {
+    seconds: u32,
+    tokens: u32,
+}
+
+impl Word {
+    fn pack(self) -> u64 {
+        u64::from(self.seconds) << 32 | u64::from(self.tokens)
+    }
+
+    #[allow(clippy::cast_possible_truncation)]
+    fn unpack(word: u64) -> Self {
+        Self { seconds: (word >> 32) as u32, tokens: word as u32 }
+    }
+}
+
+impl Bucket {
+    fn deposit(&self, tokens: u32) {
+        if tokens > 0 {
+            let capacity = self.settings.capacity;
+            self.update(|held| Some(held.saturating_add(tokens).min(capacity)));
+        }
+    }
+
+    /// Changes the number of tokens; `None` leaves them as they are and returns `false`.
+    ///
+    /// A full bucket that would stay full is not written, so that healthy calls share a line that nobody writes.
+    /// Relaxed: the word is all there is, and orders nothing else.
+    fn update(&self, change: impl Fn(u32) -> Option<u32>) -> bool {
+        let mut current = self.word.load(Ordering::Relaxed);
+        loop {
+            let held = self.refilled(current);
+            let Some(tokens) = change(held.tokens) else { return false };
+            let next = Word { tokens, ..held }.pack();
+            if next == current {
+                return true;
+            }
+            match self.word.compare_exchange_weak(current, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(newer) => current = newer,
+            }
+        }
+    }
+
+    /// The word with what time has added since it was written: whole seconds, so that no fraction is lost.
+    fn refilled(&self, word: u64) -> Word {
+        let held = Word::unpack(word);
+        let Settings { per_second, capacity, .. } = self.settings;
+        if per_second == 0 {
+            return held;
+        }
+        let now = u32::try_from(self.epoch.elapsed().as_secs()).unwrap_or(u32::MAX);
+        // Another thread may have read its clock later and written first.
+        let added = now.saturating_sub(held.seconds).saturating_mul(per_second);
+        Word { seconds: now.max(held.seconds), tokens: held.tokens.saturating_add(added).min(capacity) }
+    }
+}
+
+// ===== RetryBudgetBuilder =====
+
+/// Configures a [`RetryBudget`]. Every figure is in tokens, exact to a thousandth.
+#[derive(Debug, Clone, Copy)]
+pub struct RetryBudgetBuilder {
+    capacity: f64,
+    initial: f64,
+    per_call: f64,
+    per_success: f64,
+    per_failure: f64,
+    per_retry: f64,
+    per_second: f64,
+    reserve: f64,
+}
+
+impl RetryBudgetBuilder {
+    /// How many tokens there can be: 0 (no retry, ever) to 1,000,000.
+    pub const fn capacity(mut self, tokens: f64) -> Self {
+        self.capacity = tokens;
+        self
+    }
+
+    /// How many there are at first; at most the capacity.
+    pub const fn initial(mut self, tokens: f64) -> Self {
+        self.initial = tokens;
+        self
+    }
+
+    /// What each call adds, whatever becomes of it. Finagle's share of extra attempts: 0.2. Default 0.
+    pub const fn per_call(mut self, tokens: f64) -> Self {
+        self.per_call = tokens;
+        self
+    }
+
+    /// What each successful attempt adds.
+    pub const fn per_success(mut self, tokens: f64) -> Self {
+        self.per_success = tokens;
+        self
+    }
+
+    /// What each failed attempt takes, as far as there is any.
+    pub const fn per_failure(mut self, tokens: f64) -> Self {
+        self.per_failure = tokens;
+        self
+    }
+
+    /// What a retry costs.
+    pub const fn per_retry(mut self, tokens: f64) -> Self {
+        self.per_retry = tokens;
+        self
+    }
+
+    /// What each whole second adds, for clients with few calls. Finagle's reserve: 10. Default 0.
+    pub const fn per_second(mut self, tokens: f64) -> Self {
+        self.per_second = tokens;
+        self
+    }
+
+    /// How many tokens a retry has to leave in the bucket; where a retry costs nothing, how many there must be
+    /// more of. Default 0.
+    pub const fn reserve(mut self, tokens: f64) -> Self {
+        self.reserve = tokens;
+        self
+    }
+
+    /// The bucket.
+    pub fn build(self) -> Result<RetryBudget, ConfigError> {
+        let capacity = thousandths("retry.budget.capacity", self.capacity, 1e6)?;
+        Ok(RetryBudget::new(Settings {
+            capacity,
+            initial: thousandths("retry.budget.initial", self.initial, self.capacity)?,
+            per_call: thousandths("retry.budget.per_call", self.per_call, 1e6)?,
+            per_success: thousandths("retry.budget.per_success", self.per_success, 1e6)?,
+            per_failure: thousandths("retry.budget.per_failure", self.per_failure, 1e6)?,
+            per_retry: thousandths("retry.budget.per_retry", self.per_retry, 1e6)?,
+            per_second: thousandths("retry.budget.per_second", self.per_second, 1e6)?,
+            reserve: thousandths("retry.budget.reserve", self.reserve, self.capacity)?,
+        }))
+    }
+}
+
+/// Rounds to thousandths: what is configured is what is used, however small.
+fn thousandths(field: &'static str, tokens: f64, most: f64) -> Result<u32, ConfigError> {
+    let tokens = ConfigError::check(field, tokens, 0.0..=most)?;
+    let rounded = (tokens * 1000.0).round();
+    if rounded == 0.0 && tokens > 0.0 {
+        return Err(ConfigError::new(field, tokens, "0, or at least 0.001"));
+    }
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    Ok(rounded as u32)
+}
+
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn empty() -> RetryBudgetBuilder {
+        RetryBudget::builder().initial(0.0).per_success(0.0).per_failure(0.0)
+    }
+
+    #[test]
+    fn a_new_bucket_pays_for_two_retries() {
+        let budget = RetryBudget::default();
+        budget.withdraw().unwrap().spend();
+        budget.withdraw().unwrap().spend();
+        assert!(budget.withdraw().is_none());
+    }
+
+    #[test]
+    fn a_success_does_not_pay_for_its_own_retry() {
+        // Mistake 15: 1,000 calls that fail once and then succeed must not make 2,000 attempts.
+        let budget = RetryBudget::default();
+        let mut retries = 0;
+        for _ in 0..1000 {
+            budget.failure();
+            if let Some(token) = budget.withdraw() {
+                token.spend();
+                retries += 1;
+                budget.success();
+            }
+        }
+        assert!(retries < 10, "{retries} retries");
+    }
+
+    #[test]
+    fn failures_close_the_bucket_even_without_retries() {
+        let budget = RetryBudget::default();
+        for _ in 0..4 {
+            budget.failure();
+        }
+        assert!(budget.withdraw().is_none());
+        assert!((budget.tokens() - 0.8).abs() < 1e-9);
+    }
+
+    #[test]
+    fn successes_fill_it_to_its_capacity_and_no_further() {
+        let budget = RetryBudget::default();
+        for _ in 0..1000 {
+            budget.success();
+        }
+        assert!((budget.tokens() - 10.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_fraction_is_used_as_it_is_configured() {
+        // Mistake 16: a ratio of 0.7 that is truncated allows 100 %.
+        let budget = empty().per_call(0.7).build().unwrap();
+        let mut retries = 0;
+        for _ in 0..1000 {
+            budget.call();
+            if let Some(token) = budget.withdraw() {
+                token.spend();
+                retries += 1;
+            }
+        }
+        assert_eq!(retries, 700);
+    }
+
+    #[test]
+    fn a_retry_that_was_never_sent_gives_its_token_back() {
+        let budget = RetryBudget::default();
+        drop(budget.withdraw().unwrap());
+        assert!((budget.tokens() - 2.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_reserve_is_left_in_the_bucket() {
+        let grpc = RetryBudget::builder()
+            .initial(10.0)
+            .per_success(0.1)
+            .per_failure(1.0)
+            .per_retry(0.0)
+            .reserve(5.0)
+            .build()
+            .unwrap();
+        let retries = (0..20)
+            .take_while(|_| {
+                grpc.failure();
+                grpc.withdraw().map(Token::spend).is_some()
+            })
+            .count();
+        assert_eq!(retries, 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_refills_it_without_losing_fractions() {
+        let budget = empty().per_second(2.0).build().unwrap();
+        for _ in 0..1000 {
+            tokio::time::advance(SECOND * 3 / 1000).await;
+            budget.failure();
+        }
+        assert!((budget.tokens() - 6.0).abs() < f64::EPSILON, "{}", budget.tokens());
+        tokio::time::advance(SECOND * 3600 * 24 * 60).await;
+        assert!((budget.tokens() - 10.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_clone_is_the_same_bucket_and_a_fresh_one_is_not() {
+        let budget = RetryBudget::default();
+        budget.clone().withdraw().unwrap().spend();
+        assert!((budget.tokens() - 1.0).abs() < f64::EPSILON);
+        assert!((budget.fresh().tokens() - 2.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn tokens_are_neither_made_nor_lost_when_threads_race() {
+        let budget = RetryBudget::builder().capacity(1e6).initial(1e5).build().unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..10_000 {
+                        budget.withdraw().unwrap().spend();
+                        drop(budget.withdraw());
+                    }
+                });
+            }
+        });
+        assert!((budget.tokens() - 60_000.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_budget_that_cannot_work_is_refused_by_field() {
+        let field = |builder: RetryBudgetBuilder| builder.build().unwrap_err().field();
+        assert_eq!(field(RetryBudget::builder().capacity(-1.0)), "retry.budget.capacity");
+        assert_eq!(field(RetryBudget::builder().capacity(f64::INFINITY)), "retry.budget.capacity");
+        assert_eq!(field(RetryBudget::builder().initial(11.0)), "retry.budget.initial");
+        assert_eq!(field(RetryBudget::builder().per_success(f64::NAN)), "retry.budget.per_success");
+        assert_eq!(field(RetryBudget::builder().per_retry(0.0001)), "retry.budget.per_retry");
+    }
+}

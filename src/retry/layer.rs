@@ -1,0 +1,96 @@
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use tower::Layer;
+
+use super::{Retry, RetryBudget, RetryPolicy};
+use crate::http::HttpClassifier;
+use crate::{Http, Plain};
+
+/// Retries calls; see the [module](super).
+///
+/// Every service that one layer makes shares its budget.
+///
+/// ```
+/// use steadfast::{Call, Error, retry::{RetryLayer, RetryPolicy}};
+/// use tower::ServiceBuilder;
+///
+/// let service = ServiceBuilder::new()
+///     .layer(RetryLayer::new(RetryPolicy::default()))
+///     .map_err(Error::Upstream)
+///     .service_fn(async |_: Call<http::Request<String>>| {
+///         Ok::<_, std::io::Error>(http::Response::new(String::new()))
+///     });
+/// ```
+#[derive(Debug)]
+pub struct RetryLayer<C = HttpClassifier, K = Http> {
+    pub(super) policy: RetryPolicy,
+    pub(super) budget: Option<RetryBudget>,
+    pub(super) classifier: Arc<C>,
+    kind: PhantomData<fn() -> K>,
+}
+
+impl RetryLayer {
+    /// Retries by `policy`, with the default [`RetryBudget`] and the default [`HttpClassifier`].
+    pub fn new(policy: RetryPolicy) -> Self {
+        Self {
+            policy,
+            budget: Some(RetryBudget::default()),
+            classifier: Arc::default(),
+            kind: PhantomData,
+        }
+    }
+}
+
+impl<C, K> RetryLayer<C, K> {
+    /// Shares this budget, in place of one of the layer's own.
+    pub fn budget(mut self, budget: RetryBudget) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
+    /// Retries without a budget. In an outage every call is then sent as often as the policy allows: only for
+    /// clients whose number of calls is bounded otherwise.
+    pub fn without_budget(mut self) -> Self {
+        self.budget = None;
+        self
+    }
+
+    /// Judges results with this classifier.
+    pub fn classifier<D>(self, classifier: D) -> RetryLayer<D, K> {
+        self.shared_classifier(Arc::new(classifier))
+    }
+
+    pub(crate) fn shared_classifier<D>(self, classifier: Arc<D>) -> RetryLayer<D, K> {
+        RetryLayer { policy: self.policy, budget: self.budget, classifier, kind: PhantomData }
+    }
+
+    /// For a service whose responses are not HTTP.
+    pub fn plain(self) -> RetryLayer<C, Plain> {
+        RetryLayer {
+            policy: self.policy,
+            budget: self.budget,
+            classifier: self.classifier,
+            kind: PhantomData,
+        }
+    }
+}
+
+impl<S, C, K> Layer<S> for RetryLayer<C, K> {
+    type Service = Retry<S, C, K>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Retry::new(inner, self.clone())
+    }
+}
+
+impl<C, K> Clone for RetryLayer<C, K> {
+    fn clone(&self) -> Self {
+        Self {
+            policy: self.policy.clone(),
+            budget: self.budget.clone(),
+            classifier: Arc::clone(&self.classifier),
+            kind: PhantomData,
+        }
+    }
+}

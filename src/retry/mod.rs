@@ -1,0 +1,32 @@
+//! Retry: asks again, when that can help and only as often as the upstream can bear.
+//!
+//! A retry turns a passing fault into an answer. It also multiplies the load of an upstream that is already
+//! failing, so most of this module is about when *not* to retry:
+//!
+//! - the outcome is not [`Transient`](crate::Outcome::Transient), or the call was refused on this side;
+//! - the request may not be sent twice ([`Resendable`](crate::Resendable)), or its body is gone;
+//! - the attempts of the call ([`RetryPolicyBuilder::max_retries`]) or of everyone ([`RetryBudget`]) are spent;
+//! - the wait, be it the [`Backoff`]'s or that of `Retry-After`, would end after the call's deadline.
+//!
+//! Then the caller gets what the last attempt got: the 503 itself, not an error about it. [`Attempts`], in the
+//! extensions of a response that took more than the first attempt or was given up on, says how many there were and
+//! why there were no more; a `tracing` event on `steadfast::retry` says so for errors too.
+//!
+//! A response that is thrown away gives its permit back, and then is read on for at most 64 KiB and for as long as
+//! the wait lasts, so that its connection is used again.
+
+mod backoff;
+mod budget;
+mod future;
+mod layer;
+mod policy;
+mod service;
+
+pub use self::{
+    backoff::{Backoff, Jitter},
+    budget::{RetryBudget, RetryBudgetBuilder},
+    future::ResponseFuture,
+    layer::RetryLayer,
+    policy::{Attempts, RetryPolicy, RetryPolicyBuilder, Stop},
+    service::Retry,
+};

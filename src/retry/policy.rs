@@ -1,0 +1,349 @@
+//! When to retry, and when to stop: the decision, apart from the doing.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Backoff;
+use super::budget::{RetryBudget, Token};
+use crate::error::MAX_DURATION;
+use crate::rng::SharedRng;
+use crate::{ConfigError, Resend, deadline};
+
+/// How often a call is retried, and how long it waits in between.
+///
+/// A clone shares the random source, so that no two calls back off in step.
+///
+/// Default: 3 retries, [`Backoff::new`], and `Retry-After` obeyed up to the cap of the backoff.
+///
+/// ```
+/// use std::time::Duration;
+/// use steadfast::retry::{Backoff, RetryPolicy};
+///
+/// let policy = RetryPolicy::builder()
+///     .max_retries(2)
+///     .backoff(Backoff::new().cap(Duration::from_secs(1)))
+///     .build()?;
+/// # Ok::<(), steadfast::ConfigError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct RetryPolicy {
+    max_retries: u32,
+    backoff: Backoff,
+    max_retry_after: Duration,
+    rng: Arc<SharedRng>,
+}
+
+impl RetryPolicy {
+    /// A builder that starts from the default.
+    pub const fn builder() -> RetryPolicyBuilder {
+        RetryPolicyBuilder { max_retries: 3, backoff: Backoff::new(), max_retry_after: None, seed: None }
+    }
+
+    pub(crate) fn never() -> Self {
+        Self::builder().max_retries(0).build().expect("no retries is valid")
+    }
+
+    /// Whether another retry is possible at all after `retries` of them.
+    pub(super) fn allows(&self, retries: u32) -> bool {
+        retries < self.max_retries
+    }
+
+    /// Decides what follows a transient fault.
+    pub(super) fn decide(&self, fault: &TransientFault<'_>) -> Result<Pause, Stop> {
+        if !self.allows(fault.retries) {
+            return Err(Stop::Exhausted);
+        }
+        match fault.resend {
+            Resend::Always => {}
+            Resend::IfNotSent if !fault.sent => {}
+            Resend::IfNotSent | Resend::Never => return Err(Stop::NotIdempotent),
+        }
+        if !fault.replayable {
+            return Err(Stop::NotReplayable);
+        }
+        let backoff =
+            self.rng.with(|rng| self.backoff.wait(fault.retries, fault.previous_backoff, rng));
+        let wait = match fault.retry_after {
+            Some(floor) if floor > self.max_retry_after => return Err(Stop::RetryAfterTooLong),
+            // The backoff comes on top, so that all who were told the same do not come back together.
+            Some(floor) => floor + backoff,
+            None => backoff,
+        };
+        let until = deadline::after(fault.now, wait);
+        if deadline::misses(fault.deadline, until) {
+            return Err(Stop::Deadline);
+        }
+        // Asked last: what is not going to be sent needs no token.
+        let token = match fault.budget {
+            Some(budget) => Some(budget.withdraw().ok_or(Stop::Budget)?),
+            None => None,
+        };
+        Ok(Pause { backoff, until, token })
+    }
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self::builder().build().expect("the default is valid")
+    }
+}
+
+/// What is known when an attempt has met a transient fault.
+pub(super) struct TransientFault<'a> {
+    pub(super) now: Instant,
+    pub(super) deadline: Option<Instant>,
+    /// How many retries there were before this fault.
+    pub(super) retries: u32,
+    pub(super) previous_backoff: Duration,
+    pub(super) retry_after: Option<Duration>,
+    pub(super) sent: bool,
+    pub(super) resend: Resend,
+    pub(super) replayable: bool,
+    pub(super) budget: Option<&'a RetryBudget>,
+}
+
+/// A retry that is going to be made.
+#[derive(Debug)]
+pub(super) struct Pause {
+    pub(super) backoff: Duration,
+    pub(super) until: Option<Instant>,
+    pub(super) token: Option<Token>,
+}
+
+/// How many attempts an answer took, in the extensions of the response.
+///
+/// Absent means one, and that there was no reason to want more: the healthy path writes nothing.
+///
+/// ```
+/// use steadfast::retry::Attempts;
+///
+/// fn attempts<B>(response: &http::Response<B>) -> u32 {
+///     response.extensions().get::<Attempts>().map_or(1, |attempts| attempts.made)
+/// }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Attempts {
+    /// How many requests were made, this response's own among them.
+    pub made: u32,
+    /// Why there was no further one, where the last had failed.
+    pub stopped: Option<Stop>,
+}
+
+impl Attempts {
+    pub(super) const fn new(made: u32, stopped: Option<Stop>) -> Self {
+        Self { made, stopped }
+    }
+}
+
+/// Why a call was not retried, or not again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Stop {
+    /// Every retry of the policy was made.
+    Exhausted,
+    /// The budget of the upstream had no token.
+    Budget,
+    /// The wait would have ended after the deadline of the call, or the deadline has passed.
+    Deadline,
+    /// The request may have been sent, and may not be sent twice.
+    NotIdempotent,
+    /// The body of the request cannot be sent again.
+    NotReplayable,
+    /// The circuit breaker refused.
+    CircuitOpen,
+    /// The bulkhead refused.
+    BulkheadFull,
+    /// The upstream asked for a longer wait than the policy allows.
+    RetryAfterTooLong,
+}
+
+impl Stop {
+    /// The reason in one word, as it stands in logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exhausted => "exhausted",
+            Self::Budget => "budget",
+            Self::Deadline => "deadline",
+            Self::NotIdempotent => "not_idempotent",
+            Self::NotReplayable => "not_replayable",
+            Self::CircuitOpen => "circuit_open",
+            Self::BulkheadFull => "bulkhead_full",
+            Self::RetryAfterTooLong => "retry_after_too_long",
+        }
+    }
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+// ===== RetryPolicyBuilder =====
+
+/// Configures a [`RetryPolicy`].
+#[derive(Debug, Clone, Copy)]
+pub struct RetryPolicyBuilder {
+    max_retries: u32,
+    backoff: Backoff,
+    max_retry_after: Option<Duration>,
+    seed: Option<u64>,
+}
+
+impl RetryPolicyBuilder {
+    /// How many attempts may follow the first: 0 to 100. Default 3.
+    pub const fn max_retries(mut self, retries: u32) -> Self {
+        self.max_retries = retries;
+        self
+    }
+
+    /// How long to wait before each.
+    pub const fn backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = backoff;
+        self
+    }
+
+    /// The longest wait that an upstream may ask for. Told to wait longer, a call ends with the response that
+    /// said so. Default: the cap of the backoff.
+    pub const fn max_retry_after(mut self, longest: Duration) -> Self {
+        self.max_retry_after = Some(longest);
+        self
+    }
+
+    /// Makes the jitter repeatable. Default: seeded by the operating system.
+    pub const fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// The policy.
+    pub fn build(self) -> Result<RetryPolicy, ConfigError> {
+        let max_retries = ConfigError::check("retry.max_retries", self.max_retries, 0..=100)?;
+        self.backoff.validate()?;
+        let max_retry_after = self.max_retry_after.unwrap_or(self.backoff.get_cap());
+        ConfigError::check("retry.max_retry_after", max_retry_after, Duration::ZERO..=MAX_DURATION)?;
+        Ok(RetryPolicy {
+            max_retries,
+            backoff: self.backoff,
+            max_retry_after,
+            rng: Arc::new(SharedRng::new(self.seed)),
+        })
+    }
+}
+
+impl Default for RetryPolicyBuilder {
+    fn default() -> Self {
+        RetryPolicy::builder()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Jitter;
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn policy() -> RetryPolicy {
+        RetryPolicy::builder().backoff(Backoff::new().jitter(Jitter::None)).build().unwrap()
+    }
+
+    fn fault(now: Instant) -> TransientFault<'static> {
+        TransientFault {
+            now,
+            deadline: None,
+            retries: 0,
+            previous_backoff: Duration::ZERO,
+            retry_after: None,
+            sent: true,
+            resend: Resend::Always,
+            replayable: true,
+            budget: None,
+        }
+    }
+
+    #[test]
+    fn a_fault_is_followed_by_the_backoff() {
+        let now = Instant::now();
+        let pause = policy().decide(&fault(now)).unwrap();
+        assert_eq!(pause.until, Some(now + SECOND / 10));
+    }
+
+    #[test]
+    fn what_may_not_be_sent_twice_is_sent_again_only_if_it_was_not_sent() {
+        let stop = |resend, sent| {
+            policy().decide(&TransientFault { resend, sent, ..fault(Instant::now()) }).err()
+        };
+        assert_eq!(stop(Resend::IfNotSent, false), None);
+        assert_eq!(stop(Resend::IfNotSent, true), Some(Stop::NotIdempotent));
+        assert_eq!(stop(Resend::Never, false), Some(Stop::NotIdempotent));
+        assert_eq!(stop(Resend::Always, true), None);
+    }
+
+    #[test]
+    fn retry_after_is_a_floor_with_the_backoff_on_top() {
+        let now = Instant::now();
+        let pause = policy().decide(&TransientFault { retry_after: Some(SECOND), ..fault(now) }).unwrap();
+        assert_eq!(pause.until, Some(now + SECOND + SECOND / 10));
+    }
+
+    #[test]
+    fn those_who_were_told_the_same_wait_do_not_come_back_together() {
+        let now = Instant::now();
+        let policy = RetryPolicy::builder().seed(1).build().unwrap();
+        let ends: std::collections::HashSet<_> = (0..100)
+            .map(|_| policy.decide(&TransientFault { retry_after: Some(SECOND), ..fault(now) }).unwrap().until)
+            .collect();
+        assert!(ends.len() > 90);
+        assert!(ends.iter().all(|end| end.is_some_and(|end| end >= now + SECOND)));
+    }
+
+    #[test]
+    fn told_to_wait_longer_than_the_cap_it_gives_up() {
+        let told = |wait| {
+            policy().decide(&TransientFault { retry_after: Some(wait), ..fault(Instant::now()) }).err()
+        };
+        assert_eq!(told(2 * SECOND), None);
+        assert_eq!(told(3 * SECOND), Some(Stop::RetryAfterTooLong));
+        assert_eq!(told(Duration::MAX), Some(Stop::RetryAfterTooLong));
+    }
+
+    #[test]
+    fn a_wait_that_cannot_end_before_the_deadline_is_not_started() {
+        let now = Instant::now();
+        let stop = |left| {
+            policy().decide(&TransientFault { deadline: Some(now + left), ..fault(now) }).err()
+        };
+        assert_eq!(stop(SECOND / 10), Some(Stop::Deadline));
+        assert_eq!(stop(SECOND / 9), None);
+        assert_eq!(stop(Duration::ZERO), Some(Stop::Deadline));
+    }
+
+    #[test]
+    fn a_retry_that_is_not_made_takes_no_token() {
+        let budget = RetryBudget::default();
+        let now = Instant::now();
+        let late = TransientFault { deadline: Some(now), budget: Some(&budget), ..fault(now) };
+        assert_eq!(policy().decide(&late).unwrap_err(), Stop::Deadline);
+        assert!((budget.tokens() - 2.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn an_empty_budget_ends_the_call() {
+        let budget = RetryBudget::builder().initial(0.0).build().unwrap();
+        let broke = TransientFault { budget: Some(&budget), ..fault(Instant::now()) };
+        assert_eq!(policy().decide(&broke).unwrap_err(), Stop::Budget);
+    }
+
+    #[test]
+    fn a_policy_that_cannot_work_is_refused_by_field() {
+        let field = |builder: RetryPolicyBuilder| builder.build().unwrap_err().field();
+        assert_eq!(field(RetryPolicy::builder().max_retries(101)), "retry.max_retries");
+        assert_eq!(field(RetryPolicy::builder().max_retry_after(Duration::MAX)), "retry.max_retry_after");
+        assert_eq!(field(RetryPolicy::builder().backoff(Backoff::new().factor(0.0))), "retry.backoff.factor");
+    }
+}

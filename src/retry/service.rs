@@ -1,0 +1,57 @@
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tower::Service;
+
+use super::{ResponseFuture, RetryLayer};
+use crate::http::HttpClassifier;
+use crate::message::Discard;
+use crate::{Classify, Error, HasOptions, Http, Resendable};
+
+/// The service that [`RetryLayer`] makes.
+pub struct Retry<S, C = HttpClassifier, K = Http> {
+    inner: S,
+    shared: Arc<RetryLayer<C, K>>,
+}
+
+impl<S, C, K> Retry<S, C, K> {
+    pub(super) fn new(inner: S, layer: RetryLayer<C, K>) -> Self {
+        Self { inner, shared: Arc::new(layer) }
+    }
+}
+
+impl<Req, S, C, K, Res, E> Service<Req> for Retry<S, C, K>
+where
+    Req: HasOptions + Resendable,
+    S: Service<Req, Response = Res, Error = Error<E>> + Clone,
+    C: Classify<Res, E>,
+    K: Discard<Res>,
+{
+    type Response = Res;
+    type Error = Error<E>;
+    type Future = ResponseFuture<Req, S, C, K, K::Leftover>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        // The service that was polled ready goes with the call; the clone that stays has to be polled anew.
+        let clone = self.inner.clone();
+        let ready = std::mem::replace(&mut self.inner, clone);
+        ResponseFuture::new(ready, Arc::clone(&self.shared), request)
+    }
+}
+
+impl<S: Clone, C, K> Clone for Retry<S, C, K> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<S: fmt::Debug, C: fmt::Debug, K> fmt::Debug for Retry<S, C, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retry").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,45 @@
+//! What is left of the total time bounds the reading of the body.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use pin_project::pin_project;
+use tokio::time::Instant;
+
+use crate::deadline::Timer;
+use crate::http::body::Watch;
+use crate::{BoxError, Error, TimeoutScope};
+
+/// Watches the body of a response for the total timeout: one that is not read in time is cut, with
+/// [`Error::<Infallible>::Timeout`](Error::Timeout) as the cause.
+#[pin_project]
+#[derive(Debug)]
+pub struct BodyWatch {
+    #[pin]
+    timer: Timer,
+    after: Duration,
+}
+
+impl BodyWatch {
+    /// Cuts the body at `end`, which is `after` from the beginning of the call.
+    pub(super) fn new(end: Option<Instant>, after: Duration) -> Self {
+        Self { timer: Timer::new(end), after }
+    }
+
+    fn error(after: Duration) -> BoxError {
+        Error::<Infallible>::Timeout { scope: TimeoutScope::Total, after }.into()
+    }
+}
+
+impl<D> Watch<D> for BodyWatch {
+    fn is_cut(&self) -> Option<BoxError> {
+        self.timer.has_elapsed().then(|| Self::error(self.after))
+    }
+
+    fn poll_cut(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<BoxError> {
+        let this = self.project();
+        this.timer.poll_elapsed(cx).map(|()| Self::error(*this.after))
+    }
+}

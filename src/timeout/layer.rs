@@ -1,0 +1,77 @@
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use tower::Layer;
+
+use super::Timeout;
+use crate::{Http, Plain, TimeoutScope};
+
+/// Bounds a call, or an attempt, in time; see the [module](super).
+///
+/// ```
+/// use std::time::Duration;
+/// use steadfast::{Error, timeout::TimeoutLayer};
+/// use tower::ServiceBuilder;
+///
+/// let service = ServiceBuilder::new()
+///     .layer(TimeoutLayer::total(Duration::from_secs(3)))
+///     // … retry, breaker, bulkhead …
+///     .layer(TimeoutLayer::attempt(Duration::from_secs(1)))
+///     .map_err(Error::Upstream)
+///     .service_fn(async |_: http::Request<String>| {
+///         Ok::<_, std::io::Error>(http::Response::new(String::new()))
+///     });
+/// ```
+#[derive(Debug)]
+pub struct TimeoutLayer<K = Http> {
+    pub(super) scope: TimeoutScope,
+    pub(super) after: Option<Duration>,
+    pub(super) enforced: bool,
+    kind: PhantomData<fn() -> K>,
+}
+
+impl TimeoutLayer {
+    /// Bounds the whole call: attempts, waits between them, and the reading of the body.
+    ///
+    /// A call that asks for another time ([`Options::timeout`](crate::Options::timeout)) has that instead. With zero,
+    /// nothing is sent.
+    pub const fn total(after: Duration) -> Self {
+        Self { scope: TimeoutScope::Total, after: Some(after), enforced: true, kind: PhantomData }
+    }
+
+    /// Bounds one attempt, up to the head of its response. Zero lets only an answer through that is ready at once.
+    pub const fn attempt(after: Duration) -> Self {
+        Self::optional_attempt(Some(after))
+    }
+
+    /// Bounds an attempt by the deadline of its call, and by a time of its own if it has one.
+    pub(crate) const fn optional_attempt(after: Option<Duration>) -> Self {
+        Self { scope: TimeoutScope::Attempt, after, enforced: true, kind: PhantomData }
+    }
+
+    /// Stamps the deadline, where every wait below is known to be bounded by it, so that one timer at a time runs.
+    pub(crate) const fn stamped_total(after: Option<Duration>) -> Self {
+        Self { scope: TimeoutScope::Total, after, enforced: false, kind: PhantomData }
+    }
+
+    /// For a service whose responses are not HTTP.
+    pub const fn plain(self) -> TimeoutLayer<Plain> {
+        TimeoutLayer { scope: self.scope, after: self.after, enforced: self.enforced, kind: PhantomData }
+    }
+}
+
+impl<S, K> Layer<S> for TimeoutLayer<K> {
+    type Service = Timeout<S, K>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Timeout::new(inner, *self)
+    }
+}
+
+impl<K> Clone for TimeoutLayer<K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K> Copy for TimeoutLayer<K> {}
