@@ -38,15 +38,14 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut reading = match this.reading.take() {
-            Some(reading) => reading,
-            None => {
-                let response = ready!(this.future.poll(cx))?;
-                if !this.layer.reads(&response) {
-                    return Poll::Ready(Ok(response.map(|body| BufferedBody::begun(Bytes::new(), body))));
-                }
-                Reading::new(response)
+        let mut reading = if let Some(reading) = this.reading.take() {
+            reading
+        } else {
+            let response = ready!(this.future.poll(cx))?;
+            if !this.layer.reads(&response) {
+                return Poll::Ready(Ok(response.map(|body| BufferedBody::begun(Bytes::new(), body))));
             }
+            Reading::new(response)
         };
         match reading.poll_read(cx, this.layer.limit) {
             Poll::Ready(read) => Poll::Ready(read.map(|()| reading.finish()).map_err(Error::Body)),

@@ -8,14 +8,18 @@ use super::BufferBody;
 ///
 /// ```
 /// use steadfast::{Error, buffer_body::BufferBodyLayer};
-/// use tower::ServiceBuilder;
+/// use tower::{ServiceBuilder, ServiceExt};
 ///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let service = ServiceBuilder::new()
 ///     .layer(BufferBodyLayer::new().limit(64 * 1024))
 ///     .map_err(Error::Upstream)
 ///     .service_fn(async |_: http::Request<String>| {
 ///         Ok::<_, std::io::Error>(http::Response::new(String::new()))
 ///     });
+/// let response = service.oneshot(http::Request::new(String::new())).await?;
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct BufferBodyLayer {

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -44,6 +44,7 @@ struct Inner {
     max_wait: Duration,
     in_flight: AtomicUsize,
     waiting: AtomicUsize,
+    refused: AtomicU64,
     /// Permits that a smaller size has yet to take out of circulation.
     surplus: AtomicUsize,
 }
@@ -71,6 +72,7 @@ impl Compartment {
             max_wait: config.max_wait,
             in_flight: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
+            refused: AtomicU64::new(0),
             surplus: AtomicUsize::new(0),
         }))
     }
@@ -88,6 +90,19 @@ impl Compartment {
     /// How many calls wait for one.
     pub fn waiting(&self) -> usize {
         self.0.waiting.load(Ordering::Relaxed)
+    }
+
+    /// How many calls were refused so far.
+    pub fn refused(&self) -> u64 {
+        self.0.refused.load(Ordering::Relaxed)
+    }
+
+    /// Notes a refusal; returns how many calls are let through at a time.
+    pub(super) fn refuse(&self) -> usize {
+        self.0.refused.fetch_add(1, Ordering::Relaxed);
+        let max_concurrent = self.max_concurrent();
+        tracing::debug!(target: "steadfast::bulkhead", max_concurrent, "the bulkhead is full");
+        max_concurrent
     }
 
     /// Lets this many calls through at a time from now on: 1 to 1,000,000. Those in flight finish; a smaller size is
@@ -125,7 +140,8 @@ impl Compartment {
     /// The future gives `None` when the wait is over in vain.
     pub(super) fn queue(&self, deadline: Option<Instant>) -> Option<Waiting> {
         let now = Instant::now();
-        let until = deadline::earliest(deadline, deadline::after(now, self.0.max_wait)).filter(|end| *end > now)?;
+        let until =
+            deadline::earliest(deadline, deadline::after(now, self.0.max_wait)).filter(|end| *end > now)?;
         let place = Place::take(self.clone())?;
         Some(Box::pin(async move {
             let permit = tokio::time::timeout_at(until, place.0.0.semaphore.acquire()).await.ok()?.ok()?;

@@ -76,12 +76,11 @@ where
                         (Some(permit), Some((mut service, request))) => {
                             State::Admitted { future: service.call(request), permit: Some(permit) }
                         }
-                        _ => State::Refused { max_concurrent: compartment.max_concurrent() },
+                        _ => State::Refused { max_concurrent: compartment.refuse() },
                     };
                     state.set(next);
                 }
                 StateProj::Refused { max_concurrent } => {
-                    tracing::debug!(target: "steadfast::bulkhead", max_concurrent, "the bulkhead is full");
                     return Poll::Ready(Err(Error::BulkheadFull { max_concurrent: *max_concurrent }));
                 }
             }

@@ -9,8 +9,9 @@ use crate::{Http, Plain};
 ///
 /// ```
 /// use steadfast::{Error, bulkhead::{BulkheadLayer, Compartment}};
-/// use tower::ServiceBuilder;
+/// use tower::{ServiceBuilder, ServiceExt};
 ///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let compartment = Compartment::builder().max_concurrent(64).build()?;
 /// let service = ServiceBuilder::new()
 ///     .layer(BulkheadLayer::new(compartment.clone()))
@@ -18,7 +19,9 @@ use crate::{Http, Plain};
 ///     .service_fn(async |_: http::Request<String>| {
 ///         Ok::<_, std::io::Error>(http::Response::new(String::new()))
 ///     });
-/// # Ok::<(), steadfast::ConfigError>(())
+/// let response = service.oneshot(http::Request::new(String::new())).await?;
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Debug)]
 pub struct BulkheadLayer<K = Http> {

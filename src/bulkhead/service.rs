@@ -45,7 +45,7 @@ where
             return ResponseFuture::admitted(self.inner.call(request), Some(permit));
         }
         let Some(waiting) = compartment.queue(request.options().get_deadline()) else {
-            return ResponseFuture::refused(compartment.max_concurrent());
+            return ResponseFuture::refused(compartment.refuse());
         };
         // The service that was polled ready waits with the request.
         let clone = self.inner.clone();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rand::RngExt as _;
+use rand::RngExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -169,7 +169,7 @@ impl Circuit {
 
     /// Another circuit with the same configuration: closed, without memory, called `name`.
     pub fn fresh(&self, name: impl Into<Arc<str>>) -> Self {
-        let seed = self.0.rng.with(|rng| rng.random());
+        let seed = self.0.rng.with(RngExt::random);
         Self::new(Arc::clone(&self.0.settings), Some(name.into()), Some(seed))
     }
 
@@ -397,7 +397,7 @@ impl Circuit {
     }
 
     fn jitter(&self) -> f64 {
-        self.0.rng.with(|rng| rng.random())
+        self.0.rng.with(RngExt::random)
     }
 
     fn since_epoch(&self, now: Instant) -> Duration {
@@ -418,7 +418,10 @@ impl Default for Circuit {
 
 impl fmt::Debug for Circuit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Circuit").field("name", &self.name()).field("state", &self.state()).finish_non_exhaustive()
+        f.debug_struct("Circuit")
+            .field("name", &self.name())
+            .field("state", &self.state())
+            .finish_non_exhaustive()
     }
 }
 

@@ -63,7 +63,9 @@ where
                 }
                 Poll::Ready(result) => {
                     let mut admission = admission.take();
-                    admission.iter_mut().for_each(|admission| judge(admission, &**classifier, result.as_ref()));
+                    if let Some(admission) = &mut admission {
+                        judge(admission, &**classifier, result.as_ref());
+                    }
                     Poll::Ready(result.map(|response| K::attach(response, BodyWatch::new(admission))))
                 }
             },
@@ -74,7 +76,11 @@ where
     }
 }
 
-fn judge<Res, E>(admission: &mut Admission, classifier: &impl Classify<Res, E>, result: Result<&Res, &Error<E>>) {
+fn judge<Res, E>(
+    admission: &mut Admission,
+    classifier: &impl Classify<Res, E>,
+    result: Result<&Res, &Error<E>>,
+) {
     match result {
         Err(error) if error.is_refusal() => admission.cancel(),
         // Cut by the deadline of the call, it counts as if its caller had dropped it: when the admission is dropped.

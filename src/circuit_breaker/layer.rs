@@ -11,8 +11,9 @@ use crate::{Http, Plain};
 ///
 /// ```
 /// use steadfast::{Error, circuit_breaker::{Circuit, CircuitBreakerLayer}};
-/// use tower::ServiceBuilder;
+/// use tower::{ServiceBuilder, ServiceExt};
 ///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let circuit = Circuit::builder().build()?;
 /// let service = ServiceBuilder::new()
 ///     .layer(CircuitBreakerLayer::new(circuit.clone()))
@@ -20,7 +21,9 @@ use crate::{Http, Plain};
 ///     .service_fn(async |_: http::Request<String>| {
 ///         Ok::<_, std::io::Error>(http::Response::new(String::new()))
 ///     });
-/// # Ok::<(), steadfast::ConfigError>(())
+/// let response = service.oneshot(http::Request::new(String::new())).await?;
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Debug)]
 pub struct CircuitBreakerLayer<C = HttpClassifier, K = Http> {

@@ -110,11 +110,14 @@ impl ConsecutiveFailures {
 
 // ===== TimeWindow =====
 
+/// How many steps a window of time slides in.
+const BUCKETS: u32 = 10;
+
 /// The calls of the last while, in ten buckets of equal length of which the oldest drops out as time goes on.
 #[derive(Debug)]
 pub(super) struct TimeWindow {
     bucket_length: Duration,
-    buckets: [Bucket; Self::BUCKETS as usize],
+    buckets: [Bucket; BUCKETS as usize],
     /// The number, since the beginning, of the bucket that is being filled.
     head: AtomicU64,
     /// Held to move the head: once a bucket, not once a call.
@@ -129,11 +132,9 @@ struct Bucket {
 }
 
 impl TimeWindow {
-    const BUCKETS: u64 = 10;
-
     pub(super) fn new(length: Duration) -> Self {
         Self {
-            bucket_length: length / 10,
+            bucket_length: length / BUCKETS,
             buckets: Default::default(),
             head: AtomicU64::new(0),
             turn: Mutex::new(()),
@@ -188,7 +189,7 @@ impl TimeWindow {
 
     #[allow(clippy::cast_possible_truncation)]
     fn bucket(&self, number: u64) -> &Bucket {
-        &self.buckets[(number % Self::BUCKETS) as usize]
+        &self.buckets[(number % u64::from(BUCKETS)) as usize]
     }
 }
 
@@ -229,8 +230,7 @@ impl CallWindow {
     }
 
     pub(super) fn record(&self, record: Record) {
-        let entry =
-            CALL | if record.failed { FAILED } else { 0 } | if record.slow { SLOW } else { 0 };
+        let entry = CALL | if record.failed { FAILED } else { 0 } | if record.slow { SLOW } else { 0 };
         let position = self.cursor.fetch_add(1, Relaxed) % self.ring.len() as u64;
         #[allow(clippy::cast_possible_truncation)]
         self.replace(&self.ring[position as usize], entry);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 
 use super::retry_after;
 use crate::{Classify, Error, Outcome};
@@ -33,8 +33,12 @@ use crate::{Classify, Error, Outcome};
 pub struct HttpClassifier {
     transient: StatusSet,
     neutral: StatusSet,
+    on_response: Option<Arc<HeadJudge>>,
     wall_clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
 }
+
+/// A judgement of one's own on the head of a response; `None` leaves it to the table.
+type HeadJudge = dyn Fn(StatusCode, &HeaderMap) -> Option<Outcome> + Send + Sync;
 
 impl HttpClassifier {
     /// The table above.
@@ -42,6 +46,7 @@ impl HttpClassifier {
         Self {
             transient: [502, 503, 504].into_iter().collect(),
             neutral: [408, 429].into_iter().collect(),
+            on_response: None,
             wall_clock: Arc::new(system_time),
         }
     }
@@ -59,16 +64,36 @@ impl HttpClassifier {
         self
     }
 
+    /// Asks `judge` about every response first; where it gives `None`, the table decides.
+    ///
+    /// ```
+    /// use steadfast::{Outcome, http::HttpClassifier};
+    ///
+    /// // An upstream that answers 200 when it has only half of the answer.
+    /// let classifier = HttpClassifier::new().on_response(|_status, headers| {
+    ///     headers.contains_key("x-partial-answer").then(Outcome::transient)
+    /// });
+    /// ```
+    pub fn on_response(
+        mut self,
+        judge: impl Fn(StatusCode, &HeaderMap) -> Option<Outcome> + Send + Sync + 'static,
+    ) -> Self {
+        self.on_response = Some(Arc::new(judge));
+        self
+    }
+
     /// The clock that a date in `Retry-After` is read against, in place of the system's.
     pub fn wall_clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.wall_clock = Arc::new(clock);
         self
     }
 
-    fn classify_status<B>(&self, response: &Response<B>) -> Outcome {
-        let status = response.status();
+    fn classify_head(&self, status: StatusCode, headers: &HeaderMap) -> Outcome {
+        if let Some(outcome) = self.on_response.as_ref().and_then(|judge| judge(status, headers)) {
+            return outcome;
+        }
         if self.transient.contains(status) {
-            let retry_after = retry_after::parse(response.headers(), &*self.wall_clock);
+            let retry_after = retry_after::parse(headers, &*self.wall_clock);
             Outcome::Transient { retry_after, sent: true }
         } else if self.neutral.contains(status) {
             Outcome::Neutral
@@ -89,7 +114,7 @@ fn system_time() -> SystemTime {
 impl<B, E: TransportError> Classify<Response<B>, E> for HttpClassifier {
     fn classify(&self, result: Result<&Response<B>, &Error<E>>) -> Outcome {
         match result {
-            Ok(response) => self.classify_status(response),
+            Ok(response) => self.classify_head(response.status(), response.headers()),
             Err(Error::Upstream(error)) => error.fault().outcome(),
             Err(_) => Outcome::transient(),
         }

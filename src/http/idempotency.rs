@@ -24,7 +24,8 @@ mod tests {
     #[test]
     fn the_methods_of_rfc_9110_may_be_sent_twice_and_no_others() {
         let none = HeaderMap::new();
-        for method in [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE] {
+        for method in [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE]
+        {
             assert_eq!(resend(&method, &none), Resend::Always, "{method}");
         }
         for method in [Method::POST, Method::PATCH, Method::CONNECT, Method::from_bytes(b"QUERY2").unwrap()] {

@@ -1,6 +1,7 @@
 //! What HTTP adds: how a request is seen, what a response means, and the bodies that layers look through.
 
 pub mod body;
+pub(crate) mod cache_control;
 mod classify;
 pub(crate) mod discard;
 mod idempotency;

@@ -147,13 +147,11 @@ where
 
     fn is_end_stream(&self) -> bool {
         let shared = self.shared();
-        shared.ended
-            && self.frames == shared.frames
-            && (self.trailers_sent || shared.trailers.is_none())
+        shared.ended && self.frames == shared.frames && (self.trailers_sent || shared.trailers.is_none())
     }
 
     fn size_hint(&self) -> SizeHint {
-        let whole = self.shared().size_hint.clone();
+        let whole = self.shared().size_hint;
         let mut left = SizeHint::new();
         if let Some(upper) = whole.upper() {
             left.set_upper(upper.saturating_sub(self.bytes));

@@ -42,7 +42,8 @@ mod tests {
 
     #[test]
     fn every_form_of_a_date_is_read_against_the_clock() {
-        for date in ["Sun, 06 Nov 1994 08:49:40 GMT", "Sunday, 06-Nov-94 08:49:40 GMT", "Sun Nov  6 08:49:40 1994"]
+        for date in
+            ["Sun, 06 Nov 1994 08:49:40 GMT", "Sunday, 06-Nov-94 08:49:40 GMT", "Sun Nov  6 08:49:40 1994"]
         {
             assert_eq!(wait(date), Some(Duration::from_secs(3)), "{date}");
         }

@@ -100,15 +100,16 @@ impl Backoff {
     /// The wait before the retry that `retries` retries came before, `previous` being the wait before that.
     pub(super) fn wait(&self, retries: u32, previous: Duration, rng: &mut impl Rng) -> Duration {
         let ceiling = self.ceiling(retries);
-        let mut between = |low: Duration, high: Duration| {
-            low + high.saturating_sub(low).mul_f64(rng.random::<f64>())
-        };
+        let mut between =
+            |low: Duration, high: Duration| low + high.saturating_sub(low).mul_f64(rng.random::<f64>());
         let wait = match self.jitter {
             Jitter::None => ceiling,
             Jitter::Full => between(Duration::ZERO, ceiling),
             Jitter::Equal => between(ceiling / 2, ceiling),
             Jitter::Decorrelated => between(self.base, previous.max(self.base).saturating_mul(3)),
-            Jitter::Proportional(share) => between(ceiling.mul_f64(1.0 - share), ceiling.mul_f64(1.0 + share)),
+            Jitter::Proportional(share) => {
+                between(ceiling.mul_f64(1.0 - share), ceiling.mul_f64(1.0 + share))
+            }
         };
         wait.min(self.cap)
     }

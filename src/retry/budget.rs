@@ -41,6 +41,7 @@ struct Bucket {
     epoch: Instant,
     /// The tokens in thousandths, and in the upper half the second of the last refill by time.
     word: AtomicU64,
+    retries: AtomicU64,
 }
 
 /// Tokens in thousandths, so that a bucket is a whole number.
@@ -81,9 +82,19 @@ impl RetryBudget {
         f64::from(self.0.refilled(self.0.word.load(Ordering::Relaxed)).tokens) / 1000.0
     }
 
+    /// How many retries were sent so far.
+    pub fn retries(&self) -> u64 {
+        self.0.retries.load(Ordering::Relaxed)
+    }
+
     fn new(settings: Settings) -> Self {
         let word = Word { seconds: 0, tokens: settings.initial };
-        Self(Arc::new(Bucket { settings, epoch: Instant::now(), word: AtomicU64::new(word.pack()) }))
+        Self(Arc::new(Bucket {
+            settings,
+            epoch: Instant::now(),
+            word: AtomicU64::new(word.pack()),
+            retries: AtomicU64::new(0),
+        }))
     }
 
     /// A call begins.
@@ -129,7 +140,9 @@ pub(super) struct Token {
 impl Token {
     /// The retry is being sent.
     pub(super) fn spend(mut self) {
-        self.budget = None;
+        if let Some(budget) = self.budget.take() {
+            budget.0.retries.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -293,7 +306,6 @@ fn thousandths(field: &'static str, tokens: f64, most: f64) -> Result<u32, Confi
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     Ok(rounded as u32)
 }
-
 
 #[cfg(test)]
 mod tests {

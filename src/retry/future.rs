@@ -158,10 +158,10 @@ where
         }
         let budget = this.shared.budget.as_ref();
         let outcome = this.shared.classifier.classify(result.as_ref());
-        match outcome {
-            Outcome::Success => budget.into_iter().for_each(|budget| budget.success()),
-            Outcome::Transient { .. } | Outcome::Failure => budget.into_iter().for_each(|it| it.failure()),
-            Outcome::Neutral => {}
+        match (budget, outcome) {
+            (Some(budget), Outcome::Success) => budget.success(),
+            (Some(budget), outcome) if outcome.is_fault() => budget.failure(),
+            _ => {}
         }
         let Outcome::Transient { retry_after, sent } = outcome else { return Verdict::Done };
         let decision = this.shared.policy.decide(&TransientFault {
@@ -198,7 +198,11 @@ where
         });
     }
 
-    fn finish(self: Pin<&mut Self>, result: Result<Res, Error<E>>, stop: Option<Stop>) -> Result<Res, Error<E>> {
+    fn finish(
+        self: Pin<&mut Self>,
+        result: Result<Res, Error<E>>,
+        stop: Option<Stop>,
+    ) -> Result<Res, Error<E>> {
         let this = self.project();
         // Without retries there is nothing to give up.
         let stopped = stop.filter(|_| this.shared.policy.allows(0));

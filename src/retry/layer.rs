@@ -13,14 +13,18 @@ use crate::{Http, Plain};
 ///
 /// ```
 /// use steadfast::{Call, Error, retry::{RetryLayer, RetryPolicy}};
-/// use tower::ServiceBuilder;
+/// use tower::{ServiceBuilder, ServiceExt};
 ///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let service = ServiceBuilder::new()
 ///     .layer(RetryLayer::new(RetryPolicy::default()))
 ///     .map_err(Error::Upstream)
 ///     .service_fn(async |_: Call<http::Request<String>>| {
 ///         Ok::<_, std::io::Error>(http::Response::new(String::new()))
 ///     });
+/// let response = service.oneshot(Call::new(http::Request::new(String::new()))).await?;
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Debug)]
 pub struct RetryLayer<C = HttpClassifier, K = Http> {
@@ -33,12 +37,7 @@ pub struct RetryLayer<C = HttpClassifier, K = Http> {
 impl RetryLayer {
     /// Retries by `policy`, with the default [`RetryBudget`] and the default [`HttpClassifier`].
     pub fn new(policy: RetryPolicy) -> Self {
-        Self {
-            policy,
-            budget: Some(RetryBudget::default()),
-            classifier: Arc::default(),
-            kind: PhantomData,
-        }
+        Self { policy, budget: Some(RetryBudget::default()), classifier: Arc::default(), kind: PhantomData }
     }
 }
 

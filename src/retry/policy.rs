@@ -64,8 +64,7 @@ impl RetryPolicy {
         if !fault.replayable {
             return Err(Stop::NotReplayable);
         }
-        let backoff =
-            self.rng.with(|rng| self.backoff.wait(fault.retries, fault.previous_backoff, rng));
+        let backoff = self.rng.with(|rng| self.backoff.wait(fault.retries, fault.previous_backoff, rng));
         let wait = match fault.retry_after {
             Some(floor) if floor > self.max_retry_after => return Err(Stop::RetryAfterTooLong),
             // The backoff comes on top, so that all who were told the same do not come back together.
@@ -275,9 +274,8 @@ mod tests {
 
     #[test]
     fn what_may_not_be_sent_twice_is_sent_again_only_if_it_was_not_sent() {
-        let stop = |resend, sent| {
-            policy().decide(&TransientFault { resend, sent, ..fault(Instant::now()) }).err()
-        };
+        let stop =
+            |resend, sent| policy().decide(&TransientFault { sent, resend, ..fault(Instant::now()) }).err();
         assert_eq!(stop(Resend::IfNotSent, false), None);
         assert_eq!(stop(Resend::IfNotSent, true), Some(Stop::NotIdempotent));
         assert_eq!(stop(Resend::Never, false), Some(Stop::NotIdempotent));
@@ -296,7 +294,9 @@ mod tests {
         let now = Instant::now();
         let policy = RetryPolicy::builder().seed(1).build().unwrap();
         let ends: std::collections::HashSet<_> = (0..100)
-            .map(|_| policy.decide(&TransientFault { retry_after: Some(SECOND), ..fault(now) }).unwrap().until)
+            .map(|_| {
+                policy.decide(&TransientFault { retry_after: Some(SECOND), ..fault(now) }).unwrap().until
+            })
             .collect();
         assert!(ends.len() > 90);
         assert!(ends.iter().all(|end| end.is_some_and(|end| end >= now + SECOND)));
@@ -315,9 +315,7 @@ mod tests {
     #[test]
     fn a_wait_that_cannot_end_before_the_deadline_is_not_started() {
         let now = Instant::now();
-        let stop = |left| {
-            policy().decide(&TransientFault { deadline: Some(now + left), ..fault(now) }).err()
-        };
+        let stop = |left| policy().decide(&TransientFault { deadline: Some(now + left), ..fault(now) }).err();
         assert_eq!(stop(SECOND / 10), Some(Stop::Deadline));
         assert_eq!(stop(SECOND / 9), None);
         assert_eq!(stop(Duration::ZERO), Some(Stop::Deadline));

@@ -11,8 +11,9 @@ use crate::{Http, Plain, TimeoutScope};
 /// ```
 /// use std::time::Duration;
 /// use steadfast::{Error, timeout::TimeoutLayer};
-/// use tower::ServiceBuilder;
+/// use tower::{ServiceBuilder, ServiceExt};
 ///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let service = ServiceBuilder::new()
 ///     .layer(TimeoutLayer::total(Duration::from_secs(3)))
 ///     // … retry, breaker, bulkhead …
@@ -21,6 +22,9 @@ use crate::{Http, Plain, TimeoutScope};
 ///     .service_fn(async |_: http::Request<String>| {
 ///         Ok::<_, std::io::Error>(http::Response::new(String::new()))
 ///     });
+/// let response = service.oneshot(http::Request::new(String::new())).await?;
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Debug)]
 pub struct TimeoutLayer<K = Http> {

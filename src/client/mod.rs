@@ -1,0 +1,17 @@
+//! The client: every layer around a `reqwest::Client`, in the right order, with sane defaults.
+
+mod builder;
+mod request;
+mod response;
+mod service;
+mod stack;
+mod upstream;
+
+pub use self::{
+    builder::ClientBuilder,
+    request::RequestBuilder,
+    response::ResponseExt,
+    service::{Client, ResponseFuture},
+    stack::UpstreamHandle,
+    upstream::{Upstream, UpstreamFuture},
+};

@@ -1,0 +1,127 @@
+use std::fmt::Display;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use serde::Serialize;
+
+use super::Client;
+use crate::{Call, Error, Options, Resend};
+
+/// Builds a request, as reqwest's own builder does, and says what the call may do.
+#[derive(Debug)]
+#[must_use = "nothing is sent before `send`"]
+pub struct RequestBuilder {
+    client: Client,
+    builder: reqwest::RequestBuilder,
+    options: Options,
+}
+
+impl RequestBuilder {
+    pub(super) const fn new(client: Client, builder: reqwest::RequestBuilder) -> Self {
+        Self { client, builder, options: Options::new() }
+    }
+
+    /// Changes the request by a method of reqwest's builder that has no counterpart here: `multipart`, say.
+    ///
+    /// ```
+    /// let client = steadfast::Client::new();
+    /// let request = client.get("http://sku.internal/").with(|builder| builder.version(http::Version::HTTP_11));
+    /// ```
+    pub fn with(mut self, change: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder) -> Self {
+        self.builder = change(self.builder);
+        self
+    }
+
+    /// Adds a header.
+    pub fn header<K, V>(self, name: K, value: V) -> Self
+    where
+        HeaderName: TryFrom<K>,
+        <HeaderName as TryFrom<K>>::Error: Into<http::Error>,
+        HeaderValue: TryFrom<V>,
+        <HeaderValue as TryFrom<V>>::Error: Into<http::Error>,
+    {
+        self.with(|builder| builder.header(name, value))
+    }
+
+    /// Sets these headers, in place of those of the same names.
+    pub fn headers(self, headers: HeaderMap) -> Self {
+        self.with(|builder| builder.headers(headers))
+    }
+
+    /// Sets `Authorization` to these credentials.
+    pub fn basic_auth<U: Display, P: Display>(self, username: U, password: Option<P>) -> Self {
+        self.with(|builder| builder.basic_auth(username, password))
+    }
+
+    /// Sets `Authorization` to this token.
+    pub fn bearer_auth<T: Display>(self, token: T) -> Self {
+        self.with(|builder| builder.bearer_auth(token))
+    }
+
+    /// Sets the body. One that is held in memory can be sent again; a stream is sent once.
+    pub fn body(self, body: impl Into<reqwest::Body>) -> Self {
+        self.with(|builder| builder.body(body))
+    }
+
+    /// Adds to the query.
+    pub fn query<T: Serialize + ?Sized>(self, query: &T) -> Self {
+        self.with(|builder| builder.query(query))
+    }
+
+    /// Sets the body to this form.
+    pub fn form<T: Serialize + ?Sized>(self, form: &T) -> Self {
+        self.with(|builder| builder.form(form))
+    }
+
+    /// Sets the body to this JSON.
+    pub fn json<T: Serialize + ?Sized>(self, json: &T) -> Self {
+        self.with(|builder| builder.json(json))
+    }
+
+    /// Sets the HTTP version.
+    pub fn version(self, version: Version) -> Self {
+        self.with(|builder| builder.version(version))
+    }
+
+    /// The total time of this call, retries and the reading of the body included, in place of the client's.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.options = self.options.timeout(timeout);
+        self
+    }
+
+    /// Whether this request may be sent twice, in place of what its method and headers say. `false` still lets it be
+    /// sent again where nothing was sent before; see [`resend`](Self::resend) for never.
+    pub fn idempotent(mut self, idempotent: bool) -> Self {
+        self.options = self.options.idempotent(idempotent);
+        self
+    }
+
+    /// How often this request may be sent.
+    pub fn resend(mut self, resend: Resend) -> Self {
+        self.options = self.options.resend(resend);
+        self
+    }
+
+    /// Answers this call from the upstream or not at all, never with a stored response.
+    pub fn without_fallback(mut self) -> Self {
+        self.options = self.options.without_fallback();
+        self
+    }
+
+    /// The call, to be [executed](Client::execute) later or elsewhere.
+    pub fn build(self) -> reqwest::Result<Call<reqwest::Request>> {
+        Ok(Call::with_options(self.builder.build()?, self.options))
+    }
+
+    /// Sends the request; see [`Client::execute`].
+    pub async fn send(self) -> Result<reqwest::Response, Error<reqwest::Error>> {
+        let client = self.client.clone();
+        client.execute(self.build().map_err(Error::Upstream)?).await
+    }
+
+    /// A copy, unless the body is a stream.
+    pub fn try_clone(&self) -> Option<Self> {
+        let builder = self.builder.try_clone()?;
+        Some(Self { client: self.client.clone(), builder, options: self.options })
+    }
+}

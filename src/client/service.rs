@@ -1,0 +1,202 @@
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http::Method;
+use pin_project::pin_project;
+use reqwest::IntoUrl;
+use tower::{Service, ServiceExt as _};
+
+use super::response::into_reqwest;
+use super::stack::{Stack, UpstreamHandle};
+use super::{ClientBuilder, RequestBuilder};
+use crate::{Call, Error};
+
+/// An HTTP client that keeps a service useful while its upstreams are not.
+///
+/// It is used like `reqwest::Client`, and answers with `reqwest::Response`s. Around every call there are: a
+/// last-known-good fallback, a total timeout, retries with a budget, a circuit breaker, a bulkhead, an attempt timeout,
+/// and the buffering of small bodies; one set for each upstream. A clone shares everything.
+///
+/// It is also a [`tower::Service`] of `reqwest::Request`s and of [`Call`]s of them.
+///
+/// ```
+/// use std::time::Duration;
+/// use steadfast::ResponseExt;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let http = steadfast::Client::builder().total_timeout(Duration::from_secs(3)).build()?;
+///
+/// let response = http.get("http://sku.internal/v1/items/42").send().await?;
+/// if let Some(stale) = response.stale() {
+///     println!("the last good answer, {} s old", stale.age.as_secs());
+/// }
+/// let item = response.text().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    stack: Stack,
+}
+
+impl Client {
+    /// A client with the defaults of [`ClientBuilder`].
+    ///
+    /// # Panics
+    ///
+    /// Where `reqwest::Client::new` does: if the TLS backend cannot be initialized. [`Client::builder`] returns that
+    /// as an error.
+    pub fn new() -> Self {
+        Self::builder().build().expect("the defaults are valid")
+    }
+
+    /// A builder that starts from the defaults.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::new()
+    }
+
+    pub(super) const fn from_parts(http: reqwest::Client, stack: Stack) -> Self {
+        Self { http, stack }
+    }
+
+    /// A GET request.
+    pub fn get(&self, url: impl IntoUrl) -> RequestBuilder {
+        self.request(Method::GET, url)
+    }
+
+    /// A POST request. Without an `Idempotency-Key`, or the caller's word ([`RequestBuilder::idempotent`]), it is sent
+    /// again only if nothing of it was sent before.
+    pub fn post(&self, url: impl IntoUrl) -> RequestBuilder {
+        self.request(Method::POST, url)
+    }
+
+    /// A PUT request.
+    pub fn put(&self, url: impl IntoUrl) -> RequestBuilder {
+        self.request(Method::PUT, url)
+    }
+
+    /// A PATCH request; it is sent twice as little as a [POST](Self::post).
+    pub fn patch(&self, url: impl IntoUrl) -> RequestBuilder {
+        self.request(Method::PATCH, url)
+    }
+
+    /// A DELETE request.
+    pub fn delete(&self, url: impl IntoUrl) -> RequestBuilder {
+        self.request(Method::DELETE, url)
+    }
+
+    /// A HEAD request.
+    pub fn head(&self, url: impl IntoUrl) -> RequestBuilder {
+        self.request(Method::HEAD, url)
+    }
+
+    /// A request of any method.
+    pub fn request(&self, method: Method, url: impl IntoUrl) -> RequestBuilder {
+        RequestBuilder::new(self.clone(), self.http.request(method, url))
+    }
+
+    /// Sends a request, or a [`Call`] of one.
+    ///
+    /// A timeout that is set on the request becomes that of the whole call.
+    ///
+    /// # Errors
+    ///
+    /// If there is no answer: not for any status that the upstream answers with.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it gives back whatever it held: permits, places, tokens.
+    pub async fn execute(
+        &self,
+        request: impl Into<Call<reqwest::Request>>,
+    ) -> Result<reqwest::Response, Error<reqwest::Error>> {
+        self.clone().oneshot(request.into()).await
+    }
+
+    /// The handle of the upstream that requests to `url` go to, which is made if it is not known yet.
+    ///
+    /// ```
+    /// use steadfast::circuit_breaker::State;
+    ///
+    /// let client = steadfast::Client::new();
+    /// let sku = client.upstream("http://sku.internal")?;
+    /// assert_eq!(sku.circuit().unwrap().state(), State::Closed);
+    /// # Ok::<(), reqwest::Error>(())
+    /// ```
+    pub fn upstream(&self, url: impl IntoUrl) -> reqwest::Result<UpstreamHandle> {
+        let request = self.http.get(url).build()?;
+        Ok(self.stack.inner().handles(&Call::new(request)))
+    }
+
+    /// The handles of every upstream that is known.
+    pub fn upstreams(&self) -> Vec<UpstreamHandle> {
+        self.stack.inner().upstreams().into_iter().map(|(_, handle)| handle).collect()
+    }
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("stack", &self.stack).finish_non_exhaustive()
+    }
+}
+
+impl Service<Call<reqwest::Request>> for Client {
+    type Response = reqwest::Response;
+    type Error = Error<reqwest::Error>;
+    type Future = ResponseFuture;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.stack.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut call: Call<reqwest::Request>) -> ResponseFuture {
+        // reqwest's own would begin again with every attempt.
+        if let Some(timeout) = call.request_mut().timeout_mut().take() {
+            call = call.timeout(timeout);
+        }
+        ResponseFuture(self.stack.call(call))
+    }
+}
+
+impl Service<reqwest::Request> for Client {
+    type Response = reqwest::Response;
+    type Error = Error<reqwest::Error>;
+    type Future = ResponseFuture;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.stack.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: reqwest::Request) -> ResponseFuture {
+        self.call(Call::new(request))
+    }
+}
+
+/// The future of [`Client`].
+///
+/// Cancel safe: dropped, it gives back whatever it held.
+#[pin_project]
+pub struct ResponseFuture(#[pin] <Stack as Service<Call<reqwest::Request>>>::Future);
+
+impl Future for ResponseFuture {
+    type Output = Result<reqwest::Response, Error<reqwest::Error>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let result = ready!(self.project().0.poll(cx));
+        Poll::Ready(result.map(into_reqwest))
+    }
+}
+
+impl fmt::Debug for ResponseFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("client::ResponseFuture")
+    }
+}

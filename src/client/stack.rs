@@ -1,0 +1,146 @@
+//! The stack of the client, concrete and nameable.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tower::Layer;
+
+use super::Upstream;
+use crate::Call;
+use crate::buffer_body::{BufferBody, BufferBodyLayer};
+use crate::bulkhead::{Bulkhead, BulkheadLayer, Compartment};
+use crate::circuit_breaker::{Circuit, CircuitBreaker, CircuitBreakerLayer};
+use crate::http::HttpClassifier;
+use crate::last_known_good::LastKnownGood;
+use crate::per_upstream::{KeyOf, KeyRef, PerUpstream, Recipe, UpstreamKey};
+use crate::retry::{Retry, RetryBudget, RetryLayer, RetryPolicy};
+use crate::timeout::{Timeout, TimeoutLayer};
+
+/// What every call goes through.
+pub(super) type Stack = LastKnownGood<PerUpstream<Upstream, StackRecipe, StackKey>>;
+
+/// What the calls to one upstream go through.
+pub(super) type UpstreamStack = Timeout<Retry<CircuitBreaker<Bulkhead<Timeout<BufferBody<Upstream>>>>>>;
+
+/// How the stack of an upstream is made: what is shared by all, and patterns for what is not.
+#[derive(Debug)]
+pub(super) struct StackRecipe {
+    pub(super) total_timeout: Option<Duration>,
+    pub(super) attempt_timeout: Option<Duration>,
+    pub(super) retry: RetryPolicy,
+    pub(super) budget: Option<RetryBudget>,
+    pub(super) circuit: Option<Circuit>,
+    pub(super) compartment: Option<Compartment>,
+    pub(super) buffer_body: BufferBodyLayer,
+    pub(super) classifier: Arc<HttpClassifier>,
+}
+
+impl Recipe for StackRecipe {
+    type Layer = StackLayer;
+    type Handles = UpstreamHandle;
+
+    fn make(&self, upstream: &UpstreamKey) -> (StackLayer, UpstreamHandle) {
+        let name: Arc<str> = upstream.to_string().into();
+        let handle = UpstreamHandle {
+            circuit: self.circuit.as_ref().map(|pattern| pattern.fresh(Arc::clone(&name))),
+            compartment: self.compartment.as_ref().map(Compartment::fresh),
+            budget: self.budget.as_ref().map(RetryBudget::fresh),
+            name,
+        };
+        let retry = RetryLayer::new(self.retry.clone()).shared_classifier(Arc::clone(&self.classifier));
+        let retry = match &handle.budget {
+            Some(budget) => retry.budget(budget.clone()),
+            None => retry.without_budget(),
+        };
+        let layer = StackLayer {
+            // Every wait below is bounded by the deadline that it stamps.
+            total: TimeoutLayer::stamped_total(self.total_timeout),
+            retry,
+            circuit_breaker: CircuitBreakerLayer::optional(handle.circuit.clone())
+                .shared_classifier(Arc::clone(&self.classifier)),
+            bulkhead: BulkheadLayer::optional(handle.compartment.clone()),
+            attempt: TimeoutLayer::optional_attempt(self.attempt_timeout),
+            buffer_body: self.buffer_body,
+        };
+        (layer, handle)
+    }
+}
+
+/// The layers of one upstream, outermost first.
+#[derive(Debug)]
+pub(super) struct StackLayer {
+    total: TimeoutLayer,
+    retry: RetryLayer,
+    circuit_breaker: CircuitBreakerLayer,
+    bulkhead: BulkheadLayer,
+    attempt: TimeoutLayer,
+    buffer_body: BufferBodyLayer,
+}
+
+impl Layer<Upstream> for StackLayer {
+    type Service = UpstreamStack;
+
+    fn layer(&self, upstream: Upstream) -> UpstreamStack {
+        let service = self.buffer_body.layer(upstream);
+        let service = self.attempt.layer(service);
+        let service = self.bulkhead.layer(service);
+        let service = self.circuit_breaker.layer(service);
+        let service = self.retry.layer(service);
+        self.total.layer(service)
+    }
+}
+
+/// The key of an upstream: its origin, or what the function says.
+#[derive(Clone, Default)]
+pub(super) struct StackKey(pub(super) Option<KeyFunction>);
+
+pub(super) type KeyFunction = Arc<dyn Fn(&reqwest::Request) -> String + Send + Sync>;
+
+impl KeyOf<Call<reqwest::Request>> for StackKey {
+    fn with_key<T>(&self, call: &Call<reqwest::Request>, with: impl FnOnce(KeyRef<'_>) -> T) -> T {
+        match &self.0 {
+            Some(function) => with(KeyRef::Named(function(call.request()).into())),
+            None => with(KeyRef::origin(call.request())),
+        }
+    }
+}
+
+impl fmt::Debug for StackKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StackKey")
+    }
+}
+
+/// What a client knows of one upstream, to be looked at and acted on.
+///
+/// A part that the client was built without is `None`.
+#[derive(Debug, Clone)]
+pub struct UpstreamHandle {
+    name: Arc<str>,
+    circuit: Option<Circuit>,
+    compartment: Option<Compartment>,
+    budget: Option<RetryBudget>,
+}
+
+impl UpstreamHandle {
+    /// Its scheme and authority, or what the key function says.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its circuit breaker.
+    pub const fn circuit(&self) -> Option<&Circuit> {
+        self.circuit.as_ref()
+    }
+
+    /// Its bulkhead.
+    pub const fn compartment(&self) -> Option<&Compartment> {
+        self.compartment.as_ref()
+    }
+
+    /// Its retry budget.
+    pub const fn budget(&self) -> Option<&RetryBudget> {
+        self.budget.as_ref()
+    }
+}

@@ -1,0 +1,104 @@
+//! The inner edge: a `reqwest::Client` as a service of `http` responses.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http::Response;
+use pin_project::pin_project;
+use reqwest::ResponseBuilderExt as _;
+use tower::Service;
+
+use crate::{Call, Error};
+
+/// A `reqwest::Client` at the bottom of a stack of layers.
+///
+/// Its requests are `reqwest::Request`s, bare or in a [`Call`], its responses `http::Response`s, and its errors
+/// [`Error::Upstream`]. The URL that the response came from is kept, for the way back.
+///
+/// reqwest retries some protocol errors by itself. One layer should retry, not two: build the client that is handed in
+/// with `.retry(reqwest::retry::never())`.
+///
+/// ```
+/// use std::time::Duration;
+/// use steadfast::{Call, Upstream, timeout::TimeoutLayer};
+/// use tower::{ServiceBuilder, ServiceExt};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// let client = reqwest::Client::builder().retry(reqwest::retry::never()).build()?;
+/// let service = ServiceBuilder::new()
+///     .layer(TimeoutLayer::total(Duration::from_secs(3)))
+///     .service(Upstream::new(client.clone()));
+/// let request = client.get("http://sku.internal/v1/items/42").build()?;
+/// let response = service.oneshot(Call::new(request)).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    client: reqwest::Client,
+}
+
+impl Upstream {
+    /// The service of this client.
+    pub const fn new(client: reqwest::Client) -> Self {
+        Self { client }
+    }
+}
+
+impl Service<reqwest::Request> for Upstream {
+    type Response = Response<reqwest::Body>;
+    type Error = Error<reqwest::Error>;
+    type Future = UpstreamFuture;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Service::poll_ready(&mut self.client, cx).map_err(Error::Upstream)
+    }
+
+    fn call(&mut self, request: reqwest::Request) -> UpstreamFuture {
+        UpstreamFuture(self.client.call(request))
+    }
+}
+
+impl Service<Call<reqwest::Request>> for Upstream {
+    type Response = Response<reqwest::Body>;
+    type Error = Error<reqwest::Error>;
+    type Future = UpstreamFuture;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Service::<reqwest::Request>::poll_ready(self, cx)
+    }
+
+    fn call(&mut self, call: Call<reqwest::Request>) -> UpstreamFuture {
+        self.call(call.into_inner())
+    }
+}
+
+/// The future of [`Upstream`].
+#[pin_project]
+pub struct UpstreamFuture(#[pin] <reqwest::Client as Service<reqwest::Request>>::Future);
+
+impl Future for UpstreamFuture {
+    type Output = Result<Response<reqwest::Body>, Error<reqwest::Error>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let result = ready!(self.project().0.poll(cx));
+        Poll::Ready(result.map(from_reqwest).map_err(Error::Upstream))
+    }
+}
+
+impl fmt::Debug for UpstreamFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UpstreamFuture")
+    }
+}
+
+/// The conversion forgets the URL unless it is put where reqwest will look for it.
+fn from_reqwest(response: reqwest::Response) -> Response<reqwest::Body> {
+    let url = Response::builder().url(response.url().clone()).body(());
+    let mut response = Response::from(response);
+    if let Ok(url) = url {
+        response.extensions_mut().extend(url.into_parts().0.extensions);
+    }
+    response
+}

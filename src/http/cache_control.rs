@@ -1,0 +1,146 @@
+//! `Cache-Control` (RFC 9111 §5.2), as far as a fallback needs it.
+
+use std::time::Duration;
+
+use http::{HeaderMap, header::CACHE_CONTROL};
+
+/// The directives of a request or a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(clippy::struct_excessive_bools)] // They are what the wire has: present or not.
+pub(crate) struct CacheControl {
+    pub(crate) no_store: bool,
+    pub(crate) private: bool,
+    pub(crate) no_cache: bool,
+    /// `must-revalidate`, `proxy-revalidate`, or `s-maxage`, which implies the latter: not to be served stale.
+    pub(crate) must_revalidate: bool,
+    /// How long the response is fresh: `s-maxage`, else `max-age`.
+    pub(crate) fresh_for: Option<Duration>,
+    /// How long after that it may still be served when the origin fails (RFC 5861 §4).
+    pub(crate) stale_if_error: Option<Duration>,
+}
+
+impl CacheControl {
+    /// Reads every `Cache-Control` line. What cannot be read is passed over, as RFC 9111 §5.2.3 has it for what is not
+    /// known; a qualified `no-cache="…"` or `private="…"` counts as the unqualified one.
+    pub(crate) fn parse(headers: &HeaderMap) -> Self {
+        let mut found = Self::default();
+        let mut max_age = None;
+        let mut s_maxage = None;
+        for line in headers.get_all(CACHE_CONTROL) {
+            for directive in Directives(line.as_bytes()) {
+                let (name, value) = match directive.iter().position(|byte| *byte == b'=') {
+                    Some(at) => (&directive[..at], Some(&directive[at + 1..])),
+                    None => (directive, None),
+                };
+                let seconds = || value.and_then(delta_seconds);
+                match name.trim_ascii().to_ascii_lowercase().as_slice() {
+                    b"no-store" => found.no_store = true,
+                    b"private" => found.private = true,
+                    b"no-cache" => found.no_cache = true,
+                    b"must-revalidate" | b"proxy-revalidate" => found.must_revalidate = true,
+                    // Where a time is given twice or is no time, the shortest is the safe reading (§4.2.1).
+                    b"max-age" => max_age = Some(shortest(max_age, seconds())),
+                    b"s-maxage" => {
+                        found.must_revalidate = true;
+                        s_maxage = Some(shortest(s_maxage, seconds()));
+                    }
+                    b"stale-if-error" => {
+                        found.stale_if_error = Some(shortest(found.stale_if_error, seconds()));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        found.fresh_for = s_maxage.or(max_age);
+        found
+    }
+}
+
+fn shortest(known: Option<Duration>, next: Option<Duration>) -> Duration {
+    let next = next.unwrap_or_default();
+    known.map_or(next, |known| known.min(next))
+}
+
+/// RFC 9111 §1.2.2: digits; what overflows is 2³¹ seconds. Quotes are tolerated.
+fn delta_seconds(value: &[u8]) -> Option<Duration> {
+    const LONGEST: u64 = 1 << 31;
+    let digits = std::str::from_utf8(value).ok()?.trim().trim_matches('"');
+    let all_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    all_digits.then(|| Duration::from_secs(digits.parse().unwrap_or(LONGEST).min(LONGEST)))
+}
+
+/// The members of a comma-separated list; a comma in a quoted string is none.
+struct Directives<'a>(&'a [u8]);
+
+impl<'a> Iterator for Directives<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let (mut quoted, mut escaped) = (false, false);
+        let end = self.0.iter().position(|byte| {
+            let was_escaped = std::mem::take(&mut escaped);
+            match byte {
+                b'\\' if quoted && !was_escaped => escaped = true,
+                b'"' if !was_escaped => quoted = !quoted,
+                b',' => return !quoted,
+                _ => {}
+            }
+            false
+        });
+        let end = end.unwrap_or(self.0.len());
+        let member = &self.0[..end];
+        self.0 = self.0.get(end + 1..).unwrap_or_default();
+        Some(member)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(lines: &[&str]) -> CacheControl {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(CACHE_CONTROL, line.parse().unwrap());
+        }
+        CacheControl::parse(&headers)
+    }
+
+    #[test]
+    fn directives_are_read_whatever_their_case_and_spacing() {
+        let found = parse(&["No-Store ,  MUST-revalidate", "max-age=60 , stale-if-error=\"300\""]);
+        assert!(found.no_store && found.must_revalidate && !found.private);
+        assert_eq!(found.fresh_for, Some(Duration::from_secs(60)));
+        assert_eq!(found.stale_if_error, Some(Duration::from_secs(300)));
+    }
+
+    #[test]
+    fn a_comma_in_a_quoted_string_ends_nothing() {
+        let found = parse(&[r#"private="set-cookie, no-store", extension="a\", no-cache""#]);
+        assert!(found.private && !found.no_store && !found.no_cache);
+    }
+
+    #[test]
+    fn the_shared_lifetime_goes_before_the_private_one_and_forbids_staleness() {
+        let found = parse(&["max-age=60, s-maxage=10"]);
+        assert_eq!(found.fresh_for, Some(Duration::from_secs(10)));
+        assert!(found.must_revalidate);
+    }
+
+    #[test]
+    fn a_time_that_is_none_or_given_twice_is_the_shortest() {
+        assert_eq!(parse(&["max-age=abc"]).fresh_for, Some(Duration::ZERO));
+        assert_eq!(parse(&["max-age=-1"]).fresh_for, Some(Duration::ZERO));
+        assert_eq!(parse(&["max-age=9, max-age=5"]).fresh_for, Some(Duration::from_secs(5)));
+        let huge = parse(&["max-age=99999999999999999999999"]).fresh_for;
+        assert_eq!(huge, Some(Duration::from_secs(1 << 31)));
+    }
+
+    #[test]
+    fn nonsense_is_passed_over() {
+        assert_eq!(parse(&["", ",,,", "=", "\"", "no-storee", "x=\\"]), CacheControl::default());
+    }
+}

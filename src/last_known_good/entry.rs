@@ -1,0 +1,198 @@
+//! A response that was good, and the mark of one that is served again.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    AGE, CONNECTION, HeaderName, PROXY_AUTHENTICATE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::response::{Parts, Response};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
+use tokio::time::Instant;
+
+use super::policy::Vary;
+use crate::{Error, TimeoutScope};
+
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// Marks a response that was served from the store, in its extensions.
+///
+/// ```
+/// use steadfast::last_known_good::Stale;
+///
+/// fn as_of<B>(response: &http::Response<B>) -> String {
+///     match response.extensions().get::<Stale>() {
+///         Some(stale) => format!("as of {} seconds ago, since {}", stale.age.as_secs(), stale.cause),
+///         None => "as of now".to_owned(),
+///     }
+/// }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stale {
+    /// How long ago the upstream gave this response.
+    pub age: Duration,
+    /// Why the upstream could not be used now.
+    pub cause: Cause,
+}
+
+/// Why a stored response was served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The upstream answered with this status.
+    Status(StatusCode),
+    /// The upstream could not be reached, or did not answer.
+    Transport,
+    /// The body of its answer did not arrive whole.
+    Body,
+    /// It took too long.
+    Timeout(TimeoutScope),
+    /// The circuit breaker refused the call.
+    CircuitOpen,
+    /// The bulkhead refused the call.
+    BulkheadFull,
+}
+
+impl Cause {
+    pub(super) fn of<B, E>(result: &Result<Response<B>, Error<E>>) -> Self {
+        match result {
+            Ok(response) => Self::Status(response.status()),
+            Err(Error::Upstream(_)) => Self::Transport,
+            Err(Error::Body(_)) => Self::Body,
+            Err(Error::Timeout { scope, .. }) => Self::Timeout(*scope),
+            Err(Error::CircuitOpen { .. }) => Self::CircuitOpen,
+            Err(Error::BulkheadFull { .. }) => Self::BulkheadFull,
+        }
+    }
+
+    /// A member of `Cache-Status` (RFC 9211): a `hit` if the call went no further, `fwd=stale` if it did.
+    fn cache_status(self) -> HeaderValue {
+        match self {
+            Self::Status(status) => {
+                let value = format!("steadfast; fwd=stale; fwd-status={}", status.as_u16());
+                HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static("steadfast; fwd=stale"))
+            }
+            Self::Transport => HeaderValue::from_static("steadfast; fwd=stale; detail=transport"),
+            Self::Body => HeaderValue::from_static("steadfast; fwd=stale; detail=body"),
+            Self::Timeout(_) => HeaderValue::from_static("steadfast; fwd=stale; detail=timeout"),
+            Self::CircuitOpen => HeaderValue::from_static("steadfast; hit; detail=circuit-open"),
+            Self::BulkheadFull => HeaderValue::from_static("steadfast; hit; detail=bulkhead-full"),
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "the upstream answered {}", status.as_u16()),
+            Self::Transport => f.write_str("the upstream could not be reached"),
+            Self::Body => f.write_str("the body did not arrive whole"),
+            Self::Timeout(scope) => write!(f, "the {scope} timeout has passed"),
+            Self::CircuitOpen => f.write_str("the circuit is open"),
+            Self::BulkheadFull => f.write_str("the bulkhead is full"),
+        }
+    }
+}
+
+/// The head of a response that is going to be kept if its body arrives whole.
+#[derive(Debug)]
+pub(super) struct Head {
+    status: StatusCode,
+    version: Version,
+    headers: HeaderMap,
+    vary: Vary,
+    made_at: Instant,
+    /// How old it already was then, by its own `Age`.
+    age: Duration,
+    lifetime: Duration,
+}
+
+impl Head {
+    pub(super) fn new(parts: &Parts, vary: Vary, lifetime: Duration, now: Instant) -> Self {
+        Self {
+            status: parts.status,
+            version: parts.version,
+            headers: end_to_end(&parts.headers),
+            vary,
+            made_at: now,
+            age: age(&parts.headers),
+            lifetime,
+        }
+    }
+
+    pub(super) fn with_body(self, body: Bytes) -> Entry {
+        Entry { head: self, body }
+    }
+}
+
+/// A good response, whole.
+#[derive(Debug)]
+pub(super) struct Entry {
+    head: Head,
+    body: Bytes,
+}
+
+impl Entry {
+    /// How long ago the origin made it.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.head.made_at).saturating_add(self.head.age)
+    }
+
+    pub(super) fn is_too_old(&self, now: Instant) -> bool {
+        self.age(now) >= self.head.lifetime
+    }
+
+    /// Whether it answers a request with these headers.
+    pub(super) fn answers(&self, request: &HeaderMap) -> bool {
+        self.head.vary.matches(request)
+    }
+
+    pub(super) fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// What it takes in memory, in bytes, near enough.
+    pub(super) fn weight(&self) -> usize {
+        let headers: usize =
+            self.head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
+        size_of::<Self>() + headers + self.body.len()
+    }
+
+    /// The response, marked.
+    pub(super) fn serve(&self, now: Instant, cause: Cause) -> Response<Bytes> {
+        let age = self.age(now);
+        let mut response = Response::new(self.body.clone());
+        *response.status_mut() = self.head.status;
+        *response.version_mut() = self.head.version;
+        response.headers_mut().clone_from(&self.head.headers);
+        response.headers_mut().insert(AGE, age.as_secs().into());
+        response.headers_mut().append(CACHE_STATUS, cause.cache_status());
+        response.extensions_mut().insert(Stale { age, cause });
+        response
+    }
+}
+
+/// The headers that are about the response and not about its connection (RFC 9111 §3.1, RFC 9110 §7.6.1).
+fn end_to_end(headers: &HeaderMap) -> HeaderMap {
+    let mut kept = headers.clone();
+    for line in headers.get_all(CONNECTION) {
+        for name in line.to_str().unwrap_or_default().split(',') {
+            kept.remove(name.trim());
+        }
+    }
+    for name in [CONNECTION, PROXY_AUTHENTICATE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE] {
+        kept.remove(name);
+    }
+    for name in ["keep-alive", "proxy-connection", "proxy-authentication-info"] {
+        kept.remove(name);
+    }
+    kept
+}
+
+/// The age that a response says it has; what is not a number is none.
+fn age(headers: &HeaderMap) -> Duration {
+    let age = headers.get(AGE).and_then(|age| age.to_str().ok()?.trim().parse::<u32>().ok());
+    Duration::from_secs(age.unwrap_or_default().into())
+}

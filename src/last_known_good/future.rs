@@ -1,0 +1,188 @@
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use http_body::Body;
+use pin_project::pin_project;
+use tokio::time::Instant;
+
+use super::body::Keeper;
+use super::entry::{Cause, Entry, Head};
+use super::key::Key;
+use super::policy::{self, Part, Vary};
+use super::{LastKnownGoodLayer, ResponseBody};
+use crate::http::HttpRequest;
+use crate::{BoxError, Classify, Error, HasOptions, Outcome};
+
+/// The future of [`LastKnownGood`](super::LastKnownGood).
+///
+/// Cancel safe: it holds nothing but the call itself.
+#[pin_project]
+pub struct ResponseFuture<F, C> {
+    #[pin]
+    future: F,
+    plan: Plan,
+    shared: Arc<LastKnownGoodLayer<C>>,
+}
+
+/// What is to be done when the call has ended.
+pub(super) enum Plan {
+    Nothing,
+    Invalidate(Key),
+    Fallback(Fallback),
+}
+
+pub(super) struct Fallback {
+    key: Key,
+    /// The headers of the request: what the response may vary on is known only when it has come.
+    headers: HeaderMap,
+    keep: bool,
+    serve: bool,
+}
+
+/// The URI that a stored response was asked for by, in its extensions.
+#[derive(Debug, Clone)]
+#[cfg_attr(not(feature = "reqwest"), allow(dead_code))]
+pub(crate) struct RequestUri(pub(crate) Arc<str>);
+
+impl Plan {
+    pub(super) fn new(request: &(impl HttpRequest + HasOptions)) -> Self {
+        let part = policy::part(request.method(), request.headers());
+        match part {
+            Part::Nothing => Self::Nothing,
+            Part::Invalidate => Self::Invalidate(Key::new(request)),
+            Part::Full | Part::ServeOnly => Self::Fallback(Fallback {
+                key: Key::new(request),
+                headers: request.headers().clone(),
+                keep: part == Part::Full,
+                serve: request.options().allows_fallback(),
+            }),
+        }
+    }
+}
+
+impl<F, C> ResponseFuture<F, C> {
+    pub(super) fn new(future: F, plan: Plan, shared: Arc<LastKnownGoodLayer<C>>) -> Self {
+        Self { future, plan, shared }
+    }
+}
+
+impl<F, C, B, E> Future for ResponseFuture<F, C>
+where
+    F: Future<Output = Result<Response<B>, Error<E>>>,
+    C: Classify<Response<B>, E>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Output = Result<Response<ResponseBody<B>>, Error<E>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = ready!(this.future.poll(cx));
+        Poll::Ready(match std::mem::replace(this.plan, Plan::Nothing) {
+            Plan::Nothing => result.map(|response| response.map(|body| ResponseBody::fresh(body, None))),
+            Plan::Invalidate(key) => {
+                if result.as_ref().is_ok_and(|it| it.status().is_success() || it.status().is_redirection()) {
+                    this.shared.forget(&key);
+                }
+                result.map(|response| response.map(|body| ResponseBody::fresh(body, None)))
+            }
+            Plan::Fallback(fallback) => this.shared.settle(fallback, result),
+        })
+    }
+}
+
+impl<C> LastKnownGoodLayer<C> {
+    /// Keeps a good answer, forgets one that is gone, or replaces a bad one.
+    fn settle<B, E>(
+        &self,
+        fallback: Fallback,
+        result: Result<Response<B>, Error<E>>,
+    ) -> Result<Response<ResponseBody<B>>, Error<E>>
+    where
+        C: Classify<Response<B>, E>,
+        B: Body<Data = Bytes>,
+    {
+        let outcome = match &result {
+            // The classifier is not asked about refusals.
+            Err(error) if error.is_refusal() => Outcome::transient(),
+            result => self.classifier.classify(result.as_ref()),
+        };
+        if outcome.is_fault() && fallback.serve {
+            let now = Instant::now();
+            if let Some(entry) = self.find(&fallback, now) {
+                return Ok(serve(&fallback.key, &entry, now, result));
+            }
+        }
+        result.map(|response| {
+            let (parts, body) = response.into_parts();
+            let head = (outcome == Outcome::Success && fallback.keep)
+                .then(|| {
+                    let lifetime = policy::lifetime(parts.status, &parts.headers, self.max_age)?;
+                    let vary = Vary::new(&parts.headers, &fallback.headers)?;
+                    Some(Head::new(&parts, vary, lifetime, Instant::now()))
+                })
+                .flatten();
+            // The thing is gone, or its new state may not be kept: then the old one is not good any more.
+            let replaced = parts.status.is_success() && fallback.keep && head.is_none();
+            if replaced || policy::is_gone(parts.status) {
+                self.forget(&fallback.key);
+            }
+            let keeper = head
+                .zip(self.store.clone())
+                .map(|(head, store)| Keeper::new(store, fallback.key, head, self.max_entry_bytes));
+            Response::from_parts(parts, ResponseBody::fresh(body, keeper))
+        })
+    }
+
+    /// The entry that answers the request, if it is young enough.
+    fn find(&self, fallback: &Fallback, now: Instant) -> Option<Arc<Entry>> {
+        let store = self.store.as_ref()?;
+        let entry = store.get(&fallback.key)?;
+        if entry.is_too_old(now) {
+            store.remove(&fallback.key);
+            return None;
+        }
+        entry.answers(&fallback.headers).then_some(entry)
+    }
+
+    /// Forgets what is kept for a URI.
+    fn forget(&self, key: &Key) {
+        if let Some(store) = &self.store {
+            store.remove(key);
+            store.remove(&key.sibling());
+        }
+    }
+}
+
+/// The stored response, with what the failed one was annotated with.
+fn serve<B: Body<Data = Bytes>, E>(
+    key: &Key,
+    entry: &Entry,
+    now: Instant,
+    failed: Result<Response<B>, Error<E>>,
+) -> Response<ResponseBody<B>> {
+    let cause = Cause::of(&failed);
+    tracing::info!(
+        target: "steadfast::last_known_good",
+        age_s = entry.age(now).as_secs(),
+        %cause,
+        "served a stored response"
+    );
+    let mut response = entry.serve(now, cause).map(ResponseBody::stored);
+    if let Ok(failed) = failed {
+        let stale = std::mem::replace(response.extensions_mut(), failed.into_parts().0.extensions);
+        response.extensions_mut().extend(stale);
+    }
+    response.extensions_mut().insert(RequestUri(Arc::clone(key.uri())));
+    response
+}
+
+impl<F, C> fmt::Debug for ResponseFuture<F, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("last_known_good::ResponseFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,104 @@
+//! Where last known good responses live: memory.
+
+use std::fmt;
+use std::sync::Arc;
+
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+
+use super::entry::Entry;
+use super::key::Key;
+use crate::ConfigError;
+
+/// Last known good responses in memory, bounded in bytes; the least recently used go first.
+///
+/// A clone is another handle to the same store.
+///
+/// Default: 64 MiB.
+///
+/// ```
+/// use steadfast::last_known_good::{LastKnownGoodLayer, MemoryStore};
+///
+/// let store = MemoryStore::builder().max_bytes(16 * 1024 * 1024).build()?;
+/// let layer = LastKnownGoodLayer::new(store.clone());
+/// assert_eq!(store.bytes(), 0);
+/// # Ok::<(), steadfast::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct MemoryStore(Cache<Key, Arc<Entry>>);
+
+impl MemoryStore {
+    /// A builder that starts from the default.
+    pub const fn builder() -> MemoryStoreBuilder {
+        MemoryStoreBuilder { max_bytes: 64 * 1024 * 1024 }
+    }
+
+    /// How many responses there are.
+    pub fn len(&self) -> u64 {
+        self.0.entry_count()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many bytes they take, near enough.
+    pub fn bytes(&self) -> u64 {
+        self.0.weighted_size()
+    }
+
+    pub(super) fn get(&self, key: &Key) -> Option<Arc<Entry>> {
+        self.0.get(key)
+    }
+
+    pub(super) fn insert(&self, key: Key, entry: Entry) {
+        self.0.insert(key, Arc::new(entry));
+        // moka puts evictions off; a bound in bytes that many large bodies can overrun meanwhile is none.
+        self.0.run_pending_tasks();
+    }
+
+    pub(super) fn remove(&self, key: &Key) {
+        self.0.invalidate(key);
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::builder().build().expect("the default is valid")
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").field("len", &self.len()).field("bytes", &self.bytes()).finish()
+    }
+}
+
+/// Configures a [`MemoryStore`].
+#[derive(Debug, Clone, Copy)]
+pub struct MemoryStoreBuilder {
+    max_bytes: u64,
+}
+
+impl MemoryStoreBuilder {
+    /// How many bytes of responses are kept: 1 KiB to 1 TiB. Default 64 MiB.
+    pub const fn max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
+    /// The store, empty.
+    pub fn build(self) -> Result<MemoryStore, ConfigError> {
+        ConfigError::check("last_known_good.max_bytes", self.max_bytes, 1024..=1 << 40)?;
+        let cache = Cache::builder()
+            .max_capacity(self.max_bytes)
+            // TinyLFU refuses new keys when it is full, and those are what an outage will be asked for.
+            .eviction_policy(EvictionPolicy::lru())
+            .weigher(|key: &Key, entry: &Arc<Entry>| {
+                (key.uri().len() + entry.weight()).try_into().unwrap_or(u32::MAX)
+            })
+            .build();
+        Ok(MemoryStore(cache))
+    }
+}

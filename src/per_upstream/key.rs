@@ -1,0 +1,149 @@
+//! Which upstream a request is for.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::marker::PhantomData;
+
+use hashbrown::Equivalent;
+
+use crate::http::HttpRequest;
+
+/// The name of an upstream: `http://sku.internal:80`, or what a key function says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamKey(KeyRef<'static>);
+
+/// The name of an upstream, borrowed from the request where that is possible.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KeyRef<'a> {
+    /// Scheme, host and port, the default port filled in; without userinfo, and in lower case.
+    #[non_exhaustive]
+    Origin {
+        /// `http` or `https`; empty where the request does not say.
+        scheme: Cow<'a, str>,
+        /// The host; empty where the request does not say.
+        host: Cow<'a, str>,
+        /// The port.
+        port: Option<u16>,
+    },
+    /// A name.
+    Named(Cow<'a, str>),
+}
+
+impl<'a> KeyRef<'a> {
+    /// The origin that a request is for.
+    pub fn origin(request: &'a impl HttpRequest) -> Self {
+        Self::Origin {
+            scheme: lower_case(request.scheme()),
+            host: lower_case(request.host()),
+            port: request.port(),
+        }
+    }
+
+    pub(super) fn to_key(&self) -> UpstreamKey {
+        let owned = |part: &Cow<'a, str>| Cow::Owned(part.clone().into_owned());
+        UpstreamKey(match self {
+            Self::Origin { scheme, host, port } => {
+                KeyRef::Origin { scheme: owned(scheme), host: owned(host), port: *port }
+            }
+            Self::Named(name) => KeyRef::Named(owned(name)),
+        })
+    }
+}
+
+/// Nearly always it is so already.
+fn lower_case(part: &str) -> Cow<'_, str> {
+    if part.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        part.to_ascii_lowercase().into()
+    } else {
+        part.into()
+    }
+}
+
+impl Hash for UpstreamKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl Equivalent<UpstreamKey> for KeyRef<'_> {
+    fn equivalent(&self, key: &UpstreamKey) -> bool {
+        *self == key.0
+    }
+}
+
+impl fmt::Display for UpstreamKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            KeyRef::Origin { scheme, host, port } => {
+                write!(f, "{scheme}://{host}")?;
+                port.map_or(Ok(()), |port| write!(f, ":{port}"))
+            }
+            KeyRef::Named(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Says which upstream a request is for. Implemented by [`Origin`] and [`By`].
+pub trait KeyOf<Req> {
+    /// Gives the key of `request` to `with`.
+    fn with_key<T>(&self, request: &Req, with: impl FnOnce(KeyRef<'_>) -> T) -> T;
+}
+
+/// The scheme and the authority of an HTTP request. The default.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Origin;
+
+impl<Req: HttpRequest> KeyOf<Req> for Origin {
+    fn with_key<T>(&self, request: &Req, with: impl FnOnce(KeyRef<'_>) -> T) -> T {
+        with(KeyRef::origin(request))
+    }
+}
+
+/// A function of the request, made by [`PerUpstreamLayer::key_by`](super::PerUpstreamLayer::key_by).
+pub struct By<F, Req, N> {
+    function: F,
+    signature: PhantomData<fn(&Req) -> N>,
+}
+
+impl<F, Req, N> By<F, Req, N> {
+    pub(super) const fn new(function: F) -> Self {
+        Self { function, signature: PhantomData }
+    }
+}
+
+impl<F, Req, N> KeyOf<Req> for By<F, Req, N>
+where
+    F: Fn(&Req) -> N,
+    N: AsRef<str>,
+{
+    fn with_key<T>(&self, request: &Req, with: impl FnOnce(KeyRef<'_>) -> T) -> T {
+        with(KeyRef::Named((self.function)(request).as_ref().into()))
+    }
+}
+
+impl<F, Req, N> fmt::Debug for By<F, Req, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("By")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn key(uri: &str) -> String {
+        KeyRef::origin(&Request::get(uri).body(()).unwrap()).to_key().to_string()
+    }
+
+    #[test]
+    fn an_upstream_is_its_scheme_host_and_port() {
+        assert_eq!(key("http://sku.internal/v1?x"), "http://sku.internal:80");
+        assert_eq!(key("HTTPS://user:secret@SKU.internal/"), "https://sku.internal:443");
+        assert_eq!(key("http://[::1]:8080/"), "http://[::1]:8080");
+        assert_eq!(key("/only/a/path"), "://");
+    }
+}

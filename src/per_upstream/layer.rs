@@ -1,0 +1,111 @@
+use std::sync::Arc;
+
+use tower::Layer;
+
+use super::key::{By, Origin, UpstreamKey};
+use super::service::PerUpstream;
+use crate::ConfigError;
+
+/// How the stack of one upstream is made.
+///
+/// Any `Fn(&UpstreamKey) -> (Layer, Handles)` is a recipe.
+pub trait Recipe {
+    /// What is put around the service below.
+    type Layer;
+    /// What the stack can be looked at by.
+    type Handles: Clone;
+
+    /// Makes the layers of one upstream, and the handles to look at them.
+    fn make(&self, upstream: &UpstreamKey) -> (Self::Layer, Self::Handles);
+}
+
+impl<F, L, H: Clone> Recipe for F
+where
+    F: Fn(&UpstreamKey) -> (L, H),
+{
+    type Layer = L;
+    type Handles = H;
+
+    fn make(&self, upstream: &UpstreamKey) -> (L, H) {
+        self(upstream)
+    }
+}
+
+/// Makes a stack for each upstream; see the [module](super).
+///
+/// Default: by scheme and authority, and at most 1,000 upstreams.
+///
+/// ```
+/// use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer};
+/// use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
+/// use steadfast::{Error, bulkhead::{BulkheadLayer, Compartment}};
+/// use tower::{ServiceBuilder, ServiceExt};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let circuit = Circuit::builder().build()?;
+/// let compartment = Compartment::builder().max_concurrent(64).build()?;
+/// let per_upstream = PerUpstreamLayer::new(move |upstream: &UpstreamKey| {
+///     let circuit = circuit.fresh(upstream.to_string());
+///     let layers = ServiceBuilder::new()
+///         .layer(CircuitBreakerLayer::new(circuit.clone()))
+///         .layer(BulkheadLayer::new(compartment.fresh()))
+///         .into_inner();
+///     (layers, circuit)
+/// });
+/// let service = ServiceBuilder::new()
+///     .layer(per_upstream)
+///     .map_err(Error::Upstream)
+///     .service_fn(async |_: http::Request<String>| {
+///         Ok::<_, std::io::Error>(http::Response::new(String::new()))
+///     });
+/// let response = service.oneshot(http::Request::get("http://sku.internal/").body(String::new())?).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct PerUpstreamLayer<R, K = Origin> {
+    recipe: Arc<R>,
+    key: Arc<K>,
+    max_upstreams: usize,
+}
+
+impl<R: Recipe> PerUpstreamLayer<R> {
+    /// Makes the stack of each upstream by `recipe`.
+    pub fn new(recipe: R) -> Self {
+        Self { recipe: Arc::new(recipe), key: Arc::new(Origin), max_upstreams: 1000 }
+    }
+}
+
+impl<R, K> PerUpstreamLayer<R, K> {
+    /// How many upstreams are known at a time: 1 to 100,000.
+    pub fn max_upstreams(self, upstreams: usize) -> Result<Self, ConfigError> {
+        let max_upstreams = ConfigError::check("per_upstream.max_upstreams", upstreams, 1..=100_000)?;
+        Ok(Self { max_upstreams, ..self })
+    }
+
+    /// Tells upstreams apart by a function of the request, in place of its scheme and authority.
+    pub fn key_by<F, Req, N>(self, function: F) -> PerUpstreamLayer<R, By<F, Req, N>>
+    where
+        F: Fn(&Req) -> N,
+        N: AsRef<str>,
+    {
+        self.key(By::new(function))
+    }
+
+    pub(crate) fn key<L>(self, key: L) -> PerUpstreamLayer<R, L> {
+        PerUpstreamLayer { recipe: self.recipe, key: Arc::new(key), max_upstreams: self.max_upstreams }
+    }
+}
+
+impl<S, R, K> Layer<S> for PerUpstreamLayer<R, K>
+where
+    S: Clone,
+    R: Recipe,
+    R::Layer: Layer<S>,
+{
+    type Service = PerUpstream<S, R, K>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        PerUpstream::new(inner, Arc::clone(&self.recipe), Arc::clone(&self.key), self.max_upstreams)
+    }
+}

@@ -1,0 +1,109 @@
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tower::util::Oneshot;
+use tower::{Layer, Service};
+
+use super::key::{KeyOf, Origin, UpstreamKey};
+use super::layer::Recipe;
+use super::map::UpstreamMap;
+
+/// The service that [`PerUpstreamLayer`](super::PerUpstreamLayer) makes. Clones share the upstreams.
+pub struct PerUpstream<S, R, K = Origin>
+where
+    R: Recipe,
+    R::Layer: Layer<S>,
+{
+    shared: Arc<Shared<S, R, K, StackOf<S, R>>>,
+}
+
+/// What a recipe makes of the service below.
+type StackOf<S, R> = <<R as Recipe>::Layer as Layer<S>>::Service;
+
+struct Shared<S, R: Recipe, K, T> {
+    inner: S,
+    recipe: Arc<R>,
+    key: Arc<K>,
+    upstreams: UpstreamMap<(T, R::Handles)>,
+}
+
+impl<S, R, K> PerUpstream<S, R, K>
+where
+    S: Clone,
+    R: Recipe,
+    R::Layer: Layer<S>,
+{
+    pub(super) fn new(inner: S, recipe: Arc<R>, key: Arc<K>, max: usize) -> Self {
+        Self { shared: Arc::new(Shared { inner, recipe, key, upstreams: UpstreamMap::new(max) }) }
+    }
+
+    /// The handles of the upstream that `request` is for, which is made if it is not known yet.
+    pub fn handles<Req>(&self, request: &Req) -> R::Handles
+    where
+        K: KeyOf<Req>,
+    {
+        self.with(request, |(_, handles)| handles.clone())
+    }
+
+    /// Every upstream that is known, with its handles.
+    pub fn upstreams(&self) -> Vec<(UpstreamKey, R::Handles)> {
+        self.shared.upstreams.read_all(|key, (_, handles)| (key.clone(), handles.clone()))
+    }
+
+    fn with<Req, T>(&self, request: &Req, read: impl FnOnce(&(StackOf<S, R>, R::Handles)) -> T) -> T
+    where
+        K: KeyOf<Req>,
+    {
+        let Shared { inner, recipe, key, upstreams } = &*self.shared;
+        let make = |upstream: &UpstreamKey| {
+            let (layer, handles) = recipe.make(upstream);
+            (layer.layer(inner.clone()), handles)
+        };
+        key.with_key(request, |key| upstreams.with(&key, make, read))
+    }
+}
+
+impl<Req, S, R, K> Service<Req> for PerUpstream<S, R, K>
+where
+    S: Clone,
+    R: Recipe,
+    R::Layer: Layer<S>,
+    StackOf<S, R>: Service<Req> + Clone,
+    K: KeyOf<Req>,
+{
+    type Response = <StackOf<S, R> as Service<Req>>::Response;
+    type Error = <StackOf<S, R> as Service<Req>>::Error;
+    type Future = Oneshot<StackOf<S, R>, Req>;
+
+    // Which upstream has to be ready is known only with the request: its stack is polled ready by the call.
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        let stack = self.with(&request, |(stack, _)| stack.clone());
+        Oneshot::new(stack, request)
+    }
+}
+
+impl<S, R, K> Clone for PerUpstream<S, R, K>
+where
+    R: Recipe,
+    R::Layer: Layer<S>,
+{
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<S, R, K> fmt::Debug for PerUpstream<S, R, K>
+where
+    R: Recipe,
+    R::Layer: Layer<S>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let upstreams = self.shared.upstreams.read_all(|key, _| key.to_string());
+        f.debug_struct("PerUpstream").field("upstreams", &upstreams).finish_non_exhaustive()
+    }
+}
