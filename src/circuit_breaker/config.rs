@@ -193,6 +193,13 @@ impl CircuitBuilder {
         self.settings.validate()?;
         Ok(Circuit::new(Arc::new(self.settings), self.name, self.seed))
     }
+
+    /// What the machine is told, without a circuit around it.
+    #[cfg(test)]
+    pub(super) fn into_settings(self) -> Settings {
+        self.settings.validate().expect("a test's settings are valid");
+        self.settings
+    }
 }
 
 impl Settings {
