@@ -99,6 +99,7 @@ pub mod http;
 pub mod last_known_good;
 mod message;
 pub mod per_upstream;
+mod poll;
 pub mod retry;
 mod rng;
 pub mod timeout;

@@ -10,6 +10,7 @@ use super::Compartment;
 use super::compartment::{Permit, Waiting};
 use crate::Error;
 use crate::message::Attach;
+use crate::poll::say_queued;
 
 /// The future of [`Bulkhead`](super::Bulkhead).
 ///
@@ -72,7 +73,11 @@ where
                     return Poll::Ready(result.map(|response| K::attach(response, permit)));
                 }
                 StateProj::Waiting { waiting, call, compartment } => {
-                    let next = match (ready!(waiting.as_mut().poll(cx)), call.take()) {
+                    let Poll::Ready(permit) = waiting.as_mut().poll(cx) else {
+                        say_queued();
+                        return Poll::Pending;
+                    };
+                    let next = match (permit, call.take()) {
                         (Some(permit), Some((mut service, request))) => {
                             State::Admitted { future: service.call(request), permit: Some(permit) }
                         }

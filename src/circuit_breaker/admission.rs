@@ -16,7 +16,7 @@ use crate::http::body::{End, Watch};
 pub(super) struct Admission {
     circuit: Circuit,
     ticket: Ticket,
-    /// When the call first had to wait: what never waits is neither slow nor hung, and needs no clock.
+    /// When the call first had to wait for the upstream: what never waits is neither slow nor hung, and needs no clock.
     waiting_since: Option<Instant>,
     settled: bool,
 }
@@ -26,7 +26,7 @@ impl Admission {
         Self { circuit, ticket, waiting_since: None, settled: false }
     }
 
-    /// The call has to wait.
+    /// The call has to wait for the upstream.
     pub(super) fn pending(&mut self) {
         self.waiting_since.get_or_insert_with(Instant::now);
     }

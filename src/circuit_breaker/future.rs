@@ -9,6 +9,7 @@ use pin_project::pin_project;
 
 use super::admission::{Admission, BodyWatch};
 use crate::message::Attach;
+use crate::poll::hear_queued;
 use crate::{Classify, Error};
 
 /// The future of [`CircuitBreaker`](super::CircuitBreaker).
@@ -56,12 +57,14 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProj::Admitted { future, admission, classifier } => match future.poll(cx) {
-                Poll::Pending => {
-                    admission.iter_mut().for_each(Admission::pending);
+            StateProj::Admitted { future, admission, classifier } => match hear_queued(|| future.poll(cx)) {
+                (Poll::Pending, queued) => {
+                    if !queued {
+                        admission.iter_mut().for_each(Admission::pending);
+                    }
                     Poll::Pending
                 }
-                Poll::Ready(result) => {
+                (Poll::Ready(result), _) => {
                     let mut admission = admission.take();
                     if let Some(admission) = &mut admission {
                         judge(admission, &**classifier, result.as_ref());

@@ -6,8 +6,8 @@ use std::task::{Context, Poll, ready};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
-use super::discard;
 use crate::BoxError;
+use crate::poll::is_discarding;
 
 /// How a body came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +87,7 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
-        if discard::is_active() {
+        if is_discarding() {
             finish(this.watch.as_mut(), End::Discarded);
         }
         let frame = this.body.as_mut().poll_frame(cx);

@@ -1,0 +1,54 @@
+//! What layers say to each other by the way a future or a body is polled.
+//!
+//! Layers do not know each other, and between two of them can stand types that nothing here can name. What one has to
+//! tell another is therefore a flag of the thread, set only while a poll is running that passes through both, as tokio
+//! does for its cooperative budget.
+
+use std::cell::Cell;
+use std::thread::LocalKey;
+
+thread_local! {
+    static DISCARDING: Cell<bool> = const { Cell::new(false) };
+    static QUEUED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Polls a body that nobody wants: who holds something for its sake lets go.
+pub(crate) fn discarding<T>(poll: impl FnOnce() -> T) -> T {
+    let _scope = Scope::enter(&DISCARDING, true);
+    poll()
+}
+
+/// Whether the body that is being polled is being thrown away.
+pub(crate) fn is_discarding() -> bool {
+    DISCARDING.get()
+}
+
+/// Says that the future that is being polled waits on this side, and the upstream has not been asked yet.
+pub(crate) fn say_queued() {
+    QUEUED.set(true);
+}
+
+/// Polls a future; also returns whether it waits on this side.
+pub(crate) fn hear_queued<T>(poll: impl FnOnce() -> T) -> (T, bool) {
+    let _scope = Scope::enter(&QUEUED, false);
+    let polled = poll();
+    (polled, QUEUED.get())
+}
+
+/// A flag that is set for a while, and then as it was before.
+struct Scope {
+    flag: &'static LocalKey<Cell<bool>>,
+    before: bool,
+}
+
+impl Scope {
+    fn enter(flag: &'static LocalKey<Cell<bool>>, value: bool) -> Self {
+        Self { flag, before: flag.replace(value) }
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        self.flag.set(self.before);
+    }
+}
