@@ -1,0 +1,235 @@
+//! What travels through every layer stays small, and what has to cross threads can.
+//!
+//! A future is moved where it is made, and a layer's is as large as that of the layer below it and its own. Each bound
+//! is about a tenth above what it is today, so that one that breaks is either news or a mistake.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::io;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use steadfast::buffer_body::BufferBodyLayer;
+use steadfast::bulkhead::{BulkheadLayer, Compartment};
+use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer};
+use steadfast::last_known_good::{LastKnownGoodLayer, MemoryStore};
+use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
+use steadfast::retry::{RetryBudget, RetryLayer, RetryPolicy};
+use steadfast::timeout::TimeoutLayer;
+use steadfast::{BoxError, Call, Error, HasOptions, Options, Resend, Resendable};
+use tower::layer::util::Identity;
+use tower::{Layer, Service, ServiceBuilder};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A request that takes no room, so that what is seen is the layers'.
+#[derive(Debug, Clone, Copy)]
+struct Ping;
+
+impl HasOptions for Ping {}
+
+impl Resendable for Ping {
+    fn resend(&self) -> Resend {
+        Resend::Always
+    }
+
+    fn try_clone(&self) -> Option<Self> {
+        Some(*self)
+    }
+}
+
+/// A service that takes no room either, but for the response in its future.
+#[derive(Debug, Clone, Copy)]
+struct Upstream;
+
+type Answer = Result<Response<Full<Bytes>>, Error<Infallible>>;
+
+impl<Req> Service<Req> for Upstream {
+    type Response = Response<Full<Bytes>>;
+    type Error = Error<Infallible>;
+    type Future = Ready<Answer>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _request: Req) -> Self::Future {
+        ready(Ok(Response::new(Full::default())))
+    }
+}
+
+/// The sizes of the service that `layer` makes and of its future, both `Send`, without those of the service below.
+fn added_by<L, Req>(layer: &L, request: Req) -> (usize, usize)
+where
+    L: Layer<Upstream>,
+    L::Service: Service<Req, Error = Error<Infallible>, Future: Send> + Clone + Send + Sync + 'static,
+{
+    let mut service = layer.layer(Upstream);
+    let future = service.call(request);
+    (size_of_val(&service), size_of_val(&future) - size_of::<Ready<Answer>>())
+}
+
+fn get() -> Request<Full<Bytes>> {
+    Request::get("http://sku.internal/").body(Full::default()).unwrap()
+}
+
+/// Asserts that a layer adds no more than this to its service and to its future.
+macro_rules! assert_adds {
+    ($layer:expr, $request:expr, service <= $service:literal, future <= $future:literal) => {{
+        let (service, future) = added_by(&$layer, $request);
+        assert!(service <= $service, "the service has {service} bytes");
+        assert!(future <= $future, "the future has {future} bytes");
+    }};
+}
+
+// ===== Errors and handles =====
+
+#[test]
+fn an_error_is_at_most_three_words() {
+    assert!(size_of::<Error<Infallible>>() <= 24);
+    assert!(size_of::<Error<io::Error>>() <= 24);
+    assert!(size_of::<Error<BoxError>>() <= 24);
+}
+
+#[cfg(feature = "reqwest")]
+#[test]
+fn an_error_of_reqwest_is_at_most_three_words() {
+    assert!(size_of::<Error<reqwest::Error>>() <= 24);
+}
+
+#[cfg(feature = "hyper")]
+#[test]
+fn a_larger_error_grows_by_one_word_at_most() {
+    use hyper_util::client::legacy;
+    assert!(size_of::<Error<hyper::Error>>() <= 24);
+    assert!(size_of::<Error<legacy::Error>>() <= size_of::<legacy::Error>() + size_of::<usize>());
+}
+
+#[test]
+fn a_handle_to_shared_state_is_one_word() {
+    assert_eq!(size_of::<Circuit>(), size_of::<usize>());
+    assert_eq!(size_of::<Compartment>(), size_of::<usize>());
+    assert_eq!(size_of::<RetryBudget>(), size_of::<usize>());
+}
+
+#[test]
+fn handles_and_errors_cross_threads() {
+    fn crosses<T: Send + Sync + 'static>() {}
+    crosses::<Circuit>();
+    crosses::<Compartment>();
+    crosses::<RetryBudget>();
+    crosses::<RetryPolicy>();
+    crosses::<MemoryStore>();
+    crosses::<Error<BoxError>>();
+    crosses::<steadfast::ConfigError>();
+}
+
+#[test]
+fn options_add_no_more_than_their_own_size_to_a_call() {
+    assert!(size_of::<Options>() <= 44);
+    assert_eq!(size_of::<Call<Ping>>(), size_of::<Options>());
+}
+
+// ===== Layers =====
+
+#[test]
+fn retry_keeps_a_copy_of_the_request_and_little_else() {
+    assert_adds!(RetryLayer::new(RetryPolicy::default()), Ping, service <= 8, future <= 104);
+    let copy = size_of::<Request<Full<Bytes>>>();
+    let (_, future) = added_by(&RetryLayer::new(RetryPolicy::default()), get());
+    assert!(future <= copy + 104, "the future has {future} bytes");
+}
+
+#[test]
+fn a_circuit_breaker_is_small() {
+    assert_adds!(CircuitBreakerLayer::new(Circuit::default()), Ping, service <= 16, future <= 64);
+}
+
+#[tokio::test]
+async fn a_bulkhead_shares_the_room_of_the_call_with_that_of_the_wait_for_it() {
+    assert_adds!(BulkheadLayer::new(Compartment::default()), Ping, service <= 8, future <= 16);
+}
+
+#[tokio::test]
+async fn a_timeout_has_room_for_one_timer() {
+    assert_adds!(TimeoutLayer::total(SECOND), Ping, service <= 24, future <= 184);
+    assert_adds!(TimeoutLayer::attempt(SECOND), Ping, service <= 24, future <= 184);
+}
+
+#[test]
+fn body_buffering_has_room_for_one_response() {
+    assert_adds!(BufferBodyLayer::new(), Ping, service <= 16, future <= 376);
+}
+
+#[test]
+fn last_known_good_keeps_the_headers_of_the_request() {
+    let layer = LastKnownGoodLayer::new(MemoryStore::default());
+    assert_adds!(layer, get(), service <= 8, future <= 152);
+}
+
+#[test]
+fn per_upstream_has_room_for_the_request_until_its_stack_is_ready() {
+    let layer = PerUpstreamLayer::new(|_: &UpstreamKey| (Identity::new(), ()));
+    let (service, future) = added_by(&layer, get());
+    assert!(service <= 8, "the service has {service} bytes");
+    let request = size_of::<Request<Full<Bytes>>>();
+    assert!(future <= request, "the future has {future} bytes");
+}
+
+#[tokio::test]
+async fn the_stack_of_five_layers_fits_into_a_kilobyte() {
+    let stack = || {
+        ServiceBuilder::new()
+            .layer(TimeoutLayer::total(3 * SECOND))
+            .layer(RetryLayer::new(RetryPolicy::default()))
+            .layer(CircuitBreakerLayer::new(Circuit::default()))
+            .layer(BulkheadLayer::new(Compartment::default()))
+            .layer(TimeoutLayer::attempt(SECOND))
+            .into_inner()
+    };
+    assert_adds!(stack(), Call::new(Ping), service <= 88, future <= 640);
+    assert_adds!(stack(), Call::new(get()), service <= 88, future <= 904);
+}
+
+// ===== The client =====
+
+#[cfg(feature = "reqwest")]
+mod client {
+    use steadfast::{Client, RequestBuilder, ResponseFuture, Upstream, UpstreamFuture, UpstreamHandle};
+
+    #[test]
+    fn the_client_is_three_words_and_crosses_threads() {
+        fn is_shared<T: Clone + Send + Sync + 'static>() {}
+        is_shared::<Client>();
+        is_shared::<Upstream>();
+        is_shared::<UpstreamHandle>();
+        assert!(size_of::<Client>() <= 24);
+    }
+
+    #[test]
+    fn the_futures_of_the_client_cross_threads() {
+        fn crosses<T: Send>(value: T) -> T {
+            value
+        }
+        fn is_send<T: Send>() {}
+        is_send::<RequestBuilder>();
+        is_send::<ResponseFuture>();
+        is_send::<UpstreamFuture>();
+        let client = Client::new();
+        drop(crosses(client.get("http://sku.internal/").send()));
+        drop(crosses(client.execute(client.get("http://sku.internal/").build().unwrap())));
+    }
+
+    #[test]
+    fn a_call_of_the_client_fits_into_three_kilobytes() {
+        let client = Client::new();
+        let call = client.get("http://sku.internal/").build().unwrap();
+        assert!(size_of::<ResponseFuture>() <= 1456);
+        assert!(size_of_val(&client.execute(call)) <= 1808);
+        let send = size_of_val(&client.get("http://sku.internal/").send());
+        assert!(send <= 2912, "the future has {send} bytes");
+    }
+}
