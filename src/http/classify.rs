@@ -1,5 +1,6 @@
 //! What an HTTP response, or its absence, says about the upstream.
 
+#[cfg(any(feature = "reqwest", feature = "hyper"))]
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;

@@ -23,6 +23,7 @@ mod policy;
 mod service;
 mod store;
 
+#[cfg(feature = "reqwest")]
 pub(crate) use self::future::RequestUri;
 pub use self::{
     body::ResponseBody,

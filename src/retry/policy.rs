@@ -42,6 +42,7 @@ impl RetryPolicy {
         RetryPolicyBuilder { max_retries: 3, backoff: Backoff::new(), max_retry_after: None, seed: None }
     }
 
+    #[cfg(feature = "reqwest")]
     pub(crate) fn never() -> Self {
         Self::builder().max_retries(0).build().expect("no retries is valid")
     }

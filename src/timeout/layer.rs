@@ -54,6 +54,7 @@ impl TimeoutLayer {
     }
 
     /// Stamps the deadline, where every wait below is known to be bounded by it, so that one timer at a time runs.
+    #[cfg(feature = "reqwest")]
     pub(crate) const fn stamped_total(after: Option<Duration>) -> Self {
         Self { scope: TimeoutScope::Total, after, enforced: false, kind: PhantomData }
     }
