@@ -1,0 +1,298 @@
+//! What a result says about the upstream: one opinion for retry, breaker and fallback.
+
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, Response, StatusCode};
+use steadfast::http::{Fault, HttpClassifier, StatusSet, TransportError};
+use steadfast::{Classify, Error, Outcome, TimeoutScope};
+
+/// 1994-11-06 08:49:37 UTC, the date of RFC 9110's examples.
+fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777)
+}
+
+fn response(status: u16, headers: &[(&'static str, &str)]) -> Response<()> {
+    let mut response = Response::builder().status(status);
+    for (name, value) in headers {
+        response = response.header(*name, *value);
+    }
+    response.body(()).unwrap()
+}
+
+fn of_status(classifier: &HttpClassifier, status: u16) -> Outcome {
+    of_response(classifier, &response(status, &[]))
+}
+
+fn of_response(classifier: &HttpClassifier, response: &Response<()>) -> Outcome {
+    classifier.classify(Ok::<_, &Error<io::Error>>(response))
+}
+
+fn of_error(error: &Error<io::Error>) -> Outcome {
+    HttpClassifier::new().classify(Err::<&Response<()>, _>(error))
+}
+
+fn retry_after(outcome: Outcome) -> Option<Duration> {
+    match outcome {
+        Outcome::Transient { retry_after, .. } => retry_after,
+        other => panic!("{other:?} is not transient"),
+    }
+}
+
+fn statuses(numbers: &[u16]) -> Vec<StatusCode> {
+    numbers.iter().map(|number| StatusCode::from_u16(*number).unwrap()).collect()
+}
+
+// ===== The table =====
+
+#[test]
+fn every_status_has_the_outcome_of_the_table() {
+    // Mistake 7, a 503 that is a success; mistake 20, a 501 that is transient.
+    let classifier = HttpClassifier::new();
+    for status in 100..=599 {
+        let expected = match status {
+            502..=504 => Outcome::Transient { retry_after: None, sent: true },
+            500..=599 => Outcome::Failure,
+            408 | 429 => Outcome::Neutral,
+            _ => Outcome::Success,
+        };
+        assert_eq!(of_status(&classifier, status), expected, "{status}");
+    }
+}
+
+#[test]
+fn a_status_that_no_rfc_knows_is_not_a_fault() {
+    for status in 600..=999 {
+        assert_eq!(of_status(&HttpClassifier::new(), status), Outcome::Success, "{status}");
+    }
+}
+
+#[test]
+fn the_default_is_the_table() {
+    for status in 100..=599 {
+        assert_eq!(
+            of_status(&HttpClassifier::default(), status),
+            of_status(&HttpClassifier::new(), status),
+            "{status}"
+        );
+    }
+}
+
+#[test]
+fn only_transient_outcomes_and_failures_are_faults() {
+    assert!(Outcome::transient().is_fault());
+    assert!(Outcome::Transient { retry_after: None, sent: false }.is_fault());
+    assert!(Outcome::Failure.is_fault());
+    assert!(!Outcome::Neutral.is_fault());
+    assert!(!Outcome::Success.is_fault());
+}
+
+// ===== The knobs =====
+
+#[test]
+fn the_statuses_worth_another_attempt_can_be_replaced() {
+    let classifier = HttpClassifier::new().transient(statuses(&[500, 503]));
+    for (status, transient) in [(500, true), (503, true), (502, false), (504, false), (501, false)] {
+        let expected = if transient { Outcome::transient() } else { Outcome::Failure };
+        assert_eq!(of_status(&classifier, status), expected, "{status}");
+    }
+}
+
+#[test]
+fn a_status_that_is_both_transient_and_neutral_is_transient() {
+    let classifier = HttpClassifier::new().transient(statuses(&[429]));
+    assert_eq!(of_status(&classifier, 429), Outcome::transient());
+    assert_eq!(of_status(&classifier, 408), Outcome::Neutral);
+}
+
+#[test]
+fn the_statuses_that_say_nothing_can_be_replaced() {
+    let classifier = HttpClassifier::new().neutral(statuses(&[404, 501]));
+    assert_eq!(of_status(&classifier, 404), Outcome::Neutral);
+    assert_eq!(of_status(&classifier, 501), Outcome::Neutral);
+    assert_eq!(of_status(&classifier, 429), Outcome::Success);
+    assert_eq!(of_status(&classifier, 408), Outcome::Success);
+}
+
+#[test]
+fn a_transient_status_may_be_any_status() {
+    for status in 100..=999 {
+        let classifier = HttpClassifier::new().transient(statuses(&[status]));
+        assert_eq!(of_status(&classifier, status), Outcome::transient(), "{status}");
+        let others = (100..=999).filter(|other| *other != status);
+        let transient = others.filter(|other| of_status(&classifier, *other) == Outcome::transient());
+        assert_eq!(transient.count(), 0, "beside {status}");
+    }
+}
+
+#[test]
+fn a_set_of_statuses_holds_what_it_was_made_of_and_prints_it() {
+    let set: StatusSet = [502_u16, 503].into_iter().collect();
+    assert!(set.contains(StatusCode::BAD_GATEWAY));
+    assert!(!set.contains(StatusCode::GATEWAY_TIMEOUT));
+    assert_eq!(format!("{set:?}"), "{502, 503}");
+    assert_eq!(set, statuses(&[503, 502]).into_iter().collect());
+}
+
+#[test]
+fn a_judgement_of_ones_own_comes_first_and_leaves_the_rest_to_the_table() {
+    let classifier = HttpClassifier::new().on_response(|status, headers| {
+        if headers.contains_key("x-maintenance") {
+            return Some(Outcome::Neutral);
+        }
+        (status == StatusCode::OK && headers.contains_key("x-partial-answer")).then(Outcome::transient)
+    });
+    let judge = |status, headers: &[_]| of_response(&classifier, &response(status, headers));
+    assert_eq!(judge(200, &[("x-partial-answer", "1")]), Outcome::transient());
+    assert_eq!(judge(503, &[("x-maintenance", "1")]), Outcome::Neutral);
+    assert_eq!(judge(200, &[]), Outcome::Success);
+    assert_eq!(judge(503, &[]), Outcome::transient());
+    assert_eq!(judge(500, &[]), Outcome::Failure);
+    assert_eq!(judge(429, &[]), Outcome::Neutral);
+}
+
+#[test]
+fn a_clone_has_the_same_opinion() {
+    let classifier = HttpClassifier::new()
+        .transient(statuses(&[500]))
+        .neutral(statuses(&[404]))
+        .on_response(|status, _| (status == StatusCode::IM_A_TEAPOT).then_some(Outcome::Failure));
+    let clone = classifier.clone();
+    for status in 100..=599 {
+        assert_eq!(of_status(&classifier, status), of_status(&clone, status), "{status}");
+    }
+}
+
+// ===== Retry-After =====
+
+#[test]
+fn a_transient_status_carries_the_wait_in_seconds() {
+    for status in [502, 503, 504] {
+        let outcome = of_response(&HttpClassifier::new(), &response(status, &[("retry-after", "7")]));
+        assert_eq!(retry_after(outcome), Some(Duration::from_secs(7)), "{status}");
+    }
+}
+
+#[test]
+fn a_date_is_read_against_the_clock_that_was_set() {
+    let classifier = HttpClassifier::new().wall_clock(now);
+    let wait = |date| retry_after(of_response(&classifier, &response(503, &[("retry-after", date)])));
+    assert_eq!(wait("Sun, 06 Nov 1994 08:49:40 GMT"), Some(Duration::from_secs(3)));
+    // Mistake 19: a date in the past, and one whose weekday is wrong.
+    assert_eq!(wait("Sun, 06 Nov 1994 08:49:36 GMT"), Some(Duration::ZERO));
+    assert_eq!(wait("Mon, 06 Nov 1994 08:49:40 GMT"), None);
+}
+
+#[test]
+fn without_a_clock_of_ones_own_a_date_is_read_against_that_of_the_system() {
+    let wait =
+        |date| retry_after(of_response(&HttpClassifier::new(), &response(503, &[("retry-after", date)])));
+    assert_eq!(wait("Sun, 06 Nov 1994 08:49:40 GMT"), Some(Duration::ZERO));
+    assert!(wait("Fri, 31 Dec 9999 23:59:59 GMT") > Some(Duration::ZERO));
+}
+
+#[test]
+fn nonsense_asks_for_no_wait() {
+    let nonsense =
+        ["", " ", "-1", "+1", "1.5", "1e3", "0x10", "soon", "1, 2", "Sun, 99 Foo 0000 99:99:99 GMT"];
+    for value in nonsense {
+        let outcome = of_response(&HttpClassifier::new(), &response(503, &[("retry-after", value)]));
+        assert_eq!(outcome, Outcome::transient(), "{value:?}");
+    }
+    let mut headers = response(503, &[]);
+    let bytes = http::HeaderValue::from_bytes(b"\xff\xfe").unwrap();
+    headers.headers_mut().insert("retry-after", bytes);
+    assert_eq!(of_response(&HttpClassifier::new(), &headers), Outcome::transient());
+}
+
+#[test]
+fn only_a_transient_outcome_has_a_wait() {
+    let outcome = |status| of_response(&HttpClassifier::new(), &response(status, &[("retry-after", "7")]));
+    assert_eq!(outcome(429), Outcome::Neutral);
+    assert_eq!(outcome(500), Outcome::Failure);
+    assert_eq!(outcome(301), Outcome::Success);
+}
+
+#[test]
+fn a_429_that_was_made_transient_carries_its_wait() {
+    let classifier = HttpClassifier::new().transient(statuses(&[429]));
+    let outcome = of_response(&classifier, &response(429, &[("retry-after", "2")]));
+    assert_eq!(retry_after(outcome), Some(Duration::from_secs(2)));
+}
+
+// ===== Errors =====
+
+#[test]
+fn a_connection_that_did_not_come_about_sent_nothing() {
+    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    for kind in [ConnectionRefused, HostUnreachable, NetworkUnreachable] {
+        let outcome = of_error(&Error::Upstream(kind.into()));
+        assert_eq!(outcome, Outcome::Transient { retry_after: None, sent: false }, "{kind}");
+    }
+}
+
+#[test]
+fn a_connection_that_broke_may_have_sent_something() {
+    use io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionReset, Other, TimedOut, UnexpectedEof, WriteZero,
+    };
+    for kind in [BrokenPipe, ConnectionAborted, ConnectionReset, Other, TimedOut, UnexpectedEof, WriteZero] {
+        assert_eq!(of_error(&Error::Upstream(kind.into())), Outcome::transient(), "{kind}");
+    }
+}
+
+#[test]
+fn a_timeout_is_transient_and_may_have_sent_something() {
+    let after = Duration::from_secs(1);
+    let outcome = of_error(&Error::Timeout { scope: TimeoutScope::Attempt, after });
+    assert_eq!(outcome, Outcome::transient());
+}
+
+#[test]
+fn a_body_cut_short_is_transient() {
+    assert_eq!(of_error(&Error::Body("cut short".into())), Outcome::transient());
+}
+
+/// An error of a client of one's own.
+#[derive(Debug)]
+struct Mine(Fault);
+
+impl TransportError for Mine {
+    fn fault(&self) -> Fault {
+        self.0
+    }
+}
+
+#[test]
+fn an_error_of_ones_own_is_judged_by_the_fault_that_it_names() {
+    let classify = |fault| {
+        let error = Error::Upstream(Mine(fault));
+        HttpClassifier::new().classify(Err::<&Response<()>, _>(&error))
+    };
+    assert_eq!(classify(Fault::Connect), Outcome::Transient { retry_after: None, sent: false });
+    assert_eq!(classify(Fault::Exchange), Outcome::transient());
+    // Decoding, a redirect loop, a request that cannot be built: the caller's.
+    assert_eq!(classify(Fault::Caller), Outcome::Neutral);
+}
+
+#[test]
+fn a_judgement_on_responses_is_not_asked_about_errors() {
+    let classifier = HttpClassifier::new().on_response(|_, _: &HeaderMap| panic!("asked about an error"));
+    let error = Error::Upstream(io::Error::from(io::ErrorKind::ConnectionReset));
+    assert_eq!(classifier.classify(Err::<&Response<()>, _>(&error)), Outcome::transient());
+}
+
+// ===== Closures =====
+
+#[test]
+fn a_closure_classifies_what_is_not_http() {
+    // Mistake 37: it names the types that it judges, and nobody else has to.
+    let classify = |result: Result<&u8, &Error<io::Error>>| match result {
+        Ok(0) => Outcome::Success,
+        Ok(_) => Outcome::Failure,
+        Err(_) => Outcome::transient(),
+    };
+    assert_eq!(classify.classify(Ok(&0)), Outcome::Success);
+    assert_eq!(classify.classify(Ok(&1)), Outcome::Failure);
+    assert_eq!(classify.classify(Err(&Error::Body("gone".into()))), Outcome::transient());
+}
