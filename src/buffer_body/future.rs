@@ -75,6 +75,9 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
     })
 }
 
+/// How much memory a stated length is worth before there are bytes to put into it.
+const MOST_RESERVED: usize = 1024 * 1024;
+
 /// A response whose body is being read.
 struct Reading<B> {
     parts: Parts,
@@ -129,7 +132,8 @@ where
     }
 
     /// A body that comes in one piece is kept as it is; more pieces are joined, in one allocation where the length is
-    /// stated, so that a body in many small pieces takes no more memory than its bytes.
+    /// stated, so that a body in many small pieces takes no more memory than its bytes. A length is only what the
+    /// upstream says: no more than [`MOST_RESERVED`] is taken on its word.
     fn push(&mut self, mut data: B::Data) {
         if self.len() == 0 {
             self.first = data.copy_to_bytes(data.remaining());
@@ -137,7 +141,7 @@ where
         }
         if self.joined.is_empty() {
             let stated = self.stated.and_then(|stated| usize::try_from(stated).ok()).unwrap_or_default();
-            self.joined.reserve(stated.max(self.first.len() + data.remaining()));
+            self.joined.reserve(stated.min(MOST_RESERVED).max(self.first.len() + data.remaining()));
             self.joined.extend_from_slice(&std::mem::take(&mut self.first));
         }
         while data.has_remaining() {
