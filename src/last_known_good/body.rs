@@ -1,5 +1,6 @@
 //! The body of a response: fresh, and kept as it is read; or stored.
 
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -73,7 +74,6 @@ where
 }
 
 /// Keeps a response as its body passes by: by reference, without a wait, and stored only if it was whole.
-#[derive(Debug)]
 pub(super) struct Keeper {
     store: MemoryStore,
     /// What is being kept; `None` once the body has outgrown its bound.
@@ -111,6 +111,13 @@ impl Keeper {
         let mut joined = BytesMut::with_capacity(self.length);
         self.pieces.iter().for_each(|piece| joined.extend_from_slice(piece));
         joined.freeze()
+    }
+}
+
+// What is kept may be secret: the headers that the response varies on, its own, and its body.
+impl fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keeper").field("length", &self.length).finish_non_exhaustive()
     }
 }
 
