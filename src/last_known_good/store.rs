@@ -35,6 +35,8 @@ impl MemoryStore {
 
     /// How many responses there are.
     pub fn len(&self) -> u64 {
+        // moka counts a removal when it gets round to it.
+        self.0.run_pending_tasks();
         self.0.entry_count()
     }
 
@@ -45,6 +47,7 @@ impl MemoryStore {
 
     /// How many bytes they take, near enough.
     pub fn bytes(&self) -> u64 {
+        self.0.run_pending_tasks();
         self.0.weighted_size()
     }
 
