@@ -1,0 +1,78 @@
+//! Inside an axum service: the client in its state, and an answer that is a little old passed on as such.
+//!
+//! `cargo run --example axum_service`
+
+use std::io;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::http::header::{AGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use steadfast::{Client, Error, ResponseExt};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+const STALE_BECAUSE: HeaderName = HeaderName::from_static("x-stale-because");
+
+/// Asks the upstream; what comes back may be its last good answer.
+async fn price(
+    State((http, prices)): State<(Client, String)>,
+    Path(sku): Path<u32>,
+) -> Result<Response, Response> {
+    let answer = http.get(format!("{prices}/prices/{sku}")).send().await.map_err(|error| refuse(&error))?;
+    let mut headers = HeaderMap::new();
+    // A stored answer carries its `Age` and `Cache-Status`: whoever reads ours should know, too.
+    for name in [CONTENT_TYPE, AGE, CACHE_STATUS] {
+        headers.extend(answer.headers().get(&name).map(|value| (name, value.clone())));
+    }
+    if let Some(cause) = answer.stale().and_then(|it| HeaderValue::try_from(it.cause.to_string()).ok()) {
+        headers.insert(STALE_BECAUSE, cause);
+    }
+    let status = answer.status();
+    let body = answer.text().await.map_err(|_| StatusCode::BAD_GATEWAY.into_response())?;
+    Ok((status, headers, body).into_response())
+}
+
+/// No answer, and none in store: our own caller is told whose fault it is, and when to come back.
+fn refuse(error: &Error<reqwest::Error>) -> Response {
+    let status = match error {
+        error if error.is_refusal() => StatusCode::SERVICE_UNAVAILABLE,
+        error if error.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
+        _ => StatusCode::BAD_GATEWAY,
+    };
+    let wait = error.retry_after().map(|wait| [(RETRY_AFTER, (wait.as_secs() + 1).to_string())]);
+    (status, wait, error.to_string()).into_response()
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let (prices, stop, upstream) = start(Router::new().route("/prices/{sku}", get(async || "9.99"))).await?;
+    let state = (Client::builder().build()?, prices);
+    let (shop, _running, _) = start(Router::new().route("/shop/{sku}", get(price)).with_state(state)).await?;
+
+    println!("up: {}", show(format!("{shop}/shop/42")).await?);
+    drop(stop);
+    upstream.await??;
+    println!("down: {}", show(format!("{shop}/shop/42")).await?);
+    println!("down, and never asked for before: {}", show(format!("{shop}/shop/7")).await?);
+    Ok(())
+}
+
+async fn show(url: String) -> reqwest::Result<String> {
+    let answer = reqwest::get(url).await?;
+    let head = format!("{} {:#?}", answer.status(), answer.headers());
+    Ok(format!("{head}\n{}\n", answer.text().await?))
+}
+
+/// Serves on this machine until the sender is dropped; the task ends when the last connection is closed.
+async fn start(router: Router) -> io::Result<(String, oneshot::Sender<()>, JoinHandle<io::Result<()>>)> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let (stop, stopped) = oneshot::channel();
+    let server = axum::serve(listener, router).with_graceful_shutdown(async { drop(stopped.await) });
+    Ok((url, stop, tokio::spawn(server.into_future())))
+}

@@ -1,0 +1,71 @@
+//! A user of reqwest writes five lines, and an outage of the upstream becomes an answer that is a little old.
+//!
+//! `cargo run --example reqwest_client`
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use axum::{Router, http::StatusCode, routing::get};
+use steadfast::ResponseExt;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let (url, upstream) = Upstream::start().await?;
+
+    // Made once, and cloned to wherever it is needed. Everything that is not said here has a sane default.
+    let http = steadfast::Client::builder().total_timeout(Duration::from_secs(3)).build()?;
+
+    // The upstream answers its first request with 503, so this call takes two attempts; the caller sees one answer.
+    let response = http.get(&url).send().await?;
+    println!("up:   {} after {} attempts", response.status(), response.attempts());
+    // The answer is kept as its body is read.
+    println!("      {}", response.text().await?);
+
+    upstream.stop().await;
+
+    // Nobody listens any more. A few attempts later the last good answer takes the place of an error, and says so.
+    let response = http.get(&url).send().await?;
+    match response.stale() {
+        Some(stale) => println!("down: {}, {:?} old, since {}", response.status(), stale.age, stale.cause),
+        None => println!("down: {}", response.status()),
+    }
+    println!("      {}", response.text().await?);
+
+    // A call that wants the truth or nothing gets the error.
+    let error = http.get(&url).without_fallback().send().await.unwrap_err();
+    println!("down, without fallback: {error}");
+    Ok(())
+}
+
+/// A service on this machine that can be stopped.
+struct Upstream {
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<std::io::Result<()>>,
+}
+
+impl Upstream {
+    async fn start() -> std::io::Result<(String, Self)> {
+        static REQUESTS: AtomicU32 = AtomicU32::new(0);
+        async fn item() -> (StatusCode, &'static str) {
+            match REQUESTS.fetch_add(1, Ordering::Relaxed) {
+                0 => (StatusCode::SERVICE_UNAVAILABLE, "come back later"),
+                _ => (StatusCode::OK, r#"{"sku":42,"price":"9.99"}"#),
+            }
+        }
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let url = format!("http://{}/v1/items/42", listener.local_addr()?);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serve = axum::serve(listener, Router::new().route("/v1/items/42", get(item)))
+            .with_graceful_shutdown(async { drop(stopped.await) });
+        Ok((url, Self { stop, server: tokio::spawn(serve.into_future()) }))
+    }
+
+    /// Returns when the last connection is closed.
+    async fn stop(self) {
+        drop(self.stop);
+        drop(self.server.await);
+    }
+}

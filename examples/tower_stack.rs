@@ -1,0 +1,76 @@
+//! The client spelled out: every part is a tower layer, and all shared state is a handle that you made yourself.
+//!
+//! `cargo run --example tower_stack`
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use axum::{Router, http::StatusCode, routing::get};
+use http_body_util::BodyExt;
+use steadfast::bulkhead::{BulkheadLayer, Compartment};
+use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer};
+use steadfast::last_known_good::{LastKnownGoodLayer, MemoryStore};
+use steadfast::retry::{RetryBudget, RetryLayer, RetryPolicy};
+use steadfast::timeout::TimeoutLayer;
+use steadfast::{Call, ResponseExt, Upstream};
+use tokio::net::TcpListener;
+use tower::{ServiceBuilder, ServiceExt};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let url = start_upstream().await?;
+
+    // One of each for an upstream. Keep them: they are what there is to look at, and to act on.
+    let circuit = Circuit::builder().name("sku").build()?;
+    let compartment = Compartment::builder().max_concurrent(64).build()?;
+    let budget = RetryBudget::builder().build()?;
+    let store = MemoryStore::builder().max_bytes(16 * 1024 * 1024).build()?;
+
+    // One layer retries, not two: reqwest's own retries are switched off.
+    let client = reqwest::Client::builder().retry(reqwest::retry::never()).build()?;
+
+    // The order is the point. The breaker sees every attempt; no permit is held while a retry waits; the attempt's
+    // timeout is below the breaker, which so sees a hang as the failure that it is.
+    let service = ServiceBuilder::new()
+        .layer(LastKnownGoodLayer::new(store.clone()))
+        .layer(TimeoutLayer::total(Duration::from_secs(3)))
+        .layer(RetryLayer::new(RetryPolicy::default()).budget(budget.clone()))
+        .layer(CircuitBreakerLayer::new(circuit.clone()))
+        .layer(BulkheadLayer::new(compartment.clone()))
+        .layer(TimeoutLayer::attempt(Duration::from_millis(700)))
+        .service(Upstream::new(client.clone()));
+
+    for number in 1..=3 {
+        // What is particular to a call travels with it.
+        let call = Call::new(client.get(&url).build()?).timeout(Duration::from_secs(2));
+        let response = service.clone().oneshot(call).await?;
+        let (status, attempts, stale) = (response.status(), response.attempts(), response.stale().copied());
+        let body = response.into_body().collect().await?.to_bytes();
+        println!("call {number}: {status}, {attempts} attempts, {} bytes, stale: {stale:?}", body.len());
+        // From now on the circuit refuses, as if the upstream were down: the store has to answer.
+        if number == 2 {
+            circuit.force_open();
+        }
+    }
+
+    println!("circuit:     {:?}", circuit.snapshot());
+    println!("compartment: {} of {} in flight", compartment.in_flight(), compartment.max_concurrent());
+    println!("budget:      {} tokens after {} retries", budget.tokens(), budget.retries());
+    println!("store:       {} response, {} bytes", store.len(), store.bytes());
+    Ok(())
+}
+
+/// A service on this machine, which answers its first request with 503.
+async fn start_upstream() -> std::io::Result<String> {
+    static REQUESTS: AtomicU32 = AtomicU32::new(0);
+    async fn item() -> (StatusCode, &'static str) {
+        match REQUESTS.fetch_add(1, Ordering::Relaxed) {
+            0 => (StatusCode::SERVICE_UNAVAILABLE, "come back later"),
+            _ => (StatusCode::OK, r#"{"sku":42,"price":"9.99"}"#),
+        }
+    }
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let url = format!("http://{}/v1/items/42", listener.local_addr()?);
+    tokio::spawn(axum::serve(listener, Router::new().route("/v1/items/42", get(item))).into_future());
+    Ok(url)
+}
