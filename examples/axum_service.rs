@@ -50,12 +50,14 @@ fn refuse(error: &Error<reqwest::Error>) -> Response {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (prices, stop, upstream) = start(Router::new().route("/prices/{sku}", get(async || "9.99"))).await?;
+    let (prices, running, upstream) =
+        start(Router::new().route("/prices/{sku}", get(async || "9.99"))).await?;
     let state = (Client::builder().build()?, prices);
-    let (shop, _running, _) = start(Router::new().route("/shop/{sku}", get(price)).with_state(state)).await?;
+    let (shop, _shop_runs, _) =
+        start(Router::new().route("/shop/{sku}", get(price)).with_state(state)).await?;
 
     println!("up: {}", show(format!("{shop}/shop/42")).await?);
-    drop(stop);
+    drop(running);
     upstream.await??;
     println!("down: {}", show(format!("{shop}/shop/42")).await?);
     println!("down, and never asked for before: {}", show(format!("{shop}/shop/7")).await?);
