@@ -113,16 +113,9 @@ impl Compartment {
         if new >= old {
             (0..new - old).for_each(|_| self.0.put_back());
         } else {
-            let missing = old - new;
-            self.0.surplus.fetch_add(missing, Ordering::AcqRel);
             // What is free now goes at once; the rest, when it comes back.
-            while let Ok(permit) = self.0.semaphore.try_acquire() {
-                permit.forget();
-                if !self.0.take_surplus() {
-                    self.0.semaphore.add_permits(1);
-                    break;
-                }
-            }
+            self.0.surplus.fetch_add(old - new, Ordering::AcqRel);
+            self.0.shrink();
         }
         Ok(())
     }
@@ -168,6 +161,15 @@ impl Inner {
         }
     }
 
+    /// Takes free permits out of circulation, as long as there are too many.
+    fn shrink(&self) {
+        while self.surplus.load(Ordering::Acquire) > 0 {
+            let Ok(permit) = self.semaphore.try_acquire() else { return };
+            permit.forget();
+            self.put_back();
+        }
+    }
+
     fn take_surplus(&self) -> bool {
         let less = |surplus: usize| surplus.checked_sub(1);
         self.surplus.fetch_update(Ordering::AcqRel, Ordering::Acquire, less).is_ok()
@@ -209,6 +211,8 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.0.waiting.fetch_sub(1, Ordering::AcqRel);
+        // A waiter that was dropped in its turn gave its permit back to the semaphore, past `put_back`.
+        self.0.0.shrink();
     }
 }
 
