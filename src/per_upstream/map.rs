@@ -17,8 +17,8 @@ type Entries<T> = HashMap<UpstreamKey, Arc<Entry<T>>, std::hash::RandomState>;
 pub(super) struct UpstreamMap<T> {
     entries: ArcSwap<Entries<T>>,
     max: usize,
-    /// Counts the upstreams that were added: time, as far as idleness is concerned, so that a call reads no clock and
-    /// seldom writes.
+    /// Moves on whenever another upstream than the last is used: time, as far as idleness is concerned, so that a call
+    /// reads no clock, and calls to one upstream in a row write nothing.
     age: AtomicU64,
     adding: Mutex<()>,
 }
@@ -49,7 +49,7 @@ impl<T> UpstreamMap<T> {
         if let Some(entry) = self.entries.load().get(key) {
             let age = self.age.load(Relaxed);
             if entry.last_used.load(Relaxed) != age {
-                entry.last_used.store(age, Relaxed);
+                entry.last_used.store(self.next_age(), Relaxed);
             }
             return read(&entry.value);
         }
@@ -61,6 +61,11 @@ impl<T> UpstreamMap<T> {
         self.entries.load().iter().map(|(key, entry)| read(key, &entry.value)).collect()
     }
 
+    /// No two upstreams have the same, so that it is never chance which of them goes.
+    fn next_age(&self) -> u64 {
+        self.age.fetch_add(1, Relaxed) + 1
+    }
+
     #[cold]
     fn add(&self, key: &KeyRef<'_>, make: impl FnOnce(&UpstreamKey) -> T) -> Arc<Entry<T>> {
         let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
@@ -68,9 +73,8 @@ impl<T> UpstreamMap<T> {
         if let Some(entry) = current.get(key) {
             return Arc::clone(entry);
         }
-        let age = self.age.fetch_add(1, Relaxed) + 1;
         let key = key.to_key();
-        let entry = Arc::new(Entry { value: make(&key), last_used: AtomicU64::new(age) });
+        let entry = Arc::new(Entry { value: make(&key), last_used: AtomicU64::new(self.next_age()) });
         let mut entries = Entries::clone(&current);
         if entries.len() >= self.max {
             let idle_for_longest = entries.iter().min_by_key(|(_, entry)| entry.last_used.load(Relaxed));
