@@ -1,0 +1,523 @@
+//! What a stack for each upstream does, seen from outside.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use steadfast::bulkhead::{BulkheadLayer, Compartment};
+use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, State};
+use steadfast::per_upstream::{KeyOf, PerUpstream, PerUpstreamLayer, Recipe, UpstreamKey};
+use steadfast::{Call, Error};
+use tokio::sync::{Barrier, Notify};
+use tokio_test::{assert_pending, assert_ready_ok, task};
+use tower::layer::util::Identity;
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
+
+// ===== Helpers =====
+
+type Answer = Result<Response<Full<Bytes>>, Error<io::Error>>;
+
+/// An upstream whose hosts that begin with `down` answer 503.
+async fn answer(request: Request<()>) -> Answer {
+    let mut response = Response::new(Full::default());
+    if request.uri().host().is_some_and(|host| host.starts_with("down")) {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    Ok(response)
+}
+
+fn get(uri: &str) -> Request<()> {
+    Request::get(uri).body(()).unwrap()
+}
+
+/// A circuit that trips on the first failure, for each upstream.
+fn circuits() -> impl Recipe<Layer = CircuitBreakerLayer, Handles = Circuit> + Clone {
+    let pattern = Circuit::builder().consecutive_failures(1, Duration::ZERO).seed(1).build().unwrap();
+    move |upstream: &UpstreamKey| {
+        let circuit = pattern.fresh(upstream.to_string());
+        (CircuitBreakerLayer::new(circuit.clone()), circuit)
+    }
+}
+
+/// A recipe whose stacks do nothing, and whose handles are numbers that count up.
+fn numbered(made: &Arc<AtomicUsize>) -> impl Recipe<Layer = Identity, Handles = usize> + Clone + use<> {
+    let made = Arc::clone(made);
+    move |_: &UpstreamKey| (Identity::new(), made.fetch_add(1, Ordering::SeqCst))
+}
+
+/// The names of the upstreams that are known, in order.
+fn names<S, R, K>(service: &PerUpstream<S, R, K>) -> Vec<String>
+where
+    S: Clone,
+    R: Recipe,
+    R::Layer: Layer<S>,
+{
+    let mut names: Vec<_> = service.upstreams().into_iter().map(|(key, _)| key.to_string()).collect();
+    names.sort();
+    names
+}
+
+// ===== Apart =====
+
+#[tokio::test(start_paused = true)]
+async fn the_open_circuit_of_one_upstream_does_not_refuse_the_calls_to_another() {
+    let service = PerUpstreamLayer::new(circuits()).layer(tower::service_fn(answer));
+    let status = service.clone().oneshot(get("http://down.internal/")).await.unwrap().status();
+    assert_eq!(status, 503);
+    let refused = service.clone().oneshot(get("http://down.internal/")).await;
+    assert!(refused.unwrap_err().is_circuit_open());
+    let status = service.clone().oneshot(get("http://sku.internal/")).await.unwrap().status();
+    assert_eq!(status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_full_bulkhead_of_one_upstream_does_not_refuse_the_calls_to_another() {
+    let pattern = Compartment::builder().max_concurrent(1).max_waiting(0).build().unwrap();
+    let service = PerUpstreamLayer::new(move |_: &UpstreamKey| {
+        let compartment = pattern.fresh();
+        (BulkheadLayer::new(compartment.clone()), compartment)
+    })
+    .layer(tower::service_fn(async |_: Request<()>| std::future::pending::<Answer>().await));
+    let mut holder = task::spawn(service.clone().oneshot(get("http://slow.internal/")));
+    assert_pending!(holder.poll());
+    let refused = service.clone().oneshot(get("http://slow.internal/")).await;
+    assert!(refused.unwrap_err().is_bulkhead_full());
+    assert_pending!(task::spawn(service.clone().oneshot(get("http://sku.internal/"))).poll());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recipe_can_make_several_layers() {
+    let circuits = circuits();
+    let pattern = Compartment::builder().build().unwrap();
+    let service = PerUpstreamLayer::new(move |upstream: &UpstreamKey| {
+        let (breaker, circuit) = circuits.make(upstream);
+        let compartment = pattern.fresh();
+        let bulkhead = BulkheadLayer::new(compartment.clone());
+        (ServiceBuilder::new().layer(breaker).layer(bulkhead).into_inner(), (circuit, compartment))
+    })
+    .layer(tower::service_fn(answer));
+    let response = service.clone().oneshot(get("http://sku.internal/")).await.unwrap();
+    let (circuit, compartment) = service.handles(&get("http://sku.internal/"));
+    assert_eq!((circuit.state(), compartment.in_flight()), (State::Closed, 0));
+    drop(response);
+}
+
+// ===== Keys =====
+
+/// What the calls to these URIs are told apart as.
+async fn told_apart(uris: &[&str]) -> Vec<String> {
+    let service = PerUpstreamLayer::new(numbered(&Arc::default())).layer(tower::service_fn(answer));
+    for uri in uris {
+        service.clone().oneshot(get(uri)).await.unwrap();
+    }
+    names(&service)
+}
+
+#[tokio::test]
+async fn by_default_an_upstream_is_a_scheme_a_host_and_a_port() {
+    let uris = ["http://a.internal/", "https://a.internal/", "http://a.internal:81/", "http://b.internal/"];
+    let expected =
+        ["http://a.internal:80", "http://a.internal:81", "http://b.internal:80", "https://a.internal:443"];
+    assert_eq!(told_apart(&uris).await, expected);
+}
+
+#[tokio::test]
+async fn the_path_and_the_query_do_not_tell_upstreams_apart() {
+    let uris = ["http://a.internal", "http://a.internal/v1?x=1", "http://a.internal/v2?x=2"];
+    assert_eq!(told_apart(&uris).await, ["http://a.internal:80"]);
+}
+
+#[tokio::test]
+async fn the_case_of_scheme_and_host_does_not_tell_upstreams_apart() {
+    let uris = ["http://a.internal/", "HTTP://A.Internal/", "http://A.INTERNAL/"];
+    assert_eq!(told_apart(&uris).await, ["http://a.internal:80"]);
+}
+
+#[tokio::test]
+async fn the_default_port_is_filled_in() {
+    let uris =
+        ["http://a.internal/", "http://a.internal:80/", "https://a.internal/", "https://a.internal:443/"];
+    assert_eq!(told_apart(&uris).await, ["http://a.internal:80", "https://a.internal:443"]);
+}
+
+#[tokio::test]
+async fn userinfo_neither_tells_upstreams_apart_nor_is_kept() {
+    let uris = ["http://a.internal/", "http://user:secret@a.internal/", "http://other@a.internal:80/"];
+    assert_eq!(told_apart(&uris).await, ["http://a.internal:80"]);
+}
+
+#[tokio::test]
+async fn an_address_is_an_upstream_too() {
+    let uris = ["http://[::1]:8080/", "http://127.0.0.1/"];
+    assert_eq!(told_apart(&uris).await, ["http://127.0.0.1:80", "http://[::1]:8080"]);
+}
+
+#[tokio::test]
+async fn a_request_that_names_no_host_has_an_upstream_all_the_same() {
+    assert_eq!(told_apart(&["/only/a/path", "/another"]).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_call_is_for_the_upstream_of_its_request() {
+    let service = PerUpstreamLayer::new(numbered(&Arc::default()))
+        .layer(tower::service_fn(async |call: Call<Request<()>>| answer(call.into_inner()).await));
+    service.clone().oneshot(Call::new(get("https://a.internal/"))).await.unwrap();
+    assert_eq!(names(&service), ["https://a.internal:443"]);
+}
+
+#[cfg(feature = "reqwest")]
+#[tokio::test]
+async fn a_request_of_reqwest_is_for_the_same_upstream_as_one_of_http() {
+    let service = PerUpstreamLayer::new(numbered(&Arc::default())).layer(());
+    for uri in ["http://User:secret@A.internal/x?y", "http://a.internal:80", "https://a.internal:8443/"] {
+        let url = reqwest::Url::parse(uri).unwrap();
+        service.handles(&reqwest::Request::new(http::Method::GET, url));
+        service.handles(&get(uri));
+    }
+    assert_eq!(names(&service), ["http://a.internal:80", "https://a.internal:8443"]);
+}
+
+#[tokio::test]
+async fn a_function_of_the_request_can_tell_upstreams_apart() {
+    let service = PerUpstreamLayer::new(circuits())
+        .key_by(|request: &Request<()>| {
+            let shard = request.headers().get("x-shard");
+            shard.and_then(|shard| shard.to_str().ok()).unwrap_or_default().to_owned()
+        })
+        .layer(tower::service_fn(answer));
+    let on = |shard: &str, uri| {
+        let mut request = get(uri);
+        request.headers_mut().insert("x-shard", shard.parse().unwrap());
+        request
+    };
+    service.clone().oneshot(on("1", "http://down.internal/")).await.unwrap();
+    let refused = service.clone().oneshot(on("1", "http://sku.internal/")).await;
+    assert!(refused.unwrap_err().is_circuit_open(), "it is the shard that counts, not the host");
+    service.clone().oneshot(on("2", "http://down.internal/")).await.unwrap();
+    assert_eq!(names(&service), ["1", "2"]);
+}
+
+#[tokio::test]
+async fn a_request_that_is_not_http_is_told_apart_by_a_function() {
+    let service = PerUpstreamLayer::new(numbered(&Arc::default()))
+        .key_by(|shard: &u32| shard.to_string())
+        .layer(tower::service_fn(async |shard: u32| Ok::<_, io::Error>(shard)));
+    for shard in [1, 2, 1] {
+        assert_eq!(service.clone().oneshot(shard).await.unwrap(), shard);
+    }
+    assert_eq!(names(&service), ["1", "2"]);
+}
+
+// ===== Bounded =====
+
+/// A service of named upstreams, and how many were made.
+#[allow(clippy::type_complexity)]
+fn named(
+    max: usize,
+) -> (
+    impl Service<&'static str, Response = &'static str, Error = io::Error, Future = impl Send> + Clone + Known,
+    Arc<AtomicUsize>,
+) {
+    let made = Arc::default();
+    let layer = PerUpstreamLayer::new(numbered(&made)).max_upstreams(max).unwrap();
+    let key: fn(&&'static str) -> &'static str = |name| name;
+    let service = layer.key_by(key).layer(tower::service_fn(async |name: &'static str| Ok(name)));
+    (service, made)
+}
+
+/// What is known of upstreams by name.
+trait Known {
+    fn names(&self) -> Vec<String>;
+}
+
+impl<S, R, K> Known for PerUpstream<S, R, K>
+where
+    S: Clone,
+    R: Recipe,
+    R::Layer: Layer<S>,
+{
+    fn names(&self) -> Vec<String> {
+        names(self)
+    }
+}
+
+#[tokio::test]
+async fn the_number_of_upstreams_is_bounded() {
+    let made = Arc::default();
+    let service = PerUpstreamLayer::new(numbered(&made)).layer(tower::service_fn(answer));
+    for number in 0..3000 {
+        service.clone().oneshot(get(&format!("http://host-{number}.internal/"))).await.unwrap();
+        assert!(service.upstreams().len() <= 1000);
+    }
+    assert_eq!(service.upstreams().len(), 1000);
+    assert_eq!(made.load(Ordering::SeqCst), 3000);
+}
+
+#[tokio::test]
+async fn the_one_that_was_idle_for_longest_goes_first() {
+    for _ in 0..20 {
+        let (service, _) = named(3);
+        for name in ["a", "b", "c", "a", "d"] {
+            service.clone().oneshot(name).await.unwrap();
+        }
+        assert_eq!(service.names(), ["a", "c", "d"]);
+    }
+}
+
+#[tokio::test]
+async fn of_several_that_were_used_since_the_last_came_the_longest_idle_goes() {
+    for _ in 0..20 {
+        let (service, _) = named(3);
+        for name in ["a", "b", "c", "b", "c", "a", "d"] {
+            service.clone().oneshot(name).await.unwrap();
+        }
+        assert_eq!(service.names(), ["a", "c", "d"]);
+    }
+}
+
+#[tokio::test]
+async fn the_one_that_came_last_is_not_safe_from_one_that_is_in_use() {
+    for _ in 0..20 {
+        let (service, _) = named(2);
+        for name in ["a", "b", "a", "c"] {
+            service.clone().oneshot(name).await.unwrap();
+        }
+        assert_eq!(service.names(), ["a", "c"]);
+    }
+}
+
+#[tokio::test]
+async fn one_that_is_in_use_is_not_made_again_while_others_come_and_go() {
+    let (service, made) = named(2);
+    let passing: Vec<&'static str> = (0..100).map(|number| &*number.to_string().leak()).collect();
+    for name in passing {
+        service.clone().oneshot("busy").await.unwrap();
+        service.clone().oneshot(name).await.unwrap();
+    }
+    assert_eq!(made.load(Ordering::SeqCst), 101);
+}
+
+#[tokio::test]
+async fn a_bound_of_one_works() {
+    let (service, made) = named(1);
+    for name in ["a", "a", "b", "b", "a"] {
+        assert_eq!(service.clone().oneshot(name).await.unwrap(), name);
+    }
+    assert_eq!(made.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_an_upstream_goes_what_it_knew() {
+    let service =
+        PerUpstreamLayer::new(circuits()).max_upstreams(1).unwrap().layer(tower::service_fn(answer));
+    service.clone().oneshot(get("http://down.internal/")).await.unwrap();
+    service.clone().oneshot(get("http://sku.internal/")).await.unwrap();
+    assert_eq!(service.handles(&get("http://down.internal/")).state(), State::Closed);
+}
+
+#[tokio::test]
+async fn a_call_in_flight_ends_although_its_upstream_is_forgotten() {
+    let go = Arc::new(Notify::new());
+    let service = PerUpstreamLayer::new(circuits()).max_upstreams(1).unwrap().layer(tower::service_fn({
+        let go = Arc::clone(&go);
+        move |request: Request<()>| {
+            let go = Arc::clone(&go);
+            async move {
+                if request.uri().host() == Some("slow.internal") {
+                    go.notified().await;
+                }
+                answer(request).await
+            }
+        }
+    }));
+    let mut in_flight = task::spawn(service.clone().oneshot(get("http://slow.internal/")));
+    assert_pending!(in_flight.poll());
+    service.clone().oneshot(get("http://sku.internal/")).await.unwrap();
+    assert_eq!(names(&service), ["http://sku.internal:80"]);
+    go.notify_one();
+    assert_eq!(assert_ready_ok!(in_flight.poll()).status(), 200);
+}
+
+#[test]
+fn a_bound_that_cannot_work_is_refused() {
+    let layer = || PerUpstreamLayer::new(numbered(&Arc::default()));
+    let error = layer().max_upstreams(0).map(|_| ()).unwrap_err();
+    assert_eq!(error.to_string(), "per_upstream.max_upstreams is 0: it must be between 1 and 100000");
+    assert!(layer().max_upstreams(100_001).is_err());
+    assert!(layer().max_upstreams(100_000).is_ok());
+}
+
+// ===== Sharing =====
+
+#[tokio::test(start_paused = true)]
+async fn clones_share_their_upstreams() {
+    // Mistake 8: a router clones the service for every request.
+    let service = PerUpstreamLayer::new(circuits()).layer(tower::service_fn(answer));
+    let other = service.clone();
+    service.clone().oneshot(get("http://down.internal/")).await.unwrap();
+    assert!(other.clone().oneshot(get("http://down.internal/")).await.unwrap_err().is_circuit_open());
+    assert_eq!(names(&other), names(&service));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_handles_are_those_of_the_stack_in_use() {
+    let service = PerUpstreamLayer::new(circuits()).layer(tower::service_fn(answer));
+    service.clone().oneshot(get("http://down.internal/")).await.unwrap();
+    let circuit = service.handles(&get("http://down.internal/another/path"));
+    assert_eq!((circuit.state(), circuit.name()), (State::Open, Some("http://down.internal:80")));
+    circuit.reset();
+    service.clone().oneshot(get("http://down.internal/")).await.unwrap();
+    assert_eq!(circuit.state(), State::Open);
+}
+
+#[tokio::test]
+async fn handles_can_be_had_before_the_first_call() {
+    let made = Arc::default();
+    let service = PerUpstreamLayer::new(numbered(&made)).layer(tower::service_fn(answer));
+    assert_eq!(service.handles(&get("http://a.internal/")), 0);
+    service.clone().oneshot(get("http://a.internal/")).await.unwrap();
+    assert_eq!(service.handles(&get("http://a.internal/")), 0);
+    assert_eq!(made.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_upstream_that_is_known_can_be_looked_at() {
+    let service = PerUpstreamLayer::new(circuits()).layer(tower::service_fn(answer));
+    for host in ["down", "sku", "pay"] {
+        let _ = service.clone().oneshot(get(&format!("http://{host}.internal/"))).await;
+    }
+    let open: Vec<_> = service
+        .upstreams()
+        .into_iter()
+        .filter(|(_, circuit)| circuit.state() == State::Open)
+        .map(|(key, _)| key.to_string())
+        .collect();
+    assert_eq!(open, ["http://down.internal:80"]);
+    assert_eq!(service.upstreams().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn calls_that_race_from_eight_tasks_make_each_upstream_once() {
+    let made = Arc::default();
+    let service = PerUpstreamLayer::new(numbered(&made)).layer(tower::service_fn(answer));
+    let start = Arc::new(Barrier::new(8));
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
+            let (service, start) = (service.clone(), Arc::clone(&start));
+            tokio::spawn(async move {
+                let mut seen = Vec::new();
+                for number in 0..50 {
+                    let uri = format!("http://host-{number}.internal/");
+                    start.wait().await;
+                    service.clone().oneshot(get(&uri)).await.unwrap();
+                    seen.push(service.handles(&get(&uri)));
+                }
+                seen
+            })
+        })
+        .collect();
+    let mut seen = HashSet::new();
+    for task in tasks {
+        seen.insert(task.await.unwrap());
+    }
+    assert_eq!(seen.len(), 1, "all were given the same handles");
+    assert_eq!(made.load(Ordering::SeqCst), 50);
+}
+
+// ===== Readiness =====
+
+/// A service that notes the calls for which it was not polled ready. A clone is not ready.
+#[derive(Debug, Default)]
+struct Strict {
+    ready: bool,
+    called_unready: Arc<Mutex<usize>>,
+}
+
+impl Clone for Strict {
+    fn clone(&self) -> Self {
+        Self { ready: false, called_unready: Arc::clone(&self.called_unready) }
+    }
+}
+
+impl Service<Request<()>> for Strict {
+    type Response = Response<Full<Bytes>>;
+    type Error = Error<io::Error>;
+    type Future = std::future::Ready<Answer>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.ready = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _request: Request<()>) -> Self::Future {
+        *self.called_unready.lock().unwrap() += usize::from(!std::mem::take(&mut self.ready));
+        std::future::ready(Ok(Response::new(Full::default())))
+    }
+}
+
+#[tokio::test]
+async fn the_stack_of_an_upstream_is_polled_ready_before_each_call() {
+    let inner = Strict::default();
+    let called_unready = Arc::clone(&inner.called_unready);
+    let mut service = PerUpstreamLayer::new(circuits()).layer(inner);
+    for host in ["a", "b", "a", "a"] {
+        service.ready().await.unwrap().call(get(&format!("http://{host}.internal/"))).await.unwrap();
+    }
+    assert_eq!(*called_unready.lock().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_not_ready_does_not_hold_up_another() {
+    // The layer of the slow one is never ready.
+    let circuits = circuits();
+    let service = PerUpstreamLayer::new(move |upstream: &UpstreamKey| {
+        let stuck = upstream.to_string().contains("slow");
+        let (breaker, circuit) = circuits.make(upstream);
+        (ServiceBuilder::new().layer(breaker).layer(StuckLayer(stuck)).into_inner(), circuit)
+    })
+    .layer(Strict::default());
+    let mut slow = task::spawn(service.clone().oneshot(get("http://slow.internal/")));
+    assert_pending!(slow.poll());
+    assert_eq!(service.clone().oneshot(get("http://sku.internal/")).await.unwrap().status(), 200);
+}
+
+/// Makes a service that is never ready, or changes nothing.
+struct StuckLayer(bool);
+
+#[derive(Clone)]
+struct Stuck<S>(S, bool);
+
+impl<S> Layer<S> for StuckLayer {
+    type Service = Stuck<S>;
+
+    fn layer(&self, inner: S) -> Stuck<S> {
+        Stuck(inner, self.0)
+    }
+}
+
+impl<S: Service<Request<()>>> Service<Request<()>> for Stuck<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        if self.1 { Poll::Pending } else { self.0.poll_ready(cx) }
+    }
+
+    fn call(&mut self, request: Request<()>) -> S::Future {
+        self.0.call(request)
+    }
+}
+
+#[test]
+fn a_key_can_be_asked_for_without_a_service() {
+    let key = steadfast::per_upstream::Origin
+        .with_key(&get("HTTPS://user@SKU.internal/x"), |key| format!("{key:?}"));
+    assert!(key.contains("sku.internal") && key.contains("443") && !key.contains("user"), "{key}");
+}
