@@ -36,7 +36,8 @@ impl<B: Body> Future for Drain<B> {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(None | Some(Err(_))) => return Poll::Ready(()),
                 Poll::Ready(Some(Ok(frame))) => {
-                    let len = frame.data_ref().map_or(0, bytes::Buf::remaining);
+                    // An empty frame counts too, so that an endless row of them ends.
+                    let len = frame.data_ref().map_or(0, bytes::Buf::remaining).max(1);
                     match this.left.checked_sub(len) {
                         Some(left) => *this.left = left,
                         None => return Poll::Ready(()),
