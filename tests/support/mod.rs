@@ -1,7 +1,7 @@
 //! What the tests share: an upstream that answers from a script, and bodies that end in every way a body can.
 
 // Each test file is a crate of its own, and none of them uses all of this.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -120,7 +120,7 @@ impl<R> Upstream<R> {
 
     /// How long each came after the one before.
     pub fn waits(&self) -> Vec<Duration> {
-        self.times().windows(2).map(|pair| pair[1] - pair[0]).collect()
+        self.times().windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect()
     }
 
     /// The requests themselves, given away.
