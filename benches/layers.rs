@@ -1,2 +1,441 @@
-//! Placeholder.
-fn main() {}
+//! What each layer costs: the healthy path, the refusals, the whole stack, and the bare service below as the floor.
+//!
+//! Every service is built once, outside the timed loop, and every state that a bench claims is asserted before it runs.
+//! `ready` is a service below that answers at once: its calls are polled where they are made, without a runtime in
+//! between. `waits` is one that has to be polled twice, in a task of a current-thread runtime, so that what a layer does
+//! only for calls that wait, timers above all, is seen; subtract the floor, which is mostly the runtime's.
+//!
+//! `cargo bench --bench layers`; a part of a name as an argument picks the benches to run.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::hint::black_box;
+use std::pin::{Pin, pin};
+use std::sync::LazyLock;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use http::header::{ACCEPT, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body::Body;
+use http_body_util::{BodyExt, Empty, Full};
+use steadfast::buffer_body::BufferBodyLayer;
+use steadfast::bulkhead::{BulkheadLayer, Compartment};
+use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, State, Window};
+use steadfast::http::HttpRequest;
+use steadfast::last_known_good::{LastKnownGoodLayer, MemoryStore, Stale};
+use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
+use steadfast::retry::{Attempts, Backoff, Jitter, RetryBudget, RetryLayer, RetryPolicy};
+use steadfast::timeout::TimeoutLayer;
+use steadfast::{Call, Error, HasOptions, Resend, Resendable};
+use tokio::runtime::Runtime;
+use tower::layer::util::Identity;
+use tower::{Layer, Service, ServiceBuilder};
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+// ===== What is called, and with what =====
+
+static NO_HEADERS: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
+
+/// An HTTP request of which a copy costs nothing, so that the time is the layers'.
+#[derive(Debug, Clone, Copy)]
+struct Get {
+    host: &'static str,
+}
+
+fn get() -> Call<Get> {
+    Call::new(Get { host: "sku.internal" })
+}
+
+impl HasOptions for Get {}
+
+impl Resendable for Get {
+    fn resend(&self) -> Resend {
+        Resend::Always
+    }
+
+    fn try_clone(&self) -> Option<Self> {
+        Some(*self)
+    }
+}
+
+impl HttpRequest for Get {
+    fn method(&self) -> &Method {
+        &Method::GET
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        &NO_HEADERS
+    }
+
+    fn scheme(&self) -> &'static str {
+        "http"
+    }
+
+    fn host(&self) -> &str {
+        self.host
+    }
+
+    fn port(&self) -> Option<u16> {
+        Some(80)
+    }
+
+    fn path(&self) -> &'static str {
+        "/v1/items/42"
+    }
+
+    fn query(&self) -> Option<&str> {
+        None
+    }
+}
+
+/// The service below: it answers at once, or has to be polled twice.
+#[derive(Debug, Clone, Copy)]
+struct Upstream {
+    waits: bool,
+}
+
+const READY: Upstream = Upstream { waits: false };
+const WAITS: Upstream = Upstream { waits: true };
+
+impl<Req> Service<Req> for Upstream {
+    type Response = Response<Full<Bytes>>;
+    type Error = Error<Infallible>;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _request: Req) -> Answer {
+        Answer { waits: self.waits }
+    }
+}
+
+#[derive(Debug)]
+struct Answer {
+    waits: bool,
+}
+
+impl Future for Answer {
+    type Output = Result<Response<Full<Bytes>>, Error<Infallible>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if std::mem::take(&mut self.waits) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(Response::new(Full::new(Bytes::from_static(b"an answer in one piece")))))
+    }
+}
+
+// ===== How it is timed =====
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+}
+
+/// Polls once what is ready at once.
+fn now<F: Future>(future: F) -> F::Output {
+    let Poll::Ready(output) = pin!(future).poll(&mut Context::from_waker(Waker::noop())) else {
+        panic!("the call is not ready at once");
+    };
+    output
+}
+
+/// The call of a service that is ready.
+fn begin<S: Service<Req>, Req>(service: &mut S, request: Req) -> S::Future {
+    assert!(service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready());
+    service.call(request)
+}
+
+/// Calls of a service that is ready at once.
+fn bench_ready<S, Req>(c: &mut Criterion, name: &str, mut service: S, request: impl Fn() -> Req)
+where
+    S: Service<Req>,
+{
+    let runtime = runtime();
+    let _context = runtime.enter();
+    c.bench_function(name, |b| b.iter(|| now(begin(&mut service, black_box(request())))));
+}
+
+/// Calls, one after the other, in a task of `runtime`.
+fn bench_in_task<S, Req>(
+    c: &mut Criterion,
+    name: &str,
+    runtime: &Runtime,
+    service: &S,
+    request: impl Fn() -> Req + Copy + Send + 'static,
+) where
+    S: Service<Req, Response: Send, Error: Send, Future: Send> + Clone + Send + 'static,
+    Req: Send,
+{
+    c.bench_function(name, |b| {
+        b.iter_custom(|iterations| {
+            let mut service = service.clone();
+            let calls = async move {
+                // The runtime's clock may be paused, and what is timed is the machine.
+                #[allow(clippy::disallowed_methods)]
+                let start = std::time::Instant::now();
+                for _ in 0..iterations {
+                    assert!(poll_fn(|cx| service.poll_ready(cx)).await.is_ok());
+                    drop(black_box(service.call(black_box(request())).await));
+                }
+                start.elapsed()
+            };
+            runtime.block_on(async { tokio::spawn(calls).await.unwrap() })
+        });
+    });
+}
+
+/// A layer over both kinds of service.
+fn bench_layer<L, S>(c: &mut Criterion, name: &str, layer: &L)
+where
+    L: Layer<Upstream, Service = S>,
+    S: Service<Call<Get>, Response: Send, Error: Send, Future: Send> + Clone + Send + 'static,
+{
+    bench_ready(c, &format!("{name}/ready"), layer.layer(READY), get);
+    bench_in_task(c, &format!("{name}/waits"), &runtime(), &layer.layer(WAITS), get);
+}
+
+// ===== Layers =====
+
+fn layers(c: &mut Criterion) {
+    bench_layer(c, "floor", &Identity::new());
+    // What a timeout, and a circuit with a window, cannot do without.
+    c.bench_function("floor/clock", |b| b.iter(tokio::time::Instant::now));
+    bench_layer(c, "timeout_total", &TimeoutLayer::total(3 * SECOND));
+    bench_layer(c, "timeout_attempt", &TimeoutLayer::attempt(SECOND));
+    bench_layer(c, "retry", &RetryLayer::new(RetryPolicy::default()));
+    bench_layer(c, "bulkhead", &BulkheadLayer::new(Compartment::default()));
+    bench_layer(c, "buffer_body", &BufferBodyLayer::new());
+
+    let in_a_row = Circuit::default();
+    let time = Circuit::builder().failure_rate(0.5).build().unwrap();
+    let calls = Circuit::builder().window(Window::Calls(100)).failure_rate(0.5).build().unwrap();
+    let slow = Circuit::builder().slow_calls(SECOND, 0.5).build().unwrap();
+    for (rule, circuit) in [("in_a_row", in_a_row), ("time", time), ("calls", calls), ("slow", slow)] {
+        bench_layer(c, &format!("circuit_{rule}"), &CircuitBreakerLayer::new(circuit.clone()));
+        assert_eq!(circuit.state(), State::Closed);
+    }
+}
+
+fn stack(c: &mut Criterion) {
+    let five = ServiceBuilder::new()
+        .layer(TimeoutLayer::total(3 * SECOND))
+        .layer(RetryLayer::new(RetryPolicy::default()))
+        .layer(CircuitBreakerLayer::new(Circuit::default()))
+        .layer(BulkheadLayer::new(Compartment::default()))
+        .layer(TimeoutLayer::attempt(SECOND))
+        .into_inner();
+    bench_layer(c, "stack", &five);
+
+    // With a real request there is the replay copy, too: here it is alone, and then within the stack.
+    let mut request = Request::new(Empty::<Bytes>::new());
+    *request.uri_mut() = Uri::from_static("http://sku.internal/v1/items/42");
+    request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+    request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("bench"));
+    let call = || Call::new(request.try_clone().unwrap());
+    c.bench_function("http_request/copy", |b| b.iter(call));
+    let runtime = runtime();
+    let _context = runtime.enter();
+    let mut service = five.layer(READY);
+    c.bench_function("http_request/stack", |b| {
+        // Dropped at once: a response that is kept keeps its permit.
+        b.iter_batched(call, |call| drop(now(begin(&mut service, call))), BatchSize::SmallInput);
+    });
+}
+
+// ===== Refusals =====
+
+fn refusals(c: &mut Criterion) {
+    let runtime = runtime();
+    let _context = runtime.enter();
+
+    let circuit = Circuit::builder()
+        .consecutive_failures(1, Duration::ZERO)
+        .max_open_for(HOUR)
+        .open_for(HOUR)
+        .build()
+        .unwrap();
+    let judge = |_: Result<&Response<Full<Bytes>>, &Error<Infallible>>| steadfast::Outcome::Failure;
+    let mut service = CircuitBreakerLayer::new(circuit.clone()).classifier(judge).layer(READY);
+    drop(now(begin(&mut service, get())));
+    assert_eq!(circuit.state(), State::Open);
+    assert!(now(begin(&mut service, get())).is_err_and(|error| error.is_circuit_open()));
+    bench_ready(c, "refusal/circuit_open", service, get);
+    assert_eq!(circuit.state(), State::Open);
+
+    let compartment = Compartment::builder().max_concurrent(1).max_waiting(0).build().unwrap();
+    let mut service = BulkheadLayer::new(compartment.clone()).layer(READY);
+    let held = now(begin(&mut service, get())).unwrap();
+    assert_eq!(compartment.in_flight(), 1);
+    assert!(now(begin(&mut service, get())).is_err_and(|error| error.is_bulkhead_full()));
+    bench_ready(c, "refusal/bulkhead_full", service, get);
+    assert_eq!(compartment.in_flight(), 1);
+    drop(held);
+}
+
+// ===== The budget =====
+
+/// A service of which every clone fails its first call: what a retry sees, since each of its calls takes a clone.
+#[derive(Debug, Clone)]
+struct FailsFirst {
+    fails: bool,
+}
+
+impl<Req> Service<Req> for FailsFirst {
+    type Response = Response<Empty<Bytes>>;
+    type Error = Error<Infallible>;
+    type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _request: Req) -> Self::Future {
+        let mut response = Response::new(Empty::new());
+        if std::mem::replace(&mut self.fails, false) {
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        }
+        std::future::ready(Ok(response))
+    }
+}
+
+/// What the budget adds to a healthy call.
+fn budget(c: &mut Criterion) {
+    let policy = RetryPolicy::default();
+    bench_ready(c, "budget/none", RetryLayer::new(policy.clone()).without_budget().layer(READY), get);
+    let full = RetryBudget::builder().initial(10.0).build().unwrap();
+    bench_ready(c, "budget/full", RetryLayer::new(policy.clone()).budget(full).layer(READY), get);
+    let filling = RetryBudget::builder().capacity(1e6).initial(0.0).per_success(0.001).build().unwrap();
+    let service = RetryLayer::new(policy).budget(filling.clone()).layer(READY);
+    bench_ready(c, "budget/deposit", service, get);
+    assert!(filling.tokens() > 0.0 && filling.tokens() < 1e6);
+}
+
+/// What the budget adds to a call that is retried once.
+fn retried(c: &mut Criterion) {
+    // Paused, the clock jumps over the wait between the attempts: what is timed is the work.
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let policy = RetryPolicy::builder().backoff(Backoff::new().jitter(Jitter::None)).build().unwrap();
+    let upstream = FailsFirst { fails: true };
+    // Every success pays for the retry before it.
+    let even = RetryBudget::builder().per_success(1.0).per_failure(0.0).build().unwrap();
+    let without = RetryLayer::new(policy.clone()).without_budget().layer(upstream.clone());
+    let with = RetryLayer::new(policy).budget(even.clone()).layer(upstream);
+    let attempts = runtime.block_on(async { with.clone().call(get()).await.unwrap() });
+    assert_eq!(attempts.extensions().get::<Attempts>().map(|attempts| attempts.made), Some(2));
+    bench_in_task(c, "budget/retried_without", &runtime, &without, get);
+    let before = even.retries();
+    bench_in_task(c, "budget/retried_with", &runtime, &with, get);
+    assert!(even.retries() > before && even.tokens() >= 1.0);
+}
+
+// ===== Per upstream =====
+
+fn per_upstream(c: &mut Criterion) {
+    for count in [1, 100] {
+        let hosts: Vec<&'static str> =
+            (0..count).map(|number| &*format!("sku-{number}.internal").leak()).collect();
+        let layer = PerUpstreamLayer::new(|_: &UpstreamKey| (Identity::new(), ()));
+        let mut service = layer.layer(READY);
+        for host in &hosts {
+            drop(now(begin(&mut service, Call::new(Get { host }))));
+        }
+        assert_eq!(service.upstreams().len(), count);
+        let next = std::cell::Cell::new(0);
+        let in_turn = || {
+            let number = next.get();
+            next.set((number + 1) % hosts.len());
+            Call::new(Get { host: hosts[number] })
+        };
+        bench_ready(c, &format!("per_upstream/{count}"), service.clone(), in_turn);
+        assert_eq!(service.upstreams().len(), count);
+    }
+}
+
+// ===== Last known good =====
+
+/// A service whose answers have a body of 1 KiB: the same each time, another each time, or none but a 503.
+#[derive(Debug, Clone)]
+enum Kilobyte {
+    Same(Bytes),
+    Other([Bytes; 2]),
+    Down,
+}
+
+impl<Req> Service<Req> for Kilobyte {
+    type Response = Response<Full<Bytes>>;
+    type Error = Error<Infallible>;
+    type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _request: Req) -> Self::Future {
+        let mut response = Response::new(Full::default());
+        *response.body_mut() = Full::new(match self {
+            Self::Same(body) => body.clone(),
+            Self::Other(bodies) => {
+                bodies.swap(0, 1);
+                bodies[0].clone()
+            }
+            Self::Down => {
+                *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                Bytes::new()
+            }
+        });
+        std::future::ready(Ok(response))
+    }
+}
+
+/// A whole call, its body read: what is kept is kept as it is read.
+fn read<S, B>(service: &mut S, call: Call<Get>) -> usize
+where
+    S: Service<Call<Get>, Response = Response<B>, Error = Error<Infallible>>,
+    B: Body<Data = Bytes>,
+{
+    let mut body = pin!(now(begin(service, call)).unwrap().into_body());
+    let mut length = 0;
+    while let Some(Ok(frame)) = now(body.as_mut().frame()) {
+        length += frame.data_ref().map_or(0, Bytes::len);
+    }
+    length
+}
+
+fn last_known_good(c: &mut Criterion) {
+    let body = |byte| Bytes::from(vec![byte; 1024]);
+    let mut bench = |name: &str, layer: &LastKnownGoodLayer, upstream: Kilobyte| {
+        let mut service = layer.layer(upstream);
+        assert_eq!(read(&mut service, get()), 1024);
+        c.bench_function(name, |b| b.iter(|| read(&mut service, black_box(get()))));
+    };
+
+    let store = MemoryStore::default();
+    let layer = LastKnownGoodLayer::new(store.clone());
+    bench("last_known_good/keep_same", &layer, Kilobyte::Same(body(1)));
+    bench("last_known_good/keep_other", &layer, Kilobyte::Other([body(1), body(2)]));
+    assert_eq!(store.len(), 1);
+
+    let stored = now(begin(&mut layer.layer(Kilobyte::Down), get())).unwrap();
+    assert!(stored.extensions().get::<Stale>().is_some());
+    bench("last_known_good/serve", &layer, Kilobyte::Down);
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(1))
+        .nresamples(10_000);
+    // A clock that was paused once is slower ever after: what pauses it goes last.
+    targets = layers, stack, refusals, budget, per_upstream, last_known_good, retried
+}
+criterion_main!(benches);
