@@ -44,7 +44,7 @@ impl Upstream {
     }
 }
 
-impl Service<Request<()>> for Upstream {
+impl Service<Request<String>> for Upstream {
     type Response = Response<Body>;
     type Error = Error<io::Error>;
     type Future = std::future::Ready<Answer>;
@@ -53,7 +53,7 @@ impl Service<Request<()>> for Upstream {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _request: Request<()>) -> Self::Future {
+    fn call(&mut self, _request: Request<String>) -> Self::Future {
         std::future::ready(self.0.lock().unwrap().pop_front().unwrap_or_else(refused))
     }
 }
@@ -102,16 +102,16 @@ fn service(layer: &LastKnownGoodLayer) -> (Upstream, Layered) {
     (upstream.clone(), layer.layer(upstream))
 }
 
-fn request(method: &str, headers: &[(&str, &str)]) -> Request<()> {
+fn request(method: &str, headers: &[(&str, &str)]) -> Request<String> {
     let head = Request::builder().method(method).uri(URI);
-    headers.iter().fold(head, |it, (name, value)| it.header(*name, *value)).body(()).unwrap()
+    headers.iter().fold(head, |it, (name, value)| it.header(*name, *value)).body(String::new()).unwrap()
 }
 
-fn get() -> Request<()> {
+fn get() -> Request<String> {
     request("GET", &[])
 }
 
-async fn ask(service: &Layered, request: Request<()>) -> Result<Given, Error<io::Error>> {
+async fn ask(service: &Layered, request: Request<String>) -> Result<Given, Error<io::Error>> {
     service.clone().oneshot(request).await
 }
 
@@ -120,13 +120,13 @@ async fn read(response: Given) -> Bytes {
 }
 
 /// Gives `answer` to `request`, and reads it whole.
-async fn give(service: &(Upstream, Layered), request: Request<()>, answer: Response<Body>) {
+async fn give(service: &(Upstream, Layered), request: Request<String>, answer: Response<Body>) {
     service.0.will(answer);
     read(ask(&service.1, request).await.unwrap()).await;
 }
 
 /// The body of the stale answer to `request` while the upstream is down, if there is one.
-async fn stale(service: &(Upstream, Layered), request: Request<()>) -> Option<Bytes> {
+async fn stale(service: &(Upstream, Layered), request: Request<String>) -> Option<Bytes> {
     let response = ask(&service.1, request).await.ok()?;
     assert!(response.extensions().get::<Stale>().is_some());
     Some(read(response).await)
@@ -350,10 +350,10 @@ async fn each_uri_has_an_entry_of_its_own() {
         "http://sku.internal/v1/items/42?x",
         "http://sku.internal:81/v1/items/42",
     ] {
-        let other = Request::get(uri).body(()).unwrap();
+        let other = Request::get(uri).body(String::new()).unwrap();
         assert!(stale(&both, other).await.is_none(), "{uri}");
     }
-    let same = Request::get("HTTP://SKU.internal:80/v1/items/42").body(()).unwrap();
+    let same = Request::get("HTTP://SKU.internal:80/v1/items/42").body(String::new()).unwrap();
     assert_eq!(stale(&both, same).await.unwrap(), "good");
 }
 
@@ -417,7 +417,7 @@ async fn a_body_over_the_bound_reaches_the_caller_whole_and_is_not_kept() {
     for (length, kept) in [(10, true), (11, false)] {
         let both = service(&layer);
         let uri = format!("http://sku.internal/{length}");
-        let request = || Request::get(&uri).body(()).unwrap();
+        let request = || Request::get(&uri).body(String::new()).unwrap();
         let (sender, body) = streamed();
         both.0.will(with(200, &[], body));
         (0..length).for_each(|_| sender.send(Ok("x")).unwrap());
@@ -622,7 +622,7 @@ async fn debug_output_holds_no_credential_and_no_body() {
 
 async fn fill(both: &(Upstream, Layered), keys: std::ops::Range<usize>, length: usize) {
     for key in keys {
-        let request = Request::get(format!("http://sku.internal/{key}")).body(()).unwrap();
+        let request = Request::get(format!("http://sku.internal/{key}")).body(String::new()).unwrap();
         give(both, request, with(200, &[], full(vec![b'x'; length]))).await;
     }
 }
@@ -630,7 +630,7 @@ async fn fill(both: &(Upstream, Layered), keys: std::ops::Range<usize>, length: 
 async fn kept(both: &(Upstream, Layered), keys: std::ops::Range<usize>) -> Vec<usize> {
     let mut kept = Vec::new();
     for key in keys {
-        let request = Request::get(format!("http://sku.internal/{key}")).body(()).unwrap();
+        let request = Request::get(format!("http://sku.internal/{key}")).body(String::new()).unwrap();
         if stale(both, request).await.is_some() {
             kept.push(key);
         }
@@ -697,7 +697,7 @@ async fn what_is_removed_is_not_counted() {
 #[tokio::test(start_paused = true)]
 async fn a_dropped_call_leaves_no_entry() {
     let store = MemoryStore::default();
-    let service = LastKnownGoodLayer::new(store.clone()).layer(tower::service_fn(|_: Request<()>| {
+    let service = LastKnownGoodLayer::new(store.clone()).layer(tower::service_fn(|_: Request<String>| {
         std::future::pending::<Result<Response<Body>, Error<io::Error>>>()
     }));
     let mut call = tokio_test::task::spawn(service.oneshot(get()));

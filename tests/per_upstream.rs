@@ -24,7 +24,7 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 type Answer = Result<Response<Full<Bytes>>, Error<io::Error>>;
 
 /// An upstream whose hosts that begin with `down` answer 503.
-async fn answer(request: Request<()>) -> Answer {
+async fn answer(request: Request<String>) -> Answer {
     let mut response = Response::new(Full::default());
     if request.uri().host().is_some_and(|host| host.starts_with("down")) {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -32,8 +32,8 @@ async fn answer(request: Request<()>) -> Answer {
     Ok(response)
 }
 
-fn get(uri: &str) -> Request<()> {
-    Request::get(uri).body(()).unwrap()
+fn get(uri: &str) -> Request<String> {
+    Request::get(uri).body(String::new()).unwrap()
 }
 
 /// A circuit that trips on the first failure, for each upstream.
@@ -83,7 +83,7 @@ async fn the_full_bulkhead_of_one_upstream_does_not_refuse_the_calls_to_another(
         let compartment = pattern.fresh();
         (BulkheadLayer::new(compartment.clone()), compartment)
     })
-    .layer(tower::service_fn(async |_: Request<()>| std::future::pending::<Answer>().await));
+    .layer(tower::service_fn(async |_: Request<String>| std::future::pending::<Answer>().await));
     let mut holder = task::spawn(service.clone().oneshot(get("http://slow.internal/")));
     assert_pending!(holder.poll());
     let refused = service.clone().oneshot(get("http://slow.internal/")).await;
@@ -166,7 +166,7 @@ async fn a_request_that_names_no_host_has_an_upstream_all_the_same() {
 #[tokio::test]
 async fn a_call_is_for_the_upstream_of_its_request() {
     let service = PerUpstreamLayer::new(numbered(&Arc::default()))
-        .layer(tower::service_fn(async |call: Call<Request<()>>| answer(call.into_inner()).await));
+        .layer(tower::service_fn(async |call: Call<Request<String>>| answer(call.into_inner()).await));
     service.clone().oneshot(Call::new(get("https://a.internal/"))).await.unwrap();
     assert_eq!(names(&service), ["https://a.internal:443"]);
 }
@@ -186,7 +186,7 @@ async fn a_request_of_reqwest_is_for_the_same_upstream_as_one_of_http() {
 #[tokio::test]
 async fn a_function_of_the_request_can_tell_upstreams_apart() {
     let service = PerUpstreamLayer::new(circuits())
-        .key_by(|request: &Request<()>| {
+        .key_by(|request: &Request<String>| {
             let shard = request.headers().get("x-shard");
             shard.and_then(|shard| shard.to_str().ok()).unwrap_or_default().to_owned()
         })
@@ -326,7 +326,7 @@ async fn a_call_in_flight_ends_although_its_upstream_is_forgotten() {
     let go = Arc::new(Notify::new());
     let service = PerUpstreamLayer::new(circuits()).max_upstreams(1).unwrap().layer(tower::service_fn({
         let go = Arc::clone(&go);
-        move |request: Request<()>| {
+        move |request: Request<String>| {
             let go = Arc::clone(&go);
             async move {
                 if request.uri().host() == Some("slow.internal") {
@@ -445,7 +445,7 @@ impl Clone for Strict {
     }
 }
 
-impl Service<Request<()>> for Strict {
+impl Service<Request<String>> for Strict {
     type Response = Response<Full<Bytes>>;
     type Error = Error<io::Error>;
     type Future = std::future::Ready<Answer>;
@@ -455,7 +455,7 @@ impl Service<Request<()>> for Strict {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _request: Request<()>) -> Self::Future {
+    fn call(&mut self, _request: Request<String>) -> Self::Future {
         *self.called_unready.lock().unwrap() += usize::from(!std::mem::take(&mut self.ready));
         std::future::ready(Ok(Response::new(Full::default())))
     }
@@ -501,7 +501,7 @@ impl<S> Layer<S> for StuckLayer {
     }
 }
 
-impl<S: Service<Request<()>>> Service<Request<()>> for Stuck<S> {
+impl<S: Service<Request<String>>> Service<Request<String>> for Stuck<S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;
@@ -510,7 +510,7 @@ impl<S: Service<Request<()>>> Service<Request<()>> for Stuck<S> {
         if self.1 { Poll::Pending } else { self.0.poll_ready(cx) }
     }
 
-    fn call(&mut self, request: Request<()>) -> S::Future {
+    fn call(&mut self, request: Request<String>) -> S::Future {
         self.0.call(request)
     }
 }

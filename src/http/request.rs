@@ -2,6 +2,7 @@
 
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, Method, Request, uri::Scheme};
+use http_body::Body;
 use http_body_util::{Empty, Full};
 
 use super::idempotency;
@@ -29,6 +30,9 @@ pub trait HttpRequest {
 
     /// What follows the `?`, if there is one.
     fn query(&self) -> Option<&str>;
+
+    /// Whether the request carries a body, so that its method and URI are not all that it asks for.
+    fn has_body(&self) -> bool;
 }
 
 impl<R: HttpRequest> HttpRequest for Call<R> {
@@ -59,11 +63,15 @@ impl<R: HttpRequest> HttpRequest for Call<R> {
     fn query(&self) -> Option<&str> {
         self.request().query()
     }
+
+    fn has_body(&self) -> bool {
+        self.request().has_body()
+    }
 }
 
 // ===== http::Request =====
 
-impl<B> HttpRequest for Request<B> {
+impl<B: Body> HttpRequest for Request<B> {
     fn method(&self) -> &Method {
         self.method()
     }
@@ -94,6 +102,10 @@ impl<B> HttpRequest for Request<B> {
 
     fn query(&self) -> Option<&str> {
         self.uri().query()
+    }
+
+    fn has_body(&self) -> bool {
+        !self.body().is_end_stream()
     }
 }
 
@@ -202,6 +214,10 @@ impl HttpRequest for reqwest::Request {
 
     fn query(&self) -> Option<&str> {
         self.url().query()
+    }
+
+    fn has_body(&self) -> bool {
+        self.body().is_some_and(|body| !body.is_end_stream())
     }
 }
 

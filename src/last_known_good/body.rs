@@ -92,8 +92,12 @@ impl Keeper {
         let Some((key, head)) = self.kept.take() else { return };
         // A piece is a part of the buffer that the connection was read into, and would hold on to all of it: what stays
         // is copied to its exact size, unless the same is in the store already.
-        let previous = self.store.get(&key).map(|entry| entry.body().clone());
-        let body = previous.filter(|body| self.is_same(body)).unwrap_or_else(|| self.join());
+        let previous = self.store.get(&key);
+        if previous.as_ref().is_some_and(|entry| entry.is_newer_than(&head)) {
+            return;
+        }
+        let unchanged = previous.map(|entry| entry.body().clone()).filter(|body| self.is_same(body));
+        let body = unchanged.unwrap_or_else(|| self.join());
         self.store.insert(key, head.with_body(body));
     }
 

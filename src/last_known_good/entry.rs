@@ -149,6 +149,11 @@ impl Entry {
         self.head.vary.matches(request)
     }
 
+    /// Whether it was asked for later than what `head` is the head of.
+    pub(super) fn is_newer_than(&self, head: &Head) -> bool {
+        self.head.made_at > head.made_at
+    }
+
     pub(super) fn body(&self) -> &Bytes {
         &self.body
     }

@@ -50,7 +50,7 @@ pub(crate) struct RequestUri(pub(crate) Arc<str>);
 
 impl Plan {
     pub(super) fn new(request: &(impl HttpRequest + HasOptions)) -> Self {
-        let part = policy::part(request.method(), request.headers());
+        let part = policy::part(request.method(), request.headers(), request.has_body());
         match part {
             Part::Nothing => Self::Nothing,
             Part::Invalidate => Self::Invalidate(Key::new(request)),

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     fn key(method: Method, uri: &str) -> Key {
-        Key::new(&Request::builder().method(method).uri(uri).body(()).unwrap())
+        Key::new(&Request::builder().method(method).uri(uri).body(String::new()).unwrap())
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //!
 //! What is kept: 2xx responses but 206, whose bodies arrived whole and within a bound, for as long as
 //! [`max_age`](LastKnownGoodLayer::max_age) or the origin's own `stale-if-error` says. What is not: answers to requests
-//! with `Authorization` or `Cookie`, answers with `Set-Cookie`, and whatever the origin forbids: `no-store`, `private`,
+//! with `Authorization`, `Cookie` or a body, answers with `Set-Cookie`, and whatever the origin forbids: `no-store`, `private`,
 //! `no-cache`, `Vary: *`; `must-revalidate` and `proxy-revalidate` are served only while they are fresh. An answer that
 //! varies is served only to a request that is the same in the headers named. 404 and 410 remove an entry, and so does a
 //! successful unsafe method on the same URI.

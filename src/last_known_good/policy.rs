@@ -20,13 +20,14 @@ pub(super) enum Part {
     Nothing,
 }
 
-pub(super) fn part(method: &Method, headers: &HeaderMap) -> Part {
+pub(super) fn part(method: &Method, headers: &HeaderMap, has_body: bool) -> Part {
     if !method.is_safe() {
         return Part::Invalidate;
     }
     let alike_for_all =
         [AUTHORIZATION, COOKIE, RANGE].iter().all(|credential| !headers.contains_key(credential));
-    if !matches!(*method, Method::GET | Method::HEAD) || !alike_for_all {
+    // RFC 9110 §9.3.1 gives the body of a GET no meaning, but some upstreams search by it.
+    if !matches!(*method, Method::GET | Method::HEAD) || !alike_for_all || has_body {
         return Part::Nothing;
     }
     if CacheControl::parse(headers).no_store { Part::ServeOnly } else { Part::Full }
@@ -143,13 +144,14 @@ mod tests {
     #[test]
     fn requests_that_are_not_alike_for_all_are_left_alone() {
         for header in ["authorization", "cookie", "range"] {
-            assert_eq!(part(&Method::GET, &headers(&[(header, "x")])), Part::Nothing, "{header}");
+            assert_eq!(part(&Method::GET, &headers(&[(header, "x")]), false), Part::Nothing, "{header}");
         }
-        assert_eq!(part(&Method::OPTIONS, &HeaderMap::new()), Part::Nothing);
-        assert_eq!(part(&Method::GET, &HeaderMap::new()), Part::Full);
-        assert_eq!(part(&Method::HEAD, &HeaderMap::new()), Part::Full);
-        assert_eq!(part(&Method::DELETE, &headers(&[("cookie", "x")])), Part::Invalidate);
-        assert_eq!(part(&Method::GET, &headers(&[("cache-control", "no-store")])), Part::ServeOnly);
+        assert_eq!(part(&Method::OPTIONS, &HeaderMap::new(), false), Part::Nothing);
+        assert_eq!(part(&Method::GET, &HeaderMap::new(), false), Part::Full);
+        assert_eq!(part(&Method::HEAD, &HeaderMap::new(), false), Part::Full);
+        assert_eq!(part(&Method::GET, &HeaderMap::new(), true), Part::Nothing);
+        assert_eq!(part(&Method::DELETE, &headers(&[("cookie", "x")]), false), Part::Invalidate);
+        assert_eq!(part(&Method::GET, &headers(&[("cache-control", "no-store")]), false), Part::ServeOnly);
     }
 
     #[test]

@@ -12,7 +12,9 @@ use crate::ConfigError;
 
 /// Last known good responses in memory, bounded in bytes; the least recently used go first.
 ///
-/// A clone is another handle to the same store.
+/// A clone is another handle to the same store. Share one only between clients that send the same to the same: what
+/// reqwest adds to a request by itself, by `default_headers` or from a cookie jar, is not seen here, and whoever shares
+/// the store shares the answers.
 ///
 /// Default: 64 MiB.
 ///

@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     fn key(uri: &str) -> String {
-        KeyRef::origin(&Request::get(uri).body(()).unwrap()).to_key().to_string()
+        KeyRef::origin(&Request::get(uri).body(String::new()).unwrap()).to_key().to_string()
     }
 
     #[test]
