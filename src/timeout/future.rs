@@ -41,7 +41,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Limit { end, after, scope, .. } = *this.limit;
+        let Limit { end, after, scope, bounds_body, .. } = *this.limit;
         let timed_out = Err(Error::Timeout { scope, after });
         let Some(future) = this.future.as_pin_mut() else { return Poll::Ready(timed_out) };
         if let Poll::Ready(result) = future.poll(cx) {
@@ -50,8 +50,7 @@ where
                 Error::Timeout { scope: TimeoutScope::Total, .. } => Error::Timeout { scope, after },
                 error => error,
             });
-            // The time of an attempt ends with the head; that of the call, with the body.
-            let body_end = end.filter(|_| scope == TimeoutScope::Total);
+            let body_end = end.filter(|_| bounds_body);
             return Poll::Ready(result.map(|response| K::attach(response, BodyWatch::new(body_end, after))));
         }
         this.timer.poll_elapsed(cx).map(|()| timed_out)

@@ -24,6 +24,9 @@ pub(super) struct Limit {
     pub(super) scope: TimeoutScope,
     /// Whether this layer ends the call, or leaves that to those below it.
     pub(super) enforced: bool,
+    /// Whether the time goes on with the body. That of an attempt ends with the head, even where it is the deadline
+    /// that ends it: a body that is cut below the circuit breaker would count against the upstream.
+    pub(super) bounds_body: bool,
 }
 
 impl<S, K> Timeout<S, K> {
@@ -36,7 +39,8 @@ impl<S, K> Timeout<S, K> {
         let options = request.options();
         let after = options.get_timeout().or(self.layer.after);
         if after.is_none() && options.get_deadline().is_none() {
-            return Limit { end: None, after: Duration::MAX, scope: TimeoutScope::Total, enforced: false };
+            let (after, scope) = (Duration::MAX, TimeoutScope::Total);
+            return Limit { end: None, after, scope, enforced: false, bounds_body: false };
         }
         let now = Instant::now();
         let own = after.and_then(|after| deadline::after(now, after));
@@ -45,7 +49,7 @@ impl<S, K> Timeout<S, K> {
             request.set_options(options.deadline(end));
         }
         let after = end.map_or(Duration::MAX, |end| end.saturating_duration_since(now));
-        Limit { end, after, scope: TimeoutScope::Total, enforced: self.layer.enforced }
+        Limit { end, after, scope: TimeoutScope::Total, enforced: self.layer.enforced, bounds_body: true }
     }
 
     /// The time of one attempt, within that of the call.
@@ -56,7 +60,7 @@ impl<S, K> Timeout<S, K> {
         let end = deadline::earliest(own, deadline);
         let after = end.map_or(Duration::MAX, |end| end.saturating_duration_since(now));
         let scope = if end == own { TimeoutScope::Attempt } else { TimeoutScope::Total };
-        Limit { end, after, scope, enforced: true }
+        Limit { end, after, scope, enforced: true, bounds_body: false }
     }
 }
 
