@@ -1,0 +1,447 @@
+//! Body buffering: small bodies are read inside the attempt, the others pass through untouched.
+
+mod support;
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body::Body;
+use http_body_util::{BodyExt, Empty, Full};
+use steadfast::buffer_body::{BufferBodyLayer, BufferedBody};
+use steadfast::bulkhead::{BulkheadLayer, Compartment};
+use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, State};
+use steadfast::retry::{Attempts, Backoff, Jitter, RetryLayer, RetryPolicy};
+use steadfast::timeout::TimeoutLayer;
+use steadfast::{Error, TimeoutScope};
+use tokio::time::Instant;
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
+
+use support::{MS, SECOND, Script, Step, TestBody, Upstream, get, post, send, status};
+
+type Buffered = Response<BufferedBody<TestBody>>;
+
+/// The response to one call, with this body.
+async fn buffered(layer: BufferBodyLayer, script: &Script) -> Result<Buffered, Error<io::Error>> {
+    send(&layer.layer(Upstream::answering([status(200).body(script)])), get()).await
+}
+
+/// The same, of an event stream.
+async fn event_stream(layer: BufferBodyLayer, kind: &str, script: &Script) -> Buffered {
+    let answer = status(200).header("content-type", kind).body(script);
+    send(&layer.layer(Upstream::answering([answer])), get()).await.unwrap()
+}
+
+async fn text(response: Buffered) -> String {
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+fn up_to(limit: usize) -> BufferBodyLayer {
+    BufferBodyLayer::new().limit(limit)
+}
+
+/// Without waits between attempts, and without a budget.
+fn retry() -> RetryLayer {
+    let backoff = Backoff::new().base(Duration::ZERO).jitter(Jitter::None);
+    RetryLayer::new(RetryPolicy::builder().backoff(backoff).build().unwrap()).without_budget()
+}
+
+// ===== What is read =====
+
+#[tokio::test(start_paused = true)]
+async fn a_small_body_of_stated_length_is_read_before_it_is_handed_on() {
+    let script =
+        Script::pieces(&["one ", "two"]).then(Step::Wait(SECOND)).then(Step::Data(" three".into())).sized();
+    let began = Instant::now();
+    let response = buffered(BufferBodyLayer::new(), &script).await.unwrap();
+    assert_eq!((script.read(), began.elapsed()), (13, SECOND));
+    assert_eq!(text(response).await, "one two three");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_of_just_the_limit_is_read_and_a_longer_one_streams() {
+    let script = || Script::pieces(&["abc", "def"]).sized();
+    for (limit, read) in [(6, 6), (5, 0), (0, 0)] {
+        let script = script();
+        let response = buffered(up_to(limit), &script).await.unwrap();
+        assert_eq!(script.read(), read, "up to {limit}");
+        assert_eq!(text(response).await, "abcdef");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_default_limit_is_a_mebibyte() {
+    const MEBIBYTE: usize = 1024 * 1024;
+    for (length, read) in [(MEBIBYTE, MEBIBYTE), (MEBIBYTE + 1, 0)] {
+        let script = Script::of(&[Step::Data(vec![0; length].into())]).sized();
+        let response = buffered(BufferBodyLayer::default(), &script).await.unwrap();
+        assert_eq!(script.read(), read);
+        assert_eq!(text(response).await.len(), length);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_longer_body_is_handed_on_while_it_streams() {
+    let script = Script::pieces(&["one"]).then(Step::Stall).stating(2_000_000);
+    let response = buffered(BufferBodyLayer::new(), &script).await.unwrap();
+    let mut body = response.into_body();
+    assert_eq!((script.read(), body.size_hint().exact()), (0, Some(2_000_000)));
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_longer_body_that_breaks_breaks_for_its_reader_alone() {
+    let script = Script::pieces(&["one"]).then(Step::Fail).stating(2_000_000);
+    let response = buffered(BufferBodyLayer::new(), &script).await.unwrap();
+    let error = response.into_body().collect().await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_head_of_the_response_is_kept() {
+    let script = Script::pieces(&["one"]).sized();
+    let answer = status(203).header("etag", "\"7\"").body(&script);
+    let response = send(&BufferBodyLayer::new().layer(Upstream::answering([answer])), get()).await.unwrap();
+    assert_eq!((response.status().as_u16(), &response.headers()["etag"]), (203, &"\"7\"".parse().unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_the_attempt_is_handed_on() {
+    let upstream = Upstream::answering([support::fault(io::ErrorKind::ConnectionReset)]);
+    let error = send(&BufferBodyLayer::new().layer(upstream), get()).await.unwrap_err();
+    assert_eq!(error.upstream().unwrap().kind(), io::ErrorKind::ConnectionReset);
+}
+
+// ===== What becomes of the pieces =====
+
+#[tokio::test(start_paused = true)]
+async fn a_body_in_one_piece_is_not_copied() {
+    let piece = Bytes::from(vec![7; 1000]);
+    for trailing in [&[][..], &[Step::Trailers(HeaderMap::new())]] {
+        let mut script = Script::of(&[Step::Data(piece.clone())]);
+        for step in trailing {
+            script = script.then(step.clone());
+        }
+        let response = buffered(BufferBodyLayer::new(), &script.sized()).await.unwrap();
+        let handed_on = response.into_body().frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(handed_on.as_ptr(), piece.as_ptr());
+        assert_eq!(handed_on, piece);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_in_many_pieces_comes_as_one() {
+    let pieces: Vec<_> = (0..1000_u32).map(|piece| Step::Data(piece.to_be_bytes().to_vec().into())).collect();
+    let expected: Vec<u8> = (0..1000_u32).flat_map(u32::to_be_bytes).collect();
+    for unsized_bodies in [false, true] {
+        let script = Script::of(&pieces);
+        let script = if unsized_bodies { script } else { script.sized() };
+        let layer = BufferBodyLayer::new().unsized_bodies(unsized_bodies);
+        let mut body = buffered(layer, &script).await.unwrap().into_body();
+        assert_eq!(body.size_hint().exact(), Some(4000));
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), expected);
+        assert!(body.is_end_stream());
+        assert!(body.frame().await.is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn empty_pieces_change_nothing() {
+    let script = Script::pieces(&["", "one", "", "", " two", ""]).sized();
+    assert_eq!(text(buffered(BufferBodyLayer::new(), &script).await.unwrap()).await, "one two");
+}
+
+#[tokio::test(start_paused = true)]
+async fn trailers_are_kept() {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", "0".parse().unwrap());
+    let script = || Script::pieces(&["one"]).then(Step::Trailers(trailers.clone()));
+    for (layer, script) in [
+        (BufferBodyLayer::new(), script().sized()),
+        (BufferBodyLayer::new().unsized_bodies(true), script()),
+        // Untouched, and handed on before its end.
+        (BufferBodyLayer::new(), script()),
+        (up_to(1).unsized_bodies(true), script()),
+    ] {
+        let body = buffered(layer, &script).await.unwrap().into_body();
+        assert!(!body.is_end_stream());
+        let read = body.collect().await.unwrap();
+        assert_eq!(read.trailers(), Some(&trailers));
+        assert_eq!(read.to_bytes(), "one");
+    }
+}
+
+// ===== Nothing to read =====
+
+#[tokio::test(start_paused = true)]
+async fn a_response_without_a_body_passes_through() {
+    for layer in [BufferBodyLayer::new(), up_to(0), BufferBodyLayer::new().unsized_bodies(true)] {
+        let response = buffered(layer, &Script::of(&[]).sized()).await.unwrap();
+        assert!(response.body().is_end_stream());
+        assert_eq!(text(response).await, "");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_to_head_is_not_taken_for_one_that_was_cut_short() {
+    // A client knows that there is no body, whatever `Content-Length` says of the one that GET would have had.
+    let service = ServiceBuilder::new().layer(BufferBodyLayer::new()).map_err(Error::Upstream).service_fn(
+        async |_: Request<()>| {
+            Ok::<_, io::Error>(
+                Response::builder().header("content-length", "1000").body(Empty::<Bytes>::new()).unwrap(),
+            )
+        },
+    );
+    let head = Request::head("http://sku.internal/v1/items/42").body(()).unwrap();
+    let response = service.oneshot(head).await.unwrap();
+    assert_eq!(response.headers()["content-length"], "1000");
+    assert!(response.body().is_end_stream());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_of_unstated_length_that_is_empty_is_whole() {
+    let script = Script::of(&[Step::Wait(SECOND)]);
+    let response = buffered(BufferBodyLayer::new().unsized_bodies(true), &script).await.unwrap();
+    assert!(response.body().is_end_stream());
+}
+
+// ===== Cut short, broken, stalled =====
+
+/// What a body that cannot be read whole comes to.
+async fn body_error(script: &Script) -> String {
+    match buffered(BufferBodyLayer::new().unsized_bodies(true), script).await {
+        Err(Error::Body(error)) => error.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_cut_short_is_an_error() {
+    for pieces in [&["one ", "two"][..], &["one"], &[]] {
+        let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+        let error = body_error(&Script::pieces(pieces).stating(10)).await;
+        assert_eq!(error, format!("the body has {length} bytes of 10"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_longer_than_it_said_is_an_error() {
+    assert_eq!(body_error(&Script::pieces(&["one ", "two"]).stating(5)).await, "the body has 7 bytes of 5");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_breaks_is_an_error_with_its_cause() {
+    for script in [
+        Script::of(&[Step::Fail]).stating(10),
+        Script::pieces(&["one"]).then(Step::Fail).stating(10),
+        Script::pieces(&["one"]).then(Step::Fail),
+    ] {
+        assert_eq!(body_error(&script).await, io::Error::from(io::ErrorKind::ConnectionReset).to_string());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_not_whole_fails_its_attempt_and_is_retried() {
+    let whole = status(200).body(&Script::pieces(&["whole"]).sized());
+    for failed in [
+        Script::pieces(&["wh"]).stating(5),
+        Script::pieces(&["wh"]).then(Step::Fail).stating(5),
+        Script::pieces(&["wh"]).then(Step::Stall).stating(5),
+    ] {
+        let upstream = Upstream::answering([status(200).body(&failed), whole.clone()]);
+        let service = ServiceBuilder::new()
+            .layer(retry())
+            .layer(TimeoutLayer::attempt(SECOND))
+            .layer(BufferBodyLayer::new())
+            .service(upstream.clone());
+        let response = send(&service, get()).await.unwrap();
+        assert_eq!(response.extensions().get::<Attempts>().unwrap().made, 2);
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "whole");
+        assert_eq!((upstream.count(), failed.dropped()), (2, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_post_whose_answer_was_cut_short_is_not_sent_again() {
+    let upstream = Upstream::answering([status(200).body(&Script::pieces(&["wh"]).stating(5))]);
+    let service =
+        ServiceBuilder::new().layer(retry()).layer(BufferBodyLayer::new()).service(upstream.clone());
+    assert!(matches!(send(&service, post()).await.unwrap_err(), Error::Body(_)));
+    assert_eq!(upstream.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stalls_is_cut_by_the_time_of_its_attempt() {
+    let script = Script::pieces(&["wh"]).then(Step::Stall).stating(5);
+    let service = ServiceBuilder::new()
+        .layer(TimeoutLayer::attempt(SECOND))
+        .layer(BufferBodyLayer::new())
+        .service(Upstream::answering([status(200).after(300 * MS).body(&script)]));
+    let began = Instant::now();
+    let error = send(&service, get()).await.unwrap_err();
+    assert!(matches!(error, Error::Timeout { scope: TimeoutScope::Attempt, after: SECOND }));
+    assert_eq!((began.elapsed(), script.dropped()), (SECOND, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_not_whole_counts_against_the_upstream_once() {
+    for (failures, expected) in [(1, State::Open), (2, State::Closed)] {
+        let circuit = Circuit::builder().consecutive_failures(failures, Duration::ZERO).build().unwrap();
+        let script = Script::pieces(&["wh"]).then(Step::Fail).stating(5);
+        let service = ServiceBuilder::new()
+            .layer(CircuitBreakerLayer::new(circuit.clone()))
+            .layer(BufferBodyLayer::new())
+            .service(Upstream::answering([status(200).body(&script)]));
+        send(&service, get()).await.unwrap_err();
+        assert_eq!(circuit.state(), expected, "after one of {failures}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_was_read_holds_its_permit_until_it_is_handed_on() {
+    let compartment = Compartment::builder().max_concurrent(1).build().unwrap();
+    let service = ServiceBuilder::new()
+        .layer(BulkheadLayer::new(compartment.clone()))
+        .layer(BufferBodyLayer::new())
+        .service(Upstream::answering([status(200).body(&Script::pieces(&["one"]).sized())]));
+    let mut body = send(&service, get()).await.unwrap().into_body();
+    assert_eq!(compartment.in_flight(), 1);
+    body.frame().await.unwrap().unwrap();
+    assert_eq!(compartment.in_flight(), 0, "the last piece is the end");
+}
+
+// ===== Unstated length =====
+
+#[tokio::test(start_paused = true)]
+async fn a_body_of_unstated_length_is_not_touched_by_default() {
+    let script = Script::pieces(&["one"]).then(Step::Stall);
+    let mut body = buffered(BufferBodyLayer::new(), &script).await.unwrap().into_body();
+    assert_eq!(script.read(), 0);
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_of_unstated_length_is_read_when_asked_for() {
+    let script = Script::pieces(&["one "]).then(Step::Wait(SECOND)).then(Step::Data("two".into()));
+    let response = buffered(BufferBodyLayer::new().unsized_bodies(true), &script).await.unwrap();
+    assert!(script.ended());
+    assert_eq!(text(response).await, "one two");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_of_unstated_length_over_the_limit_is_handed_on_whole() {
+    let pieces = ["abcd", "efgh", "ijkl", "mnop"];
+    for (limit, read) in [(1, 4), (4, 8), (5, 8), (12, 16), (15, 16), (16, 16)] {
+        let script = Script::pieces(&pieces);
+        let response = buffered(up_to(limit).unsized_bodies(true), &script).await.unwrap();
+        assert_eq!(script.read(), read, "up to {limit}");
+        assert_eq!(script.ended(), limit == 16, "up to {limit}");
+        assert_eq!(text(response).await, "abcdefghijklmnop", "up to {limit}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_over_the_limit_streams_on_from_where_it_was_read_to() {
+    let script = Script::pieces(&["abcd", "efgh"]).then(Step::Wait(SECOND)).then(Step::Data("ijkl".into()));
+    let began = Instant::now();
+    let mut body = buffered(up_to(5).unsized_bodies(true), &script).await.unwrap().into_body();
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert_eq!((body.size_hint().lower(), body.size_hint().upper()), (8, None));
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "abcdefgh");
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "ijkl");
+    assert!(body.frame().await.is_none());
+    assert_eq!(began.elapsed(), SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_over_the_limit_that_breaks_breaks_where_it_broke() {
+    let script = Script::pieces(&["abcd", "efgh"]).then(Step::Fail);
+    let mut body = buffered(up_to(5).unsized_bodies(true), &script).await.unwrap().into_body();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "abcdefgh");
+    assert_eq!(body.frame().await.unwrap().unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_stream_is_never_read() {
+    let layer = BufferBodyLayer::new().unsized_bodies(true);
+    for kind in ["text/event-stream", "text/event-stream; charset=utf-8", "Text/Event-Stream"] {
+        let script = Script::pieces(&["data: 1\n\n"]).then(Step::Stall);
+        let response = event_stream(layer, kind, &script).await;
+        assert_eq!(script.read(), 0, "{kind}");
+        let first = response.into_body().frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(first, "data: 1\n\n");
+    }
+    let script = Script::pieces(&["one"]);
+    event_stream(layer, "text/plain", &script).await;
+    assert!(script.ended());
+}
+
+// ===== Any input =====
+
+#[tokio::test(start_paused = true)]
+async fn no_stated_length_panics_or_takes_memory_for_it() {
+    // Promises 3 and 4.
+    for stated in [u64::MAX, u64::MAX / 2, 1 << 40] {
+        for limit in [0, 1, usize::MAX] {
+            let script = Script::pieces(&["one ", "two"]).stating(stated);
+            let result = buffered(up_to(limit), &script).await;
+            assert_eq!(result.is_err(), limit == usize::MAX, "{stated} of {limit}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_beyond_all_bodies_reads_them_all() {
+    let script = Script::pieces(&["one ", "two"]);
+    let response = buffered(up_to(usize::MAX).unsized_bodies(true), &script).await.unwrap();
+    assert_eq!(text(response).await, "one two");
+}
+
+// ===== Promises =====
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_dropped_while_its_body_is_read_drops_the_body() {
+    // Promise 2.
+    let script = Script::pieces(&["wh"]).then(Step::Stall).stating(5);
+    let service = BufferBodyLayer::new().layer(Upstream::answering([status(200).body(&script)]));
+    let mut call = tokio_test::task::spawn(service.oneshot(get()));
+    assert!(call.poll().is_pending());
+    assert_eq!((script.read(), script.dropped()), (2, 0));
+    drop(call);
+    assert_eq!(script.dropped(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_spawned() {
+    // Promise 5.
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    let script = Script::pieces(&["wh"]).then(Step::Wait(SECOND)).then(Step::Data("ole".into())).sized();
+    let service = BufferBodyLayer::new().layer(Upstream::answering([status(200).body(&script)]));
+    let mut call = tokio_test::task::spawn(service.oneshot(get()));
+    assert!(call.poll().is_pending());
+    assert_eq!(tasks(), before);
+    call.await.unwrap();
+    assert_eq!(tasks(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_service_that_was_polled_ready_is_the_one_called() {
+    // Promise 8: a mock that is called without having been polled ready panics.
+    let (mock, mut handle) = tower_test::mock::pair::<Request<()>, Response<Full<Bytes>>>();
+    let mut service =
+        BufferBodyLayer::new().layer(mock.map_err(|error| Error::Upstream(io::Error::other(error))));
+    handle.allow(0);
+    let mut ready = tokio_test::task::spawn(std::future::poll_fn(|cx| service.poll_ready(cx)));
+    assert!(ready.poll().is_pending());
+    handle.allow(1);
+    assert!(ready.is_woken());
+    ready.await.unwrap();
+    let mut call = tokio_test::task::spawn(service.call(get()));
+    assert!(call.poll().is_pending());
+    let (_, reply) = handle.next_request().await.unwrap();
+    reply.send_response(Response::new(Full::from("one")));
+    let response = call.await.unwrap();
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "one");
+}

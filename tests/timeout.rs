@@ -1,0 +1,486 @@
+//! Timeout: one clock for the call and one for the attempt, and what each of them ends.
+
+mod support;
+
+use std::convert::Infallible;
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body::Body;
+use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, State};
+use steadfast::retry::{Attempts, Backoff, Jitter, RetryLayer, RetryPolicy, Stop};
+use steadfast::timeout::TimeoutLayer;
+use steadfast::{BoxError, Call, Error, HasOptions, Options, TimeoutScope};
+use tokio::time::Instant;
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
+
+use support::{MS, SECOND, Script, Step, TestBody, Upstream, get, hang, post, send, status};
+
+/// Waits of 100, 200 and 400 ms.
+fn retry() -> RetryLayer {
+    let backoff = Backoff::new().jitter(Jitter::None);
+    RetryLayer::new(RetryPolicy::builder().backoff(backoff).build().unwrap()).without_budget()
+}
+
+fn with(mut request: Request<()>, options: Options) -> Request<()> {
+    request.extensions_mut().insert(options);
+    request
+}
+
+/// Which clock ran out, and how much time there was.
+fn timed_out<T: std::fmt::Debug, E: std::fmt::Debug>(
+    result: Result<T, Error<E>>,
+) -> (TimeoutScope, Duration) {
+    match result {
+        Err(Error::Timeout { scope, after }) => (scope, after),
+        other => panic!("{other:?} is no timeout"),
+    }
+}
+
+/// The same, of a body that was cut.
+fn body_timed_out<T: std::fmt::Debug>(result: Result<T, BoxError>) -> (TimeoutScope, Duration) {
+    let error = result.unwrap_err();
+    timed_out(Err::<(), _>(*error.downcast::<Error<Infallible>>().expect("the body was cut by a timeout")))
+}
+
+// ===== Total =====
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_hangs_ends_with_its_total_time() {
+    let service = TimeoutLayer::total(3 * SECOND).layer(Upstream::answering([hang()]));
+    let began = Instant::now();
+    let result = send(&service, get()).await;
+    assert_eq!(timed_out(result), (TimeoutScope::Total, 3 * SECOND));
+    assert_eq!(began.elapsed(), 3 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_answers_in_time_is_left_alone() {
+    let answers = [status(200), status(200).after(999 * MS)];
+    let service = TimeoutLayer::total(SECOND).layer(Upstream::answering(answers));
+    for _ in 0..2 {
+        assert_eq!(send(&service, get()).await.unwrap().status(), 200);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_from_below_is_handed_on_as_it_is() {
+    let kind = io::ErrorKind::ConnectionReset;
+    for layer in [TimeoutLayer::total(SECOND), TimeoutLayer::attempt(SECOND)] {
+        let service = layer.layer(Upstream::answering([support::fault(kind)]));
+        let error = send(&service, get()).await.unwrap_err();
+        assert_eq!(error.upstream().unwrap().kind(), kind);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_call_has_a_clock_of_its_own() {
+    let service = TimeoutLayer::total(SECOND).layer(Upstream::answering([status(200).after(800 * MS)]));
+    for _ in 0..3 {
+        send(&service, get()).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_total_time_bounds_all_attempts_and_the_waits_between_them() {
+    let upstream = Upstream::answering([status(503).after(100 * MS)]);
+    let service =
+        ServiceBuilder::new().layer(TimeoutLayer::total(450 * MS)).layer(retry()).service(upstream.clone());
+    let began = Instant::now();
+    let result = send(&service, get()).await;
+    // Attempts at 0 and 200 ms; the wait from 300 to 500 ms is not begun.
+    let attempts = *result.unwrap().extensions().get::<Attempts>().unwrap();
+    assert_eq!((attempts.made, attempts.stopped), (2, Some(Stop::Deadline)));
+    assert_eq!(began.elapsed(), 300 * MS);
+    assert_eq!(upstream.times(), [Duration::ZERO, 200 * MS]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_total_time_ends_a_call_in_the_middle_of_an_attempt() {
+    let upstream = Upstream::answering([status(503), hang()]);
+    let service =
+        ServiceBuilder::new().layer(TimeoutLayer::total(SECOND)).layer(retry()).service(upstream.clone());
+    let began = Instant::now();
+    assert_eq!(timed_out(send(&service, get()).await), (TimeoutScope::Total, SECOND));
+    assert_eq!((began.elapsed(), upstream.count()), (SECOND, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_total_time_enforces_itself_on_a_service_that_knows_nothing_of_deadlines() {
+    struct Opaque;
+    impl HasOptions for Opaque {}
+
+    let service = ServiceBuilder::new()
+        .layer(TimeoutLayer::total(SECOND))
+        .map_err(Error::Upstream)
+        .service_fn(async |_: Opaque| std::future::pending::<io::Result<Response<TestBody>>>().await);
+    let began = Instant::now();
+    assert_eq!(timed_out(send(&service, Opaque).await.map(drop)), (TimeoutScope::Total, SECOND));
+    assert_eq!(began.elapsed(), SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_layers_below_see_the_deadline() {
+    // Mistake 25: it is an instant of the clock that tests can pause.
+    let upstream = Upstream::answering([status(200)]);
+    let began = Instant::now();
+    send(&TimeoutLayer::total(SECOND).layer(upstream.clone()), get()).await.unwrap();
+    assert_eq!(upstream.take_seen()[0].options().get_deadline(), Some(began + SECOND));
+
+    let upstream = Upstream::answering([status(200)]);
+    let call = Call::new(post()).idempotent(true);
+    send(&TimeoutLayer::total(SECOND).layer(upstream.clone()), call).await.unwrap();
+    let seen = upstream.take_seen()[0].options();
+    assert_eq!(seen, Options::new().idempotent(true).deadline(began + SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_that_a_call_asks_for_replaces_the_configured_one() {
+    for asked in [100 * MS, 10 * SECOND] {
+        let service = TimeoutLayer::total(SECOND).layer(Upstream::answering([hang()]));
+        let began = Instant::now();
+        let result = send(&service, with(get(), Options::new().timeout(asked))).await;
+        assert_eq!(timed_out(result), (TimeoutScope::Total, asked));
+        assert_eq!(began.elapsed(), asked);
+
+        let service = TimeoutLayer::total(SECOND).layer(Upstream::answering([hang()]));
+        assert_eq!(timed_out(send(&service, Call::new(get()).timeout(asked)).await).1, asked);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_nearer_of_two_ends_counts() {
+    for (deadline, expected) in [(500 * MS, 500 * MS), (5 * SECOND, SECOND)] {
+        let service = TimeoutLayer::total(SECOND).layer(Upstream::answering([hang()]));
+        let began = Instant::now();
+        let request = with(get(), Options::new().deadline(began + deadline));
+        assert_eq!(timed_out(send(&service, request).await), (TimeoutScope::Total, expected));
+        assert_eq!(began.elapsed(), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_total_time_within_another_ends_no_later() {
+    for times in [[SECOND, 5 * SECOND], [5 * SECOND, SECOND]] {
+        let service = ServiceBuilder::new()
+            .layer(TimeoutLayer::total(times[0]))
+            .layer(TimeoutLayer::total(times[1]))
+            .service(Upstream::answering([hang()]));
+        let began = Instant::now();
+        assert_eq!(timed_out(send(&service, get()).await).0, TimeoutScope::Total);
+        assert_eq!(began.elapsed(), SECOND);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_has_passed_sends_nothing() {
+    for past in [Duration::ZERO, SECOND] {
+        let began = Instant::now();
+        tokio::time::advance(past).await;
+        for layer in [TimeoutLayer::total(SECOND), TimeoutLayer::attempt(SECOND)] {
+            let upstream = Upstream::answering([status(200)]);
+            let request = with(get(), Options::new().deadline(began));
+            let result = send(&layer.layer(upstream.clone()), request).await;
+            assert_eq!(timed_out(result), (TimeoutScope::Total, Duration::ZERO));
+            assert_eq!(upstream.count(), 0);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_total_time_of_zero_sends_nothing() {
+    let upstream = Upstream::answering([status(200)]);
+    let result = send(&TimeoutLayer::total(Duration::ZERO).layer(upstream.clone()), get()).await;
+    assert_eq!(timed_out(result), (TimeoutScope::Total, Duration::ZERO));
+    let call = Call::new(get()).timeout(Duration::ZERO);
+    let another = Upstream::answering([status(200)]);
+    send(&TimeoutLayer::total(SECOND).layer(another.clone()), call).await.unwrap_err();
+    assert_eq!((upstream.count(), another.count()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_length_of_time_panics() {
+    // Promise 3.
+    let lengths = [Duration::MAX, Duration::from_secs(u64::MAX / 2), Duration::from_secs(1 << 40)];
+    for length in lengths {
+        for layer in [TimeoutLayer::total(length), TimeoutLayer::attempt(length)] {
+            let answer = status(200).after(SECOND).body(&Script::pieces(&["one"]).then(Step::Wait(SECOND)));
+            let service = layer.layer(Upstream::answering([answer]));
+            let response = send(&service, with(get(), Options::new().timeout(length))).await.unwrap();
+            assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "one");
+        }
+    }
+}
+
+// ===== The body =====
+
+/// The body of a call with a total time of a second, and when the call began.
+async fn body_of(script: &Script) -> (UnsyncBoxBody<Bytes, BoxError>, Instant) {
+    let began = Instant::now();
+    let answer = status(200).after(100 * MS).body(script);
+    let service = TimeoutLayer::total(SECOND).layer(Upstream::answering([answer]));
+    (send(&service, get()).await.unwrap().into_body().boxed_unsync(), began)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stalls_is_cut_when_the_total_time_is_over() {
+    let script = Script::pieces(&["one"]).then(Step::Stall);
+    let (mut body, began) = body_of(&script).await;
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "one");
+    let cut = body.frame().await.unwrap();
+    assert_eq!(body_timed_out(cut), (TimeoutScope::Total, SECOND));
+    assert_eq!(began.elapsed(), SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_trickles_is_cut_when_the_total_time_is_over() {
+    let steps: Vec<_> = (0..100).flat_map(|_| [Step::Wait(70 * MS), Step::Data("x".into())]).collect();
+    let script = Script::of(&steps);
+    let (body, began) = body_of(&script).await;
+    assert_eq!(body_timed_out(body.collect().await), (TimeoutScope::Total, SECOND));
+    assert_eq!((began.elapsed(), script.read()), (SECOND, 12));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_never_has_to_wait_is_cut_too() {
+    let script = Script::of(&[Step::Endless("x".into())]);
+    let (mut body, _) = body_of(&script).await;
+    body.frame().await.unwrap().unwrap();
+    tokio::time::advance(SECOND).await;
+    assert_eq!(body_timed_out(body.frame().await.unwrap()), (TimeoutScope::Total, SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_read_in_time_is_whole() {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("checksum", "7".parse().unwrap());
+    let script =
+        Script::pieces(&["one ", "two"]).then(Step::Wait(500 * MS)).then(Step::Trailers(trailers.clone()));
+    let (body, _) = body_of(&script).await;
+    let read = body.collect().await.unwrap();
+    assert_eq!(read.trailers(), Some(&trailers));
+    assert_eq!(read.to_bytes(), "one two");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_arrived_whole_is_handed_on_however_late_it_is_read() {
+    let script = Script::pieces(&["one"]).sized();
+    let (body, _) = body_of(&script).await;
+    tokio::time::advance(10 * SECOND).await;
+    assert_eq!(body.collect().await.unwrap().to_bytes(), "one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_keeps_its_size_and_its_own_error() {
+    let script = Script::pieces(&["one"]).sized().then(Step::Fail);
+    let (mut body, _) = body_of(&script).await;
+    assert_eq!(body.size_hint().exact(), Some(3));
+    body.frame().await.unwrap().unwrap();
+    let error = body.frame().await.unwrap().unwrap_err();
+    assert_eq!(error.downcast::<io::Error>().unwrap().kind(), io::ErrorKind::ConnectionReset);
+
+    let (body, _) = body_of(&Script::of(&[]).sized()).await;
+    assert!(body.is_end_stream());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_that_a_call_asks_for_bounds_its_body_too() {
+    let service = TimeoutLayer::total(SECOND).layer(Upstream::answering([
+        status(200).body(&Script::of(&[Step::Wait(5 * SECOND), Step::Data("late".into())]))
+    ]));
+    let patient = with(get(), Options::new().timeout(10 * SECOND));
+    let body = send(&service, patient).await.unwrap().into_body();
+    assert_eq!(body.collect().await.unwrap().to_bytes(), "late");
+    let body = send(&service, get()).await.unwrap().into_body();
+    assert_eq!(body_timed_out(body.collect().await), (TimeoutScope::Total, SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_body_after_several_attempts_has_what_is_left_of_the_total_time() {
+    let stalling = status(200).body(&Script::of(&[Step::Stall]));
+    let service = ServiceBuilder::new()
+        .layer(TimeoutLayer::total(SECOND))
+        .layer(retry())
+        .layer(TimeoutLayer::attempt(500 * MS))
+        .service(Upstream::answering([hang(), stalling]));
+    let began = Instant::now();
+    let body = send(&service, get()).await.unwrap().into_body();
+    assert_eq!(began.elapsed(), 600 * MS);
+    assert_eq!(body_timed_out(body.collect().await).0, TimeoutScope::Total);
+    assert_eq!(began.elapsed(), SECOND);
+}
+
+// ===== Attempt =====
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_hangs_ends_with_its_own_time() {
+    let service = TimeoutLayer::attempt(SECOND).layer(Upstream::answering([hang()]));
+    let began = Instant::now();
+    let result = send(&service, get()).await;
+    assert_eq!(timed_out(result), (TimeoutScope::Attempt, SECOND));
+    assert_eq!(began.elapsed(), SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_attempt_has_its_own_time() {
+    let upstream = Upstream::answering([hang(), hang(), status(200).after(900 * MS)]);
+    let service =
+        ServiceBuilder::new().layer(retry()).layer(TimeoutLayer::attempt(SECOND)).service(upstream.clone());
+    assert_eq!(send(&service, get()).await.unwrap().status(), 200);
+    assert_eq!(upstream.times(), [Duration::ZERO, 1100 * MS, 2300 * MS]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_does_not_go_beyond_the_deadline_of_its_call() {
+    let upstream = Upstream::answering([hang()]);
+    let service = ServiceBuilder::new()
+        .layer(TimeoutLayer::total(2500 * MS))
+        .layer(retry())
+        .layer(TimeoutLayer::attempt(SECOND))
+        .service(upstream.clone());
+    let began = Instant::now();
+    // The third attempt, from 2,300 ms on, has 200 ms left.
+    assert_eq!(timed_out(send(&service, get()).await), (TimeoutScope::Total, 2500 * MS));
+    assert_eq!((began.elapsed(), upstream.count()), (2500 * MS, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_was_cut_by_the_deadline_says_so() {
+    let service = TimeoutLayer::attempt(SECOND).layer(Upstream::answering([hang()]));
+    let request = with(get(), Options::new().deadline(Instant::now() + 300 * MS));
+    let result = send(&service, request).await;
+    assert_eq!(timed_out(result), (TimeoutScope::Total, 300 * MS));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_that_a_call_asks_for_is_not_that_of_an_attempt() {
+    let service = TimeoutLayer::attempt(SECOND).layer(Upstream::answering([hang()]));
+    let request = with(get(), Options::new().timeout(100 * MS));
+    assert_eq!(timed_out(send(&service, request).await), (TimeoutScope::Attempt, SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_of_an_attempt_ends_with_the_head_of_its_response() {
+    let slow = Script::of(&[Step::Wait(5 * SECOND), Step::Data("late".into())]);
+    let service = TimeoutLayer::attempt(SECOND).layer(Upstream::answering([status(200).body(&slow)]));
+    let body = send(&service, get()).await.unwrap().into_body();
+    assert_eq!(body.collect().await.unwrap().to_bytes(), "late");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_of_no_time_lets_an_answer_through_that_is_there_at_once() {
+    let layer = TimeoutLayer::attempt(Duration::ZERO);
+    let ready = layer.layer(Upstream::answering([status(200)]));
+    assert_eq!(send(&ready, get()).await.unwrap().status(), 200);
+    let slow = layer.layer(Upstream::answering([status(200).after(MS)]));
+    assert_eq!(timed_out(send(&slow, get()).await), (TimeoutScope::Attempt, Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_cut_by_the_deadline_is_no_failure_of_the_upstream() {
+    // The call ran out of time, be it because its caller read slowly: it counts like one that its caller dropped.
+    let circuit = Circuit::builder().consecutive_failures(1, Duration::ZERO).build().unwrap();
+    let service = ServiceBuilder::new()
+        .layer(TimeoutLayer::total(SECOND))
+        .layer(CircuitBreakerLayer::new(circuit.clone()))
+        .layer(TimeoutLayer::attempt(5 * SECOND))
+        .service(Upstream::answering([status(200).body(&Script::of(&[Step::Stall]))]));
+    let body = send(&service, get()).await.unwrap().into_body();
+    assert_eq!(body_timed_out(body.collect().await).0, TimeoutScope::Total);
+    assert_eq!(circuit.state(), State::Closed);
+}
+
+// ===== Not HTTP =====
+
+#[tokio::test(start_paused = true)]
+async fn any_service_has_a_total_time_and_one_for_each_attempt() {
+    for (layer, scope) in [
+        (TimeoutLayer::total(SECOND).plain(), TimeoutScope::Total),
+        (TimeoutLayer::attempt(SECOND).plain(), TimeoutScope::Attempt),
+    ] {
+        let service = ServiceBuilder::new().layer(layer).map_err(Error::Upstream).service_fn(
+            async |call: Call<Duration>| {
+                tokio::time::sleep(call.into_inner()).await;
+                Ok::<_, io::Error>("an answer of any type")
+            },
+        );
+        assert_eq!(send(&service, Call::new(500 * MS)).await.unwrap(), "an answer of any type");
+        let began = Instant::now();
+        assert_eq!(timed_out(send(&service, Call::new(2 * SECOND)).await), (scope, SECOND));
+        assert_eq!(began.elapsed(), SECOND);
+    }
+}
+
+// ===== Promises =====
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_dropped_or_cut_drops_the_call_below() {
+    // Promise 2.
+    struct Flag(std::sync::Arc<std::sync::atomic::AtomicBool>);
+    impl Drop for Flag {
+        fn drop(&mut self) {
+            self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+    for cut in [false, true] {
+        let dropped = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let flag = std::sync::Arc::clone(&dropped);
+        let service = ServiceBuilder::new()
+            .layer(TimeoutLayer::total(SECOND))
+            .map_err(Error::Upstream)
+            .service_fn(move |_: Request<()>| {
+                let flag = Flag(std::sync::Arc::clone(&flag));
+                async move {
+                    let _flag = flag;
+                    std::future::pending::<io::Result<Response<TestBody>>>().await
+                }
+            });
+        let mut call = tokio_test::task::spawn(service.oneshot(get()));
+        assert!(call.poll().is_pending());
+        if cut {
+            tokio::time::advance(SECOND).await;
+            assert!(call.poll().is_ready());
+        }
+        drop(call);
+        assert!(dropped.load(std::sync::atomic::Ordering::Relaxed));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_service_that_was_polled_ready_is_the_one_called() {
+    // Promise 8: a mock that is called without having been polled ready panics.
+    for layer in [TimeoutLayer::total(SECOND), TimeoutLayer::attempt(SECOND)] {
+        let (mock, mut handle) = tower_test::mock::pair::<Request<()>, Response<TestBody>>();
+        let mut service = layer.layer(mock.map_err(|error| Error::Upstream(io::Error::other(error))));
+        handle.allow(0);
+        let mut ready = tokio_test::task::spawn(std::future::poll_fn(|cx| service.poll_ready(cx)));
+        assert!(ready.poll().is_pending());
+        handle.allow(1);
+        assert!(ready.is_woken());
+        ready.await.unwrap();
+        let mut call = tokio_test::task::spawn(service.call(get()));
+        assert!(call.poll().is_pending());
+        let (_, reply) = handle.next_request().await.unwrap();
+        reply.send_response(Response::new(Script::of(&[]).sized().start()));
+        assert_eq!(call.await.unwrap().status(), 200);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_spawned() {
+    // Promise 5.
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    let service = ServiceBuilder::new()
+        .layer(TimeoutLayer::total(2 * SECOND))
+        .layer(TimeoutLayer::attempt(SECOND))
+        .service(Upstream::answering([hang()]));
+    let mut call = tokio_test::task::spawn(send(&service, get()));
+    assert!(call.poll().is_pending());
+    assert_eq!(tasks(), before);
+    call.await.unwrap_err();
+    assert_eq!(tasks(), before);
+}
