@@ -91,6 +91,10 @@ impl HttpRequest for Get {
     fn query(&self) -> Option<&str> {
         None
     }
+
+    fn has_body(&self) -> bool {
+        false
+    }
 }
 
 /// The service below: it answers at once, or has to be polled twice.
