@@ -405,7 +405,13 @@ async fn every_upstream_that_is_known_can_be_looked_at() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn calls_that_race_from_eight_tasks_make_each_upstream_once() {
     let made = Arc::default();
-    let service = PerUpstreamLayer::new(numbered(&made)).layer(tower::service_fn(answer));
+    let numbered = numbered(&made);
+    let service = PerUpstreamLayer::new(move |upstream: &UpstreamKey| {
+        // Lets the others come while the first is at it.
+        (0..100).for_each(|_| std::thread::yield_now());
+        numbered.make(upstream)
+    })
+    .layer(tower::service_fn(answer));
     let start = Arc::new(Barrier::new(8));
     let tasks: Vec<_> = (0..8)
         .map(|_| {
