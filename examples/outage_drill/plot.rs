@@ -1,0 +1,278 @@
+//! The plot: what became of the calls through each client, and what reached its server, side by side.
+
+use std::time::Duration;
+
+use steadfast::circuit_breaker::State;
+
+use crate::clients::{ANSWERS, Answer, PATIENCE, SIDES, Side};
+use crate::record::{Played, Record, Row};
+use crate::scale::{Bin, bins, rate, scale_step};
+use crate::script::RATE;
+use crate::svg::{Anchor, Font, Svg};
+
+const WIDTH: f64 = 1280.0;
+const HEIGHT: f64 = 640.0;
+const LEFT: [f64; 2] = [70.0, 690.0];
+const PANEL_WIDTH: f64 = 560.0;
+
+const ANSWERS_PANEL: Span = Span { top: 166.0, bottom: 376.0 };
+const CIRCUIT_STRIP: Span = Span { top: 382.0, bottom: 394.0 };
+const REQUESTS_PANEL: Span = Span { top: 418.0, bottom: 538.0 };
+
+const BANDS: [&str; 2] = ["#eef1f5", "#e3e8ee"];
+const INK: &str = "#1f2933";
+const PALE_INK: &str = "#616e7c";
+const GRID: &str = "#ccd3db";
+const REQUESTS: &str = "#52606d";
+
+const BODY: Font = Font { size: 12.0, colour: PALE_INK, bold: false, anchor: Anchor::Start };
+const HEAD: Font = Font { size: 15.0, colour: INK, bold: true, anchor: Anchor::Start };
+const CENTRED: Font = Font { anchor: Anchor::Middle, ..BODY };
+const SMALL: Font = Font { size: 11.0, ..BODY };
+
+fn answer_colour(answer: Answer) -> &'static str {
+    match answer {
+        Answer::Fresh => "#2a9d8f",
+        Answer::Stale => "#e9b949",
+        Answer::Failed => "#c8354b",
+    }
+}
+
+fn circuit_colour(state: State) -> &'static str {
+    match state {
+        State::Open | State::ForcedOpen => "#4c3a8c",
+        State::HalfOpen => "#d06bd9",
+        State::Closed | State::ForcedClosed => "#d5e8e3",
+    }
+}
+
+pub fn draw(record: &Record, rows: &[Row]) -> String {
+    let mut svg = Svg::new(WIDTH, HEIGHT);
+    title(&mut svg);
+    legend(&mut svg);
+    let requests =
+        SIDES.iter().flat_map(|side| record.phases.iter().flat_map(|phase| requests(record, *side, phase)));
+    let most_requests = requests.fold(0.0, |most: f64, (_, rate)| most.max(rate));
+    for side in SIDES {
+        let column = Column { side, record, left: LEFT[side as usize] };
+        column.head(&mut svg, rows);
+        column.bands(&mut svg);
+        column.answers(&mut svg);
+        column.circuit(&mut svg);
+        column.requests(&mut svg, most_requests);
+        column.seconds(&mut svg);
+    }
+    svg.to_string()
+}
+
+fn title(svg: &mut Svg) {
+    let font = Font { size: 22.0, ..HEAD };
+    svg.text((LEFT[0], 42.0), font, "The same outage, with and without steadfast");
+    let what = format!(
+        "{RATE} calls a second through each client, each against its own copy of a server that plays the same script. \
+         Both give a call {} s.",
+        PATIENCE.as_secs()
+    );
+    svg.text((LEFT[0], 64.0), Font { size: 13.0, ..BODY }, what);
+}
+
+fn legend(svg: &mut Svg) {
+    let entries = [
+        (0.0, answer_colour(Answer::Fresh), "fresh answer"),
+        (122.0, answer_colour(Answer::Stale), "stale: the last good answer"),
+        (334.0, answer_colour(Answer::Failed), "failed"),
+        (LEFT[1] - LEFT[0], circuit_colour(State::Closed), "circuit closed"),
+        (LEFT[1] - LEFT[0] + 128.0, circuit_colour(State::Open), "open"),
+        (LEFT[1] - LEFT[0] + 200.0, circuit_colour(State::HalfOpen), "half-open: probing"),
+    ];
+    for (x, colour, name) in entries {
+        svg.rect((LEFT[0] + x, 82.0), (12.0, 12.0), colour);
+        svg.text((LEFT[0] + x + 18.0, 92.0), Font { colour: INK, ..BODY }, name);
+    }
+    let note = "White gaps: no new calls are started while the last ones of a phase end. Calls stand where they were started.";
+    svg.text((LEFT[0], HEIGHT - 22.0), BODY, note);
+}
+
+/// The vertical extent of a panel.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    top: f64,
+    bottom: f64,
+}
+
+impl Span {
+    /// Where `value` is, on a scale from zero to `most`.
+    fn y(self, value: f64, most: f64) -> f64 {
+        self.bottom - (self.bottom - self.top) * value / most
+    }
+
+    fn height(self) -> f64 {
+        self.bottom - self.top
+    }
+}
+
+/// What is drawn of one client.
+struct Column<'a> {
+    side: Side,
+    record: &'a Record,
+    left: f64,
+}
+
+impl Column<'_> {
+    fn x(&self, time: Duration) -> f64 {
+        self.left + PANEL_WIDTH * time.as_secs_f64() / self.record.end().as_secs_f64().max(1e-3)
+    }
+
+    fn head(&self, svg: &mut Svg, rows: &[Row]) {
+        let name = match self.side {
+            Side::Bare => "A bare reqwest::Client",
+            Side::Steadfast => "steadfast::Client",
+        };
+        svg.text((self.left, 132.0), HEAD, name);
+        let rows = || rows.iter().filter(|row| row.side == self.side);
+        let calls: usize = rows().map(|row| row.calls).sum();
+        let failed: usize = rows().map(|row| row.failed).sum();
+        let stale: usize = rows().map(|row| row.stale).sum();
+        let stale = if stale > 0 { format!(", {stale} of them stale") } else { String::new() };
+        let summary = format!("{} of {calls} calls answered{stale}", calls - failed);
+        let font = Font { size: 13.0, anchor: Anchor::End, colour: INK, ..BODY };
+        svg.text((self.left + PANEL_WIDTH, 132.0), font, summary);
+    }
+
+    fn bands(&self, svg: &mut Svg) {
+        for (phase, colour) in self.record.phases.iter().zip(BANDS.iter().cycle()) {
+            let (from, to) = (self.x(phase.start), self.x(phase.calls_end));
+            let names = Span { top: ANSWERS_PANEL.top - 20.0, bottom: ANSWERS_PANEL.top };
+            for Span { top, bottom } in [names, ANSWERS_PANEL, REQUESTS_PANEL] {
+                svg.rect((from, top), (to - from, bottom - top), colour);
+            }
+            // In a short drill the phases are narrow.
+            #[allow(clippy::cast_precision_loss)]
+            let size = SMALL.size.min((to - from) / phase.name.len() as f64 * 1.5);
+            let font = Font { size, colour: INK, anchor: Anchor::Middle, ..SMALL };
+            svg.text((f64::midpoint(from, to), names.bottom - 6.0), font, phase.name);
+        }
+    }
+
+    /// Stacked: fresh at the bottom, failed on top.
+    fn answers(&self, svg: &mut Svg) {
+        let most = f64::from(RATE) * 1.1;
+        self.scale(svg, ANSWERS_PANEL, most, "calls per second");
+        for (index, phase) in self.record.phases.iter().enumerate() {
+            let bins = bins(self.record.end(), phase.start, phase.calls_end);
+            let mut below = vec![0.0; bins.len()];
+            for answer in ANSWERS {
+                let calls =
+                    self.record.calls.iter().filter(|call| call.side == self.side && call.phase == index);
+                let dues: Vec<_> = calls.filter(|call| call.answer == answer).map(|call| call.due).collect();
+                if dues.is_empty() {
+                    continue;
+                }
+                let above: Vec<_> =
+                    bins.iter().zip(&below).map(|(bin, below)| below + rate(&dues, bin)).collect();
+                let lower = self.steps(&bins, &below, |value| ANSWERS_PANEL.y(value, most)).rev();
+                let upper = self.steps(&bins, &above, |value| ANSWERS_PANEL.y(value, most));
+                svg.polygon(upper.chain(lower), answer_colour(answer));
+                below = above;
+            }
+        }
+    }
+
+    fn circuit(&self, svg: &mut Svg) {
+        let middle = f64::midpoint(CIRCUIT_STRIP.top, CIRCUIT_STRIP.bottom) + 4.0;
+        if self.side == Side::Bare {
+            return svg.text((self.left, middle), SMALL, "(no circuit breaker)");
+        }
+        let font = Font { anchor: Anchor::End, ..SMALL };
+        svg.text((self.left - 8.0, middle), font, "circuit");
+        let ends = self.record.circuit.iter().skip(1).map(|(time, _)| *time).chain([self.record.end()]);
+        let mut stretches: Vec<_> = self.record.circuit.iter().zip(ends).collect();
+        // Probes that are refused at once are over in no time, and still want to be seen: they are drawn last.
+        stretches.sort_by_key(|((_, state), _)| *state == State::HalfOpen);
+        for ((from, state), to) in stretches {
+            let least = if *state == State::HalfOpen { 2.0 } else { 0.0 };
+            let (from, to) = (self.x(*from), self.x(to));
+            let size = ((to - from).max(least), CIRCUIT_STRIP.height());
+            svg.rect((from, CIRCUIT_STRIP.top), size, circuit_colour(*state));
+        }
+    }
+
+    fn requests(&self, svg: &mut Svg, most: f64) {
+        let most = most.max(1.0) * 1.08;
+        self.scale(svg, REQUESTS_PANEL, most, "requests per second");
+        for phase in &self.record.phases {
+            let (bins, rates): (Vec<_>, Vec<_>) = requests(self.record, self.side, phase).into_iter().unzip();
+            let upper = self.steps(&bins, &rates, |value| REQUESTS_PANEL.y(value, most));
+            let zeros = vec![0.0; bins.len()];
+            let lower = self.steps(&bins, &zeros, |value| REQUESTS_PANEL.y(value, most)).rev();
+            svg.polygon(upper.chain(lower), REQUESTS);
+        }
+    }
+
+    /// The corners of a line that keeps its value throughout a bin.
+    fn steps(
+        &self,
+        bins: &[Bin],
+        values: &[f64],
+        y: impl Fn(f64) -> f64,
+    ) -> impl DoubleEndedIterator<Item = (f64, f64)> {
+        bins.iter()
+            .zip(values)
+            .flat_map(move |(bin, value)| [(self.x(bin.start), y(*value)), (self.x(bin.end), y(*value))])
+    }
+
+    fn scale(&self, svg: &mut Svg, panel: Span, most: f64, name: &str) {
+        let step = scale_step(most);
+        let mut value = 0.0;
+        while value <= most {
+            let y = panel.y(value, most);
+            svg.line((self.left, y), (self.left + PANEL_WIDTH, y), GRID);
+            svg.text((self.left - 8.0, y + 4.0), Font { anchor: Anchor::End, ..SMALL }, value);
+            value += step;
+        }
+        let middle = f64::midpoint(panel.top, panel.bottom);
+        svg.upward_text((self.left - 38.0, middle), CENTRED, name);
+    }
+
+    fn seconds(&self, svg: &mut Svg) {
+        let end = self.record.end();
+        let step = Duration::from_secs_f64(scale_step(end.as_secs_f64()));
+        let mut time = Duration::ZERO;
+        while time <= end {
+            let x = self.x(time);
+            svg.line((x, REQUESTS_PANEL.bottom), (x, REQUESTS_PANEL.bottom + 5.0), PALE_INK);
+            let font = Font { anchor: Anchor::Middle, ..SMALL };
+            svg.text((x, REQUESTS_PANEL.bottom + 19.0), font, time.as_secs_f64());
+            time += step;
+        }
+        let centre = self.left + PANEL_WIDTH / 2.0;
+        svg.text((centre, REQUESTS_PANEL.bottom + 40.0), CENTRED, "seconds since the start");
+    }
+}
+
+/// The requests a second that reached the server of this client during a phase.
+fn requests(record: &Record, side: Side, phase: &Played) -> Vec<(Bin, f64)> {
+    let mut requests = bins(record.end(), phase.start, phase.calls_end);
+    // Less than half a bin is no bin: what little came then is not shown.
+    requests.extend(bins(record.end(), phase.calls_end, phase.end));
+    requests.into_iter().map(|bin| (bin.clone(), rate(&record.arrivals[side as usize], &bin))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::sample;
+    use crate::svg::is_well_formed;
+
+    #[test]
+    fn the_plot_of_a_short_drill_is_well_formed() {
+        let record = sample();
+        let plot = draw(&record, &record.rows());
+        assert!(is_well_formed(&plot), "{plot}");
+    }
+
+    #[test]
+    fn the_plot_of_nothing_is_well_formed() {
+        assert!(is_well_formed(&draw(&Record::default(), &[])));
+    }
+}

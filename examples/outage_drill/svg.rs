@@ -1,0 +1,150 @@
+//! Just enough SVG for a plot.
+
+use std::fmt::{self, Display, Write as _};
+
+/// A drawing: shapes on white, the later on top of the earlier.
+pub struct Svg {
+    width: f64,
+    height: f64,
+    shapes: String,
+}
+
+/// Where a text begins, is centred, or ends.
+#[derive(Debug, Clone, Copy)]
+pub enum Anchor {
+    Start,
+    Middle,
+    End,
+}
+
+/// How a text is written.
+#[derive(Debug, Clone, Copy)]
+pub struct Font {
+    pub size: f64,
+    pub colour: &'static str,
+    pub bold: bool,
+    pub anchor: Anchor,
+}
+
+impl Svg {
+    pub fn new(width: f64, height: f64) -> Self {
+        let mut svg = Self { width, height, shapes: String::new() };
+        // Readers with a dark background are spared black text on it.
+        svg.rect((0.0, 0.0), (width, height), "#ffffff");
+        svg
+    }
+
+    pub fn rect(&mut self, (x, y): (f64, f64), (width, height): (f64, f64), fill: &str) {
+        let _ = writeln!(
+            self.shapes,
+            r#"<rect x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}" fill="{fill}"/>"#
+        );
+    }
+
+    pub fn line(&mut self, (x1, y1): (f64, f64), (x2, y2): (f64, f64), colour: &str) {
+        let _ = writeln!(
+            self.shapes,
+            r#"<line x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}" stroke="{colour}"/>"#
+        );
+    }
+
+    /// A filled outline.
+    pub fn polygon(&mut self, points: impl IntoIterator<Item = (f64, f64)>, fill: &str) {
+        let _ = write!(self.shapes, r#"<polygon fill="{fill}" points=""#);
+        for (x, y) in points {
+            let _ = write!(self.shapes, "{x:.1},{y:.1} ");
+        }
+        self.shapes.push_str("\"/>\n");
+    }
+
+    pub fn text(&mut self, (x, y): (f64, f64), font: Font, text: impl Display) {
+        self.write_text(format_args!(r#"x="{x:.1}" y="{y:.1}""#), font, &text);
+    }
+
+    /// From below to above.
+    pub fn upward_text(&mut self, (x, y): (f64, f64), font: Font, text: impl Display) {
+        self.write_text(format_args!(r#"transform="translate({x:.1} {y:.1}) rotate(-90)""#), font, &text);
+    }
+
+    fn write_text(&mut self, place: fmt::Arguments<'_>, font: Font, text: &dyn Display) {
+        let Font { size, colour, bold, anchor } = font;
+        let weight = if bold { "600" } else { "400" };
+        let anchor = match anchor {
+            Anchor::Start => "start",
+            Anchor::Middle => "middle",
+            Anchor::End => "end",
+        };
+        let text = text.to_string().replace('&', "&amp;").replace('<', "&lt;");
+        let _ = writeln!(
+            self.shapes,
+            r#"<text {place} font-size="{size:.1}" font-weight="{weight}" fill="{colour}" text-anchor="{anchor}">{text}</text>"#
+        );
+    }
+}
+
+impl Display for Svg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { width, height, shapes } = self;
+        let fonts = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif";
+        writeln!(
+            f,
+            r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" font-family="{fonts}">"#
+        )?;
+        writeln!(f, "{shapes}</svg>")
+    }
+}
+
+/// Whether every tag is closed in its turn, every attribute is quoted and a number is one.
+#[cfg(test)]
+pub fn is_well_formed(xml: &str) -> bool {
+    let mut open = Vec::new();
+    let mut pieces = xml.trim().split('<');
+    let nothing_before = pieces.next() == Some("");
+    let closed = pieces.all(|piece| {
+        let Some((tag, text)) = piece.split_once('>') else { return false };
+        let entities = text.split('&').skip(1).all(|it| it.starts_with("amp;") || it.starts_with("lt;"));
+        let name = tag.trim_start_matches('/').split([' ', '/']).next().unwrap_or_default().to_owned();
+        let in_turn = match (tag.strip_prefix('/'), tag.ends_with('/')) {
+            (Some(_), _) => open.pop() == Some(name),
+            (None, true) => true,
+            (None, false) => {
+                open.push(name);
+                true
+            }
+        };
+        in_turn && entities && tag.matches('"').count() % 2 == 0
+    });
+    nothing_before && closed && open.is_empty() && !xml.contains("NaN") && !xml.contains("inf")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FONT: Font = Font { size: 12.0, colour: "#000", bold: true, anchor: Anchor::Middle };
+
+    #[test]
+    fn every_shape_is_well_formed() {
+        let mut svg = Svg::new(100.0, 50.0);
+        svg.rect((1.0, 2.0), (3.0, 4.0), "red");
+        svg.line((0.0, 0.0), (9.0, 9.0), "blue");
+        svg.polygon([(0.0, 0.0), (1.0, 0.0), (1.0, 1.0)], "green");
+        svg.text((5.0, 5.0), FONT, "level");
+        svg.upward_text((5.0, 5.0), FONT, "upright");
+        assert!(is_well_formed(&svg.to_string()), "{svg}");
+    }
+
+    #[test]
+    fn what_means_something_in_xml_is_escaped() {
+        let mut svg = Svg::new(100.0, 50.0);
+        svg.text((0.0, 0.0), FONT, "a < b & c");
+        assert!(svg.to_string().contains(">a &lt; b &amp; c</text>"), "{svg}");
+    }
+
+    #[test]
+    fn what_is_not_well_formed_is_found_out() {
+        for broken in ["<a>", "<a></b>", "</a>", "text", "<a>&</a>", "<a x=\"NaN\"/>", "<a x=\"1/>", "<a"] {
+            assert!(!is_well_formed(broken), "{broken}");
+        }
+    }
+}
