@@ -144,9 +144,11 @@ pub trait Resendable: Sized {
     /// A copy to send later; `None` where there can be none, and then the request is sent once.
     fn try_clone(&self) -> Option<Self>;
 
-    /// Whether this copy, kept while another was sent, is still whole. A body that was kept as it streamed by
-    /// may have grown beyond its bound.
-    fn is_replayable(&self) -> bool {
+    /// Asked when this copy is about to be sent in place of the request that it is a copy of: whether it is still
+    /// whole. From then on the earlier one need not be.
+    ///
+    /// A body that was kept as it streamed by may have grown beyond its bound; one that has not stops streaming.
+    fn take_over(&self) -> bool {
         true
     }
 }
@@ -253,7 +255,7 @@ impl<R: Resendable> Resendable for Call<R> {
         Some(Self { request: self.request.try_clone()?, options: self.options })
     }
 
-    fn is_replayable(&self) -> bool {
-        self.request.is_replayable()
+    fn take_over(&self) -> bool {
+        self.request.take_over()
     }
 }

@@ -224,19 +224,18 @@ fn a_429_that_was_made_transient_carries_its_wait() {
 
 #[test]
 fn a_connection_that_did_not_come_about_sent_nothing() {
-    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
-    for kind in [ConnectionRefused, HostUnreachable, NetworkUnreachable] {
-        let outcome = of_error(&Error::Upstream(kind.into()));
-        assert_eq!(outcome, Outcome::Transient { retry_after: None, sent: false }, "{kind}");
-    }
+    let outcome = of_error(&Error::Upstream(io::ErrorKind::ConnectionRefused.into()));
+    assert_eq!(outcome, Outcome::Transient { retry_after: None, sent: false });
 }
 
 #[test]
 fn a_connection_that_broke_may_have_sent_something() {
     use io::ErrorKind::{
-        BrokenPipe, ConnectionAborted, ConnectionReset, Other, TimedOut, UnexpectedEof, WriteZero,
+        BrokenPipe, ConnectionAborted, ConnectionReset, HostUnreachable, NetworkUnreachable, Other, TimedOut,
+        UnexpectedEof, WriteZero,
     };
-    for kind in [BrokenPipe, ConnectionAborted, ConnectionReset, Other, TimedOut, UnexpectedEof, WriteZero] {
+    let kinds = [BrokenPipe, ConnectionAborted, ConnectionReset, HostUnreachable, NetworkUnreachable, Other];
+    for kind in kinds.into_iter().chain([TimedOut, UnexpectedEof, WriteZero]) {
         assert_eq!(of_error(&Error::Upstream(kind.into())), Outcome::transient(), "{kind}");
     }
 }

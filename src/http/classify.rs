@@ -217,11 +217,9 @@ impl TransportError for std::convert::Infallible {
 
 impl TransportError for std::io::Error {
     fn fault(&self) -> Fault {
-        use std::io::ErrorKind;
+        // Only a refusal cannot befall a connection that has come about: a host can become unreachable at any time.
         match self.kind() {
-            ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
-                Fault::Connect
-            }
+            std::io::ErrorKind::ConnectionRefused => Fault::Connect,
             _ => Fault::Exchange,
         }
     }

@@ -103,8 +103,13 @@ impl<B> TryCloneBody for ReplayBody<B> {
         })
     }
 
-    fn is_replayable(&self) -> bool {
-        !self.shared().incomplete
+    fn take_over(&self) -> bool {
+        let mut shared = self.shared();
+        let whole = !shared.incomplete && shared.reader <= self.generation;
+        if whole {
+            shared.reader = self.generation;
+        }
+        whole
     }
 }
 
@@ -340,7 +345,7 @@ mod tests {
         let first = body(64);
         let copy = first.try_clone().unwrap();
         assert_eq!(read(first).await.unwrap(), "one two three");
-        assert!(copy.is_replayable());
+        assert!(copy.take_over());
         assert_eq!(read(copy).await.unwrap(), "one two three");
     }
 
@@ -368,7 +373,7 @@ mod tests {
         let first = body(7);
         let copy = first.try_clone().unwrap();
         assert_eq!(read(first).await.unwrap(), "one two three");
-        assert!(!copy.is_replayable());
+        assert!(!copy.take_over());
         assert!(copy.try_clone().is_none());
         assert!(read(copy).await.is_err());
     }
@@ -410,6 +415,6 @@ mod tests {
         let first = ReplayBody::new(Stream(frames.into_iter()), 64);
         let copy = first.try_clone().unwrap();
         assert_eq!(read(first).await.unwrap_err().to_string(), "disk");
-        assert!(!copy.is_replayable());
+        assert!(!copy.take_over());
     }
 }

@@ -135,8 +135,8 @@ impl<B: TryCloneBody> Resendable for Request<B> {
         Some(copy)
     }
 
-    fn is_replayable(&self) -> bool {
-        self.body().is_replayable()
+    fn take_over(&self) -> bool {
+        self.body().take_over()
     }
 }
 
@@ -148,8 +148,8 @@ pub trait TryCloneBody: Sized {
     /// A copy to send later; `None` where there can be none.
     fn try_clone(&self) -> Option<Self>;
 
-    /// Whether this copy is still whole after another was sent.
-    fn is_replayable(&self) -> bool {
+    /// Whether this copy, about to be sent in place of another, is still whole; see [`Resendable::take_over`].
+    fn take_over(&self) -> bool {
         true
     }
 }

@@ -18,7 +18,7 @@ pub(super) struct UpstreamMap<T> {
     entries: ArcSwap<Entries<T>>,
     max: usize,
     /// Moves on whenever another upstream than the last is used: time, as far as idleness is concerned, so that a call
-    /// reads no clock, and calls to one upstream in a row write nothing.
+    /// reads no clock.
     age: AtomicU64,
     adding: Mutex<()>,
 }
@@ -46,13 +46,15 @@ impl<T> UpstreamMap<T> {
         make: impl FnOnce(&UpstreamKey) -> T,
         read: impl FnOnce(&T) -> R,
     ) -> R {
-        if let Some(entry) = self.entries.load().get(key) {
-            let age = self.age.load(Relaxed);
-            if entry.last_used.load(Relaxed) != age {
+        let entries = self.entries.load();
+        if let Some(entry) = entries.get(key) {
+            // Far from full, nobody has to go, and calls need not share a line that each of them writes.
+            if entries.len() * 2 >= self.max && entry.last_used.load(Relaxed) != self.age.load(Relaxed) {
                 entry.last_used.store(self.next_age(), Relaxed);
             }
             return read(&entry.value);
         }
+        drop(entries);
         read(&self.add(key, make).value)
     }
 

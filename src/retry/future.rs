@@ -172,11 +172,13 @@ where
             retry_after,
             sent,
             resend: *this.resend,
-            replayable: this.copy.as_ref().is_some_and(Resendable::is_replayable),
+            copied: this.copy.is_some(),
             budget,
         });
         match decision {
-            Ok(pause) => Verdict::Retry(pause),
+            // From here on the earlier attempt can no longer spoil the copy. Its response is still there if it has.
+            Ok(pause) if this.copy.as_ref().is_some_and(Resendable::take_over) => Verdict::Retry(pause),
+            Ok(_) => Verdict::GiveUp(Stop::NotReplayable),
             Err(stop) => Verdict::GiveUp(stop),
         }
     }

@@ -62,7 +62,7 @@ impl RetryPolicy {
             Resend::IfNotSent if !fault.sent => {}
             Resend::IfNotSent | Resend::Never => return Err(Stop::NotIdempotent),
         }
-        if !fault.replayable {
+        if !fault.copied {
             return Err(Stop::NotReplayable);
         }
         let backoff = self.rng.with(|rng| self.backoff.wait(fault.retries, fault.previous_backoff, rng));
@@ -101,7 +101,8 @@ pub(super) struct TransientFault<'a> {
     pub(super) retry_after: Option<Duration>,
     pub(super) sent: bool,
     pub(super) resend: Resend,
-    pub(super) replayable: bool,
+    /// Whether there is a copy to send.
+    pub(super) copied: bool,
     pub(super) budget: Option<&'a RetryBudget>,
 }
 
@@ -261,7 +262,7 @@ mod tests {
             retry_after: None,
             sent: true,
             resend: Resend::Always,
-            replayable: true,
+            copied: true,
             budget: None,
         }
     }
