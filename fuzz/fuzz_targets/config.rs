@@ -1,0 +1,315 @@
+//! Whatever numbers a configuration holds, `build()` gives what works or says what does not: what it gives serves calls
+//! without a panic.
+
+#![no_main]
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::RETRY_AFTER;
+use http::{Request, Response, StatusCode};
+use http_body_util::Empty;
+use libfuzzer_sys::arbitrary::{self, Arbitrary};
+use libfuzzer_sys::fuzz_target;
+use steadfast::bulkhead::{BulkheadLayer, Compartment};
+use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, Window};
+use steadfast::last_known_good::{LastKnownGoodLayer, MemoryStore};
+use steadfast::retry::{Backoff, Jitter, RetryBudget, RetryLayer, RetryPolicy};
+use steadfast::timeout::TimeoutLayer;
+use steadfast::{Call, ConfigError, Error};
+use tower::{ServiceBuilder, ServiceExt};
+
+/// A number that is usually one that makes sense, so that odd ones are met one at a time, by a rest that works.
+#[derive(Debug, Clone, Copy, Arbitrary)]
+enum Count {
+    Small(u8),
+    Any(u64),
+}
+
+#[derive(Debug, Clone, Copy, Arbitrary)]
+enum Time {
+    Millis(u16),
+    Any(Duration),
+}
+
+#[derive(Debug, Clone, Copy, Arbitrary)]
+enum Number {
+    /// So many sixteenths.
+    Part(u8),
+    Any(f64),
+}
+
+impl Count {
+    const fn get(self) -> u64 {
+        match self {
+            Self::Small(number) => number as u64,
+            Self::Any(number) => number,
+        }
+    }
+}
+
+impl From<Count> for u16 {
+    fn from(count: Count) -> Self {
+        count.get() as Self
+    }
+}
+
+impl From<Count> for u32 {
+    fn from(count: Count) -> Self {
+        count.get() as Self
+    }
+}
+
+impl From<Count> for usize {
+    fn from(count: Count) -> Self {
+        count.get() as Self
+    }
+}
+
+impl From<Time> for Duration {
+    fn from(time: Time) -> Self {
+        match time {
+            Time::Millis(millis) => Self::from_millis(millis.into()),
+            Time::Any(time) => time,
+        }
+    }
+}
+
+impl From<Number> for f64 {
+    fn from(number: Number) -> Self {
+        match number {
+            Number::Part(part) => Self::from(part) / 16.0,
+            Number::Any(number) => number,
+        }
+    }
+}
+
+/// A value that is left out leaves the default, so that a few odd ones meet a working rest.
+#[derive(Debug, Arbitrary)]
+struct Config {
+    circuit: CircuitConfig,
+    retry: RetryConfig,
+    budget: BudgetConfig,
+    bulkhead: BulkheadConfig,
+    store: Option<Count>,
+    total: Option<Time>,
+    attempt: Option<Time>,
+}
+
+#[derive(Debug, Arbitrary)]
+struct CircuitConfig {
+    consecutive: Option<Option<(Count, Time)>>,
+    window: Option<WindowConfig>,
+    failure_rate: Option<Number>,
+    slow_calls: Option<(Time, Number)>,
+    minimum_calls: Option<Count>,
+    open_for: Option<Time>,
+    max_open_for: Option<Time>,
+    probes: Option<Count>,
+    successes_to_close: Option<Count>,
+    probe_lease: Option<Time>,
+    abandoned_after: Option<Time>,
+    shadow: bool,
+}
+
+#[derive(Debug, Arbitrary)]
+enum WindowConfig {
+    Time(Time),
+    Calls(Count),
+}
+
+#[derive(Debug, Arbitrary)]
+struct RetryConfig {
+    max_retries: Option<Count>,
+    max_retry_after: Option<Time>,
+    base: Option<Time>,
+    factor: Option<Number>,
+    cap: Option<Time>,
+    jitter: JitterConfig,
+}
+
+#[derive(Debug, Arbitrary)]
+enum JitterConfig {
+    None,
+    Full,
+    Equal,
+    Decorrelated,
+    Proportional(Number),
+}
+
+#[derive(Debug, Arbitrary)]
+struct BudgetConfig {
+    capacity: Option<Number>,
+    initial: Option<Number>,
+    per_call: Option<Number>,
+    per_success: Option<Number>,
+    per_failure: Option<Number>,
+    per_retry: Option<Number>,
+    per_second: Option<Number>,
+    reserve: Option<Number>,
+}
+
+#[derive(Debug, Arbitrary)]
+struct BulkheadConfig {
+    max_concurrent: Option<Count>,
+    max_waiting: Option<Count>,
+    max_wait: Option<Time>,
+    resize: Option<Count>,
+}
+
+/// What an attempt comes to.
+#[derive(Debug, Clone, Copy, Arbitrary)]
+enum Attempt {
+    Answer,
+    Down,
+    /// Down, and asks to be left alone for so many seconds.
+    DownFor(u32),
+    Broken,
+    /// No answer, ever.
+    Hang,
+    /// An answer after so many milliseconds.
+    Slow(u16),
+}
+
+/// `$builder` with those of the named values that there are.
+macro_rules! with {
+    ($builder:expr, $config:expr, $($field:ident),+) => {{
+        let mut builder = $builder;
+        $(if let Some(value) = $config.$field { builder = builder.$field(value.into()); })+
+        builder
+    }};
+}
+
+impl CircuitConfig {
+    fn build(&self) -> Result<Circuit, ConfigError> {
+        let mut builder = with!(
+            Circuit::builder().seed(1).shadow(self.shadow),
+            self,
+            failure_rate,
+            minimum_calls,
+            open_for,
+            max_open_for,
+            probes,
+            successes_to_close,
+            probe_lease,
+            abandoned_after
+        );
+        builder = match self.consecutive {
+            None => builder,
+            Some(None) => builder.without_consecutive_failures(),
+            Some(Some((failures, span))) => builder.consecutive_failures(failures.into(), span.into()),
+        };
+        builder = match self.window {
+            None => builder,
+            Some(WindowConfig::Time(time)) => builder.window(Window::Time(time.into())),
+            Some(WindowConfig::Calls(calls)) => builder.window(Window::Calls(calls.into())),
+        };
+        if let Some((longer_than, rate)) = self.slow_calls {
+            builder = builder.slow_calls(longer_than.into(), rate.into());
+        }
+        builder.build()
+    }
+}
+
+impl RetryConfig {
+    fn build(&self) -> Result<RetryPolicy, ConfigError> {
+        let backoff = with!(Backoff::new(), self, base, factor, cap).jitter(match self.jitter {
+            JitterConfig::None => Jitter::None,
+            JitterConfig::Full => Jitter::Full,
+            JitterConfig::Equal => Jitter::Equal,
+            JitterConfig::Decorrelated => Jitter::Decorrelated,
+            JitterConfig::Proportional(share) => Jitter::Proportional(share.into()),
+        });
+        with!(RetryPolicy::builder().seed(1).backoff(backoff), self, max_retries, max_retry_after).build()
+    }
+}
+
+impl BudgetConfig {
+    fn build(&self) -> Result<RetryBudget, ConfigError> {
+        with!(
+            RetryBudget::builder(),
+            self,
+            capacity,
+            initial,
+            per_call,
+            per_success,
+            per_failure,
+            per_retry,
+            per_second,
+            reserve
+        )
+        .build()
+    }
+}
+
+impl BulkheadConfig {
+    fn build(&self) -> Result<Compartment, ConfigError> {
+        let compartment =
+            with!(Compartment::builder(), self, max_concurrent, max_waiting, max_wait).build()?;
+        self.resize.map_or(Ok(()), |calls| compartment.resize(calls.into()))?;
+        Ok(compartment)
+    }
+}
+
+impl Attempt {
+    async fn make(self) -> Result<Response<Empty<Bytes>>, Error<Infallible>> {
+        let mut response = Response::new(Empty::new());
+        match self {
+            Self::Answer => {}
+            Self::Down => *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE,
+            Self::DownFor(seconds) => {
+                *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                response.headers_mut().insert(RETRY_AFTER, seconds.into());
+            }
+            Self::Broken => return Err(Error::Body("cut short".into())),
+            Self::Hang => std::future::pending().await,
+            Self::Slow(millis) => tokio::time::sleep(Duration::from_millis(millis.into())).await,
+        }
+        Ok(response)
+    }
+}
+
+/// What `build` gave, unless it said what is wrong.
+fn check<T>(built: Result<T, ConfigError>) -> Option<T> {
+    built.inspect_err(|error| assert!(error.to_string().starts_with(error.field()))).ok()
+}
+
+async fn serve(config: &Config, attempts: &[Attempt]) {
+    // Each is built, whether or not another can be.
+    let (circuit, retry) = (check(config.circuit.build()), check(config.retry.build()));
+    let (budget, compartment) = (check(config.budget.build()), check(config.bulkhead.build()));
+    let store =
+        config.store.map_or(MemoryStore::builder(), |bytes| MemoryStore::builder().max_bytes(bytes.get()));
+    let (Some(circuit), Some(retry), Some(budget), Some(compartment), Some(store)) =
+        (circuit, retry, budget, compartment, check(store.build()))
+    else {
+        return;
+    };
+    let time = |time: Option<Time>, default| time.map_or(default, Duration::from);
+    let total = time(config.total, Duration::from_secs(3));
+    let mut next = attempts.iter().copied().cycle();
+    let next = std::sync::Arc::new(std::sync::Mutex::new(move || next.next().unwrap_or(Attempt::Answer)));
+    let service = ServiceBuilder::new()
+        .layer(LastKnownGoodLayer::new(store).max_age(total))
+        .layer(TimeoutLayer::total(total))
+        .layer(RetryLayer::new(retry).budget(budget.clone()))
+        .layer(CircuitBreakerLayer::new(circuit.clone()))
+        .layer(BulkheadLayer::new(compartment.clone()))
+        .layer(TimeoutLayer::attempt(time(config.attempt, Duration::from_secs(1))))
+        .service_fn(move |_: Call<Request<Empty<Bytes>>>| (next.lock().unwrap())().make());
+    for _ in 0..8 {
+        let call = service.clone().oneshot(Call::new(Request::new(Empty::new())));
+        // A caller that loses patience, so that what never ends is dropped.
+        drop(tokio::time::timeout(Duration::from_secs(60 * 60), call).await);
+        assert_eq!((compartment.in_flight(), compartment.waiting()), (0, 0));
+        assert!(budget.tokens() >= 0.0);
+        let snapshot = circuit.snapshot();
+        assert!((0.0..=1.0).contains(&snapshot.failure_rate) && (0.0..=1.0).contains(&snapshot.slow_rate));
+    }
+}
+
+fuzz_target!(|input: (Config, Vec<Attempt>)| {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.unwrap().block_on(serve(&input.0, &input.1));
+});
