@@ -27,7 +27,7 @@ impl CacheControl {
         let mut max_age = None;
         let mut s_maxage = None;
         for line in headers.get_all(CACHE_CONTROL) {
-            for directive in Directives(line.as_bytes()) {
+            for directive in (Directives { rest: line.as_bytes(), quotes: true }) {
                 let (name, value) = match directive.iter().position(|byte| *byte == b'=') {
                     Some(at) => (&directive[..at], Some(&directive[at + 1..])),
                     None => (directive, None),
@@ -70,29 +70,38 @@ fn delta_seconds(value: &[u8]) -> Option<Duration> {
 }
 
 /// The members of a comma-separated list; a comma in a quoted string is none.
-struct Directives<'a>(&'a [u8]);
+struct Directives<'a> {
+    rest: &'a [u8],
+    /// Whether quotes are read as such.
+    quotes: bool,
+}
 
 impl<'a> Iterator for Directives<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        if self.0.is_empty() {
+        if self.rest.is_empty() {
             return None;
         }
         let (mut quoted, mut escaped) = (false, false);
-        let end = self.0.iter().position(|byte| {
+        let end = self.rest.iter().position(|byte| {
             let was_escaped = std::mem::take(&mut escaped);
             match byte {
                 b'\\' if quoted && !was_escaped => escaped = true,
-                b'"' if !was_escaped => quoted = !quoted,
+                b'"' if self.quotes && !was_escaped => quoted = !quoted,
                 b',' => return !quoted,
                 _ => {}
             }
             false
         });
-        let end = end.unwrap_or(self.0.len());
-        let member = &self.0[..end];
-        self.0 = self.0.get(end + 1..).unwrap_or_default();
+        if end.is_none() && quoted {
+            // A quote that is never closed quotes nothing, nor does any after it: there may be a `no-store`.
+            self.quotes = false;
+            return self.next();
+        }
+        let end = end.unwrap_or(self.rest.len());
+        let member = &self.rest[..end];
+        self.rest = self.rest.get(end + 1..).unwrap_or_default();
         Some(member)
     }
 }
@@ -121,6 +130,12 @@ mod tests {
     fn a_comma_in_a_quoted_string_ends_nothing() {
         let found = parse(&[r#"private="set-cookie, no-store", extension="a\", no-cache""#]);
         assert!(found.private && !found.no_store && !found.no_cache);
+    }
+
+    #[test]
+    fn a_quote_that_is_never_closed_hides_nothing() {
+        assert!(parse(&[r#"extension="a, no-store"#]).no_store);
+        assert!(parse(&[r#"extension="a\", no-store, max-age=60"#]).no_store);
     }
 
     #[test]
