@@ -168,6 +168,12 @@ impl ConfigError {
         Self { field, value: format!("{value:?}"), allowed: allowed.into(), source: None }
     }
 
+    /// Says what the upper bound is.
+    pub(crate) fn bounded_by(mut self, what: &str) -> Self {
+        self.allowed = format!("{}, {what}", self.allowed);
+        self
+    }
+
     #[cfg(feature = "reqwest")]
     pub(crate) fn with_source(mut self, source: impl Into<BoxError>) -> Self {
         self.source = Some(source.into());
@@ -199,6 +205,7 @@ impl ConfigError {
             return Ok(value);
         }
         let allowed = format!("between {:?} and {:?}", allowed.start(), allowed.end());
+        let allowed = allowed.replace(&format!("{MAX_DURATION:?}"), "a year");
         Err(Self::new(field, value, allowed))
     }
 }

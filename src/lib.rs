@@ -100,6 +100,7 @@ pub mod last_known_good;
 mod message;
 pub mod per_upstream;
 mod poll;
+mod response;
 pub mod retry;
 mod rng;
 pub mod timeout;
@@ -109,6 +110,7 @@ pub use self::{
     classify::{Classify, Outcome},
     error::{BoxError, ConfigError, Error, TimeoutScope},
     message::{Http, Plain},
+    response::ResponseExt,
 };
 
 #[cfg(feature = "reqwest")]
@@ -116,8 +118,8 @@ mod client;
 
 #[cfg(feature = "reqwest")]
 pub use self::client::{
-    Client, ClientBuilder, RequestBuilder, ResponseExt, ResponseFuture, Upstream, UpstreamFuture,
-    UpstreamHandle,
+    Client, ClientBuilder, RequestBuilder, ResponseFuture, Upstream, UpstreamFuture, UpstreamHandle,
+    watch_redirects,
 };
 
 /// The README's examples are compiled with the docs' own.

@@ -81,7 +81,7 @@ impl<Res> Discard<Res> for Plain {
 }
 
 pub(crate) mod sealed {
-    /// Keeps the set of markers closed.
+    /// Keeps the sets of markers and of watches closed.
     pub trait Sealed {}
     impl Sealed for super::Http {}
     impl Sealed for super::Plain {}

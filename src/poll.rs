@@ -10,6 +10,8 @@ use std::thread::LocalKey;
 thread_local! {
     static DISCARDING: Cell<bool> = const { Cell::new(false) };
     static QUEUED: Cell<bool> = const { Cell::new(false) };
+    static REFUSING: Cell<bool> = const { Cell::new(false) };
+    static SENT: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Polls a body that nobody wants: who holds something for its sake lets go.
@@ -30,9 +32,38 @@ pub(crate) fn say_queued() {
 
 /// Polls a future; also returns whether it waits on this side.
 pub(crate) fn hear_queued<T>(poll: impl FnOnce() -> T) -> (T, bool) {
-    let _scope = Scope::enter(&QUEUED, false);
+    hear(&QUEUED, poll)
+}
+
+/// Says, with the result of an attempt, that another one would be refused.
+pub(crate) fn say_refusing() {
+    REFUSING.set(true);
+}
+
+/// Polls an attempt; also returns whether another one would be refused.
+pub(crate) fn hear_refusing<T>(poll: impl FnOnce() -> T) -> (T, bool) {
+    hear(&REFUSING, poll)
+}
+
+/// Says that something was sent, although what the attempt ends with may look as if nothing was.
+#[cfg(feature = "reqwest")]
+pub(crate) fn say_sent() {
+    SENT.set(true);
+}
+
+/// Polls an attempt; also returns whether it says that something was sent.
+pub(crate) fn hear_sent<T>(poll: impl FnOnce() -> T) -> (T, bool) {
+    hear(&SENT, poll)
+}
+
+fn hear<T>(flag: &'static LocalKey<Cell<bool>>, poll: impl FnOnce() -> T) -> (T, bool) {
+    let scope = Scope::enter(flag, false);
     let polled = poll();
-    (polled, QUEUED.get())
+    let said = flag.get();
+    drop(scope);
+    // Who listens further out hears it too.
+    flag.set(flag.get() || said);
+    (polled, said)
 }
 
 /// A flag that is set for a while, and then as it was before.

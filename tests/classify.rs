@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, Response, StatusCode};
-use steadfast::http::{Fault, HttpClassifier, StatusSet, TransportError};
+use steadfast::http::{Fault, HttpClassifier, TransportError};
 use steadfast::{Classify, Error, Outcome, TimeoutScope};
 
 /// 1994-11-06 08:49:37 UTC, the date of RFC 9110's examples.
@@ -123,15 +123,6 @@ fn a_transient_status_may_be_any_status() {
         let transient = others.filter(|other| of_status(&classifier, *other) == Outcome::transient());
         assert_eq!(transient.count(), 0, "beside {status}");
     }
-}
-
-#[test]
-fn a_set_of_statuses_holds_what_it_was_made_of_and_prints_it() {
-    let set: StatusSet = [502_u16, 503].into_iter().collect();
-    assert!(set.contains(StatusCode::BAD_GATEWAY));
-    assert!(!set.contains(StatusCode::GATEWAY_TIMEOUT));
-    assert_eq!(format!("{set:?}"), "{502, 503}");
-    assert_eq!(set, statuses(&[503, 502]).into_iter().collect());
 }
 
 #[test]

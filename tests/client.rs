@@ -9,13 +9,15 @@ use std::time::Duration;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use http::{Method, StatusCode, Version};
 use reqwest::Url;
+use reqwest::redirect::Policy;
 use steadfast::buffer_body::BufferBodyLayer;
 use steadfast::bulkhead::Compartment;
 use steadfast::circuit_breaker::{Circuit, State, Window};
+use steadfast::http::HttpClassifier;
 use steadfast::last_known_good::{Cause, LastKnownGoodLayer, MemoryStore};
 use steadfast::retry::{Backoff, Jitter, RetryBudget, RetryPolicy};
 use steadfast::{
-    Call, Client, ClientBuilder, Error, HasOptions, Options, RequestBuilder, Resend, ResponseExt,
+    Call, Client, ClientBuilder, Error, HasOptions, Options, Outcome, RequestBuilder, Resend, ResponseExt,
 };
 use tower::{Service, ServiceExt};
 
@@ -208,6 +210,73 @@ async fn the_answer_to_a_get_with_a_body_is_not_given_to_one_with_another() {
     assert_eq!((response.status(), response.stale()), (StatusCode::SERVICE_UNAVAILABLE, None));
 }
 
+#[tokio::test]
+async fn the_answer_of_one_virtual_host_is_not_given_to_another() {
+    let server = Server::new([Reply::ok("a's"), Reply::unavailable()]);
+    let client = Client::builder().without_retry().build().unwrap();
+    let ask = |host| client.get(server.url("/me")).header("host", host).send();
+    assert_eq!(ask("a.example").await.unwrap().text().await.unwrap(), "a's");
+    assert_eq!(ask("b.example").await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(client.upstreams().len(), 2);
+}
+
+#[tokio::test]
+async fn a_header_that_is_marked_sensitive_is_a_credential() {
+    let server = Server::new([Reply::ok("alice's"), Reply::unavailable()]);
+    let client = Client::builder().without_retry().build().unwrap();
+    let ask = |key| {
+        let mut key = HeaderValue::from_static(key);
+        key.set_sensitive(true);
+        client.get(server.url("/me")).header("x-api-key", key).send()
+    };
+    assert_eq!(ask("alice").await.unwrap().text().await.unwrap(), "alice's");
+    assert_eq!(ask("bob").await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn an_answer_from_before_a_put_is_not_kept_after_it() {
+    let server = Server::new([Reply::chunked(200, &[b"old"]), Reply::ok(""), Reply::unavailable()]);
+    let client = Client::builder().without_retry().build().unwrap();
+    let old = client.get(server.url("/")).send().await.unwrap();
+    client.put(server.url("/")).send().await.unwrap();
+    assert_eq!(old.text().await.unwrap(), "old");
+    let after = client.get(server.url("/")).send().await.unwrap();
+    assert_eq!((after.status(), after.stale()), (StatusCode::SERVICE_UNAVAILABLE, None));
+}
+
+#[tokio::test]
+async fn a_degraded_answer_does_not_remove_the_good_one() {
+    let server = Server::new([
+        Reply::ok("good"),
+        Reply::status(200, &[("x-degraded", "1")], "half"),
+        Reply::unavailable(),
+    ]);
+    let classifier = HttpClassifier::new()
+        .on_response(|_, headers| headers.contains_key("x-degraded").then_some(Outcome::Failure));
+    let client = Client::builder().classifier(classifier).without_retry().build().unwrap();
+    client.get(server.url("/")).send().await.unwrap().bytes().await.unwrap();
+    client.get(server.url("/")).without_fallback().send().await.unwrap().bytes().await.unwrap();
+    assert_eq!(client.get(server.url("/")).send().await.unwrap().text().await.unwrap(), "good");
+}
+
+#[tokio::test]
+async fn a_post_that_was_redirected_to_a_dead_host_is_sent_once() {
+    let dead = Server::absent();
+    let watched = reqwest::Client::builder().redirect(steadfast::watch_redirects(Policy::limited(5)));
+    for client in [Client::new(), Client::builder().reqwest_builder(watched).build().unwrap()] {
+        let server = Server::new([Reply::status(303, &[("location", &dead.url("/done"))], "")]);
+        client.post(server.url("/charge")).body("x").send().await.unwrap_err();
+        assert_eq!(server.requests(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_asks_for_its_own_time_gives_its_attempts_a_share_of_it() {
+    let server = Server::new([Reply::never(), Reply::ok("good")]);
+    let response = Client::new().get(server.url("/")).timeout(Duration::from_secs(2)).send().await.unwrap();
+    assert_eq!((response.attempts(), response.status()), (2, StatusCode::OK));
+}
+
 // ===== the client itself =====
 
 #[test]
@@ -364,8 +433,8 @@ fn a_client_that_cannot_work_is_refused_by_field() {
         (new().total_timeout(Duration::MAX), "client.total_timeout"),
         (new().attempt_timeout(Duration::ZERO), "client.attempt_timeout"),
         (new().attempt_timeout(Duration::MAX), "client.attempt_timeout"),
-        (new().max_upstreams(0), "per_upstream.max_upstreams"),
-        (new().max_upstreams(usize::MAX), "per_upstream.max_upstreams"),
+        (new().max_upstreams(0), "client.max_upstreams"),
+        (new().max_upstreams(usize::MAX), "client.max_upstreams"),
         (new().bulkhead(compartment().max_concurrent(0)), "bulkhead.max_concurrent"),
         (new().bulkhead(compartment().max_concurrent(usize::MAX)), "bulkhead.max_concurrent"),
         (new().bulkhead(compartment().max_waiting(usize::MAX)), "bulkhead.max_waiting"),

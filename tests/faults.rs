@@ -5,6 +5,7 @@ mod server;
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -300,12 +301,13 @@ async fn the_total_timeout_bounds_the_reading_of_a_streamed_body() {
     let mut cause: Option<&(dyn StdError + 'static)> = error.source();
     let timeout = loop {
         let Some(it) = cause else { break None };
-        if let Some(timeout) = it.downcast_ref::<Error<Infallible>>() {
-            break Some(timeout);
+        if let Some(timeout) = it.downcast_ref::<io::Error>() {
+            break timeout.get_ref().and_then(|it| it.downcast_ref::<Error<Infallible>>());
         }
         cause = it.source();
     };
     assert!(timeout.is_some_and(Error::is_total_timeout), "{error:?}");
+    assert!(error.is_timeout(), "reqwest knows it for one");
 }
 
 // ===== bodies =====

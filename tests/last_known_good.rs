@@ -705,3 +705,28 @@ async fn a_dropped_call_leaves_no_entry() {
     drop(call);
     assert!(store.is_empty());
 }
+
+// ===== Memory =====
+
+#[test]
+fn a_body_in_tiny_pieces_takes_about_its_bytes() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for (piece, pieces) in [("", 500_000), ("x", 1 << 19)] {
+        let layer = LastKnownGoodLayer::new(MemoryStore::default());
+        let service = layer.layer(tower::service_fn(move |_: Request<String>| async move {
+            let frame = move |_| Ok::<_, BoxError>(Frame::data(Bytes::from_static(piece.as_bytes())));
+            Ok::<_, Error<io::Error>>(Response::new(StreamBody::new(futures_util::stream::iter(
+                (0..pieces).map(frame),
+            ))))
+        }));
+        let most = allocation_counter::measure(|| {
+            runtime.block_on(async {
+                let mut body = service.oneshot(get()).await.unwrap().into_body();
+                while let Some(frame) = body.frame().await {
+                    frame.unwrap();
+                }
+            });
+        });
+        assert!(most.bytes_max < 4 << 20, "{} bytes for pieces of {piece:?}", most.bytes_max);
+    }
+}

@@ -255,18 +255,40 @@ async fn an_open_circuit_is_never_retried() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_circuit_that_opens_between_two_attempts_ends_the_call() {
+async fn when_a_fault_opens_the_circuit_the_answer_is_handed_on_at_once() {
     let circuit = Circuit::builder().consecutive_failures(2, Duration::ZERO).build().unwrap();
     let upstream = Upstream::answering([status(503)]);
     let service = ServiceBuilder::new()
         .layer(retry())
-        .layer(CircuitBreakerLayer::new(circuit))
+        .layer(CircuitBreakerLayer::new(circuit.clone()))
         .service(upstream.clone());
     let began = Instant::now();
-    let error = send(&service, get()).await.unwrap_err();
-    assert!(error.is_circuit_open());
-    assert!(error.retry_after().unwrap() > Duration::ZERO);
-    assert_eq!((upstream.count(), began.elapsed()), (2, 300 * MS));
+    let response = send(&service, get()).await.unwrap();
+    assert_eq!(
+        (response.status(), stopped(&response)),
+        (StatusCode::SERVICE_UNAVAILABLE, Some(Stop::CircuitOpen))
+    );
+    assert_eq!((upstream.count(), began.elapsed()), (2, 100 * MS));
+    assert_eq!(circuit.snapshot().refused, 0, "nothing was asked that is known to be refused");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_circuit_that_is_opened_during_the_wait_ends_the_call_and_costs_no_token() {
+    let circuit = Circuit::builder().build().unwrap();
+    let upstream = Upstream::answering([status(503)]);
+    let budget = RetryBudget::default();
+    let service = ServiceBuilder::new()
+        .layer(retry().budget(budget.clone()))
+        .layer(CircuitBreakerLayer::new(circuit.clone()))
+        .service(upstream.clone());
+    let mut call = tokio_test::task::spawn(send(&service, get()));
+    assert!(call.poll().is_pending());
+    circuit.force_open();
+    tokio::time::advance(100 * MS).await;
+    let Poll::Ready(result) = call.poll() else { panic!("the wait is over") };
+    assert!(result.unwrap_err().is_circuit_open());
+    assert_eq!(upstream.count(), 1);
+    approximately(budget.tokens(), 1.7);
 }
 
 #[tokio::test(start_paused = true)]
@@ -706,7 +728,10 @@ fn a_policy_that_cannot_work_is_refused_by_field_value_and_what_is_allowed() {
     let error = RetryPolicy::builder().backoff(Backoff::new().factor(f64::NAN)).build().unwrap_err();
     assert_eq!((error.field(), error.value()), ("retry.backoff.factor", "NaN"));
     let error = RetryBudget::builder().initial(11.0).build().unwrap_err();
-    assert_eq!((error.field(), error.allowed()), ("retry.budget.initial", "between 0.0 and 10.0"));
+    assert_eq!(
+        (error.field(), error.allowed()),
+        ("retry.budget.initial", "between 0.0 and 10.0, which is the capacity")
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -155,8 +155,8 @@ async fn a_bulkhead_shares_the_room_of_the_call_with_that_of_the_wait_for_it() {
 
 #[tokio::test]
 async fn a_timeout_has_room_for_one_timer() {
-    assert_adds!(TimeoutLayer::total(SECOND), Ping, service <= 24, future <= 184);
-    assert_adds!(TimeoutLayer::attempt(SECOND), Ping, service <= 24, future <= 184);
+    assert_adds!(TimeoutLayer::total(SECOND), Ping, service <= 40, future <= 184);
+    assert_adds!(TimeoutLayer::attempt(SECOND), Ping, service <= 40, future <= 184);
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn body_buffering_has_room_for_one_response() {
 #[test]
 fn last_known_good_keeps_the_headers_of_the_request() {
     let layer = LastKnownGoodLayer::new(MemoryStore::default());
-    assert_adds!(layer, get(), service <= 8, future <= 152);
+    assert_adds!(layer, get(), service <= 8, future <= 176);
 }
 
 #[test]
@@ -190,8 +190,8 @@ async fn the_stack_of_five_layers_fits_into_a_kilobyte() {
             .layer(TimeoutLayer::attempt(SECOND))
             .into_inner()
     };
-    assert_adds!(stack(), Call::new(Ping), service <= 88, future <= 640);
-    assert_adds!(stack(), Call::new(get()), service <= 88, future <= 904);
+    assert_adds!(stack(), Call::new(Ping), service <= 120, future <= 640);
+    assert_adds!(stack(), Call::new(get()), service <= 120, future <= 904);
 }
 
 // ===== The client =====

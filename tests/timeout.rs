@@ -43,7 +43,9 @@ fn timed_out<T: std::fmt::Debug, E: std::fmt::Debug>(
 /// The same, of a body that was cut.
 fn body_timed_out<T: std::fmt::Debug>(result: Result<T, BoxError>) -> (TimeoutScope, Duration) {
     let error = result.unwrap_err();
-    timed_out(Err::<(), _>(*error.downcast::<Error<Infallible>>().expect("the body was cut by a timeout")))
+    let error = error.downcast::<io::Error>().expect("the body was cut by a timeout");
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    timed_out(Err::<(), _>(error.downcast::<Error<Infallible>>().unwrap()))
 }
 
 // ===== Total =====

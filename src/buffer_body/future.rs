@@ -60,11 +60,11 @@ where
 impl BufferBodyLayer {
     /// Whether the body of this response is to be read.
     fn reads<B: Body>(&self, response: &Response<B>) -> bool {
-        match response.body().size_hint().exact() {
-            Some(0) => false,
-            Some(length) => length <= self.limit as u64,
-            None => self.unsized_bodies && self.limit > 0 && !is_event_stream(response.headers()),
-        }
+        let fits = match response.body().size_hint().exact() {
+            Some(length) => length > 0 && length <= self.limit as u64,
+            None => self.unsized_bodies && self.limit > 0,
+        };
+        fits && !is_event_stream(response.headers())
     }
 }
 

@@ -41,7 +41,7 @@ impl BufferBodyLayer {
 
     /// Whether bodies of unstated length are read too, up to the limit; a longer one is handed on as far as it was
     /// read, and then streams. An event stream never is. Default: `false`, since the caller of a stream wants its
-    /// beginning when it comes.
+    /// beginning when it comes. A body that the client below decompresses has no stated length either.
     pub const fn unsized_bodies(mut self, read: bool) -> Self {
         self.unsized_bodies = read;
         self

@@ -12,6 +12,7 @@ use crate::ConfigError;
 use crate::deadline;
 use crate::error::MAX_DURATION;
 use crate::http::body::Watch;
+use crate::message::sealed::Sealed;
 
 /// The shared permits of a bulkhead.
 ///
@@ -195,6 +196,8 @@ impl Drop for Permit {
 }
 
 /// A permit is held while the body is read; without a bulkhead there is none. Dropping it is all there is to do.
+impl Sealed for Option<Permit> {}
+
 impl<D> Watch<D> for Option<Permit> {}
 
 /// A place in the queue, given back on drop.

@@ -9,6 +9,7 @@ use super::circuit::{Circuit, Ticket};
 use super::window::Record;
 use crate::Outcome;
 use crate::http::body::{End, Watch};
+use crate::message::sealed::Sealed;
 
 /// An admission to a circuit. Dropped before it is settled, it gives a probe's place back, and counts as a failure if
 /// the call had run long enough to be a hang.
@@ -41,6 +42,11 @@ impl Admission {
                 self.circuit.record(self.ticket, Record { failed: outcome.is_fault(), slow });
             }
         }
+    }
+
+    /// Whether the circuit would refuse another call now.
+    pub(super) fn is_refusing(&self) -> bool {
+        self.circuit.is_refusing()
     }
 
     /// The call never reached the upstream.
@@ -77,10 +83,12 @@ impl BodyWatch {
     }
 }
 
+impl Sealed for BodyWatch {}
+
 impl<D> Watch<D> for BodyWatch {
     fn end(self: Pin<&mut Self>, end: End) {
         if let (End::Broken, Some(admission)) = (end, &self.0) {
-            // A probe has had its say with the head, and changed the generation.
+            // A probe has had its say with the head.
             if let Ticket::Counted(_) = admission.ticket {
                 admission.circuit.record(admission.ticket, Record { failed: true, slow: false });
             }

@@ -248,6 +248,11 @@ impl Circuit {
         Ok(Admission::new(self.clone(), ticket))
     }
 
+    /// Whether calls are being refused, as far as a look at the gate can tell.
+    pub(super) fn is_refusing(&self) -> bool {
+        matches!(self.state(), State::Open | State::ForcedOpen) && !self.0.settings.shadow
+    }
+
     /// Whether a call counts as slow by now.
     pub(super) fn is_slow(&self, took: impl FnOnce() -> Duration) -> bool {
         self.0.settings.slow_calls.is_some_and(|rule| took() > rule.longer_than)

@@ -163,9 +163,22 @@ impl CircuitBuilder {
         self
     }
 
-    /// How long a probe may take before it counts as failed and frees its place: 1 ms to a year. Default: 10 s.
+    /// How long a probe may take before it counts as failed, so that a hung one cannot hold the circuit half-open: 1 ms to
+    /// a year. It has to be longer than the slowest good answer. Default: 10 s; in a `Client`, at least twice the attempt
+    /// timeout.
     pub fn probe_lease(mut self, time: Duration) -> Self {
         self.settings.probe_lease = time;
+        self
+    }
+
+    /// Leaves room for a probe that takes as long as an attempt may, and waits for a permit before.
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn probe_lease_at_least(mut self, attempt: Duration) -> Self {
+        let least = attempt.saturating_mul(2).min(MAX_DURATION);
+        // Zero is for `build` to refuse.
+        if !self.settings.probe_lease.is_zero() {
+            self.settings.probe_lease = self.settings.probe_lease.max(least);
+        }
         self
     }
 
@@ -217,7 +230,8 @@ impl Settings {
             }
             Window::Calls(calls) => {
                 ConfigError::check("circuit_breaker.window", calls, 1..=100_000)?;
-                ConfigError::check("circuit_breaker.minimum_calls", self.minimum_calls, 1..=calls)?;
+                ConfigError::check("circuit_breaker.minimum_calls", self.minimum_calls, 1..=calls)
+                    .map_err(|error| error.bounded_by("which is the window"))?;
             }
         }
         if let Some(rate) = self.failure_rate {
@@ -228,9 +242,11 @@ impl Settings {
             check_rate("circuit_breaker.slow_calls.rate", rate)?;
         }
         ConfigError::check("circuit_breaker.max_open_for", self.max_open_for, MILLISECOND..=MAX_DURATION)?;
-        ConfigError::check("circuit_breaker.open_for", self.open_for, MILLISECOND..=self.max_open_for)?;
+        ConfigError::check("circuit_breaker.open_for", self.open_for, MILLISECOND..=self.max_open_for)
+            .map_err(|error| error.bounded_by("which is max_open_for"))?;
         ConfigError::check("circuit_breaker.probes", self.probes, 1..=1000)?;
-        ConfigError::check("circuit_breaker.successes_to_close", self.successes_to_close, 1..=self.probes)?;
+        ConfigError::check("circuit_breaker.successes_to_close", self.successes_to_close, 1..=self.probes)
+            .map_err(|error| error.bounded_by("which is the number of probes"))?;
         ConfigError::check("circuit_breaker.probe_lease", self.probe_lease, MILLISECOND..=MAX_DURATION)?;
         Ok(())
     }

@@ -9,7 +9,7 @@ use pin_project::pin_project;
 
 use super::admission::{Admission, BodyWatch};
 use crate::message::Attach;
-use crate::poll::hear_queued;
+use crate::poll::{hear_queued, say_refusing};
 use crate::{Classify, Error};
 
 /// The future of [`CircuitBreaker`](super::CircuitBreaker).
@@ -68,6 +68,9 @@ where
                     let mut admission = admission.take();
                     if let Some(admission) = &mut admission {
                         judge(admission, &**classifier, result.as_ref());
+                        if admission.is_refusing() {
+                            say_refusing();
+                        }
                     }
                     Poll::Ready(result.map(|response| K::attach(response, BodyWatch::new(admission))))
                 }

@@ -85,7 +85,12 @@ impl ConsecutiveFailures {
         let mut word = self.0.load(Relaxed);
         loop {
             let run = Run::unpack(word);
-            let next = if run.generation == generation && run.failures > 0 {
+            let age = generation.wrapping_sub(run.generation);
+            if age > u16::MAX / 2 {
+                // The word speaks of a later generation already.
+                return (0, Duration::ZERO);
+            }
+            let next = if age == 0 && run.failures > 0 {
                 Run { failures: run.failures.saturating_add(1), ..run }
             } else {
                 Run { generation, failures: 1, first: now }
@@ -345,7 +350,8 @@ mod tests {
         run.success(2);
         assert_eq!(run.count(1), 1);
         assert_eq!(run.failure(2, 2 * SECOND), (1, Duration::ZERO));
-        assert_eq!(run.count(1), 0);
+        assert_eq!(run.failure(1, 2 * SECOND), (0, Duration::ZERO));
+        assert_eq!((run.count(1), run.count(2)), (0, 1));
     }
 
     #[test]

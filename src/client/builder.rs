@@ -1,10 +1,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::redirect::Policy;
 use tower::Layer as _;
 
 use super::stack::{StackKey, StackRecipe};
-use super::{Client, Upstream};
+use super::{Client, Upstream, watch_redirects};
 use crate::ConfigError;
 use crate::buffer_body::BufferBodyLayer;
 use crate::bulkhead::{Compartment, CompartmentBuilder};
@@ -71,11 +72,18 @@ enum AttemptTimeout {
     None,
 }
 
+const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Four attempts and the waits between them fit into a call.
+const ATTEMPT_SHARE: f64 = 1.0 / 4.2;
+
 impl ClientBuilder {
     pub(super) fn new() -> Self {
         Self {
-            transport: Transport::Builder(Box::default()),
-            total_timeout: Some(Duration::from_secs(10)),
+            transport: Transport::Builder(Box::new(
+                reqwest::Client::builder().redirect(watch_redirects(Policy::default())),
+            )),
+            total_timeout: Some(TOTAL_TIMEOUT),
             attempt_timeout: AttemptTimeout::Share,
             retry: Some(RetryPolicy::builder()),
             budget: Some(RetryBudget::builder()),
@@ -91,6 +99,11 @@ impl ClientBuilder {
 
     /// Builds the reqwest client from this: TLS, proxies, headers, pools are its matter. reqwest's own retries are
     /// switched off.
+    /// A redirect policy belongs into [`watch_redirects`].
+    ///
+    /// What reqwest adds to requests by itself, by `default_headers` or from a cookie jar, is not seen by the layers: a
+    /// client whose answers depend on credentials of that kind should be built
+    /// [`without_last_known_good`](Self::without_last_known_good), or serve one user only.
     pub fn reqwest_builder(mut self, builder: reqwest::ClientBuilder) -> Self {
         self.transport = Transport::Builder(Box::new(builder));
         self
@@ -109,14 +122,15 @@ impl ClientBuilder {
         self
     }
 
-    /// Leaves the length of a call to the call's own timeout, if it has one.
+    /// Leaves the length of a call to the call's own timeout, if it has one. Attempts still have theirs: 2.4 s, unless
+    /// another is set.
     pub fn without_total_timeout(mut self) -> Self {
         self.total_timeout = None;
         self
     }
 
     /// The time of one attempt, up to the end of a buffered body, and else up to the head of the response: 1 ms to a
-    /// year. Default: the total timeout divided by 4.2.
+    /// year. Default: the total timeout divided by 4.2, and that of a call which asks for its own.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = AttemptTimeout::Fixed(timeout);
         self
@@ -188,7 +202,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Falls back on responses kept by this layer.
+    /// Falls back on responses kept by this layer. The client's [`classifier`](Self::classifier) judges for it too.
     pub fn last_known_good(mut self, layer: LastKnownGoodLayer) -> Self {
         self.last_known_good = Some(layer);
         self
@@ -240,25 +254,35 @@ impl ClientBuilder {
         if let Some(timeout) = self.total_timeout {
             ConfigError::check("client.total_timeout", timeout, MILLISECOND..=MAX_DURATION)?;
         }
-        let attempt_timeout = match self.attempt_timeout {
-            AttemptTimeout::Share => self.total_timeout.map(|total| total.div_f64(4.2)),
-            AttemptTimeout::Fixed(timeout) => {
-                Some(ConfigError::check("client.attempt_timeout", timeout, MILLISECOND..=MAX_DURATION)?)
+        let (attempt_timeout, attempt_share) = match self.attempt_timeout {
+            AttemptTimeout::Share => {
+                let total = self.total_timeout.unwrap_or(TOTAL_TIMEOUT);
+                (Some(total.mul_f64(ATTEMPT_SHARE)), Some(ATTEMPT_SHARE))
             }
-            AttemptTimeout::None => None,
+            AttemptTimeout::Fixed(timeout) => {
+                ConfigError::check("client.attempt_timeout", timeout, MILLISECOND..=MAX_DURATION)?;
+                (Some(timeout), None)
+            }
+            AttemptTimeout::None => (None, None),
         };
         let classifier = Arc::new(self.classifier);
         let recipe = StackRecipe {
             total_timeout: self.total_timeout,
             attempt_timeout,
+            attempt_share,
             retry: self.retry.map_or_else(|| Ok(RetryPolicy::never()), RetryPolicyBuilder::build)?,
             budget: self.budget.map(RetryBudgetBuilder::build).transpose()?,
-            circuit: self.circuit.map(CircuitBuilder::build).transpose()?,
+            // A probe that is slower than its lease is a failed one, however good its answer.
+            circuit: self
+                .circuit
+                .map(|circuit| circuit.probe_lease_at_least(attempt_timeout.unwrap_or_default()).build())
+                .transpose()?,
             compartment: self.compartment.map(CompartmentBuilder::build).transpose()?,
             buffer_body: self.buffer_body,
             classifier: Arc::clone(&classifier),
         };
-        let per_upstream = PerUpstreamLayer::new(recipe).key(self.key).max_upstreams(self.max_upstreams)?;
+        let max_upstreams = ConfigError::check("client.max_upstreams", self.max_upstreams, 1..=100_000)?;
+        let per_upstream = PerUpstreamLayer::new(recipe).key(self.key).max_upstreams(max_upstreams);
         let last_known_good = self.last_known_good.unwrap_or_else(|| LastKnownGoodLayer::optional(None));
         let http = self.transport.build()?;
         let stack = last_known_good

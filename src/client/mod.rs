@@ -10,8 +10,7 @@ mod upstream;
 pub use self::{
     builder::ClientBuilder,
     request::RequestBuilder,
-    response::ResponseExt,
     service::{Client, ResponseFuture},
     stack::UpstreamHandle,
-    upstream::{Upstream, UpstreamFuture},
+    upstream::{Upstream, UpstreamFuture, watch_redirects},
 };

@@ -83,7 +83,8 @@ impl RequestBuilder {
         self.with(|builder| builder.version(version))
     }
 
-    /// The total time of this call, retries and the reading of the body included, in place of the client's.
+    /// The total time of this call, retries and the reading of the body included, in place of the client's. An attempt
+    /// has its share of it, unless the client was given an [`attempt_timeout`](super::ClientBuilder::attempt_timeout).
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options = self.options.timeout(timeout);
         self

@@ -10,7 +10,7 @@ use tower::{Service, ServiceExt as _};
 use super::response::into_reqwest;
 use super::stack::{Stack, UpstreamHandle};
 use super::{ClientBuilder, RequestBuilder};
-use crate::{Call, Error};
+use crate::{Call, Error, HasOptions as _};
 
 /// An HTTP client that keeps a service useful while its upstreams are not.
 ///
@@ -99,7 +99,7 @@ impl Client {
 
     /// Sends a request, or a [`Call`] of one.
     ///
-    /// A timeout that is set on the request becomes that of the whole call.
+    /// A timeout that is set on the request becomes that of the whole call, unless the call has one of its own.
     ///
     /// # Errors
     ///
@@ -115,7 +115,12 @@ impl Client {
         self.clone().oneshot(request.into()).await
     }
 
-    /// The handle of the upstream that requests to `url` go to, which is made if it is not known yet.
+    /// The handle of the upstream that requests to `url` go to, which is made if it is not known yet. Its parts can be
+    /// handed to layers of your own, to share a circuit or a budget with them.
+    ///
+    /// # Errors
+    ///
+    /// If `url` is none.
     ///
     /// ```
     /// use steadfast::circuit_breaker::State;
@@ -160,7 +165,8 @@ impl Service<Call<reqwest::Request>> for Client {
     fn call(&mut self, mut call: Call<reqwest::Request>) -> ResponseFuture {
         // reqwest's own would begin again with every attempt.
         if let Some(timeout) = call.request_mut().timeout_mut().take() {
-            call = call.timeout(timeout);
+            let asked = call.options().get_timeout();
+            call = call.timeout(asked.unwrap_or(timeout));
         }
         ResponseFuture(self.stack.call(call))
     }

@@ -28,6 +28,7 @@ pub(super) type UpstreamStack = Timeout<Retry<CircuitBreaker<Bulkhead<Timeout<Bu
 pub(super) struct StackRecipe {
     pub(super) total_timeout: Option<Duration>,
     pub(super) attempt_timeout: Option<Duration>,
+    pub(super) attempt_share: Option<f64>,
     pub(super) retry: RetryPolicy,
     pub(super) budget: Option<RetryBudget>,
     pub(super) circuit: Option<Circuit>,
@@ -60,7 +61,7 @@ impl Recipe for StackRecipe {
             circuit_breaker: CircuitBreakerLayer::optional(handle.circuit.clone())
                 .shared_classifier(Arc::clone(&self.classifier)),
             bulkhead: BulkheadLayer::optional(handle.compartment.clone()),
-            attempt: TimeoutLayer::optional_attempt(self.attempt_timeout),
+            attempt: TimeoutLayer::optional_attempt(self.attempt_timeout).share(self.attempt_share),
             buffer_body: self.buffer_body,
         };
         (layer, handle)

@@ -7,8 +7,10 @@ use std::task::{Context, Poll, ready};
 use http::Response;
 use pin_project::pin_project;
 use reqwest::ResponseBuilderExt as _;
+use reqwest::redirect::Policy;
 use tower::Service;
 
+use crate::poll::{hear_sent, say_sent};
 use crate::{Call, Error};
 
 /// A `reqwest::Client` at the bottom of a stack of layers.
@@ -56,7 +58,7 @@ impl Service<reqwest::Request> for Upstream {
     }
 
     fn call(&mut self, request: reqwest::Request) -> UpstreamFuture {
-        UpstreamFuture(self.client.call(request))
+        UpstreamFuture { response: self.client.call(request), redirected: false }
     }
 }
 
@@ -76,13 +78,24 @@ impl Service<Call<reqwest::Request>> for Upstream {
 
 /// The future of [`Upstream`].
 #[pin_project]
-pub struct UpstreamFuture(#[pin] <reqwest::Client as Service<reqwest::Request>>::Future);
+pub struct UpstreamFuture {
+    #[pin]
+    response: <reqwest::Client as Service<reqwest::Request>>::Future,
+    redirected: bool,
+}
 
 impl Future for UpstreamFuture {
     type Output = Result<Response<reqwest::Body>, Error<reqwest::Error>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let result = ready!(self.project().0.poll(cx));
+        let this = self.project();
+        let (polled, redirected) = hear_sent(|| this.response.poll(cx));
+        *this.redirected |= redirected;
+        let result = ready!(polled);
+        if *this.redirected {
+            // A connection that fails now is not the first: the request has been answered once already.
+            say_sent();
+        }
         Poll::Ready(result.map(from_reqwest).map_err(Error::Upstream))
     }
 }
@@ -91,6 +104,27 @@ impl fmt::Debug for UpstreamFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("UpstreamFuture")
     }
+}
+
+/// A redirect policy that lets a retry know when a redirect was followed.
+///
+/// reqwest reports a host that cannot be connected to in the same way whether the request went there first or was
+/// redirected there. In the first case nothing was sent; in the second, a POST has been carried out already and must not
+/// be sent again. A [`Client`](crate::Client) that builds its own reqwest client uses this policy; one that is built
+/// elsewhere should too, if it follows redirects:
+///
+/// ```
+/// use reqwest::redirect::Policy;
+///
+/// let builder = reqwest::Client::builder().redirect(steadfast::watch_redirects(Policy::limited(3)));
+/// let client = steadfast::Client::builder().reqwest_builder(builder).build()?;
+/// # Ok::<(), steadfast::ConfigError>(())
+/// ```
+pub fn watch_redirects(policy: Policy) -> Policy {
+    Policy::custom(move |attempt| {
+        say_sent();
+        policy.redirect(attempt)
+    })
 }
 
 /// The conversion forgets the URL unless it is put where reqwest will look for it.

@@ -7,6 +7,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use crate::BoxError;
+use crate::message::sealed::Sealed;
 use crate::poll::is_discarding;
 
 /// How a body came to its end.
@@ -23,7 +24,7 @@ pub enum End {
 /// What a layer does while the body of its response is read. Implemented inside this crate.
 ///
 /// A watch is dropped as soon as the body ends, so that what it merely holds needs no code to be given back.
-pub trait Watch<D> {
+pub trait Watch<D>: Sealed {
     /// Whether the body has run out of time, although there is data to hand on.
     fn is_cut(&self) -> Option<BoxError> {
         None

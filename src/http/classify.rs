@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use http::{HeaderMap, Response, StatusCode};
 
 use super::retry_after;
-use crate::{Classify, Error, Outcome};
+use crate::{BoxError, Classify, Error, Outcome};
 
 /// The classifier for HTTP.
 ///
@@ -141,11 +141,10 @@ impl fmt::Debug for HttpClassifier {
 
 /// A set of status codes, asked in one step.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub struct StatusSet([u64; 16]);
+struct StatusSet([u64; 16]);
 
 impl StatusSet {
-    /// Whether `status` is in the set.
-    pub fn contains(&self, status: StatusCode) -> bool {
+    fn contains(&self, status: StatusCode) -> bool {
         let (word, bit) = Self::position(status.as_u16());
         self.0[word] & bit != 0
     }
@@ -222,6 +221,25 @@ impl TransportError for std::io::Error {
             std::io::ErrorKind::ConnectionRefused => Fault::Connect,
             _ => Fault::Exchange,
         }
+    }
+}
+
+/// One of the errors below, in a box. What is not known broke off.
+impl TransportError for BoxError {
+    fn fault(&self) -> Fault {
+        #[cfg(feature = "reqwest")]
+        if let Some(error) = self.downcast_ref::<reqwest::Error>() {
+            return error.fault();
+        }
+        #[cfg(feature = "hyper")]
+        if let Some(error) = self.downcast_ref::<hyper_util::client::legacy::Error>() {
+            return error.fault();
+        }
+        #[cfg(feature = "hyper")]
+        if let Some(error) = self.downcast_ref::<hyper::Error>() {
+            return error.fault();
+        }
+        self.downcast_ref::<std::io::Error>().map_or(Fault::Exchange, TransportError::fault)
     }
 }
 

@@ -10,7 +10,7 @@ mod request;
 pub(crate) mod retry_after;
 
 pub use self::{
-    classify::{Fault, HttpClassifier, StatusSet, TransportError},
+    classify::{Fault, HttpClassifier, TransportError},
     replay_body::{ReplayBody, ReplayBodyLayer, ReplayBodyService},
     request::{HttpRequest, TryCloneBody},
 };

@@ -6,7 +6,7 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, Request};
@@ -48,6 +48,8 @@ struct Shared<B> {
     /// The newest copy made, and the newest one that was read.
     newest: u32,
     reader: u32,
+    /// Wakes the reader that waits for the body, which knows only who polled it last.
+    waiting: Option<Waker>,
 }
 
 impl<B: Body> ReplayBody<B> {
@@ -65,6 +67,7 @@ impl<B: Body> ReplayBody<B> {
             incomplete: false,
             newest: 0,
             reader: 0,
+            waiting: None,
         };
         Self {
             shared: Arc::new(Mutex::new(shared)),
@@ -107,7 +110,7 @@ impl<B> TryCloneBody for ReplayBody<B> {
         let mut shared = self.shared();
         let whole = !shared.incomplete && shared.reader <= self.generation;
         if whole {
-            shared.reader = self.generation;
+            shared.read_by(self.generation);
         }
         whole
     }
@@ -131,9 +134,13 @@ where
         if shared.reader > this.generation {
             return Poll::Ready(Some(Err("a later attempt sends this body now".into())));
         }
-        shared.reader = this.generation;
+        shared.read_by(this.generation);
         if this.frames == shared.frames {
-            ready!(shared.poll_next(cx, wanted_again))?;
+            let Poll::Ready(next) = shared.poll_next(cx, wanted_again) else {
+                shared.waiting = Some(cx.waker().clone());
+                return Poll::Pending;
+            };
+            next?;
         }
         if this.frames < shared.frames {
             // The last frame is kept even where the earlier ones no longer are.
@@ -166,6 +173,17 @@ where
     }
 }
 
+impl<B> Shared<B> {
+    /// Makes this copy the one that reads; an older one that waits is told.
+    fn read_by(&mut self, generation: u32) {
+        if std::mem::replace(&mut self.reader, generation) != generation {
+            if let Some(older) = self.waiting.take() {
+                older.wake();
+            }
+        }
+    }
+}
+
 impl<B> Shared<B>
 where
     B: Body + Unpin,
@@ -181,6 +199,11 @@ where
                     return Poll::Ready(Err(error.into()));
                 }
                 Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) if !data.has_remaining() => {
+                        // Nothing to keep. An endless row of these must not hold the thread.
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
                     Ok(mut data) => {
                         let data = data.copy_to_bytes(data.remaining());
                         self.ended = self.body.is_end_stream();
@@ -203,7 +226,9 @@ where
     fn keep(&mut self, data: Bytes, wanted_again: bool) {
         self.frames += 1;
         self.kept_bytes += data.len();
-        if !wanted_again || self.kept_bytes > self.limit {
+        // Frames of a few bytes take more memory than they have: one for 16 bytes is the most, beyond a first thousand.
+        let too_many = self.kept.len() > 1024 && self.kept.len() * 16 > self.limit;
+        if !wanted_again || too_many || self.kept_bytes > self.limit {
             self.incomplete = true;
         }
         if self.incomplete {
@@ -416,5 +441,40 @@ mod tests {
         let copy = first.try_clone().unwrap();
         assert_eq!(read(first).await.unwrap_err().to_string(), "disk");
         assert!(!copy.take_over());
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_is_taken_over_is_woken_to_learn_it() {
+        /// Never gives anything.
+        struct Stalled;
+
+        impl Body for Stalled {
+            type Data = Bytes;
+            type Error = BoxError;
+
+            fn poll_frame(
+                self: Pin<&mut Self>,
+                _cx: &mut Context<'_>,
+            ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+                Poll::Pending
+            }
+        }
+
+        let mut first = ReplayBody::new(Stalled, 64);
+        let copy = first.try_clone().unwrap();
+        let mut reading = tokio_test::task::spawn(first.frame());
+        assert!(reading.poll().is_pending());
+        assert!(copy.take_over());
+        assert!(reading.is_woken());
+        assert!(matches!(reading.poll(), Poll::Ready(Some(Err(_)))));
+    }
+
+    #[tokio::test]
+    async fn empty_frames_take_no_room() {
+        let frames: Vec<_> = (0..10_000).map(|_| Ok(Frame::data(Bytes::new()))).collect();
+        let first = ReplayBody::new(Stream(frames.into_iter()), 64);
+        let copy = first.try_clone().unwrap();
+        assert_eq!(read(first).await.unwrap(), "");
+        assert!(copy.shared().kept.is_empty());
     }
 }

@@ -1,7 +1,7 @@
 //! How layers see an HTTP request, whichever client's type it is.
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, Method, Request, uri::Scheme};
+use http::{HeaderMap, Method, Request, header::HOST, uri::Scheme};
 use http_body::Body;
 use http_body_util::{Empty, Full};
 
@@ -30,6 +30,12 @@ pub trait HttpRequest {
 
     /// What follows the `?`, if there is one.
     fn query(&self) -> Option<&str>;
+
+    /// The `Host` header, where the request has one: with a proxy or a sidecar in front, it names the upstream and the
+    /// URI does not.
+    fn host_header(&self) -> Option<&str> {
+        self.headers().get(HOST)?.to_str().ok()
+    }
 
     /// Whether the request carries a body, so that its method and URI are not all that it asks for.
     fn has_body(&self) -> bool;

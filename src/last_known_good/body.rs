@@ -14,6 +14,7 @@ use super::entry::Head;
 use super::key::Key;
 use crate::BoxError;
 use crate::http::body::{End, Watch, WatchedBody};
+use crate::message::sealed::Sealed;
 
 /// The body of a response that came through [`LastKnownGood`](super::LastKnownGood).
 #[pin_project]
@@ -78,18 +79,34 @@ pub(super) struct Keeper {
     store: MemoryStore,
     /// What is being kept; `None` once the body has outgrown its bound.
     kept: Option<(Key, Head)>,
+    /// The version of the key when the call began.
+    version: u64,
     pieces: Vec<Bytes>,
+    /// Small pieces after those, joined, so that a body in many of them takes no more memory than its bytes.
+    tail: BytesMut,
     length: usize,
     max_length: usize,
 }
 
 impl Keeper {
-    pub(super) fn new(store: MemoryStore, key: Key, head: Head, max_length: usize) -> Self {
-        Self { store, kept: Some((key, head)), pieces: Vec::new(), length: 0, max_length }
+    pub(super) fn new(store: MemoryStore, key: Key, version: u64, head: Head, max_length: usize) -> Self {
+        Self {
+            store,
+            kept: Some((key, head)),
+            version,
+            pieces: Vec::new(),
+            tail: BytesMut::new(),
+            length: 0,
+            max_length,
+        }
     }
 
     fn store(&mut self) {
         let Some((key, head)) = self.kept.take() else { return };
+        if self.store.version(&key) != self.version {
+            // Removed since the call began: what it was answered may be from before.
+            return;
+        }
         // A piece is a part of the buffer that the connection was read into, and would hold on to all of it: what stays
         // is copied to its exact size, unless the same is in the store already.
         let previous = self.store.get(&key);
@@ -101,10 +118,27 @@ impl Keeper {
         self.store.insert(key, head.with_body(body));
     }
 
+    fn push(&mut self, data: &Bytes) {
+        /// What is as small as this is not worth a reference of its own.
+        const SMALL: usize = 1024;
+        if data.len() <= SMALL && !self.pieces.is_empty() {
+            self.tail.extend_from_slice(data);
+            return;
+        }
+        if !self.tail.is_empty() {
+            self.pieces.push(self.tail.split().freeze());
+        }
+        self.pieces.push(data.clone());
+    }
+
+    fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        self.pieces.iter().map(|piece| &piece[..]).chain([&self.tail[..]])
+    }
+
     fn is_same(&self, body: &Bytes) -> bool {
         let mut rest = &body[..];
         body.len() == self.length
-            && self.pieces.iter().all(|piece| {
+            && self.pieces().all(|piece| {
                 let (start, after) = rest.split_at(piece.len());
                 rest = after;
                 start == piece
@@ -113,7 +147,7 @@ impl Keeper {
 
     fn join(&self) -> Bytes {
         let mut joined = BytesMut::with_capacity(self.length);
-        self.pieces.iter().for_each(|piece| joined.extend_from_slice(piece));
+        self.pieces().for_each(|piece| joined.extend_from_slice(piece));
         joined.freeze()
     }
 }
@@ -125,6 +159,8 @@ impl fmt::Debug for Keeper {
     }
 }
 
+impl Sealed for Option<Keeper> {}
+
 impl Watch<Bytes> for Option<Keeper> {
     fn data(self: Pin<&mut Self>, data: &Bytes) {
         let Some(keeper) = self.get_mut() else { return };
@@ -132,8 +168,9 @@ impl Watch<Bytes> for Option<Keeper> {
         if keeper.length > keeper.max_length {
             keeper.kept = None;
             keeper.pieces = Vec::new();
-        } else if keeper.kept.is_some() {
-            keeper.pieces.push(data.clone());
+            keeper.tail = BytesMut::new();
+        } else if keeper.kept.is_some() && !data.is_empty() {
+            keeper.push(data);
         }
     }
 

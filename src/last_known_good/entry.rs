@@ -162,7 +162,7 @@ impl Entry {
     pub(super) fn weight(&self) -> usize {
         let headers: usize =
             self.head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
-        size_of::<Self>() + headers + self.body.len()
+        size_of::<Self>() + headers + self.head.vary.weight() + self.body.len()
     }
 
     /// The response, marked.
@@ -181,7 +181,7 @@ impl Entry {
 
 /// The headers that are about the response and not about its connection (RFC 9111 §3.1, RFC 9110 §7.6.1).
 fn end_to_end(headers: &HeaderMap) -> HeaderMap {
-    let mut kept = headers.clone();
+    let mut kept: HeaderMap = headers.iter().map(|(name, value)| (name.clone(), detached(value))).collect();
     for line in headers.get_all(CONNECTION) {
         for name in line.to_str().unwrap_or_default().split(',') {
             kept.remove(name.trim());
@@ -194,6 +194,13 @@ fn end_to_end(headers: &HeaderMap) -> HeaderMap {
         kept.remove(name);
     }
     kept
+}
+
+/// A value as parsed is a part of the buffer that the connection was read into, and would hold on to all of it.
+pub(super) fn detached(value: &HeaderValue) -> HeaderValue {
+    let mut copy = HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
+    copy.set_sensitive(value.is_sensitive());
+    copy
 }
 
 /// The age that a response says it has; what is not a number is none.

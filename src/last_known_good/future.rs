@@ -13,7 +13,7 @@ use super::body::Keeper;
 use super::entry::{Cause, Entry, Head};
 use super::key::Key;
 use super::policy::{self, Part, Vary};
-use super::{LastKnownGoodLayer, ResponseBody};
+use super::{LastKnownGoodLayer, MemoryStore, ResponseBody};
 use crate::http::HttpRequest;
 use crate::{BoxError, Classify, Error, HasOptions, Outcome};
 
@@ -37,6 +37,8 @@ pub(super) enum Plan {
 
 pub(super) struct Fallback {
     key: Key,
+    /// That of the key in the store when the call began.
+    version: u64,
     /// The headers of the request: what the response may vary on is known only when it has come.
     headers: HeaderMap,
     keep: bool,
@@ -49,17 +51,21 @@ pub(super) struct Fallback {
 pub(crate) struct RequestUri(pub(crate) Arc<str>);
 
 impl Plan {
-    pub(super) fn new(request: &(impl HttpRequest + HasOptions)) -> Self {
+    pub(super) fn new(request: &(impl HttpRequest + HasOptions), store: &MemoryStore) -> Self {
         let part = policy::part(request.method(), request.headers(), request.has_body());
         match part {
             Part::Nothing => Self::Nothing,
             Part::Invalidate => Self::Invalidate(Key::new(request)),
-            Part::Full | Part::ServeOnly => Self::Fallback(Fallback {
-                key: Key::new(request),
-                headers: request.headers().clone(),
-                keep: part == Part::Full,
-                serve: request.options().allows_fallback(),
-            }),
+            Part::Full | Part::ServeOnly => {
+                let key = Key::new(request);
+                Self::Fallback(Fallback {
+                    version: store.version(&key),
+                    key,
+                    headers: request.headers().clone(),
+                    keep: part == Part::Full,
+                    serve: request.options().allows_fallback(),
+                })
+            }
         }
     }
 }
@@ -127,13 +133,14 @@ impl<C> LastKnownGoodLayer<C> {
                 })
                 .flatten();
             // The thing is gone, or its new state may not be kept: then the old one is not good any more.
-            let replaced = parts.status.is_success() && fallback.keep && head.is_none();
+            let good = outcome == Outcome::Success && parts.status.is_success();
+            let replaced = good && fallback.keep && head.is_none();
             if replaced || policy::is_gone(parts.status) {
                 self.forget(&fallback.key);
             }
-            let keeper = head
-                .zip(self.store.clone())
-                .map(|(head, store)| Keeper::new(store, fallback.key, head, self.max_entry_bytes));
+            let keeper = head.zip(self.store.clone()).map(|(head, store)| {
+                Keeper::new(store, fallback.key, fallback.version, head, self.max_entry_bytes)
+            });
             Response::from_parts(parts, ResponseBody::fresh(body, keeper))
         })
     }
@@ -141,12 +148,7 @@ impl<C> LastKnownGoodLayer<C> {
     /// The entry that answers the request, if it is young enough.
     fn find(&self, fallback: &Fallback, now: Instant) -> Option<Arc<Entry>> {
         let store = self.store.as_ref()?;
-        let entry = store.get(&fallback.key)?;
-        if entry.is_too_old(now) {
-            store.remove(&fallback.key);
-            return None;
-        }
-        entry.answers(&fallback.headers).then_some(entry)
+        store.get(&fallback.key).filter(|entry| !entry.is_too_old(now) && entry.answers(&fallback.headers))
     }
 
     /// Forgets what is kept for a URI.

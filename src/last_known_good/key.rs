@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{Method, header::HOST};
+use http::Method;
 
 use crate::http::HttpRequest;
 
@@ -11,17 +11,23 @@ use crate::http::HttpRequest;
 pub(super) struct Key {
     head: bool,
     uri: Arc<str>,
+    /// The `Host` header, where the request has one of its own.
+    host: Option<Arc<str>>,
 }
 
 impl Key {
     /// The key of a request, as if it were a GET unless it is a HEAD.
     pub(super) fn new(request: &impl HttpRequest) -> Self {
-        Self { head: *request.method() == Method::HEAD, uri: uri(request).into() }
+        Self {
+            head: *request.method() == Method::HEAD,
+            uri: uri(request).into(),
+            host: request.host_header().map(|host| host.to_ascii_lowercase().into()),
+        }
     }
 
     /// The key of the same URI for the other of the two methods.
     pub(super) fn sibling(&self) -> Self {
-        Self { head: !self.head, uri: Arc::clone(&self.uri) }
+        Self { head: !self.head, ..self.clone() }
     }
 
     pub(super) fn uri(&self) -> &Arc<str> {
@@ -31,16 +37,12 @@ impl Key {
 
 /// The URI with its scheme and host in lower case and its port spelled out, so that equal ones are equal.
 fn uri(request: &impl HttpRequest) -> String {
-    let host = match request.host() {
-        // A request in origin form says its host in the header.
-        "" => request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
-        host => host,
-    };
-    let mut uri =
-        String::with_capacity(16 + host.len() + request.path().len() + request.query().map_or(0, str::len));
+    let mut uri = String::with_capacity(
+        16 + request.host().len() + request.path().len() + request.query().map_or(0, str::len),
+    );
     uri.push_str(request.scheme());
     uri.push_str("://");
-    uri.push_str(host);
+    uri.push_str(request.host());
     uri.make_ascii_lowercase();
     if let Some(port) = request.port() {
         uri.push(':');
@@ -71,6 +73,17 @@ mod tests {
             key(Method::GET, "HTTP://sku.internal:80/a?b")
         );
         assert_eq!(key(Method::GET, "https://a/"), key(Method::GET, "https://a:443"));
+    }
+
+    #[test]
+    fn the_host_header_is_part_of_the_key() {
+        let to = |host: &str| {
+            let request = Request::get("http://127.0.0.1:4140/me").header("host", host);
+            Key::new(&request.body(String::new()).unwrap())
+        };
+        assert_ne!(to("a.example"), to("b.example"));
+        assert_eq!(to("a.example"), to("A.example"));
+        assert_ne!(to("a.example"), key(Method::GET, "http://127.0.0.1:4140/me"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::header::{AUTHORIZATION, COOKIE, RANGE, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
+use super::entry::detached;
 use crate::http::cache_control::CacheControl;
 
 /// What the store may have to do with a request.
@@ -24,8 +25,9 @@ pub(super) fn part(method: &Method, headers: &HeaderMap, has_body: bool) -> Part
     if !method.is_safe() {
         return Part::Invalidate;
     }
-    let alike_for_all =
-        [AUTHORIZATION, COOKIE, RANGE].iter().all(|credential| !headers.contains_key(credential));
+    // A value that is marked sensitive is a credential, whatever the name of its header.
+    let alike_for_all = [AUTHORIZATION, COOKIE, RANGE].iter().all(|header| !headers.contains_key(header))
+        && !headers.values().any(HeaderValue::is_sensitive);
     // RFC 9110 §9.3.1 gives the body of a GET no meaning, but some upstreams search by it.
     if !matches!(*method, Method::GET | Method::HEAD) || !alike_for_all || has_body {
         return Part::Nothing;
@@ -72,11 +74,17 @@ impl Vary {
             for name in line.to_str().ok()?.split(',').map(str::trim).filter(|name| !name.is_empty()) {
                 // `*` is not a header name's letter, but it is a token, so it would parse as one.
                 let name = (name != "*").then(|| HeaderName::try_from(name).ok()).flatten()?;
-                let values = request.get_all(&name).iter().cloned().collect();
+                let values = request.get_all(&name).iter().map(detached).collect();
                 names.push((name, values));
             }
         }
         Some(Self(names))
+    }
+
+    /// What it takes in memory, in bytes, near enough.
+    pub(super) fn weight(&self) -> usize {
+        let values = |values: &Vec<HeaderValue>| values.iter().map(|value| value.len() + 64).sum::<usize>();
+        self.0.iter().map(|(name, it)| name.as_str().len() + 64 + values(it)).sum()
     }
 
     /// Whether a request is the same in all of them.

@@ -46,7 +46,7 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        let plan = self.shared.store.as_ref().map_or(Plan::Nothing, |_| Plan::new(&request));
+        let plan = self.shared.store.as_ref().map_or(Plan::Nothing, |store| Plan::new(&request, store));
         ResponseFuture::new(self.inner.call(request), plan, Arc::clone(&self.shared))
     }
 }

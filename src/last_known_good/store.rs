@@ -1,7 +1,9 @@
 //! Where last known good responses live: memory.
 
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
@@ -27,7 +29,10 @@ use crate::ConfigError;
 /// # Ok::<(), steadfast::ConfigError>(())
 /// ```
 #[derive(Clone)]
-pub struct MemoryStore(Cache<Key, Arc<Entry>>);
+pub struct MemoryStore {
+    entries: Cache<Key, Arc<Entry>>,
+    removals: Arc<Removals>,
+}
 
 impl MemoryStore {
     /// A builder that starts from the default.
@@ -38,8 +43,8 @@ impl MemoryStore {
     /// How many responses there are.
     pub fn len(&self) -> u64 {
         // moka counts a removal when it gets round to it.
-        self.0.run_pending_tasks();
-        self.0.entry_count()
+        self.entries.run_pending_tasks();
+        self.entries.entry_count()
     }
 
     /// Whether there are none.
@@ -49,22 +54,43 @@ impl MemoryStore {
 
     /// How many bytes they take, near enough.
     pub fn bytes(&self) -> u64 {
-        self.0.run_pending_tasks();
-        self.0.weighted_size()
+        self.entries.run_pending_tasks();
+        self.entries.weighted_size()
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<Arc<Entry>> {
-        self.0.get(key)
+        self.entries.get(key)
+    }
+
+    /// Changes when a key is removed: what was asked for before is then not to be inserted.
+    pub(super) fn version(&self, key: &Key) -> u64 {
+        self.removals.of(key).load(Ordering::Acquire)
     }
 
     pub(super) fn insert(&self, key: Key, entry: Entry) {
-        self.0.insert(key, Arc::new(entry));
+        self.entries.insert(key, Arc::new(entry));
         // moka puts evictions off; a bound in bytes that many large bodies can overrun meanwhile is none.
-        self.0.run_pending_tasks();
+        self.entries.run_pending_tasks();
     }
 
     pub(super) fn remove(&self, key: &Key) {
-        self.0.invalidate(key);
+        self.removals.of(key).fetch_add(1, Ordering::AcqRel);
+        self.entries.invalidate(key);
+    }
+}
+
+/// Counts removals, by the hash of the key: a removal may keep another key's answer from being stored, and never lets an
+/// old one in.
+#[derive(Default)]
+struct Removals {
+    hasher: RandomState,
+    counts: [AtomicU64; 32],
+}
+
+impl Removals {
+    #[allow(clippy::cast_possible_truncation)]
+    fn of(&self, key: &Key) -> &AtomicU64 {
+        &self.counts[self.hasher.hash_one(key) as usize % self.counts.len()]
     }
 }
 
@@ -96,7 +122,7 @@ impl MemoryStoreBuilder {
     /// The store, empty.
     pub fn build(self) -> Result<MemoryStore, ConfigError> {
         ConfigError::check("last_known_good.max_bytes", self.max_bytes, 1024..=1 << 40)?;
-        let cache = Cache::builder()
+        let entries = Cache::builder()
             .max_capacity(self.max_bytes)
             // TinyLFU refuses new keys when it is full, and those are what an outage will be asked for.
             .eviction_policy(EvictionPolicy::lru())
@@ -104,6 +130,6 @@ impl MemoryStoreBuilder {
                 (key.uri().len() + entry.weight()).try_into().unwrap_or(u32::MAX)
             })
             .build();
-        Ok(MemoryStore(cache))
+        Ok(MemoryStore { entries, removals: Arc::default() })
     }
 }

@@ -17,7 +17,8 @@ pub struct UpstreamKey(KeyRef<'static>);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeyRef<'a> {
-    /// Scheme, host and port, the default port filled in; without userinfo, and in lower case.
+    /// Scheme, host and port, the default port filled in; without userinfo, and in lower case. And the `Host` header,
+    /// where the request has one of its own.
     #[non_exhaustive]
     Origin {
         /// `http` or `https`; empty where the request does not say.
@@ -26,6 +27,8 @@ pub enum KeyRef<'a> {
         host: Cow<'a, str>,
         /// The port.
         port: Option<u16>,
+        /// The `Host` header.
+        virtual_host: Option<Cow<'a, str>>,
     },
     /// A name.
     Named(Cow<'a, str>),
@@ -38,15 +41,19 @@ impl<'a> KeyRef<'a> {
             scheme: lower_case(request.scheme()),
             host: lower_case(request.host()),
             port: request.port(),
+            virtual_host: request.host_header().map(lower_case),
         }
     }
 
     pub(super) fn to_key(&self) -> UpstreamKey {
         let owned = |part: &Cow<'a, str>| Cow::Owned(part.clone().into_owned());
         UpstreamKey(match self {
-            Self::Origin { scheme, host, port } => {
-                KeyRef::Origin { scheme: owned(scheme), host: owned(host), port: *port }
-            }
+            Self::Origin { scheme, host, port, virtual_host } => KeyRef::Origin {
+                scheme: owned(scheme),
+                host: owned(host),
+                port: *port,
+                virtual_host: virtual_host.as_ref().map(owned),
+            },
             Self::Named(name) => KeyRef::Named(owned(name)),
         })
     }
@@ -76,9 +83,10 @@ impl Equivalent<UpstreamKey> for KeyRef<'_> {
 impl fmt::Display for UpstreamKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            KeyRef::Origin { scheme, host, port } => {
+            KeyRef::Origin { scheme, host, port, virtual_host } => {
                 write!(f, "{scheme}://{host}")?;
-                port.map_or(Ok(()), |port| write!(f, ":{port}"))
+                port.map_or(Ok(()), |port| write!(f, ":{port}"))?;
+                virtual_host.as_ref().map_or(Ok(()), |host| write!(f, " ({host})"))
             }
             KeyRef::Named(name) => f.write_str(name),
         }
@@ -145,5 +153,8 @@ mod tests {
         assert_eq!(key("HTTPS://user:secret@SKU.internal/"), "https://sku.internal:443");
         assert_eq!(key("http://[::1]:8080/"), "http://[::1]:8080");
         assert_eq!(key("/only/a/path"), "://");
+        let sidecar = Request::get("http://127.0.0.1:4140/").header("host", "SKU.internal");
+        let sidecar = sidecar.body(String::new()).unwrap();
+        assert_eq!(KeyRef::origin(&sidecar).to_key().to_string(), "http://127.0.0.1:4140 (sku.internal)");
     }
 }

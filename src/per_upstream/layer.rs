@@ -4,7 +4,6 @@ use tower::Layer;
 
 use super::key::{By, Origin, UpstreamKey};
 use super::service::PerUpstream;
-use crate::ConfigError;
 
 /// How the stack of one upstream is made.
 ///
@@ -77,10 +76,10 @@ impl<R: Recipe> PerUpstreamLayer<R> {
 }
 
 impl<R, K> PerUpstreamLayer<R, K> {
-    /// How many upstreams are known at a time: 1 to 100,000.
-    pub fn max_upstreams(self, upstreams: usize) -> Result<Self, ConfigError> {
-        let max_upstreams = ConfigError::check("per_upstream.max_upstreams", upstreams, 1..=100_000)?;
-        Ok(Self { max_upstreams, ..self })
+    /// How many upstreams are known at a time; at least one.
+    pub fn max_upstreams(mut self, upstreams: usize) -> Self {
+        self.max_upstreams = upstreams.max(1);
+        self
     }
 
     /// Tells upstreams apart by a function of the request, in place of its scheme and authority.

@@ -82,7 +82,7 @@ impl RetryBudget {
         f64::from(self.0.refilled(self.0.word.load(Ordering::Relaxed)).tokens) / 1000.0
     }
 
-    /// How many retries were sent so far.
+    /// How many retries were made so far, those that were then refused on this side included.
     pub fn retries(&self) -> u64 {
         self.0.retries.load(Ordering::Relaxed)
     }
@@ -111,6 +111,11 @@ impl RetryBudget {
     pub(super) fn failure(&self) {
         let cost = self.0.settings.per_failure;
         self.0.update(|tokens| Some(tokens.saturating_sub(cost)));
+    }
+
+    /// A retry that was paid for was refused on this side.
+    pub(super) fn refund(&self) {
+        self.0.deposit(self.0.settings.per_retry);
     }
 
     /// Pays for a retry, if the bucket can.
@@ -149,7 +154,7 @@ impl Token {
 impl Drop for Token {
     fn drop(&mut self) {
         if let Some(budget) = self.budget.take() {
-            budget.0.deposit(budget.0.settings.per_retry);
+            budget.refund();
         }
     }
 }
@@ -285,13 +290,15 @@ impl RetryBudgetBuilder {
         let capacity = thousandths("retry.budget.capacity", self.capacity, 1e6)?;
         Ok(RetryBudget::new(Settings {
             capacity,
-            initial: thousandths("retry.budget.initial", self.initial, self.capacity)?,
+            initial: thousandths("retry.budget.initial", self.initial, self.capacity)
+                .map_err(|error| error.bounded_by("which is the capacity"))?,
             per_call: thousandths("retry.budget.per_call", self.per_call, 1e6)?,
             per_success: thousandths("retry.budget.per_success", self.per_success, 1e6)?,
             per_failure: thousandths("retry.budget.per_failure", self.per_failure, 1e6)?,
             per_retry: thousandths("retry.budget.per_retry", self.per_retry, 1e6)?,
             per_second: thousandths("retry.budget.per_second", self.per_second, 1e6)?,
-            reserve: thousandths("retry.budget.reserve", self.reserve, self.capacity)?,
+            reserve: thousandths("retry.budget.reserve", self.reserve, self.capacity)
+                .map_err(|error| error.bounded_by("which is the capacity"))?,
         }))
     }
 }

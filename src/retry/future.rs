@@ -13,6 +13,7 @@ use super::budget::Token;
 use super::policy::{Attempts, Pause, Stop, TransientFault};
 use crate::deadline::Timer;
 use crate::message::Discard;
+use crate::poll::{hear_refusing, hear_sent};
 use crate::{Classify, Error, HasOptions, Outcome, Resend, Resendable};
 
 /// The future of [`Retry`](super::Retry).
@@ -99,8 +100,9 @@ where
             let mut this = self.as_mut().project();
             match this.state.as_mut().project() {
                 StateProj::Attempt { future } => {
-                    let result = ready!(future.poll(cx));
-                    match self.as_mut().judge(&result) {
+                    let ((polled, refusing), sent) = hear_sent(|| hear_refusing(|| future.poll(cx)));
+                    let result = ready!(polled);
+                    match self.as_mut().judge(&result, Heard { refusing, sent }) {
                         Verdict::Done => return Poll::Ready(self.finish(result, None)),
                         Verdict::GiveUp(stop) => return Poll::Ready(self.finish(result, Some(stop))),
                         Verdict::Retry(pause) => self.as_mut().wait(result, pause),
@@ -134,6 +136,15 @@ where
     }
 }
 
+/// What the layers below said with the result of an attempt.
+#[derive(Clone, Copy)]
+struct Heard {
+    /// Another attempt would be refused.
+    refusing: bool,
+    /// Something was sent, whatever the result looks like.
+    sent: bool,
+}
+
 /// What follows an attempt.
 enum Verdict {
     Done,
@@ -148,8 +159,13 @@ where
     C: Classify<Res, E>,
     K: Discard<Res>,
 {
-    fn judge(self: Pin<&mut Self>, result: &Result<Res, Error<E>>) -> Verdict {
+    fn judge(self: Pin<&mut Self>, result: &Result<Res, Error<E>>, heard: Heard) -> Verdict {
         let this = self.project();
+        if let (Err(error), true, Some(budget)) = (result, *this.retries > 0, &this.shared.budget) {
+            if error.is_refusal() {
+                budget.refund();
+            }
+        }
         match result {
             Err(Error::CircuitOpen { .. }) => return Verdict::GiveUp(Stop::CircuitOpen),
             Err(Error::BulkheadFull { .. }) => return Verdict::GiveUp(Stop::BulkheadFull),
@@ -164,13 +180,17 @@ where
             _ => {}
         }
         let Outcome::Transient { retry_after, sent } = outcome else { return Verdict::Done };
+        if heard.refusing {
+            // The answer that is there is worth more than a refusal.
+            return Verdict::GiveUp(Stop::CircuitOpen);
+        }
         let decision = this.shared.policy.decide(&TransientFault {
             now: Instant::now(),
             deadline: *this.deadline,
             retries: *this.retries,
             previous_backoff: *this.backoff,
             retry_after,
-            sent,
+            sent: sent || heard.sent,
             resend: *this.resend,
             copied: this.copy.is_some(),
             budget,

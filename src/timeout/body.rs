@@ -1,6 +1,7 @@
 //! What is left of the total time bounds the reading of the body.
 
 use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -10,10 +11,13 @@ use tokio::time::Instant;
 
 use crate::deadline::Timer;
 use crate::http::body::Watch;
+use crate::message::sealed::Sealed;
 use crate::{BoxError, Error, TimeoutScope};
 
-/// Watches the body of a response for the total timeout: one that is not read in time is cut, with
-/// [`Error::<Infallible>::Timeout`](Error::Timeout) as the cause.
+/// Watches the body of a response for the total timeout: one that is not read in time is cut.
+///
+/// The error is an `io::Error` of the kind `TimedOut`, as clients know it (`reqwest::Error::is_timeout` sees it), around
+/// an [`Error::<Infallible>::Timeout`](Error::Timeout).
 #[pin_project]
 #[derive(Debug)]
 pub struct BodyWatch {
@@ -29,9 +33,12 @@ impl BodyWatch {
     }
 
     fn error(after: Duration) -> BoxError {
-        Error::<Infallible>::Timeout { scope: TimeoutScope::Total, after }.into()
+        let timeout = Error::<Infallible>::Timeout { scope: TimeoutScope::Total, after };
+        io::Error::new(io::ErrorKind::TimedOut, timeout).into()
     }
 }
+
+impl Sealed for BodyWatch {}
 
 impl<D> Watch<D> for BodyWatch {
     fn is_cut(&self) -> Option<BoxError> {

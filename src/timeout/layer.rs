@@ -30,6 +30,8 @@ use crate::{Http, Plain, TimeoutScope};
 pub struct TimeoutLayer<K = Http> {
     pub(super) scope: TimeoutScope,
     pub(super) after: Option<Duration>,
+    /// For an attempt: which share of a call's own total time it has, if the call has one.
+    pub(super) share: Option<f64>,
     pub(super) enforced: bool,
     kind: PhantomData<fn() -> K>,
 }
@@ -40,7 +42,7 @@ impl TimeoutLayer {
     /// A call that asks for another time ([`Options::timeout`](crate::Options::timeout)) has that instead. With zero,
     /// nothing is sent.
     pub const fn total(after: Duration) -> Self {
-        Self { scope: TimeoutScope::Total, after: Some(after), enforced: true, kind: PhantomData }
+        Self::new(TimeoutScope::Total, Some(after))
     }
 
     /// Bounds one attempt, up to the head of its response. Zero lets only an answer through that is ready at once.
@@ -50,18 +52,32 @@ impl TimeoutLayer {
 
     /// Bounds an attempt by the deadline of its call, and by a time of its own if it has one.
     pub(crate) const fn optional_attempt(after: Option<Duration>) -> Self {
-        Self { scope: TimeoutScope::Attempt, after, enforced: true, kind: PhantomData }
+        Self::new(TimeoutScope::Attempt, after)
     }
 
     /// Stamps the deadline, where every wait below is known to be bounded by it, so that one timer at a time runs.
     #[cfg(feature = "reqwest")]
     pub(crate) const fn stamped_total(after: Option<Duration>) -> Self {
-        Self { scope: TimeoutScope::Total, after, enforced: false, kind: PhantomData }
+        let mut layer = Self::new(TimeoutScope::Total, after);
+        layer.enforced = false;
+        layer
+    }
+
+    /// Gives an attempt this share of the total time that its call asks for, if it asks for one.
+    #[cfg(feature = "reqwest")]
+    pub(crate) const fn share(mut self, share: Option<f64>) -> Self {
+        self.share = share;
+        self
+    }
+
+    const fn new(scope: TimeoutScope, after: Option<Duration>) -> Self {
+        Self { scope, after, share: None, enforced: true, kind: PhantomData }
     }
 
     /// For a service whose responses are not HTTP.
     pub const fn plain(self) -> TimeoutLayer<Plain> {
-        TimeoutLayer { scope: self.scope, after: self.after, enforced: self.enforced, kind: PhantomData }
+        let Self { scope, after, share, enforced, .. } = self;
+        TimeoutLayer { scope, after, share, enforced, kind: PhantomData }
     }
 }
 

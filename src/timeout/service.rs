@@ -54,14 +54,21 @@ impl<S, K> Timeout<S, K> {
 
     /// The time of one attempt, within that of the call.
     fn limit_attempt(&self, request: &impl HasOptions) -> Limit {
-        let deadline = request.options().get_deadline();
+        let options = request.options();
+        let deadline = options.get_deadline();
         let now = Instant::now();
-        let own = self.layer.after.and_then(|after| deadline::after(now, after));
+        let shared = self.layer.share.zip(options.get_timeout()).map(|(share, total)| scale(total, share));
+        let own = shared.or(self.layer.after).and_then(|after| deadline::after(now, after));
         let end = deadline::earliest(own, deadline);
         let after = end.map_or(Duration::MAX, |end| end.saturating_duration_since(now));
         let scope = if end == own { TimeoutScope::Attempt } else { TimeoutScope::Total };
         Limit { end, after, scope, enforced: true, bounds_body: false }
     }
+}
+
+/// A share, below 1, of any time.
+fn scale(time: Duration, share: f64) -> Duration {
+    Duration::try_from_secs_f64(time.as_secs_f64() * share).unwrap_or(time)
 }
 
 impl<Req, S, K, Res, E> Service<Req> for Timeout<S, K>

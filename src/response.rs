@@ -1,0 +1,42 @@
+//! What is known of a response, read off its extensions.
+
+use http::{Extensions, Response};
+
+use crate::last_known_good::Stale;
+use crate::retry::Attempts;
+
+/// What steadfast knows of a response: an `http::Response`, or a `reqwest::Response`.
+///
+/// ```
+/// use steadfast::ResponseExt;
+///
+/// fn report<B>(response: &http::Response<B>) {
+///     if let Some(stale) = response.stale() {
+///         println!("{} s old, because {}", stale.age.as_secs(), stale.cause);
+///     } else {
+///         println!("{} attempts", response.attempts());
+///     }
+/// }
+/// ```
+pub trait ResponseExt {
+    /// The age and the cause, if this is a stored response, served because the upstream could not be used.
+    fn stale(&self) -> Option<&Stale>;
+
+    /// How many attempts the answer took. For a stored response, those of the answer that it stands in for; 1 where
+    /// there was no answer.
+    fn attempts(&self) -> u32;
+}
+
+impl<B> ResponseExt for Response<B> {
+    fn stale(&self) -> Option<&Stale> {
+        self.extensions().get()
+    }
+
+    fn attempts(&self) -> u32 {
+        attempts(self.extensions())
+    }
+}
+
+pub(crate) fn attempts(extensions: &Extensions) -> u32 {
+    extensions.get::<Attempts>().map_or(1, |attempts| attempts.made)
+}
