@@ -41,7 +41,8 @@ impl Outcome {
 /// never disagree. It sees the result alone, and is never asked about what was refused on this side
 /// ([`Error::is_refusal`]): the layers know those.
 ///
-/// [`HttpClassifier`](crate::http::HttpClassifier) is the one for HTTP. For anything else, a closure will do:
+/// [`HttpClassifier`](crate::http::HttpClassifier) is the one for HTTP. For anything else, a closure will do, if the type
+/// of its argument is written out:
 ///
 /// ```
 /// use steadfast::{Classify, Error, Outcome};

@@ -39,6 +39,7 @@
 //!
 //! ```
 //! use std::time::Duration;
+//! use http_body_util::BodyExt;
 //! use steadfast::bulkhead::{BulkheadLayer, Compartment};
 //! use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer};
 //! use steadfast::last_known_good::{LastKnownGoodLayer, MemoryStore};
@@ -64,6 +65,7 @@
 //! let request = client.get("http://sku.internal/v1/items/42").build()?;
 //! let response = service.oneshot(Call::new(request)).await?;
 //! println!("{} while the circuit is {:?}", response.status(), circuit.state());
+//! let body = response.into_body().collect().await?.to_bytes(); // by http_body_util::BodyExt
 //! # Ok(())
 //! # }
 //! ```
@@ -77,7 +79,10 @@
 //! - **Options travel with the call.** [`Call`] carries a request and its [`Options`]: a timeout, whether it may be sent
 //!   twice, no fallback. `http::Request` carries them in its extensions.
 //! - **Dropping is fine.** Every future can be dropped at any await point; what it held goes back.
-//! - **Time and chance can be replayed.** All time is tokio's, all chance has a seed.
+//! - **Time and chance can be replayed.** All time is tokio's, so a test that starts paused
+//!   (`#[tokio::test(start_paused = true)]`, with tokio's `test-util`) waits for nothing; all chance has a seed.
+//! - **Your own request type** needs `impl HasOptions for MyRequest {}` for bulkhead and timeouts, and [`Resendable`] for
+//!   retry; the circuit breaker asks for nothing. Or wrap it in a [`Call`].
 //!
 //! # Features
 //!

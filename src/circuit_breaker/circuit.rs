@@ -18,8 +18,10 @@ use crate::rng::SharedRng;
 /// The shared state of a circuit breaker.
 ///
 /// A clone is another handle to the same circuit: make it once for an upstream, keep it to look at, and hand it to
-/// the layers. Closed, a call costs one atomic load to enter and, with the default rules, reads one word more to
-/// leave; nothing is locked or allocated. Open, a refusal takes no lock either.
+/// the layers. Closed, a call loads one word to enter, takes a reference to the circuit, and, with the default rules,
+/// reads one word more to leave; nothing is locked or allocated. Open, a refusal takes no lock either.
+///
+/// Default: trips on 10 failures in a row that span 3 s; open for 1 s, doubling to 4 s; 3 probes.
 ///
 /// ```
 /// use steadfast::circuit_breaker::{Circuit, State};

@@ -16,7 +16,8 @@ use crate::{Call, Error};
 /// A `reqwest::Client` at the bottom of a stack of layers.
 ///
 /// Its requests are `reqwest::Request`s, bare or in a [`Call`], its responses `http::Response`s, and its errors
-/// [`Error::Upstream`]. The URL that the response came from is kept, for the way back.
+/// [`Error::Upstream`]. The URL that the response came from is kept for the way back, which is
+/// `reqwest::Response::from(response.map(reqwest::Body::wrap))`.
 ///
 /// reqwest retries some protocol errors by itself. One layer should retry, not two: build the client that is handed in
 /// with `.retry(reqwest::retry::never())`.

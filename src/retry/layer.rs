@@ -36,6 +36,8 @@ pub struct RetryLayer<C = HttpClassifier, K = Http> {
 
 impl RetryLayer {
     /// Retries by `policy`, with the default [`RetryBudget`] and the default [`HttpClassifier`].
+    ///
+    /// The budget starts nearly empty: the first retries of a fresh layer are fewer than the policy allows.
     pub fn new(policy: RetryPolicy) -> Self {
         Self { policy, budget: Some(RetryBudget::default()), classifier: Arc::default(), kind: PhantomData }
     }
