@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::circuit::{Circuit, Ticket};
+use super::circuit::Circuit;
+use super::gate::Ticket;
 use super::window::Record;
 use crate::Outcome;
 use crate::http::body::{End, Watch};

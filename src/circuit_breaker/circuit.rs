@@ -10,9 +10,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::admission::Admission;
-use super::config::{CircuitBuilder, Settings, Window};
+use super::config::{CircuitBuilder, Settings};
+use super::gate::{Gate, Snapshot, State, Ticket};
 use super::state::{Entry, Machine, Phase, ProbeId, ProbeResult};
-use super::window::{CallWindow, ConsecutiveFailures, Counts, Record, TimeWindow};
+use super::window::{ConsecutiveFailures, Counts, RateWindow, Record};
 use crate::rng::SharedRng;
 
 /// The shared state of a circuit breaker.
@@ -55,93 +56,6 @@ struct Inner {
     machine: Mutex<Machine>,
     rng: SharedRng,
     watch: watch::Sender<State>,
-}
-
-#[derive(Debug)]
-enum RateWindow {
-    Time(TimeWindow),
-    Calls(CallWindow),
-}
-
-/// What a circuit is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum State {
-    /// Calls go through.
-    Closed,
-    /// Calls are refused. The first one after the open time finds the circuit half-open.
-    Open,
-    /// A few probes go through, and decide.
-    HalfOpen,
-    /// Calls are refused until the circuit is reset.
-    ForcedOpen,
-    /// Calls go through whatever their results, until the circuit is reset.
-    ForcedClosed,
-}
-
-/// What can be seen of a circuit at one moment.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct Snapshot {
-    /// What the circuit is doing.
-    pub state: State,
-    /// How many failures there have been in a row, while it is closed.
-    pub consecutive_failures: u16,
-    /// How many calls are in the window of the rates; 0 without one.
-    pub window_calls: u32,
-    /// The share of them that failed.
-    pub failure_rate: f64,
-    /// The share of them that were slow.
-    pub slow_rate: f64,
-    /// How long until an open circuit lets a probe through.
-    pub retry_after: Option<Duration>,
-    /// How many probes are under way.
-    pub probes_in_flight: usize,
-    /// How many calls were refused so far; in shadow, would have been.
-    pub refused: u64,
-    /// How often the circuit has opened so far, failed rounds of probes included.
-    pub trips: u64,
-}
-
-/// The phase and the generation in one word.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Gate(u64);
-
-impl Gate {
-    fn new(machine: &Machine) -> Self {
-        let tag = match machine.phase() {
-            Phase::Closed => 0,
-            Phase::Open(_) => 1,
-            Phase::HalfOpen(_) => 2,
-            Phase::ForcedOpen => 3,
-            Phase::ForcedClosed => 4,
-        };
-        Self(machine.generation() << 3 | tag)
-    }
-
-    fn state(self) -> State {
-        match self.0 & 7 {
-            0 => State::Closed,
-            1 => State::Open,
-            2 => State::HalfOpen,
-            3 => State::ForcedOpen,
-            _ => State::ForcedClosed,
-        }
-    }
-
-    fn generation(self) -> u64 {
-        self.0 >> 3
-    }
-}
-
-/// What an admitted call has to say when it ends, and to whom.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ticket {
-    /// One of many, admitted in this generation.
-    Counted(u64),
-    /// A probe.
-    Probe(ProbeId),
-    /// Nothing: the circuit was forced closed, or is in shadow.
-    Unjudged,
 }
 
 impl Circuit {
@@ -429,35 +343,5 @@ impl fmt::Debug for Circuit {
             .field("name", &self.name())
             .field("state", &self.state())
             .finish_non_exhaustive()
-    }
-}
-
-impl RateWindow {
-    fn new(window: Window) -> Self {
-        match window {
-            Window::Time(length) => Self::Time(TimeWindow::new(length)),
-            Window::Calls(calls) => Self::Calls(CallWindow::new(calls)),
-        }
-    }
-
-    fn record(&self, now: Duration, record: Record) {
-        match self {
-            Self::Time(window) => window.record(now, record),
-            Self::Calls(window) => window.record(record),
-        }
-    }
-
-    fn counts(&self, now: Duration) -> Counts {
-        match self {
-            Self::Time(window) => window.counts(now),
-            Self::Calls(window) => window.counts(),
-        }
-    }
-
-    fn clear(&self) {
-        match self {
-            Self::Time(window) => window.clear(),
-            Self::Calls(window) => window.clear(),
-        }
     }
 }

@@ -24,6 +24,7 @@ mod admission;
 mod circuit;
 mod config;
 mod future;
+mod gate;
 mod layer;
 mod service;
 mod state;
@@ -31,9 +32,10 @@ mod window;
 
 pub use self::{
     admission::BodyWatch,
-    circuit::{Circuit, Snapshot, State},
+    circuit::Circuit,
     config::{CircuitBuilder, Window},
     future::ResponseFuture,
+    gate::{Snapshot, State},
     layer::CircuitBreakerLayer,
     service::CircuitBreaker,
 };

@@ -8,6 +8,8 @@ use std::sync::atomic::{Ordering::Acquire, Ordering::Release};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::config::Window;
+
 /// How one call went, as far as a window cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Record {
@@ -259,6 +261,45 @@ impl CallWindow {
                 (true, false) => _ = sum.fetch_sub(1, Relaxed),
                 _ => {}
             }
+        }
+    }
+}
+
+// ===== RateWindow =====
+
+/// The window that the rates of a circuit are taken over.
+#[derive(Debug)]
+pub(super) enum RateWindow {
+    Time(TimeWindow),
+    Calls(CallWindow),
+}
+
+impl RateWindow {
+    pub(super) fn new(window: Window) -> Self {
+        match window {
+            Window::Time(length) => Self::Time(TimeWindow::new(length)),
+            Window::Calls(calls) => Self::Calls(CallWindow::new(calls)),
+        }
+    }
+
+    pub(super) fn record(&self, now: Duration, record: Record) {
+        match self {
+            Self::Time(window) => window.record(now, record),
+            Self::Calls(window) => window.record(record),
+        }
+    }
+
+    pub(super) fn counts(&self, now: Duration) -> Counts {
+        match self {
+            Self::Time(window) => window.counts(now),
+            Self::Calls(window) => window.counts(),
+        }
+    }
+
+    pub(super) fn clear(&self) {
+        match self {
+            Self::Time(window) => window.clear(),
+            Self::Calls(window) => window.clear(),
         }
     }
 }

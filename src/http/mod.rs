@@ -6,11 +6,13 @@ mod classify;
 pub(crate) mod discard;
 mod idempotency;
 mod replay_body;
+mod replay_layer;
 mod request;
 pub(crate) mod retry_after;
 
 pub use self::{
     classify::{Fault, HttpClassifier, TransportError},
-    replay_body::{ReplayBody, ReplayBodyLayer, ReplayBodyService},
+    replay_body::ReplayBody,
+    replay_layer::{ReplayBodyLayer, ReplayBodyService},
     request::{HttpRequest, TryCloneBody},
 };

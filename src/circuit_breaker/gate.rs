@@ -1,0 +1,86 @@
+//! What a circuit is doing: as calls read it, and as people do.
+
+use std::time::Duration;
+
+use super::state::{Machine, Phase, ProbeId};
+
+/// What a circuit is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Calls go through.
+    Closed,
+    /// Calls are refused. The first one after the open time finds the circuit half-open.
+    Open,
+    /// A few probes go through, and decide.
+    HalfOpen,
+    /// Calls are refused until the circuit is reset.
+    ForcedOpen,
+    /// Calls go through whatever their results, until the circuit is reset.
+    ForcedClosed,
+}
+
+/// What can be seen of a circuit at one moment.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// What the circuit is doing.
+    pub state: State,
+    /// How many failures there have been in a row, while it is closed.
+    pub consecutive_failures: u16,
+    /// How many calls are in the window of the rates; 0 without one.
+    pub window_calls: u32,
+    /// The share of them that failed.
+    pub failure_rate: f64,
+    /// The share of them that were slow.
+    pub slow_rate: f64,
+    /// How long until an open circuit lets a probe through.
+    pub retry_after: Option<Duration>,
+    /// How many probes are under way.
+    pub probes_in_flight: usize,
+    /// How many calls were refused so far; in shadow, would have been.
+    pub refused: u64,
+    /// How often the circuit has opened so far, failed rounds of probes included.
+    pub trips: u64,
+}
+
+/// The phase and the generation in one word.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Gate(pub(super) u64);
+
+impl Gate {
+    pub(super) fn new(machine: &Machine) -> Self {
+        let tag = match machine.phase() {
+            Phase::Closed => 0,
+            Phase::Open(_) => 1,
+            Phase::HalfOpen(_) => 2,
+            Phase::ForcedOpen => 3,
+            Phase::ForcedClosed => 4,
+        };
+        Self(machine.generation() << 3 | tag)
+    }
+
+    pub(super) fn state(self) -> State {
+        match self.0 & 7 {
+            0 => State::Closed,
+            1 => State::Open,
+            2 => State::HalfOpen,
+            3 => State::ForcedOpen,
+            _ => State::ForcedClosed,
+        }
+    }
+
+    pub(super) fn generation(self) -> u64 {
+        self.0 >> 3
+    }
+}
+
+/// What an admitted call has to say when it ends, and to whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ticket {
+    /// One of many, admitted in this generation.
+    Counted(u64),
+    /// A probe.
+    Probe(ProbeId),
+    /// Nothing: the circuit was forced closed, or is in shadow.
+    Unjudged,
+}
