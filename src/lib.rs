@@ -93,6 +93,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod attempts;
 pub mod buffer_body;
 pub mod bulkhead;
 mod call;

@@ -7,11 +7,14 @@
 use std::cell::Cell;
 use std::thread::LocalKey;
 
+use crate::attempts::Attempts;
+
 thread_local! {
     static DISCARDING: Cell<bool> = const { Cell::new(false) };
     static QUEUED: Cell<bool> = const { Cell::new(false) };
     static REFUSING: Cell<bool> = const { Cell::new(false) };
     static SENT: Cell<bool> = const { Cell::new(false) };
+    static ATTEMPTS: Cell<Option<Attempts>> = const { Cell::new(None) };
 }
 
 /// Polls a body that nobody wants: who holds something for its sake lets go.
@@ -56,6 +59,20 @@ pub(crate) fn hear_sent<T>(poll: impl FnOnce() -> T) -> (T, bool) {
     hear(&SENT, poll)
 }
 
+/// Says how many attempts a call took that ends with an error, on which there is no place to note it.
+pub(crate) fn say_attempts(attempts: Attempts) {
+    ATTEMPTS.set(Some(attempts));
+}
+
+/// Polls a call; also returns what it says of its attempts.
+pub(crate) fn hear_attempts<T>(poll: impl FnOnce() -> T) -> (T, Option<Attempts>) {
+    let scope = Scope::enter(&ATTEMPTS, None);
+    let polled = poll();
+    let said = ATTEMPTS.get();
+    drop(scope);
+    (polled, said)
+}
+
 fn hear<T>(flag: &'static LocalKey<Cell<bool>>, poll: impl FnOnce() -> T) -> (T, bool) {
     let scope = Scope::enter(flag, false);
     let polled = poll();
@@ -67,18 +84,18 @@ fn hear<T>(flag: &'static LocalKey<Cell<bool>>, poll: impl FnOnce() -> T) -> (T,
 }
 
 /// A flag that is set for a while, and then as it was before.
-struct Scope {
-    flag: &'static LocalKey<Cell<bool>>,
-    before: bool,
+struct Scope<T: Copy + 'static> {
+    flag: &'static LocalKey<Cell<T>>,
+    before: T,
 }
 
-impl Scope {
-    fn enter(flag: &'static LocalKey<Cell<bool>>, value: bool) -> Self {
+impl<T: Copy> Scope<T> {
+    fn enter(flag: &'static LocalKey<Cell<T>>, value: T) -> Self {
         Self { flag, before: flag.replace(value) }
     }
 }
 
-impl Drop for Scope {
+impl<T: Copy> Drop for Scope<T> {
     fn drop(&mut self) {
         self.flag.set(self.before);
     }

@@ -2,8 +2,8 @@
 
 use http::{Extensions, Response};
 
+use crate::attempts::Attempts;
 use crate::last_known_good::Stale;
-use crate::retry::Attempts;
 
 /// What steadfast knows of a response: an `http::Response`, or a `reqwest::Response`.
 ///
@@ -22,8 +22,7 @@ pub trait ResponseExt {
     /// The age and the cause, if this is a stored response, served because the upstream could not be used.
     fn stale(&self) -> Option<&Stale>;
 
-    /// How many attempts the answer took. For a stored response, those of the answer that it stands in for; 1 where
-    /// there was no answer.
+    /// How many attempts the call took. For a stored response, those that were made in vain.
     fn attempts(&self) -> u32;
 }
 

@@ -271,6 +271,18 @@ async fn a_post_that_was_redirected_to_a_dead_host_is_sent_once() {
 }
 
 #[tokio::test]
+async fn a_stored_answer_says_how_many_attempts_were_made_in_vain() {
+    let mut server = Server::new([Reply::ok("good")]);
+    let retry = RetryPolicy::builder().max_retries(2).backoff(Backoff::new().base(Duration::ZERO));
+    let client = Client::builder().retry(retry).without_retry_budget().build().unwrap();
+    client.get(server.url("/")).send().await.unwrap().bytes().await.unwrap();
+    server.stop().await;
+    let response = client.get(server.url("/")).send().await.unwrap();
+    assert_eq!(response.stale().map(|stale| stale.cause), Some(Cause::Transport));
+    assert_eq!(response.attempts(), 3);
+}
+
+#[tokio::test]
 async fn a_call_that_asks_for_its_own_time_gives_its_attempts_a_share_of_it() {
     let server = Server::new([Reply::never(), Reply::ok("good")]);
     let response = Client::new().get(server.url("/")).timeout(Duration::from_secs(2)).send().await.unwrap();

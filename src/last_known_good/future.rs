@@ -14,7 +14,9 @@ use super::entry::{Cause, Entry, Head};
 use super::key::Key;
 use super::policy::{self, Part, Vary};
 use super::{LastKnownGoodLayer, MemoryStore, ResponseBody};
+use crate::attempts::Attempts;
 use crate::http::HttpRequest;
+use crate::poll::hear_attempts;
 use crate::{BoxError, Classify, Error, HasOptions, Outcome};
 
 /// The future of [`LastKnownGood`](super::LastKnownGood).
@@ -87,7 +89,8 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let result = ready!(this.future.poll(cx));
+        let (polled, attempts) = hear_attempts(|| this.future.poll(cx));
+        let result = ready!(polled);
         Poll::Ready(match std::mem::replace(this.plan, Plan::Nothing) {
             Plan::Nothing => result.map(|response| response.map(|body| ResponseBody::fresh(body, None))),
             Plan::Invalidate(key) => {
@@ -96,7 +99,7 @@ where
                 }
                 result.map(|response| response.map(|body| ResponseBody::fresh(body, None)))
             }
-            Plan::Fallback(fallback) => this.shared.settle(fallback, result),
+            Plan::Fallback(fallback) => this.shared.settle(fallback, result, attempts),
         })
     }
 }
@@ -107,6 +110,7 @@ impl<C> LastKnownGoodLayer<C> {
         &self,
         fallback: Fallback,
         result: Result<Response<B>, Error<E>>,
+        attempts: Option<Attempts>,
     ) -> Result<Response<ResponseBody<B>>, Error<E>>
     where
         C: Classify<Response<B>, E>,
@@ -120,7 +124,7 @@ impl<C> LastKnownGoodLayer<C> {
         if outcome.is_fault() && fallback.serve {
             let now = Instant::now();
             if let Some(entry) = self.find(&fallback, now) {
-                return Ok(serve(&fallback.key, &entry, now, result));
+                return Ok(serve(&fallback.key, &entry, now, result, attempts));
             }
         }
         result.map(|response| {
@@ -166,6 +170,7 @@ fn serve<B: Body<Data = Bytes>, E>(
     entry: &Entry,
     now: Instant,
     failed: Result<Response<B>, Error<E>>,
+    attempts: Option<Attempts>,
 ) -> Response<ResponseBody<B>> {
     let cause = Cause::of(&failed);
     tracing::info!(
@@ -178,6 +183,9 @@ fn serve<B: Body<Data = Bytes>, E>(
     if let Ok(failed) = failed {
         let stale = std::mem::replace(response.extensions_mut(), failed.into_parts().0.extensions);
         response.extensions_mut().extend(stale);
+    }
+    if let Some(attempts) = attempts {
+        response.extensions_mut().insert(attempts);
     }
     response.extensions_mut().insert(RequestUri(Arc::clone(key.uri())));
     response

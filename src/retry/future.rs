@@ -10,10 +10,11 @@ use tower::Service;
 
 use super::RetryLayer;
 use super::budget::Token;
-use super::policy::{Attempts, Pause, Stop, TransientFault};
+use super::policy::{Pause, TransientFault};
+use crate::attempts::{Attempts, Stop};
 use crate::deadline::Timer;
 use crate::message::Discard;
-use crate::poll::{hear_refusing, hear_sent};
+use crate::poll::{hear_refusing, hear_sent, say_attempts};
 use crate::{Classify, Error, HasOptions, Outcome, Resend, Resendable};
 
 /// The future of [`Retry`](super::Retry).
@@ -232,12 +233,20 @@ where
         if let Some(stop) = stopped {
             tracing::debug!(target: "steadfast::retry", attempts = made, reason = stop.as_str(), "gave up");
         }
-        result.map(|mut response| {
-            if made > 1 || stopped.is_some() {
-                K::annotate(&mut response, Attempts::new(made, stopped));
+        if made == 1 && stopped.is_none() {
+            return result;
+        }
+        let attempts = Attempts::new(made, stopped);
+        match result {
+            Ok(mut response) => {
+                K::annotate(&mut response, attempts);
+                Ok(response)
             }
-            response
-        })
+            Err(error) => {
+                say_attempts(attempts);
+                Err(error)
+            }
+        }
     }
 }
 

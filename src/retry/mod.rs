@@ -22,11 +22,13 @@ mod layer;
 mod policy;
 mod service;
 
+pub use crate::attempts::{Attempts, Stop};
+
 pub use self::{
     backoff::{Backoff, Jitter},
     budget::{RetryBudget, RetryBudgetBuilder},
     future::ResponseFuture,
     layer::RetryLayer,
-    policy::{Attempts, RetryPolicy, RetryPolicyBuilder, Stop},
+    policy::{RetryPolicy, RetryPolicyBuilder},
     service::Retry,
 };

@@ -1,6 +1,5 @@
 //! When to retry, and when to stop: the decision, apart from the doing.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use tokio::time::Instant;
 
 use super::Backoff;
 use super::budget::{RetryBudget, Token};
+use crate::attempts::Stop;
 use crate::error::MAX_DURATION;
 use crate::rng::SharedRng;
 use crate::{ConfigError, Resend, deadline};
@@ -112,76 +112,6 @@ pub(super) struct Pause {
     pub(super) backoff: Duration,
     pub(super) until: Option<Instant>,
     pub(super) token: Option<Token>,
-}
-
-/// How many attempts an answer took, in the extensions of the response.
-///
-/// Absent means one, and that there was no reason to want more: the healthy path writes nothing.
-///
-/// ```
-/// use steadfast::retry::Attempts;
-///
-/// fn attempts<B>(response: &http::Response<B>) -> u32 {
-///     response.extensions().get::<Attempts>().map_or(1, |attempts| attempts.made)
-/// }
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Attempts {
-    /// How many requests were made, this response's own among them.
-    pub made: u32,
-    /// Why there was no further one, where the last had failed.
-    pub stopped: Option<Stop>,
-}
-
-impl Attempts {
-    pub(super) const fn new(made: u32, stopped: Option<Stop>) -> Self {
-        Self { made, stopped }
-    }
-}
-
-/// Why a call was not retried, or not again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Stop {
-    /// Every retry of the policy was made.
-    Exhausted,
-    /// The budget of the upstream had no token.
-    Budget,
-    /// The wait would have ended after the deadline of the call, or the deadline has passed.
-    Deadline,
-    /// The request may have been sent, and may not be sent twice.
-    NotIdempotent,
-    /// The body of the request cannot be sent again.
-    NotReplayable,
-    /// The circuit breaker refused.
-    CircuitOpen,
-    /// The bulkhead refused.
-    BulkheadFull,
-    /// The upstream asked for a longer wait than the policy allows.
-    RetryAfterTooLong,
-}
-
-impl Stop {
-    /// The reason in one word, as it stands in logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Exhausted => "exhausted",
-            Self::Budget => "budget",
-            Self::Deadline => "deadline",
-            Self::NotIdempotent => "not_idempotent",
-            Self::NotReplayable => "not_replayable",
-            Self::CircuitOpen => "circuit_open",
-            Self::BulkheadFull => "bulkhead_full",
-            Self::RetryAfterTooLong => "retry_after_too_long",
-        }
-    }
-}
-
-impl fmt::Display for Stop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 // ===== RetryPolicyBuilder =====
