@@ -7,12 +7,14 @@
 use std::cell::Cell;
 use std::thread::LocalKey;
 
+use tokio::time::Instant;
+
 use crate::attempts::Attempts;
 
 thread_local! {
     static DISCARDING: Cell<bool> = const { Cell::new(false) };
     static QUEUED: Cell<bool> = const { Cell::new(false) };
-    static REFUSING: Cell<bool> = const { Cell::new(false) };
+    static REFUSING: Cell<Option<Refusal>> = const { Cell::new(None) };
     static SENT: Cell<bool> = const { Cell::new(false) };
     static ATTEMPTS: Cell<Option<Attempts>> = const { Cell::new(None) };
 }
@@ -33,18 +35,28 @@ pub(crate) fn say_queued() {
     QUEUED.set(true);
 }
 
-/// Polls a future; also returns whether it waits on this side.
+/// Polls a future; also returns whether it waits on this side. Who listens further out hears it too.
 pub(crate) fn hear_queued<T>(poll: impl FnOnce() -> T) -> (T, bool) {
-    hear(&QUEUED, poll)
+    let (polled, queued) = hear(&QUEUED, poll);
+    if queued {
+        say_queued();
+    }
+    (polled, queued)
+}
+
+/// Another attempt would be refused, until then; `None` is without an end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refusal {
+    pub(crate) until: Option<Instant>,
 }
 
 /// Says, with the result of an attempt, that another one would be refused.
-pub(crate) fn say_refusing() {
-    REFUSING.set(true);
+pub(crate) fn say_refusing(refusal: Refusal) {
+    REFUSING.set(Some(refusal));
 }
 
 /// Polls an attempt; also returns whether another one would be refused.
-pub(crate) fn hear_refusing<T>(poll: impl FnOnce() -> T) -> (T, bool) {
+pub(crate) fn hear_refusing<T>(poll: impl FnOnce() -> T) -> (T, Option<Refusal>) {
     hear(&REFUSING, poll)
 }
 
@@ -66,21 +78,14 @@ pub(crate) fn say_attempts(attempts: Attempts) {
 
 /// Polls a call; also returns what it says of its attempts.
 pub(crate) fn hear_attempts<T>(poll: impl FnOnce() -> T) -> (T, Option<Attempts>) {
-    let scope = Scope::enter(&ATTEMPTS, None);
-    let polled = poll();
-    let said = ATTEMPTS.get();
-    drop(scope);
-    (polled, said)
+    hear(&ATTEMPTS, poll)
 }
 
-fn hear<T>(flag: &'static LocalKey<Cell<bool>>, poll: impl FnOnce() -> T) -> (T, bool) {
-    let scope = Scope::enter(flag, false);
+/// Listens for what is said during one poll, and no other.
+fn hear<T, N: Copy + Default>(flag: &'static LocalKey<Cell<N>>, poll: impl FnOnce() -> T) -> (T, N) {
+    let _scope = Scope::enter(flag, N::default());
     let polled = poll();
-    let said = flag.get();
-    drop(scope);
-    // Who listens further out hears it too.
-    flag.set(flag.get() || said);
-    (polled, said)
+    (polled, flag.get())
 }
 
 /// A flag that is set for a while, and then as it was before.

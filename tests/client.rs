@@ -270,6 +270,14 @@ async fn a_post_that_was_redirected_to_a_dead_host_is_sent_once() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_call_that_has_no_time_sends_nothing() {
+    let server = Server::new([Reply::ok("good")]);
+    let error = Client::new().get(server.url("/")).timeout(Duration::ZERO).send().await.unwrap_err();
+    assert!(error.is_total_timeout(), "{error:?}");
+    assert_eq!(server.requests(), 0);
+}
+
 #[tokio::test]
 async fn a_stored_answer_says_how_many_attempts_were_made_in_vain() {
     let mut server = Server::new([Reply::ok("good")]);

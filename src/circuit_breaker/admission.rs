@@ -11,6 +11,7 @@ use super::window::Record;
 use crate::Outcome;
 use crate::http::body::{End, Watch};
 use crate::message::sealed::Sealed;
+use crate::poll::Refusal;
 
 /// An admission to a circuit. Dropped before it is settled, it gives a probe's place back, and counts as a failure if
 /// the call had run long enough to be a hang.
@@ -45,9 +46,9 @@ impl Admission {
         }
     }
 
-    /// Whether the circuit would refuse another call now.
-    pub(super) fn is_refusing(&self) -> bool {
-        self.circuit.is_refusing()
+    /// Whether the circuit would refuse another call.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        self.circuit.refusal()
     }
 
     /// The call never reached the upstream.

@@ -14,6 +14,8 @@ use super::config::{CircuitBuilder, Settings};
 use super::gate::{Gate, Snapshot, State, Ticket};
 use super::state::{Entry, Machine, Phase, ProbeId, ProbeResult};
 use super::window::{ConsecutiveFailures, Counts, RateWindow, Record};
+use crate::deadline;
+use crate::poll::Refusal;
 use crate::rng::SharedRng;
 
 /// The shared state of a circuit breaker.
@@ -164,9 +166,20 @@ impl Circuit {
         Ok(Admission::new(self.clone(), ticket))
     }
 
-    /// Whether calls are being refused, as far as a look at the gate can tell.
-    pub(super) fn is_refusing(&self) -> bool {
-        matches!(self.state(), State::Open | State::ForcedOpen) && !self.0.settings.shadow
+    /// Whether calls are being refused, and until when, as far as a look at the gate can tell.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        if self.0.settings.shadow {
+            return None;
+        }
+        match self.state() {
+            State::Open => {
+                let now = Instant::now();
+                let open_for = self.open_for(now);
+                (!open_for.is_zero()).then(|| Refusal { until: deadline::after(now, open_for) })
+            }
+            State::ForcedOpen => Some(Refusal { until: None }),
+            _ => None,
+        }
     }
 
     /// Whether a call counts as slow by now.
@@ -275,7 +288,10 @@ impl Circuit {
             return result;
         }
         match machine.phase() {
-            Phase::Closed => self.0.window.iter().for_each(RateWindow::clear),
+            Phase::Closed => {
+                self.0.consecutive.begin(after.generation());
+                self.0.window.iter().for_each(RateWindow::clear);
+            }
             Phase::Open(until) => {
                 let until = until.map_or(u64::MAX, |until| nanos(self.since_epoch(until)));
                 self.0.open_until.store(until, Ordering::Relaxed);

@@ -164,8 +164,8 @@ impl CircuitBuilder {
     }
 
     /// How long a probe may take before it counts as failed, so that a hung one cannot hold the circuit half-open: 1 ms to
-    /// a year. It has to be longer than the slowest good answer. Default: 10 s; in a `Client`, at least twice the attempt
-    /// timeout.
+    /// a year. It has to be longer than the slowest good answer. Default: 10 s; in a `Client`, at least twice what an
+    /// attempt may take, unless its call asks for more.
     pub fn probe_lease(mut self, time: Duration) -> Self {
         self.settings.probe_lease = time;
         self
@@ -263,6 +263,15 @@ fn check_rate(field: &'static str, rate: f64) -> Result<(), ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "reqwest")]
+    #[test]
+    fn a_lease_has_room_for_an_attempt() {
+        let lease = |attempt| CircuitBuilder::new().probe_lease_at_least(attempt).settings.probe_lease;
+        assert_eq!(lease(Duration::from_secs(2)), Duration::from_secs(10));
+        assert_eq!(lease(Duration::from_secs(30)), Duration::from_secs(60));
+        assert_eq!(lease(Duration::MAX), MAX_DURATION);
+    }
 
     #[test]
     fn a_circuit_that_could_never_trip_or_never_recover_is_refused_by_field() {

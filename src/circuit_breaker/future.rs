@@ -68,8 +68,8 @@ where
                     let mut admission = admission.take();
                     if let Some(admission) = &mut admission {
                         judge(admission, &**classifier, result.as_ref());
-                        if admission.is_refusing() {
-                            say_refusing();
+                        if let Some(refusal) = admission.refusal() {
+                            say_refusing(refusal);
                         }
                     }
                     Poll::Ready(result.map(|response| K::attach(response, BodyWatch::new(admission))))

@@ -69,6 +69,12 @@ impl Run {
 
 #[allow(clippy::cast_possible_truncation)]
 impl ConsecutiveFailures {
+    /// Begins a generation. Few are counted in, and the word has room for the lower half of a number only: without this,
+    /// an old one could pass for a later one.
+    pub(super) fn begin(&self, generation: u64) {
+        self.0.store(Run { generation: generation as u16, failures: 0, first: 0 }.pack(), Relaxed);
+    }
+
     /// Ends the run. Healthy calls only read.
     pub(super) fn success(&self, generation: u64) {
         let word = self.0.load(Relaxed);

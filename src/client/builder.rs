@@ -265,6 +265,8 @@ impl ClientBuilder {
             }
             AttemptTimeout::None => (None, None),
         };
+        // A probe that is slower than its lease is a failed one, however good its answer.
+        let longest = attempt_timeout.or(self.total_timeout).unwrap_or_default();
         let classifier = Arc::new(self.classifier);
         let recipe = StackRecipe {
             total_timeout: self.total_timeout,
@@ -272,11 +274,7 @@ impl ClientBuilder {
             attempt_share,
             retry: self.retry.map_or_else(|| Ok(RetryPolicy::never()), RetryPolicyBuilder::build)?,
             budget: self.budget.map(RetryBudgetBuilder::build).transpose()?,
-            // A probe that is slower than its lease is a failed one, however good its answer.
-            circuit: self
-                .circuit
-                .map(|circuit| circuit.probe_lease_at_least(attempt_timeout.unwrap_or_default()).build())
-                .transpose()?,
+            circuit: self.circuit.map(|circuit| circuit.probe_lease_at_least(longest).build()).transpose()?,
             compartment: self.compartment.map(CompartmentBuilder::build).transpose()?,
             buffer_body: self.buffer_body,
             classifier: Arc::clone(&classifier),

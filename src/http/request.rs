@@ -31,10 +31,16 @@ pub trait HttpRequest {
     /// What follows the `?`, if there is one.
     fn query(&self) -> Option<&str>;
 
-    /// The `Host` header, where the request has one: with a proxy or a sidecar in front, it names the upstream and the
-    /// URI does not.
+    /// The `Host` header, where the request has one that says something else than its URI: with a sidecar in front, it
+    /// names the upstream and the URI does not.
     fn host_header(&self) -> Option<&str> {
-        self.headers().get(HOST)?.to_str().ok()
+        let header = self.headers().get(HOST)?.to_str().ok()?;
+        let (host, port) = match header.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()),
+            _ => (header, None),
+        };
+        let same = host.eq_ignore_ascii_case(self.host()) && (port.is_none() || port == self.port());
+        (!same).then_some(header)
     }
 
     /// Whether the request carries a body, so that its method and URI are not all that it asks for.

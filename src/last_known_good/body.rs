@@ -103,10 +103,6 @@ impl Keeper {
 
     fn store(&mut self) {
         let Some((key, head)) = self.kept.take() else { return };
-        if self.store.version(&key) != self.version {
-            // Removed since the call began: what it was answered may be from before.
-            return;
-        }
         // A piece is a part of the buffer that the connection was read into, and would hold on to all of it: what stays
         // is copied to its exact size, unless the same is in the store already.
         let previous = self.store.get(&key);
@@ -115,7 +111,7 @@ impl Keeper {
         }
         let unchanged = previous.map(|entry| entry.body().clone()).filter(|body| self.is_same(body));
         let body = unchanged.unwrap_or_else(|| self.join());
-        self.store.insert(key, head.with_body(body));
+        self.store.insert(&key, self.version, head.with_body(body));
     }
 
     fn push(&mut self, data: &Bytes) {

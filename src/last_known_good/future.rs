@@ -159,7 +159,6 @@ impl<C> LastKnownGoodLayer<C> {
     fn forget(&self, key: &Key) {
         if let Some(store) = &self.store {
             store.remove(key);
-            store.remove(&key.sibling());
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a response is kept under: its method and its URI.
 
+use std::hash::Hash;
 use std::sync::Arc;
 
 use http::Method;
@@ -28,6 +29,11 @@ impl Key {
     /// The key of the same URI for the other of the two methods.
     pub(super) fn sibling(&self) -> Self {
         Self { head: !self.head, ..self.clone() }
+    }
+
+    /// What it is the key of, whichever of the two methods it is asked for with.
+    pub(super) fn target(&self) -> impl Hash {
+        (&self.uri, &self.host)
     }
 
     pub(super) fn uri(&self) -> &Arc<str> {

@@ -67,30 +67,48 @@ impl MemoryStore {
         self.removals.of(key).load(Ordering::Acquire)
     }
 
-    pub(super) fn insert(&self, key: Key, entry: Entry) {
-        self.entries.insert(key, Arc::new(entry));
+    /// Stores what was asked for when the key had this version, unless it was removed since.
+    pub(super) fn insert(&self, key: &Key, version: u64, entry: Entry) {
+        if self.version(key) != version {
+            return;
+        }
+        self.entries.insert(key.clone(), Arc::new(entry));
+        if self.version(key) != version {
+            // Removed meanwhile: at worst, what is newer goes too.
+            self.entries.invalidate(key);
+        }
         // moka puts evictions off; a bound in bytes that many large bodies can overrun meanwhile is none.
         self.entries.run_pending_tasks();
     }
 
+    /// Forgets what is kept for a URI, whichever of the methods it was asked for with.
     pub(super) fn remove(&self, key: &Key) {
         self.removals.of(key).fetch_add(1, Ordering::AcqRel);
         self.entries.invalidate(key);
+        self.entries.invalidate(&key.sibling());
     }
 }
 
-/// Counts removals, by the hash of the key: a removal may keep another key's answer from being stored, and never lets an
-/// old one in.
-#[derive(Default)]
+/// Counts removals, by the hash of the URI. Two that share a count keep each other's answers from being stored now and
+/// then, and there are enough of them that this is rare; an old answer is never let in.
 struct Removals {
     hasher: RandomState,
-    counts: [AtomicU64; 32],
+    counts: Box<[AtomicU64]>,
 }
 
 impl Removals {
+    const COUNTS: usize = 4096;
+
     #[allow(clippy::cast_possible_truncation)]
     fn of(&self, key: &Key) -> &AtomicU64 {
-        &self.counts[self.hasher.hash_one(key) as usize % self.counts.len()]
+        &self.counts[self.hasher.hash_one(key.target()) as usize % Self::COUNTS]
+    }
+}
+
+impl Default for Removals {
+    fn default() -> Self {
+        let counts = (0..Self::COUNTS).map(|_| AtomicU64::new(0)).collect();
+        Self { hasher: RandomState::new(), counts }
     }
 }
 

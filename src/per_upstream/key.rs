@@ -156,5 +156,9 @@ mod tests {
         let sidecar = Request::get("http://127.0.0.1:4140/").header("host", "SKU.internal");
         let sidecar = sidecar.body(String::new()).unwrap();
         assert_eq!(KeyRef::origin(&sidecar).to_key().to_string(), "http://127.0.0.1:4140 (sku.internal)");
+        for host in ["sku.internal", "SKU.internal:80"] {
+            let same = Request::get("http://sku.internal/").header("host", host).body(String::new()).unwrap();
+            assert_eq!(KeyRef::origin(&same).to_key().to_string(), "http://sku.internal:80");
+        }
     }
 }

@@ -14,7 +14,7 @@ use super::policy::{Pause, TransientFault};
 use crate::attempts::{Attempts, Stop};
 use crate::deadline::Timer;
 use crate::message::Discard;
-use crate::poll::{hear_refusing, hear_sent, say_attempts};
+use crate::poll::{Refusal, hear_refusing, hear_sent, say_attempts};
 use crate::{Classify, Error, HasOptions, Outcome, Resend, Resendable};
 
 /// The future of [`Retry`](super::Retry).
@@ -141,9 +141,19 @@ where
 #[derive(Clone, Copy)]
 struct Heard {
     /// Another attempt would be refused.
-    refusing: bool,
+    refusing: Option<Refusal>,
     /// Something was sent, whatever the result looks like.
     sent: bool,
+}
+
+impl Heard {
+    /// Whether the attempt that follows this pause is known to be refused.
+    fn refuses<C, K>(&self, pause: &Pause, layer: &RetryLayer<C, K>) -> bool {
+        let refusal = self.refusing.filter(|_| !layer.across_circuits);
+        refusal.is_some_and(|refusal| {
+            refusal.until.is_none_or(|until| pause.until.is_some_and(|end| end < until))
+        })
+    }
 }
 
 /// What follows an attempt.
@@ -181,10 +191,6 @@ where
             _ => {}
         }
         let Outcome::Transient { retry_after, sent } = outcome else { return Verdict::Done };
-        if heard.refusing {
-            // The answer that is there is worth more than a refusal.
-            return Verdict::GiveUp(Stop::CircuitOpen);
-        }
         let decision = this.shared.policy.decide(&TransientFault {
             now: Instant::now(),
             deadline: *this.deadline,
@@ -197,6 +203,8 @@ where
             budget,
         });
         match decision {
+            // The answer that is there is worth more than a refusal.
+            Ok(pause) if heard.refuses(&pause, this.shared) => Verdict::GiveUp(Stop::CircuitOpen),
             // From here on the earlier attempt can no longer spoil the copy. Its response is still there if it has.
             Ok(pause) if this.copy.as_ref().is_some_and(Resendable::take_over) => Verdict::Retry(pause),
             Ok(_) => Verdict::GiveUp(Stop::NotReplayable),

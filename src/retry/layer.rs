@@ -31,6 +31,7 @@ pub struct RetryLayer<C = HttpClassifier, K = Http> {
     pub(super) policy: RetryPolicy,
     pub(super) budget: Option<RetryBudget>,
     pub(super) classifier: Arc<C>,
+    pub(super) across_circuits: bool,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -39,7 +40,13 @@ impl RetryLayer {
     ///
     /// The budget starts nearly empty: the first retries of a fresh layer are fewer than the policy allows.
     pub fn new(policy: RetryPolicy) -> Self {
-        Self { policy, budget: Some(RetryBudget::default()), classifier: Arc::default(), kind: PhantomData }
+        Self {
+            policy,
+            budget: Some(RetryBudget::default()),
+            classifier: Arc::default(),
+            across_circuits: false,
+            kind: PhantomData,
+        }
     }
 }
 
@@ -57,23 +64,27 @@ impl<C, K> RetryLayer<C, K> {
         self
     }
 
+    /// For a retry above several circuits, of replicas that take turns: where one of them opens, the next attempt may
+    /// still be let through by another. Without this, a fault that opens the circuit below ends the call.
+    pub fn across_circuits(mut self) -> Self {
+        self.across_circuits = true;
+        self
+    }
+
     /// Judges results with this classifier.
     pub fn classifier<D>(self, classifier: D) -> RetryLayer<D, K> {
         self.shared_classifier(Arc::new(classifier))
     }
 
     pub(crate) fn shared_classifier<D>(self, classifier: Arc<D>) -> RetryLayer<D, K> {
-        RetryLayer { policy: self.policy, budget: self.budget, classifier, kind: PhantomData }
+        let Self { policy, budget, across_circuits, .. } = self;
+        RetryLayer { policy, budget, classifier, across_circuits, kind: PhantomData }
     }
 
     /// For a service whose responses are not HTTP.
     pub fn plain(self) -> RetryLayer<C, Plain> {
-        RetryLayer {
-            policy: self.policy,
-            budget: self.budget,
-            classifier: self.classifier,
-            kind: PhantomData,
-        }
+        let Self { policy, budget, classifier, across_circuits, .. } = self;
+        RetryLayer { policy, budget, classifier, across_circuits, kind: PhantomData }
     }
 }
 
@@ -91,6 +102,7 @@ impl<C, K> Clone for RetryLayer<C, K> {
             policy: self.policy.clone(),
             budget: self.budget.clone(),
             classifier: Arc::clone(&self.classifier),
+            across_circuits: self.across_circuits,
             kind: PhantomData,
         }
     }

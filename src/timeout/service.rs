@@ -61,7 +61,8 @@ impl<S, K> Timeout<S, K> {
         let own = shared.or(self.layer.after).and_then(|after| deadline::after(now, after));
         let end = deadline::earliest(own, deadline);
         let after = end.map_or(Duration::MAX, |end| end.saturating_duration_since(now));
-        let scope = if end == own { TimeoutScope::Attempt } else { TimeoutScope::Total };
+        let scope =
+            if deadline.is_some() && end == deadline { TimeoutScope::Total } else { TimeoutScope::Attempt };
         Limit { end, after, scope, enforced: true, bounds_body: false }
     }
 }
