@@ -12,7 +12,7 @@ use crate::Call;
 /// Makes the bodies of requests replayable, for a retry below it.
 ///
 /// Turns `Request<B>` into `Request<ReplayBody<B>>`. Only streaming bodies need it: those in memory
-/// ([`TryCloneBody`]) can be sent again as they are.
+/// ([`TryCloneBody`](super::TryCloneBody)) can be sent again as they are.
 ///
 /// ```
 /// use steadfast::{http::ReplayBodyLayer, retry::{RetryLayer, RetryPolicy}};
