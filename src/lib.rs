@@ -128,7 +128,7 @@ pub use self::client::{
     watch_redirects,
 };
 
-/// The README's examples are compiled with the docs' own.
+/// The README's examples are compiled with the docs' own: the first one, above all, has to work.
 #[cfg(all(doctest, feature = "reqwest"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

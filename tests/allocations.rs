@@ -355,6 +355,7 @@ type Stack<S> = steadfast::timeout::Timeout<
 
 #[tokio::test(start_paused = true)]
 async fn the_stack_of_five_layers_allocates_nothing() {
+    // Mistake 35.
     assert_eq!(of_a_call(stack(), AT_ONCE, ping), 0);
     assert_eq!(of_a_call(stack(), AT_ONCE, || Call::new(get())), 0);
 }

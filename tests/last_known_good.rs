@@ -283,6 +283,7 @@ async fn services_of_one_store_share_its_entries() {
 
 #[tokio::test(start_paused = true)]
 async fn a_503_is_never_kept() {
+    // Mistake 30.
     let both = service(&layer());
     give(&both, get(), answer(503, &[("cache-control", "max-age=60")], "no")).await;
     assert!(stale(&both, get()).await.is_none());
@@ -459,6 +460,7 @@ async fn the_age_that_an_answer_came_with_counts() {
 
 #[tokio::test(start_paused = true)]
 async fn the_entry_is_still_there_after_failed_refreshes() {
+    // Mistake 31.
     let both = service(&layer().max_age(MINUTE));
     give(&both, get(), good(&[("cache-control", "max-age=1")])).await;
     advance(2 * SECOND).await;
@@ -482,6 +484,7 @@ async fn an_entry_is_as_old_as_its_last_good_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn what_must_be_revalidated_is_not_served_stale_while_plain_answers_are() {
+    // Mistake 33.
     for (cache_control, served) in [
         ("max-age=60", true),
         ("max-age=60, must-revalidate", false),
@@ -575,6 +578,7 @@ async fn a_newer_answer_that_may_not_be_kept_removes_the_older_one() {
 
 #[tokio::test(start_paused = true)]
 async fn one_users_answer_is_never_served_to_another() {
+    // Mistake 34.
     for header in ["authorization", "cookie"] {
         let both = service(&layer());
         let (alice, bob) = (|| request("GET", &[(header, "alice")]), || request("GET", &[(header, "bob")]));
@@ -640,6 +644,7 @@ async fn kept(both: &(Upstream, Layered), keys: std::ops::Range<usize>) -> Vec<u
 
 #[tokio::test(start_paused = true)]
 async fn new_keys_into_a_full_store_are_all_kept() {
+    // Mistake 32.
     let store = MemoryStore::builder().max_bytes(1024 * 1024).build().unwrap();
     let both = service(&LastKnownGoodLayer::new(store.clone()));
     fill(&both, 0..1000, 1024).await;
