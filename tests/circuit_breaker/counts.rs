@@ -1,0 +1,360 @@
+//! What counts, and what says nothing.
+
+use super::*;
+
+// ===== What counts =====
+
+#[tokio::test(start_paused = true)]
+async fn a_503_counts_although_it_is_a_response() {
+    // Mistake 7.
+    let (circuit, service) = build(half_of_ten());
+    calls(&service, 10, || Ask::Status(503)).await;
+    assert_eq!(circuit.state(), State::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_kind_of_fault_counts() {
+    for ask in [
+        || Ask::Status(500),
+        || Ask::Status(502),
+        || Ask::Status(504),
+        || Ask::Reset,
+        || Ask::Fail(Error::Timeout { scope: TimeoutScope::Attempt, after: SECOND }),
+        || Ask::Fail(Error::Body("cut short".into())),
+    ] {
+        let (circuit, service) = build(brittle());
+        calls(&service, 1, ask).await;
+        assert_eq!(circuit.state(), State::Open, "{:?}", ask());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_decides_is_well() {
+    let (circuit, service) = build(brittle());
+    for status in [200, 204, 301, 400, 401, 404, 410] {
+        let _ = call(&service, Ask::Status(status)).await;
+    }
+    assert_eq!(circuit.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_neutral_result_counts_neither_way() {
+    let neutral = || Ask::Status(429);
+    let (circuit, service) = build(half_of_ten().consecutive_failures(3, Duration::ZERO));
+    calls(&service, 2, || BAD).await;
+    calls(&service, 100, neutral).await;
+    let seen = circuit.snapshot();
+    assert_eq!((seen.window_calls, seen.consecutive_failures), (2, 2));
+    calls(&service, 1, || BAD).await;
+    assert_eq!(circuit.state(), State::Open, "the run was not ended by what says nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_neutral_probe_decides_nothing_and_frees_its_place() {
+    // Mistake 3.
+    let (circuit, service) = build(brittle().probes(1));
+    wait_for_probes(&circuit, &service).await;
+    calls(&service, 100, || Ask::Status(429)).await;
+    assert_eq!(circuit.state(), State::HalfOpen);
+    calls(&service, 1, || GOOD).await;
+    assert_eq!(circuit.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_on_this_side_never_counts() {
+    let (circuit, service) = build(brittle());
+    calls(&service, 100, || Ask::Fail(Error::BulkheadFull { max_concurrent: 1 })).await;
+    calls(&service, 100, || Ask::Fail(Error::CircuitOpen { retry_after: None })).await;
+    assert_eq!(circuit.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_the_bulkhead_refuses_frees_its_place() {
+    // Mistake 3.
+    let (circuit, service) = build(brittle().probes(1));
+    wait_for_probes(&circuit, &service).await;
+    calls(&service, 100, || Ask::Fail(Error::BulkheadFull { max_concurrent: 1 })).await;
+    assert_eq!(circuit.snapshot().probes_in_flight, 0);
+    calls(&service, 1, || GOOD).await;
+    assert_eq!(circuit.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_classifier_of_ones_own_decides_for_a_plain_service() {
+    let circuit = brittle().build().unwrap();
+    let classify = |result: Result<&u32, &Error<Infallible>>| match result {
+        Ok(0) => Outcome::Failure,
+        Ok(1) => Outcome::Neutral,
+        _ => Outcome::Success,
+    };
+    let service = ServiceBuilder::new()
+        .layer(CircuitBreakerLayer::new(circuit.clone()).classifier(classify).plain())
+        .map_err(Error::Upstream)
+        .service_fn(async |number: u32| Ok::<_, Infallible>(number));
+    assert_eq!(service.clone().oneshot(2).await.unwrap(), 2);
+    assert_eq!(service.clone().oneshot(1).await.unwrap(), 1);
+    assert_eq!(circuit.state(), State::Closed);
+    assert_eq!(service.clone().oneshot(0).await.unwrap(), 0);
+    assert_eq!(circuit.state(), State::Open);
+    assert!(service.clone().oneshot(2).await.unwrap_err().is_circuit_open());
+}
+
+// ===== Generations =====
+
+#[tokio::test(start_paused = true)]
+async fn a_late_success_does_not_close_an_open_circuit() {
+    // Mistake 5.
+    let (circuit, service) = build(brittle());
+    let late = begin_later(&service);
+    calls(&service, 1, || BAD).await;
+    finish(late, 200);
+    assert_eq!(circuit.state(), State::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_success_does_not_close_a_half_open_circuit() {
+    // Mistake 5.
+    let (circuit, service) = build(brittle());
+    let late = begin_later(&service);
+    wait_for_probes(&circuit, &service).await;
+    let probe = begin_later(&service);
+    finish(late, 200);
+    assert_eq!(circuit.state(), State::HalfOpen);
+    finish(probe, 200);
+    assert_eq!(circuit.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_failure_does_not_fail_a_round_of_probes() {
+    // Mistake 5.
+    let (circuit, service) = build(brittle().probes(1));
+    let late = begin_later(&service);
+    wait_for_probes(&circuit, &service).await;
+    let probe = begin_later(&service);
+    finish(late, 503);
+    assert_eq!(circuit.state(), State::HalfOpen);
+    finish(probe, 200);
+    assert_eq!(circuit.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_failure_does_not_open_a_circuit_that_has_recovered() {
+    // Mistake 5.
+    let (circuit, service) = build(brittle());
+    let late = begin_later(&service);
+    wait_for_probes(&circuit, &service).await;
+    calls(&service, 1, || GOOD).await;
+    finish(late, 503);
+    assert_eq!(circuit.state(), State::Closed);
+    assert_eq!(circuit.snapshot().consecutive_failures, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_success_does_not_end_a_run_of_failures_of_a_later_generation() {
+    // Mistake 5.
+    let (circuit, service) = build(Circuit::builder().consecutive_failures(2, Duration::ZERO));
+    let late = begin_later(&service);
+    circuit.reset();
+    calls(&service, 1, || BAD).await;
+    finish(late, 200);
+    assert_eq!(circuit.snapshot().consecutive_failures, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_result_is_not_in_the_window_of_a_later_generation() {
+    // Mistake 5.
+    let (circuit, service) = build(half_of_ten());
+    let late = [begin_later(&service), begin_later(&service)];
+    circuit.reset();
+    for (late, status) in late.into_iter().zip([200, 503]) {
+        finish(late, status);
+    }
+    assert_eq!(circuit.snapshot().window_calls, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_probe_of_an_earlier_round_decides_nothing() {
+    // Mistake 5.
+    let (circuit, service) = build(brittle().successes_to_close(3));
+    wait_for_probes(&circuit, &service).await;
+    let late = begin_later(&service);
+    calls(&service, 1, || BAD).await;
+    wait_out(&circuit).await;
+    let probe = begin_later(&service);
+    finish(late, 503);
+    assert_eq!(circuit.state(), State::HalfOpen);
+    assert_eq!(circuit.snapshot().probes_in_flight, 1);
+    drop(probe);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_circuit_that_has_recovered_has_no_memory_of_the_outage() {
+    let (circuit, service) = build(half_of_ten());
+    calls(&service, 10, || BAD).await;
+    wait_out(&circuit).await;
+    calls(&service, 1, || GOOD).await;
+    assert_eq!(circuit.state(), State::Closed);
+    assert_eq!(circuit.snapshot().window_calls, 0);
+    calls(&service, 9, || BAD).await;
+    assert_eq!(circuit.state(), State::Closed);
+}
+
+// ===== Calls that nobody waits for =====
+
+#[tokio::test(start_paused = true)]
+async fn a_black_hole_of_dropped_calls_trips() {
+    // Mistake 6.
+    let (circuit, service) = build(Circuit::builder().abandoned_after(SECOND));
+    for _ in 0..10 {
+        let outer = tokio::time::timeout(2 * SECOND, call(&service, Ask::Hang)).await;
+        assert!(outer.is_err());
+    }
+    assert_eq!(circuit.state(), State::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_dropped_early_says_nothing() {
+    let (circuit, service) = build(brittle().abandoned_after(SECOND));
+    for _ in 0..100 {
+        let outer = tokio::time::timeout(999 * MS, call(&service, Ask::Hang)).await;
+        assert!(outer.is_err());
+    }
+    assert_eq!(circuit.state(), State::Closed);
+    assert_eq!(circuit.snapshot().consecutive_failures, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_dropped_when_it_has_run_that_long_counts() {
+    // Mistake 6.
+    let (circuit, service) = build(brittle().abandoned_after(SECOND));
+    let hung = begin(&service, Ask::Hang);
+    advance(SECOND).await;
+    drop(hung);
+    assert_eq!(circuit.state(), State::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_was_never_sent_off_is_not_a_hang() {
+    let (circuit, service) = build(brittle().abandoned_after(Duration::ZERO));
+    let never_polled = service.clone().call(Ask::Hang);
+    advance(10 * SECOND).await;
+    drop(never_polled);
+    assert_eq!(circuit.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hang_of_an_older_generation_says_nothing() {
+    // Mistakes 5 and 6.
+    let (circuit, service) = build(brittle());
+    let hung = begin(&service, Ask::Hang);
+    circuit.reset();
+    advance(10 * SECOND).await;
+    drop(hung);
+    assert_eq!(circuit.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_has_ended_counts_once() {
+    let (circuit, service) = build(Circuit::builder().consecutive_failures(100, Duration::ZERO));
+    let (answer, mut under_way) = begin_later(&service);
+    advance(10 * SECOND).await;
+    answer.send(503).unwrap();
+    let response = assert_ready!(under_way.poll());
+    drop(under_way);
+    drop(response);
+    assert_eq!(circuit.snapshot().consecutive_failures, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_the_service_below_frees_a_probe() {
+    let circuit = brittle().probes(1).build().unwrap();
+    let service = CircuitBreakerLayer::new(circuit.clone()).layer(tower::service_fn(async |ask: Ask| {
+        assert!(!matches!(ask, Ask::Reset), "a bug of someone else's");
+        answer(ask).await
+    }));
+    let _ = service.clone().oneshot(BAD).await;
+    wait_out(&circuit).await;
+    let panicked = tokio::spawn(service.clone().oneshot(Ask::Reset)).await;
+    assert!(panicked.unwrap_err().is_panic());
+    assert_eq!(service.clone().oneshot(GOOD).await.unwrap().status(), 200);
+    assert_eq!(circuit.state(), State::Closed);
+}
+
+// ===== The body =====
+
+/// Trips on the second failure.
+fn two_strikes() -> CircuitBuilder {
+    Circuit::builder().consecutive_failures(2, Duration::ZERO)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_breaks_after_its_head_adds_one_failure() {
+    let (circuit, service) = build(two_strikes());
+    let response = service.clone().oneshot(Ask::Pieces(vec![Ok("half"), Err(())])).await.unwrap();
+    assert_eq!(circuit.snapshot().consecutive_failures, 0);
+    assert!(response.into_body().collect().await.is_err());
+    assert_eq!((circuit.state(), circuit.snapshot().consecutive_failures), (State::Closed, 1));
+    let response = service.clone().oneshot(Ask::Pieces(vec![Err(())])).await.unwrap();
+    assert!(response.into_body().collect().await.is_err());
+    assert_eq!(circuit.snapshot().consecutive_failures, 1, "its head was a success, and ended the run");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_that_break_trip() {
+    let (circuit, service) = build(half_of_ten());
+    for _ in 0..5 {
+        let response = service.clone().oneshot(Ask::Pieces(vec![Ok("half"), Err(())])).await.unwrap();
+        assert!(response.into_body().collect().await.is_err());
+    }
+    assert_eq!(circuit.state(), State::Open, "five heads and five failures");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_goes_on_being_read_after_it_broke_adds_no_second_failure() {
+    let (circuit, service) = build(two_strikes());
+    let response = service.clone().oneshot(Ask::Pieces(vec![Err(()), Err(()), Err(())])).await.unwrap();
+    let mut body = response.into_body();
+    for _ in 0..3 {
+        assert!(body.frame().await.unwrap().is_err());
+    }
+    assert_eq!(circuit.snapshot().consecutive_failures, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_breaks_in_a_later_generation_says_nothing() {
+    // Mistake 5.
+    let (circuit, service) = build(brittle());
+    let response = service.clone().oneshot(Ask::Pieces(vec![Ok("half"), Err(())])).await.unwrap();
+    circuit.reset();
+    assert!(response.into_body().collect().await.is_err());
+    assert_eq!(circuit.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_merely_dropped_says_nothing() {
+    let (circuit, service) = build(brittle());
+    let response = service.clone().oneshot(Ask::Pieces(vec![Ok("half"), Err(())])).await.unwrap();
+    let mut body = response.into_body();
+    assert!(body.frame().await.unwrap().is_ok());
+    advance(100 * SECOND).await;
+    drop(body);
+    assert_eq!(circuit.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_arrives_whole_says_nothing_more() {
+    let (circuit, service) = build(half_of_ten());
+    let response = service.clone().oneshot(Ask::Pieces(vec![Ok("the "), Ok("whole")])).await.unwrap();
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "the whole");
+    assert_eq!(circuit.snapshot().window_calls, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_has_had_its_say_with_the_head() {
+    let (circuit, service) = build(brittle());
+    wait_for_probes(&circuit, &service).await;
+    let response = service.clone().oneshot(Ask::Pieces(vec![Ok("half"), Err(())])).await.unwrap();
+    assert_eq!(circuit.state(), State::Closed);
+    assert!(response.into_body().collect().await.is_err());
+    assert_eq!(circuit.state(), State::Closed);
+}

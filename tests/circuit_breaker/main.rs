@@ -1,0 +1,197 @@
+//! What a circuit breaker does, seen from outside.
+
+mod by_hand;
+mod counts;
+mod half_open;
+mod pipeline;
+mod trips;
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::pending;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Full};
+use steadfast::buffer_body::BufferBodyLayer;
+use steadfast::bulkhead::{BulkheadLayer, Compartment};
+use steadfast::circuit_breaker::{
+    Circuit, CircuitBreaker, CircuitBreakerLayer, CircuitBuilder, State, Window,
+};
+use steadfast::retry::{Backoff, RetryLayer, RetryPolicy};
+use steadfast::timeout::TimeoutLayer;
+use steadfast::{Call, Error, HasOptions, Options, Outcome, Resend, Resendable, TimeoutScope};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, advance};
+use tokio_test::{assert_pending, assert_ready, task};
+use tower::util::ServiceFn;
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
+use tower_test::mock;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MS: Duration = Duration::from_millis(1);
+
+// ===== An upstream that does as it is asked =====
+
+/// A request, and what the upstream makes of it.
+#[derive(Debug)]
+enum Ask {
+    /// This status, at once.
+    Status(u16),
+    /// 200, after this time.
+    After(Duration),
+    /// The connection is lost.
+    Reset,
+    /// The given error.
+    Fail(Error<io::Error>),
+    /// No answer ever.
+    Hang,
+    /// The status that the test sends.
+    Later(oneshot::Receiver<u16>),
+    /// 200, and a body of these pieces.
+    Pieces(Vec<Result<&'static str, ()>>),
+}
+
+const GOOD: Ask = Ask::Status(200);
+const BAD: Ask = Ask::Status(503);
+
+impl HasOptions for Ask {}
+
+type Answer = Result<Response<Pieces>, Error<io::Error>>;
+type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
+type Upstream = ServiceFn<fn(Ask) -> Answering>;
+type Guarded = CircuitBreaker<Upstream>;
+
+fn answer(ask: Ask) -> Answering {
+    Box::pin(async move {
+        match ask {
+            Ask::Status(status) => Ok(status_of(status)),
+            Ask::After(time) => {
+                tokio::time::sleep(time).await;
+                Ok(status_of(200))
+            }
+            Ask::Reset => Err(Error::Upstream(io::ErrorKind::ConnectionReset.into())),
+            Ask::Fail(error) => Err(error),
+            Ask::Hang => pending().await,
+            Ask::Later(status) => Ok(status_of(status.await.unwrap())),
+            Ask::Pieces(pieces) => Ok(Response::new(Pieces(pieces.into()))),
+        }
+    })
+}
+
+fn upstream() -> Upstream {
+    tower::service_fn(answer as fn(Ask) -> Answering)
+}
+
+fn status_of(status: u16) -> Response<Pieces> {
+    Response::builder().status(status).body(Pieces::default()).unwrap()
+}
+
+/// A streamed body: it does not know that it is at its end until it is asked for more.
+#[derive(Debug, Default)]
+struct Pieces(VecDeque<Result<&'static str, ()>>);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        Poll::Ready(self.0.pop_front().map(|piece| match piece {
+            Ok(data) => Ok(Frame::data(Bytes::from_static(data.as_bytes()))),
+            Err(()) => Err(io::ErrorKind::UnexpectedEof.into()),
+        }))
+    }
+}
+
+// ===== Helpers =====
+
+/// Trips on the first failure, and opens for at most a second.
+fn brittle() -> CircuitBuilder {
+    Circuit::builder().consecutive_failures(1, Duration::ZERO).seed(1)
+}
+
+fn build(builder: CircuitBuilder) -> (Circuit, Guarded) {
+    let circuit = builder.build().unwrap();
+    let service = CircuitBreakerLayer::new(circuit.clone()).layer(upstream());
+    (circuit, service)
+}
+
+/// One whole call, head only.
+async fn call(service: &Guarded, ask: Ask) -> Result<StatusCode, Error<io::Error>> {
+    service.clone().oneshot(ask).await.map(|response| response.status())
+}
+
+async fn calls(service: &Guarded, number: usize, ask: fn() -> Ask) {
+    for _ in 0..number {
+        let _ = call(service, ask()).await;
+    }
+}
+
+/// A call that has begun.
+type Begun = task::Spawn<<Guarded as Service<Ask>>::Future>;
+
+/// Begins a call that stays under way.
+fn begin(service: &Guarded, ask: Ask) -> Begun {
+    let mut call = task::spawn(service.clone().call(ask));
+    assert_pending!(call.poll());
+    call
+}
+
+/// Begins a call whose answer the test sends.
+fn begin_later(service: &Guarded) -> (oneshot::Sender<u16>, Begun) {
+    let (answer, status) = oneshot::channel();
+    (answer, begin(service, Ask::Later(status)))
+}
+
+/// Answers a call that is under way.
+fn finish((answer, mut call): (oneshot::Sender<u16>, Begun), status: u16) {
+    answer.send(status).unwrap();
+    assert_ready!(call.poll()).unwrap();
+}
+
+/// Lets the open time pass; returns how long it was.
+async fn wait_out(circuit: &Circuit) -> Duration {
+    assert_eq!(circuit.state(), State::Open);
+    let wait = circuit.snapshot().retry_after.unwrap();
+    advance(wait).await;
+    wait
+}
+
+/// Trips a brittle circuit, and lets the open time pass: the next call is a probe.
+async fn wait_for_probes(circuit: &Circuit, service: &Guarded) {
+    calls(service, 1, || BAD).await;
+    wait_out(circuit).await;
+}
+
+/// Trips on half of the calls of ten seconds, and on nothing else.
+fn half_of_ten_seconds() -> CircuitBuilder {
+    half_of_ten().window(Window::Time(10 * SECOND))
+}
+
+/// Trips on half of the last ten calls, and on nothing else.
+fn half_of_ten() -> CircuitBuilder {
+    Circuit::builder()
+        .without_consecutive_failures()
+        .window(Window::Calls(10))
+        .failure_rate(0.5)
+        .minimum_calls(10)
+}
+
+/// Trips when half of the last ten calls took more than a second, and on nothing else.
+fn half_slow() -> CircuitBuilder {
+    Circuit::builder()
+        .without_consecutive_failures()
+        .window(Window::Calls(10))
+        .slow_calls(SECOND, 0.5)
+        .minimum_calls(10)
+}

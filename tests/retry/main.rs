@@ -1,0 +1,86 @@
+//! Retry: what is asked again, when, how often, and what the caller gets when it no longer is.
+
+mod bodies;
+mod budget;
+mod outcome;
+mod service;
+mod waits;
+mod what;
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::io;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use io::ErrorKind::{ConnectionRefused, ConnectionReset, UnexpectedEof};
+use steadfast::bulkhead::{BulkheadLayer, Compartment};
+use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer};
+use steadfast::http::{HttpClassifier, ReplayBody, ReplayBodyLayer};
+use steadfast::retry::{Attempts, Backoff, Jitter, RetryBudget, RetryLayer, RetryPolicy, Stop};
+use steadfast::timeout::TimeoutLayer;
+use steadfast::{BoxError, Call, Error, HasOptions, Options, Outcome, Resend, Resendable};
+use tokio::time::Instant;
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
+use tower_test::mock;
+
+use support::{MS, SECOND, Script, Step, TestBody, Upstream, fault, get, hang, post, send, status};
+
+/// Waits of 100, 200 and 400 ms, and no limit to what all calls together may ask for.
+fn retry() -> RetryLayer {
+    RetryLayer::new(policy(3)).without_budget()
+}
+
+fn policy(max_retries: u32) -> RetryPolicy {
+    let backoff = Backoff::new().jitter(Jitter::None);
+    RetryPolicy::builder().max_retries(max_retries).backoff(backoff).build().unwrap()
+}
+
+fn attempts<B>(response: &Response<B>) -> Option<Attempts> {
+    response.extensions().get().copied()
+}
+
+fn stopped<B>(response: &Response<B>) -> Option<Stop> {
+    attempts(response).and_then(|attempts| attempts.stopped)
+}
+
+fn with(mut request: Request<()>, options: Options) -> Request<()> {
+    request.extensions_mut().insert(options);
+    request
+}
+
+fn with_header(mut request: Request<()>, name: &'static str, value: &'static str) -> Request<()> {
+    request.headers_mut().insert(name, value.parse().unwrap());
+    request
+}
+
+/// One call through `layer`, and the upstream that it was made to.
+async fn one<L>(
+    layer: &L,
+    answers: impl IntoIterator<Item = support::Answer>,
+    request: Request<()>,
+) -> (Result<Response<TestBody>, Error<io::Error>>, Upstream)
+where
+    L: Layer<Upstream>,
+    L::Service: Service<Request<()>, Response = Response<TestBody>, Error = Error<io::Error>> + Clone,
+{
+    let upstream = Upstream::answering(answers);
+    let service = layer.layer(upstream.clone());
+    (send(&service, request).await, upstream)
+}
+
+fn approximately(tokens: f64, expected: f64) {
+    assert!((tokens - expected).abs() < 1e-6, "{tokens} tokens, not {expected}");
+}
+
+fn told(seconds: &str) -> support::Answer {
+    status(503).header("retry-after", seconds)
+}

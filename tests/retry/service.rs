@@ -1,0 +1,270 @@
+//! As a tower service.
+
+use super::*;
+
+// ===== Readiness =====
+
+type MockUpstream = mock::Mock<Request<()>, Response<TestBody>>;
+type MockHandle = mock::Handle<Request<()>, Response<TestBody>>;
+
+fn mock_error(error: BoxError) -> Error<io::Error> {
+    Error::Upstream(io::Error::other(error))
+}
+
+/// A service that panics when it is called without having been polled ready, behind `layer`.
+fn mocked<L>(
+    layer: L,
+) -> (impl Service<Request<()>, Response = Response<TestBody>, Error = Error<io::Error>> + Clone, MockHandle)
+where
+    L: Layer<tower::util::MapErr<MockUpstream, fn(BoxError) -> Error<io::Error>>>,
+    L::Service: Service<Request<()>, Response = Response<TestBody>, Error = Error<io::Error>> + Clone,
+{
+    let (mock, handle) = mock::pair();
+    let mock = mock.map_err(mock_error as fn(_) -> _);
+    (layer.layer(mock), handle)
+}
+
+fn answer(code: u16) -> Response<TestBody> {
+    Response::builder().status(code).body(Script::of(&[]).sized().start()).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_service_that_was_polled_ready_is_the_one_called() {
+    // Mistake 24; promise 8: a clone of the mock that is called panics.
+    let (mut service, mut handle) = mocked(retry());
+    handle.allow(1);
+    let ready = std::future::poll_fn(|cx| service.poll_ready(cx)).await;
+    ready.unwrap();
+    let mut call = tokio_test::task::spawn(service.call(get()));
+    assert!(call.poll().is_pending());
+    handle.next_request().await.unwrap().1.send_response(answer(200));
+    assert_eq!(call.await.unwrap().status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_was_called_has_to_be_polled_ready_again() {
+    let (service, mut handle) = mocked(retry());
+    handle.allow(1);
+    let mut service = tokio_test::task::spawn(service);
+    let mut poll_ready = || service.enter(|cx, mut service| service.poll_ready(cx).is_ready());
+    assert!(poll_ready());
+    let _call = service.enter(|_, mut service| Box::pin(service.call(get())));
+    let mut poll_ready = || service.enter(|cx, mut service| service.poll_ready(cx).is_ready());
+    assert!(!poll_ready());
+    handle.allow(1);
+    assert!(poll_ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_service_is_polled_ready_again_before_each_further_attempt() {
+    // Mistake 24.
+    let (service, mut handle) = mocked(retry());
+    handle.allow(1);
+    let mut call = tokio_test::task::spawn(service.oneshot(get()));
+    assert!(call.poll().is_pending());
+    for code in [503, 503, 503] {
+        handle.next_request().await.unwrap().1.send_response(answer(code));
+        assert!(call.poll().is_pending());
+        tokio::time::advance(SECOND).await;
+        assert!(call.poll().is_pending());
+        assert!(handle.poll_request().is_pending(), "sent to a service that is not ready");
+        handle.allow(1);
+        assert!(call.is_woken());
+        assert!(call.poll().is_pending());
+    }
+    handle.next_request().await.unwrap().1.send_response(answer(200));
+    assert_eq!(call.await.unwrap().status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_fails_to_become_ready_ends_the_call() {
+    let budget = RetryBudget::builder().per_failure(0.0).build().unwrap();
+    let (service, mut handle) = mocked(retry().budget(budget.clone()));
+    let mut call = tokio_test::task::spawn(service.oneshot(get()));
+    assert!(call.poll().is_pending());
+    handle.next_request().await.unwrap().1.send_response(answer(503));
+    handle.send_error("closed");
+    let error = call.await.unwrap_err();
+    assert_eq!(error.upstream().unwrap().to_string(), "closed");
+    approximately(budget.tokens(), 2.0);
+    assert_eq!(budget.retries(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_dropped_while_the_service_is_not_ready_gives_its_token_back() {
+    // Promise 2.
+    let budget = RetryBudget::builder().per_failure(0.0).build().unwrap();
+    let (service, mut handle) = mocked(retry().budget(budget.clone()));
+    handle.allow(1);
+    let mut call = tokio_test::task::spawn(service.oneshot(get()));
+    assert!(call.poll().is_pending());
+    handle.next_request().await.unwrap().1.send_response(answer(503));
+    assert!(call.poll().is_pending());
+    tokio::time::advance(SECOND).await;
+    assert!(call.poll().is_pending());
+    approximately(budget.tokens(), 1.0);
+    drop(call);
+    approximately(budget.tokens(), 2.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_not_ready_makes_the_retry_not_ready() {
+    let (service, mut handle) = mocked(retry());
+    handle.allow(0);
+    let mut service = tokio_test::task::spawn(service);
+    let poll = service.enter(|cx, mut service| service.poll_ready(cx).map(|ready| ready.is_ok()));
+    assert_eq!(poll, Poll::Pending);
+    handle.allow(1);
+    assert!(service.is_woken());
+}
+
+// ===== Promises =====
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_dropped_drops_what_it_was_doing() {
+    // Promise 2: during an attempt, and during a wait in which a response is being read.
+    let stalling = Script::of(&[Step::Stall]);
+    let compartment = Compartment::builder().max_concurrent(1).max_waiting(0).build().unwrap();
+    let service = ServiceBuilder::new()
+        .layer(retry())
+        .layer(BulkheadLayer::new(compartment.clone()))
+        .service(Upstream::answering([hang(), status(503).body(&stalling)]));
+    for _ in 0..2 {
+        let mut call = tokio_test::task::spawn(send(&service, get()));
+        assert!(call.poll().is_pending());
+        drop(call);
+        assert_eq!(compartment.in_flight(), 0);
+    }
+    assert_eq!(stalling.dropped(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_spawned() {
+    // Promise 5.
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    let body = Script::of(&[Step::Stall]);
+    let service = ServiceBuilder::new()
+        .layer(TimeoutLayer::total(10 * SECOND))
+        .layer(retry())
+        .layer(TimeoutLayer::attempt(SECOND))
+        .service(Upstream::answering([status(503).body(&body), hang(), status(200)]));
+    let mut call = tokio_test::task::spawn(send(&service, get()));
+    for _ in 0..2 {
+        assert!(call.poll().is_pending());
+        assert_eq!(tasks(), before);
+        tokio::time::advance(100 * MS).await;
+    }
+    call.await.unwrap();
+    assert_eq!(tasks(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_future_and_its_service_can_go_to_another_thread() {
+    fn is_send<T: Send>(value: T) -> T {
+        value
+    }
+    let service = is_send(retry().layer(Upstream::answering([status(200)])));
+    assert_eq!(is_send(send(&service, get())).await.unwrap().status(), 200);
+}
+
+// ===== Not HTTP =====
+
+#[derive(Debug, PartialEq)]
+enum Answer {
+    Found,
+    Busy,
+}
+
+#[derive(Clone)]
+struct Lookup;
+
+impl HasOptions for Lookup {}
+
+impl Resendable for Lookup {
+    fn resend(&self) -> Resend {
+        Resend::Always
+    }
+
+    fn try_clone(&self) -> Option<Self> {
+        Some(self.clone())
+    }
+}
+
+fn judge(result: Result<&Answer, &Error<io::Error>>) -> Outcome {
+    match result {
+        Ok(Answer::Found) => Outcome::Success,
+        Ok(Answer::Busy) | Err(_) => Outcome::transient(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_service_is_retried_by_a_classifier_of_its_own() {
+    for (busy, expected, took) in [(2, Answer::Found, 300), (9, Answer::Busy, 700)] {
+        let left = Arc::new(AtomicU32::new(busy));
+        let service = ServiceBuilder::new()
+            .layer(retry().classifier(judge).plain())
+            .map_err(Error::Upstream)
+            .service_fn(move |_: Lookup| {
+                let busy =
+                    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+                async move { Ok::<_, io::Error>(if busy.is_ok() { Answer::Busy } else { Answer::Found }) }
+            });
+        let began = Instant::now();
+        assert_eq!(send(&service, Lookup).await.unwrap(), expected);
+        assert_eq!(began.elapsed(), took * MS);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plain_call_has_options_and_a_deadline_like_any_other() {
+    let service = ServiceBuilder::new()
+        .layer(TimeoutLayer::total(SECOND).plain())
+        .layer(retry().classifier(judge).plain())
+        .layer(TimeoutLayer::attempt(100 * MS).plain())
+        .map_err(Error::Upstream)
+        .service_fn(async |_: Call<Lookup>| {
+            tokio::time::sleep(SECOND).await;
+            Ok::<_, io::Error>(Answer::Busy)
+        });
+    // Attempts of 100 ms at 0, 200 and 500 ms; the one at 1,000 ms would come too late.
+    let began = Instant::now();
+    let error = send(&service, Call::new(Lookup)).await.unwrap_err();
+    assert!(error.is_timeout() && !error.is_total_timeout());
+    assert_eq!(began.elapsed(), 600 * MS);
+
+    let began = Instant::now();
+    let call = Call::new(Lookup).resend(Resend::Never);
+    send(&service, call).await.unwrap_err();
+    assert_eq!(began.elapsed(), 100 * MS);
+}
+
+// ===== Composition =====
+
+#[tokio::test(start_paused = true)]
+async fn the_layers_compose_without_naming_a_type() {
+    // Mistake 37.
+    let circuit = Circuit::builder().build().unwrap();
+    let compartment = Compartment::builder().build().unwrap();
+    let service = ServiceBuilder::new()
+        .layer(TimeoutLayer::total(3 * SECOND))
+        .layer(RetryLayer::new(RetryPolicy::default()))
+        .layer(CircuitBreakerLayer::new(circuit))
+        .layer(BulkheadLayer::new(compartment))
+        .layer(TimeoutLayer::attempt(SECOND))
+        .map_err(Error::Upstream)
+        .service_fn(async |_: Request<Full<Bytes>>| {
+            Ok::<_, io::Error>(Response::new(Full::new(Bytes::from_static(b"fine"))))
+        });
+    let response = service.oneshot(Request::new(Full::default())).await.unwrap();
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "fine");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_cannot_fail_composes_too() {
+    let service = ServiceBuilder::new().layer(retry()).map_err(Error::Upstream).service_fn(
+        async |_: Call<Request<()>>| Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())),
+    );
+    let result: Result<_, Error<Infallible>> = service.oneshot(Call::new(get())).await;
+    assert_eq!(result.unwrap().status(), 200);
+}

@@ -1,0 +1,250 @@
+//! What is retried, and what may be sent twice.
+
+use super::*;
+
+// ===== What is retried =====
+
+#[tokio::test(start_paused = true)]
+async fn only_502_503_and_504_are_retried() {
+    // Mistake 20: a 501, a 500, a 429 or a 408 that is retried.
+    for code in 200..=599 {
+        let (result, upstream) = one(&retry(), [status(code)], get()).await;
+        assert_eq!(result.unwrap().status().as_u16(), code);
+        let expected = if matches!(code, 502..=504) { 4 } else { 1 };
+        assert_eq!(upstream.count(), expected, "{code}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_classifier_is_told_to_retry_is_retried() {
+    let classifier = HttpClassifier::new().transient([StatusCode::TOO_MANY_REQUESTS]);
+    let layer = retry().classifier(classifier);
+    assert_eq!(one(&layer, [status(429)], get()).await.1.count(), 4);
+    assert_eq!(one(&layer, [status(503)], get()).await.1.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn transport_faults_are_retried() {
+    for kind in [ConnectionRefused, ConnectionReset, UnexpectedEof] {
+        let (result, upstream) = one(&retry(), [fault(kind), status(200)], get()).await;
+        assert_eq!(result.unwrap().status(), 200);
+        assert_eq!(upstream.count(), 2, "{kind}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_hangs_is_cut_and_retried() {
+    let layer = ServiceBuilder::new().layer(retry()).layer(TimeoutLayer::attempt(SECOND));
+    let upstream = Upstream::answering([hang(), status(200)]);
+    let response = send(&layer.service(upstream.clone()), get()).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(upstream.times(), [Duration::ZERO, 1100 * MS]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_every_attempt_has_failed_the_last_error_is_the_callers() {
+    let answers =
+        [fault(ConnectionReset), fault(ConnectionReset), fault(ConnectionReset), fault(UnexpectedEof)];
+    let (result, upstream) = one(&retry(), answers, get()).await;
+    assert_eq!(result.unwrap_err().upstream().unwrap().kind(), UnexpectedEof);
+    assert_eq!(upstream.count(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_is_the_callers_own_is_not_retried() {
+    let callers = |result: Result<&Response<TestBody>, &Error<io::Error>>| match result {
+        Ok(_) => Outcome::Success,
+        Err(_) => Outcome::Neutral,
+    };
+    let (result, upstream) = one(&retry().classifier(callers), [fault(ConnectionReset)], get()).await;
+    assert!(result.unwrap_err().upstream().is_some());
+    assert_eq!(upstream.count(), 1);
+}
+
+// ===== What may be sent twice =====
+
+#[tokio::test(start_paused = true)]
+async fn idempotent_methods_are_sent_again_and_no_others() {
+    // Mistake 20: a POST that is retried.
+    for method in ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "POST", "PATCH", "CONNECT", "PURGE"] {
+        let idempotent = !["POST", "PATCH", "CONNECT", "PURGE"].contains(&method);
+        for answer in [status(503), fault(ConnectionReset)] {
+            let mut request = get();
+            *request.method_mut() = Method::from_bytes(method.as_bytes()).unwrap();
+            let (_, upstream) = one(&retry(), [answer.clone()], request).await;
+            assert_eq!(upstream.count(), if idempotent { 4 } else { 1 }, "{method}: {answer:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_method_is_sent_again_when_no_connection_came_about() {
+    for method in [Method::POST, Method::PATCH] {
+        let mut request = post();
+        *request.method_mut() = method.clone();
+        let answers = [fault(ConnectionRefused), fault(ConnectionRefused), status(201)];
+        let (result, upstream) = one(&retry(), answers, request).await;
+        assert_eq!(result.unwrap().status(), 201);
+        assert_eq!(upstream.count(), 3, "{method}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_post_that_was_sent_at_last_is_not_sent_again() {
+    let answers = [fault(ConnectionRefused), status(503)];
+    let (result, upstream) = one(&retry(), answers, post()).await;
+    let attempts = attempts(&result.unwrap()).unwrap();
+    assert_eq!((attempts.made, attempts.stopped), (2, Some(Stop::NotIdempotent)));
+    assert_eq!(upstream.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_post_whose_attempt_timed_out_is_not_sent_again() {
+    let layer = ServiceBuilder::new().layer(retry()).layer(TimeoutLayer::attempt(SECOND));
+    let upstream = Upstream::answering([hang()]);
+    let error = send(&layer.service(upstream.clone()), post()).await.unwrap_err();
+    assert!(error.is_timeout());
+    assert_eq!(upstream.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_post_with_an_idempotency_key_is_sent_again() {
+    let request = with_header(post(), "idempotency-key", "8e03978e");
+    let (_, upstream) = one(&retry(), [status(503)], request).await;
+    let keys = upstream.take_seen().into_iter().map(|request| request.headers()["idempotency-key"].clone());
+    assert_eq!(keys.collect::<Vec<_>>(), ["8e03978e"; 4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_caller_may_say_that_a_post_may_be_sent_twice() {
+    for options in [Options::new().idempotent(true), Options::new().resend(Resend::Always)] {
+        assert_eq!(one(&retry(), [status(503)], with(post(), options)).await.1.count(), 4);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_caller_may_say_that_a_get_may_not_be_sent_twice() {
+    let once = || with(get(), Options::new().idempotent(false));
+    assert_eq!(one(&retry(), [status(503)], once()).await.1.count(), 1);
+    assert_eq!(one(&retry(), [fault(ConnectionRefused)], once()).await.1.count(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_may_never_be_sent_again_is_not_even_after_a_connect_failure() {
+    let never = with_header(get(), "idempotency-key", "8e03978e");
+    let never = with(never, Options::new().resend(Resend::Never));
+    assert_eq!(one(&retry(), [fault(ConnectionRefused)], never).await.1.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_options_of_a_call_are_obeyed_like_those_of_a_request() {
+    for (call, expected) in [
+        (Call::new(post()), 1),
+        (Call::new(post()).idempotent(true), 4),
+        (Call::new(get()).resend(Resend::Never), 1),
+        // What is said of the call weighs more than what the request carries.
+        (Call::new(with(get(), Options::new().resend(Resend::Never))).idempotent(true), 4),
+    ] {
+        let upstream = Upstream::answering([status(503)]);
+        send(&retry().layer(upstream.clone()), call).await.unwrap();
+        assert_eq!(upstream.count(), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_attempt_sends_the_same_request() {
+    let options = Options::new().deadline(Instant::now() + 10 * SECOND);
+    let request = with_header(with(get(), options), "x-tenant", "7");
+    let (_, upstream) = one(&retry(), [status(503)], request).await;
+    for seen in upstream.take_seen() {
+        assert_eq!(seen.method(), Method::GET);
+        assert_eq!(seen.uri(), "http://sku.internal/v1/items/42");
+        assert_eq!(seen.headers()["x-tenant"], "7");
+        assert_eq!(seen.options(), options);
+    }
+}
+
+// ===== Refusals from below =====
+
+#[tokio::test(start_paused = true)]
+async fn an_open_circuit_is_never_retried() {
+    // Mistake 20.
+    let circuit = Circuit::builder().build().unwrap();
+    circuit.force_open();
+    let upstream = Upstream::answering([status(200)]);
+    let budget = RetryBudget::default();
+    let service = ServiceBuilder::new()
+        .layer(retry().budget(budget.clone()))
+        .layer(CircuitBreakerLayer::new(circuit))
+        .service(upstream.clone());
+    let began = Instant::now();
+    assert!(send(&service, get()).await.unwrap_err().is_circuit_open());
+    assert_eq!((upstream.count(), began.elapsed()), (0, Duration::ZERO));
+    approximately(budget.tokens(), 2.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_a_fault_opens_the_circuit_the_answer_is_handed_on_at_once() {
+    let circuit = Circuit::builder().consecutive_failures(2, Duration::ZERO).build().unwrap();
+    let upstream = Upstream::answering([status(503)]);
+    let service = ServiceBuilder::new()
+        .layer(retry())
+        .layer(CircuitBreakerLayer::new(circuit.clone()))
+        .service(upstream.clone());
+    let began = Instant::now();
+    let response = send(&service, get()).await.unwrap();
+    assert_eq!(
+        (response.status(), stopped(&response)),
+        (StatusCode::SERVICE_UNAVAILABLE, Some(Stop::CircuitOpen))
+    );
+    assert_eq!((upstream.count(), began.elapsed()), (2, 100 * MS));
+    assert_eq!(circuit.snapshot().refused, 0, "nothing was asked that is known to be refused");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_circuit_that_is_opened_during_the_wait_ends_the_call_and_costs_no_token() {
+    let circuit = Circuit::builder().build().unwrap();
+    let upstream = Upstream::answering([status(503)]);
+    let budget = RetryBudget::default();
+    let service = ServiceBuilder::new()
+        .layer(retry().budget(budget.clone()))
+        .layer(CircuitBreakerLayer::new(circuit.clone()))
+        .service(upstream.clone());
+    let mut call = tokio_test::task::spawn(send(&service, get()));
+    assert!(call.poll().is_pending());
+    circuit.force_open();
+    tokio::time::advance(100 * MS).await;
+    let Poll::Ready(result) = call.poll() else { panic!("the wait is over") };
+    assert!(result.unwrap_err().is_circuit_open());
+    assert_eq!(upstream.count(), 1);
+    approximately(budget.tokens(), 1.7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_bulkhead_is_never_retried() {
+    let compartment = Compartment::builder().max_concurrent(1).max_waiting(0).build().unwrap();
+    let upstream = Upstream::answering([hang()]);
+    let budget = RetryBudget::default();
+    let service = ServiceBuilder::new()
+        .layer(retry().budget(budget.clone()))
+        .layer(BulkheadLayer::new(compartment.clone()))
+        .service(upstream.clone());
+    let mut busy = tokio_test::task::spawn(send(&service, get()));
+    assert!(busy.poll().is_pending());
+    let began = Instant::now();
+    assert!(send(&service, get()).await.unwrap_err().is_bulkhead_full());
+    assert_eq!((upstream.count(), began.elapsed(), compartment.refused()), (1, Duration::ZERO, 1));
+    approximately(budget.tokens(), 2.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_classifier_is_never_asked_about_a_refusal() {
+    let circuit = Circuit::builder().build().unwrap();
+    circuit.force_open();
+    let asked = |_: Result<&Response<_>, &Error<io::Error>>| -> Outcome { panic!("asked about a refusal") };
+    let service = ServiceBuilder::new()
+        .layer(retry().classifier(asked))
+        .layer(CircuitBreakerLayer::new(circuit))
+        .service(Upstream::answering([status(200)]));
+    assert!(send(&service, get()).await.unwrap_err().is_circuit_open());
+}
