@@ -67,8 +67,9 @@ where
                 (Poll::Ready(result), _) => {
                     let mut admission = admission.take();
                     if let Some(admission) = &mut admission {
-                        judge(admission, &**classifier, result.as_ref());
-                        if let Some(refusal) = admission.refusal() {
+                        let fault = judge(admission, &**classifier, result.as_ref());
+                        // Only after a fault does anyone care whether another attempt would be let through.
+                        if let Some(refusal) = fault.then(|| admission.refusal()).flatten() {
                             say_refusing(refusal);
                         }
                     }
@@ -82,16 +83,24 @@ where
     }
 }
 
+/// Settles the admission; returns whether the result was the upstream's fault.
 fn judge<Res, E>(
     admission: &mut Admission,
     classifier: &impl Classify<Res, E>,
     result: Result<&Res, &Error<E>>,
-) {
+) -> bool {
     match result {
-        Err(error) if error.is_refusal() => admission.cancel(),
+        Err(error) if error.is_refusal() => {
+            admission.cancel();
+            false
+        }
         // Cut by the deadline of the call, it counts as if its caller had dropped it: when the admission is dropped.
-        Err(error) if error.is_total_timeout() => {}
-        result => admission.settle(classifier.classify(result)),
+        Err(error) if error.is_total_timeout() => false,
+        result => {
+            let outcome = classifier.classify(result);
+            admission.settle(outcome);
+            outcome.is_fault()
+        }
     }
 }
 

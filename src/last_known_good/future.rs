@@ -92,16 +92,23 @@ where
         let (polled, attempts) = hear_attempts(|| this.future.poll(cx));
         let result = ready!(polled);
         Poll::Ready(match std::mem::replace(this.plan, Plan::Nothing) {
-            Plan::Nothing => result.map(|response| response.map(|body| ResponseBody::fresh(body, None))),
+            Plan::Nothing => hand_on(result),
             Plan::Invalidate(key) => {
                 if result.as_ref().is_ok_and(|it| it.status().is_success() || it.status().is_redirection()) {
                     this.shared.forget(&key);
                 }
-                result.map(|response| response.map(|body| ResponseBody::fresh(body, None)))
+                hand_on(result)
             }
             Plan::Fallback(fallback) => this.shared.settle(fallback, result, attempts),
         })
     }
+}
+
+/// The result as it is, with a body that is not kept.
+fn hand_on<B: Body<Data = Bytes>, E>(
+    result: Result<Response<B>, Error<E>>,
+) -> Result<Response<ResponseBody<B>>, Error<E>> {
+    result.map(|response| response.map(|body| ResponseBody::fresh(body, None)))
 }
 
 impl<C> LastKnownGoodLayer<C> {
