@@ -1,5 +1,8 @@
 //! Promise 1: the closed, healthy path of every layer allocates nothing beyond the one replay copy of the request.
 
+#[path = "support/ping.rs"]
+mod ping;
+
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -18,28 +21,14 @@ use steadfast::last_known_good::{LastKnownGoodLayer, MemoryStore};
 use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{RetryBudget, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
-use steadfast::{Call, Error, HasOptions, Outcome, Resend, Resendable};
+use steadfast::{Call, Error, Outcome, Resendable};
 use tower::{Layer, Service, ServiceBuilder};
+
+use ping::Ping;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 // ===== What is called, and with what =====
-
-/// A request of which a copy costs nothing, so that every allocation is a layer's.
-#[derive(Debug, Clone, Copy)]
-struct Ping;
-
-impl HasOptions for Ping {}
-
-impl Resendable for Ping {
-    fn resend(&self) -> Resend {
-        Resend::Always
-    }
-
-    fn try_clone(&self) -> Option<Self> {
-        Some(*self)
-    }
-}
 
 fn ping() -> Call<Ping> {
     Call::new(Ping)

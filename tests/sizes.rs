@@ -3,6 +3,9 @@
 //! A future is moved where it is made, and a layer's is as large as that of the layer below it and its own. Each bound
 //! is about a tenth above what it is today, so that one that breaks is either news or a mistake.
 
+#[path = "support/ping.rs"]
+mod ping;
+
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::io;
@@ -19,27 +22,13 @@ use steadfast::last_known_good::{LastKnownGoodLayer, MemoryStore};
 use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{RetryBudget, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
-use steadfast::{BoxError, Call, Error, HasOptions, Options, Resend, Resendable};
+use steadfast::{BoxError, Call, Error, Options};
 use tower::layer::util::Identity;
 use tower::{Layer, Service, ServiceBuilder};
 
+use ping::Ping;
+
 const SECOND: Duration = Duration::from_secs(1);
-
-/// A request that takes no room, so that what is seen is the layers'.
-#[derive(Debug, Clone, Copy)]
-struct Ping;
-
-impl HasOptions for Ping {}
-
-impl Resendable for Ping {
-    fn resend(&self) -> Resend {
-        Resend::Always
-    }
-
-    fn try_clone(&self) -> Option<Self> {
-        Some(*self)
-    }
-}
 
 /// A service that takes no room either, but for the response in its future.
 #[derive(Debug, Clone, Copy)]

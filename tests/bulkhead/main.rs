@@ -1,0 +1,186 @@
+//! What a bulkhead does, seen from outside.
+
+mod permits;
+mod queue;
+mod service;
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Response;
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Full};
+use steadfast::bulkhead::{Bulkhead, BulkheadLayer, Compartment, CompartmentBuilder};
+use steadfast::retry::{Backoff, RetryLayer, RetryPolicy};
+use steadfast::timeout::TimeoutLayer;
+use steadfast::{Call, Error, Resend};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, advance};
+use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok, task};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
+use tower_test::mock;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MS: Duration = Duration::from_millis(1);
+
+// ===== An upstream that answers when it is told to =====
+
+/// A request is the name of a caller.
+type Request = Call<&'static str>;
+
+/// What the test has to say to one call of the upstream.
+type Answer = tokio::sync::oneshot::Sender<Result<Response<Stream>, io::Error>>;
+
+/// The calls that have reached the upstream, in order.
+#[derive(Debug, Clone, Default)]
+struct Upstream(Arc<Mutex<Vec<(&'static str, Answer)>>>);
+
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Stream>, Error<io::Error>>> + Send>>;
+
+impl Upstream {
+    /// Who has been sent to the upstream, and not been answered.
+    fn asked(&self) -> Vec<&'static str> {
+        self.0.lock().unwrap().iter().map(|(name, _)| *name).collect()
+    }
+
+    /// Answers the call that came first.
+    fn answer(&self, answer: Result<Response<Stream>, io::Error>) {
+        let (_, sender) = self.0.lock().unwrap().remove(0);
+        // Whoever asked may be gone.
+        let _ = sender.send(answer);
+    }
+}
+
+impl Service<Request> for Upstream {
+    type Response = Response<Stream>;
+    type Error = Error<io::Error>;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Answering {
+        let (sender, answer) = tokio::sync::oneshot::channel();
+        self.0.lock().unwrap().push((request.into_inner(), sender));
+        Box::pin(async move { answer.await.expect("the test answers").map_err(Error::Upstream) })
+    }
+}
+
+/// A body that the test sends piece by piece, or that is empty.
+#[derive(Debug)]
+struct Stream {
+    pieces: mpsc::UnboundedReceiver<Result<&'static str, ()>>,
+    /// Whether the head said that there is no body.
+    empty: bool,
+}
+
+type Pieces = mpsc::UnboundedSender<Result<&'static str, ()>>;
+
+impl Body for Stream {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        self.pieces.poll_recv(cx).map(|piece| match piece? {
+            Ok(data) => Some(Ok(Frame::data(Bytes::from_static(data.as_bytes())))),
+            Err(()) => Some(Err(io::ErrorKind::UnexpectedEof.into())),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.empty
+    }
+}
+
+fn streaming() -> (Pieces, Response<Stream>) {
+    let (sender, pieces) = mpsc::unbounded_channel();
+    (sender, Response::new(Stream { pieces, empty: false }))
+}
+
+fn empty() -> Response<Stream> {
+    Response::new(Stream { pieces: mpsc::unbounded_channel().1, empty: true })
+}
+
+// ===== Helpers =====
+
+type Guarded = Bulkhead<Upstream>;
+
+struct Rig {
+    compartment: Compartment,
+    upstream: Upstream,
+    service: Guarded,
+}
+
+/// A call that has been made and polled once.
+type Begun = task::Spawn<<Guarded as Service<Request>>::Future>;
+
+impl Rig {
+    fn new(builder: CompartmentBuilder) -> Self {
+        let compartment = builder.build().unwrap();
+        let upstream = Upstream::default();
+        let service = BulkheadLayer::new(compartment.clone()).layer(upstream.clone());
+        Self { compartment, upstream, service }
+    }
+
+    /// One call at a time, and ten in the queue for up to ten seconds.
+    fn one() -> Self {
+        Self::new(one())
+    }
+
+    fn begin(&self, request: impl Into<Request>) -> Begun {
+        let mut call = task::spawn(self.service.clone().call(request.into()));
+        assert_pending!(call.poll());
+        call
+    }
+
+    fn begin_all<const N: usize>(&self, names: [&'static str; N]) -> [Begun; N] {
+        names.map(|name| self.begin(name))
+    }
+
+    /// A call that is refused at once.
+    fn refused(&self, request: impl Into<Request>) -> Error<io::Error> {
+        assert_ready_err!(task::spawn(self.service.clone().call(request.into())).poll())
+    }
+
+    /// In flight, waiting, refused.
+    fn figures(&self) -> (usize, usize, u64) {
+        (self.compartment.in_flight(), self.compartment.waiting(), self.compartment.refused())
+    }
+}
+
+fn one() -> CompartmentBuilder {
+    Compartment::builder().max_concurrent(1).max_waiting(10).max_wait(10 * SECOND)
+}
+
+/// Calls a service that is always ready.
+trait CallOnce<Req>: Service<Req> + Sized {
+    fn call_once(mut self, request: Req) -> Self::Future {
+        self.call(request)
+    }
+}
+
+impl<S: Service<Req>, Req> CallOnce<Req> for S {}
+
+type HttpRequest = http::Request<()>;
+type Answered = Result<Response<Full<Bytes>>, Error<io::Error>>;
+
+fn resendable() -> HttpRequest {
+    let mut request = http::Request::new(());
+    request.extensions_mut().insert(steadfast::Options::new().resend(Resend::Always));
+    request
+}
+
+/// Everything deserves another attempt.
+fn faulty<B>(_: Result<&Response<B>, &Error<io::Error>>) -> steadfast::Outcome {
+    steadfast::Outcome::transient()
+}

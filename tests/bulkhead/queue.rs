@@ -1,0 +1,223 @@
+//! Refusing, and the queue.
+
+use super::*;
+
+// ===== Refusing =====
+
+#[tokio::test(start_paused = true)]
+async fn without_a_queue_a_full_bulkhead_refuses_at_once() {
+    // Mistakes 26 and 27.
+    let rig = Rig::new(Compartment::builder().max_concurrent(2).max_waiting(0));
+    let _holders = rig.begin_all(["a", "b"]);
+    let before = Instant::now();
+    let error = rig.refused("c");
+    assert!(matches!(error, Error::BulkheadFull { max_concurrent: 2 }));
+    assert_eq!(Instant::now(), before);
+    assert_eq!(rig.upstream.asked(), ["a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn full_is_not_a_timeout() {
+    // Mistake 26.
+    let rig = Rig::one();
+    let _holder = rig.begin("a");
+    let mut waiter = rig.begin("b");
+    advance(10 * SECOND).await;
+    let error = assert_ready_err!(waiter.poll());
+    assert!(error.is_bulkhead_full() && error.is_refusal() && !error.is_timeout());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_of_zero_refuses_at_once() {
+    let rig = Rig::new(one().max_wait(Duration::ZERO));
+    let _holder = rig.begin("a");
+    assert!(rig.refused("b").is_bulkhead_full());
+    assert_eq!(rig.figures(), (1, 0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_queue_is_bounded() {
+    // Mistake 27.
+    let rig = Rig::new(one().max_waiting(3));
+    let _holder = rig.begin("a");
+    let _queue = rig.begin_all(["b", "c", "d"]);
+    assert!(rig.refused("e").is_bulkhead_full());
+    assert_eq!(rig.figures(), (1, 3, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wait_is_bounded() {
+    // Mistake 27.
+    let rig = Rig::one();
+    let _holder = rig.begin("a");
+    let mut waiter = rig.begin("b");
+    advance(9999 * MS).await;
+    assert_pending!(waiter.poll());
+    advance(MS).await;
+    assert!(assert_ready_err!(waiter.poll()).is_bulkhead_full());
+    assert_eq!(rig.figures(), (1, 0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn by_default_nobody_waits_for_ever() {
+    // Mistake 27.
+    let rig = Rig::new(Compartment::builder());
+    let _holders: Vec<_> = (0..128).map(|_| rig.begin("holder")).collect();
+    let mut waiters: Vec<_> = (0..128).map(|_| rig.begin("waiter")).collect();
+    for _ in 0..10_000 {
+        assert!(rig.refused("too many").is_bulkhead_full());
+    }
+    advance(SECOND).await;
+    for waiter in &mut waiters {
+        assert!(assert_ready_err!(waiter.poll()).is_bulkhead_full());
+    }
+    assert_eq!(rig.figures(), (128, 0, 10_128));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_of_a_call_bounds_its_wait() {
+    let rig = Rig::one();
+    let _holder = rig.begin("a");
+    let mut hurried = rig.begin(Call::new("b").deadline(Instant::now() + SECOND));
+    let mut patient = rig.begin(Call::new("c").deadline(Instant::now() + 100 * SECOND));
+    advance(SECOND).await;
+    assert!(assert_ready_err!(hurried.poll()).is_bulkhead_full());
+    assert_pending!(patient.poll());
+    advance(9 * SECOND).await;
+    assert!(assert_ready_err!(patient.poll()).is_bulkhead_full(), "a deadline does not lengthen the wait");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_deadline_has_passed_does_not_wait() {
+    let rig = Rig::one();
+    let _holder = rig.begin("a");
+    assert!(rig.refused(Call::new("b").deadline(Instant::now())).is_bulkhead_full());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_total_timeout_above_bounds_the_wait() {
+    let compartment = one().build().unwrap();
+    let service = ServiceBuilder::new()
+        .layer(TimeoutLayer::total(SECOND))
+        .layer(BulkheadLayer::new(compartment.clone()))
+        .service(Upstream::default());
+    let mut holder = task::spawn(service.clone().call(Call::new("a").timeout(100 * SECOND)));
+    assert_pending!(holder.poll());
+    let before = Instant::now();
+    assert!(service.oneshot(Call::new("b")).await.is_err());
+    assert_eq!(before.elapsed(), SECOND);
+    assert_eq!((compartment.in_flight(), compartment.waiting()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_gives_up_at_once_when_the_bulkhead_is_full() {
+    let compartment = one().max_waiting(0).build().unwrap();
+    let service = ServiceBuilder::new()
+        .layer(RetryLayer::new(RetryPolicy::default()).without_budget().classifier(faulty))
+        .layer(BulkheadLayer::new(compartment.clone()))
+        .service(tower::service_fn(async |_: HttpRequest| std::future::pending::<Answered>().await));
+    let mut holder = task::spawn(service.clone().call(resendable()));
+    assert_pending!(holder.poll());
+    let mut refused = task::spawn(service.clone().call(resendable()));
+    assert!(assert_ready_err!(refused.poll()).is_bulkhead_full());
+    assert_eq!(compartment.refused(), 1);
+}
+
+// ===== The queue =====
+
+#[tokio::test(start_paused = true)]
+async fn waiters_are_served_in_the_order_in_which_they_came() {
+    let rig = Rig::one();
+    let mut calls = rig.begin_all(["a", "b", "c", "d"]);
+    for (index, name) in [(1, "b"), (2, "c"), (3, "d")] {
+        rig.upstream.answer(Ok(empty()));
+        drop(assert_ready_ok!(calls[index - 1].poll()));
+        let waiting = &calls[index..];
+        assert!(waiting[0].is_woken() && !waiting[1..].iter().any(task::Spawn::is_woken));
+        assert_pending!(calls[index].poll());
+        assert_eq!(rig.upstream.asked(), [name]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_does_not_overtake_the_queue() {
+    let rig = Rig::one();
+    let holder = rig.begin("a");
+    let mut waiter = rig.begin("b");
+    drop(holder);
+    // The permit is the waiter's, although it has not been polled yet.
+    let _newcomer = rig.begin("c");
+    assert_pending!(waiter.poll());
+    assert_eq!(rig.upstream.asked(), ["a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_waiter_leaves_no_trace_and_its_turn_passes_on() {
+    let rig = Rig::one();
+    let holder = rig.begin("a");
+    let [first, mut second] = rig.begin_all(["b", "c"]);
+    drop(first);
+    assert_eq!(rig.figures(), (1, 1, 0));
+    drop(holder);
+    assert!(second.is_woken());
+    assert_pending!(second.poll());
+    assert_eq!(rig.upstream.asked(), ["a", "c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_that_is_dropped_after_its_turn_has_come_passes_it_on() {
+    let rig = Rig::one();
+    let holder = rig.begin("a");
+    let [first, mut second] = rig.begin_all(["b", "c"]);
+    drop(holder);
+    assert!(first.is_woken());
+    drop(first);
+    assert!(second.is_woken());
+    assert_pending!(second.poll());
+    assert_eq!(rig.upstream.asked(), ["a", "c"]);
+    drop(second);
+    assert_eq!(rig.figures(), (0, 0, 0));
+    assert_pending!(rig.begin("d").poll());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_whose_time_is_up_passes_its_turn_on() {
+    let rig = Rig::one();
+    let holder = rig.begin("a");
+    let mut late = rig.begin(Call::new("b").deadline(Instant::now() + SECOND));
+    let mut next = rig.begin("c");
+    advance(SECOND).await;
+    assert_ready_err!(late.poll());
+    drop(holder);
+    assert_pending!(next.poll());
+    assert_eq!(rig.upstream.asked(), ["a", "c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_dropped_at_any_point_gives_back_what_it_held() {
+    let rig = Rig::one();
+    for _ in 0..100 {
+        let never_polled = rig.service.clone().call(Call::new("a"));
+        assert_eq!(rig.figures(), (1, 0, 0));
+        let waits_unpolled = rig.service.clone().call(Call::new("b"));
+        let waits = rig.begin("c");
+        assert_eq!(rig.figures(), (1, 2, 0));
+        drop((never_polled, waits_unpolled, waits));
+        assert_eq!(rig.figures(), (0, 0, 0));
+        let in_flight = rig.begin("d");
+        drop(in_flight);
+        assert_eq!(rig.figures(), (0, 0, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_the_service_below_gives_the_permit_back() {
+    let compartment = one().build().unwrap();
+    let service =
+        BulkheadLayer::new(compartment.clone()).layer(tower::service_fn(async |request: Request| {
+            assert!(request.into_inner() != "a", "a bug of someone else's");
+            Ok::<_, Error<Infallible>>(Response::new(Full::<Bytes>::default()))
+        }));
+    assert!(tokio::spawn(service.oneshot(Call::new("a"))).await.unwrap_err().is_panic());
+    assert_eq!(compartment.in_flight(), 0);
+}

@@ -1,0 +1,72 @@
+//! The client when the network or the upstream fails: real faults on loopback.
+#![cfg(feature = "reqwest")]
+
+mod bodies;
+mod guards;
+mod retries;
+mod time;
+
+#[path = "../server/mod.rs"]
+mod server;
+
+use std::convert::Infallible;
+use std::error::Error as StdError;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::StatusCode;
+use http_body::Frame;
+use http_body_util::StreamBody;
+use reqwest::redirect;
+use steadfast::buffer_body::BufferBodyLayer;
+use steadfast::bulkhead::Compartment;
+use steadfast::circuit_breaker::{Circuit, State};
+use steadfast::http::{Fault, TransportError};
+use steadfast::last_known_good::Cause;
+use steadfast::retry::{Attempts, Backoff, Jitter, RetryBudget, RetryPolicy, Stop};
+use steadfast::{Client, ClientBuilder, Error, RequestBuilder, Resend, ResponseExt, TimeoutScope};
+use tokio::sync::Notify;
+
+use self::server::{Reply, Server, chunk, chunked_head, message};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(80);
+
+/// Retries three times, at once, whatever the budget says.
+fn eager() -> ClientBuilder {
+    let policy = RetryPolicy::builder().backoff(Backoff::new().base(Duration::ZERO));
+    Client::builder().total_timeout(MINUTE).attempt_timeout(MINUTE).retry(policy).without_retry_budget()
+}
+
+fn client() -> Client {
+    eager().build().unwrap()
+}
+
+/// Fails the test rather than hang.
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(MINUTE / 4, future).await.expect("it ends")
+}
+
+async fn keep(client: &Client, url: &str) {
+    let response = client.get(url).send().await.unwrap();
+    assert_eq!(response.text().await.unwrap(), "good");
+}
+
+/// How many attempts in a row the circuit has seen fail.
+fn failures(client: &Client, url: &str) -> u16 {
+    client.upstream(url).unwrap().circuit().unwrap().snapshot().consecutive_failures
+}
+
+fn stopped(response: &reqwest::Response) -> Option<Stop> {
+    response.extensions().get::<Attempts>().and_then(|attempts| attempts.stopped)
+}
+
+fn streaming(pieces: &[&'static str]) -> reqwest::Body {
+    let frames: Vec<_> =
+        pieces.iter().map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::from(*piece)))).collect();
+    reqwest::Body::wrap(StreamBody::new(stream::iter(frames)))
+}

@@ -1,0 +1,138 @@
+//! The last-known-good layer, through tower, in paused time.
+
+mod bodies;
+mod kept;
+mod served;
+mod store;
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body::{Body as _, Frame};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use steadfast::last_known_good::{
+    Cause, LastKnownGood, LastKnownGoodLayer, MemoryStore, ResponseBody, Stale,
+};
+use steadfast::{BoxError, Error, Options, TimeoutScope};
+use tokio::sync::mpsc;
+use tokio::time::advance;
+use tower::{Layer, Service, ServiceExt as _};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const ALMOST_A_MINUTE: Duration = Duration::from_secs(59);
+const URI: &str = "http://sku.internal/v1/items/42";
+
+type Body = UnsyncBoxBody<Bytes, io::Error>;
+type Answer = Result<Response<Body>, Error<io::Error>>;
+type Layered = LastKnownGood<Upstream>;
+type Given = Response<ResponseBody<Body>>;
+
+/// Gives the answers it is told to, in order, and fails when there is none.
+#[derive(Debug, Clone, Default)]
+struct Upstream(Arc<Mutex<VecDeque<Answer>>>);
+
+impl Upstream {
+    fn will(&self, answer: Response<Body>) {
+        self.0.lock().unwrap().push_back(Ok(answer));
+    }
+
+    fn will_fail(&self, error: Error<io::Error>) {
+        self.0.lock().unwrap().push_back(Err(error));
+    }
+}
+
+impl Service<Request<String>> for Upstream {
+    type Response = Response<Body>;
+    type Error = Error<io::Error>;
+    type Future = std::future::Ready<Answer>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _request: Request<String>) -> Self::Future {
+        std::future::ready(self.0.lock().unwrap().pop_front().unwrap_or_else(refused))
+    }
+}
+
+// ===== answers =====
+
+fn refused() -> Answer {
+    Err(Error::Upstream(io::ErrorKind::ConnectionRefused.into()))
+}
+
+fn with(status: u16, headers: &[(&str, &str)], body: Body) -> Response<Body> {
+    let head =
+        headers.iter().fold(Response::builder().status(status), |it, (name, value)| it.header(*name, *value));
+    head.body(body).unwrap()
+}
+
+fn answer(status: u16, headers: &[(&str, &str)], body: &'static str) -> Response<Body> {
+    with(status, headers, full(body))
+}
+
+fn good(headers: &[(&str, &str)]) -> Response<Body> {
+    answer(200, headers, "good")
+}
+
+fn full(body: impl Into<Bytes>) -> Body {
+    Full::new(body.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A body that is made while it is read.
+fn streamed() -> (mpsc::UnboundedSender<io::Result<&'static str>>, Body) {
+    let (sender, mut receiver) = mpsc::unbounded_channel::<io::Result<&'static str>>();
+    let frames = futures_util::stream::poll_fn(move |cx| {
+        receiver.poll_recv(cx).map(|it| it.map(|it| it.map(|data| Frame::data(Bytes::from(data)))))
+    });
+    (sender, StreamBody::new(frames).boxed_unsync())
+}
+
+// ===== calls =====
+
+fn layer() -> LastKnownGoodLayer {
+    LastKnownGoodLayer::new(MemoryStore::default())
+}
+
+fn service(layer: &LastKnownGoodLayer) -> (Upstream, Layered) {
+    let upstream = Upstream::default();
+    (upstream.clone(), layer.layer(upstream))
+}
+
+fn request(method: &str, headers: &[(&str, &str)]) -> Request<String> {
+    let head = Request::builder().method(method).uri(URI);
+    headers.iter().fold(head, |it, (name, value)| it.header(*name, *value)).body(String::new()).unwrap()
+}
+
+fn get() -> Request<String> {
+    request("GET", &[])
+}
+
+async fn ask(service: &Layered, request: Request<String>) -> Result<Given, Error<io::Error>> {
+    service.clone().oneshot(request).await
+}
+
+async fn read(response: Given) -> Bytes {
+    response.into_body().collect().await.unwrap().to_bytes()
+}
+
+/// Gives `answer` to `request`, and reads it whole.
+async fn give(service: &(Upstream, Layered), request: Request<String>, answer: Response<Body>) {
+    service.0.will(answer);
+    read(ask(&service.1, request).await.unwrap()).await;
+}
+
+/// The body of the stale answer to `request` while the upstream is down, if there is one.
+async fn stale(service: &(Upstream, Layered), request: Request<String>) -> Option<Bytes> {
+    let response = ask(&service.1, request).await.ok()?;
+    assert!(response.extensions().get::<Stale>().is_some());
+    Some(read(response).await)
+}

@@ -1,0 +1,198 @@
+//! What is served, when, and to whom.
+
+use super::*;
+
+// ===== what is served, and when =====
+
+#[tokio::test(start_paused = true)]
+async fn without_an_entry_a_failure_is_handed_on() {
+    let (upstream, service) = service(&layer());
+    assert!(ask(&service, get()).await.unwrap_err().upstream().is_some());
+    upstream.will(answer(503, &[], "no"));
+    let response = ask(&service, get()).await.unwrap();
+    assert_eq!(
+        (response.status(), response.extensions().get::<Stale>()),
+        (StatusCode::SERVICE_UNAVAILABLE, None)
+    );
+    assert_eq!(read(response).await, "no");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_failure_and_every_refusal_is_answered_with_the_last_good_answer() {
+    let both = service(&layer());
+    give(&both, get(), good(&[])).await;
+    let timeout = |scope| Err(Error::Timeout { scope, after: SECOND });
+    let failures: [(Answer, Cause); 9] = [
+        (Ok(answer(503, &[], "")), Cause::Status(StatusCode::SERVICE_UNAVAILABLE)),
+        (Ok(answer(504, &[], "")), Cause::Status(StatusCode::GATEWAY_TIMEOUT)),
+        (Ok(answer(500, &[], "")), Cause::Status(StatusCode::INTERNAL_SERVER_ERROR)),
+        (refused(), Cause::Transport),
+        (Err(Error::Body("cut short".into())), Cause::Body),
+        (timeout(TimeoutScope::Attempt), Cause::Timeout(TimeoutScope::Attempt)),
+        (timeout(TimeoutScope::Total), Cause::Timeout(TimeoutScope::Total)),
+        (Err(Error::CircuitOpen { retry_after: None }), Cause::CircuitOpen),
+        (Err(Error::BulkheadFull { max_concurrent: 1 }), Cause::BulkheadFull),
+    ];
+    for (failure, cause) in failures {
+        both.0.0.lock().unwrap().push_back(failure);
+        let response = ask(&both.1, get()).await.unwrap();
+        assert_eq!(response.extensions().get::<Stale>().map(|stale| stale.cause), Some(cause));
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(read(response).await, "good");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_upstream_is_always_asked_first() {
+    let both = service(&layer());
+    give(&both, get(), good(&[])).await;
+    both.0.will(answer(200, &[], "better"));
+    let response = ask(&both.1, get()).await.unwrap();
+    assert!(response.extensions().get::<Stale>().is_none());
+    assert_eq!(read(response).await, "better");
+    assert_eq!(stale(&both, get()).await.unwrap(), "better");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_answer_says_so_in_three_ways() {
+    let both = service(&layer());
+    let headers = [("age", "7"), ("cache-status", "upstream; hit"), ("etag", "\"1\""), ("x-answer", "42")];
+    give(&both, get(), good(&headers)).await;
+    advance(30 * SECOND).await;
+    both.0.will(answer(503, &[("x-answer", "none")], ""));
+    let response = ask(&both.1, get()).await.unwrap();
+    let stale = response.extensions().get::<Stale>().unwrap();
+    assert_eq!(stale.age, 37 * SECOND);
+    assert_eq!(stale.cause.to_string(), "the upstream answered 503");
+    assert_eq!(response.headers()["age"], "37");
+    let status: Vec<_> = response.headers().get_all("cache-status").iter().collect();
+    assert_eq!(status, ["upstream; hit", "steadfast; fwd=stale; fwd-status=503"]);
+    assert_eq!(
+        (&response.headers()["etag"], &response.headers()["x-answer"]),
+        (&"\"1\"".parse().unwrap(), &"42".parse().unwrap())
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn headers_of_the_connection_are_not_kept() {
+    let both = service(&layer());
+    let headers = [
+        ("connection", "keep-alive, X-Hop"),
+        ("x-hop", "1"),
+        ("keep-alive", "timeout=5"),
+        ("transfer-encoding", "chunked"),
+        ("x-end", "1"),
+    ];
+    give(&both, get(), good(&headers)).await;
+    let response = ask(&both.1, get()).await.unwrap();
+    let mut names: Vec<_> = response.headers().keys().map(http::HeaderName::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["age", "cache-status", "x-end"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_neutral_outcome_gets_no_fallback() {
+    let both = service(&layer());
+    give(&both, get(), good(&[])).await;
+    for status in [408, 429] {
+        both.0.will(answer(status, &[], ""));
+        assert_eq!(ask(&both.1, get()).await.unwrap().status(), status);
+    }
+    // It has not cost the entry either.
+    assert_eq!(stale(&both, get()).await.unwrap(), "good");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_the_classifier_calls_neutral_gets_no_fallback() {
+    let neutral = |result: Result<&Response<Body>, &Error<io::Error>>| match result {
+        Ok(_) => steadfast::Outcome::Success,
+        Err(_) => steadfast::Outcome::Neutral,
+    };
+    let upstream = Upstream::default();
+    let service = layer().classifier(neutral).layer(upstream.clone());
+    upstream.will(good(&[]));
+    service.clone().oneshot(get()).await.unwrap().into_body().collect().await.unwrap();
+    assert!(service.clone().oneshot(get()).await.is_err());
+    // The classifier is not asked about refusals.
+    upstream.will_fail(Error::CircuitOpen { retry_after: None });
+    assert!(service.clone().oneshot(get()).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_without_fallback_gets_none_but_its_answer_is_kept() {
+    let both = service(&layer());
+    let proud = || {
+        let mut request = get();
+        request.extensions_mut().insert(Options::new().without_fallback());
+        request
+    };
+    give(&both, proud(), good(&[])).await;
+    assert!(ask(&both.1, proud()).await.is_err());
+    assert_eq!(stale(&both, get()).await.unwrap(), "good");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_failed_says_how_many_attempts_were_made_on_the_stale_answer() {
+    let both = service(&layer());
+    give(&both, get(), good(&[])).await;
+    let mut failed = answer(503, &[], "");
+    failed.extensions_mut().insert(42_u8);
+    both.0.will(failed);
+    assert_eq!(ask(&both.1, get()).await.unwrap().extensions().get::<u8>(), Some(&42));
+}
+
+#[tokio::test(start_paused = true)]
+async fn services_of_one_store_share_its_entries() {
+    let layer = layer();
+    let (one, other) = (service(&layer), service(&layer));
+    give(&one, get(), good(&[])).await;
+    assert_eq!(stale(&other, get()).await.unwrap(), "good");
+}
+
+// ===== one user's answer =====
+
+#[tokio::test(start_paused = true)]
+async fn one_users_answer_is_never_served_to_another() {
+    // Mistake 34.
+    for header in ["authorization", "cookie"] {
+        let both = service(&layer());
+        let (alice, bob) = (|| request("GET", &[(header, "alice")]), || request("GET", &[(header, "bob")]));
+        give(&both, alice(), answer(200, &[("cache-control", "public, max-age=60")], "alice's")).await;
+        for other in [alice(), bob(), get()] {
+            assert!(stale(&both, other).await.is_none(), "{header}");
+        }
+        // Nor is everybody's answer taken for hers.
+        give(&both, get(), good(&[])).await;
+        assert!(stale(&both, alice()).await.is_none(), "{header}");
+        assert_eq!(stale(&both, get()).await.unwrap(), "good");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_varies_is_served_only_to_an_equal_request() {
+    let both = service(&layer());
+    let of = |tenant| request("GET", &[("x-tenant", tenant), ("x-trace", "1")]);
+    give(&both, of("a"), good(&[("vary", "Accept-Language, X-Tenant")])).await;
+    assert!(stale(&both, of("b")).await.is_none());
+    assert!(stale(&both, get()).await.is_none());
+    let other_trace = request("GET", &[("x-tenant", "a"), ("x-trace", "2")]);
+    assert_eq!(stale(&both, other_trace).await.unwrap(), "good");
+    assert!(stale(&both, request("GET", &[("x-tenant", "a"), ("accept-language", "de")])).await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn debug_output_holds_no_credential_and_no_body() {
+    let store = MemoryStore::default();
+    let layer = LastKnownGoodLayer::new(store.clone());
+    let both = service(&layer);
+    let with_key = || request("GET", &[("x-api-key", "secret"), ("accept", "secret")]);
+    give(&both, with_key(), answer(200, &[("vary", "x-api-key"), ("x-token", "secret")], "secret")).await;
+    let (sender, body) = streamed();
+    both.0.will(with(200, &[("vary", "x-api-key")], body));
+    sender.send(Ok("secret")).unwrap();
+    let mut streaming = ask(&both.1, with_key()).await.unwrap().into_body();
+    streaming.frame().await.unwrap().unwrap();
+    let called = both.1.clone().call(with_key());
+    let shown: [&dyn Debug; 5] = [&store, &layer, &both.1, &streaming, &called];
+    assert!(!format!("{shown:?}").contains("secret"), "{shown:?}");
+}
