@@ -50,6 +50,7 @@ enum Answer {
 }
 
 /// The opinion of what that means. One this small could be a closure; a type can hold configuration, and be tested.
+#[derive(Clone, Copy)]
 struct Opinion;
 
 impl Classify<Answer, io::Error> for Opinion {

@@ -33,12 +33,14 @@ pub struct Options {
     timeout: Option<Duration>,
     resend: Option<Resend>,
     fallback: bool,
+    /// Whoever lets the call wait, checks the deadline when the wait is over.
+    deadline_is_checked: bool,
 }
 
 impl Options {
     /// No wishes: the layers' own configuration decides.
     pub const fn new() -> Self {
-        Self { deadline: None, timeout: None, resend: None, fallback: true }
+        Self { deadline: None, timeout: None, resend: None, fallback: true, deadline_is_checked: false }
     }
 
     /// The total time of this call, in place of the one that the total timeout is configured with.
@@ -51,6 +53,18 @@ impl Options {
     pub const fn deadline(mut self, deadline: Instant) -> Self {
         self.deadline = Some(deadline);
         self
+    }
+
+    /// Promises that whoever lets the call wait checks the deadline when the wait is over, so that the clock need not be
+    /// read again before an attempt.
+    pub(crate) const fn deadline_is_checked(mut self, checked: bool) -> Self {
+        self.deadline_is_checked = checked;
+        self
+    }
+
+    /// The deadline that nobody has checked yet.
+    pub(crate) fn unchecked_deadline(&self) -> Option<Instant> {
+        self.deadline.filter(|_| !self.deadline_is_checked)
     }
 
     /// How often the request may be sent, in place of what can be read off the request.

@@ -41,6 +41,8 @@ impl Outcome {
 /// never disagree. It sees the result alone, and is never asked about what was refused on this side
 /// ([`Error::is_refusal`]): the layers know those.
 ///
+/// A clone of it goes with each call, so what is large, or shared, belongs into an `Arc` inside it.
+///
 /// [`HttpClassifier`](crate::http::HttpClassifier) is the one for HTTP. For anything else, a closure will do, if the type
 /// of its argument is written out:
 ///
@@ -56,14 +58,14 @@ impl Outcome {
 /// };
 /// assert_eq!(classify.classify(Ok(&Answer::Busy)), Outcome::transient());
 /// ```
-pub trait Classify<Res, E> {
+pub trait Classify<Res, E>: Clone {
     /// What `result` says about the upstream.
     fn classify(&self, result: Result<&Res, &Error<E>>) -> Outcome;
 }
 
 impl<F, Res, E> Classify<Res, E> for F
 where
-    F: Fn(Result<&Res, &Error<E>>) -> Outcome,
+    F: Fn(Result<&Res, &Error<E>>) -> Outcome + Clone,
 {
     fn classify(&self, result: Result<&Res, &Error<E>>) -> Outcome {
         self(result)

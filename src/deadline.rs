@@ -25,6 +25,11 @@ pub(crate) fn misses(deadline: Option<Instant>, end: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| end.is_none_or(|end| end >= deadline))
 }
 
+/// Whether the deadline has passed. Reads the clock only if there is one.
+pub(crate) fn has_passed(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| Instant::now() >= deadline)
+}
+
 /// A timer that costs nothing until it is first polled.
 #[pin_project]
 #[derive(Debug)]
@@ -51,6 +56,6 @@ impl Timer {
 
     /// Whether the end has come, without registering a timer.
     pub(crate) fn has_elapsed(&self) -> bool {
-        self.at.is_some_and(|at| Instant::now() >= at)
+        has_passed(self.at)
     }
 }

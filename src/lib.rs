@@ -101,6 +101,7 @@ pub mod circuit_breaker;
 mod classify;
 mod deadline;
 mod error;
+mod handle;
 pub mod http;
 pub mod last_known_good;
 mod message;

@@ -13,7 +13,7 @@ use crate::attempts::Attempts;
 
 thread_local! {
     static DISCARDING: Cell<bool> = const { Cell::new(false) };
-    static QUEUED: Cell<bool> = const { Cell::new(false) };
+    static WAIT: Cell<Option<Wait>> = const { Cell::new(None) };
     static REFUSING: Cell<Option<Refusal>> = const { Cell::new(None) };
     static SENT: Cell<bool> = const { Cell::new(false) };
     static ATTEMPTS: Cell<Option<Attempts>> = const { Cell::new(None) };
@@ -30,18 +30,23 @@ pub(crate) fn is_discarding() -> bool {
     DISCARDING.get()
 }
 
-/// Says that the future that is being polled waits on this side, and the upstream has not been asked yet.
-pub(crate) fn say_queued() {
-    QUEUED.set(true);
+/// What a call that is not ready waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Something on this side: the upstream has not been asked yet.
+    Queue,
+    /// The upstream, since then.
+    Upstream(Instant),
 }
 
-/// Polls a future; also returns whether it waits on this side. Who listens further out hears it too.
-pub(crate) fn hear_queued<T>(poll: impl FnOnce() -> T) -> (T, bool) {
-    let (polled, queued) = hear(&QUEUED, poll);
-    if queued {
-        say_queued();
-    }
-    (polled, queued)
+/// Says what the future that is being polled waits for. Who is nearest to it knows best.
+pub(crate) fn say_wait(wait: Wait) {
+    WAIT.set(WAIT.get().or(Some(wait)));
+}
+
+/// Listens for what a call waits for.
+pub(crate) fn listen_wait() -> Scope<Option<Wait>> {
+    Scope::enter(&WAIT, None)
 }
 
 /// Another attempt would be refused, until then; `None` is without an end.
@@ -55,9 +60,9 @@ pub(crate) fn say_refusing(refusal: Refusal) {
     REFUSING.set(Some(refusal));
 }
 
-/// Polls an attempt; also returns whether another one would be refused.
-pub(crate) fn hear_refusing<T>(poll: impl FnOnce() -> T) -> (T, Option<Refusal>) {
-    hear(&REFUSING, poll)
+/// Listens for whether another attempt would be refused.
+pub(crate) fn listen_refusing() -> Scope<Option<Refusal>> {
+    Scope::enter(&REFUSING, None)
 }
 
 /// Says that something was sent, although what the attempt ends with may look as if nothing was.
@@ -66,9 +71,9 @@ pub(crate) fn say_sent() {
     SENT.set(true);
 }
 
-/// Polls an attempt; also returns whether it says that something was sent.
-pub(crate) fn hear_sent<T>(poll: impl FnOnce() -> T) -> (T, bool) {
-    hear(&SENT, poll)
+/// Listens for whether something was sent.
+pub(crate) fn listen_sent() -> Scope<bool> {
+    Scope::enter(&SENT, false)
 }
 
 /// Says how many attempts a call took that ends with an error, on which there is no place to note it.
@@ -76,20 +81,13 @@ pub(crate) fn say_attempts(attempts: Attempts) {
     ATTEMPTS.set(Some(attempts));
 }
 
-/// Polls a call; also returns what it says of its attempts.
-pub(crate) fn hear_attempts<T>(poll: impl FnOnce() -> T) -> (T, Option<Attempts>) {
-    hear(&ATTEMPTS, poll)
+/// Listens for what a call says of its attempts.
+pub(crate) fn listen_attempts() -> Scope<Option<Attempts>> {
+    Scope::enter(&ATTEMPTS, None)
 }
 
-/// Listens for what is said during one poll, and no other.
-fn hear<T, N: Copy + Default>(flag: &'static LocalKey<Cell<N>>, poll: impl FnOnce() -> T) -> (T, N) {
-    let _scope = Scope::enter(flag, N::default());
-    let polled = poll();
-    (polled, flag.get())
-}
-
-/// A flag that is set for a while, and then as it was before.
-struct Scope<T: Copy + 'static> {
+/// A flag that is set for the length of one poll, and then as it was before: what is said in another is never heard.
+pub(crate) struct Scope<T: Copy + 'static> {
     flag: &'static LocalKey<Cell<T>>,
     before: T,
 }
@@ -97,6 +95,11 @@ struct Scope<T: Copy + 'static> {
 impl<T: Copy> Scope<T> {
     fn enter(flag: &'static LocalKey<Cell<T>>, value: T) -> Self {
         Self { flag, before: flag.replace(value) }
+    }
+
+    /// What was said since this began.
+    pub(crate) fn heard(self) -> T {
+        self.flag.get()
     }
 }
 

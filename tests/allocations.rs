@@ -337,7 +337,7 @@ fn stack<S>() -> impl Layer<S, Service = Stack<S>> {
 type Stack<S> = steadfast::timeout::Timeout<
     steadfast::retry::Retry<
         steadfast::circuit_breaker::CircuitBreaker<
-            steadfast::bulkhead::Bulkhead<steadfast::timeout::Timeout<S>>,
+            steadfast::bulkhead::Bulkhead<steadfast::timeout::Timeout<S, steadfast::Plain>>,
         >,
     >,
 >;

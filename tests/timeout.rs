@@ -15,6 +15,7 @@ use steadfast::retry::{Attempts, Backoff, Jitter, RetryLayer, RetryPolicy, Stop}
 use steadfast::timeout::TimeoutLayer;
 use steadfast::{BoxError, Call, Error, HasOptions, Options, TimeoutScope};
 use tokio::time::Instant;
+use tower::util::BoxService;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 
 use support::{MS, SECOND, Script, Step, TestBody, Upstream, get, hang, post, send, status};
@@ -28,6 +29,25 @@ fn retry() -> RetryLayer {
 fn with(mut request: Request<()>, options: Options) -> Request<()> {
     request.extensions_mut().insert(options);
     request
+}
+
+/// A timeout of the one kind or the other, around an HTTP service.
+type Either = BoxService<Request<()>, Response<UnsyncBoxBody<Bytes, BoxError>>, Error<io::Error>>;
+
+/// Both timeouts, of the same length, around a service each.
+fn both<S>(length: Duration, service: impl Fn() -> S) -> [Either; 2]
+where
+    S: Service<Request<()>, Response = Response<TestBody>, Error = Error<io::Error>, Future: Send>,
+    S: Send + 'static,
+{
+    let total = TimeoutLayer::total(length).layer(service());
+    let attempt = TimeoutLayer::attempt(length).layer(service());
+    [
+        BoxService::new(total.map_response(|response| response.map(BodyExt::boxed_unsync))),
+        BoxService::new(
+            attempt.map_response(|response| response.map(|body| body.map_err(BoxError::from).boxed_unsync())),
+        ),
+    ]
 }
 
 /// Which clock ran out, and how much time there was.
@@ -71,9 +91,8 @@ async fn a_call_that_answers_in_time_is_left_alone() {
 #[tokio::test(start_paused = true)]
 async fn an_error_from_below_is_handed_on_as_it_is() {
     let kind = io::ErrorKind::ConnectionReset;
-    for layer in [TimeoutLayer::total(SECOND), TimeoutLayer::attempt(SECOND)] {
-        let service = layer.layer(Upstream::answering([support::fault(kind)]));
-        let error = send(&service, get()).await.unwrap_err();
+    for service in both(SECOND, || Upstream::answering([support::fault(kind)])) {
+        let error = service.oneshot(get()).await.unwrap_err();
         assert_eq!(error.upstream().unwrap().kind(), kind);
     }
 }
@@ -182,11 +201,10 @@ async fn a_deadline_that_has_passed_sends_nothing() {
     for past in [Duration::ZERO, SECOND] {
         let began = Instant::now();
         tokio::time::advance(past).await;
-        for layer in [TimeoutLayer::total(SECOND), TimeoutLayer::attempt(SECOND)] {
-            let upstream = Upstream::answering([status(200)]);
+        let upstream = Upstream::answering([status(200)]);
+        for service in both(SECOND, || upstream.clone()) {
             let request = with(get(), Options::new().deadline(began));
-            let result = send(&layer.layer(upstream.clone()), request).await;
-            assert_eq!(timed_out(result), (TimeoutScope::Total, Duration::ZERO));
+            assert_eq!(timed_out(service.oneshot(request).await), (TimeoutScope::Total, Duration::ZERO));
             assert_eq!(upstream.count(), 0);
         }
     }
@@ -208,10 +226,9 @@ async fn no_length_of_time_panics() {
     // Promise 3.
     let lengths = [Duration::MAX, Duration::from_secs(u64::MAX / 2), Duration::from_secs(1 << 40)];
     for length in lengths {
-        for layer in [TimeoutLayer::total(length), TimeoutLayer::attempt(length)] {
-            let answer = status(200).after(SECOND).body(&Script::pieces(&["one"]).then(Step::Wait(SECOND)));
-            let service = layer.layer(Upstream::answering([answer]));
-            let response = send(&service, with(get(), Options::new().timeout(length))).await.unwrap();
+        let script = Script::pieces(&["one"]).then(Step::Wait(SECOND));
+        for service in both(length, || Upstream::answering([status(200).after(SECOND).body(&script)])) {
+            let response = service.oneshot(with(get(), Options::new().timeout(length))).await.unwrap();
             assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "one");
         }
     }
@@ -454,9 +471,11 @@ async fn a_call_that_is_dropped_or_cut_drops_the_call_below() {
 #[tokio::test(start_paused = true)]
 async fn the_service_that_was_polled_ready_is_the_one_called() {
     // Promise 8: a mock that is called without having been polled ready panics.
-    for layer in [TimeoutLayer::total(SECOND), TimeoutLayer::attempt(SECOND)] {
+    for total in [true, false] {
         let (mock, mut handle) = tower_test::mock::pair::<Request<()>, Response<TestBody>>();
-        let mut service = layer.layer(mock.map_err(|error| Error::Upstream(io::Error::other(error))));
+        let mock = mock.map_err(|error| Error::Upstream(io::Error::other(error)));
+        let [of_call, of_attempt] = both(SECOND, || mock.clone());
+        let mut service = if total { of_call } else { of_attempt };
         handle.allow(0);
         let mut ready = tokio_test::task::spawn(std::future::poll_fn(|cx| service.poll_ready(cx)));
         assert!(ready.poll().is_pending());

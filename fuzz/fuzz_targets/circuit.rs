@@ -127,6 +127,7 @@ impl Future for Answer {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Judge;
 
 impl Classify<How, Infallible> for Judge {

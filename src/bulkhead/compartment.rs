@@ -1,8 +1,8 @@
 //! The permits of a bulkhead, and the queue for them.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::LocalKey;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::ConfigError;
 use crate::deadline;
 use crate::error::MAX_DURATION;
+use crate::handle::{Handle, Shared, Spares};
 use crate::http::body::Watch;
 use crate::message::sealed::Sealed;
 
@@ -35,7 +36,7 @@ use crate::message::sealed::Sealed;
 /// # Ok::<(), steadfast::ConfigError>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Compartment(Arc<Inner>);
+pub struct Compartment(Handle<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -43,7 +44,6 @@ struct Inner {
     max_concurrent: AtomicUsize,
     max_waiting: usize,
     max_wait: Duration,
-    in_flight: AtomicUsize,
     waiting: AtomicUsize,
     refused: AtomicU64,
     /// Permits that a smaller size has yet to take out of circulation.
@@ -66,12 +66,11 @@ impl Compartment {
     }
 
     fn new(config: &CompartmentBuilder) -> Self {
-        Self(Arc::new(Inner {
+        Self(Handle::new(Inner {
             semaphore: Semaphore::new(config.max_concurrent),
             max_concurrent: AtomicUsize::new(config.max_concurrent),
             max_waiting: config.max_waiting,
             max_wait: config.max_wait,
-            in_flight: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             refused: AtomicU64::new(0),
             surplus: AtomicUsize::new(0),
@@ -85,7 +84,9 @@ impl Compartment {
 
     /// How many calls hold a permit.
     pub fn in_flight(&self) -> usize {
-        self.0.in_flight.load(Ordering::Relaxed)
+        // What is neither free nor about to be taken out of circulation; as of one moment only where nothing moves.
+        let circulating = self.max_concurrent() + self.0.surplus.load(Ordering::Relaxed);
+        circulating.saturating_sub(self.0.semaphore.available_permits())
     }
 
     /// How many calls wait for one.
@@ -125,7 +126,7 @@ impl Compartment {
     pub(super) fn try_acquire(&self) -> Option<Permit> {
         self.0.semaphore.try_acquire().ok().map(|permit| {
             permit.forget();
-            Permit::new(self.clone())
+            Permit(self.clone())
         })
     }
 
@@ -139,8 +140,11 @@ impl Compartment {
         let place = Place::take(self.clone())?;
         Some(Box::pin(async move {
             let permit = tokio::time::timeout_at(until, place.0.0.semaphore.acquire()).await.ok()?.ok()?;
+            if Instant::now() >= until {
+                return None;
+            }
             permit.forget();
-            Some(Permit::new(place.0.clone()))
+            Some(Permit(place.0.clone()))
         }))
     }
 }
@@ -151,6 +155,15 @@ pub(super) type Waiting = Pin<Box<dyn Future<Output = Option<Permit>> + Send + S
 impl Default for Compartment {
     fn default() -> Self {
         Self::builder().build().expect("the default is valid")
+    }
+}
+
+impl Shared for Inner {
+    fn spares() -> &'static LocalKey<Spares<Self>> {
+        thread_local! {
+            static SPARES: Spares<Inner> = const { Spares::new() };
+        }
+        &SPARES
     }
 }
 
@@ -181,16 +194,8 @@ impl Inner {
 #[derive(Debug)]
 pub struct Permit(Compartment);
 
-impl Permit {
-    fn new(compartment: Compartment) -> Self {
-        compartment.0.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(compartment)
-    }
-}
-
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.0.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.0.0.put_back();
     }
 }

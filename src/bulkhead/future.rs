@@ -1,7 +1,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use pin_project::pin_project;
 use tower::Service;
@@ -10,7 +10,7 @@ use super::Compartment;
 use super::compartment::{Permit, Waiting};
 use crate::Error;
 use crate::message::Attach;
-use crate::poll::say_queued;
+use crate::poll::{Wait, say_wait};
 
 /// The future of [`Bulkhead`](super::Bulkhead).
 ///
@@ -30,15 +30,18 @@ enum State<Req, S, F> {
         /// `None` without a bulkhead, and once the permit has gone on with the response.
         permit: Option<Permit>,
     },
-    Waiting {
-        waiting: Waiting,
-        /// What to call once there is a permit.
-        call: Option<(S, Req)>,
-        compartment: Compartment,
-    },
+    /// Only who has to queue pays for the room that it takes.
+    Queued(Box<Queued<Req, S>>),
     Refused {
         max_concurrent: usize,
     },
+}
+
+/// A wait for a permit, and what to call with it.
+struct Queued<Req, S> {
+    waiting: Waiting,
+    call: Option<(S, Req)>,
+    compartment: Compartment,
 }
 
 impl<Req, S: Service<Req>, K> ResponseFuture<Req, S, K> {
@@ -46,9 +49,9 @@ impl<Req, S: Service<Req>, K> ResponseFuture<Req, S, K> {
         Self { state: State::Admitted { future, permit }, kind: PhantomData }
     }
 
-    pub(super) fn waiting(waiting: Waiting, service: S, request: Req, compartment: Compartment) -> Self {
-        let call = Some((service, request));
-        Self { state: State::Waiting { waiting, call, compartment }, kind: PhantomData }
+    pub(super) fn queued(waiting: Waiting, service: S, request: Req, compartment: Compartment) -> Self {
+        let queued = Queued { waiting, call: Some((service, request)), compartment };
+        Self { state: State::Queued(Box::new(queued)), kind: PhantomData }
     }
 
     pub(super) fn refused(max_concurrent: usize) -> Self {
@@ -68,20 +71,25 @@ where
         loop {
             match state.as_mut().project() {
                 StateProj::Admitted { future, permit } => {
-                    let result = ready!(future.poll(cx));
-                    let permit = permit.take();
-                    return Poll::Ready(result.map(|response| K::attach(response, permit)));
+                    return match future.poll(cx) {
+                        Poll::Ready(Ok(response)) => Poll::Ready(Ok(K::attach(response, permit.take()))),
+                        Poll::Ready(Err(error)) => {
+                            *permit = None;
+                            Poll::Ready(Err(error))
+                        }
+                        Poll::Pending => Poll::Pending,
+                    };
                 }
-                StateProj::Waiting { waiting, call, compartment } => {
-                    let Poll::Ready(permit) = waiting.as_mut().poll(cx) else {
-                        say_queued();
+                StateProj::Queued(queued) => {
+                    let Poll::Ready(permit) = queued.waiting.as_mut().poll(cx) else {
+                        say_wait(Wait::Queue);
                         return Poll::Pending;
                     };
-                    let next = match (permit, call.take()) {
+                    let next = match (permit, queued.call.take()) {
                         (Some(permit), Some((mut service, request))) => {
                             State::Admitted { future: service.call(request), permit: Some(permit) }
                         }
-                        _ => State::Refused { max_concurrent: compartment.refuse() },
+                        _ => State::Refused { max_concurrent: queued.compartment.refuse() },
                     };
                     state.set(next);
                 }

@@ -50,7 +50,7 @@ where
         // The service that was polled ready waits with the request.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
-        ResponseFuture::waiting(waiting, ready, request, compartment.clone())
+        ResponseFuture::queued(waiting, ready, request, compartment.clone())
     }
 }
 

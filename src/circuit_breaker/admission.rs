@@ -1,99 +1,90 @@
 //! What an admitted call holds: the duty to say how it went.
 
 use std::pin::Pin;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::circuit::Circuit;
 use super::gate::Ticket;
-use super::window::Record;
 use crate::Outcome;
 use crate::http::body::{End, Watch};
 use crate::message::sealed::Sealed;
-use crate::poll::Refusal;
+use crate::poll::{Wait, say_refusing};
 
 /// An admission to a circuit. Dropped before it is settled, it gives a probe's place back, and counts as a failure if
 /// the call had run long enough to be a hang.
 #[derive(Debug)]
 pub(super) struct Admission {
-    circuit: Circuit,
+    /// `None` once it is settled.
+    circuit: Option<Circuit>,
     ticket: Ticket,
     /// When the call first had to wait for the upstream: what never waits is neither slow nor hung, and needs no clock.
     waiting_since: Option<Instant>,
-    settled: bool,
 }
 
 impl Admission {
     pub(super) fn new(circuit: Circuit, ticket: Ticket) -> Self {
-        Self { circuit, ticket, waiting_since: None, settled: false }
+        Self { circuit: Some(circuit), ticket, waiting_since: None }
     }
 
-    /// The call has to wait for the upstream.
-    pub(super) fn pending(&mut self) {
-        self.waiting_since.get_or_insert_with(Instant::now);
-    }
-
-    /// The call has ended with this outcome.
-    pub(super) fn settle(&mut self, outcome: Outcome) {
-        self.settled = true;
-        match outcome {
-            Outcome::Neutral => self.circuit.withdraw(self.ticket),
-            outcome => {
-                let slow = self.circuit.is_slow(|| self.waited());
-                self.circuit.record(self.ticket, Record { failed: outcome.is_fault(), slow });
-            }
+    /// The call has to wait. If nobody says for what, it is for the upstream.
+    #[inline]
+    pub(super) fn pending(&mut self, wait: Option<Wait>) {
+        if self.waiting_since.is_none() {
+            self.waiting_since = match wait {
+                Some(Wait::Queue) => None,
+                Some(Wait::Upstream(since)) => Some(since),
+                None => Some(Instant::now()),
+            };
         }
     }
 
-    /// Whether the circuit would refuse another call.
-    pub(super) fn refusal(&self) -> Option<Refusal> {
-        self.circuit.refusal()
+    /// The call has ended with this outcome. Returns who watches the body of the response, if there is one.
+    #[inline]
+    pub(super) fn settle(&mut self, outcome: Outcome) -> Option<BodyWatch> {
+        let circuit = self.circuit.take()?;
+        circuit.ended(self.ticket, outcome, self.waiting_since);
+        // Only after a fault does anyone care whether another attempt would be let through.
+        if outcome.is_fault() {
+            circuit.refusal().into_iter().for_each(say_refusing);
+        }
+        match self.ticket {
+            Ticket::Counted(generation) => Some(BodyWatch { circuit, generation }),
+            // A probe has had its say with the head.
+            Ticket::Probe(_) | Ticket::Unjudged => None,
+        }
     }
 
-    /// The call never reached the upstream.
-    pub(super) fn cancel(&mut self) {
-        self.settle(Outcome::Neutral);
-    }
-
-    fn waited(&self) -> Duration {
-        self.waiting_since.map_or(Duration::ZERO, |since| since.elapsed())
+    /// The call was dropped by its caller, unless it is settled.
+    #[inline]
+    pub(super) fn abandon(&mut self) {
+        if let Some(circuit) = self.circuit.take() {
+            circuit.abandoned(self.ticket, self.waiting_since);
+        }
     }
 }
 
 impl Drop for Admission {
+    #[inline]
     fn drop(&mut self) {
-        if self.settled {
-            return;
-        }
-        if self.waiting_since.is_some() && self.circuit.is_hang(self.waited()) {
-            self.settle(Outcome::Failure);
-        } else {
-            self.cancel();
-        }
+        self.abandon();
     }
 }
 
 /// Watches the body of a response for the circuit breaker: one that breaks adds a failure.
 #[derive(Debug)]
-pub struct BodyWatch(Option<Admission>);
-
-impl BodyWatch {
-    /// For a call whose admission, if it was guarded at all, is settled.
-    pub(super) fn new(admission: Option<Admission>) -> Self {
-        Self(admission)
-    }
+pub struct BodyWatch {
+    circuit: Circuit,
+    generation: u64,
 }
 
-impl Sealed for BodyWatch {}
+/// Without a circuit, there is none.
+impl Sealed for Option<BodyWatch> {}
 
-impl<D> Watch<D> for BodyWatch {
+impl<D> Watch<D> for Option<BodyWatch> {
     fn end(self: Pin<&mut Self>, end: End) {
-        if let (End::Broken, Some(admission)) = (end, &self.0) {
-            // A probe has had its say with the head.
-            if let Ticket::Counted(_) = admission.ticket {
-                admission.circuit.record(admission.ticket, Record { failed: true, slow: false });
-            }
+        if let (End::Broken, Some(watch)) = (end, &*self) {
+            watch.circuit.ended(Ticket::Counted(watch.generation), Outcome::Failure, None);
         }
     }
 }

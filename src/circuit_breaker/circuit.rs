@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::LocalKey;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -14,9 +15,10 @@ use super::config::{CircuitBuilder, Settings};
 use super::gate::{Gate, Snapshot, State, Ticket};
 use super::state::{Entry, Machine, Phase, ProbeId, ProbeResult};
 use super::window::{ConsecutiveFailures, Counts, RateWindow, Record};
-use crate::deadline;
+use crate::handle::{Handle, Shared, Spares};
 use crate::poll::Refusal;
 use crate::rng::SharedRng;
+use crate::{Outcome, deadline};
 
 /// The shared state of a circuit breaker.
 ///
@@ -39,7 +41,7 @@ use crate::rng::SharedRng;
 /// # Ok::<(), steadfast::ConfigError>(())
 /// ```
 #[derive(Clone)]
-pub struct Circuit(Arc<Inner>);
+pub struct Circuit(Handle<Inner>);
 
 struct Inner {
     settings: Arc<Settings>,
@@ -69,7 +71,7 @@ impl Circuit {
     pub(super) fn new(settings: Arc<Settings>, name: Option<Arc<str>>, seed: Option<u64>) -> Self {
         let machine = Machine::new();
         let rates = settings.failure_rate.is_some() || settings.slow_calls.is_some();
-        Self(Arc::new(Inner {
+        Self(Handle::new(Inner {
             window: rates.then(|| RateWindow::new(settings.window)),
             settings,
             name,
@@ -182,48 +184,55 @@ impl Circuit {
         }
     }
 
-    /// Whether a call counts as slow by now.
-    pub(super) fn is_slow(&self, took: impl FnOnce() -> Duration) -> bool {
-        self.0.settings.slow_calls.is_some_and(|rule| took() > rule.longer_than)
-    }
-
-    /// Whether a call that was dropped after this time was a hang.
-    pub(super) fn is_hang(&self, ran_for: Duration) -> bool {
-        ran_for >= self.0.settings.abandoned_after
-    }
-
-    /// The result of a call that was admitted.
-    pub(super) fn record(&self, ticket: Ticket, record: Record) {
-        match ticket {
-            Ticket::Counted(generation) => self.count(generation, record),
-            Ticket::Probe(id) => {
-                let failed = record.failed || record.slow;
-                self.probe_ended(id, if failed { ProbeResult::Failure } else { ProbeResult::Success });
+    /// A call that was admitted has ended. If it had to wait for the upstream, it did so since then.
+    #[inline]
+    pub(super) fn ended(&self, ticket: Ticket, outcome: Outcome, waiting_since: Option<Instant>) {
+        match (ticket, outcome) {
+            // The healthy call.
+            (Ticket::Counted(generation), Outcome::Success) if self.0.window.is_none() => {
+                if self.gate().generation() == generation {
+                    self.0.consecutive.success(generation);
+                }
             }
-            Ticket::Unjudged => {}
+            _ => self.record(ticket, outcome, waiting_since),
         }
     }
 
-    /// A call that was admitted has nothing to say.
-    pub(super) fn withdraw(&self, ticket: Ticket) {
-        if let Ticket::Probe(id) = ticket {
-            self.probe_ended(id, ProbeResult::Nothing);
+    /// A call that was admitted was dropped by its caller.
+    pub(super) fn abandoned(&self, ticket: Ticket, waiting_since: Option<Instant>) {
+        let hung = waiting_since.is_some_and(|since| since.elapsed() >= self.0.settings.abandoned_after);
+        self.ended(ticket, if hung { Outcome::Failure } else { Outcome::Neutral }, waiting_since);
+    }
+
+    fn record(&self, ticket: Ticket, outcome: Outcome, waiting_since: Option<Instant>) {
+        let neutral = outcome == Outcome::Neutral;
+        match ticket {
+            Ticket::Probe(id) if neutral => self.probe_ended(id, ProbeResult::Nothing, Instant::now()),
+            Ticket::Probe(id) => {
+                let now = Instant::now();
+                let failed = outcome.is_fault() || self.is_slow(waiting_since, now);
+                let result = if failed { ProbeResult::Failure } else { ProbeResult::Success };
+                self.probe_ended(id, result, now);
+            }
+            Ticket::Counted(generation) if !neutral && self.gate().generation() == generation => {
+                let now = Instant::now();
+                let record = Record { failed: outcome.is_fault(), slow: self.is_slow(waiting_since, now) };
+                self.count(generation, record, now);
+            }
+            Ticket::Counted(_) | Ticket::Unjudged => {}
         }
     }
 
-    fn count(&self, generation: u64, record: Record) {
-        let gate = self.gate();
-        if gate.generation() != generation {
-            return;
-        }
+    fn is_slow(&self, waiting_since: Option<Instant>, now: Instant) -> bool {
+        let rule = self.0.settings.slow_calls;
+        rule.zip(waiting_since).is_some_and(|(rule, since)| now - since > rule.longer_than)
+    }
+
+    fn count(&self, generation: u64, record: Record, now: Instant) {
         let Inner { settings, consecutive, window, .. } = &*self.0;
         if !record.failed {
             consecutive.success(generation);
         }
-        if !record.failed && window.is_none() {
-            return;
-        }
-        let now = Instant::now();
         let at = self.since_epoch(now);
         let mut tripped = false;
         if let Some(window) = window {
@@ -273,8 +282,8 @@ impl Circuit {
         if gate.state() == State::Closed { Ticket::Counted(gate.generation()) } else { Ticket::Unjudged }
     }
 
-    fn probe_ended(&self, id: ProbeId, result: ProbeResult) {
-        let (now, jitter) = (Instant::now(), self.jitter());
+    fn probe_ended(&self, id: ProbeId, result: ProbeResult, now: Instant) {
+        let jitter = self.jitter();
         self.transition(|machine| machine.probe_ended(&self.0.settings, id, result, now, jitter));
     }
 
@@ -345,6 +354,15 @@ impl Circuit {
 /// 584 years fit.
 fn nanos(duration: Duration) -> u64 {
     duration.as_nanos().try_into().unwrap_or(u64::MAX)
+}
+
+impl Shared for Inner {
+    fn spares() -> &'static LocalKey<Spares<Self>> {
+        thread_local! {
+            static SPARES: Spares<Inner> = const { Spares::new() };
+        }
+        &SPARES
+    }
 }
 
 impl Default for Circuit {

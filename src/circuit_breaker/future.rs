@@ -1,7 +1,6 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -9,8 +8,8 @@ use pin_project::pin_project;
 
 use super::admission::{Admission, BodyWatch};
 use crate::message::Attach;
-use crate::poll::{hear_queued, say_refusing};
-use crate::{Classify, Error};
+use crate::poll::{listen_wait, say_wait};
+use crate::{Classify, Error, Outcome};
 
 /// The future of [`CircuitBreaker`](super::CircuitBreaker).
 ///
@@ -30,7 +29,7 @@ enum State<F, C> {
         future: F,
         /// `None` without a circuit, and once the result is handed on.
         admission: Option<Admission>,
-        classifier: Arc<C>,
+        classifier: C,
     },
     Refused {
         retry_after: Option<Duration>,
@@ -38,7 +37,7 @@ enum State<F, C> {
 }
 
 impl<F, C, K> ResponseFuture<F, C, K> {
-    pub(super) fn admitted(admission: Option<Admission>, future: F, classifier: Arc<C>) -> Self {
+    pub(super) fn admitted(admission: Option<Admission>, future: F, classifier: C) -> Self {
         Self { state: State::Admitted { future, admission, classifier }, kind: PhantomData }
     }
 
@@ -51,31 +50,33 @@ impl<F, C, K, Res, E> Future for ResponseFuture<F, C, K>
 where
     F: Future<Output = Result<Res, Error<E>>>,
     C: Classify<Res, E>,
-    K: Attach<Res, BodyWatch>,
+    K: Attach<Res, Option<BodyWatch>>,
 {
     type Output = Result<K::Response, Error<E>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProj::Admitted { future, admission, classifier } => match hear_queued(|| future.poll(cx)) {
-                (Poll::Pending, queued) => {
-                    if !queued {
-                        admission.iter_mut().for_each(Admission::pending);
+            StateProj::Admitted { future, admission, classifier } => {
+                let listening = listen_wait();
+                let polled = future.poll(cx);
+                let wait = listening.heard();
+                // The result is moved once, where it becomes that of this layer: responses are large.
+                let watch = match (&polled, admission) {
+                    (Poll::Ready(result), Some(admission)) => judge(admission, classifier, result.as_ref()),
+                    (Poll::Pending, Some(admission)) => {
+                        admission.pending(wait);
+                        None
                     }
-                    Poll::Pending
+                    _ => None,
+                };
+                // Who listens further out hears it too.
+                wait.into_iter().for_each(say_wait);
+                match polled {
+                    Poll::Ready(Ok(response)) => Poll::Ready(Ok(K::attach(response, watch))),
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                    Poll::Pending => Poll::Pending,
                 }
-                (Poll::Ready(result), _) => {
-                    let mut admission = admission.take();
-                    if let Some(admission) = &mut admission {
-                        let fault = judge(admission, &**classifier, result.as_ref());
-                        // Only after a fault does anyone care whether another attempt would be let through.
-                        if let Some(refusal) = fault.then(|| admission.refusal()).flatten() {
-                            say_refusing(refusal);
-                        }
-                    }
-                    Poll::Ready(result.map(|response| K::attach(response, BodyWatch::new(admission))))
-                }
-            },
+            }
             StateProj::Refused { retry_after } => {
                 Poll::Ready(Err(Error::CircuitOpen { retry_after: *retry_after }))
             }
@@ -83,24 +84,20 @@ where
     }
 }
 
-/// Settles the admission; returns whether the result was the upstream's fault.
+/// Settles the admission; returns who watches the body.
 fn judge<Res, E>(
     admission: &mut Admission,
     classifier: &impl Classify<Res, E>,
     result: Result<&Res, &Error<E>>,
-) -> bool {
+) -> Option<BodyWatch> {
     match result {
-        Err(error) if error.is_refusal() => {
-            admission.cancel();
-            false
+        Err(error) if error.is_refusal() => admission.settle(Outcome::Neutral),
+        // Cut by the deadline of the call, it counts as if its caller had dropped it.
+        Err(error) if error.is_total_timeout() => {
+            admission.abandon();
+            None
         }
-        // Cut by the deadline of the call, it counts as if its caller had dropped it: when the admission is dropped.
-        Err(error) if error.is_total_timeout() => false,
-        result => {
-            let outcome = classifier.classify(result);
-            admission.settle(outcome);
-            outcome.is_fault()
-        }
+        result => admission.settle(classifier.classify(result)),
     }
 }
 

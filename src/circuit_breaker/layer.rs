@@ -1,5 +1,4 @@
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 use tower::Layer;
 
@@ -28,7 +27,7 @@ use crate::{Http, Plain};
 #[derive(Debug)]
 pub struct CircuitBreakerLayer<C = HttpClassifier, K = Http> {
     circuit: Option<Circuit>,
-    classifier: Arc<C>,
+    classifier: C,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -40,17 +39,13 @@ impl CircuitBreakerLayer {
 
     /// Lets every call through, if there is no circuit.
     pub(crate) fn optional(circuit: Option<Circuit>) -> Self {
-        Self { circuit, classifier: Arc::default(), kind: PhantomData }
+        Self { circuit, classifier: HttpClassifier::new(), kind: PhantomData }
     }
 }
 
 impl<C, K> CircuitBreakerLayer<C, K> {
     /// Judges results with this classifier.
     pub fn classifier<D>(self, classifier: D) -> CircuitBreakerLayer<D, K> {
-        self.shared_classifier(Arc::new(classifier))
-    }
-
-    pub(crate) fn shared_classifier<D>(self, classifier: Arc<D>) -> CircuitBreakerLayer<D, K> {
         CircuitBreakerLayer { circuit: self.circuit, classifier, kind: PhantomData }
     }
 
@@ -60,16 +55,16 @@ impl<C, K> CircuitBreakerLayer<C, K> {
     }
 }
 
-impl<S, C, K> Layer<S> for CircuitBreakerLayer<C, K> {
+impl<S, C: Clone, K> Layer<S> for CircuitBreakerLayer<C, K> {
     type Service = CircuitBreaker<S, C, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        CircuitBreaker::new(inner, self.circuit.clone(), Arc::clone(&self.classifier))
+        CircuitBreaker::new(inner, self.circuit.clone(), self.classifier.clone())
     }
 }
 
-impl<C, K> Clone for CircuitBreakerLayer<C, K> {
+impl<C: Clone, K> Clone for CircuitBreakerLayer<C, K> {
     fn clone(&self) -> Self {
-        Self { circuit: self.circuit.clone(), classifier: Arc::clone(&self.classifier), kind: PhantomData }
+        Self { circuit: self.circuit.clone(), classifier: self.classifier.clone(), kind: PhantomData }
     }
 }

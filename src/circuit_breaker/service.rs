@@ -1,6 +1,5 @@
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tower::Service;
@@ -15,12 +14,12 @@ use crate::{Classify, Error, Http};
 pub struct CircuitBreaker<S, C = HttpClassifier, K = Http> {
     inner: S,
     circuit: Option<Circuit>,
-    classifier: Arc<C>,
+    classifier: C,
     kind: PhantomData<fn() -> K>,
 }
 
 impl<S, C, K> CircuitBreaker<S, C, K> {
-    pub(super) fn new(inner: S, circuit: Option<Circuit>, classifier: Arc<C>) -> Self {
+    pub(super) fn new(inner: S, circuit: Option<Circuit>, classifier: C) -> Self {
         Self { inner, circuit, classifier, kind: PhantomData }
     }
 }
@@ -29,7 +28,7 @@ impl<Req, S, C, K, Res, E> Service<Req> for CircuitBreaker<S, C, K>
 where
     S: Service<Req, Response = Res, Error = Error<E>>,
     C: Classify<Res, E>,
-    K: Attach<Res, BodyWatch>,
+    K: Attach<Res, Option<BodyWatch>>,
 {
     type Response = K::Response;
     type Error = Error<E>;
@@ -42,16 +41,16 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         match self.circuit.as_ref().map(Circuit::enter).transpose() {
             Ok(admission) => {
-                ResponseFuture::admitted(admission, self.inner.call(request), Arc::clone(&self.classifier))
+                ResponseFuture::admitted(admission, self.inner.call(request), self.classifier.clone())
             }
             Err(retry_after) => ResponseFuture::refused(retry_after),
         }
     }
 }
 
-impl<S: Clone, C, K> Clone for CircuitBreaker<S, C, K> {
+impl<S: Clone, C: Clone, K> Clone for CircuitBreaker<S, C, K> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), self.circuit.clone(), Arc::clone(&self.classifier))
+        Self::new(self.inner.clone(), self.circuit.clone(), self.classifier.clone())
     }
 }
 

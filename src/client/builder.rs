@@ -267,7 +267,6 @@ impl ClientBuilder {
         };
         // A probe that is slower than its lease is a failed one, however good its answer.
         let longest = attempt_timeout.or(self.total_timeout).unwrap_or_default();
-        let classifier = Arc::new(self.classifier);
         let recipe = StackRecipe {
             total_timeout: self.total_timeout,
             attempt_timeout,
@@ -277,14 +276,14 @@ impl ClientBuilder {
             circuit: self.circuit.map(|circuit| circuit.probe_lease_at_least(longest).build()).transpose()?,
             compartment: self.compartment.map(CompartmentBuilder::build).transpose()?,
             buffer_body: self.buffer_body,
-            classifier: Arc::clone(&classifier),
+            classifier: self.classifier.clone(),
         };
         let max_upstreams = ConfigError::check("client.max_upstreams", self.max_upstreams, 1..=100_000)?;
         let per_upstream = PerUpstreamLayer::new(recipe).key(self.key).max_upstreams(max_upstreams);
         let last_known_good = self.last_known_good.unwrap_or_else(|| LastKnownGoodLayer::optional(None));
         let http = self.transport.build()?;
         let stack = last_known_good
-            .shared_classifier(classifier)
+            .classifier(self.classifier)
             .layer(per_upstream.layer(Upstream::new(http.clone())));
         Ok(Client::from_parts(http, stack))
     }

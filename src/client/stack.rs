@@ -7,7 +7,6 @@ use std::time::Duration;
 use tower::Layer;
 
 use super::Upstream;
-use crate::Call;
 use crate::buffer_body::{BufferBody, BufferBodyLayer};
 use crate::bulkhead::{Bulkhead, BulkheadLayer, Compartment};
 use crate::circuit_breaker::{Circuit, CircuitBreaker, CircuitBreakerLayer};
@@ -16,12 +15,14 @@ use crate::last_known_good::LastKnownGood;
 use crate::per_upstream::{KeyOf, KeyRef, PerUpstream, Recipe, UpstreamKey};
 use crate::retry::{Retry, RetryBudget, RetryLayer, RetryPolicy};
 use crate::timeout::{Timeout, TimeoutLayer};
+use crate::{Call, Plain};
 
 /// What every call goes through.
 pub(super) type Stack = LastKnownGood<PerUpstream<Upstream, StackRecipe, StackKey>>;
 
 /// What the calls to one upstream go through.
-pub(super) type UpstreamStack = Timeout<Retry<CircuitBreaker<Bulkhead<Timeout<BufferBody<Upstream>>>>>>;
+pub(super) type UpstreamStack =
+    Timeout<Retry<CircuitBreaker<Bulkhead<Timeout<BufferBody<Upstream>, Plain>>>>>;
 
 /// How the stack of an upstream is made: what is shared by all, and patterns for what is not.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ pub(super) struct StackRecipe {
     pub(super) circuit: Option<Circuit>,
     pub(super) compartment: Option<Compartment>,
     pub(super) buffer_body: BufferBodyLayer,
-    pub(super) classifier: Arc<HttpClassifier>,
+    pub(super) classifier: HttpClassifier,
 }
 
 impl Recipe for StackRecipe {
@@ -49,7 +50,7 @@ impl Recipe for StackRecipe {
             budget: self.budget.as_ref().map(RetryBudget::fresh),
             name,
         };
-        let retry = RetryLayer::new(self.retry.clone()).shared_classifier(Arc::clone(&self.classifier));
+        let retry = RetryLayer::new(self.retry.clone()).classifier(self.classifier.clone());
         let retry = match &handle.budget {
             Some(budget) => retry.budget(budget.clone()),
             None => retry.without_budget(),
@@ -59,7 +60,7 @@ impl Recipe for StackRecipe {
             total: TimeoutLayer::stamped_total(self.total_timeout),
             retry,
             circuit_breaker: CircuitBreakerLayer::optional(handle.circuit.clone())
-                .shared_classifier(Arc::clone(&self.classifier)),
+                .classifier(self.classifier.clone()),
             bulkhead: BulkheadLayer::optional(handle.compartment.clone()),
             attempt: TimeoutLayer::optional_attempt(self.attempt_timeout).share(self.attempt_share),
             buffer_body: self.buffer_body,
@@ -75,7 +76,7 @@ pub(super) struct StackLayer {
     retry: RetryLayer,
     circuit_breaker: CircuitBreakerLayer,
     bulkhead: BulkheadLayer,
-    attempt: TimeoutLayer,
+    attempt: TimeoutLayer<Plain>,
     buffer_body: BufferBodyLayer,
 }
 

@@ -10,7 +10,7 @@ use reqwest::ResponseBuilderExt as _;
 use reqwest::redirect::Policy;
 use tower::Service;
 
-use crate::poll::{hear_sent, say_sent};
+use crate::poll::{listen_sent, say_sent};
 use crate::{Call, Error};
 
 /// A `reqwest::Client` at the bottom of a stack of layers.
@@ -90,8 +90,9 @@ impl Future for UpstreamFuture {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let (polled, redirected) = hear_sent(|| this.response.poll(cx));
-        *this.redirected |= redirected;
+        let listening = listen_sent();
+        let polled = this.response.poll(cx);
+        *this.redirected |= listening.heard();
         let result = ready!(polled);
         if *this.redirected {
             // A connection that fails now is not the first: the request has been answered once already.

@@ -30,38 +30,49 @@ use crate::{BoxError, Classify, Error, Outcome};
 /// let classifier = HttpClassifier::new()
 ///     .transient([StatusCode::TOO_MANY_REQUESTS, StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE]);
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct HttpClassifier {
+    /// `None` is [`DEFAULT`]: a clone goes with each call, and most of them have nothing to count.
+    table: Option<Arc<Table>>,
+}
+
+#[derive(Clone)]
+struct Table {
     transient: StatusSet,
     neutral: StatusSet,
     on_response: Option<Arc<HeadJudge>>,
-    wall_clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+    /// `None` is the system's.
+    wall_clock: Option<Arc<WallClock>>,
 }
+
+static DEFAULT: Table = Table {
+    transient: StatusSet::new().with(502).with(503).with(504),
+    neutral: StatusSet::new().with(408).with(429),
+    on_response: None,
+    wall_clock: None,
+};
 
 /// A judgement of one's own on the head of a response; `None` leaves it to the table.
 type HeadJudge = dyn Fn(StatusCode, &HeaderMap) -> Option<Outcome> + Send + Sync;
 
+type WallClock = dyn Fn() -> SystemTime + Send + Sync;
+
 impl HttpClassifier {
     /// The table above.
-    pub fn new() -> Self {
-        Self {
-            transient: [502, 503, 504].into_iter().collect(),
-            neutral: [408, 429].into_iter().collect(),
-            on_response: None,
-            wall_clock: Arc::new(system_time),
-        }
+    pub const fn new() -> Self {
+        Self { table: None }
     }
 
     /// The statuses that are worth another attempt, in place of 502, 503 and 504. A status that is named here is
     /// transient even if it is also named as neutral.
     pub fn transient(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
-        self.transient = statuses.into_iter().collect();
+        self.table_mut().transient = statuses.into_iter().collect();
         self
     }
 
     /// The statuses that say nothing about the upstream, in place of 408 and 429.
     pub fn neutral(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
-        self.neutral = statuses.into_iter().collect();
+        self.table_mut().neutral = statuses.into_iter().collect();
         self
     }
 
@@ -79,22 +90,32 @@ impl HttpClassifier {
         mut self,
         judge: impl Fn(StatusCode, &HeaderMap) -> Option<Outcome> + Send + Sync + 'static,
     ) -> Self {
-        self.on_response = Some(Arc::new(judge));
+        self.table_mut().on_response = Some(Arc::new(judge));
         self
     }
 
     /// The clock that a date in `Retry-After` is read against, in place of the system's.
     pub fn wall_clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        self.wall_clock = Arc::new(clock);
+        self.table_mut().wall_clock = Some(Arc::new(clock));
         self
     }
 
-    fn classify_head(&self, status: StatusCode, headers: &HeaderMap) -> Outcome {
+    fn table(&self) -> &Table {
+        self.table.as_deref().unwrap_or(&DEFAULT)
+    }
+
+    fn table_mut(&mut self) -> &mut Table {
+        Arc::make_mut(self.table.get_or_insert_with(|| Arc::new(DEFAULT.clone())))
+    }
+}
+
+impl Table {
+    fn classify(&self, status: StatusCode, headers: &HeaderMap) -> Outcome {
         if let Some(outcome) = self.on_response.as_ref().and_then(|judge| judge(status, headers)) {
             return outcome;
         }
         if self.transient.contains(status) {
-            let retry_after = retry_after::parse(headers, &*self.wall_clock);
+            let retry_after = retry_after::parse(headers, self.wall_clock.as_deref().unwrap_or(&system_time));
             Outcome::Transient { retry_after, sent: true }
         } else if self.neutral.contains(status) {
             Outcome::Neutral
@@ -115,24 +136,18 @@ fn system_time() -> SystemTime {
 impl<B, E: TransportError> Classify<Response<B>, E> for HttpClassifier {
     fn classify(&self, result: Result<&Response<B>, &Error<E>>) -> Outcome {
         match result {
-            Ok(response) => self.classify_head(response.status(), response.headers()),
+            Ok(response) => self.table().classify(response.status(), response.headers()),
             Err(Error::Upstream(error)) => error.fault().outcome(),
             Err(_) => Outcome::transient(),
         }
     }
 }
 
-impl Default for HttpClassifier {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl fmt::Debug for HttpClassifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpClassifier")
-            .field("transient", &self.transient)
-            .field("neutral", &self.neutral)
+            .field("transient", &self.table().transient)
+            .field("neutral", &self.table().neutral)
             .finish_non_exhaustive()
     }
 }
@@ -140,34 +155,34 @@ impl fmt::Debug for HttpClassifier {
 // ===== StatusSet =====
 
 /// A set of status codes, asked in one step.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct StatusSet([u64; 16]);
 
 impl StatusSet {
+    const fn new() -> Self {
+        Self([0; 16])
+    }
+
+    const fn with(mut self, status: u16) -> Self {
+        let (word, bit) = Self::position(status);
+        self.0[word] |= bit;
+        self
+    }
+
     fn contains(&self, status: StatusCode) -> bool {
         let (word, bit) = Self::position(status.as_u16());
         self.0[word] & bit != 0
     }
 
     /// A status code has three digits, so it is below 1024.
-    fn position(status: u16) -> (usize, u64) {
-        (usize::from(status / 64) % 16, 1 << (status % 64))
-    }
-}
-
-impl FromIterator<u16> for StatusSet {
-    fn from_iter<I: IntoIterator<Item = u16>>(statuses: I) -> Self {
-        let mut set = Self::default();
-        for (word, bit) in statuses.into_iter().map(Self::position) {
-            set.0[word] |= bit;
-        }
-        set
+    const fn position(status: u16) -> (usize, u64) {
+        ((status / 64) as usize % 16, 1 << (status % 64))
     }
 }
 
 impl FromIterator<StatusCode> for StatusSet {
     fn from_iter<I: IntoIterator<Item = StatusCode>>(statuses: I) -> Self {
-        statuses.into_iter().map(|status| status.as_u16()).collect()
+        statuses.into_iter().fold(Self::new(), |set, status| set.with(status.as_u16()))
     }
 }
 

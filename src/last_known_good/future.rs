@@ -16,7 +16,7 @@ use super::policy::{self, Part, Vary};
 use super::{LastKnownGoodLayer, MemoryStore, ResponseBody};
 use crate::attempts::Attempts;
 use crate::http::HttpRequest;
-use crate::poll::hear_attempts;
+use crate::poll::listen_attempts;
 use crate::{BoxError, Classify, Error, HasOptions, Outcome};
 
 /// The future of [`LastKnownGood`](super::LastKnownGood).
@@ -89,8 +89,9 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let (polled, attempts) = hear_attempts(|| this.future.poll(cx));
-        let result = ready!(polled);
+        let listening = listen_attempts();
+        let result = ready!(this.future.poll(cx));
+        let attempts = listening.heard();
         Poll::Ready(match std::mem::replace(this.plan, Plan::Nothing) {
             Plan::Nothing => hand_on(result),
             Plan::Invalidate(key) => {

@@ -1,4 +1,3 @@
-use std::sync::Arc;
 use std::time::Duration;
 
 use tower::Layer;
@@ -32,7 +31,7 @@ pub struct LastKnownGoodLayer<C = HttpClassifier> {
     pub(super) store: Option<MemoryStore>,
     pub(super) max_age: Duration,
     pub(super) max_entry_bytes: usize,
-    pub(super) classifier: Arc<C>,
+    pub(super) classifier: C,
 }
 
 impl LastKnownGoodLayer {
@@ -46,7 +45,7 @@ impl LastKnownGoodLayer {
             store,
             max_age: Duration::from_secs(60 * 60),
             max_entry_bytes: 1024 * 1024,
-            classifier: Arc::default(),
+            classifier: HttpClassifier::new(),
         }
     }
 }
@@ -67,10 +66,6 @@ impl<C> LastKnownGoodLayer<C> {
 
     /// Judges results with this classifier.
     pub fn classifier<D>(self, classifier: D) -> LastKnownGoodLayer<D> {
-        self.shared_classifier(Arc::new(classifier))
-    }
-
-    pub(crate) fn shared_classifier<D>(self, classifier: Arc<D>) -> LastKnownGoodLayer<D> {
         LastKnownGoodLayer {
             store: self.store,
             max_age: self.max_age,
@@ -80,7 +75,7 @@ impl<C> LastKnownGoodLayer<C> {
     }
 }
 
-impl<S, C> Layer<S> for LastKnownGoodLayer<C> {
+impl<S, C: Clone> Layer<S> for LastKnownGoodLayer<C> {
     type Service = LastKnownGood<S, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
@@ -88,8 +83,8 @@ impl<S, C> Layer<S> for LastKnownGoodLayer<C> {
     }
 }
 
-impl<C> Clone for LastKnownGoodLayer<C> {
+impl<C: Clone> Clone for LastKnownGoodLayer<C> {
     fn clone(&self) -> Self {
-        Self { store: self.store.clone(), classifier: Arc::clone(&self.classifier), ..*self }
+        Self { store: self.store.clone(), classifier: self.classifier.clone(), ..*self }
     }
 }

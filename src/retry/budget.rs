@@ -118,14 +118,15 @@ impl RetryBudget {
         self.0.deposit(self.0.settings.per_retry);
     }
 
+    /// Whether the bucket could not pay for a retry now.
+    pub(super) fn is_spent(&self) -> bool {
+        let tokens = self.0.refilled(self.0.word.load(Ordering::Relaxed)).tokens;
+        self.0.settings.pay(tokens).is_none()
+    }
+
     /// Pays for a retry, if the bucket can.
     pub(super) fn withdraw(&self) -> Option<Token> {
-        let Settings { per_retry, reserve, .. } = self.0.settings;
-        let paid = self.0.update(|tokens| {
-            let left = tokens.checked_sub(per_retry)?;
-            // With a price, the reserve must remain; without one, the bucket must hold more than it.
-            (if per_retry > 0 { left >= reserve } else { tokens > reserve }).then_some(left)
-        });
+        let paid = self.0.update(|tokens| self.0.settings.pay(tokens));
         paid.then(|| Token { budget: Some(self.clone()) })
     }
 }
@@ -156,6 +157,15 @@ impl Drop for Token {
         if let Some(budget) = self.budget.take() {
             budget.refund();
         }
+    }
+}
+
+impl Settings {
+    /// What remains of so many tokens when a retry is paid for, if it can be.
+    fn pay(&self, tokens: u32) -> Option<u32> {
+        let left = tokens.checked_sub(self.per_retry)?;
+        // With a price, the reserve must remain; without one, the bucket must hold more than it.
+        (if self.per_retry > 0 { left >= self.reserve } else { tokens > self.reserve }).then_some(left)
     }
 }
 

@@ -1,6 +1,6 @@
 use std::fmt;
+use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -8,14 +8,15 @@ use pin_project::pin_project;
 use tokio::time::Instant;
 use tower::Service;
 
-use super::RetryLayer;
-use super::budget::Token;
+use super::budget::{RetryBudget, Token};
+use super::layer::Rules;
 use super::policy::{Pause, TransientFault};
 use crate::attempts::{Attempts, Stop};
-use crate::deadline::Timer;
+use crate::deadline::{self, Timer};
+use crate::handle::Handle;
 use crate::message::Discard;
-use crate::poll::{Refusal, hear_refusing, hear_sent, say_attempts};
-use crate::{Classify, Error, HasOptions, Outcome, Resend, Resendable};
+use crate::poll::{Refusal, listen_refusing, listen_sent, say_attempts};
+use crate::{Classify, Error, HasOptions, Outcome, Resend, Resendable, TimeoutScope};
 
 /// The future of [`Retry`](super::Retry).
 ///
@@ -23,15 +24,17 @@ use crate::{Classify, Error, HasOptions, Outcome, Resend, Resendable};
 #[pin_project]
 pub struct ResponseFuture<Req, S: Service<Req>, C, K, L> {
     service: S,
-    shared: Arc<RetryLayer<C, K>>,
-    /// What a further attempt would send.
-    copy: Option<Req>,
+    rules: Handle<Rules>,
+    classifier: C,
+    /// What a further attempt would send, or why there will be none.
+    copy: Result<Req, Stop>,
     resend: Resend,
     deadline: Option<Instant>,
     retries: u32,
     backoff: Duration,
     #[pin]
     state: State<S::Future, L>,
+    kind: PhantomData<fn() -> K>,
 }
 
 #[pin_project(project = StateProj)]
@@ -41,16 +44,33 @@ enum State<F, L> {
         #[pin]
         future: F,
     },
-    /// Between two attempts; what is left of the last response is read meanwhile.
-    Wait {
-        #[pin]
-        timer: Timer,
-        #[pin]
-        leftover: Option<L>,
-        token: Option<Token>,
-    },
+    /// Between two attempts. Boxed, so that a call without retries does not carry the room for it.
+    Wait(Pin<Box<Wait<L>>>),
     /// The wait is over, and the service has to be ready for another request.
     Ready { token: Option<Token> },
+}
+
+/// The wait between two attempts; what is left of the last response is read meanwhile.
+#[pin_project]
+struct Wait<L> {
+    #[pin]
+    timer: Timer,
+    #[pin]
+    leftover: Option<L>,
+    token: Option<Token>,
+}
+
+impl<L: Future<Output = ()>> Wait<L> {
+    /// Ready with the token that the next attempt is paid for with.
+    fn poll_over(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Token>> {
+        let mut this = self.project();
+        if let Some(reading) = this.leftover.as_mut().as_pin_mut() {
+            if reading.poll(cx).is_ready() {
+                this.leftover.set(None);
+            }
+        }
+        this.timer.poll_elapsed(cx).map(|()| this.token.take())
+    }
 }
 
 impl<Req, S, C, K, L> ResponseFuture<Req, S, C, K, L>
@@ -58,33 +78,42 @@ where
     Req: HasOptions + Resendable,
     S: Service<Req>,
 {
-    pub(super) fn new(mut service: S, shared: Arc<RetryLayer<C, K>>, request: Req) -> Self {
-        if let Some(budget) = &shared.budget {
+    pub(super) fn new(mut service: S, rules: Handle<Rules>, classifier: C, request: Req) -> Self {
+        if let Some(budget) = &rules.budget {
             budget.call();
         }
         let resend = request.resend();
         Self {
-            copy: copy_for(&request, resend, &shared, 0),
+            copy: copy_for(&request, resend, &rules, 0),
             resend,
             deadline: request.options().get_deadline(),
             retries: 0,
             backoff: Duration::ZERO,
             state: State::Attempt { future: service.call(request) },
             service,
-            shared,
+            rules,
+            classifier,
+            kind: PhantomData,
         }
     }
 }
 
 /// A copy of `request`, but only while another attempt is possible after it.
-fn copy_for<Req: Resendable, C, K>(
+fn copy_for<Req: Resendable>(
     request: &Req,
     resend: Resend,
-    shared: &RetryLayer<C, K>,
+    rules: &Rules,
     retries: u32,
-) -> Option<Req> {
-    let possible = shared.policy.allows(retries) && resend != Resend::Never;
-    possible.then(|| request.try_clone()).flatten()
+) -> Result<Req, Stop> {
+    if !rules.policy.allows(retries) {
+        Err(Stop::Exhausted)
+    } else if resend == Resend::Never {
+        Err(Stop::NotIdempotent)
+    } else if rules.budget.as_ref().is_some_and(RetryBudget::is_spent) {
+        Err(Stop::Budget)
+    } else {
+        request.try_clone().ok_or(Stop::NotReplayable)
+    }
 }
 
 impl<Req, S, C, K, Res, E> Future for ResponseFuture<Req, S, C, K, K::Leftover>
@@ -98,40 +127,31 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
-            let mut this = self.as_mut().project();
-            match this.state.as_mut().project() {
-                StateProj::Attempt { future } => {
-                    let ((polled, refusing), sent) = hear_sent(|| hear_refusing(|| future.poll(cx)));
-                    let result = ready!(polled);
-                    match self.as_mut().judge(&result, Heard { refusing, sent }) {
-                        Verdict::Done => return Poll::Ready(self.finish(result, None)),
-                        Verdict::GiveUp(stop) => return Poll::Ready(self.finish(result, Some(stop))),
-                        Verdict::Retry(pause) => self.as_mut().wait(result, pause),
-                    }
+            let this = self.as_mut().project();
+            let StateProj::Attempt { future } = this.state.project() else {
+                match ready!(self.as_mut().poll_pause(cx)) {
+                    Ok(()) => continue,
+                    Err(error) => return Poll::Ready(Err(error)),
                 }
-                StateProj::Wait { timer, mut leftover, token } => {
-                    if let Some(reading) = leftover.as_mut().as_pin_mut() {
-                        if reading.poll(cx).is_ready() {
-                            leftover.set(None);
-                        }
-                    }
-                    ready!(timer.poll_elapsed(cx));
-                    let token = token.take();
-                    this.state.set(State::Ready { token });
-                }
-                StateProj::Ready { token } => {
-                    ready!(this.service.poll_ready(cx))?;
-                    let Some(request) = this.copy.take() else {
-                        unreachable!("only a request with a copy is retried");
-                    };
-                    if let Some(token) = token.take() {
-                        token.spend();
-                    }
-                    *this.retries += 1;
-                    *this.copy = copy_for(&request, *this.resend, this.shared, *this.retries);
-                    let future = this.service.call(request);
-                    this.state.set(State::Attempt { future });
-                }
+            };
+            let (refusing, sent) = (listen_refusing(), listen_sent());
+            let polled = future.poll(cx);
+            let heard = Heard { refusing: refusing.heard(), sent: sent.heard() };
+            let outcome = match &polled {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) if error.is_refusal() || error.is_total_timeout() => None,
+                Poll::Ready(result) => Some(this.classifier.classify(result.as_ref())),
+            };
+            if let (Some(Outcome::Success), 0) = (outcome, *this.retries) {
+                this.rules.budget.iter().for_each(RetryBudget::success);
+                // As it came: responses are large.
+                return polled;
+            }
+            let result = ready!(polled);
+            match self.as_mut().judge(result.as_ref().err(), outcome, heard) {
+                Verdict::Done => return Poll::Ready(self.finish(result, None)),
+                Verdict::GiveUp(stop) => return Poll::Ready(self.finish(result, Some(stop))),
+                Verdict::Retry(pause) => self.as_mut().pause(result, pause),
             }
         }
     }
@@ -148,8 +168,8 @@ struct Heard {
 
 impl Heard {
     /// Whether the attempt that follows this pause is known to be refused.
-    fn refuses<C, K>(&self, pause: &Pause, layer: &RetryLayer<C, K>) -> bool {
-        let refusal = self.refusing.filter(|_| !layer.across_circuits);
+    fn refuses(&self, pause: &Pause, rules: &Rules) -> bool {
+        let refusal = self.refusing.filter(|_| !rules.across_circuits);
         refusal.is_some_and(|refusal| {
             refusal.until.is_none_or(|until| pause.until.is_some_and(|end| end < until))
         })
@@ -170,28 +190,34 @@ where
     C: Classify<Res, E>,
     K: Discard<Res>,
 {
-    fn judge(self: Pin<&mut Self>, result: &Result<Res, Error<E>>, heard: Heard) -> Verdict {
+    /// What follows an attempt that ended in this way; without an outcome, it was ended on this side.
+    #[cold]
+    fn judge(
+        self: Pin<&mut Self>,
+        error: Option<&Error<E>>,
+        outcome: Option<Outcome>,
+        heard: Heard,
+    ) -> Verdict {
         let this = self.project();
-        if let (Err(error), true, Some(budget)) = (result, *this.retries > 0, &this.shared.budget) {
-            if error.is_refusal() {
+        let budget = this.rules.budget.as_ref();
+        let Some(outcome) = outcome else {
+            if let (Some(budget), true) = (budget, *this.retries > 0 && error.is_some_and(Error::is_refusal))
+            {
                 budget.refund();
             }
-        }
-        match result {
-            Err(Error::CircuitOpen { .. }) => return Verdict::GiveUp(Stop::CircuitOpen),
-            Err(Error::BulkheadFull { .. }) => return Verdict::GiveUp(Stop::BulkheadFull),
-            Err(error) if error.is_total_timeout() => return Verdict::GiveUp(Stop::Deadline),
-            _ => {}
-        }
-        let budget = this.shared.budget.as_ref();
-        let outcome = this.shared.classifier.classify(result.as_ref());
+            return Verdict::GiveUp(match error {
+                Some(Error::CircuitOpen { .. }) => Stop::CircuitOpen,
+                Some(Error::BulkheadFull { .. }) => Stop::BulkheadFull,
+                _ => Stop::Deadline,
+            });
+        };
         match (budget, outcome) {
             (Some(budget), Outcome::Success) => budget.success(),
             (Some(budget), outcome) if outcome.is_fault() => budget.failure(),
             _ => {}
         }
         let Outcome::Transient { retry_after, sent } = outcome else { return Verdict::Done };
-        let decision = this.shared.policy.decide(&TransientFault {
+        let decision = this.rules.policy.decide(&TransientFault {
             now: Instant::now(),
             deadline: *this.deadline,
             retries: *this.retries,
@@ -199,21 +225,21 @@ where
             retry_after,
             sent: sent || heard.sent,
             resend: *this.resend,
-            copied: this.copy.is_some(),
+            copied: this.copy.as_ref().map(|_| ()).map_err(|stop| *stop),
             budget,
         });
         match decision {
             // The answer that is there is worth more than a refusal.
-            Ok(pause) if heard.refuses(&pause, this.shared) => Verdict::GiveUp(Stop::CircuitOpen),
+            Ok(pause) if heard.refuses(&pause, this.rules) => Verdict::GiveUp(Stop::CircuitOpen),
             // From here on the earlier attempt can no longer spoil the copy. Its response is still there if it has.
-            Ok(pause) if this.copy.as_ref().is_some_and(Resendable::take_over) => Verdict::Retry(pause),
+            Ok(pause) if this.copy.as_ref().is_ok_and(Resendable::take_over) => Verdict::Retry(pause),
             Ok(_) => Verdict::GiveUp(Stop::NotReplayable),
             Err(stop) => Verdict::GiveUp(stop),
         }
     }
 
     /// Begins the wait, and the reading of what is left of the response that it follows.
-    fn wait(self: Pin<&mut Self>, result: Result<Res, Error<E>>, pause: Pause) {
+    fn pause(self: Pin<&mut Self>, result: Result<Res, Error<E>>, pause: Pause) {
         let mut this = self.project();
         tracing::debug!(
             target: "steadfast::retry",
@@ -222,11 +248,43 @@ where
             "an attempt failed and will be retried"
         );
         *this.backoff = pause.backoff;
-        this.state.set(State::Wait {
+        this.state.set(State::Wait(Box::pin(Wait {
             timer: Timer::new(pause.until),
             leftover: result.ok().map(K::discard),
             token: pause.token,
-        });
+        })));
+    }
+
+    /// Waits, and sends the next attempt. Ready when it is under way; an error ends the call.
+    fn poll_pause(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error<E>>> {
+        loop {
+            let mut this = self.as_mut().project();
+            match this.state.as_mut().project() {
+                StateProj::Attempt { .. } => return Poll::Ready(Ok(())),
+                StateProj::Wait(wait) => {
+                    let token = ready!(wait.as_mut().poll_over(cx));
+                    this.state.set(State::Ready { token });
+                }
+                StateProj::Ready { token } => {
+                    ready!(this.service.poll_ready(cx))?;
+                    // Timers are coarse, and to become ready can take a while.
+                    if deadline::has_passed(*this.deadline) {
+                        let late = Error::Timeout { scope: TimeoutScope::Total, after: Duration::ZERO };
+                        return Poll::Ready(self.finish(Err(late), Some(Stop::Deadline)).map(drop));
+                    }
+                    let Ok(request) = std::mem::replace(this.copy, Err(Stop::Exhausted)) else {
+                        unreachable!("only a request with a copy is retried");
+                    };
+                    if let Some(token) = token.take() {
+                        token.spend();
+                    }
+                    *this.retries += 1;
+                    *this.copy = copy_for(&request, *this.resend, this.rules, *this.retries);
+                    let future = this.service.call(request);
+                    this.state.set(State::Attempt { future });
+                }
+            }
+        }
     }
 
     fn finish(
@@ -236,7 +294,7 @@ where
     ) -> Result<Res, Error<E>> {
         let this = self.project();
         // Without retries there is nothing to give up.
-        let stopped = stop.filter(|_| this.shared.policy.allows(0));
+        let stopped = stop.filter(|_| this.rules.policy.allows(0));
         let made = *this.retries + 1;
         if let Some(stop) = stopped {
             tracing::debug!(target: "steadfast::retry", attempts = made, reason = stop.as_str(), "gave up");

@@ -1,9 +1,10 @@
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::thread::LocalKey;
 
 use tower::Layer;
 
 use super::{Retry, RetryBudget, RetryPolicy};
+use crate::handle::{Handle, Shared, Spares};
 use crate::http::HttpClassifier;
 use crate::{Http, Plain};
 
@@ -28,11 +29,26 @@ use crate::{Http, Plain};
 /// ```
 #[derive(Debug)]
 pub struct RetryLayer<C = HttpClassifier, K = Http> {
+    rules: Rules,
+    classifier: C,
+    kind: PhantomData<fn() -> K>,
+}
+
+/// What every call is retried by, whatever its type.
+#[derive(Debug, Clone)]
+pub(super) struct Rules {
     pub(super) policy: RetryPolicy,
     pub(super) budget: Option<RetryBudget>,
-    pub(super) classifier: Arc<C>,
     pub(super) across_circuits: bool,
-    kind: PhantomData<fn() -> K>,
+}
+
+impl Shared for Rules {
+    fn spares() -> &'static LocalKey<Spares<Self>> {
+        thread_local! {
+            static SPARES: Spares<Rules> = const { Spares::new() };
+        }
+        &SPARES
+    }
 }
 
 impl RetryLayer {
@@ -41,10 +57,8 @@ impl RetryLayer {
     /// The budget starts nearly empty: the first retries of a fresh layer are fewer than the policy allows.
     pub fn new(policy: RetryPolicy) -> Self {
         Self {
-            policy,
-            budget: Some(RetryBudget::default()),
-            classifier: Arc::default(),
-            across_circuits: false,
+            rules: Rules { policy, budget: Some(RetryBudget::default()), across_circuits: false },
+            classifier: HttpClassifier::new(),
             kind: PhantomData,
         }
     }
@@ -53,57 +67,45 @@ impl RetryLayer {
 impl<C, K> RetryLayer<C, K> {
     /// Shares this budget, in place of one of the layer's own.
     pub fn budget(mut self, budget: RetryBudget) -> Self {
-        self.budget = Some(budget);
+        self.rules.budget = Some(budget);
         self
     }
 
     /// Retries without a budget. In an outage every call is then sent as often as the policy allows: only for
     /// clients whose number of calls is bounded otherwise.
     pub fn without_budget(mut self) -> Self {
-        self.budget = None;
+        self.rules.budget = None;
         self
     }
 
     /// For a retry above several circuits, of replicas that take turns: where one of them opens, the next attempt may
     /// still be let through by another. Without this, a fault that opens the circuit below ends the call.
     pub fn across_circuits(mut self) -> Self {
-        self.across_circuits = true;
+        self.rules.across_circuits = true;
         self
     }
 
     /// Judges results with this classifier.
     pub fn classifier<D>(self, classifier: D) -> RetryLayer<D, K> {
-        self.shared_classifier(Arc::new(classifier))
-    }
-
-    pub(crate) fn shared_classifier<D>(self, classifier: Arc<D>) -> RetryLayer<D, K> {
-        let Self { policy, budget, across_circuits, .. } = self;
-        RetryLayer { policy, budget, classifier, across_circuits, kind: PhantomData }
+        RetryLayer { rules: self.rules, classifier, kind: PhantomData }
     }
 
     /// For a service whose responses are not HTTP.
     pub fn plain(self) -> RetryLayer<C, Plain> {
-        let Self { policy, budget, classifier, across_circuits, .. } = self;
-        RetryLayer { policy, budget, classifier, across_circuits, kind: PhantomData }
+        RetryLayer { rules: self.rules, classifier: self.classifier, kind: PhantomData }
     }
 }
 
-impl<S, C, K> Layer<S> for RetryLayer<C, K> {
+impl<S, C: Clone, K> Layer<S> for RetryLayer<C, K> {
     type Service = Retry<S, C, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Retry::new(inner, self.clone())
+        Retry::new(inner, Handle::new(self.rules.clone()), self.classifier.clone())
     }
 }
 
-impl<C, K> Clone for RetryLayer<C, K> {
+impl<C: Clone, K> Clone for RetryLayer<C, K> {
     fn clone(&self) -> Self {
-        Self {
-            policy: self.policy.clone(),
-            budget: self.budget.clone(),
-            classifier: Arc::clone(&self.classifier),
-            across_circuits: self.across_circuits,
-            kind: PhantomData,
-        }
+        Self { rules: self.rules.clone(), classifier: self.classifier.clone(), kind: PhantomData }
     }
 }

@@ -62,9 +62,7 @@ impl RetryPolicy {
             Resend::IfNotSent if !fault.sent => {}
             Resend::IfNotSent | Resend::Never => return Err(Stop::NotIdempotent),
         }
-        if !fault.copied {
-            return Err(Stop::NotReplayable);
-        }
+        fault.copied?;
         let backoff = self.rng.with(|rng| self.backoff.wait(fault.retries, fault.previous_backoff, rng));
         let wait = match fault.retry_after {
             Some(floor) if floor > self.max_retry_after => return Err(Stop::RetryAfterTooLong),
@@ -101,8 +99,8 @@ pub(super) struct TransientFault<'a> {
     pub(super) retry_after: Option<Duration>,
     pub(super) sent: bool,
     pub(super) resend: Resend,
-    /// Whether there is a copy to send.
-    pub(super) copied: bool,
+    /// Whether there is a copy to send, or why there is none.
+    pub(super) copied: Result<(), Stop>,
     pub(super) budget: Option<&'a RetryBudget>,
 }
 
@@ -192,7 +190,7 @@ mod tests {
             retry_after: None,
             sent: true,
             resend: Resend::Always,
-            copied: true,
+            copied: Ok(()),
             budget: None,
         }
     }

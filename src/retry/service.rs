@@ -1,23 +1,27 @@
 use std::fmt;
-use std::sync::Arc;
+use std::marker::PhantomData;
 use std::task::{Context, Poll};
 
 use tower::Service;
 
-use super::{ResponseFuture, RetryLayer};
+use super::ResponseFuture;
+use super::layer::Rules;
+use crate::handle::Handle;
 use crate::http::HttpClassifier;
 use crate::message::Discard;
 use crate::{Classify, Error, HasOptions, Http, Resendable};
 
-/// The service that [`RetryLayer`] makes.
+/// The service that [`RetryLayer`](super::RetryLayer) makes.
 pub struct Retry<S, C = HttpClassifier, K = Http> {
     inner: S,
-    shared: Arc<RetryLayer<C, K>>,
+    rules: Handle<Rules>,
+    classifier: C,
+    kind: PhantomData<fn() -> K>,
 }
 
 impl<S, C, K> Retry<S, C, K> {
-    pub(super) fn new(inner: S, layer: RetryLayer<C, K>) -> Self {
-        Self { inner, shared: Arc::new(layer) }
+    pub(super) fn new(inner: S, rules: Handle<Rules>, classifier: C) -> Self {
+        Self { inner, rules, classifier, kind: PhantomData }
     }
 }
 
@@ -40,13 +44,13 @@ where
         // The service that was polled ready goes with the call; the clone that stays has to be polled anew.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
-        ResponseFuture::new(ready, Arc::clone(&self.shared), request)
+        ResponseFuture::new(ready, self.rules.clone(), self.classifier.clone(), request)
     }
 }
 
-impl<S: Clone, C, K> Clone for Retry<S, C, K> {
+impl<S: Clone, C: Clone, K> Clone for Retry<S, C, K> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), shared: Arc::clone(&self.shared) }
+        Self::new(self.inner.clone(), self.rules.clone(), self.classifier.clone())
     }
 }
 

@@ -2,14 +2,17 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use pin_project::pin_project;
+use tokio::time::Instant;
 
 use super::BodyWatch;
-use super::service::Limit;
+use super::limit::{Attempt, Limit};
+use crate::Error;
 use crate::deadline::Timer;
 use crate::message::Attach;
-use crate::{Error, TimeoutScope};
+use crate::poll::{Wait, say_wait};
 
 /// The future of [`Timeout`](super::Timeout).
 ///
@@ -19,16 +22,47 @@ pub struct ResponseFuture<F, K> {
     /// `None` if there was no time left to make the call.
     #[pin]
     future: Option<F>,
+    clock: Clock,
     #[pin]
     timer: Timer,
-    limit: Limit,
     kind: PhantomData<fn() -> K>,
 }
 
+/// The clock of a call runs from its beginning, and that of an attempt from its first wait.
+#[derive(Debug)]
+enum Clock {
+    Running(Limit),
+    Stopped(Attempt),
+}
+
+impl Clock {
+    /// What is left of the time of a call bounds the reading of the body.
+    fn watch(&self) -> BodyWatch {
+        match self {
+            Self::Running(limit) => BodyWatch::new(limit.end, limit.after),
+            Self::Stopped(_) => BodyWatch::new(None, Duration::MAX),
+        }
+    }
+
+    /// An attempt that was cut by the deadline of the call knows only what was left for it.
+    fn rephrase<E>(&self, error: Error<E>) -> Error<E> {
+        match self {
+            Self::Running(limit) if error.is_total_timeout() => limit.passed(),
+            _ => error,
+        }
+    }
+}
+
 impl<F, K> ResponseFuture<F, K> {
-    pub(super) fn new(future: Option<F>, limit: Limit) -> Self {
-        let timer = Timer::new(limit.end.filter(|_| limit.enforced));
-        Self { future, timer, limit, kind: PhantomData }
+    /// If it is not enforced here, then every wait below is bounded by the same end.
+    pub(super) fn of_call(future: Option<F>, limit: Limit, enforced: bool) -> Self {
+        let timer = Timer::new(limit.end.filter(|_| enforced));
+        Self { future, clock: Clock::Running(limit), timer, kind: PhantomData }
+    }
+
+    pub(super) fn of_attempt(future: Option<F>, attempt: Attempt) -> Self {
+        let clock = Clock::Stopped(attempt);
+        Self { future, clock, timer: Timer::new(None), kind: PhantomData }
     }
 }
 
@@ -40,25 +74,36 @@ where
     type Output = Result<K::Response, Error<E>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let Limit { end, after, scope, bounds_body, .. } = *this.limit;
-        let timed_out = Err(Error::Timeout { scope, after });
-        let Some(future) = this.future.as_pin_mut() else { return Poll::Ready(timed_out) };
-        if let Poll::Ready(result) = future.poll(cx) {
-            // An attempt that was cut by the deadline of the call knows only what was left for it.
-            let result = result.map_err(|error| match error {
-                Error::Timeout { scope: TimeoutScope::Total, .. } => Error::Timeout { scope, after },
-                error => error,
-            });
-            let body_end = end.filter(|_| bounds_body);
-            return Poll::Ready(result.map(|response| K::attach(response, BodyWatch::new(body_end, after))));
+        let mut this = self.project();
+        if let Some(future) = this.future.as_pin_mut() {
+            match future.poll(cx) {
+                Poll::Ready(Ok(response)) => {
+                    return Poll::Ready(Ok(K::attach(response, this.clock.watch())));
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(this.clock.rephrase(error))),
+                Poll::Pending => {}
+            }
         }
-        this.timer.poll_elapsed(cx).map(|()| timed_out)
+        let limit = match *this.clock {
+            Clock::Running(limit) => limit,
+            Clock::Stopped(attempt) => {
+                let now = Instant::now();
+                say_wait(Wait::Upstream(now));
+                let limit = attempt.begin(now);
+                *this.clock = Clock::Running(limit);
+                this.timer.set(Timer::new(limit.end));
+                limit
+            }
+        };
+        if limit.is_over() {
+            return Poll::Ready(Err(limit.passed()));
+        }
+        this.timer.poll_elapsed(cx).map(|()| Err(limit.passed()))
     }
 }
 
 impl<F, K> fmt::Debug for ResponseFuture<F, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("timeout::ResponseFuture").field("limit", &self.limit).finish_non_exhaustive()
+        f.debug_struct("timeout::ResponseFuture").field("clock", &self.clock).finish_non_exhaustive()
     }
 }

@@ -36,23 +36,13 @@ pub struct TimeoutLayer<K = Http> {
     kind: PhantomData<fn() -> K>,
 }
 
-impl TimeoutLayer {
+impl TimeoutLayer<Http> {
     /// Bounds the whole call: attempts, waits between them, and the reading of the body.
     ///
     /// A call that asks for another time ([`Options::timeout`](crate::Options::timeout)) has that instead. With zero,
     /// nothing is sent.
     pub const fn total(after: Duration) -> Self {
         Self::new(TimeoutScope::Total, Some(after))
-    }
-
-    /// Bounds one attempt, up to the head of its response. Zero lets only an answer through that is ready at once.
-    pub const fn attempt(after: Duration) -> Self {
-        Self::optional_attempt(Some(after))
-    }
-
-    /// Bounds an attempt by the deadline of its call, and by a time of its own if it has one.
-    pub(crate) const fn optional_attempt(after: Option<Duration>) -> Self {
-        Self::new(TimeoutScope::Attempt, after)
     }
 
     /// Stamps the deadline, where every wait below is known to be bounded by it, so that one timer at a time runs.
@@ -62,6 +52,20 @@ impl TimeoutLayer {
         layer.enforced = false;
         layer
     }
+}
+
+impl TimeoutLayer<Plain> {
+    /// Bounds one attempt, up to the head of its response. Zero lets only an answer through that is ready at once.
+    ///
+    /// Its clock runs from the moment at which the answer has to be waited for.
+    pub const fn attempt(after: Duration) -> Self {
+        Self::optional_attempt(Some(after))
+    }
+
+    /// Bounds an attempt by the deadline of its call, and by a time of its own if it has one.
+    pub(crate) const fn optional_attempt(after: Option<Duration>) -> Self {
+        Self::new(TimeoutScope::Attempt, after)
+    }
 
     /// Gives an attempt this share of the total time that its call asks for, if it asks for one.
     #[cfg(feature = "reqwest")]
@@ -69,12 +73,14 @@ impl TimeoutLayer {
         self.share = share;
         self
     }
+}
 
+impl<K> TimeoutLayer<K> {
     const fn new(scope: TimeoutScope, after: Option<Duration>) -> Self {
         Self { scope, after, share: None, enforced: true, kind: PhantomData }
     }
 
-    /// For a service whose responses are not HTTP.
+    /// For a service whose responses are not HTTP. An attempt's time ends with the head, so that it is so already.
     pub const fn plain(self) -> TimeoutLayer<Plain> {
         let Self { scope, after, share, enforced, .. } = self;
         TimeoutLayer { scope, after, share, enforced, kind: PhantomData }

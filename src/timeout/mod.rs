@@ -12,6 +12,7 @@
 mod body;
 mod future;
 mod layer;
+mod limit;
 mod service;
 
 pub use self::{body::BodyWatch, future::ResponseFuture, layer::TimeoutLayer, service::Timeout};
