@@ -7,154 +7,45 @@
 //!
 //! `cargo bench --bench layers`; a part of a name as an argument picks the benches to run.
 
+mod support;
+
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::hint::black_box;
-use std::pin::{Pin, pin};
-use std::sync::LazyLock;
-use std::task::{Context, Poll, Waker};
+use std::pin::pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use http::header::{ACCEPT, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body::Body;
 use http_body_util::{BodyExt, Empty, Full};
 use steadfast::buffer_body::BufferBodyLayer;
 use steadfast::bulkhead::{BulkheadLayer, Compartment};
 use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, State, Window};
-use steadfast::http::HttpRequest;
 use steadfast::last_known_good::{LastKnownGoodLayer, MemoryStore, Stale};
 use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{Attempts, Backoff, Jitter, RetryBudget, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
-use steadfast::{Call, Error, HasOptions, Resend, Resendable};
+use steadfast::{Call, Error, Resendable};
 use tokio::runtime::Runtime;
 use tower::layer::util::Identity;
 use tower::{Layer, Service, ServiceBuilder};
 
+use support::{Get, READY, Upstream, begin, get, now};
+
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 
-// ===== What is called, and with what =====
-
-static NO_HEADERS: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
-
-/// An HTTP request of which a copy costs nothing, so that the time is the layers'.
-#[derive(Debug, Clone, Copy)]
-struct Get {
-    host: &'static str,
-}
-
-fn get() -> Call<Get> {
-    Call::new(Get { host: "sku.internal" })
-}
-
-impl HasOptions for Get {}
-
-impl Resendable for Get {
-    fn resend(&self) -> Resend {
-        Resend::Always
-    }
-
-    fn try_clone(&self) -> Option<Self> {
-        Some(*self)
-    }
-}
-
-impl HttpRequest for Get {
-    fn method(&self) -> &Method {
-        &Method::GET
-    }
-
-    fn headers(&self) -> &HeaderMap {
-        &NO_HEADERS
-    }
-
-    fn scheme(&self) -> &'static str {
-        "http"
-    }
-
-    fn host(&self) -> &str {
-        self.host
-    }
-
-    fn port(&self) -> Option<u16> {
-        Some(80)
-    }
-
-    fn path(&self) -> &'static str {
-        "/v1/items/42"
-    }
-
-    fn query(&self) -> Option<&str> {
-        None
-    }
-
-    fn has_body(&self) -> bool {
-        false
-    }
-}
-
-/// The service below: it answers at once, or has to be polled twice.
-#[derive(Debug, Clone, Copy)]
-struct Upstream {
-    waits: bool,
-}
-
-const READY: Upstream = Upstream { waits: false };
+/// A service below whose calls have to be polled twice.
 const WAITS: Upstream = Upstream { waits: true };
-
-impl<Req> Service<Req> for Upstream {
-    type Response = Response<Full<Bytes>>;
-    type Error = Error<Infallible>;
-    type Future = Answer;
-
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _request: Req) -> Answer {
-        Answer { waits: self.waits }
-    }
-}
-
-#[derive(Debug)]
-struct Answer {
-    waits: bool,
-}
-
-impl Future for Answer {
-    type Output = Result<Response<Full<Bytes>>, Error<Infallible>>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if std::mem::take(&mut self.waits) {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Poll::Ready(Ok(Response::new(Full::new(Bytes::from_static(b"an answer in one piece")))))
-    }
-}
 
 // ===== How it is timed =====
 
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
-}
-
-/// Polls once what is ready at once.
-fn now<F: Future>(future: F) -> F::Output {
-    let Poll::Ready(output) = pin!(future).poll(&mut Context::from_waker(Waker::noop())) else {
-        panic!("the call is not ready at once");
-    };
-    output
-}
-
-/// The call of a service that is ready.
-fn begin<S: Service<Req>, Req>(service: &mut S, request: Req) -> S::Future {
-    assert!(service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready());
-    service.call(request)
 }
 
 /// Calls of a service that is ready at once.

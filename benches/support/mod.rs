@@ -1,0 +1,124 @@
+//! What the benches share: a request and a service that cost next to nothing, and a call without a runtime around it.
+
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::sync::LazyLock;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Response};
+use http_body_util::Full;
+use steadfast::http::HttpRequest;
+use steadfast::{Call, Error, HasOptions, Resend, Resendable};
+use tower::Service;
+
+static NO_HEADERS: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
+
+/// An HTTP request of which a copy costs nothing, so that the time is the layers'.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Get {
+    pub(crate) host: &'static str,
+}
+
+pub(crate) fn get() -> Call<Get> {
+    Call::new(Get { host: "sku.internal" })
+}
+
+impl HasOptions for Get {}
+
+impl Resendable for Get {
+    fn resend(&self) -> Resend {
+        Resend::Always
+    }
+
+    fn try_clone(&self) -> Option<Self> {
+        Some(*self)
+    }
+}
+
+impl HttpRequest for Get {
+    fn method(&self) -> &Method {
+        &Method::GET
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        &NO_HEADERS
+    }
+
+    fn scheme(&self) -> &'static str {
+        "http"
+    }
+
+    fn host(&self) -> &str {
+        self.host
+    }
+
+    fn port(&self) -> Option<u16> {
+        Some(80)
+    }
+
+    fn path(&self) -> &'static str {
+        "/v1/items/42"
+    }
+
+    fn query(&self) -> Option<&str> {
+        None
+    }
+
+    fn has_body(&self) -> bool {
+        false
+    }
+}
+
+/// The service below: it answers at once, or has to be polled twice.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Upstream {
+    pub(crate) waits: bool,
+}
+
+pub(crate) const READY: Upstream = Upstream { waits: false };
+
+impl<Req> Service<Req> for Upstream {
+    type Response = Response<Full<Bytes>>;
+    type Error = Error<Infallible>;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _request: Req) -> Answer {
+        Answer { waits: self.waits }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    waits: bool,
+}
+
+impl Future for Answer {
+    type Output = Result<Response<Full<Bytes>>, Error<Infallible>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if std::mem::take(&mut self.waits) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(Response::new(Full::new(Bytes::from_static(b"an answer in one piece")))))
+    }
+}
+
+/// Polls once what is ready at once.
+pub(crate) fn now<F: Future>(future: F) -> F::Output {
+    let Poll::Ready(output) = pin!(future).poll(&mut Context::from_waker(Waker::noop())) else {
+        panic!("the call is not ready at once");
+    };
+    output
+}
+
+/// The call of a service that is ready.
+pub(crate) fn begin<S: Service<Req>, Req>(service: &mut S, request: Req) -> S::Future {
+    assert!(service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready());
+    service.call(request)
+}
