@@ -1,0 +1,145 @@
+//! The calls that are counted. Each case builds its service, and says what has to hold before and after the counting.
+//!
+//! There is no vDSO under valgrind: of a read of the clock, libc's part is counted and the kernel's is not. And libc's
+//! `memcpy` is the one that it picks for the processor: without AVX, the counts are up to a quarter higher.
+
+#[path = "../../support/mod.rs"]
+mod support;
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use bytes::Bytes;
+use gungraun::prelude::*;
+use http::Response;
+use http_body_util::Full;
+use steadfast::bulkhead::{BulkheadLayer, Compartment};
+use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, State};
+use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
+use steadfast::retry::{RetryLayer, RetryPolicy};
+use steadfast::timeout::TimeoutLayer;
+use steadfast::{Call, Error, Outcome};
+use steadfast_instructions::CALLS;
+use tower::layer::util::Identity;
+use tower::{Layer, Service, ServiceBuilder};
+
+use support::{Get, READY, begin, get, now};
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A service, whom it is to call, and a check that it is in the state that is claimed.
+struct Case<S> {
+    service: S,
+    hosts: Vec<&'static str>,
+    check: Box<dyn Fn(&mut S)>,
+}
+
+impl<S> Case<S> {
+    /// A case whose calls all go to one host. The check makes a call, so what only a first call costs is paid here.
+    fn new(mut service: S, check: impl Fn(&mut S) + 'static) -> Self {
+        check(&mut service);
+        Self { service, hosts: vec![get().request().host; CALLS], check: Box::new(check) }
+    }
+
+    fn check(mut self) {
+        (self.check)(&mut self.service);
+    }
+}
+
+// ===== The cases =====
+
+/// The healthy call, as a retry around a circuit around a bulkhead makes it.
+fn three_steps() -> Case<impl Service<Call<Get>>> {
+    let circuit = Circuit::default();
+    let service = ServiceBuilder::new()
+        .layer(RetryLayer::new(RetryPolicy::default()))
+        .layer(CircuitBreakerLayer::new(circuit.clone()))
+        .layer(BulkheadLayer::new(Compartment::default()))
+        .service(READY);
+    Case::new(service, move |service| {
+        assert!(now(begin(service, get())).is_ok());
+        assert_eq!(circuit.state(), State::Closed);
+    })
+}
+
+/// The same between the two timeouts: the whole stack.
+fn five_steps() -> Case<impl Service<Call<Get>>> {
+    let circuit = Circuit::default();
+    let service = ServiceBuilder::new()
+        .layer(TimeoutLayer::total(3 * SECOND))
+        .layer(RetryLayer::new(RetryPolicy::default()))
+        .layer(CircuitBreakerLayer::new(circuit.clone()))
+        .layer(BulkheadLayer::new(Compartment::default()))
+        .layer(TimeoutLayer::attempt(SECOND))
+        .service(READY);
+    Case::new(service, move |service| {
+        assert!(now(begin(service, get())).is_ok());
+        assert_eq!(circuit.state(), State::Closed);
+    })
+}
+
+/// A closed circuit alone.
+fn closed(circuit: Circuit) -> Case<impl Service<Call<Get>>> {
+    let service = CircuitBreakerLayer::new(circuit.clone()).layer(READY);
+    Case::new(service, move |service| {
+        assert!(now(begin(service, get())).is_ok());
+        assert_eq!(circuit.state(), State::Closed);
+    })
+}
+
+/// The circuit with both rates over a window of time.
+fn rates() -> Circuit {
+    Circuit::builder().failure_rate(0.5).slow_calls(SECOND, 0.5).build().unwrap()
+}
+
+/// A circuit that was opened by a failure, and refuses.
+fn open() -> Case<impl Service<Call<Get>>> {
+    let circuit = Circuit::builder()
+        .consecutive_failures(1, Duration::ZERO)
+        .max_open_for(HOUR)
+        .open_for(HOUR)
+        .build()
+        .unwrap();
+    let judge = |_: Result<&Response<Full<Bytes>>, &Error<_>>| Outcome::Failure;
+    let mut service = CircuitBreakerLayer::new(circuit.clone()).classifier(judge).layer(READY);
+    assert!(now(begin(&mut service, get())).is_ok());
+    Case::new(service, move |service| {
+        assert!(now(begin(service, get())).is_err_and(|error| error.is_circuit_open()));
+        assert_eq!(circuit.state(), State::Open);
+    })
+}
+
+/// The lookup alone: a call to each of a hundred upstreams that are known.
+fn hundred_upstreams() -> Case<impl Service<Call<Get>>> {
+    let hosts: Vec<&'static str> =
+        (0..CALLS).map(|number| &*format!("sku-{number}.internal").leak()).collect();
+    let called = hosts.clone();
+    let service = PerUpstreamLayer::new(|_: &UpstreamKey| (Identity::new(), ())).layer(READY);
+    let case = Case::new(service, move |service| {
+        for host in &called {
+            assert!(now(begin(service, Call::new(Get { host }))).is_ok());
+        }
+        assert_eq!(service.upstreams().len(), CALLS);
+    });
+    Case { hosts, ..case }
+}
+
+// ===== What is counted =====
+
+#[library_benchmark(teardown = Case::check)]
+#[bench::retry_breaker_bulkhead(three_steps())]
+#[bench::five_steps(five_steps())]
+#[bench::breaker_closed(closed(Circuit::default()))]
+#[bench::breaker_closed_rates(closed(rates()))]
+#[bench::breaker_open(open())]
+#[bench::per_upstream_100(hundred_upstreams())]
+fn calls<S: Service<Call<Get>>>(mut case: Case<S>) -> Case<S> {
+    for host in &case.hosts {
+        drop(black_box(now(begin(&mut case.service, black_box(Call::new(Get { host }))))));
+    }
+    case
+}
+
+library_benchmark_group!(name = hot_path, benchmarks = calls);
+main!(library_benchmark_groups = hot_path);
