@@ -37,6 +37,7 @@ where
     }
 
     // The permit is taken here and not in `poll_ready`: a clone that is never called holds nothing.
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         let Some(compartment) = &self.compartment else {
             return ResponseFuture::admitted(self.inner.call(request), None);

@@ -38,6 +38,7 @@ where
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         match self.circuit.as_ref().map(Circuit::enter).transpose() {
             Ok(admission) => {

@@ -78,6 +78,7 @@ where
     Req: HasOptions + Resendable,
     S: Service<Req>,
 {
+    #[inline]
     pub(super) fn new(mut service: S, rules: Handle<Rules>, classifier: C, request: Req) -> Self {
         if let Some(budget) = &rules.budget {
             budget.call();
@@ -99,6 +100,7 @@ where
 }
 
 /// A copy of `request`, but only while another attempt is possible after it.
+#[inline]
 fn copy_for<Req: Resendable>(
     request: &Req,
     resend: Resend,

@@ -40,6 +40,7 @@ where
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         // The service that was polled ready goes with the call; the clone that stays has to be polled anew.
         let clone = self.inner.clone();
