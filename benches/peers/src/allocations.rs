@@ -1,0 +1,54 @@
+//! Counts what this thread allocates.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+thread_local! {
+    static MADE: Cell<u64> = const { Cell::new(0) };
+    static LIVE: Cell<i64> = const { Cell::new(0) };
+}
+
+/// How many allocations this thread has made so far.
+pub fn made() -> u64 {
+    MADE.get()
+}
+
+/// How many bytes this thread has allocated and not freed again.
+pub fn live_bytes() -> i64 {
+    LIVE.get()
+}
+
+struct Counting;
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn grow(bytes: usize, less: usize) {
+    // No allocation is as large as that; and a thread that is ending is not asked.
+    let _ =
+        LIVE.try_with(|live| live.set(live.get() + bytes.cast_signed() as i64 - less.cast_signed() as i64));
+}
+
+fn count() {
+    let _ = MADE.try_with(|made| made.set(made.get() + 1));
+}
+
+// SAFETY: every call is handed on to the system's allocator; the counters do not allocate.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        grow(layout.size(), 0);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        grow(0, layout.size());
+        unsafe { System.dealloc(block, layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        grow(size, layout.size());
+        unsafe { System.realloc(block, layout, size) }
+    }
+}

@@ -1,0 +1,33 @@
+//! A bulkhead with a free permit.
+
+use steadfast::bulkhead::{BulkheadLayer, Compartment};
+use tower::Layer;
+use tower::limit::ConcurrencyLimit;
+
+use crate::floor;
+use crate::measure::Suite;
+use crate::peers::resilience_bulkhead;
+use crate::upstream::{Below, Broken, INNER, Plain, get};
+
+pub fn add(suite: &mut Suite) {
+    for inner in INNER {
+        suite.group(format!("bulkhead, a permit free, {inner}"), |group| {
+            group.baseline("no library", inner, Plain::<Broken>::new(inner), get);
+
+            let compartment = Compartment::default();
+            let layer = BulkheadLayer::new(compartment.clone()).plain();
+            group.healthy("steadfast", inner, layer.layer(Plain::<Below>::new(inner)), get);
+            group.check(move || assert_eq!(compartment.in_flight(), 0));
+
+            group.healthy("tower", inner, ConcurrencyLimit::new(Plain::<Broken>::new(inner), 128), get);
+
+            let layer = resilience_bulkhead();
+            group.healthy("tower-resilience", inner, layer.layer(Plain::<Broken>::new(inner)), get);
+
+            let state = floor::State::new();
+            let bulkhead = floor::Bulkhead { state: state.clone(), upstream: Plain::new(inner) };
+            group.healthy("floor", inner, bulkhead, get);
+            group.check(move || assert_eq!(state.free_permits(), 128));
+        });
+    }
+}

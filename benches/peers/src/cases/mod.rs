@@ -1,0 +1,42 @@
+//! What is measured, a file for each family of cases.
+
+mod breaker;
+mod bulkhead;
+mod refusal;
+mod retry;
+mod stack;
+mod timeout;
+
+use std::time::Duration;
+
+use steadfast::Call;
+use tower::{Service, ServiceExt};
+
+use crate::measure::{Suite, runtime};
+use crate::upstream::{Get, get};
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+pub fn add(suite: &mut Suite) {
+    breaker::add(suite);
+    bulkhead::add(suite);
+    timeout::add(suite);
+    retry::add(suite);
+    refusal::add(suite);
+    stack::add(suite);
+}
+
+/// So many calls, which bring a service into the state that a case claims.
+fn call<S: Service<Call<Get>>>(
+    service: &mut S,
+    times: u32,
+    expect: fn(&Result<S::Response, S::Error>) -> bool,
+) {
+    runtime().block_on(async {
+        for _ in 0..times {
+            let Ok(service) = service.ready().await else { panic!("the service is not ready") };
+            assert!(expect(&service.call(get()).await));
+        }
+    });
+}

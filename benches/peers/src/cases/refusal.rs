@@ -1,0 +1,101 @@
+//! Saying no: an open circuit, and a full bulkhead.
+
+use std::task::Poll;
+
+use failsafe::{Config, backoff, failure_policy};
+use steadfast::Call;
+use steadfast::bulkhead::{BulkheadLayer, Compartment};
+use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, State};
+use tower::limit::ConcurrencyLimit;
+use tower::load_shed::{LoadShed, error::Overloaded};
+use tower::{BoxError, Layer, Service, ServiceExt};
+use tower_resilience_bulkhead::BulkheadServiceError;
+use tower_resilience_circuitbreaker::{CircuitBreakerError, CircuitState};
+
+use super::breaker::judge;
+use super::{HOUR, call};
+use crate::measure::{Caller, Suite, runtime};
+use crate::peers::{Failsafe, Recloser, resilience_breaker};
+use crate::upstream::{Below, Broken, Get, Inner, Plain, get};
+
+pub fn add(suite: &mut Suite) {
+    open(suite);
+    full(suite);
+}
+
+fn open(suite: &mut Suite) {
+    suite.group("breaker open, refusing", |group| {
+        let circuit = Circuit::builder()
+            .consecutive_failures(10, std::time::Duration::ZERO)
+            .max_open_for(HOUR)
+            .open_for(HOUR)
+            .build()
+            .unwrap();
+        let mut service = CircuitBreakerLayer::new(circuit.clone())
+            .plain()
+            .classifier(judge)
+            .layer(Plain::<Below>::failing());
+        call(&mut service, 10, Result::is_err);
+        let refused = |result: &Result<_, Below>| result.as_ref().is_err_and(Below::is_circuit_open);
+        group.time("steadfast", Caller { service, next: get, expect: refused }.ready());
+        group.check(move || assert_eq!(circuit.state(), State::Open));
+
+        let breaker = recloser::Recloser::custom().closed_len(10).open_wait(HOUR).build().into();
+        let mut service = Recloser { inner: Plain::<Broken>::failing(), breaker };
+        call(&mut service, 11, Result::is_err);
+        let refused = |result: &Result<_, _>| matches!(result, Err(recloser::Error::Rejected));
+        group.time("recloser", Caller { service, next: get, expect: refused }.ready());
+
+        let policy = failure_policy::consecutive_failures(10, backoff::constant(HOUR));
+        let breaker = Config::new().failure_policy(policy).build();
+        let mut service = Failsafe { inner: Plain::<Broken>::failing(), breaker };
+        call(&mut service, 10, Result::is_err);
+        let refused = |result: &Result<_, _>| matches!(result, Err(failsafe::Error::Rejected));
+        group.time("failsafe", Caller { service, next: get, expect: refused }.ready());
+
+        let (layer, handle) =
+            resilience_breaker::<u64, Broken>().wait_duration_in_open(HOUR).build_with_handle().unwrap();
+        let mut service = layer.layer(Plain::failing());
+        call(&mut service, 10, Result::is_err);
+        let refused = |result: &Result<_, _>| matches!(result, Err(CircuitBreakerError::OpenCircuit));
+        group.time("tower-resilience", Caller { service, next: get, expect: refused }.ready());
+        group.check(move || assert_eq!(handle.state(), CircuitState::Open));
+    });
+}
+
+fn full(suite: &mut Suite) {
+    suite.group("bulkhead full, refusing", |group| {
+        let runtime = runtime();
+
+        let compartment = Compartment::builder().max_concurrent(1).max_waiting(0).build().unwrap();
+        let layer = BulkheadLayer::new(compartment.clone()).plain();
+        let service = layer.layer(Plain::<Below>::new(Inner::Ready));
+        group.hold(service.clone().call(get()));
+        let refused = |result: &Result<_, Below>| result.as_ref().is_err_and(Below::is_bulkhead_full);
+        group.time("steadfast", Caller { service, next: get, expect: refused }.ready());
+        group.check(move || assert_eq!(compartment.in_flight(), 1));
+
+        let service = ConcurrencyLimit::new(Plain::<Broken>::new(Inner::Ready), 1);
+        let mut holder = service.clone();
+        runtime.block_on(ServiceExt::<Call<Get>>::ready(&mut holder)).unwrap();
+        group.hold(holder);
+        let service = LoadShed::new(service);
+        let refused =
+            |result: &Result<_, BoxError>| result.as_ref().is_err_and(|error| error.is::<Overloaded>());
+        group.time("tower, load shed", Caller { service, next: get, expect: refused }.ready());
+
+        let builder = tower_resilience_bulkhead::BulkheadLayer::builder().max_concurrent_calls(1);
+        let (layer, handle) = builder.reject_when_full().build_with_handle().unwrap();
+        let mut service = layer.layer(Plain::<Broken>::new(Inner::YieldsOnce));
+        let mut held = service.call(get());
+        // The permit is taken when the call is first polled.
+        assert!(runtime.block_on(async {
+            std::future::poll_fn(|cx| Poll::Ready(held.as_mut().poll(cx).is_pending())).await
+        }));
+        group.hold(held);
+        let refused =
+            |result: &Result<_, BulkheadServiceError<_>>| matches!(result, Err(error) if error.is_bulkhead());
+        group.time("tower-resilience", Caller { service, next: get, expect: refused }.in_task());
+        group.check(move || assert_eq!(handle.active_calls(), 1));
+    });
+}

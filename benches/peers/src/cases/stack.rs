@@ -1,0 +1,111 @@
+//! Stacks: retry(breaker(bulkhead)), and timeout(retry(breaker(bulkhead(timeout)))).
+
+use std::time::Duration;
+
+use steadfast::bulkhead::{BulkheadLayer, Compartment};
+use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, State};
+use steadfast::retry::{RetryLayer, RetryPolicy};
+use steadfast::timeout::TimeoutLayer;
+use tower::{Service, ServiceBuilder};
+use tower_resilience_circuitbreaker::CircuitState;
+
+use super::SECOND;
+use super::retry::Copies;
+use crate::floor;
+use crate::measure::Suite;
+use crate::peers::{resilience_breaker, resilience_bulkhead, resilience_retry, resilience_timeout};
+use crate::upstream::{Below, Broken, Http, HttpCall, INNER, Inner, http_get};
+
+const TOTAL: Duration = Duration::from_secs(10);
+
+/// A service that can be called anywhere.
+pub trait Callable:
+    Service<HttpCall, Response: Send, Error: Send, Future: Send> + Clone + Send + 'static
+{
+}
+
+impl<S> Callable for S where
+    S: Service<HttpCall, Response: Send, Error: Send, Future: Send> + Clone + Send + 'static
+{
+}
+
+/// A stack, and what has to hold as long as it is healthy.
+pub type Checked<S> = (S, Box<dyn Fn()>);
+
+pub fn steadfast_three(inner: Inner) -> Checked<impl Callable> {
+    let circuit = Circuit::default();
+    let service = ServiceBuilder::new()
+        .layer(RetryLayer::new(RetryPolicy::default()))
+        .layer(CircuitBreakerLayer::new(circuit.clone()))
+        .layer(BulkheadLayer::new(Compartment::default()))
+        .service(Http::<Below>::new(inner));
+    (service, Box::new(move || assert_eq!(circuit.state(), State::Closed)))
+}
+
+pub fn steadfast_five(inner: Inner) -> Checked<impl Callable> {
+    let circuit = Circuit::default();
+    let service = ServiceBuilder::new()
+        .layer(TimeoutLayer::total(TOTAL))
+        .layer(RetryLayer::new(RetryPolicy::default()))
+        .layer(CircuitBreakerLayer::new(circuit.clone()))
+        .layer(BulkheadLayer::new(Compartment::default()))
+        .layer(TimeoutLayer::attempt(SECOND))
+        .service(Http::<Below>::new(inner));
+    (service, Box::new(move || assert_eq!(circuit.state(), State::Closed)))
+}
+
+pub fn resilience_three(inner: Inner) -> Checked<impl Callable> {
+    let (breaker, handle) = resilience_breaker().build_with_handle().unwrap();
+    let service = ServiceBuilder::new()
+        .layer(resilience_retry().build())
+        .layer(breaker)
+        .layer(resilience_bulkhead())
+        .service(Http::<Broken>::new(inner));
+    (service, Box::new(move || assert_eq!(handle.state(), CircuitState::Closed)))
+}
+
+pub fn resilience_five(inner: Inner) -> Checked<impl Callable> {
+    let (breaker, handle) = resilience_breaker().build_with_handle().unwrap();
+    let service = ServiceBuilder::new()
+        .layer(resilience_timeout(TOTAL))
+        .layer(resilience_retry().build())
+        .layer(breaker)
+        .layer(resilience_bulkhead())
+        .layer(resilience_timeout(SECOND))
+        .service(Http::<Broken>::new(inner));
+    (service, Box::new(move || assert_eq!(handle.state(), CircuitState::Closed)))
+}
+
+pub fn floor(inner: Inner, limits: Option<(Duration, Duration)>) -> Checked<floor::Stack> {
+    let state = floor::State::new();
+    let service = floor::Stack { state: state.clone(), upstream: Http::new(inner), limits };
+    let check = move || {
+        assert!(state.is_closed());
+        assert_eq!(state.free_permits(), 128);
+    };
+    (service, Box::new(check))
+}
+
+pub fn add(suite: &mut Suite) {
+    for inner in INNER {
+        suite.group(format!("retry(breaker(bulkhead)), http::Request, {inner}"), |group| {
+            group.baseline("the copy alone", inner, Copies(Http::<Broken>::new(inner)), http_get);
+            group.checked("steadfast", inner, steadfast_three(inner));
+            group.checked("tower-resilience", inner, resilience_three(inner));
+            group.checked("floor", inner, floor(inner, None));
+        });
+        suite.group(format!("timeout(retry(breaker(bulkhead(timeout)))), http::Request, {inner}"), |group| {
+            group.baseline("the copy alone", inner, Copies(Http::<Broken>::new(inner)), http_get);
+            group.checked("steadfast", inner, steadfast_five(inner));
+            group.checked("tower-resilience", inner, resilience_five(inner));
+            group.checked("floor", inner, floor(inner, Some((TOTAL, SECOND))));
+        });
+    }
+}
+
+impl crate::measure::Group {
+    fn checked(&mut self, library: &'static str, inner: Inner, (service, check): Checked<impl Callable>) {
+        self.healthy(library, inner, service, http_get);
+        self.check(check);
+    }
+}

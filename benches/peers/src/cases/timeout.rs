@@ -1,0 +1,42 @@
+//! Timeouts that do not pass.
+
+use std::time::Duration;
+
+use steadfast::timeout::TimeoutLayer;
+use tower::timeout::Timeout;
+use tower::{Layer, ServiceBuilder};
+
+use super::SECOND;
+use crate::measure::Suite;
+use crate::peers::resilience_timeout;
+use crate::upstream::{Below, Broken, Http, INNER, get};
+
+const TOTAL: Duration = Duration::from_secs(10);
+
+pub fn add(suite: &mut Suite) {
+    for inner in INNER {
+        suite.group(format!("timeout, {inner}"), |group| {
+            group.baseline("no library", inner, Http::<Broken>::new(inner), get);
+            let layer = TimeoutLayer::attempt(SECOND);
+            group.healthy("steadfast", inner, layer.layer(Http::<Below>::new(inner)), get);
+            let layer = TimeoutLayer::total(TOTAL);
+            group.healthy("steadfast, total", inner, layer.layer(Http::<Below>::new(inner)), get);
+            group.healthy("tower", inner, Timeout::new(Http::<Broken>::new(inner), SECOND), get);
+            let layer = resilience_timeout(SECOND);
+            group.healthy("tower-resilience", inner, layer.layer(Http::<Broken>::new(inner)), get);
+        });
+
+        suite.group(format!("timeouts, total and attempt, {inner}"), |group| {
+            group.baseline("no library", inner, Http::<Broken>::new(inner), get);
+            let layers =
+                ServiceBuilder::new().layer(TimeoutLayer::total(TOTAL)).layer(TimeoutLayer::attempt(SECOND));
+            group.healthy("steadfast", inner, layers.service(Http::<Below>::new(inner)), get);
+            group.healthy("tower, one timeout", inner, Timeout::new(Http::<Broken>::new(inner), SECOND), get);
+            let both = Timeout::new(Timeout::new(Http::<Broken>::new(inner), SECOND), TOTAL);
+            group.healthy("tower", inner, both, get);
+            let layers =
+                ServiceBuilder::new().layer(resilience_timeout(TOTAL)).layer(resilience_timeout(SECOND));
+            group.healthy("tower-resilience", inner, layers.service(Http::<Broken>::new(inner)), get);
+        });
+    }
+}
