@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep};
 use tower::Service;
 
-use crate::upstream::{Answer, Broken, Http, HttpAnswer, HttpCall, Plain, Reply};
+use crate::upstream::{Answer, Broken, Http, HttpAnswer, Plain, Reply};
 
 #[derive(Debug)]
 pub enum Error {
@@ -261,16 +261,16 @@ pub struct Stack {
     pub limits: Option<(Duration, Duration)>,
 }
 
-impl Service<HttpCall> for Stack {
+impl<Req: Clone> Service<Req> for Stack {
     type Response = Response<HeldBody>;
     type Error = Error;
-    type Future = StackFuture;
+    type Future = StackFuture<Req>;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: HttpCall) -> StackFuture {
+    fn call(&mut self, request: Req) -> StackFuture<Req> {
         let begun = self.limits.map(|limits| (Instant::now(), limits));
         let deadline = begun.map(|(now, (total, _))| now + total);
         let mut attempt =
@@ -330,9 +330,9 @@ impl Drop for Attempt {
 }
 
 #[pin_project]
-pub struct StackFuture {
+pub struct StackFuture<Req> {
     upstream: Http,
-    copy: Option<HttpCall>,
+    copy: Option<Req>,
     retries: u32,
     deadline: Option<Instant>,
     end: Option<Instant>,
@@ -350,7 +350,7 @@ enum Step {
     Refused(Option<Error>),
 }
 
-impl Future for StackFuture {
+impl<Req: Clone> Future for StackFuture<Req> {
     type Output = Result<Response<HeldBody>, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

@@ -14,8 +14,10 @@ use crate::upstream::Inner;
 /// What one batch of calls has shown.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sample {
-    /// The time for each call; where calls run side by side, of all the time by all the calls.
+    /// The time of one call, on the thread that makes it.
     pub ns: f64,
+    /// How many calls are made in a second, by all together.
+    pub per_second: f64,
     pub allocations: f64,
     pub p99: Option<Duration>,
 }
@@ -48,9 +50,10 @@ impl Tally {
 
     #[allow(clippy::cast_precision_loss)]
     pub fn sample(&self) -> Sample {
-        let calls = self.calls as f64;
+        let (calls, time) = (self.calls as f64, self.time.as_secs_f64());
         Sample {
-            ns: self.time.as_secs_f64() * 1e9 / calls,
+            ns: time * 1e9 / calls,
+            per_second: calls / time,
             allocations: self.allocations as f64 / calls,
             p99: None,
         }
@@ -151,7 +154,7 @@ impl<S, N, X> Caller<S, N, X> {
         })
     }
 
-    /// So many calls, or fewer if it is time to stop.
+    /// So many calls, or fewer if it is time to stop; some in any case.
     pub async fn calls<Req>(&mut self, calls: u64, stop: impl Fn() -> bool) -> Tally
     where
         S: Service<Req>,
@@ -160,7 +163,7 @@ impl<S, N, X> Caller<S, N, X> {
     {
         let mut requests = Vec::new();
         let mut tally = Tally::default();
-        while tally.calls < calls && !stop() {
+        while tally.calls == 0 || tally.calls < calls && !stop() {
             requests.extend((0..ahead::<Req>().min(calls)).map(|_| (self.next)()));
             let number = requests.len() as u64;
             let clock = Clock::start();

@@ -1,6 +1,7 @@
 //! The table, and the same rows as JSON.
 
 use std::fmt::Write as _;
+use std::ops::{Div, Sub};
 
 use serde::Serialize;
 
@@ -14,9 +15,6 @@ pub struct Row {
     /// The median of a call's time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ns: Option<f64>,
-    /// The tenth and the ninetieth percentile over the rounds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ns_p10_p90: Option<(f64, f64)>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calls_per_s: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,6 +24,9 @@ pub struct Row {
     pub times: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<f64>,
+    /// The tenth and the ninetieth percentile over the rounds, of whichever of these is the row's figure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p10_p90: Option<(f64, f64)>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allocs: Option<f64>,
     /// Of the times, or, where the calls of a second are counted, of those.
@@ -47,6 +48,9 @@ pub fn rows(group: &Group) -> Vec<Row> {
         .iter()
         .map(|spec| Row { case: spec.case.clone(), library: spec.library, ..row(group, spec.value) })
         .collect();
+    // The rows of a case stand together, whichever library made them.
+    let cases: Vec<_> = rows.iter().map(|row| row.case.clone()).collect();
+    rows.sort_by_key(|row| cases.iter().position(|case| *case == row.case));
     let references = rows.clone();
     for row in &mut rows {
         let Some(steadfast) = references.iter().find(|it| it.case == row.case && it.library == "steadfast")
@@ -64,29 +68,40 @@ fn row(group: &Group, value: Value) -> Row {
     let run = |RunId(index)| -> &Run { &group.runs[index] };
     match value {
         Value::Time(id) => {
-            let over = group.baseline.filter(|baseline| *baseline != id);
-            let more = |of: fn(&Sample) -> f64| over.map(|base| median(pairs(run(id), run(base), of, less)));
+            let over = group.baseline.filter(|baseline| *baseline != id).map(run);
+            let more = |of: fn(&Sample) -> f64| over.map(|base| pairs(run(id), base, of, Sub::sub).median());
+            let ns = Figures::of(run(id), ns);
             Row {
-                ns: Some(median(run(id).samples.iter().map(ns))),
-                ns_p10_p90: Some(spread(run(id))),
+                ns: Some(ns.median()),
+                p10_p90: Some(ns.spread()),
                 p99_us: p99_us(run(id)),
-                allocs: Some(round(median(run(id).samples.iter().map(allocations)))),
-                ns_over_baseline: more(ns),
+                allocs: Some(round(Figures::of(run(id), allocations).median())),
+                ns_over_baseline: more(self::ns),
                 allocs_over_baseline: more(allocations).map(round),
                 ..Row::default()
             }
         }
-        Value::Rate(id) => Row {
-            calls_per_s: Some(1e9 / median(run(id).samples.iter().map(ns))),
-            ..row(group, Value::Time(id))
-        },
-        Value::Difference(id, base) => Row {
-            ns: Some(median(pairs(run(id), run(base), ns, less))),
-            allocs: Some(round(median(pairs(run(id), run(base), allocations, less)))),
-            ..Row::default()
-        },
+        Value::Rate(id) => {
+            let rate = Figures::of(run(id), per_second);
+            Row {
+                calls_per_s: Some(rate.median()),
+                p10_p90: Some(rate.spread()),
+                ..row(group, Value::Time(id))
+            }
+        }
+        Value::Difference(id, base) => {
+            let ns = pairs(run(id), run(base), ns, Sub::sub);
+            let allocs = pairs(run(id), run(base), allocations, Sub::sub).median();
+            Row {
+                ns: Some(ns.median()),
+                p10_p90: Some(ns.spread()),
+                allocs: Some(round(allocs)),
+                ..Row::default()
+            }
+        }
         Value::Scaling(id, base) => {
-            Row { times: Some(median(pairs(run(base), run(id), ns, by))), ..Row::default() }
+            let times = pairs(run(id), run(base), per_second, Div::div);
+            Row { times: Some(times.median()), p10_p90: Some(times.spread()), ..Row::default() }
         }
         Value::Bytes(bytes) => Row { bytes: Some(bytes), ..Row::default() },
     }
@@ -96,48 +111,50 @@ fn ns(sample: &Sample) -> f64 {
     sample.ns
 }
 
+fn per_second(sample: &Sample) -> f64 {
+    sample.per_second
+}
+
 fn allocations(sample: &Sample) -> f64 {
     sample.allocations
-}
-
-fn less(a: f64, b: f64) -> f64 {
-    a - b
-}
-
-fn by(a: f64, b: f64) -> f64 {
-    a / b
-}
-
-/// Two runs, round by round: what disturbed one has disturbed the other.
-fn pairs(
-    a: &Run,
-    b: &Run,
-    of: fn(&Sample) -> f64,
-    compare: fn(f64, f64) -> f64,
-) -> impl Iterator<Item = f64> {
-    a.samples.iter().zip(&b.samples).map(move |(a, b)| compare(of(a), of(b)))
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    percentile(values, 0.5)
-}
-
-fn spread(run: &Run) -> (f64, f64) {
-    let at = |share| percentile(run.samples.iter().map(ns), share);
-    (at(0.1), at(0.9))
 }
 
 fn p99_us(run: &Run) -> Option<f64> {
     let p99: Option<Vec<f64>> =
         run.samples.iter().map(|sample| Some(sample.p99?.as_secs_f64() * 1e6)).collect();
-    p99.map(|values| median(values.into_iter()))
+    p99.map(|values| Figures::new(values).median())
 }
 
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn percentile(values: impl Iterator<Item = f64>, share: f64) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values[((values.len() - 1) as f64 * share).round() as usize]
+/// Two runs, round by round: what disturbed one has disturbed the other.
+fn pairs(a: &Run, b: &Run, of: fn(&Sample) -> f64, compare: fn(f64, f64) -> f64) -> Figures {
+    Figures::new(a.samples.iter().zip(&b.samples).map(|(a, b)| compare(of(a), of(b))).collect())
+}
+
+/// A figure for each round, in order of size.
+struct Figures(Vec<f64>);
+
+impl Figures {
+    fn new(mut figures: Vec<f64>) -> Self {
+        figures.sort_by(f64::total_cmp);
+        Self(figures)
+    }
+
+    fn of(run: &Run, figure: fn(&Sample) -> f64) -> Self {
+        Self::new(run.samples.iter().map(figure).collect())
+    }
+
+    fn median(&self) -> f64 {
+        self.at(0.5)
+    }
+
+    fn spread(&self) -> (f64, f64) {
+        (self.at(0.1), self.at(0.9))
+    }
+
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    fn at(&self, share: f64) -> f64 {
+        self.0[((self.0.len() - 1) as f64 * share).round() as usize]
+    }
 }
 
 fn quotient(a: Option<f64>, b: Option<f64>) -> Option<f64> {
@@ -162,8 +179,7 @@ pub fn table(rows: &[Row]) -> String {
             if row.case == case { String::new() } else { row.case.clone() },
             row.library.into(),
             figure(row),
-            row.ns_p10_p90
-                .map_or_else(String::new, |(low, high)| format!("{} to {}", short(low), short(high))),
+            row.p10_p90.map_or_else(String::new, |(low, high)| format!("{} to {}", short(low), short(high))),
             row.ratio_to_steadfast.map_or_else(String::new, |it| format!("{it:.2}")),
             row.ns_over_baseline.map_or_else(String::new, short),
             row.ratio_over_baseline.map_or_else(String::new, |it| format!("{it:.2}")),

@@ -13,7 +13,7 @@ use crate::peers::{Failsafe, Recloser, resilience_breaker};
 use crate::upstream::{Below, Broken, INNER, Plain, get};
 
 /// How many calls there are in the window before the first that is timed.
-const TRAFFIC: u32 = 100_000;
+const TRAFFIC: usize = 100_000;
 
 pub fn add(suite: &mut Suite) {
     consecutive(suite);
@@ -76,7 +76,7 @@ fn window(suite: &mut Suite) {
             group.healthy("steadfast", inner, service, get);
             group.check(move || {
                 assert_eq!(circuit.state(), State::Closed);
-                assert!(circuit.snapshot().window_calls >= traffic);
+                assert!(circuit.snapshot().window_calls as usize >= traffic);
             });
 
             let policy =
@@ -94,7 +94,7 @@ fn window(suite: &mut Suite) {
             let mut service = layer.layer(Plain::new(inner));
             call(&mut service, traffic, Result::is_ok);
             let seen = runtime().block_on(service.metrics());
-            assert_eq!(seen.total_calls, traffic as usize);
+            assert_eq!(seen.total_calls, traffic);
             group.healthy("tower-resilience", inner, service, get);
             group.check(move || assert_eq!(handle.state(), CircuitState::Closed));
         });

@@ -1,10 +1,15 @@
 //! What is measured, a file for each family of cases.
 
 mod breaker;
+mod budget;
 mod bulkhead;
+mod client;
+mod edges;
+mod per_upstream;
 mod refusal;
 mod retry;
 mod stack;
+mod threads;
 mod timeout;
 
 use std::time::Duration;
@@ -24,19 +29,33 @@ pub fn add(suite: &mut Suite) {
     timeout::add(suite);
     retry::add(suite);
     refusal::add(suite);
+    budget::add(suite);
     stack::add(suite);
+    threads::add(suite);
+    per_upstream::add(suite);
+    edges::add(suite);
+    client::add(suite);
 }
 
 /// So many calls, which bring a service into the state that a case claims.
 fn call<S: Service<Call<Get>>>(
     service: &mut S,
-    times: u32,
+    times: usize,
+    expect: fn(&Result<S::Response, S::Error>) -> bool,
+) {
+    call_with(service, times, get, expect);
+}
+
+fn call_with<S: Service<Call<Get>>>(
+    service: &mut S,
+    times: usize,
+    mut next: impl FnMut() -> Call<Get>,
     expect: fn(&Result<S::Response, S::Error>) -> bool,
 ) {
     runtime().block_on(async {
         for _ in 0..times {
             let Ok(service) = service.ready().await else { panic!("the service is not ready") };
-            assert!(expect(&service.call(get()).await));
+            assert!(expect(&service.call(next()).await));
         }
     });
 }

@@ -63,6 +63,10 @@ fn open(suite: &mut Suite) {
     });
 }
 
+fn shed(result: &Result<u64, BoxError>) -> bool {
+    result.as_ref().is_err_and(|error| error.is::<Overloaded>())
+}
+
 fn full(suite: &mut Suite) {
     suite.group("bulkhead full, refusing", |group| {
         let runtime = runtime();
@@ -80,9 +84,7 @@ fn full(suite: &mut Suite) {
         runtime.block_on(ServiceExt::<Call<Get>>::ready(&mut holder)).unwrap();
         group.hold(holder);
         let service = LoadShed::new(service);
-        let refused =
-            |result: &Result<_, BoxError>| result.as_ref().is_err_and(|error| error.is::<Overloaded>());
-        group.time("tower, load shed", Caller { service, next: get, expect: refused }.ready());
+        group.time("tower, load shed", Caller { service, next: get, expect: shed }.ready());
 
         let builder = tower_resilience_bulkhead::BulkheadLayer::builder().max_concurrent_calls(1);
         let (layer, handle) = builder.reject_when_full().build_with_handle().unwrap();
@@ -96,6 +98,16 @@ fn full(suite: &mut Suite) {
         let refused =
             |result: &Result<_, BulkheadServiceError<_>>| matches!(result, Err(error) if error.is_bulkhead());
         group.time("tower-resilience", Caller { service, next: get, expect: refused }.in_task());
+        group.check(move || assert_eq!(handle.active_calls(), 1));
+
+        let builder = tower_resilience_bulkhead::BulkheadLayer::builder().max_concurrent_calls(1);
+        let (layer, handle) = builder.backpressure().build_with_handle().unwrap();
+        let service = layer.layer(Plain::<Broken>::new(Inner::Ready));
+        let mut holder = service.clone();
+        runtime.block_on(async { ServiceExt::<Call<Get>>::ready(&mut holder).await.map(drop) }).unwrap();
+        group.hold(holder);
+        let service = LoadShed::new(service);
+        group.time("tower-resilience, load shed", Caller { service, next: get, expect: shed }.ready());
         group.check(move || assert_eq!(handle.active_calls(), 1));
     });
 }

@@ -6,6 +6,7 @@ use steadfast::bulkhead::{BulkheadLayer, Compartment};
 use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, State};
 use steadfast::retry::{RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
+use steadfast::{HasOptions, Resendable};
 use tower::{Service, ServiceBuilder};
 use tower_resilience_circuitbreaker::CircuitState;
 
@@ -16,23 +17,29 @@ use crate::measure::Suite;
 use crate::peers::{resilience_breaker, resilience_bulkhead, resilience_retry, resilience_timeout};
 use crate::upstream::{Below, Broken, Http, HttpCall, INNER, Inner, http_get};
 
+pub const LIMITS: (Duration, Duration) = (TOTAL, SECOND);
 const TOTAL: Duration = Duration::from_secs(10);
 
 /// A service that can be called anywhere.
-pub trait Callable:
-    Service<HttpCall, Response: Send, Error: Send, Future: Send> + Clone + Send + 'static
+pub trait Callable<Req>:
+    Service<Req, Response: Send, Error: Send, Future: Send> + Clone + Send + 'static
 {
 }
 
-impl<S> Callable for S where
-    S: Service<HttpCall, Response: Send, Error: Send, Future: Send> + Clone + Send + 'static
+impl<S, Req> Callable<Req> for S where
+    S: Service<Req, Response: Send, Error: Send, Future: Send> + Clone + Send + 'static
 {
 }
+
+/// A request that every library can copy.
+pub trait Request: HasOptions + Resendable + Clone + Send + 'static {}
+
+impl<Req: HasOptions + Resendable + Clone + Send + 'static> Request for Req {}
 
 /// A stack, and what has to hold as long as it is healthy.
 pub type Checked<S> = (S, Box<dyn Fn()>);
 
-pub fn steadfast_three(inner: Inner) -> Checked<impl Callable> {
+pub fn steadfast_three<Req: Request>(inner: Inner) -> Checked<impl Callable<Req>> {
     let circuit = Circuit::default();
     let service = ServiceBuilder::new()
         .layer(RetryLayer::new(RetryPolicy::default()))
@@ -42,7 +49,7 @@ pub fn steadfast_three(inner: Inner) -> Checked<impl Callable> {
     (service, Box::new(move || assert_eq!(circuit.state(), State::Closed)))
 }
 
-pub fn steadfast_five(inner: Inner) -> Checked<impl Callable> {
+pub fn steadfast_five<Req: Request>(inner: Inner) -> Checked<impl Callable<Req>> {
     let circuit = Circuit::default();
     let service = ServiceBuilder::new()
         .layer(TimeoutLayer::total(TOTAL))
@@ -54,21 +61,21 @@ pub fn steadfast_five(inner: Inner) -> Checked<impl Callable> {
     (service, Box::new(move || assert_eq!(circuit.state(), State::Closed)))
 }
 
-pub fn resilience_three(inner: Inner) -> Checked<impl Callable> {
+pub fn resilience_three<Req: Request>(inner: Inner) -> Checked<impl Callable<Req>> {
     let (breaker, handle) = resilience_breaker().build_with_handle().unwrap();
     let service = ServiceBuilder::new()
-        .layer(resilience_retry().build())
+        .layer(resilience_retry::<Req, _, _>().build())
         .layer(breaker)
         .layer(resilience_bulkhead())
         .service(Http::<Broken>::new(inner));
     (service, Box::new(move || assert_eq!(handle.state(), CircuitState::Closed)))
 }
 
-pub fn resilience_five(inner: Inner) -> Checked<impl Callable> {
+pub fn resilience_five<Req: Request>(inner: Inner) -> Checked<impl Callable<Req>> {
     let (breaker, handle) = resilience_breaker().build_with_handle().unwrap();
     let service = ServiceBuilder::new()
         .layer(resilience_timeout(TOTAL))
-        .layer(resilience_retry().build())
+        .layer(resilience_retry::<Req, _, _>().build())
         .layer(breaker)
         .layer(resilience_bulkhead())
         .layer(resilience_timeout(SECOND))
@@ -98,13 +105,18 @@ pub fn add(suite: &mut Suite) {
             group.baseline("the copy alone", inner, Copies(Http::<Broken>::new(inner)), http_get);
             group.checked("steadfast", inner, steadfast_five(inner));
             group.checked("tower-resilience", inner, resilience_five(inner));
-            group.checked("floor", inner, floor(inner, Some((TOTAL, SECOND))));
+            group.checked("floor", inner, floor(inner, Some(LIMITS)));
         });
     }
 }
 
 impl crate::measure::Group {
-    fn checked(&mut self, library: &'static str, inner: Inner, (service, check): Checked<impl Callable>) {
+    fn checked(
+        &mut self,
+        library: &'static str,
+        inner: Inner,
+        (service, check): Checked<impl Callable<HttpCall>>,
+    ) {
         self.healthy(library, inner, service, http_get);
         self.check(check);
     }

@@ -1,0 +1,91 @@
+//! Many upstreams: finding the one that a call is for, and what each of them takes.
+
+use steadfast::bulkhead::{BulkheadLayer, Compartment};
+use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer};
+use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
+use steadfast::retry::{RetryLayer, RetryPolicy};
+use steadfast::{Call, Client};
+use tower::layer::util::Identity;
+use tower::{Layer, Service, ServiceBuilder};
+
+use super::call_with;
+use super::stack::steadfast_three;
+use crate::allocations;
+use crate::measure::{Group, Suite, Value};
+use crate::upstream::{Below, Get, Http, Inner};
+
+pub fn add(suite: &mut Suite) {
+    let inner = Inner::Ready;
+    // To make ten thousand takes seconds.
+    for count in [1, 100, if suite.quick { 1000 } else { 10_000 }] {
+        suite.group(format!("per upstream, {count} in turn, nothing beneath, ready"), |group| {
+            group.baseline("no library", inner, Http::<Below>::new(inner), in_turn(count));
+            let layer = PerUpstreamLayer::new(|_: &UpstreamKey| (Identity::new(), ()));
+            let service = layer.max_upstreams(4 * count).layer(Http::<Below>::new(inner));
+            let known = service.clone();
+            group.each_of(count, service);
+            group.check(move || assert_eq!(known.upstreams().len(), count));
+        });
+        suite.group(
+            format!("per upstream, {count} in turn, over retry(breaker(bulkhead)), ready"),
+            |group| {
+                let (alone, check) = steadfast_three(inner);
+                group.baseline("one upstream's stack alone", inner, alone, in_turn(count));
+                group.check(check);
+                let (circuit, compartment) = (Circuit::default(), Compartment::default());
+                let layer = PerUpstreamLayer::new(move |upstream: &UpstreamKey| {
+                    let layers = ServiceBuilder::new()
+                        .layer(RetryLayer::new(RetryPolicy::default()))
+                        .layer(CircuitBreakerLayer::new(circuit.fresh(upstream.to_string())))
+                        .layer(BulkheadLayer::new(compartment.fresh()))
+                        .into_inner();
+                    (layers, ())
+                });
+                let service = layer.max_upstreams(4 * count).layer(Http::<Below>::new(inner));
+                let known = service.clone();
+                group.each_of(count, service);
+                group.check(move || assert_eq!(known.upstreams().len(), count));
+            },
+        );
+    }
+    suite.group("memory of an upstream of a client", |group| {
+        group.row(group.name.clone(), "steadfast", Value::Bytes(memory()));
+    });
+}
+
+impl Group {
+    /// Calls each of so many upstreams, again and again; all of them are known before.
+    fn each_of<S>(&mut self, count: usize, mut service: S)
+    where
+        S: Service<Call<Get>, Response: Send, Error: Send, Future: Send> + Send + 'static,
+    {
+        call_with(&mut service, count, in_turn(count), Result::is_ok);
+        self.healthy("steadfast", Inner::Ready, service, in_turn(count));
+    }
+}
+
+/// Requests for so many upstreams.
+fn in_turn(count: usize) -> impl FnMut() -> Call<Get> + Send + 'static {
+    let hosts: Vec<&'static str> =
+        (0..count).map(|number| &*format!("sku-{number}.internal").leak()).collect();
+    let mut next = 0;
+    move || {
+        let host = hosts[next];
+        next = (next + 1) % hosts.len();
+        Call::new(Get { host })
+    }
+}
+
+/// How many bytes a client keeps for each upstream that it knows.
+#[allow(clippy::cast_precision_loss)]
+fn memory() -> f64 {
+    const UPSTREAMS: i64 = 1000;
+    let client = Client::new();
+    let before = allocations::live_bytes();
+    for number in 0..UPSTREAMS {
+        client.upstream(format!("http://sku-{number}.internal/")).expect("a valid URL");
+    }
+    let kept = allocations::live_bytes() - before;
+    assert_eq!(client.upstreams().len(), 1000);
+    kept as f64 / UPSTREAMS as f64
+}
