@@ -5,7 +5,7 @@ use std::cell::Cell;
 
 thread_local! {
     static MADE: Cell<u64> = const { Cell::new(0) };
-    static LIVE: Cell<i64> = const { Cell::new(0) };
+    static LIVE: Cell<usize> = const { Cell::new(0) };
 }
 
 /// How many allocations this thread has made so far.
@@ -13,8 +13,8 @@ pub fn made() -> u64 {
     MADE.get()
 }
 
-/// How many bytes this thread has allocated and not freed again.
-pub fn live_bytes() -> i64 {
+/// How many bytes this thread has allocated and not freed again, or, where others freed them, wrapped around.
+pub fn live_bytes() -> usize {
     LIVE.get()
 }
 
@@ -23,10 +23,9 @@ struct Counting;
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-fn grow(bytes: usize, less: usize) {
-    // No allocation is as large as that; and a thread that is ending is not asked.
-    let _ =
-        LIVE.try_with(|live| live.set(live.get() + bytes.cast_signed() as i64 - less.cast_signed() as i64));
+// A thread that is ending is not asked any more.
+fn grow(more: usize, less: usize) {
+    let _ = LIVE.try_with(|live| live.set(live.get().wrapping_add(more).wrapping_sub(less)));
 }
 
 fn count() {

@@ -14,7 +14,8 @@
 //! **What.** `ready` is a service below that answers at once: its calls are polled where they are made. `yields once` has
 //! to be polled twice, in a task of a current-thread runtime. The *baseline* of a case is the same call without a library
 //! ("no library"), or with nothing but the one copy of the request that a retry needs ("the copy alone"); the columns
-//! "over baseline" say what a library adds to it. `ratio_to_steadfast` is the library's figure by steadfast's.
+//! "over baseline" say what a library adds to it. `ratio_to_steadfast` is the library's figure by steadfast's. The
+//! *five-step stack* is timeout(retry(breaker(bulkhead(timeout)))).
 //!
 //! **The floor** is written by hand, without generality, for the one case (`floor.rs`): the same atomics and clock reads.
 //!

@@ -1,6 +1,7 @@
 //! How it is measured: rounds in which every library has its turn, and the medians over them.
 
 use std::hint::black_box;
+use std::ops::AddAssign;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -43,9 +44,7 @@ impl Tally {
 
     pub fn add(&mut self, calls: u64, clock: &Clock) {
         let (time, allocations) = clock.elapsed();
-        self.calls += calls;
-        self.time += time;
-        self.allocations += allocations;
+        *self += Self { calls, time, allocations };
     }
 
     #[allow(clippy::cast_precision_loss)]
@@ -57,6 +56,14 @@ impl Tally {
             allocations: self.allocations as f64 / calls,
             p99: None,
         }
+    }
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.time += other.time;
+        self.allocations += other.allocations;
     }
 }
 

@@ -96,10 +96,13 @@ pub fn resilience_retry<Req: 'static, Res: Reply, E: 'static>() -> RetryConfigBu
         .retry_on_response(Res::is_transient)
 }
 
+/// Says whether a result is a failure.
+type Judge<Res, E> = fn(&Result<Res, E>) -> bool;
+
 /// Counts failures in a row, or as configured further, and judges responses by their status.
-pub fn resilience_breaker<Res: Reply, E: 'static>()
--> CircuitBreakerConfigBuilder<FnClassifier<fn(&Result<Res, E>) -> bool>> {
-    let judge: fn(&Result<Res, E>) -> bool =
+pub fn resilience_breaker<Res: Reply, E: 'static>() -> CircuitBreakerConfigBuilder<FnClassifier<Judge<Res, E>>>
+{
+    let judge: Judge<Res, E> =
         |result| result.as_ref().map_or(true, |reply| reply.status().is_server_error());
     CircuitBreakerLayer::builder().consecutive_failures(10).failure_classifier(judge)
 }

@@ -194,7 +194,7 @@ pub struct Upstream<R, E> {
     waits: bool,
     fails: bool,
     status: StatusCode,
-    answer: PhantomData<fn() -> (R, E)>,
+    kind: PhantomData<fn() -> (R, E)>,
 }
 
 /// Answers plain values, or HTTP, over steadfast's error type or its own.
@@ -205,16 +205,16 @@ pub type Below = steadfast::Error<Broken>;
 impl<R, E> Upstream<R, E> {
     pub fn new(inner: Inner) -> Self {
         let waits = inner == Inner::YieldsOnce;
-        Self { waits, fails: false, status: StatusCode::OK, answer: PhantomData }
+        Self { waits, fails: false, status: StatusCode::OK, kind: PhantomData }
     }
 
     pub fn failing() -> Self {
         Self { fails: true, ..Self::new(Inner::Ready) }
     }
 
-    fn answer(&self) -> Answer<R, E> {
-        let Self { waits, fails, status, answer } = *self;
-        Answer { waits, fails, status, answer }
+    fn answer(self) -> Answer<R, E> {
+        let Self { waits, fails, status, kind } = self;
+        Answer { waits, fails, status, kind }
     }
 }
 
@@ -244,7 +244,7 @@ pub struct Answer<R, E> {
     waits: bool,
     fails: bool,
     status: StatusCode,
-    answer: PhantomData<fn() -> (R, E)>,
+    kind: PhantomData<fn() -> (R, E)>,
 }
 
 impl<R: Reply, E: Failure> Future for Answer<R, E> {

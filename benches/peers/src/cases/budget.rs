@@ -6,6 +6,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use steadfast::retry::{Backoff, Jitter, RetryBudget, RetryLayer, RetryPolicy};
 use tower::retry::budget::{Budget, TpsBudget};
@@ -17,9 +18,9 @@ use crate::measure::{Subject, Suite, Tally, Value, runtime};
 use crate::upstream::{Below, Broken, Http, Inner, get};
 
 pub fn add(suite: &mut Suite) {
-    for number in [1, 2] {
-        let (number, plural) = (number, if number == 1 { "" } else { "s" });
-        suite.group(format!("retry budget, a deposit, {number} thread{plural} on it"), |group| {
+    for (number, threads_on_it) in [(1, "1 thread"), (2, "2 threads")] {
+        suite.group(format!("retry budget, a deposit, {threads_on_it} on it"), |group| {
+            group.batch(Duration::from_millis(10));
             let retry = |budget: Option<&RetryBudget>| {
                 let layer = RetryLayer::new(RetryPolicy::default());
                 let layer = match budget {
@@ -58,8 +59,8 @@ pub fn add(suite: &mut Suite) {
         let layer = RetryLayer::new(
             RetryPolicy::builder().backoff(Backoff::new().jitter(Jitter::None)).build().unwrap(),
         );
-        let without = group.run(given_up(layer.clone().without_budget()));
-        let with = group.run(given_up(layer.budget(budget.clone())));
+        let without = group.run(given_up(&layer.clone().without_budget()));
+        let with = group.run(given_up(&layer.budget(budget.clone())));
         group.row(group.name.clone(), "steadfast", Value::Difference(with, without));
         group.check(move || assert!(budget.tokens() >= 10.0, "what was not sent is given back"));
 
@@ -79,7 +80,7 @@ pub fn add(suite: &mut Suite) {
 }
 
 /// Calls that fail, and are dropped while they wait for their retry.
-fn given_up(layer: RetryLayer) -> Subject {
+fn given_up(layer: &RetryLayer) -> Subject {
     let runtime = runtime();
     let mut service = layer.layer(Http::<Below>::failing());
     Box::new(move |calls| {

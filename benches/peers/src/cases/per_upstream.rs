@@ -79,13 +79,13 @@ fn in_turn(count: usize) -> impl FnMut() -> Call<Get> + Send + 'static {
 /// How many bytes a client keeps for each upstream that it knows.
 #[allow(clippy::cast_precision_loss)]
 fn memory() -> f64 {
-    const UPSTREAMS: i64 = 1000;
+    const UPSTREAMS: usize = 1000;
     let client = Client::new();
     let before = allocations::live_bytes();
     for number in 0..UPSTREAMS {
         client.upstream(format!("http://sku-{number}.internal/")).expect("a valid URL");
     }
-    let kept = allocations::live_bytes() - before;
-    assert_eq!(client.upstreams().len(), 1000);
+    let kept = allocations::live_bytes().wrapping_sub(before);
+    assert_eq!(client.upstreams().len(), UPSTREAMS);
     kept as f64 / UPSTREAMS as f64
 }

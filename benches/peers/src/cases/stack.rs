@@ -1,4 +1,4 @@
-//! Stacks: retry(breaker(bulkhead)), and timeout(retry(breaker(bulkhead(timeout)))).
+//! Stacks: retry(breaker(bulkhead)), and the five steps, timeout(retry(breaker(bulkhead(timeout)))).
 
 use std::time::Duration;
 
@@ -101,7 +101,7 @@ pub fn add(suite: &mut Suite) {
             group.checked("tower-resilience", inner, resilience_three(inner));
             group.checked("floor", inner, floor(inner, None));
         });
-        suite.group(format!("timeout(retry(breaker(bulkhead(timeout)))), http::Request, {inner}"), |group| {
+        suite.group(format!("five-step stack, http::Request, {inner}"), |group| {
             group.baseline("the copy alone", inner, Copies(Http::<Broken>::new(inner)), http_get);
             group.checked("steadfast", inner, steadfast_five(inner));
             group.checked("tower-resilience", inner, resilience_five(inner));

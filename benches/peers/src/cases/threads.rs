@@ -11,10 +11,13 @@ use super::stack::{
     Callable, Checked, LIMITS, Request, floor, resilience_five, resilience_three, steadfast_five,
     steadfast_three,
 };
-use crate::measure::{Caller, Group, Sample, Subject, Suite, Value, runtime};
+use crate::measure::{Caller, Clock, Group, Sample, Subject, Suite, Tally, Value, runtime};
 use crate::upstream::{Inner, get, http_get};
 
 /// A thread for each of the services, with a runtime of its own; all of them make calls until one has made enough.
+///
+/// The calls of a second are those of all threads in the time from their common beginning to the last one's end. Making
+/// the requests is in that time, and not in the time of a call.
 pub fn threads<S, Req>(services: Vec<S>, next: fn() -> Req) -> Subject
 where
     S: Service<Req, Response: Send, Error: Send, Future: Send> + Send + 'static,
@@ -31,34 +34,26 @@ where
                 let (begin, enough) = (Arc::clone(&begin), Arc::clone(&enough));
                 let task = async move {
                     begin.wait();
+                    let clock = Clock::start();
                     let tally = caller.calls(calls, || enough.load(Ordering::Relaxed)).await;
                     enough.store(true, Ordering::Relaxed);
-                    (caller, tally.sample())
+                    (caller, tally, clock.elapsed().0)
                 };
                 thread::spawn(|| runtime().block_on(async { tokio::spawn(task).await }))
             })
             .collect();
-        let mut samples = Vec::new();
+        let mut together = Tally::default();
+        let mut took = Duration::ZERO;
         for thread in threads {
-            let (caller, sample) = thread.join().expect("the thread ends").expect("every call succeeds");
+            let (caller, tally, time) = thread.join().expect("the thread ends").expect("every call succeeds");
             callers.push(caller);
-            samples.push(sample);
+            together += tally;
+            took = took.max(time);
         }
-        together(&samples)
+        #[allow(clippy::cast_precision_loss)]
+        let per_second = together.calls as f64 / took.as_secs_f64();
+        Sample { per_second, ..together.sample() }
     })
-}
-
-/// What threads have shown that ran side by side.
-#[allow(clippy::cast_precision_loss)]
-fn together(samples: &[Sample]) -> Sample {
-    let sum = |of: fn(&Sample) -> f64| samples.iter().map(of).sum::<f64>();
-    let threads = samples.len() as f64;
-    Sample {
-        ns: sum(|sample| sample.ns) / threads,
-        per_second: sum(|sample| sample.per_second),
-        allocations: sum(|sample| sample.allocations) / threads,
-        p99: None,
-    }
 }
 
 pub fn add(suite: &mut Suite) {
@@ -73,7 +68,7 @@ fn with_requests<Req: Request>(suite: &mut Suite, request: &str, next: fn() -> R
         group.scaling("tower-resilience", next, || resilience_three(inner));
         group.scaling("floor", next, || floor(inner, None));
     });
-    suite.group(format!("timeout(retry(breaker(bulkhead(timeout)))), {request}, threads"), |group| {
+    suite.group(format!("five-step stack, {request}, threads"), |group| {
         group.scaling("steadfast", next, || steadfast_five(inner));
         group.scaling("tower-resilience", next, || resilience_five(inner));
         group.scaling("floor", next, || floor(inner, Some(LIMITS)));
@@ -88,7 +83,7 @@ impl Group {
         next: fn() -> Req,
         make: impl Fn() -> Checked<S>,
     ) {
-        self.batch(Duration::from_millis(10));
+        self.batch(Duration::from_millis(20));
         let mut upstream = || {
             let (service, check) = make();
             self.check(check);
