@@ -17,7 +17,8 @@
 //! "over baseline" say what a library adds to it. `ratio_to_steadfast` is the library's figure by steadfast's. The
 //! *five-step stack* is timeout(retry(breaker(bulkhead(timeout)))).
 //!
-//! **The floor** is written by hand, without generality, for the one case (`floor.rs`): the same atomics and clock reads.
+//! **The floor** (`floor/`) is written by hand for the one case: the atomics and clock reads that its semantics ask for.
+//! A row of a budget, and one of threads, says what the first of two runs takes more, or makes more, than the second.
 //!
 //! `--quick` proves that every case runs and every state is reached; its times mean nothing.
 

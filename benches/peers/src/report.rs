@@ -7,37 +7,26 @@ use serde::Serialize;
 
 use crate::measure::{Group, Run, RunId, Sample, Value};
 
-/// One row: what one library showed in one case.
+/// One row: what one library showed in one case. What does not apply is `null`.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Row {
     pub case: String,
     pub library: &'static str,
     /// The median of a call's time.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ns: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub calls_per_s: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub p99_us: Option<f64>,
     /// How many times as much.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub times: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<f64>,
     /// The tenth and the ninetieth percentile over the rounds, of whichever of these is the row's figure.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub p10_p90: Option<(f64, f64)>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub allocs: Option<f64>,
     /// Of the times, or, where the calls of a second are counted, of those.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ratio_to_steadfast: Option<f64>,
     /// What the library adds to the group's baseline.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ns_over_baseline: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub allocs_over_baseline: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ratio_over_baseline: Option<f64>,
 }
 

@@ -50,7 +50,11 @@ fn consecutive(suite: &mut Suite) {
             group.check(move || assert_eq!(handle.state(), CircuitState::Closed));
 
             let state = floor::State::new();
-            let breaker = floor::Breaker { state: state.clone(), upstream: Plain::new(inner) };
+            let breaker = floor::Alone {
+                state: state.clone(),
+                upstream: Plain::new(inner),
+                guard: floor::Guard::Breaker,
+            };
             group.healthy("floor", inner, breaker, get);
             group.check(move || assert!(state.is_closed()));
         });

@@ -27,7 +27,12 @@ pub fn add(suite: &mut Suite) {
                     Some(budget) => layer.budget(budget.clone()),
                     None => layer.without_budget(),
                 };
-                threads(vec![layer.layer(Http::<Below>::new(Inner::Ready)); number], get)
+                // A service each, with room between, so that they share nothing but the budget.
+                let service = |_| {
+                    std::mem::forget(vec![0_u8; 4096]);
+                    layer.layer(Http::<Below>::new(Inner::Ready))
+                };
+                threads((0..number).map(service).collect(), get)
             };
             let filling =
                 RetryBudget::builder().capacity(1e6).initial(0.0).per_success(0.001).build().unwrap();

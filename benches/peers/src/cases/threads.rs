@@ -1,6 +1,6 @@
 //! Threads that share an upstream, and threads that don't.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
@@ -14,6 +14,9 @@ use super::stack::{
 use crate::measure::{Caller, Clock, Group, Sample, Subject, Suite, Tally, Value, runtime};
 use crate::upstream::{Inner, get, http_get};
 
+type Thread<S, Req> = Caller<S, fn() -> Req, Expect<S, Req>>;
+type Expect<S, Req> = fn(&Result<<S as Service<Req>>::Response, <S as Service<Req>>::Error>) -> bool;
+
 /// A thread for each of the services, with a runtime of its own; all of them make calls until one has made enough.
 ///
 /// The calls of a second are those of all threads in the time from their common beginning to the last one's end. Making
@@ -26,34 +29,59 @@ where
     let expect: fn(&Result<_, _>) -> bool = Result::is_ok;
     let mut callers: Vec<_> = services.into_iter().map(|service| Caller { service, next, expect }).collect();
     Box::new(move |calls| {
-        let begin = Arc::new(Barrier::new(callers.len()));
-        let enough = Arc::new(AtomicBool::new(false));
-        let threads: Vec<_> = callers
-            .drain(..)
-            .map(|mut caller| {
-                let (begin, enough) = (Arc::clone(&begin), Arc::clone(&enough));
-                let task = async move {
-                    begin.wait();
-                    let clock = Clock::start();
-                    let tally = caller.calls(calls, || enough.load(Ordering::Relaxed)).await;
-                    enough.store(true, Ordering::Relaxed);
-                    (caller, tally, clock.elapsed().0)
-                };
-                thread::spawn(|| runtime().block_on(async { tokio::spawn(task).await }))
-            })
-            .collect();
-        let mut together = Tally::default();
-        let mut took = Duration::ZERO;
-        for thread in threads {
-            let (caller, tally, time) = thread.join().expect("the thread ends").expect("every call succeeds");
-            callers.push(caller);
-            together += tally;
-            took = took.max(time);
+        let mut best = side_by_side(&mut callers, calls);
+        // Who had to wait for a processor did not run beside the other.
+        for _ in 0..4 {
+            if best.0 < 0.02 {
+                break;
+            }
+            let again = side_by_side(&mut callers, calls);
+            best = if again.0 < best.0 { again } else { best };
         }
-        #[allow(clippy::cast_precision_loss)]
-        let per_second = together.calls as f64 / took.as_secs_f64();
-        Sample { per_second, ..together.sample() }
+        best.1
     })
+}
+
+/// Also gives the share of the time in which a thread had to wait for a processor.
+fn side_by_side<S, Req>(callers: &mut Vec<Thread<S, Req>>, calls: u64) -> (f64, Sample)
+where
+    S: Service<Req, Response: Send, Error: Send, Future: Send> + Send + 'static,
+    Req: Send + 'static,
+{
+    let begin = Arc::new(Barrier::new(callers.len()));
+    let enough = Arc::new(AtomicBool::new(false));
+    let start = |mut caller: Thread<S, Req>| {
+        let (begin, enough) = (Arc::clone(&begin), Arc::clone(&enough));
+        let task = async move {
+            begin.wait();
+            let (clock, waited) = (Clock::start(), wait_for_processor());
+            let tally = caller.calls(calls, || enough.load(Relaxed)).await;
+            enough.store(true, Relaxed);
+            (caller, tally, clock.elapsed().0, wait_for_processor().saturating_sub(waited))
+        };
+        thread::spawn(|| runtime().block_on(async { tokio::spawn(task).await }))
+    };
+    let threads: Vec<_> = callers.drain(..).map(start).collect();
+    let (mut together, mut took, mut waited) = (Tally::default(), Duration::ZERO, Duration::ZERO);
+    for thread in threads {
+        let ended = thread.join().expect("the thread ends");
+        let (caller, tally, time, wait) = ended.expect("every call succeeds");
+        callers.push(caller);
+        together += tally;
+        took = took.max(time);
+        waited = waited.max(wait);
+    }
+    let seconds = took.as_secs_f64();
+    #[allow(clippy::cast_precision_loss)]
+    let per_second = together.calls as f64 / seconds;
+    (waited.as_secs_f64() / seconds, Sample { per_second, ..together.sample() })
+}
+
+/// How long this thread has been ready to run and did not, as far as the system says.
+fn wait_for_processor() -> Duration {
+    let statistics = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let waited = statistics.split_whitespace().nth(1).and_then(|nanos| nanos.parse().ok());
+    Duration::from_nanos(waited.unwrap_or_default())
 }
 
 pub fn add(suite: &mut Suite) {

@@ -1,0 +1,176 @@
+//! The floor: what the semantics ask for, written by hand for one kind of answer, with no generality.
+//!
+//! Each is correct: a permit comes back when the body is dropped, results of an older generation say nothing, a circuit
+//! that trips refuses, a failed attempt is retried within a budget and after a backoff. What only unhappy calls reach is
+//! as short as it can be: a full bulkhead has no queue, an open circuit closes when its time is over, there is no jitter.
+
+mod alone;
+mod stack;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::upstream::Broken;
+
+pub use self::{
+    alone::{Alone, Guard},
+    stack::Stack,
+};
+
+#[derive(Debug)]
+pub enum Error {
+    Upstream(Broken),
+    CircuitOpen,
+    BulkheadFull,
+    Timeout,
+}
+
+/// Everything that the calls to an upstream share, counted once a call.
+#[derive(Debug)]
+pub struct State {
+    /// The generation; an odd one is open.
+    gate: AtomicU64,
+    /// When an open circuit closes, in milliseconds since the epoch.
+    closes_at: AtomicU64,
+    /// The generation and the failures in a row.
+    consecutive: AtomicU64,
+    /// Thousandths of a token.
+    budget: AtomicU64,
+    permits: Semaphore,
+    epoch: Instant,
+}
+
+const TRIPS_AT: u64 = 10;
+const FULL: u64 = 10_000;
+const HANG: Duration = Duration::from_secs(1);
+
+impl State {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            gate: AtomicU64::new(0),
+            closes_at: AtomicU64::new(0),
+            consecutive: AtomicU64::new(0),
+            budget: AtomicU64::new(2000),
+            permits: Semaphore::new(128),
+            epoch: Instant::now(),
+        })
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.gate.load(Acquire) % 2 == 0
+    }
+
+    pub fn free_permits(&self) -> usize {
+        self.permits.available_permits()
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The generation that a call is admitted in.
+    fn enter(&self) -> Result<u64, Error> {
+        let gate = self.gate.load(Acquire);
+        if gate % 2 == 0 { Ok(gate) } else { self.enter_open(gate) }
+    }
+
+    #[cold]
+    fn enter_open(&self, gate: u64) -> Result<u64, Error> {
+        if self.millis() < self.closes_at.load(Relaxed) {
+            return Err(Error::CircuitOpen);
+        }
+        let _ = self.gate.compare_exchange(gate, gate + 1, AcqRel, Relaxed);
+        Ok(gate + 1)
+    }
+
+    fn leave(&self, generation: u64, failed: bool) {
+        if self.gate.load(Acquire) != generation {
+            return;
+        }
+        let word = self.consecutive.load(Relaxed);
+        if failed {
+            self.failed(generation);
+        } else if word & 0xffff > 0 && word >> 16 == generation {
+            let _ = self.consecutive.compare_exchange(word, generation << 16, Relaxed, Relaxed);
+        }
+    }
+
+    #[cold]
+    fn failed(&self, generation: u64) {
+        let base = |word: u64| if word >> 16 == generation { word } else { generation << 16 };
+        let before = self.consecutive.fetch_update(Relaxed, Relaxed, |word| Some(base(word) + 1));
+        if before.is_ok_and(|before| base(before) & 0xffff >= TRIPS_AT - 1) {
+            self.closes_at.store(self.millis() + 1000, Relaxed);
+            let _ = self.gate.compare_exchange(generation, generation + 1, AcqRel, Relaxed);
+        }
+    }
+
+    /// A full budget is only read.
+    fn deposit(&self) {
+        let mut tokens = self.budget.load(Relaxed);
+        while tokens < FULL {
+            match self.budget.compare_exchange_weak(tokens, (tokens + 600).min(FULL), Relaxed, Relaxed) {
+                Ok(_) => return,
+                Err(newer) => tokens = newer,
+            }
+        }
+    }
+
+    fn withdraw(&self) -> bool {
+        self.budget.fetch_update(Relaxed, Relaxed, |tokens| tokens.checked_sub(1300)).is_ok()
+    }
+}
+
+/// What a call holds of the state, and owes to it.
+struct Hold {
+    state: Arc<State>,
+    /// In which an outcome is to be told.
+    generation: Option<u64>,
+    permit: bool,
+    /// When it first had to wait.
+    since: Option<Instant>,
+}
+
+impl Hold {
+    fn new(state: &Arc<State>) -> Self {
+        Self { state: Arc::clone(state), generation: None, permit: false, since: None }
+    }
+
+    fn enter(&mut self) -> Result<(), Error> {
+        self.generation = Some(self.state.enter()?);
+        Ok(())
+    }
+
+    fn acquire(&mut self) -> Result<(), Error> {
+        self.state.permits.try_acquire().map_err(|_| Error::BulkheadFull)?.forget();
+        self.permit = true;
+        Ok(())
+    }
+
+    fn settle(&mut self, failed: bool) {
+        if let Some(generation) = self.generation.take() {
+            self.state.leave(generation, failed);
+        }
+    }
+
+    fn release(&mut self) {
+        if std::mem::take(&mut self.permit) {
+            self.state.permits.add_permits(1);
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // Dropped by its caller, a call counts if it hung.
+        if let (Some(_), Some(since)) = (self.generation, self.since) {
+            self.settle(since.elapsed() >= HANG);
+        }
+        self.release();
+    }
+}

@@ -1,0 +1,93 @@
+//! How it is measured: rounds in which every library has its turn, and the medians over them.
+
+mod caller;
+mod suite;
+
+use std::ops::AddAssign;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+
+use crate::allocations;
+
+pub use self::{
+    caller::Caller,
+    suite::{Group, Run, RunId, Suite, Value},
+};
+
+/// What one batch of calls has shown.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sample {
+    /// The time of one call, on the thread that makes it.
+    pub ns: f64,
+    /// How many calls are made in a second, by all together.
+    pub per_second: f64,
+    pub allocations: f64,
+    pub p99: Option<Duration>,
+}
+
+/// Makes so many calls, or a few more.
+pub type Subject = Box<dyn FnMut(u64) -> Sample>;
+
+/// What is added up while a batch runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tally {
+    pub calls: u64,
+    time: Duration,
+    allocations: u64,
+}
+
+impl Tally {
+    /// Times `calls` calls, which `work` makes.
+    pub fn time(&mut self, calls: u64, work: impl FnOnce()) {
+        let clock = Clock::start();
+        work();
+        self.add(calls, &clock);
+    }
+
+    pub fn add(&mut self, calls: u64, clock: &Clock) {
+        let (time, allocations) = clock.elapsed();
+        *self += Self { calls, time, allocations };
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    pub fn sample(&self) -> Sample {
+        let (calls, time) = (self.calls as f64, self.time.as_secs_f64());
+        Sample {
+            ns: time * 1e9 / calls,
+            per_second: calls / time,
+            allocations: self.allocations as f64 / calls,
+            p99: None,
+        }
+    }
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.time += other.time;
+        self.allocations += other.allocations;
+    }
+}
+
+/// The machine's own clock, which no runtime pauses, and the thread's allocations.
+pub struct Clock {
+    start: std::time::Instant,
+    allocations: u64,
+}
+
+impl Clock {
+    #[allow(clippy::disallowed_methods)]
+    pub fn start() -> Self {
+        let allocations = allocations::made();
+        Self { start: std::time::Instant::now(), allocations }
+    }
+
+    pub fn elapsed(&self) -> (Duration, u64) {
+        (self.start.elapsed(), allocations::made() - self.allocations)
+    }
+}
+
+pub fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}

@@ -1,0 +1,193 @@
+//! The cases, and the rounds through them.
+
+use std::time::Duration;
+
+use tower::Service;
+
+use super::{Caller, Sample, Subject};
+use crate::upstream::Inner;
+
+/// The rows of one case, and of what follows from it.
+pub struct Group {
+    pub name: String,
+    pub runs: Vec<Run>,
+    pub rows: Vec<RowSpec>,
+    /// The run that the others are compared with: the same call without the library.
+    pub baseline: Option<RunId>,
+    batch: Duration,
+    checks: Vec<Box<dyn Fn()>>,
+}
+
+/// A row of the table, in the making.
+pub struct RowSpec {
+    pub case: String,
+    pub library: &'static str,
+    pub value: Value,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Value {
+    /// The time of a call.
+    Time(RunId),
+    /// The calls in a second.
+    Rate(RunId),
+    /// What the first takes more than the second.
+    Difference(RunId, RunId),
+    /// How many times as many calls a second the first makes.
+    Scaling(RunId, RunId),
+    /// A number of bytes.
+    Bytes(f64),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunId(pub usize);
+
+pub struct Run {
+    subject: Subject,
+    calls: u64,
+    pub samples: Vec<Sample>,
+}
+
+impl Group {
+    /// Anything that is run for this group.
+    pub fn run(&mut self, subject: Subject) -> RunId {
+        self.runs.push(Run { subject, calls: 0, samples: Vec::new() });
+        RunId(self.runs.len() - 1)
+    }
+
+    /// A row of the case `case`.
+    pub fn row(&mut self, case: impl Into<String>, library: &'static str, value: Value) {
+        self.rows.push(RowSpec { case: case.into(), library, value });
+    }
+
+    /// A row of the time of a call.
+    pub fn time(&mut self, library: &'static str, subject: Subject) -> RunId {
+        let run = self.run(subject);
+        self.row(self.name.clone(), library, Value::Time(run));
+        run
+    }
+
+    /// A library whose calls all succeed.
+    pub fn healthy<S, Req>(
+        &mut self,
+        library: &'static str,
+        inner: Inner,
+        service: S,
+        next: impl FnMut() -> Req + Send + 'static,
+    ) -> RunId
+    where
+        S: Service<Req, Response: Send, Error: Send, Future: Send> + Send + 'static,
+        Req: Send + 'static,
+    {
+        let caller = Caller { service, next, expect: Result::is_ok };
+        self.time(library, if inner == Inner::Ready { caller.ready() } else { caller.in_task() })
+    }
+
+    /// The same call without a library: what the others are compared with.
+    pub fn baseline<S, Req>(
+        &mut self,
+        library: &'static str,
+        inner: Inner,
+        service: S,
+        next: impl FnMut() -> Req + Send + 'static,
+    ) where
+        S: Service<Req, Response: Send, Error: Send, Future: Send> + Send + 'static,
+        Req: Send + 'static,
+    {
+        self.baseline = Some(self.healthy(library, inner, service, next));
+    }
+
+    /// What has to hold before and after.
+    pub fn check(&mut self, check: impl Fn() + 'static) {
+        self.checks.push(Box::new(check));
+    }
+
+    /// Keeps something that is held as long as the case is measured.
+    pub fn hold(&mut self, held: impl Sized + 'static) {
+        self.check(move || _ = &held);
+    }
+
+    /// How long a batch takes.
+    pub fn batch(&mut self, time: Duration) {
+        self.batch = time;
+    }
+
+    fn assert(&self) {
+        self.checks.iter().for_each(|check| check());
+    }
+
+    /// Finds out how many calls make a batch.
+    fn calibrate(&mut self, share: f64) {
+        let batch = self.batch.as_secs_f64() * 1e9 * share;
+        for run in &mut self.runs {
+            let mut calls = 1;
+            loop {
+                let ns = (run.subject)(calls).ns;
+                #[allow(
+                    clippy::cast_precision_loss,
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss
+                )]
+                if ns * calls as f64 > batch / 4.0 {
+                    run.calls = ((batch / ns) as u64).max(1);
+                    break;
+                }
+                calls *= 4;
+            }
+        }
+    }
+
+    /// Every run once, beginning with another one each round.
+    fn round(&mut self, round: usize) {
+        let begin = round % self.runs.len().max(1);
+        let (last, first) = self.runs.split_at_mut(begin);
+        for run in first.iter_mut().chain(last) {
+            let sample = (run.subject)(run.calls);
+            run.samples.push(sample);
+        }
+    }
+}
+
+/// All that is measured in one run.
+pub struct Suite {
+    /// Only groups whose name has this in it are made.
+    pub filter: String,
+    /// Whether it is enough that every case runs and every state is reached.
+    pub quick: bool,
+    pub groups: Vec<Group>,
+}
+
+impl Suite {
+    pub fn group(&mut self, name: impl Into<String>, make: impl FnOnce(&mut Group)) {
+        let name = name.into();
+        if !name.contains(&self.filter) {
+            return;
+        }
+        let mut group = Group {
+            name,
+            runs: Vec::new(),
+            rows: Vec::new(),
+            baseline: None,
+            batch: Duration::from_millis(5),
+            checks: Vec::new(),
+        };
+        make(&mut group);
+        group.assert();
+        self.groups.push(group);
+    }
+
+    /// Runs everything; the rounds go through all groups, so that a noisy while is not one group's alone.
+    pub fn measure(&mut self, rounds: usize) {
+        let share = if self.quick { 0.02 } else { 1.0 };
+        for group in &mut self.groups {
+            group.calibrate(share);
+            group.assert();
+        }
+        for round in 0..rounds {
+            eprint!("\rround {} of {rounds}", round + 1);
+            self.groups.iter_mut().for_each(|group| group.round(round));
+        }
+        eprintln!();
+        self.groups.iter().for_each(Group::assert);
+    }
+}
