@@ -6,7 +6,9 @@
 //! ```
 //!
 //! **How.** Each service is built once. In every round each library of a case runs a batch of calls, in an order that
-//! rotates from round to round; what is reported is the median over the rounds, and its tenth and ninetieth percentile.
+//! rotates from round to round; what is reported is the median over the rounds, and the tenth and ninetieth percentile.
+//! Rounds in which other processes kept a thread from running are left out; the table says how many remain, and
+//! zero where none did and all of them count: then the figure is not to be trusted.
 //! The machine is compared with itself, so look at the ratios: times of two runs differ. Every claimed state (closed,
 //! open, full, …) is asserted before and after, and of every call it is asserted that it ended as the case says. It is
 //! built with `lto = "fat"` and `codegen-units = 1`.

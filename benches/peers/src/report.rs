@@ -16,6 +16,9 @@ pub struct Row {
     pub ns: Option<f64>,
     pub calls_per_s: Option<f64>,
     pub p99_us: Option<f64>,
+    /// How many rounds the figure is the median of: those in which nobody else wanted the processor. Zero says that
+    /// there was none, and that it is of all of them.
+    pub rounds: Option<usize>,
     /// How many times as much.
     pub times: Option<f64>,
     pub bytes: Option<f64>,
@@ -63,6 +66,7 @@ fn row(group: &Group, value: Value) -> Row {
             Row {
                 ns: Some(ns.median()),
                 p10_p90: Some(ns.spread()),
+                rounds: Some(ns.1),
                 p99_us: p99_us(run(id)),
                 allocs: Some(round(Figures::of(run(id), allocations).median())),
                 ns_over_baseline: more(self::ns),
@@ -75,6 +79,7 @@ fn row(group: &Group, value: Value) -> Row {
             Row {
                 calls_per_s: Some(rate.median()),
                 p10_p90: Some(rate.spread()),
+                rounds: Some(rate.1),
                 ..row(group, Value::Time(id))
             }
         }
@@ -84,13 +89,19 @@ fn row(group: &Group, value: Value) -> Row {
             Row {
                 ns: Some(ns.median()),
                 p10_p90: Some(ns.spread()),
+                rounds: Some(ns.1),
                 allocs: Some(round(allocs)),
                 ..Row::default()
             }
         }
         Value::Scaling(id, base) => {
             let times = pairs(run(id), run(base), per_second, Div::div);
-            Row { times: Some(times.median()), p10_p90: Some(times.spread()), ..Row::default() }
+            Row {
+                times: Some(times.median()),
+                p10_p90: Some(times.spread()),
+                rounds: Some(times.1),
+                ..Row::default()
+            }
         }
         Value::Bytes(bytes) => Row { bytes: Some(bytes), ..Row::default() },
     }
@@ -109,27 +120,32 @@ fn allocations(sample: &Sample) -> f64 {
 }
 
 fn p99_us(run: &Run) -> Option<f64> {
-    let p99: Option<Vec<f64>> =
-        run.samples.iter().map(|sample| Some(sample.p99?.as_secs_f64() * 1e6)).collect();
-    p99.map(|values| Figures::new(values).median())
+    let p99 = |sample: &Sample| sample.p99.map_or(f64::NAN, |p99| p99.as_secs_f64() * 1e6);
+    Some(Figures::of(run, p99).median()).filter(|p99| !p99.is_nan())
 }
 
 /// Two runs, round by round: what disturbed one has disturbed the other.
 fn pairs(a: &Run, b: &Run, of: fn(&Sample) -> f64, compare: fn(f64, f64) -> f64) -> Figures {
-    Figures::new(a.samples.iter().zip(&b.samples).map(|(a, b)| compare(of(a), of(b))).collect())
+    let figures = a.samples.iter().zip(&b.samples).map(|(a, b)| compare(of(a), of(b)));
+    Figures::new(figures.zip(a.disturbed.iter().zip(&b.disturbed).map(|(a, b)| a | b)))
 }
 
-/// A figure for each round, in order of size.
-struct Figures(Vec<f64>);
+/// A figure for each round, in order of size, and how many of the rounds were calm.
+struct Figures(Vec<f64>, usize);
 
 impl Figures {
-    fn new(mut figures: Vec<f64>) -> Self {
+    /// Rounds in which others had the processor for a while are left out, unless there is no other.
+    fn new(figures: impl Iterator<Item = (f64, bool)>) -> Self {
+        let (disturbed, calm): (Vec<_>, Vec<_>) = figures.partition(|(_, disturbed)| *disturbed);
+        let number = calm.len();
+        let rounds = if calm.is_empty() { disturbed } else { calm };
+        let mut figures: Vec<f64> = rounds.into_iter().map(|(figure, _)| figure).collect();
         figures.sort_by(f64::total_cmp);
-        Self(figures)
+        Self(figures, number)
     }
 
     fn of(run: &Run, figure: fn(&Sample) -> f64) -> Self {
-        Self::new(run.samples.iter().map(figure).collect())
+        Self::new(run.samples.iter().map(figure).zip(run.disturbed.iter().copied()))
     }
 
     fn median(&self) -> f64 {
@@ -159,8 +175,18 @@ fn round(allocations: f64) -> f64 {
 
 /// The rows as a table in Markdown.
 pub fn table(rows: &[Row]) -> String {
-    let heads =
-        ["case", "library", "figure", "p10 to p90", "× steadfast", "over baseline", "×", "allocs", "over"];
+    let heads = [
+        "case",
+        "library",
+        "figure",
+        "p10 to p90",
+        "rounds",
+        "× steadfast",
+        "over baseline",
+        "×",
+        "allocs",
+        "over",
+    ];
     let mut lines = vec![heads.map(String::from), heads.map(|_| "---".into())];
     let mut case = "";
     for row in rows {
@@ -169,6 +195,7 @@ pub fn table(rows: &[Row]) -> String {
             row.library.into(),
             figure(row),
             row.p10_p90.map_or_else(String::new, |(low, high)| format!("{} to {}", short(low), short(high))),
+            row.rounds.map_or_else(String::new, |rounds| rounds.to_string()),
             row.ratio_to_steadfast.map_or_else(String::new, |it| format!("{it:.2}")),
             row.ns_over_baseline.map_or_else(String::new, short),
             row.ratio_over_baseline.map_or_else(String::new, |it| format!("{it:.2}")),
@@ -177,7 +204,7 @@ pub fn table(rows: &[Row]) -> String {
         ]);
         case = &row.case;
     }
-    let widths: [usize; 9] = std::array::from_fn(|column| {
+    let widths: [usize; 10] = std::array::from_fn(|column| {
         lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0)
     });
     let mut table = String::new();

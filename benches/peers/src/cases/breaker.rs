@@ -50,11 +50,7 @@ fn consecutive(suite: &mut Suite) {
             group.check(move || assert_eq!(handle.state(), CircuitState::Closed));
 
             let state = floor::State::new();
-            let breaker = floor::Alone {
-                state: state.clone(),
-                upstream: Plain::new(inner),
-                guard: floor::Guard::Breaker,
-            };
+            let breaker = floor::Breaker { state: state.clone(), upstream: Plain::new(inner) };
             group.healthy("floor", inner, breaker, get);
             group.check(move || assert!(state.is_closed()));
         });

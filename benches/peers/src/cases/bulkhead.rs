@@ -25,11 +25,7 @@ pub fn add(suite: &mut Suite) {
             group.healthy("tower-resilience", inner, layer.layer(Plain::<Broken>::new(inner)), get);
 
             let state = floor::State::new();
-            let bulkhead = floor::Alone {
-                state: state.clone(),
-                upstream: Plain::new(inner),
-                guard: floor::Guard::Bulkhead,
-            };
+            let bulkhead = floor::Bulkhead { state: state.clone(), upstream: Plain::new(inner) };
             group.healthy("floor", inner, bulkhead, get);
             group.check(move || assert_eq!(state.free_permits(), 128));
         });

@@ -11,11 +11,10 @@ use super::stack::{
     Callable, Checked, LIMITS, Request, floor, resilience_five, resilience_three, steadfast_five,
     steadfast_three,
 };
-use crate::measure::{Caller, Clock, Group, Sample, Subject, Suite, Tally, Value, runtime};
+use crate::measure::{
+    Caller, Clock, Group, Sample, Subject, Suite, Tally, Value, runtime, wait_for_processor,
+};
 use crate::upstream::{Inner, get, http_get};
-
-type Thread<S, Req> = Caller<S, fn() -> Req, Expect<S, Req>>;
-type Expect<S, Req> = fn(&Result<<S as Service<Req>>::Response, <S as Service<Req>>::Error>) -> bool;
 
 /// A thread for each of the services, with a runtime of its own; all of them make calls until one has made enough.
 ///
@@ -29,59 +28,32 @@ where
     let expect: fn(&Result<_, _>) -> bool = Result::is_ok;
     let mut callers: Vec<_> = services.into_iter().map(|service| Caller { service, next, expect }).collect();
     Box::new(move |calls| {
-        let mut best = side_by_side(&mut callers, calls);
-        // Who had to wait for a processor did not run beside the other.
-        for _ in 0..4 {
-            if best.0 < 0.02 {
-                break;
-            }
-            let again = side_by_side(&mut callers, calls);
-            best = if again.0 < best.0 { again } else { best };
-        }
-        best.1
-    })
-}
-
-/// Also gives the share of the time in which a thread had to wait for a processor.
-fn side_by_side<S, Req>(callers: &mut Vec<Thread<S, Req>>, calls: u64) -> (f64, Sample)
-where
-    S: Service<Req, Response: Send, Error: Send, Future: Send> + Send + 'static,
-    Req: Send + 'static,
-{
-    let begin = Arc::new(Barrier::new(callers.len()));
-    let enough = Arc::new(AtomicBool::new(false));
-    let start = |mut caller: Thread<S, Req>| {
-        let (begin, enough) = (Arc::clone(&begin), Arc::clone(&enough));
-        let task = async move {
-            begin.wait();
-            let (clock, waited) = (Clock::start(), wait_for_processor());
-            let tally = caller.calls(calls, || enough.load(Relaxed)).await;
-            enough.store(true, Relaxed);
-            (caller, tally, clock.elapsed().0, wait_for_processor().saturating_sub(waited))
+        let begin = Arc::new(Barrier::new(callers.len()));
+        let enough = Arc::new(AtomicBool::new(false));
+        let start = |mut caller: Caller<S, fn() -> Req, _>| {
+            let (begin, enough) = (Arc::clone(&begin), Arc::clone(&enough));
+            let task = async move {
+                begin.wait();
+                let (clock, waited) = (Clock::start(), wait_for_processor());
+                let tally = caller.calls(calls, || enough.load(Relaxed)).await;
+                enough.store(true, Relaxed);
+                (caller, tally, clock.elapsed().0, wait_for_processor().saturating_sub(waited))
+            };
+            thread::spawn(|| runtime().block_on(async { tokio::spawn(task).await }))
         };
-        thread::spawn(|| runtime().block_on(async { tokio::spawn(task).await }))
-    };
-    let threads: Vec<_> = callers.drain(..).map(start).collect();
-    let (mut together, mut took, mut waited) = (Tally::default(), Duration::ZERO, Duration::ZERO);
-    for thread in threads {
-        let ended = thread.join().expect("the thread ends");
-        let (caller, tally, time, wait) = ended.expect("every call succeeds");
-        callers.push(caller);
-        together += tally;
-        took = took.max(time);
-        waited = waited.max(wait);
-    }
-    let seconds = took.as_secs_f64();
-    #[allow(clippy::cast_precision_loss)]
-    let per_second = together.calls as f64 / seconds;
-    (waited.as_secs_f64() / seconds, Sample { per_second, ..together.sample() })
-}
-
-/// How long this thread has been ready to run and did not, as far as the system says.
-fn wait_for_processor() -> Duration {
-    let statistics = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let waited = statistics.split_whitespace().nth(1).and_then(|nanos| nanos.parse().ok());
-    Duration::from_nanos(waited.unwrap_or_default())
+        let threads: Vec<_> = callers.drain(..).map(start).collect();
+        let (mut together, mut took, mut waited) = (Tally::default(), Duration::ZERO, Duration::ZERO);
+        for thread in threads {
+            let ended = thread.join().expect("the thread ends");
+            let (caller, tally, time, wait) = ended.expect("every call succeeds");
+            callers.push(caller);
+            together += tally;
+            (took, waited) = (took.max(time), waited.max(wait));
+        }
+        #[allow(clippy::cast_precision_loss)]
+        let per_second = together.calls as f64 / took.as_secs_f64();
+        Sample { per_second, waited, ..together.sample() }
+    })
 }
 
 pub fn add(suite: &mut Suite) {

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::upstream::Broken;
 
 pub use self::{
-    alone::{Alone, Guard},
+    alone::{Breaker, Bulkhead},
     stack::Stack,
 };
 
@@ -121,6 +121,14 @@ impl State {
         }
     }
 
+    fn acquire(&self) -> Result<(), Error> {
+        self.permits.try_acquire().map(tokio::sync::SemaphorePermit::forget).map_err(|_| Error::BulkheadFull)
+    }
+
+    fn release(&self) {
+        self.permits.add_permits(1);
+    }
+
     fn withdraw(&self) -> bool {
         self.budget.fetch_update(Relaxed, Relaxed, |tokens| tokens.checked_sub(1300)).is_ok()
     }
@@ -147,7 +155,7 @@ impl Hold {
     }
 
     fn acquire(&mut self) -> Result<(), Error> {
-        self.state.permits.try_acquire().map_err(|_| Error::BulkheadFull)?.forget();
+        self.state.acquire()?;
         self.permit = true;
         Ok(())
     }
@@ -160,7 +168,7 @@ impl Hold {
 
     fn release(&mut self) {
         if std::mem::take(&mut self.permit) {
-            self.state.permits.add_permits(1);
+            self.state.release();
         }
     }
 }

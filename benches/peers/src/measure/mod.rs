@@ -24,6 +24,8 @@ pub struct Sample {
     pub per_second: f64,
     pub allocations: f64,
     pub p99: Option<Duration>,
+    /// For how long a thread was ready to run and no processor was free.
+    pub waited: Duration,
 }
 
 /// Makes so many calls, or a few more.
@@ -57,7 +59,7 @@ impl Tally {
             ns: time * 1e9 / calls,
             per_second: calls / time,
             allocations: self.allocations as f64 / calls,
-            p99: None,
+            ..Sample::default()
         }
     }
 }
@@ -86,6 +88,13 @@ impl Clock {
     pub fn elapsed(&self) -> (Duration, u64) {
         (self.start.elapsed(), allocations::made() - self.allocations)
     }
+}
+
+/// How long this thread has been ready to run and did not, as far as the system says.
+pub fn wait_for_processor() -> Duration {
+    let statistics = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let waited = statistics.split_whitespace().nth(1).and_then(|nanos| nanos.parse().ok());
+    Duration::from_nanos(waited.unwrap_or_default())
 }
 
 pub fn runtime() -> Runtime {

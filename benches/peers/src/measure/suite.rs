@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tower::Service;
 
-use super::{Caller, Sample, Subject};
+use super::{Caller, Clock, Sample, Subject, wait_for_processor};
 use crate::upstream::Inner;
 
 /// The rows of one case, and of what follows from it.
@@ -45,13 +45,16 @@ pub struct RunId(pub usize);
 pub struct Run {
     subject: Subject,
     calls: u64,
+    /// One for each round.
     pub samples: Vec<Sample>,
+    /// In which of them others had the processor for a while.
+    pub disturbed: Vec<bool>,
 }
 
 impl Group {
     /// Anything that is run for this group.
     pub fn run(&mut self, subject: Subject) -> RunId {
-        self.runs.push(Run { subject, calls: 0, samples: Vec::new() });
+        self.runs.push(Run { subject, calls: 0, samples: Vec::new(), disturbed: Vec::new() });
         RunId(self.runs.len() - 1)
     }
 
@@ -142,7 +145,10 @@ impl Group {
         let begin = round % self.runs.len().max(1);
         let (last, first) = self.runs.split_at_mut(begin);
         for run in first.iter_mut().chain(last) {
+            let (clock, waited) = (Clock::start(), wait_for_processor());
             let sample = (run.subject)(run.calls);
+            let waited = wait_for_processor().saturating_sub(waited).max(sample.waited);
+            run.disturbed.push(waited > clock.elapsed().0 / 50);
             run.samples.push(sample);
         }
     }
