@@ -12,14 +12,15 @@ use pin_project::pin_project;
 pub struct BufferedBody<B> {
     /// What was read.
     data: Bytes,
-    trailers: Option<HeaderMap>,
+    /// Boxed, since there are hardly ever any.
+    trailers: Option<Box<HeaderMap>>,
     /// What is still to be read.
     #[pin]
     rest: Option<B>,
 }
 
 impl<B> BufferedBody<B> {
-    pub(super) fn whole(data: Bytes, trailers: Option<HeaderMap>) -> Self {
+    pub(super) fn whole(data: Bytes, trailers: Option<Box<HeaderMap>>) -> Self {
         Self { data, trailers, rest: None }
     }
 
@@ -46,7 +47,7 @@ impl<B: Body> Body for BufferedBody<B> {
                 let to_bytes = |mut data: B::Data| data.copy_to_bytes(data.remaining());
                 Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(to_bytes))))
             }
-            None => Poll::Ready(this.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
+            None => Poll::Ready(this.trailers.take().map(|trailers| Ok(Frame::trailers(*trailers)))),
         }
     }
 

@@ -86,7 +86,7 @@ struct Reading<B> {
     first: Bytes,
     /// The first piece and those after it, if there is more than one.
     joined: BytesMut,
-    trailers: Option<HeaderMap>,
+    trailers: Option<Box<HeaderMap>>,
     ended: bool,
 }
 
@@ -119,7 +119,7 @@ where
                         self.push(data);
                         self.ended = self.body.is_end_stream();
                     }
-                    Err(frame) => self.trailers = frame.into_trailers().ok(),
+                    Err(frame) => self.trailers = frame.into_trailers().ok().map(Box::new),
                 },
             }
         }

@@ -4,8 +4,8 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use serde::Serialize;
 
-use super::Client;
-use crate::{Call, Error, Options, Resend};
+use super::{Client, ResponseFuture};
+use crate::{Call, Options, Resend};
 
 /// Builds a request, as reqwest's own builder does, and says what the call may do.
 #[derive(Debug)]
@@ -115,9 +115,11 @@ impl RequestBuilder {
     }
 
     /// Sends the request; see [`Client::execute`].
-    pub async fn send(self) -> Result<reqwest::Response, Error<reqwest::Error>> {
-        let client = self.client.clone();
-        client.execute(self.build().map_err(Error::Upstream)?).await
+    pub fn send(self) -> ResponseFuture {
+        match self.builder.build() {
+            Ok(request) => self.client.execute(Call::with_options(request, self.options)),
+            Err(error) => ResponseFuture::failed(error),
+        }
     }
 
     /// A copy, unless the body is a stream.

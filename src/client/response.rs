@@ -2,8 +2,8 @@
 
 use http::Response;
 use http_body::Body;
-use reqwest::ResponseBuilderExt as _;
 
+use super::upstream::keep_url;
 use crate::last_known_good::{RequestUri, Stale};
 use crate::response::attempts;
 use crate::{BoxError, ResponseExt};
@@ -15,9 +15,8 @@ where
     B::Error: Into<BoxError>,
 {
     if let Some(RequestUri(uri)) = response.extensions_mut().remove() {
-        let url = reqwest::Url::parse(&uri).ok().and_then(|url| Response::builder().url(url).body(()).ok());
-        if let Some(url) = url {
-            response.extensions_mut().extend(url.into_parts().0.extensions);
+        if let Ok(url) = reqwest::Url::parse(&uri) {
+            keep_url(response.extensions_mut(), url);
         }
     }
     response.map(reqwest::Body::wrap).into()

@@ -1,15 +1,17 @@
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::Method;
 use pin_project::pin_project;
 use reqwest::IntoUrl;
-use tower::{Service, ServiceExt as _};
+use tower::Service;
 
 use super::response::into_reqwest;
 use super::stack::{Stack, UpstreamHandle};
 use super::{ClientBuilder, RequestBuilder};
+use crate::per_upstream::PerUpstream;
 use crate::{Call, Error, HasOptions as _};
 
 /// An HTTP client that keeps a service useful while its upstreams are not.
@@ -36,7 +38,9 @@ use crate::{Call, Error, HasOptions as _};
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Client {
+pub struct Client(Arc<Shared>);
+
+struct Shared {
     http: reqwest::Client,
     stack: Stack,
 }
@@ -57,8 +61,8 @@ impl Client {
         ClientBuilder::new()
     }
 
-    pub(super) const fn from_parts(http: reqwest::Client, stack: Stack) -> Self {
-        Self { http, stack }
+    pub(super) fn from_parts(http: reqwest::Client, stack: Stack) -> Self {
+        Self(Arc::new(Shared { http, stack }))
     }
 
     /// A GET request.
@@ -94,7 +98,7 @@ impl Client {
 
     /// A request of any method.
     pub fn request(&self, method: Method, url: impl IntoUrl) -> RequestBuilder {
-        RequestBuilder::new(self.clone(), self.http.request(method, url))
+        RequestBuilder::new(self.clone(), self.0.http.request(method, url))
     }
 
     /// Sends a request, or a [`Call`] of one.
@@ -108,11 +112,14 @@ impl Client {
     /// # Cancel safety
     ///
     /// Dropped, it gives back whatever it held: permits, places, tokens.
-    pub async fn execute(
-        &self,
-        request: impl Into<Call<reqwest::Request>>,
-    ) -> Result<reqwest::Response, Error<reqwest::Error>> {
-        self.clone().oneshot(request.into()).await
+    pub fn execute(&self, request: impl Into<Call<reqwest::Request>>) -> ResponseFuture {
+        let mut call = request.into();
+        // reqwest's own would begin again with every attempt.
+        if let Some(timeout) = call.request_mut().timeout_mut().take() {
+            let asked = call.options().get_timeout();
+            call = call.timeout(asked.unwrap_or(timeout));
+        }
+        ResponseFuture(State::Called(self.0.stack.send(call, PerUpstream::send)))
     }
 
     /// The handle of the upstream that requests to `url` go to, which is made if it is not known yet. Its parts can be
@@ -131,13 +138,13 @@ impl Client {
     /// # Ok::<(), reqwest::Error>(())
     /// ```
     pub fn upstream(&self, url: impl IntoUrl) -> reqwest::Result<UpstreamHandle> {
-        let request = self.http.get(url).build()?;
-        Ok(self.stack.inner().handles(&Call::new(request)))
+        let request = self.0.http.get(url).build()?;
+        Ok(self.0.stack.inner().handles(&Call::new(request)))
     }
 
     /// The handles of every upstream that is known.
     pub fn upstreams(&self) -> Vec<UpstreamHandle> {
-        self.stack.inner().upstreams().into_iter().map(|(_, handle)| handle).collect()
+        self.0.stack.inner().upstreams().into_iter().map(|(_, handle)| handle).collect()
     }
 }
 
@@ -149,7 +156,7 @@ impl Default for Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("stack", &self.stack).finish_non_exhaustive()
+        f.debug_struct("Client").field("stack", &self.0.stack).finish_non_exhaustive()
     }
 }
 
@@ -158,17 +165,13 @@ impl Service<Call<reqwest::Request>> for Client {
     type Error = Error<reqwest::Error>;
     type Future = ResponseFuture;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.stack.poll_ready(cx)
+    // The stack of an upstream is polled ready by the call.
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut call: Call<reqwest::Request>) -> ResponseFuture {
-        // reqwest's own would begin again with every attempt.
-        if let Some(timeout) = call.request_mut().timeout_mut().take() {
-            let asked = call.options().get_timeout();
-            call = call.timeout(asked.unwrap_or(timeout));
-        }
-        ResponseFuture(self.stack.call(call))
+    fn call(&mut self, call: Call<reqwest::Request>) -> ResponseFuture {
+        self.execute(call)
     }
 }
 
@@ -177,27 +180,50 @@ impl Service<reqwest::Request> for Client {
     type Error = Error<reqwest::Error>;
     type Future = ResponseFuture;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.stack.poll_ready(cx)
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: reqwest::Request) -> ResponseFuture {
-        self.call(Call::new(request))
+        self.execute(request)
     }
 }
 
 /// The future of [`Client`].
 ///
 /// Cancel safe: dropped, it gives back whatever it held.
+#[must_use = "nothing is sent before it is polled"]
 #[pin_project]
-pub struct ResponseFuture(#[pin] <Stack as Service<Call<reqwest::Request>>>::Future);
+pub struct ResponseFuture(#[pin] State);
+
+// The small variant is the rare one.
+#[allow(clippy::large_enum_variant)]
+#[pin_project(project = StateProj)]
+enum State {
+    Called(#[pin] <Stack as Service<Call<reqwest::Request>>>::Future),
+    /// There is no request to send.
+    Failed(Option<reqwest::Error>),
+}
+
+impl ResponseFuture {
+    pub(super) const fn failed(error: reqwest::Error) -> Self {
+        Self(State::Failed(Some(error)))
+    }
+}
 
 impl Future for ResponseFuture {
     type Output = Result<reqwest::Response, Error<reqwest::Error>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let result = ready!(self.project().0.poll(cx));
-        Poll::Ready(result.map(into_reqwest))
+        match self.project().0.project() {
+            StateProj::Called(future) => Poll::Ready(match ready!(future.poll(cx)) {
+                Ok(response) => Ok(into_reqwest(response)),
+                Err(error) => Err(error),
+            }),
+            StateProj::Failed(error) => {
+                Poll::Ready(Err(Error::Upstream(error.take().expect("polled after it was ready"))))
+            }
+        }
     }
 }
 

@@ -14,15 +14,14 @@ use crate::http::HttpClassifier;
 use crate::last_known_good::LastKnownGood;
 use crate::per_upstream::{KeyOf, KeyRef, PerUpstream, Recipe, UpstreamKey};
 use crate::retry::{Retry, RetryBudget, RetryLayer, RetryPolicy};
-use crate::timeout::{Timeout, TimeoutLayer};
+use crate::timeout::{Stamp, StampLayer, Timeout, TimeoutLayer};
 use crate::{Call, Plain};
 
 /// What every call goes through.
 pub(super) type Stack = LastKnownGood<PerUpstream<Upstream, StackRecipe, StackKey>>;
 
 /// What the calls to one upstream go through.
-pub(super) type UpstreamStack =
-    Timeout<Retry<CircuitBreaker<Bulkhead<Timeout<BufferBody<Upstream>, Plain>>>>>;
+pub(super) type UpstreamStack = Stamp<Retry<CircuitBreaker<Bulkhead<Timeout<BufferBody<Upstream>, Plain>>>>>;
 
 /// How the stack of an upstream is made: what is shared by all, and patterns for what is not.
 #[derive(Debug)]
@@ -57,7 +56,7 @@ impl Recipe for StackRecipe {
         };
         let layer = StackLayer {
             // Every wait below is bounded by the deadline that it stamps.
-            total: TimeoutLayer::stamped_total(self.total_timeout),
+            total: StampLayer::new(self.total_timeout),
             retry,
             circuit_breaker: CircuitBreakerLayer::optional(handle.circuit.clone())
                 .classifier(self.classifier.clone()),
@@ -72,7 +71,7 @@ impl Recipe for StackRecipe {
 /// The layers of one upstream, outermost first.
 #[derive(Debug)]
 pub(super) struct StackLayer {
-    total: TimeoutLayer,
+    total: StampLayer,
     retry: RetryLayer,
     circuit_breaker: CircuitBreakerLayer,
     bulkhead: BulkheadLayer,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::Response;
+use http::{Extensions, Response};
 use pin_project::pin_project;
 use reqwest::ResponseBuilderExt as _;
 use reqwest::redirect::Policy;
@@ -131,10 +131,19 @@ pub fn watch_redirects(policy: Policy) -> Policy {
 
 /// The conversion forgets the URL unless it is put where reqwest will look for it.
 fn from_reqwest(response: reqwest::Response) -> Response<reqwest::Body> {
-    let url = Response::builder().url(response.url().clone()).body(());
+    let url = response.url().clone();
     let mut response = Response::from(response);
-    if let Ok(url) = url {
-        response.extensions_mut().extend(url.into_parts().0.extensions);
-    }
+    keep_url(response.extensions_mut(), url);
     response
+}
+
+/// Puts a URL where reqwest will look for it: a place that only a builder can reach.
+pub(super) fn keep_url(extensions: &mut Extensions, url: reqwest::Url) {
+    let mut builder = Response::builder();
+    if let Some(of_builder) = builder.extensions_mut() {
+        std::mem::swap(of_builder, extensions);
+    }
+    if let Ok(built) = builder.url(url).body(()) {
+        *extensions = built.into_parts().0.extensions;
+    }
 }

@@ -27,6 +27,20 @@ impl<S, C> LastKnownGood<S, C> {
     pub(crate) fn inner(&self) -> &S {
         &self.inner
     }
+
+    /// The call that `below` makes, with a fallback.
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn send<Req, F>(&self, request: Req, below: impl FnOnce(&S, Req) -> F) -> ResponseFuture<F, C>
+    where
+        Req: HasOptions + HttpRequest,
+    {
+        let plan = self.plan(&request);
+        ResponseFuture::new(below(&self.inner, request), plan, Arc::clone(&self.shared))
+    }
+
+    fn plan(&self, request: &(impl HasOptions + HttpRequest)) -> Plan {
+        self.shared.store.as_ref().map_or(Plan::Nothing, |store| Plan::new(request, store))
+    }
 }
 
 impl<Req, S, C, B, E> Service<Req> for LastKnownGood<S, C>
@@ -46,7 +60,7 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        let plan = self.shared.store.as_ref().map_or(Plan::Nothing, |store| Plan::new(&request, store));
+        let plan = self.plan(&request);
         ResponseFuture::new(self.inner.call(request), plan, Arc::clone(&self.shared))
     }
 }

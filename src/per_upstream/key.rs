@@ -5,8 +5,6 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 
-use hashbrown::Equivalent;
-
 use crate::http::HttpRequest;
 
 /// The name of an upstream: `http://sku.internal:80`, or what a key function says.
@@ -14,7 +12,7 @@ use crate::http::HttpRequest;
 pub struct UpstreamKey(KeyRef<'static>);
 
 /// The name of an upstream, borrowed from the request where that is possible.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyRef<'a> {
     /// Scheme, host and port, the default port filled in; without userinfo, and in lower case. And the `Host` header,
@@ -68,14 +66,27 @@ fn lower_case(part: &str) -> Cow<'_, str> {
     }
 }
 
+impl Hash for KeyRef<'_> {
+    /// By what tells upstreams apart nearly always, in one piece.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Self::Origin { host, port, .. } => {
+                state.write(host.as_bytes());
+                state.write_u16(port.unwrap_or_default());
+            }
+            Self::Named(name) => state.write(name.as_bytes()),
+        }
+    }
+}
+
 impl Hash for UpstreamKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.0.hash(state);
     }
 }
 
-impl Equivalent<UpstreamKey> for KeyRef<'_> {
-    fn equivalent(&self, key: &UpstreamKey) -> bool {
+impl PartialEq<UpstreamKey> for KeyRef<'_> {
+    fn eq(&self, key: &UpstreamKey) -> bool {
         *self == key.0
     }
 }

@@ -3,15 +3,17 @@
 //! New upstreams are rare and calls are not, so the map is immutable behind a pointer: a reader loads the pointer, a
 //! writer copies the map.
 
+use std::hash::{Hash, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use hashbrown::HashMap;
+use hashbrown::{Equivalent, HashSet};
 
 use super::key::{KeyRef, UpstreamKey};
 
-type Entries<T> = HashMap<UpstreamKey, Arc<Entry<T>>, std::hash::RandomState>;
+/// The upstreams by their keys. To copy it is to copy pointers.
+type Entries<T> = HashSet<Arc<Entry<T>>, RandomState>;
 
 /// At most so many upstreams, with a `T` each.
 pub(super) struct UpstreamMap<T> {
@@ -24,9 +26,30 @@ pub(super) struct UpstreamMap<T> {
 }
 
 struct Entry<T> {
+    key: UpstreamKey,
     value: T,
     /// The age in which it was last used.
     last_used: AtomicU64,
+}
+
+impl<T> Hash for Entry<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key.hash(state);
+    }
+}
+
+impl<T> PartialEq for Entry<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl<T> Eq for Entry<T> {}
+
+impl<T> Equivalent<Arc<Entry<T>>> for KeyRef<'_> {
+    fn equivalent(&self, entry: &Arc<Entry<T>>) -> bool {
+        *self == entry.key
+    }
 }
 
 impl<T> UpstreamMap<T> {
@@ -60,7 +83,7 @@ impl<T> UpstreamMap<T> {
 
     /// Every upstream, with what `read` sees of it.
     pub(super) fn read_all<R>(&self, read: impl Fn(&UpstreamKey, &T) -> R) -> Vec<R> {
-        self.entries.load().iter().map(|(key, entry)| read(key, &entry.value)).collect()
+        self.entries.load().iter().map(|entry| read(&entry.key, &entry.value)).collect()
     }
 
     /// No two upstreams have the same, so that it is never chance which of them goes.
@@ -76,15 +99,14 @@ impl<T> UpstreamMap<T> {
             return Arc::clone(entry);
         }
         let key = key.to_key();
-        let entry = Arc::new(Entry { value: make(&key), last_used: AtomicU64::new(self.next_age()) });
+        let value = make(&key);
+        let entry = Arc::new(Entry { key, value, last_used: AtomicU64::new(self.next_age()) });
         let mut entries = Entries::clone(&current);
         if entries.len() >= self.max {
-            let idle_for_longest = entries.iter().min_by_key(|(_, entry)| entry.last_used.load(Relaxed));
-            if let Some(key) = idle_for_longest.map(|(key, _)| key.clone()) {
-                entries.remove(&key);
-            }
+            let idle_for_longest = entries.iter().min_by_key(|entry| entry.last_used.load(Relaxed)).cloned();
+            idle_for_longest.map(|idle| entries.remove(&idle));
         }
-        entries.insert(key, Arc::clone(&entry));
+        entries.insert(Arc::clone(&entry));
         self.entries.store(Arc::new(entries));
         entry
     }

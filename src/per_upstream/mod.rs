@@ -8,12 +8,14 @@
 //! The recipe also gives the handles that its stack can be looked at by: [`PerUpstream::handles`],
 //! [`PerUpstream::upstreams`].
 
+mod future;
 mod key;
 mod layer;
 mod map;
 mod service;
 
 pub use self::{
+    future::ResponseFuture,
     key::{By, KeyOf, KeyRef, Origin, UpstreamKey},
     layer::{PerUpstreamLayer, Recipe},
     service::PerUpstream,

@@ -2,9 +2,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tower::util::Oneshot;
 use tower::{Layer, Service};
 
+use super::ResponseFuture;
 use super::key::{KeyOf, Origin, UpstreamKey};
 use super::layer::Recipe;
 use super::map::UpstreamMap;
@@ -19,7 +19,7 @@ where
 }
 
 /// What a recipe makes of the service below.
-type StackOf<S, R> = <<R as Recipe>::Layer as Layer<S>>::Service;
+pub(crate) type StackOf<S, R> = <<R as Recipe>::Layer as Layer<S>>::Service;
 
 struct Shared<S, R: Recipe, K, T> {
     inner: S,
@@ -51,6 +51,16 @@ where
         self.shared.upstreams.read_all(|key, (_, handles)| (key.clone(), handles.clone()))
     }
 
+    /// Calls the stack of the upstream that `request` is for.
+    pub(crate) fn send<Req>(&self, request: Req) -> ResponseFuture<StackOf<S, R>, Req>
+    where
+        StackOf<S, R>: Service<Req> + Clone,
+        K: KeyOf<Req>,
+    {
+        let stack = self.with(&request, |(stack, _)| stack.clone());
+        ResponseFuture::new(stack, request)
+    }
+
     fn with<Req, T>(&self, request: &Req, read: impl FnOnce(&(StackOf<S, R>, R::Handles)) -> T) -> T
     where
         K: KeyOf<Req>,
@@ -74,7 +84,7 @@ where
 {
     type Response = <StackOf<S, R> as Service<Req>>::Response;
     type Error = <StackOf<S, R> as Service<Req>>::Error;
-    type Future = Oneshot<StackOf<S, R>, Req>;
+    type Future = ResponseFuture<StackOf<S, R>, Req>;
 
     // Which upstream has to be ready is known only with the request: its stack is polled ready by the call.
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -82,8 +92,7 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        let stack = self.with(&request, |(stack, _)| stack.clone());
-        Oneshot::new(stack, request)
+        self.send(request)
     }
 }
 

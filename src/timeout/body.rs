@@ -32,6 +32,11 @@ impl BodyWatch {
         Self { timer: Timer::new(end), after }
     }
 
+    /// Never cuts the body.
+    pub(super) fn none() -> Self {
+        Self::new(None, Duration::MAX)
+    }
+
     fn error(after: Duration) -> BoxError {
         let timeout = Error::<Infallible>::Timeout { scope: TimeoutScope::Total, after };
         io::Error::new(io::ErrorKind::TimedOut, timeout).into()

@@ -2,7 +2,6 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use pin_project::pin_project;
 use tokio::time::Instant;
@@ -35,29 +34,9 @@ enum Clock {
     Stopped(Attempt),
 }
 
-impl Clock {
-    /// What is left of the time of a call bounds the reading of the body.
-    fn watch(&self) -> BodyWatch {
-        match self {
-            Self::Running(limit) => BodyWatch::new(limit.end, limit.after),
-            Self::Stopped(_) => BodyWatch::new(None, Duration::MAX),
-        }
-    }
-
-    /// An attempt that was cut by the deadline of the call knows only what was left for it.
-    fn rephrase<E>(&self, error: Error<E>) -> Error<E> {
-        match self {
-            Self::Running(limit) if error.is_total_timeout() => limit.passed(),
-            _ => error,
-        }
-    }
-}
-
 impl<F, K> ResponseFuture<F, K> {
-    /// If it is not enforced here, then every wait below is bounded by the same end.
-    pub(super) fn of_call(future: Option<F>, limit: Limit, enforced: bool) -> Self {
-        let timer = Timer::new(limit.end.filter(|_| enforced));
-        Self { future, clock: Clock::Running(limit), timer, kind: PhantomData }
+    pub(super) fn of_call(future: Option<F>, limit: Limit) -> Self {
+        Self { future, clock: Clock::Running(limit), timer: Timer::new(limit.end), kind: PhantomData }
     }
 
     pub(super) fn of_attempt(future: Option<F>, attempt: Attempt) -> Self {
@@ -78,9 +57,18 @@ where
         if let Some(future) = this.future.as_pin_mut() {
             match future.poll(cx) {
                 Poll::Ready(Ok(response)) => {
-                    return Poll::Ready(Ok(K::attach(response, this.clock.watch())));
+                    let watch = match this.clock {
+                        Clock::Running(limit) => limit.watch(),
+                        Clock::Stopped(_) => BodyWatch::none(),
+                    };
+                    return Poll::Ready(Ok(K::attach(response, watch)));
                 }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(this.clock.rephrase(error))),
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Err(match this.clock {
+                        Clock::Running(limit) => limit.rephrase(error),
+                        Clock::Stopped(_) => error,
+                    }));
+                }
                 Poll::Pending => {}
             }
         }

@@ -32,7 +32,6 @@ pub struct TimeoutLayer<K = Http> {
     pub(super) after: Option<Duration>,
     /// For an attempt: which share of a call's own total time it has, if the call has one.
     pub(super) share: Option<f64>,
-    pub(super) enforced: bool,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -43,14 +42,6 @@ impl TimeoutLayer<Http> {
     /// nothing is sent.
     pub const fn total(after: Duration) -> Self {
         Self::new(TimeoutScope::Total, Some(after))
-    }
-
-    /// Stamps the deadline, where every wait below is known to be bounded by it, so that one timer at a time runs.
-    #[cfg(feature = "reqwest")]
-    pub(crate) const fn stamped_total(after: Option<Duration>) -> Self {
-        let mut layer = Self::new(TimeoutScope::Total, after);
-        layer.enforced = false;
-        layer
     }
 }
 
@@ -77,13 +68,13 @@ impl TimeoutLayer<Plain> {
 
 impl<K> TimeoutLayer<K> {
     const fn new(scope: TimeoutScope, after: Option<Duration>) -> Self {
-        Self { scope, after, share: None, enforced: true, kind: PhantomData }
+        Self { scope, after, share: None, kind: PhantomData }
     }
 
     /// For a service whose responses are not HTTP. An attempt's time ends with the head, so that it is so already.
     pub const fn plain(self) -> TimeoutLayer<Plain> {
-        let Self { scope, after, share, enforced, .. } = self;
-        TimeoutLayer { scope, after, share, enforced, kind: PhantomData }
+        let Self { scope, after, share, .. } = self;
+        TimeoutLayer { scope, after, share, kind: PhantomData }
     }
 }
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::{Error, TimeoutScope, deadline};
+use super::BodyWatch;
+use crate::{Error, HasOptions, TimeoutScope, deadline};
 
 /// When something has to end, how much time that was, and by which clock.
 #[derive(Debug, Clone, Copy)]
@@ -24,9 +25,25 @@ pub(super) struct Attempt {
 
 impl Limit {
     /// All the time in the world.
-    pub(super) const NONE: Self = Self { end: None, after: Duration::MAX, scope: TimeoutScope::Total };
+    const NONE: Self = Self { end: None, after: Duration::MAX, scope: TimeoutScope::Total };
 
-    pub(super) fn new(scope: TimeoutScope, now: Instant, end: Option<Instant>) -> Self {
+    /// That of the whole call, stamped on the request. Whether it is checked after each wait says who is below.
+    pub(super) fn of_call(request: &mut impl HasOptions, after: Option<Duration>, checked: bool) -> Self {
+        let options = request.options();
+        let after = options.get_timeout().or(after);
+        if after.is_none() && options.get_deadline().is_none() {
+            return Self::NONE;
+        }
+        let now = Instant::now();
+        let own = after.and_then(|after| deadline::after(now, after));
+        let end = deadline::earliest(own, options.get_deadline());
+        if let Some(end) = end {
+            request.set_options(options.deadline(end).deadline_is_checked(checked));
+        }
+        Self::new(TimeoutScope::Total, now, end)
+    }
+
+    fn new(scope: TimeoutScope, now: Instant, end: Option<Instant>) -> Self {
         let after = end.map_or(Duration::MAX, |end| end.saturating_duration_since(now));
         Self { end, after, scope }
     }
@@ -38,6 +55,16 @@ impl Limit {
 
     pub(super) fn passed<E>(&self) -> Error<E> {
         Error::Timeout { scope: self.scope, after: self.after }
+    }
+
+    /// An attempt that was cut by the deadline of the call knows only what was left for it.
+    pub(super) fn rephrase<E>(&self, error: Error<E>) -> Error<E> {
+        if error.is_total_timeout() { self.passed() } else { error }
+    }
+
+    /// What is left of the time of a call bounds the reading of the body.
+    pub(super) fn watch(&self) -> BodyWatch {
+        BodyWatch::new(self.end, self.after)
     }
 }
 

@@ -14,5 +14,9 @@ mod future;
 mod layer;
 mod limit;
 mod service;
+#[cfg(feature = "reqwest")]
+mod stamp;
 
+#[cfg(feature = "reqwest")]
+pub(crate) use self::stamp::{Stamp, StampLayer};
 pub use self::{body::BodyWatch, future::ResponseFuture, layer::TimeoutLayer, service::Timeout};

@@ -2,7 +2,6 @@ use std::fmt;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::Instant;
 use tower::Service;
 
 use super::limit::{Attempt, Limit};
@@ -20,22 +19,6 @@ pub struct Timeout<S, K = Http> {
 impl<S, K> Timeout<S, K> {
     pub(super) const fn new(inner: S, layer: TimeoutLayer<K>) -> Self {
         Self { inner, layer }
-    }
-
-    /// The clock of the whole call, stamped on the request.
-    fn clock_of_call(&self, request: &mut impl HasOptions) -> Limit {
-        let options = request.options();
-        let after = options.get_timeout().or(self.layer.after);
-        if after.is_none() && options.get_deadline().is_none() {
-            return Limit::NONE;
-        }
-        let now = Instant::now();
-        let own = after.and_then(|after| deadline::after(now, after));
-        let end = deadline::earliest(own, options.get_deadline());
-        if let Some(end) = end {
-            request.set_options(options.deadline(end).deadline_is_checked(!self.layer.enforced));
-        }
-        Limit::new(TimeoutScope::Total, now, end)
     }
 
     /// The clock of one attempt, within that of the call.
@@ -68,10 +51,10 @@ where
     fn call(&mut self, mut request: Req) -> Self::Future {
         match self.layer.scope {
             TimeoutScope::Total => {
-                let limit = self.clock_of_call(&mut request);
+                let limit = Limit::of_call(&mut request, self.layer.after, false);
                 // Nothing is sent once the deadline has passed.
                 let future = (!limit.is_over()).then(|| self.inner.call(request));
-                ResponseFuture::of_call(future, limit, self.layer.enforced)
+                ResponseFuture::of_call(future, limit)
             }
             TimeoutScope::Attempt => {
                 let attempt = self.clock_of_attempt(&request);

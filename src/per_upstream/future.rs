@@ -1,0 +1,52 @@
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use pin_project::pin_project;
+use tower::Service;
+use tower::util::Oneshot;
+
+/// The future of [`PerUpstream`](super::PerUpstream).
+///
+/// Cancel safe: it holds nothing but the call itself.
+#[pin_project]
+pub struct ResponseFuture<S: Service<Req>, Req>(#[pin] State<S, Req>);
+
+#[pin_project(project = StateProj)]
+enum State<S: Service<Req>, Req> {
+    /// The stack was ready, as it nearly always is.
+    Called(#[pin] S::Future),
+    /// The stack has to become ready first.
+    Waiting(#[pin] Oneshot<S, Req>),
+    /// The stack cannot become ready.
+    Failed(Option<S::Error>),
+}
+
+impl<S: Service<Req>, Req> ResponseFuture<S, Req> {
+    pub(super) fn new(mut stack: S, request: Req) -> Self {
+        // Nobody is to be woken yet: a stack that is not ready is asked again by whoever polls this.
+        Self(match stack.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => State::Called(stack.call(request)),
+            Poll::Ready(Err(error)) => State::Failed(Some(error)),
+            Poll::Pending => State::Waiting(Oneshot::new(stack, request)),
+        })
+    }
+}
+
+impl<S: Service<Req>, Req> Future for ResponseFuture<S, Req> {
+    type Output = Result<S::Response, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().0.project() {
+            StateProj::Called(future) => future.poll(cx),
+            StateProj::Waiting(oneshot) => oneshot.poll(cx),
+            StateProj::Failed(error) => Poll::Ready(Err(error.take().expect("polled after it was ready"))),
+        }
+    }
+}
+
+impl<S: Service<Req>, Req> fmt::Debug for ResponseFuture<S, Req> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("per_upstream::ResponseFuture").finish_non_exhaustive()
+    }
+}
