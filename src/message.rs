@@ -33,6 +33,7 @@ where
 {
     type Response = Response<WatchedBody<B, H>>;
 
+    #[inline]
     fn attach(response: Response<B>, hold: H) -> Self::Response {
         response.map(|body| WatchedBody::new(body, hold))
     }
@@ -41,6 +42,7 @@ where
 impl<Res, H> Attach<Res, H> for Plain {
     type Response = Res;
 
+    #[inline]
     fn attach(response: Res, _hold: H) -> Res {
         response
     }

@@ -13,8 +13,10 @@ use crate::attempts::Attempts;
 
 thread_local! {
     static DISCARDING: Cell<bool> = const { Cell::new(false) };
-    static WAIT: Cell<Option<Wait>> = const { Cell::new(None) };
-    static REFUSING: Cell<Option<Refusal>> = const { Cell::new(None) };
+    static WAITS: Cell<Waits> = const { Cell::new(Waits::Unsaid) };
+    static SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
+    static REFUSING: Cell<bool> = const { Cell::new(false) };
+    static REFUSING_UNTIL: Cell<Option<Instant>> = const { Cell::new(None) };
     static SENT: Cell<bool> = const { Cell::new(false) };
     static ATTEMPTS: Cell<Option<Attempts>> = const { Cell::new(None) };
 }
@@ -39,14 +41,42 @@ pub(crate) enum Wait {
     Upstream(Instant),
 }
 
+/// Which kind of [`Wait`]: what every call reads and writes is one byte.
+#[derive(Clone, Copy)]
+enum Waits {
+    Unsaid,
+    Queue,
+    Upstream,
+}
+
 /// Says what the future that is being polled waits for. Who is nearest to it knows best.
 pub(crate) fn say_wait(wait: Wait) {
-    WAIT.set(WAIT.get().or(Some(wait)));
+    if let Waits::Unsaid = WAITS.get() {
+        match wait {
+            Wait::Queue => WAITS.set(Waits::Queue),
+            Wait::Upstream(since) => {
+                SINCE.set(Some(since));
+                WAITS.set(Waits::Upstream);
+            }
+        }
+    }
 }
 
 /// Listens for what a call waits for.
-pub(crate) fn listen_wait() -> Scope<Option<Wait>> {
-    Scope::enter(&WAIT, None)
+pub(crate) fn listen_wait() -> WaitScope {
+    WaitScope(Scope::enter(&WAITS, Waits::Unsaid))
+}
+
+pub(crate) struct WaitScope(Scope<Waits>);
+
+impl WaitScope {
+    pub(crate) fn heard(self) -> Option<Wait> {
+        match self.0.heard() {
+            Waits::Unsaid => None,
+            Waits::Queue => Some(Wait::Queue),
+            Waits::Upstream => SINCE.get().map(Wait::Upstream),
+        }
+    }
 }
 
 /// Another attempt would be refused, until then; `None` is without an end.
@@ -57,12 +87,21 @@ pub(crate) struct Refusal {
 
 /// Says, with the result of an attempt, that another one would be refused.
 pub(crate) fn say_refusing(refusal: Refusal) {
-    REFUSING.set(Some(refusal));
+    REFUSING_UNTIL.set(refusal.until);
+    REFUSING.set(true);
 }
 
 /// Listens for whether another attempt would be refused.
-pub(crate) fn listen_refusing() -> Scope<Option<Refusal>> {
-    Scope::enter(&REFUSING, None)
+pub(crate) fn listen_refusing() -> RefusingScope {
+    RefusingScope(Scope::enter(&REFUSING, false))
+}
+
+pub(crate) struct RefusingScope(Scope<bool>);
+
+impl RefusingScope {
+    pub(crate) fn heard(self) -> Option<Refusal> {
+        self.0.heard().then(|| Refusal { until: REFUSING_UNTIL.get() })
+    }
 }
 
 /// Says that something was sent, although what the attempt ends with may look as if nothing was.

@@ -15,7 +15,7 @@ use crate::poll::{Wait, say_refusing};
 /// the call had run long enough to be a hang.
 #[derive(Debug)]
 pub(super) struct Admission {
-    /// `None` once it is settled.
+    /// `None` without a circuit, and once it is settled.
     circuit: Option<Circuit>,
     ticket: Ticket,
     /// When the call first had to wait for the upstream: what never waits is neither slow nor hung, and needs no clock.
@@ -27,10 +27,20 @@ impl Admission {
         Self { circuit: Some(circuit), ticket, waiting_since: None }
     }
 
+    /// For a call that no circuit guards.
+    pub(super) const fn none() -> Self {
+        Self { circuit: None, ticket: Ticket::Unjudged, waiting_since: None }
+    }
+
+    /// Whether there is somebody to settle it with.
+    pub(super) const fn is_open(&self) -> bool {
+        self.circuit.is_some()
+    }
+
     /// The call has to wait. If nobody says for what, it is for the upstream.
     #[inline]
     pub(super) fn pending(&mut self, wait: Option<Wait>) {
-        if self.waiting_since.is_none() {
+        if self.waiting_since.is_none() && self.circuit.is_some() {
             self.waiting_since = match wait {
                 Some(Wait::Queue) => None,
                 Some(Wait::Upstream(since)) => Some(since),

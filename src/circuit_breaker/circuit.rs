@@ -10,7 +10,6 @@ use rand::RngExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::admission::Admission;
 use super::config::{CircuitBuilder, Settings};
 use super::gate::{Gate, Snapshot, State, Ticket};
 use super::state::{Entry, Machine, Phase, ProbeId, ProbeResult};
@@ -158,14 +157,14 @@ impl Circuit {
     }
 
     /// Admits a call, or says how long to wait.
-    pub(super) fn enter(&self) -> Result<Admission, Option<Duration>> {
+    #[inline]
+    pub(super) fn enter(&self) -> Result<Ticket, Option<Duration>> {
         let gate = self.gate();
-        let ticket = match gate.state() {
-            State::Closed => Ticket::Counted(gate.generation()),
-            State::ForcedClosed => Ticket::Unjudged,
-            _ => self.enter_guarded(gate)?,
-        };
-        Ok(Admission::new(self.clone(), ticket))
+        match gate.state() {
+            State::Closed => Ok(Ticket::Counted(gate.generation())),
+            State::ForcedClosed => Ok(Ticket::Unjudged),
+            _ => self.enter_guarded(gate),
+        }
     }
 
     /// Whether calls are being refused, and until when, as far as a look at the gate can tell.

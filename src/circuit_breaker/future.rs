@@ -27,8 +27,7 @@ enum State<F, C> {
     Admitted {
         #[pin]
         future: F,
-        /// `None` without a circuit, and once the result is handed on.
-        admission: Option<Admission>,
+        admission: Admission,
         classifier: C,
     },
     Refused {
@@ -37,7 +36,7 @@ enum State<F, C> {
 }
 
 impl<F, C, K> ResponseFuture<F, C, K> {
-    pub(super) fn admitted(admission: Option<Admission>, future: F, classifier: C) -> Self {
+    pub(super) fn admitted(admission: Admission, future: F, classifier: C) -> Self {
         Self { state: State::Admitted { future, admission, classifier }, kind: PhantomData }
     }
 
@@ -54,6 +53,7 @@ where
 {
     type Output = Result<K::Response, Error<E>>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProj::Admitted { future, admission, classifier } => {
@@ -61,13 +61,12 @@ where
                 let polled = future.poll(cx);
                 let wait = listening.heard();
                 // The result is moved once, where it becomes that of this layer: responses are large.
-                let watch = match (&polled, admission) {
-                    (Poll::Ready(result), Some(admission)) => judge(admission, classifier, result.as_ref()),
-                    (Poll::Pending, Some(admission)) => {
+                let watch = match &polled {
+                    Poll::Ready(result) => judge(admission, classifier, result.as_ref()),
+                    Poll::Pending => {
                         admission.pending(wait);
                         None
                     }
-                    _ => None,
                 };
                 // Who listens further out hears it too.
                 wait.into_iter().for_each(say_wait);
@@ -90,6 +89,9 @@ fn judge<Res, E>(
     classifier: &impl Classify<Res, E>,
     result: Result<&Res, &Error<E>>,
 ) -> Option<BodyWatch> {
+    if !admission.is_open() {
+        return None;
+    }
     match result {
         Err(error) if error.is_refusal() => admission.settle(Outcome::Neutral),
         // Cut by the deadline of the call, it counts as if its caller had dropped it.

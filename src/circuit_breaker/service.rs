@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use tower::Service;
 
-use super::admission::BodyWatch;
+use super::admission::{Admission, BodyWatch};
 use super::{Circuit, ResponseFuture};
 use crate::http::HttpClassifier;
 use crate::message::Attach;
@@ -40,12 +40,14 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        match self.circuit.as_ref().map(Circuit::enter).transpose() {
-            Ok(admission) => {
-                ResponseFuture::admitted(admission, self.inner.call(request), self.classifier.clone())
-            }
-            Err(retry_after) => ResponseFuture::refused(retry_after),
-        }
+        let admission = match &self.circuit {
+            None => Admission::none(),
+            Some(circuit) => match circuit.enter() {
+                Ok(ticket) => Admission::new(circuit.clone(), ticket),
+                Err(retry_after) => return ResponseFuture::refused(retry_after),
+            },
+        };
+        ResponseFuture::admitted(admission, self.inner.call(request), self.classifier.clone())
     }
 }
 

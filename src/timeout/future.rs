@@ -52,6 +52,7 @@ where
 {
     type Output = Result<K::Response, Error<E>>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         if let Some(future) = this.future.as_pin_mut() {
