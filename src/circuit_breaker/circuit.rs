@@ -126,6 +126,8 @@ impl Circuit {
 
     /// Follows the state. A receiver that is slow sees the latest state, not every one.
     ///
+    /// It ends some time after the last handle is gone: threads that made calls keep a reference for their next one.
+    ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
     /// use steadfast::circuit_breaker::{Circuit, State};

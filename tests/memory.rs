@@ -1,0 +1,111 @@
+//! What is kept is bounded: so much for an upstream, and no more after an hour of traffic than after ten minutes.
+#![cfg(feature = "reqwest")]
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use steadfast::bulkhead::{BulkheadLayer, Compartment};
+use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer};
+use steadfast::last_known_good::{LastKnownGoodLayer, MemoryStore};
+use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
+use steadfast::retry::{RetryBudget, RetryLayer, RetryPolicy};
+use steadfast::timeout::TimeoutLayer;
+use steadfast::{Call, Client, Error, ResponseExt};
+use tokio::time::Instant;
+use tower::{ServiceBuilder, ServiceExt};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// How many bytes are allocated and not freed by `work`.
+fn kept_by(work: impl FnOnce()) -> i64 {
+    allocation_counter::measure(work).bytes_current
+}
+
+#[test]
+fn an_upstream_takes_at_most_two_kibibytes() {
+    const UPSTREAMS: u32 = 500;
+    let client = Client::builder().max_upstreams(UPSTREAMS as usize).build().unwrap();
+    let visit = |number| drop(client.upstream(format!("http://sku-{number}.internal")).unwrap());
+    let kept = kept_by(|| (0..UPSTREAMS).for_each(visit));
+    assert_eq!(client.upstreams().len(), UPSTREAMS as usize);
+    assert!(kept / i64::from(UPSTREAMS) <= 2048, "{} bytes", kept / i64::from(UPSTREAMS));
+    // One more takes the place of another, once this thread has filled its places for the handles of those that are gone.
+    (0..UPSTREAMS).for_each(|number| visit(UPSTREAMS + number));
+    let kept = kept_by(|| (0..UPSTREAMS).for_each(|number| visit(2 * UPSTREAMS + number)));
+    assert!(kept <= 4096, "{kept} bytes");
+}
+
+/// Well for a minute, failing for one, and hanging for one.
+async fn answer(_request: Request<Full<Bytes>>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let body = Full::new(Bytes::from_static(b"an answer"));
+    let minute = Instant::now().duration_since(*BEGAN.get().unwrap()).as_secs() / 60;
+    match minute % 3 {
+        0 => {}
+        1 => return Ok(Response::builder().status(503).body(body).unwrap()),
+        _ => tokio::time::sleep(MINUTE).await,
+    }
+    Ok(Response::new(body))
+}
+
+static BEGAN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+
+#[test]
+fn nothing_grows_in_an_hour_of_traffic() {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let _context = runtime.enter();
+    BEGAN.set(Instant::now()).unwrap();
+    let recipe = |_: &UpstreamKey| {
+        let circuit = Circuit::builder().failure_rate(0.5).slow_calls(SECOND, 0.5).build().unwrap();
+        let layers = ServiceBuilder::new()
+            .layer(TimeoutLayer::total(3 * SECOND))
+            .layer(RetryLayer::new(RetryPolicy::default()).budget(RetryBudget::default()))
+            .layer(CircuitBreakerLayer::new(circuit))
+            .layer(BulkheadLayer::new(Compartment::default()))
+            .layer(TimeoutLayer::attempt(SECOND))
+            .into_inner();
+        (layers, ())
+    };
+    let service = ServiceBuilder::new()
+        .layer(LastKnownGoodLayer::new(MemoryStore::builder().max_bytes(64 * 1024).build().unwrap()))
+        .layer(PerUpstreamLayer::new(recipe).max_upstreams(10))
+        .map_err(Error::Upstream)
+        .map_request(Call::into_inner)
+        .service_fn(answer);
+    let (mut fresh, mut stale, mut refused, mut failed) = (0, 0, 0, 0);
+    let mut traffic = |minutes: u32| {
+        runtime.block_on(async {
+            let end = Instant::now() + minutes * MINUTE;
+            for number in 0_u32.. {
+                // Now and then, an upstream that nobody has asked for a while.
+                let upstream = if number % 50 == 0 { 10 + number / 50 % 20 } else { number % 4 };
+                let uri = format!("http://sku-{upstream}.internal/items/{}", number % 100);
+                let call = Call::new(Request::get(uri).body(Full::default()).unwrap());
+                let call = if number % 7 == 0 { call.without_fallback() } else { call };
+                match service.clone().oneshot(call).await {
+                    Ok(response) => {
+                        *(if response.stale().is_some() { &mut stale } else { &mut fresh }) += 1;
+                        response.into_body().collect().await.unwrap();
+                    }
+                    Err(error) if error.is_refusal() => refused += 1,
+                    Err(_) => failed += 1,
+                }
+                tokio::time::sleep(SECOND / 10).await;
+                if Instant::now() > end {
+                    break;
+                }
+            }
+        });
+    };
+    traffic(12);
+    let kept = kept_by(|| traffic(60));
+    assert!(kept < 4096, "{kept} bytes");
+    assert!(
+        [fresh, stale, refused, failed].iter().all(|&calls| calls > 100),
+        "{fresh} {stale} {refused} {failed}"
+    );
+}
