@@ -1,17 +1,17 @@
 //! A response that was good, and the mark of one that is served again.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    AGE, CONNECTION, HeaderName, PROXY_AUTHENTICATE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{AGE, CONNECTION, HeaderName};
 use http::response::{Parts, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use tokio::time::Instant;
 
-use super::policy::Vary;
+use super::policy::{self, RequestHeaders, Vary};
 use crate::{Error, TimeoutScope};
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -96,48 +96,73 @@ impl fmt::Display for Cause {
     }
 }
 
-/// The head of a response that is going to be kept if its body arrives whole.
+/// The head of a good response.
 #[derive(Debug)]
 pub(super) struct Head {
     status: StatusCode,
     version: Version,
     headers: HeaderMap,
     vary: Vary,
-    made_at: Instant,
-    /// How old it already was then, by its own `Age`.
+    /// How old the response already was when it came, by its own `Age`.
     age: Duration,
     lifetime: Duration,
+    /// What the lifetime is where the origin says nothing, and was judged with.
+    max_age: Duration,
 }
 
 impl Head {
-    pub(super) fn new(parts: &Parts, vary: Vary, lifetime: Duration, now: Instant) -> Self {
-        Self {
-            status: parts.status,
-            version: parts.version,
-            headers: end_to_end(&parts.headers),
-            vary,
-            made_at: now,
-            age: age(&parts.headers),
-            lifetime,
-        }
+    /// `None` if the response may not be kept.
+    pub(super) fn new(response: &Parts, request: &RequestHeaders, max_age: Duration) -> Option<Self> {
+        Some(Self {
+            lifetime: policy::lifetime(response.status, &response.headers, max_age)?,
+            vary: Vary::new(&response.headers, request)?,
+            status: response.status,
+            version: response.version,
+            headers: end_to_end(&response.headers)
+                .map(|(name, value)| (name.clone(), detached(value)))
+                .collect(),
+            age: age(&response.headers),
+            max_age,
+        })
     }
 
-    pub(super) fn with_body(self, body: Bytes) -> Entry {
-        Entry { head: self, body }
+    /// Whether [`new`](Self::new) would make the same again.
+    fn is_of(&self, response: &Parts, request: &RequestHeaders, max_age: Duration) -> bool {
+        (self.status, self.version, self.max_age) == (response.status, response.version, max_age)
+            && end_to_end(&response.headers).map(with_mark).eq(self.headers.iter().map(with_mark))
+            && self.vary.matches(request)
     }
 }
 
 /// A good response, whole.
 #[derive(Debug)]
 pub(super) struct Entry {
-    head: Head,
+    head: Arc<Head>,
     body: Bytes,
+    /// When the upstream gave it.
+    given_at: Instant,
+    /// How long after that the upstream gave the same again, in nanoseconds.
+    renewed_after: AtomicU64,
 }
 
 impl Entry {
+    pub(super) const fn new(head: Arc<Head>, body: Bytes, given_at: Instant) -> Self {
+        Self { head, body, given_at, renewed_after: AtomicU64::new(0) }
+    }
+
+    /// The upstream has given the same again.
+    pub(super) fn renew(&self, at: Instant) {
+        let after = at.saturating_duration_since(self.given_at).as_nanos();
+        self.renewed_after.fetch_max(after.try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn last_given_at(&self) -> Instant {
+        self.given_at + Duration::from_nanos(self.renewed_after.load(Ordering::Relaxed))
+    }
+
     /// How long ago the origin made it.
     pub(super) fn age(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.head.made_at).saturating_add(self.head.age)
+        now.saturating_duration_since(self.last_given_at()).saturating_add(self.head.age)
     }
 
     pub(super) fn is_too_old(&self, now: Instant) -> bool {
@@ -145,16 +170,30 @@ impl Entry {
     }
 
     /// Whether it answers a request with these headers.
-    pub(super) fn answers(&self, request: &HeaderMap) -> bool {
+    pub(super) fn answers(&self, request: &RequestHeaders) -> bool {
         self.head.vary.matches(request)
     }
 
-    /// Whether it was asked for later than what `head` is the head of.
-    pub(super) fn is_newer_than(&self, head: &Head) -> bool {
-        self.head.made_at > head.made_at
+    /// Whether the upstream gave it later than that.
+    pub(super) fn is_newer_than(&self, given_at: Instant) -> bool {
+        self.last_given_at() > given_at
     }
 
-    pub(super) fn body(&self) -> &Bytes {
+    /// Its head, if `response` has the same.
+    pub(super) fn same_head(
+        &self,
+        response: &Parts,
+        request: &RequestHeaders,
+        max_age: Duration,
+    ) -> Option<Arc<Head>> {
+        self.head.is_of(response, request, max_age).then(|| Arc::clone(&self.head))
+    }
+
+    pub(super) fn has_head(&self, head: &Arc<Head>) -> bool {
+        Arc::ptr_eq(&self.head, head)
+    }
+
+    pub(super) const fn body(&self) -> &Bytes {
         &self.body
     }
 
@@ -162,7 +201,7 @@ impl Entry {
     pub(super) fn weight(&self) -> usize {
         let headers: usize =
             self.head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
-        size_of::<Self>() + headers + self.head.vary.weight() + self.body.len()
+        size_of::<Self>() + size_of::<Head>() + headers + self.head.vary.weight() + self.body.len()
     }
 
     /// The response, marked.
@@ -180,20 +219,35 @@ impl Entry {
 }
 
 /// The headers that are about the response and not about its connection (RFC 9111 §3.1, RFC 9110 §7.6.1).
-fn end_to_end(headers: &HeaderMap) -> HeaderMap {
-    let mut kept: HeaderMap = headers.iter().map(|(name, value)| (name.clone(), detached(value))).collect();
-    for line in headers.get_all(CONNECTION) {
-        for name in line.to_str().unwrap_or_default().split(',') {
-            kept.remove(name.trim());
-        }
-    }
-    for name in [CONNECTION, PROXY_AUTHENTICATE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE] {
-        kept.remove(name);
-    }
-    for name in ["keep-alive", "proxy-connection", "proxy-authentication-info"] {
-        kept.remove(name);
-    }
-    kept
+fn end_to_end(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+    let listed = headers.get_all(CONNECTION);
+    headers.iter().filter(move |(name, _)| {
+        !is_of_a_connection(name) && !listed.iter().any(|line| lists(line, name.as_str()))
+    })
+}
+
+fn is_of_a_connection(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authentication-info"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+fn lists(line: &HeaderValue, name: &str) -> bool {
+    line.to_str().unwrap_or_default().split(',').any(|it| it.trim().eq_ignore_ascii_case(name))
+}
+
+/// A value is equal to another whether or not one of them is marked sensitive; here it is not.
+fn with_mark<'a>((name, value): (&'a HeaderName, &'a HeaderValue)) -> (&'a HeaderName, &'a [u8], bool) {
+    (name, value.as_bytes(), value.is_sensitive())
 }
 
 /// A value as parsed is a part of the buffer that the connection was read into, and would hold on to all of it.

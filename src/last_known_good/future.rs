@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::Response;
+use http::response::Parts;
 use http_body::Body;
 use pin_project::pin_project;
 use tokio::time::Instant;
 
-use super::body::Keeper;
 use super::entry::{Cause, Entry, Head};
+use super::keeper::Keeper;
 use super::key::Key;
-use super::policy::{self, Part, Vary};
+use super::policy::{self, Part, RequestHeaders};
+use super::store::Found;
 use super::{LastKnownGoodLayer, MemoryStore, ResponseBody};
 use crate::attempts::Attempts;
 use crate::http::HttpRequest;
@@ -41,8 +43,7 @@ pub(super) struct Fallback {
     key: Key,
     /// That of the key in the store when the call began.
     version: u64,
-    /// The headers of the request: what the response may vary on is known only when it has come.
-    headers: HeaderMap,
+    headers: RequestHeaders,
     keep: bool,
     serve: bool,
 }
@@ -57,13 +58,13 @@ impl Plan {
         let part = policy::part(request.method(), request.headers(), request.has_body());
         match part {
             Part::Nothing => Self::Nothing,
-            Part::Invalidate => Self::Invalidate(Key::new(request)),
+            Part::Invalidate => Self::Invalidate(store.key(request)),
             Part::Full | Part::ServeOnly => {
-                let key = Key::new(request);
+                let key = store.key(request);
                 Self::Fallback(Fallback {
                     version: store.version(&key),
                     key,
-                    headers: request.headers().clone(),
+                    headers: RequestHeaders::new(request.headers()),
                     keep: part == Part::Full,
                     serve: request.options().allows_fallback(),
                 })
@@ -137,30 +138,37 @@ impl<C> LastKnownGoodLayer<C> {
         }
         result.map(|response| {
             let (parts, body) = response.into_parts();
-            let head = (outcome == Outcome::Success && fallback.keep)
-                .then(|| {
-                    let lifetime = policy::lifetime(parts.status, &parts.headers, self.max_age)?;
-                    let vary = Vary::new(&parts.headers, &fallback.headers)?;
-                    Some(Head::new(&parts, vary, lifetime, Instant::now()))
-                })
-                .flatten();
+            let good = outcome == Outcome::Success;
+            let kept = (good && fallback.keep).then(|| self.judge(&fallback, &parts)).flatten();
             // The thing is gone, or its new state may not be kept: then the old one is not good any more.
-            let good = outcome == Outcome::Success && parts.status.is_success();
-            let replaced = good && fallback.keep && head.is_none();
+            let replaced = good && parts.status.is_success() && fallback.keep && kept.is_none();
             if replaced || policy::is_gone(parts.status) {
                 self.forget(&fallback.key);
             }
-            let keeper = head.zip(self.store.clone()).map(|(head, store)| {
-                Keeper::new(store, fallback.key, fallback.version, head, self.max_entry_bytes)
+            let keeper = kept.zip(self.store.clone()).map(|((found, head), store)| {
+                Keeper::new(store, fallback.key, fallback.version, found, head, self.max_entry_bytes)
             });
             Response::from_parts(parts, ResponseBody::fresh(body, keeper))
         })
     }
 
+    /// What is to be kept of a good response before its body has come, and what is kept already; `None` if it may not
+    /// be kept.
+    fn judge(&self, fallback: &Fallback, response: &Parts) -> Option<(Found, Arc<Head>)> {
+        let found = self.store.as_ref()?.find(&fallback.key);
+        let same = found.entry.as_ref();
+        let same = same.and_then(|entry| entry.same_head(response, &fallback.headers, self.max_age));
+        let head = match same {
+            Some(head) => head,
+            None => Arc::new(Head::new(response, &fallback.headers, self.max_age)?),
+        };
+        Some((found, head))
+    }
+
     /// The entry that answers the request, if it is young enough.
     fn find(&self, fallback: &Fallback, now: Instant) -> Option<Arc<Entry>> {
-        let store = self.store.as_ref()?;
-        store.get(&fallback.key).filter(|entry| !entry.is_too_old(now) && entry.answers(&fallback.headers))
+        let found = self.store.as_ref()?.find(&fallback.key);
+        found.entry.filter(|entry| !entry.is_too_old(now) && entry.answers(&fallback.headers))
     }
 
     /// Forgets what is kept for a URI.
@@ -194,7 +202,7 @@ fn serve<B: Body<Data = Bytes>, E>(
     if let Some(attempts) = attempts {
         response.extensions_mut().insert(attempts);
     }
-    response.extensions_mut().insert(RequestUri(Arc::clone(key.uri())));
+    response.extensions_mut().insert(RequestUri(key.uri().into()));
     response
 }
 

@@ -1,29 +1,29 @@
 //! What a response is kept under: its method and its URI.
 
-use std::hash::Hash;
-use std::sync::Arc;
+use std::fmt::Write as _;
+use std::hash::{BuildHasher, Hash, Hasher};
 
 use http::Method;
 
 use crate::http::HttpRequest;
 
 /// The method and the URI of a request.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Key {
+    /// Of all but the method, and taken once: each call needs it more than once.
+    hash: u64,
     head: bool,
-    uri: Arc<str>,
+    uri: String,
     /// The `Host` header, where the request has one of its own.
-    host: Option<Arc<str>>,
+    host: Option<String>,
 }
 
 impl Key {
     /// The key of a request, as if it were a GET unless it is a HEAD.
-    pub(super) fn new(request: &impl HttpRequest) -> Self {
-        Self {
-            head: *request.method() == Method::HEAD,
-            uri: uri(request).into(),
-            host: request.host_header().map(|host| host.to_ascii_lowercase().into()),
-        }
+    pub(super) fn new(request: &impl HttpRequest, hasher: &impl BuildHasher) -> Self {
+        let uri = uri(request);
+        let host = request.host_header().map(str::to_ascii_lowercase);
+        Self { hash: hasher.hash_one((&uri, &host)), head: *request.method() == Method::HEAD, uri, host }
     }
 
     /// The key of the same URI for the other of the two methods.
@@ -31,13 +31,24 @@ impl Key {
         Self { head: !self.head, ..self.clone() }
     }
 
-    /// What it is the key of, whichever of the two methods it is asked for with.
-    pub(super) fn target(&self) -> impl Hash {
-        (&self.uri, &self.host)
+    /// That of its URI: the same for both methods.
+    pub(super) const fn hash(&self) -> u64 {
+        self.hash
     }
 
-    pub(super) fn uri(&self) -> &Arc<str> {
+    pub(super) fn uri(&self) -> &str {
         &self.uri
+    }
+
+    /// What it takes in memory beside itself, in bytes.
+    pub(super) fn weight(&self) -> usize {
+        self.uri.len() + self.host.as_ref().map_or(0, String::len)
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
     }
 }
 
@@ -51,8 +62,8 @@ fn uri(request: &impl HttpRequest) -> String {
     uri.push_str(request.host());
     uri.make_ascii_lowercase();
     if let Some(port) = request.port() {
-        uri.push(':');
-        uri.push_str(&port.to_string());
+        // A string takes whatever is written to it.
+        let _ = write!(uri, ":{port}");
     }
     uri.push_str(request.path());
     if let Some(query) = request.query() {
@@ -64,12 +75,20 @@ fn uri(request: &impl HttpRequest) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::RandomState;
+    use std::sync::LazyLock;
+
     use http::Request;
 
     use super::*;
 
+    fn key_of(request: &Request<String>) -> Key {
+        static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        Key::new(request, &*HASHER)
+    }
+
     fn key(method: Method, uri: &str) -> Key {
-        Key::new(&Request::builder().method(method).uri(uri).body(String::new()).unwrap())
+        key_of(&Request::builder().method(method).uri(uri).body(String::new()).unwrap())
     }
 
     #[test]
@@ -85,7 +104,7 @@ mod tests {
     fn the_host_header_is_part_of_the_key() {
         let to = |host: &str| {
             let request = Request::get("http://127.0.0.1:4140/me").header("host", host);
-            Key::new(&request.body(String::new()).unwrap())
+            key_of(&request.body(String::new()).unwrap())
         };
         assert_ne!(to("a.example"), to("b.example"));
         assert_eq!(to("a.example"), to("A.example"));
@@ -102,5 +121,6 @@ mod tests {
         }
         assert_ne!(one, key(Method::HEAD, "http://a/x?y"));
         assert_eq!(one, key(Method::HEAD, "http://a/x?y").sibling());
+        assert_eq!(one.hash(), one.sibling().hash());
     }
 }

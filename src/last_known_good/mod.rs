@@ -17,9 +17,11 @@
 mod body;
 mod entry;
 mod future;
+mod keeper;
 mod key;
 mod layer;
 mod policy;
+mod received;
 mod service;
 mod store;
 

@@ -1,16 +1,19 @@
 //! Where last known good responses live: memory.
 
 use std::fmt;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::RandomState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
+use tokio::time::Instant;
 
 use super::entry::Entry;
 use super::key::Key;
 use crate::ConfigError;
+use crate::http::HttpRequest;
 
 /// Last known good responses in memory, bounded in bytes; the least recently used go first.
 ///
@@ -29,9 +32,28 @@ use crate::ConfigError;
 /// # Ok::<(), steadfast::ConfigError>(())
 /// ```
 #[derive(Clone)]
-pub struct MemoryStore {
+pub struct MemoryStore(Arc<Shared>);
+
+struct Shared {
     entries: Cache<Key, Arc<Entry>>,
-    removals: Arc<Removals>,
+    hasher: RandomState,
+    removals: Removals,
+    /// Moves on after each insertion and removal: while it stands still, what was found is still there.
+    changes: AtomicU64,
+}
+
+/// What there was for a key.
+pub(super) struct Found {
+    pub(super) entry: Option<Arc<Entry>>,
+    changes: u64,
+}
+
+impl Found {
+    /// The body that there was; empty if there was none.
+    pub(super) fn body(&self) -> &Bytes {
+        static NONE: Bytes = Bytes::new();
+        self.entry.as_ref().map_or(&NONE, |entry| entry.body())
+    }
 }
 
 impl MemoryStore {
@@ -43,8 +65,8 @@ impl MemoryStore {
     /// How many responses there are.
     pub fn len(&self) -> u64 {
         // moka counts a removal when it gets round to it.
-        self.entries.run_pending_tasks();
-        self.entries.entry_count()
+        self.0.entries.run_pending_tasks();
+        self.0.entries.entry_count()
     }
 
     /// Whether there are none.
@@ -54,61 +76,80 @@ impl MemoryStore {
 
     /// How many bytes they take, near enough.
     pub fn bytes(&self) -> u64 {
-        self.entries.run_pending_tasks();
-        self.entries.weighted_size()
+        self.0.entries.run_pending_tasks();
+        self.0.entries.weighted_size()
     }
 
-    pub(super) fn get(&self, key: &Key) -> Option<Arc<Entry>> {
-        self.entries.get(key)
+    /// What a request is known by here.
+    pub(super) fn key(&self, request: &impl HttpRequest) -> Key {
+        Key::new(request, &self.0.hasher)
     }
 
-    /// Changes when a key is removed: what was asked for before is then not to be inserted.
+    pub(super) fn find(&self, key: &Key) -> Found {
+        // The count goes first: what changes in between is then looked for again.
+        let changes = self.0.changes.load(Ordering::Acquire);
+        Found { entry: self.0.entries.get(key), changes }
+    }
+
+    /// Changes when a key is removed: what was asked for before is then not to be kept.
     pub(super) fn version(&self, key: &Key) -> u64 {
-        self.removals.of(key).load(Ordering::Acquire)
+        self.0.removals.of(key).load(Ordering::Acquire)
     }
 
-    /// Stores what was asked for when the key had this version, unless it was removed since.
-    pub(super) fn insert(&self, key: &Key, version: u64, entry: Entry) {
+    /// Keeps an answer that was given at `given_at` to a call that began when the key had this version, unless the key
+    /// was removed since or has a newer answer. `found` is what there was meanwhile, and may be the entry itself: then
+    /// nothing but its age changes.
+    pub(super) fn keep(&self, key: &Key, version: u64, found: Found, entry: &Arc<Entry>, given_at: Instant) {
         if self.version(key) != version {
             return;
         }
-        self.entries.insert(key.clone(), Arc::new(entry));
+        let unchanged = self.0.changes.load(Ordering::Acquire) == found.changes;
+        let current = if unchanged { found.entry } else { self.0.entries.get(key) };
+        if current.as_ref().is_some_and(|current| current.is_newer_than(given_at)) {
+            return;
+        }
+        entry.renew(given_at);
+        if current.is_none_or(|current| !Arc::ptr_eq(&current, entry)) {
+            self.insert(key, version, Arc::clone(entry));
+        }
+    }
+
+    fn insert(&self, key: &Key, version: u64, entry: Arc<Entry>) {
+        self.0.entries.insert(key.clone(), entry);
         if self.version(key) != version {
             // Removed meanwhile: at worst, what is newer goes too.
-            self.entries.invalidate(key);
+            self.0.entries.invalidate(key);
         }
         // moka puts evictions off; a bound in bytes that many large bodies can overrun meanwhile is none.
-        self.entries.run_pending_tasks();
+        self.0.entries.run_pending_tasks();
+        self.0.changes.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Forgets what is kept for a URI, whichever of the methods it was asked for with.
     pub(super) fn remove(&self, key: &Key) {
-        self.removals.of(key).fetch_add(1, Ordering::AcqRel);
-        self.entries.invalidate(key);
-        self.entries.invalidate(&key.sibling());
+        self.0.removals.of(key).fetch_add(1, Ordering::AcqRel);
+        self.0.entries.invalidate(key);
+        self.0.entries.invalidate(&key.sibling());
+        self.0.changes.fetch_add(1, Ordering::AcqRel);
     }
 }
 
 /// Counts removals, by the hash of the URI. Two that share a count keep each other's answers from being stored now and
 /// then, and there are enough of them that this is rare; an old answer is never let in.
-struct Removals {
-    hasher: RandomState,
-    counts: Box<[AtomicU64]>,
-}
+struct Removals(Box<[AtomicU64]>);
 
 impl Removals {
     const COUNTS: usize = 4096;
 
     #[allow(clippy::cast_possible_truncation)]
     fn of(&self, key: &Key) -> &AtomicU64 {
-        &self.counts[self.hasher.hash_one(key.target()) as usize % Self::COUNTS]
+        &self.0[key.hash() as usize % Self::COUNTS]
     }
 }
 
 impl Default for Removals {
     fn default() -> Self {
-        let counts = (0..Self::COUNTS).map(|_| AtomicU64::new(0)).collect();
-        Self { hasher: RandomState::new(), counts }
+        Self((0..Self::COUNTS).map(|_| AtomicU64::new(0)).collect())
     }
 }
 
@@ -145,9 +186,14 @@ impl MemoryStoreBuilder {
             // TinyLFU refuses new keys when it is full, and those are what an outage will be asked for.
             .eviction_policy(EvictionPolicy::lru())
             .weigher(|key: &Key, entry: &Arc<Entry>| {
-                (key.uri().len() + entry.weight()).try_into().unwrap_or(u32::MAX)
+                (key.weight() + entry.weight()).try_into().unwrap_or(u32::MAX)
             })
             .build();
-        Ok(MemoryStore { entries, removals: Arc::default() })
+        Ok(MemoryStore(Arc::new(Shared {
+            entries,
+            hasher: RandomState::new(),
+            removals: Removals::default(),
+            changes: AtomicU64::new(0),
+        })))
     }
 }
