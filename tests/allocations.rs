@@ -304,6 +304,22 @@ async fn a_request_that_is_never_kept_costs_last_known_good_nothing() {
     assert_eq!(of_a_call(layer(), AFTER_A_WAIT, options), 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_kept_already_costs_last_known_good_its_key_and_the_requests_headers() {
+    let layer = || LastKnownGoodLayer::new(MemoryStore::default());
+    assert_eq!(of_a_call(layer(), AT_ONCE, get), 1, "the key");
+    assert_eq!(of_a_call(layer(), AFTER_A_WAIT, get), 1, "the key, after a wait");
+    // Values that a copy of costs nothing.
+    let with_headers = || {
+        let mut request = get();
+        for name in [http::header::ACCEPT, http::header::ACCEPT_LANGUAGE, http::header::USER_AGENT] {
+            request.headers_mut().insert(name, http::HeaderValue::from_static("the same"));
+        }
+        request
+    };
+    assert_eq!(of_a_call(layer(), AT_ONCE, with_headers), 2, "the key, and the headers in one piece");
+}
+
 // ===== For services whose responses are not HTTP =====
 
 #[tokio::test(start_paused = true)]

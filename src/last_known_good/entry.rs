@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AGE, CONNECTION, HeaderName};
-use http::response::{Parts, Response};
-use http::{HeaderMap, HeaderValue, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::policy::{self, RequestHeaders, Vary};
@@ -112,24 +111,27 @@ pub(super) struct Head {
 
 impl Head {
     /// `None` if the response may not be kept.
-    pub(super) fn new(response: &Parts, request: &RequestHeaders, max_age: Duration) -> Option<Self> {
+    pub(super) fn new<B>(
+        response: &Response<B>,
+        request: &RequestHeaders,
+        max_age: Duration,
+    ) -> Option<Self> {
+        let headers = end_to_end(response.headers());
         Some(Self {
-            lifetime: policy::lifetime(response.status, &response.headers, max_age)?,
-            vary: Vary::new(&response.headers, request)?,
-            status: response.status,
-            version: response.version,
-            headers: end_to_end(&response.headers)
-                .map(|(name, value)| (name.clone(), detached(value)))
-                .collect(),
-            age: age(&response.headers),
+            lifetime: policy::lifetime(response.status(), response.headers(), max_age)?,
+            vary: Vary::new(response.headers(), request)?,
+            status: response.status(),
+            version: response.version(),
+            headers: headers.map(|(name, value)| (name.clone(), detached(value))).collect(),
+            age: age(response.headers()),
             max_age,
         })
     }
 
     /// Whether [`new`](Self::new) would make the same again.
-    fn is_of(&self, response: &Parts, request: &RequestHeaders, max_age: Duration) -> bool {
-        (self.status, self.version, self.max_age) == (response.status, response.version, max_age)
-            && end_to_end(&response.headers).map(with_mark).eq(self.headers.iter().map(with_mark))
+    fn is_of<B>(&self, response: &Response<B>, request: &RequestHeaders, max_age: Duration) -> bool {
+        (self.status, self.version, self.max_age) == (response.status(), response.version(), max_age)
+            && end_to_end(response.headers()).map(with_mark).eq(self.headers.iter().map(with_mark))
             && self.vary.matches(request)
     }
 }
@@ -179,18 +181,18 @@ impl Entry {
         self.last_given_at() > given_at
     }
 
-    /// Its head, if `response` has the same.
-    pub(super) fn same_head(
+    /// Whether what would be kept of the head of `response` is the same.
+    pub(super) fn has_head_of<B>(
         &self,
-        response: &Parts,
+        response: &Response<B>,
         request: &RequestHeaders,
         max_age: Duration,
-    ) -> Option<Arc<Head>> {
-        self.head.is_of(response, request, max_age).then(|| Arc::clone(&self.head))
+    ) -> bool {
+        self.head.is_of(response, request, max_age)
     }
 
-    pub(super) fn has_head(&self, head: &Arc<Head>) -> bool {
-        Arc::ptr_eq(&self.head, head)
+    pub(super) const fn head(&self) -> &Arc<Head> {
+        &self.head
     }
 
     pub(super) const fn body(&self) -> &Bytes {

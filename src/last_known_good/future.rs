@@ -5,7 +5,6 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::Response;
-use http::response::Parts;
 use http_body::Body;
 use pin_project::pin_project;
 use tokio::time::Instant;
@@ -137,29 +136,27 @@ impl<C> LastKnownGoodLayer<C> {
             }
         }
         result.map(|response| {
-            let (parts, body) = response.into_parts();
             let good = outcome == Outcome::Success;
-            let kept = (good && fallback.keep).then(|| self.judge(&fallback, &parts)).flatten();
+            let kept = (good && fallback.keep).then(|| self.judge(&fallback, &response)).flatten();
             // The thing is gone, or its new state may not be kept: then the old one is not good any more.
-            let replaced = good && parts.status.is_success() && fallback.keep && kept.is_none();
-            if replaced || policy::is_gone(parts.status) {
+            let replaced = good && response.status().is_success() && fallback.keep && kept.is_none();
+            if replaced || policy::is_gone(response.status()) {
                 self.forget(&fallback.key);
             }
             let keeper = kept.zip(self.store.clone()).map(|((found, head), store)| {
                 Keeper::new(store, fallback.key, fallback.version, found, head, self.max_entry_bytes)
             });
-            Response::from_parts(parts, ResponseBody::fresh(body, keeper))
+            response.map(|body| ResponseBody::fresh(body, keeper))
         })
     }
 
-    /// What is to be kept of a good response before its body has come, and what is kept already; `None` if it may not
-    /// be kept.
-    fn judge(&self, fallback: &Fallback, response: &Parts) -> Option<(Found, Arc<Head>)> {
+    /// What there is for a good response, and the head that is to be kept of it: the same one, if it is the same.
+    /// `None` if it may not be kept.
+    fn judge<B>(&self, fallback: &Fallback, response: &Response<B>) -> Option<(Found, Arc<Head>)> {
         let found = self.store.as_ref()?.find(&fallback.key);
-        let same = found.entry.as_ref();
-        let same = same.and_then(|entry| entry.same_head(response, &fallback.headers, self.max_age));
-        let head = match same {
-            Some(head) => head,
+        let same = |entry: &&Arc<Entry>| entry.has_head_of(response, &fallback.headers, self.max_age);
+        let head = match found.entry.as_ref().filter(same) {
+            Some(same) => Arc::clone(same.head()),
             None => Arc::new(Head::new(response, &fallback.headers, self.max_age)?),
         };
         Some((found, head))

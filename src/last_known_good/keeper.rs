@@ -54,7 +54,8 @@ impl Keeper {
 
     fn keep(self) {
         let Self { store, key, version, found, head, given_at, received, .. } = self;
-        let is_same = |entry: &&Arc<Entry>| entry.has_head(&head) && received.is_all_of(entry.body());
+        let is_same =
+            |entry: &&Arc<Entry>| Arc::ptr_eq(entry.head(), &head) && received.is_all_of(entry.body());
         let entry = match found.entry.as_ref().filter(is_same) {
             Some(same) => Arc::clone(same),
             None => Arc::new(Entry::new(head, received.into_body(found.body()), given_at)),

@@ -12,18 +12,22 @@ use crate::http::HttpRequest;
 pub(super) struct Key {
     /// Of all but the method, and taken once: each call needs it more than once.
     hash: u64,
+    /// The URI; then the `Host` header, where the request has one of its own.
+    text: String,
+    uri_length: usize,
     head: bool,
-    uri: String,
-    /// The `Host` header, where the request has one of its own.
-    host: Option<String>,
 }
 
 impl Key {
     /// The key of a request, as if it were a GET unless it is a HEAD.
     pub(super) fn new(request: &impl HttpRequest, hasher: &impl BuildHasher) -> Self {
-        let uri = uri(request);
-        let host = request.host_header().map(str::to_ascii_lowercase);
-        Self { hash: hasher.hash_one((&uri, &host)), head: *request.method() == Method::HEAD, uri, host }
+        let host = request.host_header().unwrap_or_default();
+        let mut text = String::with_capacity(longest_uri(request) + host.len());
+        push_uri(&mut text, request);
+        let uri_length = text.len();
+        text.push_str(host);
+        text[uri_length..].make_ascii_lowercase();
+        Self { hash: hasher.hash_one(&text), text, uri_length, head: *request.method() == Method::HEAD }
     }
 
     /// The key of the same URI for the other of the two methods.
@@ -37,12 +41,12 @@ impl Key {
     }
 
     pub(super) fn uri(&self) -> &str {
-        &self.uri
+        &self.text[..self.uri_length]
     }
 
     /// What it takes in memory beside itself, in bytes.
-    pub(super) fn weight(&self) -> usize {
-        self.uri.len() + self.host.as_ref().map_or(0, String::len)
+    pub(super) const fn weight(&self) -> usize {
+        self.text.len()
     }
 }
 
@@ -52,11 +56,15 @@ impl Hash for Key {
     }
 }
 
+/// What the URI of a request takes at most.
+fn longest_uri(request: &impl HttpRequest) -> usize {
+    let punctuation_and_port = "://:65535?".len();
+    let query = request.query().map_or(0, str::len);
+    request.scheme().len() + request.host().len() + request.path().len() + query + punctuation_and_port
+}
+
 /// The URI with its scheme and host in lower case and its port spelled out, so that equal ones are equal.
-fn uri(request: &impl HttpRequest) -> String {
-    let mut uri = String::with_capacity(
-        16 + request.host().len() + request.path().len() + request.query().map_or(0, str::len),
-    );
+fn push_uri(uri: &mut String, request: &impl HttpRequest) {
     uri.push_str(request.scheme());
     uri.push_str("://");
     uri.push_str(request.host());
@@ -70,7 +78,6 @@ fn uri(request: &impl HttpRequest) -> String {
         uri.push('?');
         uri.push_str(query);
     }
-    uri
 }
 
 #[cfg(test)]

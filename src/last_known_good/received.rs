@@ -6,7 +6,8 @@ use bytes::{Bytes, BytesMut};
 #[derive(Debug)]
 pub(super) enum Received {
     Known(usize),
-    Other(Pieces),
+    // Boxed, because it is the rarer one: what keeps a body is moved with the response.
+    Other(Box<Pieces>),
 }
 
 impl Default for Received {
@@ -16,7 +17,7 @@ impl Default for Received {
 }
 
 impl Received {
-    pub(super) const fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self {
             Self::Known(length) => *length,
             Self::Other(pieces) => pieces.length,
@@ -28,7 +29,7 @@ impl Received {
         match self {
             Self::Known(length) if known[*length..].starts_with(data) => *length += data.len(),
             Self::Known(length) => {
-                let mut pieces = Pieces::default();
+                let mut pieces = Box::<Pieces>::default();
                 pieces.push(&known.slice(..*length));
                 pieces.push(data);
                 *self = Self::Other(pieces);

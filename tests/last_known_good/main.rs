@@ -2,6 +2,7 @@
 
 mod bodies;
 mod kept;
+mod renewed;
 mod served;
 mod store;
 

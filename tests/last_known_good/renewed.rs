@@ -1,0 +1,195 @@
+//! Answers that are the same as the one that is kept, or nearly.
+
+use super::*;
+
+/// A call whose answer's body is still to come.
+struct Unread {
+    sender: mpsc::UnboundedSender<io::Result<&'static str>>,
+    response: Given,
+}
+
+async fn unread(both: &(Upstream, Layered), headers: &[(&str, &str)]) -> Unread {
+    let (sender, body) = streamed();
+    both.0.will(with(200, headers, body));
+    Unread { sender, response: ask(&both.1, get()).await.unwrap() }
+}
+
+impl Unread {
+    async fn read(self, body: &'static str) {
+        self.sender.send(Ok(body)).unwrap();
+        drop(self.sender);
+        assert_eq!(read(self.response).await, body);
+    }
+}
+
+async fn stale_age(both: &(Upstream, Layered)) -> Duration {
+    ask(&both.1, get()).await.unwrap().extensions().get::<Stale>().unwrap().age
+}
+
+// ===== What makes an answer another one =====
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_differs_anywhere_replaces_the_one_that_is_kept() {
+    let kept = "0123456789";
+    let pieces: [&[&str]; 9] = [
+        &["0123456789"],
+        &["01234", "", "56789"],
+        &["01234"],
+        &["0123456789", "0"],
+        &["01234567890"],
+        &["012345678x"],
+        &["x123456789"],
+        &["01234", "x6", "789"],
+        &[],
+    ];
+    for pieces in pieces {
+        let both = service(&layer());
+        give(&both, get(), answer(200, &[], kept)).await;
+        let (sender, body) = streamed();
+        pieces.iter().for_each(|piece| sender.send(Ok(piece)).unwrap());
+        drop(sender);
+        give(&both, get(), with(200, &[], body)).await;
+        assert_eq!(stale(&both, get()).await.unwrap(), pieces.concat());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_differs_replaces_the_one_that_is_kept() {
+    let both = service(&layer());
+    let dated = |date| [("date", date), ("x-a", "1"), ("x-b", "2")];
+    give(&both, get(), good(&dated("Thu, 01 Jan 2026 00:00:00 GMT"))).await;
+    let later = "Thu, 01 Jan 2026 00:00:01 GMT";
+    for headers in [&dated(later)[..], &dated(later)[..2], &[("x-b", "2"), ("x-a", "1")], &[]] {
+        advance(MINUTE).await;
+        give(&both, get(), good(headers)).await;
+        assert_eq!(stale_age(&both).await, Duration::ZERO);
+        let response = ask(&both.1, get()).await.unwrap();
+        let served = response.headers().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap()));
+        let mut served: Vec<_> = served.filter(|(name, _)| !["age", "cache-status"].contains(name)).collect();
+        let mut given = headers.to_vec();
+        served.sort_unstable();
+        given.sort_unstable();
+        assert_eq!(served, given);
+    }
+    give(&both, get(), answer(203, &[], "good")).await;
+    assert_eq!(ask(&both.1, get()).await.unwrap().status(), 203);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_header_that_becomes_one_of_the_connection_is_not_kept_any_more() {
+    let both = service(&layer());
+    give(&both, get(), good(&[("x-hop", "1")])).await;
+    assert!(ask(&both.1, get()).await.unwrap().headers().contains_key("x-hop"));
+    give(&both, get(), good(&[("x-hop", "1"), ("connection", "x-hop")])).await;
+    assert!(!ask(&both.1, get()).await.unwrap().headers().contains_key("x-hop"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_that_becomes_a_secret_is_kept_as_one() {
+    let both = service(&layer());
+    for is_secret in [false, true, false] {
+        let mut answer = good(&[("x-token", "1")]);
+        answer.headers_mut().get_mut("x-token").unwrap().set_sensitive(is_secret);
+        give(&both, get(), answer).await;
+        assert_eq!(ask(&both.1, get()).await.unwrap().headers()["x-token"].is_sensitive(), is_secret);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_answer_to_another_variant_is_that_ones() {
+    let both = service(&layer());
+    let of = |tenant| request("GET", &[("x-tenant", tenant)]);
+    for (tenant, other) in [("a", "b"), ("b", "a")] {
+        give(&both, of(tenant), good(&[("vary", "x-tenant")])).await;
+        assert!(stale(&both, of(tenant)).await.is_some());
+        assert!(stale(&both, of(other)).await.is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_answer_is_as_long_good_as_the_last_layer_that_kept_it_says() {
+    let store = MemoryStore::default();
+    let of = |age| service(&LastKnownGoodLayer::new(store.clone()).max_age(age));
+    for age in [MINUTE, 3 * MINUTE, 2 * MINUTE] {
+        let both = of(age);
+        give(&both, get(), good(&[])).await;
+        advance(age - SECOND).await;
+        assert!(stale(&both, get()).await.is_some(), "{age:?}");
+        advance(SECOND).await;
+        assert!(stale(&both, get()).await.is_none(), "{age:?}");
+    }
+}
+
+// ===== What happens while the body is read =====
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_as_old_as_its_head_and_never_gets_older() {
+    let both = service(&layer());
+    give(&both, get(), good(&[])).await;
+    advance(MINUTE).await;
+    let first = unread(&both, &[]).await;
+    advance(SECOND).await;
+    let second = unread(&both, &[]).await;
+    advance(SECOND).await;
+    second.read("good").await;
+    assert_eq!(stale_age(&both).await, SECOND);
+    first.read("good").await;
+    assert_eq!(stale_age(&both).await, SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_entry_is_not_brought_back_by_the_same_answer_from_before() {
+    for remove in ["GET", "DELETE"] {
+        let both = service(&layer());
+        give(&both, get(), good(&[])).await;
+        let before = unread(&both, &[]).await;
+        let status = if remove == "GET" { 404 } else { 204 };
+        give(&both, request(remove, &[]), answer(status, &[], "")).await;
+        before.read("good").await;
+        assert!(stale(&both, get()).await.is_none(), "{remove}");
+        // What was asked for after the removal is kept.
+        unread(&both, &[]).await.read("good").await;
+        assert!(stale(&both, get()).await.is_some(), "{remove}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_answers_that_overlap_the_one_that_was_given_last_stays() {
+    for same_is_last in [true, false] {
+        for same_ends_last in [true, false] {
+            let both = service(&layer());
+            give(&both, get(), good(&[])).await;
+            advance(SECOND).await;
+            let first = unread(&both, &[]).await;
+            advance(SECOND).await;
+            let second = unread(&both, &[]).await;
+            let (same, other) = if same_is_last { (second, first) } else { (first, second) };
+            if same_ends_last {
+                other.read("better").await;
+                same.read("good").await;
+            } else {
+                same.read("good").await;
+                other.read("better").await;
+            }
+            let last = if same_is_last { "good" } else { "better" };
+            assert_eq!(stale(&both, get()).await.unwrap(), last, "{same_is_last} {same_ends_last}");
+            assert_eq!(stale_age(&both).await, Duration::ZERO);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_is_evicted_meanwhile_is_kept_again() {
+    let store = MemoryStore::builder().max_bytes(8 * 1024).build().unwrap();
+    let both = service(&LastKnownGoodLayer::new(store.clone()));
+    give(&both, get(), good(&[])).await;
+    let same = unread(&both, &[]).await;
+    for key in 0..20 {
+        let other = Request::get(format!("http://sku.internal/{key}")).body(String::new()).unwrap();
+        give(&both, other, with(200, &[], full(vec![b'x'; 1024]))).await;
+    }
+    assert!(stale(&both, get()).await.is_none(), "it is evicted");
+    same.read("good").await;
+    assert_eq!(stale(&both, get()).await.unwrap(), "good");
+    assert!(store.bytes() <= 8 * 1024, "{} bytes", store.bytes());
+}
