@@ -46,7 +46,9 @@ async fn a_body_that_differs_anywhere_replaces_the_one_that_is_kept() {
         let both = service(&layer());
         give(&both, get(), answer(200, &[], kept)).await;
         let (sender, body) = streamed();
-        pieces.iter().for_each(|piece| sender.send(Ok(piece)).unwrap());
+        for piece in pieces {
+            sender.send(Ok(piece)).unwrap();
+        }
         drop(sender);
         give(&both, get(), with(200, &[], body)).await;
         assert_eq!(stale(&both, get()).await.unwrap(), pieces.concat());
