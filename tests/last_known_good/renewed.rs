@@ -115,7 +115,7 @@ async fn the_same_answer_is_as_long_good_as_the_last_layer_that_kept_it_says() {
     for age in [MINUTE, 3 * MINUTE, 2 * MINUTE] {
         let both = of(age);
         give(&both, get(), good(&[])).await;
-        advance(age - SECOND).await;
+        advance(age.saturating_sub(SECOND)).await;
         assert!(stale(&both, get()).await.is_some(), "{age:?}");
         advance(SECOND).await;
         assert!(stale(&both, get()).await.is_none(), "{age:?}");

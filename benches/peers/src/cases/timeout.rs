@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use steadfast::timeout::TimeoutLayer;
+use tokio::time::Instant;
 use tower::timeout::Timeout;
 use tower::{Layer, ServiceBuilder};
 
-use super::SECOND;
+use super::{HOUR, SECOND};
 use crate::measure::Suite;
 use crate::peers::resilience_timeout;
 use crate::upstream::{Below, Broken, Http, INNER, get};
@@ -31,6 +32,12 @@ pub fn add(suite: &mut Suite) {
             let layers =
                 ServiceBuilder::new().layer(TimeoutLayer::total(TOTAL)).layer(TimeoutLayer::attempt(SECOND));
             group.healthy("steadfast", inner, layers.service(Http::<Below>::new(inner)), get);
+            // The client's own total only stamps the deadline: one reading of the clock more, and no timer. A deadline
+            // that is on the call already costs its attempt the same.
+            let deadline = Instant::now() + HOUR;
+            let stamped = move || get().deadline(deadline);
+            let layer = TimeoutLayer::attempt(SECOND).layer(Http::<Below>::new(inner));
+            group.healthy("steadfast, as in the client", inner, layer, stamped);
             group.healthy("tower, one timeout", inner, Timeout::new(Http::<Broken>::new(inner), SECOND), get);
             let both = Timeout::new(Timeout::new(Http::<Broken>::new(inner), SECOND), TOTAL);
             group.healthy("tower", inner, both, get);
