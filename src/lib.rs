@@ -110,6 +110,7 @@ mod poll;
 mod response;
 pub mod retry;
 mod rng;
+mod sync;
 pub mod timeout;
 
 pub use self::{

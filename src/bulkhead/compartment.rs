@@ -1,11 +1,9 @@
 //! The permits of a bulkhead, and the queue for them.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::LocalKey;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::ConfigError;
@@ -14,6 +12,9 @@ use crate::error::MAX_DURATION;
 use crate::handle::{Handle, Shared, Spares};
 use crate::http::body::Watch;
 use crate::message::sealed::Sealed;
+use crate::sync::Semaphore;
+use crate::sync::atomic::Ordering::{Acquire, Relaxed};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, fence};
 
 /// The shared permits of a bulkhead.
 ///
@@ -38,6 +39,7 @@ use crate::message::sealed::Sealed;
 #[derive(Debug, Clone)]
 pub struct Compartment(Handle<Inner>);
 
+/// Its atomics are relaxed, but for the fence in `has_surplus`: a count stands for itself.
 #[derive(Debug)]
 struct Inner {
     semaphore: Semaphore,
@@ -79,29 +81,29 @@ impl Compartment {
 
     /// How many calls are let through at a time.
     pub fn max_concurrent(&self) -> usize {
-        self.0.max_concurrent.load(Ordering::Relaxed)
+        self.0.max_concurrent.load(Relaxed)
     }
 
     /// How many calls hold a permit.
     pub fn in_flight(&self) -> usize {
         // What is neither free nor about to be taken out of circulation; as of one moment only where nothing moves.
-        let circulating = self.max_concurrent() + self.0.surplus.load(Ordering::Relaxed);
+        let circulating = self.max_concurrent() + self.0.surplus.load(Relaxed);
         circulating.saturating_sub(self.0.semaphore.available_permits())
     }
 
     /// How many calls wait for one.
     pub fn waiting(&self) -> usize {
-        self.0.waiting.load(Ordering::Relaxed)
+        self.0.waiting.load(Relaxed)
     }
 
     /// How many calls were refused so far.
     pub fn refused(&self) -> u64 {
-        self.0.refused.load(Ordering::Relaxed)
+        self.0.refused.load(Relaxed)
     }
 
     /// Notes a refusal; returns how many calls are let through at a time.
     pub(super) fn refuse(&self) -> usize {
-        self.0.refused.fetch_add(1, Ordering::Relaxed);
+        self.0.refused.fetch_add(1, Relaxed);
         let max_concurrent = self.max_concurrent();
         tracing::debug!(target: "steadfast::bulkhead", max_concurrent, "the bulkhead is full");
         max_concurrent
@@ -111,12 +113,12 @@ impl Compartment {
     /// reached as they do.
     pub fn resize(&self, max_concurrent: usize) -> Result<(), ConfigError> {
         let new = check_max_concurrent(max_concurrent)?;
-        let old = self.0.max_concurrent.swap(new, Ordering::Relaxed);
+        let old = self.0.max_concurrent.swap(new, Relaxed);
         if new >= old {
             (0..new - old).for_each(|_| self.0.put_back());
         } else {
             // What is free now goes at once; the rest, when it comes back.
-            self.0.surplus.fetch_add(old - new, Ordering::AcqRel);
+            self.0.surplus.fetch_add(old - new, Relaxed);
             self.0.shrink();
         }
         Ok(())
@@ -172,21 +174,32 @@ impl Inner {
     fn put_back(&self) {
         if !self.take_surplus() {
             self.semaphore.add_permits(1);
+            // A resize that came between found this permit in use.
+            self.shrink();
         }
     }
 
     /// Takes free permits out of circulation, as long as there are too many.
     fn shrink(&self) {
-        while self.surplus.load(Ordering::Acquire) > 0 {
-            let Ok(permit) = self.semaphore.try_acquire() else { return };
-            permit.forget();
-            self.put_back();
+        while self.has_surplus() && self.semaphore.forget_permits(1) > 0 {
+            if !self.take_surplus() {
+                self.semaphore.add_permits(1);
+            }
         }
     }
 
+    /// Who frees a permit asks after that; who adds to the surplus looks for free permits after that. One of the two
+    /// has to see the other, or a permit stays in circulation.
+    fn has_surplus(&self) -> bool {
+        // Both have written the semaphore's count: `forget_permits` writes it, releasing, even if nothing is free. So
+        // who frees a permit after it has read what was released there, and acquires it here.
+        fence(Acquire);
+        self.surplus.load(Relaxed) > 0
+    }
+
+    /// Relaxed: if the surplus is missed here, `put_back` looks again.
     fn take_surplus(&self) -> bool {
-        let less = |surplus: usize| surplus.checked_sub(1);
-        self.surplus.fetch_update(Ordering::AcqRel, Ordering::Acquire, less).is_ok()
+        self.surplus.fetch_update(Relaxed, Relaxed, |surplus| surplus.checked_sub(1)).is_ok()
     }
 }
 
@@ -211,14 +224,14 @@ struct Place(Compartment);
 impl Place {
     fn take(compartment: Compartment) -> Option<Self> {
         let one_more = |waiting: usize| (waiting < compartment.0.max_waiting).then_some(waiting + 1);
-        let taken = compartment.0.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
+        let taken = compartment.0.waiting.fetch_update(Relaxed, Relaxed, one_more);
         taken.is_ok().then(|| Self(compartment))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.0.waiting.fetch_sub(1, Ordering::AcqRel);
+        self.0.0.waiting.fetch_sub(1, Relaxed);
         // A waiter that was dropped in its turn gave its permit back to the semaphore, past `put_back`.
         self.0.0.shrink();
     }
@@ -265,6 +278,9 @@ impl CompartmentBuilder {
 fn check_max_concurrent(calls: usize) -> Result<usize, ConfigError> {
     ConfigError::check("bulkhead.max_concurrent", calls, 1..=1_000_000)
 }
+
+#[cfg(all(test, steadfast_loom))]
+mod models;
 
 #[cfg(test)]
 mod tests {

@@ -1,13 +1,11 @@
 //! The handle: a word that every call reads, and behind it the machine that few calls reach.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::thread::LocalKey;
 use std::time::Duration;
 
 use rand::RngExt;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::config::{CircuitBuilder, Settings};
@@ -17,6 +15,8 @@ use super::window::{ConsecutiveFailures, Counts, RateWindow, Record};
 use crate::handle::{Handle, Shared, Spares};
 use crate::poll::Refusal;
 use crate::rng::SharedRng;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard, watch};
 use crate::{Outcome, deadline};
 
 /// The shared state of a circuit breaker.
@@ -50,11 +50,13 @@ struct Inner {
     /// [`Gate`] of the machine's phase and generation. Released after a change, so that who acquires it sees what
     /// the change did to the windows and to `open_until`.
     gate: AtomicU64,
-    /// While the gate says open: until when, in nanoseconds since the epoch.
+    /// While the gate says open: until when, in nanoseconds since the epoch. Relaxed: the gate orders it.
     open_until: AtomicU64,
     consecutive: ConsecutiveFailures,
     window: Option<RateWindow>,
+    /// Relaxed: a count stands for itself.
     refused: AtomicU64,
+    /// Relaxed, too, and written under the machine's lock only.
     trips: AtomicU64,
     machine: Mutex<Machine>,
     rng: SharedRng,
@@ -380,3 +382,6 @@ impl fmt::Debug for Circuit {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, steadfast_loom))]
+mod models;

@@ -3,12 +3,13 @@
 //! Every memory ordering here is relaxed unless it says otherwise: a count stands for itself, and the order of two
 //! results that race is nobody's to know.
 
-use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::atomic::{Ordering::Acquire, Ordering::Release};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::config::Window;
+use crate::sync::Mutex;
+use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64};
 
 /// How one call went, as far as a window cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +73,8 @@ impl ConsecutiveFailures {
     /// Begins a generation. Few are counted in, and the word has room for the lower half of a number only: without this,
     /// an old one could pass for a later one.
     pub(super) fn begin(&self, generation: u64) {
-        self.0.store(Run { generation: generation as u16, failures: 0, first: 0 }.pack(), Relaxed);
+        // A swap only because loom cannot tell which came last, a store or another thread's read-modify-write.
+        self.0.swap(Run { generation: generation as u16, failures: 0, first: 0 }.pack(), Relaxed);
     }
 
     /// Ends the run. Healthy calls only read.
@@ -188,7 +190,7 @@ impl TimeWindow {
             return head;
         }
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let head = self.head.load(Acquire);
+        let head = self.head.load(Relaxed); // Ordered by the lock.
         if number <= head {
             return head;
         }
@@ -196,6 +198,7 @@ impl TimeWindow {
         for dropped in (head + 1..=number).take(self.buckets.len()) {
             self.bucket(dropped).clear();
         }
+        // Release: the buckets are empty by now.
         self.head.store(number, Release);
         number
     }
@@ -309,6 +312,9 @@ impl RateWindow {
         }
     }
 }
+
+#[cfg(all(test, steadfast_loom))]
+mod models;
 
 #[cfg(test)]
 mod tests {

@@ -3,14 +3,14 @@
 //! New upstreams are rare and calls are not, so the map is immutable behind a pointer: a reader loads the pointer, a
 //! writer copies the map.
 
-use std::hash::{Hash, Hasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, PoisonError};
 
-use arc_swap::ArcSwap;
 use hashbrown::{Equivalent, HashSet};
 
 use super::key::{KeyRef, UpstreamKey};
+use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::sync::{ArcSwap, Mutex, RandomState};
 
 /// The upstreams by their keys. To copy it is to copy pointers.
 type Entries<T> = HashSet<Arc<Entry<T>>, RandomState>;
@@ -20,7 +20,7 @@ pub(super) struct UpstreamMap<T> {
     entries: ArcSwap<Entries<T>>,
     max: usize,
     /// Moves on whenever another upstream than the last is used: time, as far as idleness is concerned, so that a call
-    /// reads no clock.
+    /// reads no clock. Relaxed: an age is compared with ages, and orders nothing else.
     age: AtomicU64,
     adding: Mutex<()>,
 }
@@ -73,7 +73,8 @@ impl<T> UpstreamMap<T> {
         if let Some(entry) = entries.get(key) {
             // Far from full, nobody has to go, and calls need not share a line that each of them writes.
             if entries.len() * 2 >= self.max && entry.last_used.load(Relaxed) != self.age.load(Relaxed) {
-                entry.last_used.store(self.next_age(), Relaxed);
+                // The later use stands, whichever is noted first.
+                entry.last_used.fetch_max(self.next_age(), Relaxed);
             }
             return read(&entry.value);
         }
@@ -111,6 +112,9 @@ impl<T> UpstreamMap<T> {
         entry
     }
 }
+
+#[cfg(all(test, steadfast_loom))]
+mod models;
 
 #[cfg(test)]
 mod tests {

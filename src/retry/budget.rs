@@ -6,11 +6,11 @@
 //! flood (Brooker 2022-02-28, "Fixing retries with token buckets and circuit breakers").
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::time::Instant;
 
 use crate::ConfigError;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// The shared allowance of extra attempts towards one upstream: a lock-free token bucket.
 ///
@@ -41,6 +41,7 @@ struct Bucket {
     epoch: Instant,
     /// The tokens in thousandths, and in the upper half the second of the last refill by time.
     word: AtomicU64,
+    /// Relaxed: a count stands for itself.
     retries: AtomicU64,
 }
 
@@ -323,6 +324,9 @@ fn thousandths(field: &'static str, tokens: f64, most: f64) -> Result<u32, Confi
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     Ok(rounded as u32)
 }
+
+#[cfg(all(test, steadfast_loom))]
+mod models;
 
 #[cfg(test)]
 mod tests;

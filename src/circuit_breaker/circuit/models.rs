@@ -1,0 +1,146 @@
+//! What must hold of a circuit in whatever order threads come.
+
+use super::*;
+use crate::circuit_breaker::Window;
+use crate::sync::race;
+
+const SECOND: Duration = Duration::from_secs(1);
+/// Longer than any model takes to run.
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const BAD: Record = Record { failed: true, slow: false };
+
+/// Trips on so many failures in a row, for an hour, and has one probe.
+fn after(failures: u16) -> CircuitBuilder {
+    Circuit::builder()
+        .consecutive_failures(failures, Duration::ZERO)
+        .max_open_for(HOUR)
+        .open_for(HOUR)
+        .probes(1)
+        .seed(1)
+}
+
+/// Trips on the first failure.
+fn touchy() -> Circuit {
+    after(1).build().unwrap()
+}
+
+/// A touchy circuit that was open until a while ago.
+fn due() -> Circuit {
+    let circuit = after(1).open_for(SECOND).build().unwrap();
+    circuit.count(0, BAD, Instant::now() - HOUR);
+    assert_eq!(circuit.state(), State::Open);
+    circuit
+}
+
+/// A call that was admitted while the circuit was new fails.
+fn fail(circuit: &Circuit) {
+    circuit.ended(Ticket::Counted(0), Outcome::Failure, None);
+}
+
+fn trips(circuit: &Circuit) -> u64 {
+    circuit.0.trips.load(Ordering::Relaxed)
+}
+
+fn refused(circuit: &Circuit) -> u64 {
+    circuit.0.refused.load(Ordering::Relaxed)
+}
+
+#[test]
+fn who_sees_the_open_gate_sees_until_when() {
+    let look = |circuit: &Circuit| assert!(circuit.state() == State::Closed || circuit.refusal().is_some());
+    race(touchy, fail, look, |_, (), ()| {});
+}
+
+#[test]
+fn who_sees_a_new_generation_counts_nothing_of_the_old() {
+    let set_up = || {
+        let builder = Circuit::builder().without_consecutive_failures().window(Window::Time(HOUR));
+        let circuit = builder.failure_rate(1.0).minimum_calls(2).seed(1).build().unwrap();
+        let now = Instant::now();
+        circuit.count(0, BAD, now);
+        (circuit, now)
+    };
+    let look = |(circuit, now): &(Circuit, Instant)| {
+        if circuit.gate().generation() == 1 {
+            // Its first failure is not enough.
+            circuit.count(1, BAD, *now + HOUR / 10);
+            assert_eq!(circuit.state(), State::Closed);
+        }
+    };
+    race(set_up, |(circuit, _)| circuit.reset(), look, |_, (), ()| {});
+}
+
+#[test]
+fn a_late_result_of_an_older_generation_says_nothing() {
+    race(touchy, fail, Circuit::reset, |circuit, (), ()| {
+        let gate = circuit.gate();
+        assert_eq!(gate.state(), State::Closed);
+        assert_eq!(circuit.0.consecutive.count(gate.generation()), 0);
+    });
+}
+
+#[test]
+fn of_failures_that_race_none_is_lost() {
+    race(
+        || after(2).build().unwrap(),
+        fail,
+        fail,
+        |circuit, (), ()| {
+            assert_eq!((circuit.state(), trips(circuit)), (State::Open, 1));
+        },
+    );
+}
+
+#[test]
+fn failures_that_trip_it_at_once_trip_it_once() {
+    race(touchy, fail, fail, |circuit, (), ()| {
+        assert_eq!((circuit.gate().generation(), trips(circuit)), (1, 1));
+    });
+}
+
+#[test]
+fn the_place_of_a_probe_is_given_to_one() {
+    let enter = |circuit: &Circuit| circuit.enter().ok();
+    race(due, enter, enter, |circuit, one, two| {
+        assert_eq!((one.is_some() ^ two.is_some(), refused(circuit)), (true, 1));
+    });
+}
+
+#[test]
+fn who_is_admitted_while_the_probe_ends_counts() {
+    let set_up = || {
+        let circuit = due();
+        let probe = circuit.enter().unwrap();
+        (circuit, probe)
+    };
+    let end = |(circuit, probe): &(Circuit, Ticket)| circuit.ended(*probe, Outcome::Success, None);
+    let call = |(circuit, _): &(Circuit, Ticket)| {
+        circuit.enter().map(|call| circuit.ended(call, Outcome::Failure, None)).is_ok()
+    };
+    race(set_up, end, call, |(circuit, _), (), admitted| {
+        assert_eq!(circuit.state(), if admitted { State::Open } else { State::Closed });
+    });
+}
+
+#[test]
+fn every_refusal_is_counted() {
+    let set_up = || {
+        let circuit = touchy();
+        circuit.force_open();
+        circuit
+    };
+    let enter = |circuit: &Circuit| circuit.enter().is_err();
+    race(set_up, enter, enter, |circuit, one, two| assert_eq!((one, two, refused(circuit)), (true, true, 2)));
+}
+
+#[test]
+fn the_last_report_is_the_latest_state() {
+    let set_up = || {
+        let circuit = touchy();
+        let seen = circuit.watch();
+        (circuit, seen)
+    };
+    let open = |(circuit, _): &(Circuit, watch::Receiver<State>)| circuit.force_open();
+    let close = |(circuit, _): &(Circuit, watch::Receiver<State>)| circuit.force_closed();
+    race(set_up, open, close, |(circuit, seen), (), ()| assert_eq!(*seen.borrow(), circuit.state()));
+}

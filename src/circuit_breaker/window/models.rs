@@ -1,0 +1,123 @@
+//! What must hold of the windows in whatever order threads come.
+
+use super::*;
+use crate::sync::race;
+
+const BAD: Record = Record { failed: true, slow: false };
+const BAD_AND_SLOW: Record = Record { failed: true, slow: true };
+const SLOW_CALL: Record = Record { failed: false, slow: true };
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn no_failure_in_a_row_is_lost() {
+    let failure = |run: &ConsecutiveFailures| run.failure(0, SECOND).0;
+    race(ConsecutiveFailures::default, failure, failure, |run, one, two| {
+        assert_eq!((one.min(two), one.max(two), run.count(0)), (1, 2, 2));
+    });
+}
+
+/// A run of a generation that begins, with a failure, while another thread does something.
+fn while_a_generation_begins(something: fn(&ConsecutiveFailures)) {
+    let set_up = || {
+        let run = ConsecutiveFailures::default();
+        run.failure(0, SECOND);
+        run
+    };
+    let begins = |run: &ConsecutiveFailures| {
+        run.begin(1);
+        run.failure(1, SECOND);
+    };
+    race(set_up, something, begins, |run, (), ()| assert_eq!(run.count(1), 1));
+}
+
+#[test]
+fn a_late_success_does_not_end_the_run_of_a_later_generation() {
+    while_a_generation_begins(|run| run.success(0));
+}
+
+#[test]
+fn a_late_failure_does_not_lengthen_the_run_of_a_later_generation() {
+    while_a_generation_begins(|run| _ = run.failure(0, SECOND));
+}
+
+/// A window with a failure in a bucket that drops out after ten seconds.
+fn window() -> TimeWindow {
+    let window = TimeWindow::new(10 * SECOND);
+    window.record(Duration::ZERO, BAD_AND_SLOW);
+    window
+}
+
+#[test]
+fn no_record_is_lost_while_the_head_moves() {
+    let record = |window: &TimeWindow| window.record(10 * SECOND, BAD_AND_SLOW);
+    race(window, record, record, |window, (), ()| {
+        assert_eq!(window.counts(10 * SECOND), Counts { calls: 2, failures: 2, slow: 2 });
+    });
+}
+
+#[test]
+fn a_head_that_has_been_moved_on_does_not_move_back() {
+    let sooner = |window: &TimeWindow| window.record(10 * SECOND, BAD_AND_SLOW);
+    let later = |window: &TimeWindow| window.record(11 * SECOND, BAD_AND_SLOW);
+    race(window, sooner, later, |window, (), ()| {
+        assert_eq!(window.counts(11 * SECOND), Counts { calls: 2, failures: 2, slow: 2 });
+    });
+}
+
+#[test]
+fn who_sees_the_new_head_sees_its_bucket_empty() {
+    let counts = |window: &TimeWindow| window.counts(10 * SECOND);
+    race(window, counts, counts, |_, one, two| assert_eq!([one, two], [Counts::default(); 2]));
+}
+
+/// The sums of what is in the ring.
+fn of_the_ring(window: &CallWindow) -> Counts {
+    let slots: Vec<_> = window.ring.iter().map(|slot| slot.load(Relaxed)).collect();
+    let sum = |bit| u32::try_from(slots.iter().filter(|slot| *slot & bit != 0).count()).unwrap();
+    Counts { calls: sum(CALL), failures: sum(FAILED), slow: sum(SLOW) }
+}
+
+#[test]
+fn who_share_a_slot_put_in_and_take_out_what_is_theirs() {
+    let set_up = || {
+        let window = CallWindow::new(1);
+        window.record(BAD);
+        window
+    };
+    let one = |window: &CallWindow| window.record(BAD_AND_SLOW);
+    let two = |window: &CallWindow| window.record(SLOW_CALL);
+    race(set_up, one, two, |window, (), ()| {
+        assert_eq!(window.counts(), of_the_ring(window));
+        assert_eq!((window.counts().calls, window.counts().slow), (1, 1));
+    });
+}
+
+#[test]
+fn two_records_take_two_slots() {
+    let record = |window: &CallWindow| window.record(BAD_AND_SLOW);
+    race(
+        || CallWindow::new(2),
+        record,
+        record,
+        |window, (), ()| {
+            assert_eq!(window.counts(), Counts { calls: 2, failures: 2, slow: 2 });
+        },
+    );
+}
+
+#[test]
+fn what_is_recorded_while_the_ring_is_cleared_is_counted_if_it_is_there() {
+    let set_up = || {
+        let window = CallWindow::new(2);
+        window.record(BAD_AND_SLOW);
+        window
+    };
+    race(
+        set_up,
+        |window| window.record(BAD),
+        CallWindow::clear,
+        |window, (), ()| {
+            assert_eq!(window.counts(), of_the_ring(window));
+        },
+    );
+}

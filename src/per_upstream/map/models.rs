@@ -1,0 +1,87 @@
+//! What must hold of the map in whatever order threads come.
+
+use super::*;
+use crate::sync::race;
+
+type Names = UpstreamMap<String>;
+
+/// A map that is full with these, used in this order.
+fn full_with(names: &[&str]) -> Names {
+    let map = Names::new(names.len());
+    names.iter().for_each(|name| call(&map, name));
+    map
+}
+
+fn call(map: &Names, name: &str) {
+    assert_eq!(map.with(&KeyRef::Named(name.into()), ToString::to_string, Clone::clone), name);
+}
+
+fn names(map: &Names) -> Vec<String> {
+    let mut names = map.read_all(|_, name| name.clone());
+    names.sort();
+    names
+}
+
+#[test]
+fn two_threads_make_one_upstream() {
+    let set_up = || (UpstreamMap::new(10), AtomicU64::new(0));
+    let call = |(map, made): &(UpstreamMap<u64>, AtomicU64)| {
+        map.with(&KeyRef::Named("a".into()), |_| made.fetch_add(1, Relaxed), |number| *number)
+    };
+    race(set_up, call, call, |(_, made), one, two| assert_eq!((one, two, made.load(Relaxed)), (0, 0, 1)));
+}
+
+#[test]
+fn no_upstream_is_lost_while_another_is_added() {
+    race(
+        || Names::new(10),
+        |map| call(map, "a"),
+        |map| call(map, "b"),
+        |map, (), ()| {
+            assert_eq!(names(map), ["a", "b"]);
+        },
+    );
+}
+
+#[test]
+fn two_that_are_added_to_a_full_map_drive_out_two() {
+    race(
+        || full_with(&["a", "b"]),
+        |map| call(map, "c"),
+        |map| call(map, "d"),
+        |map, (), ()| {
+            assert_eq!(names(map), ["c", "d"]);
+        },
+    );
+}
+
+#[test]
+fn a_call_gets_its_upstream_though_another_drives_it_out() {
+    race(
+        || full_with(&["a"]),
+        |map| call(map, "a"),
+        |map| call(map, "b"),
+        |map, (), ()| {
+            assert_eq!(names(map).len(), 1);
+        },
+    );
+}
+
+#[test]
+fn no_two_uses_are_of_one_age() {
+    race(|| Names::new(1), Names::next_age, Names::next_age, |_, one, two| assert_ne!(one, two));
+}
+
+#[test]
+fn a_use_that_is_noted_late_does_not_age_what_was_used_since() {
+    let two = |map: &Names| ["b", "a"].iter().for_each(|name| call(map, name));
+    race(
+        || full_with(&["a", "b", "c"]),
+        |map| call(map, "a"),
+        two,
+        |map, (), ()| {
+            ["d", "e"].iter().for_each(|name| call(map, name));
+            assert_eq!(names(map), ["a", "d", "e"]);
+        },
+    );
+}
