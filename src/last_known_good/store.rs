@@ -38,7 +38,8 @@ struct Shared {
     entries: Cache<Key, Arc<Entry>>,
     hasher: RandomState,
     removals: Removals,
-    /// Moves on after each insertion and removal: while it stands still, what was found is still there.
+    /// Moves on after each insertion, with the evictions that it causes, and each removal: while it stands still, what
+    /// was found is still there.
     changes: AtomicU64,
 }
 
