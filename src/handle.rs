@@ -50,7 +50,8 @@ impl<T: Shared> Clone for Handle<T> {
 
 impl<T: Shared> Drop for Handle<T> {
     fn drop(&mut self) {
-        let spare = self.0.take();
+        // The last of all goes at once.
+        let spare = self.0.take().filter(|spare| Arc::strong_count(spare) > 1);
         if cfg!(all(test, steadfast_loom)) {
             return; // The threads of a model are one of the system's: what it kept would outlive the model.
         }
@@ -84,13 +85,14 @@ impl<T> Spares<T> {
         group.iter_mut().find(|place| place.as_ref().is_some_and(|it| Arc::ptr_eq(it, like)))?.take()
     }
 
-    /// Keeps a reference. Where there is no place, another one has to go.
+    /// Keeps a reference. Where there is no place, the one that was kept for longest has to go.
     fn put(&self, spare: Arc<T>) -> Option<Arc<T>> {
         let group = &mut self.0.borrow_mut()[group(&spare)];
-        match group.iter_mut().find(|place| place.is_none()) {
-            Some(place) => place.replace(spare),
-            None => group[0].replace(spare),
+        if let Some(place) = group.iter_mut().find(|place| place.is_none()) {
+            return place.replace(spare);
         }
+        group.rotate_left(1);
+        group[WAYS - 1].replace(spare)
     }
 }
 
@@ -101,62 +103,91 @@ fn group<T>(shared: &Arc<T>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
     use super::*;
 
-    static DROPPED: AtomicUsize = AtomicUsize::new(0);
-
     struct Upstream {
-        number: u32,
-    }
-
-    thread_local! {
-        static SPARES: Spares<Upstream> = const { Spares::new() };
+        number: usize,
+        /// What is not counted any more has been dropped.
+        alive: Arc<()>,
     }
 
     impl Shared for Upstream {
         fn spares() -> &'static LocalKey<Spares<Self>> {
+            thread_local! {
+                static SPARES: Spares<Upstream> = const { Spares::new() };
+            }
             &SPARES
         }
     }
 
-    impl Drop for Upstream {
-        fn drop(&mut self) {
-            DROPPED.fetch_add(1, Relaxed);
-        }
+    /// So many upstreams, and the count of those that are alive.
+    fn upstreams(count: usize) -> (Vec<Handle<Upstream>>, Arc<()>) {
+        let alive = Arc::new(());
+        let make = |number| Handle::new(Upstream { number, alive: Arc::clone(&alive) });
+        ((0..count).map(make).collect(), alive)
     }
 
-    fn count(handle: &Handle<Upstream>) -> usize {
+    fn one() -> (Handle<Upstream>, Arc<()>) {
+        let (mut upstreams, alive) = upstreams(1);
+        (upstreams.remove(0), alive)
+    }
+
+    fn references(handle: &Handle<Upstream>) -> usize {
         Arc::strong_count(handle.0.as_ref().unwrap())
     }
 
     #[test]
-    fn what_is_shared_is_dropped_with_its_last_handle_and_the_threads_that_kept_one() {
-        const CALLS: u32 = 1000;
-        let before = DROPPED.load(Relaxed);
-        std::thread::spawn(|| {
-            // A call after the other counts no reference,
-            let one = Handle::new(Upstream { number: 1 });
-            drop(one.clone());
-            assert_eq!(count(&one), 2);
-            for _ in 0..CALLS {
-                let call = one.clone();
-                assert_eq!((call.number, count(&one)), (1, 2));
-            }
-            // calls at the same time leave no more than their places,
-            drop((0..CALLS).map(|_| one.clone()).collect::<Vec<_>>());
-            assert_eq!(count(&one), 1 + WAYS);
-            // and a handle is never to something else.
-            let others: Vec<_> = (0..CALLS).map(|number| Handle::new(Upstream { number })).collect();
-            for _ in 0..3 {
-                assert!(others.iter().zip(0..).all(|(other, number)| other.clone().number == number));
-            }
-            drop((one, others));
-            std::thread::spawn(|| drop(Handle::new(Upstream { number: 2 }).clone())).join().unwrap();
-        })
-        .join()
-        .unwrap();
-        assert_eq!(DROPPED.load(Relaxed) - before, CALLS as usize + 2);
+    fn a_call_after_the_other_counts_no_reference() {
+        let (upstream, _alive) = one();
+        drop(upstream.clone());
+        assert_eq!(references(&upstream), 2);
+        for _ in 0..1000 {
+            let call = upstream.clone();
+            assert_eq!(references(&call), 2);
+        }
+    }
+
+    #[test]
+    fn calls_at_the_same_time_leave_no_more_than_their_places() {
+        let (upstream, _alive) = one();
+        drop((0..1000).map(|_| upstream.clone()).collect::<Vec<_>>());
+        assert_eq!(references(&upstream), 1 + WAYS);
+    }
+
+    #[test]
+    fn a_handle_is_never_to_something_else() {
+        let (upstreams, _alive) = upstreams(1000);
+        for _ in 0..3 {
+            assert!(upstreams.iter().zip(0..).all(|(upstream, number)| upstream.clone().number == number));
+        }
+    }
+
+    #[test]
+    fn what_is_gone_makes_room_for_what_is_there() {
+        let (gone, alive) = upstreams(1000);
+        drop(gone.iter().map(Handle::clone).collect::<Vec<_>>());
+        drop(gone);
+        assert!(Arc::strong_count(&alive) > 1, "this thread has filled its places");
+        let (upstreams, _alive) = upstreams(1000);
+        for upstream in &upstreams {
+            drop((0..WAYS).map(|_| upstream.clone()).collect::<Vec<_>>());
+            assert_eq!(references(upstream), 1 + WAYS);
+        }
+        assert_eq!(Arc::strong_count(&alive), 1);
+    }
+
+    #[test]
+    fn the_last_reference_of_all_is_not_kept() {
+        let (upstream, alive) = one();
+        drop(upstream);
+        assert_eq!(Arc::strong_count(&alive), 1);
+    }
+
+    #[test]
+    fn a_thread_that_ends_keeps_nothing() {
+        let (upstream, alive) = one();
+        let weak = Arc::downgrade(&upstream.alive);
+        std::thread::spawn(move || drop(upstream.clone())).join().unwrap();
+        assert_eq!((Arc::strong_count(&alive), weak.strong_count()), (1, 1));
     }
 }

@@ -64,17 +64,31 @@ pub(crate) fn say_wait(wait: Wait) {
 
 /// Listens for what a call waits for.
 pub(crate) fn listen_wait() -> WaitScope {
-    WaitScope(Scope::enter(&WAITS, Waits::Unsaid))
+    let waits = Scope::enter(&WAITS, Waits::Unsaid);
+    let since = if let Waits::Upstream = waits.before { SINCE.get() } else { None };
+    WaitScope { waits, since }
 }
 
-pub(crate) struct WaitScope(Scope<Waits>);
+pub(crate) struct WaitScope {
+    waits: Scope<Waits>,
+    /// What was said before this, if anything was.
+    since: Option<Instant>,
+}
 
 impl WaitScope {
     pub(crate) fn heard(self) -> Option<Wait> {
-        match self.0.heard() {
+        match self.waits.flag.get() {
             Waits::Unsaid => None,
             Waits::Queue => Some(Wait::Queue),
             Waits::Upstream => SINCE.get().map(Wait::Upstream),
+        }
+    }
+}
+
+impl Drop for WaitScope {
+    fn drop(&mut self) {
+        if let Waits::Upstream = self.waits.before {
+            SINCE.set(self.since);
         }
     }
 }
@@ -93,14 +107,28 @@ pub(crate) fn say_refusing(refusal: Refusal) {
 
 /// Listens for whether another attempt would be refused.
 pub(crate) fn listen_refusing() -> RefusingScope {
-    RefusingScope(Scope::enter(&REFUSING, false))
+    let refusing = Scope::enter(&REFUSING, false);
+    let until = if refusing.before { REFUSING_UNTIL.get() } else { None };
+    RefusingScope { refusing, until }
 }
 
-pub(crate) struct RefusingScope(Scope<bool>);
+pub(crate) struct RefusingScope {
+    refusing: Scope<bool>,
+    /// What was said before this, if anything was.
+    until: Option<Instant>,
+}
 
 impl RefusingScope {
     pub(crate) fn heard(self) -> Option<Refusal> {
-        self.0.heard().then(|| Refusal { until: REFUSING_UNTIL.get() })
+        self.refusing.flag.get().then(|| Refusal { until: REFUSING_UNTIL.get() })
+    }
+}
+
+impl Drop for RefusingScope {
+    fn drop(&mut self) {
+        if self.refusing.before {
+            REFUSING_UNTIL.set(self.until);
+        }
     }
 }
 
@@ -145,5 +173,31 @@ impl<T: Copy> Scope<T> {
 impl<T: Copy> Drop for Scope<T> {
     fn drop(&mut self) {
         self.flag.set(self.before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_is_said_within_is_not_heard_outside() {
+        let (first, second) = (Instant::now(), Instant::now() + Duration::from_secs(1));
+        let (waits, refusing) = (listen_wait(), listen_refusing());
+        say_wait(Wait::Upstream(first));
+        say_refusing(Refusal { until: Some(first) });
+        {
+            let (waits, refusing) = (listen_wait(), listen_refusing());
+            say_wait(Wait::Upstream(second));
+            say_refusing(Refusal { until: Some(second) });
+            assert_eq!(waits.heard(), Some(Wait::Upstream(second)));
+            assert_eq!(refusing.heard().unwrap().until, Some(second));
+        }
+        assert_eq!(waits.heard(), Some(Wait::Upstream(first)));
+        assert_eq!(refusing.heard().unwrap().until, Some(first));
+        assert_eq!(listen_wait().heard(), None);
+        assert!(listen_refusing().heard().is_none());
     }
 }

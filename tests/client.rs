@@ -560,3 +560,28 @@ async fn debug_output_holds_no_credential() {
     let shown = format!("{client:?} {:?} {:?}", client.upstreams(), client.upstream(server.url("/")));
     assert!(!shown.contains("secret"), "{shown}");
 }
+
+// ===== Before the first poll =====
+
+#[tokio::test]
+async fn a_call_that_is_not_polled_holds_nothing() {
+    let server = Server::new([Reply::ok("")]);
+    let compartment = Compartment::builder().max_concurrent(1).max_waiting(0);
+    let client =
+        Client::builder().bulkhead(compartment).total_timeout(Duration::from_secs(60)).build().unwrap();
+    let calls: Vec<_> = (0..10).map(|_| client.get(server.url("/")).send()).collect();
+    assert!(client.upstreams().is_empty());
+    for call in calls {
+        assert_eq!(call.await.unwrap().text().await.unwrap(), "");
+    }
+}
+
+#[test]
+fn a_call_can_be_made_outside_of_a_runtime() {
+    // reqwest makes the timer of a read timeout with the request.
+    let builder = reqwest::Client::builder().read_timeout(Duration::from_secs(60));
+    let client = Client::builder().reqwest_builder(builder).build().unwrap();
+    let call = client.get("http://127.0.0.1:1/").send();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    assert!(runtime.block_on(call).unwrap_err().upstream().unwrap().is_connect());
+}

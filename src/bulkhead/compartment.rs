@@ -84,7 +84,7 @@ impl Compartment {
         self.0.max_concurrent.load(Relaxed)
     }
 
-    /// How many calls hold a permit.
+    /// How many calls hold a permit, those included that have waited for it and have yet to notice.
     pub fn in_flight(&self) -> usize {
         // What is neither free nor about to be taken out of circulation; as of one moment only where nothing moves.
         let circulating = self.max_concurrent() + self.0.surplus.load(Relaxed);
@@ -142,7 +142,8 @@ impl Compartment {
         let place = Place::take(self.clone())?;
         Some(Box::pin(async move {
             let permit = tokio::time::timeout_at(until, place.0.0.semaphore.acquire()).await.ok()?.ok()?;
-            if Instant::now() >= until {
+            // Nothing is sent once the deadline has passed; a permit that came in time for the queue is good.
+            if deadline::has_passed(deadline) {
                 return None;
             }
             permit.forget();

@@ -128,7 +128,8 @@ impl Circuit {
 
     /// Follows the state. A receiver that is slow sees the latest state, not every one.
     ///
-    /// It ends some time after the last handle is gone: threads that made calls keep a reference for their next one.
+    /// Do not wait for its end: threads that made calls keep a reference for their next ones, so that a circuit can
+    /// outlive its last handle for as long as such a thread has nothing else to do.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {

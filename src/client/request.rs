@@ -117,7 +117,7 @@ impl RequestBuilder {
     /// Sends the request; see [`Client::execute`].
     pub fn send(self) -> ResponseFuture {
         match self.builder.build() {
-            Ok(request) => self.client.execute(Call::with_options(request, self.options)),
+            Ok(request) => self.client.begin(Call::with_options(request, self.options)),
             Err(error) => ResponseFuture::failed(error),
         }
     }

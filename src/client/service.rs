@@ -113,13 +113,20 @@ impl Client {
     ///
     /// Dropped, it gives back whatever it held: permits, places, tokens.
     pub fn execute(&self, request: impl Into<Call<reqwest::Request>>) -> ResponseFuture {
-        let mut call = request.into();
+        self.clone().begin(request.into())
+    }
+
+    pub(super) const fn begin(self, call: Call<reqwest::Request>) -> ResponseFuture {
+        ResponseFuture(State::Fresh(Some((self, call))))
+    }
+
+    fn call_stack(&self, mut call: Call<reqwest::Request>) -> StackFuture {
         // reqwest's own would begin again with every attempt.
         if let Some(timeout) = call.request_mut().timeout_mut().take() {
             let asked = call.options().get_timeout();
             call = call.timeout(asked.unwrap_or(timeout));
         }
-        ResponseFuture(State::Called(self.0.stack.send(call, PerUpstream::send)))
+        self.0.stack.send(call, PerUpstream::send)
     }
 
     /// The handle of the upstream that requests to `url` go to, which is made if it is not known yet. Its parts can be
@@ -196,11 +203,15 @@ impl Service<reqwest::Request> for Client {
 #[pin_project]
 pub struct ResponseFuture(#[pin] State);
 
-// The small variant is the rare one.
+type StackFuture = <Stack as Service<Call<reqwest::Request>>>::Future;
+
+// The small variants are short-lived, or rare.
 #[allow(clippy::large_enum_variant)]
 #[pin_project(project = StateProj)]
 enum State {
-    Called(#[pin] <Stack as Service<Call<reqwest::Request>>>::Future),
+    /// The call begins when it is first polled: until then no clock runs, and nothing is held for it.
+    Fresh(Option<(Client, Call<reqwest::Request>)>),
+    Called(#[pin] StackFuture),
     /// There is no request to send.
     Failed(Option<reqwest::Error>),
 }
@@ -215,13 +226,23 @@ impl Future for ResponseFuture {
     type Output = Result<reqwest::Response, Error<reqwest::Error>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().0.project() {
-            StateProj::Called(future) => Poll::Ready(match ready!(future.poll(cx)) {
-                Ok(response) => Ok(into_reqwest(response)),
-                Err(error) => Err(error),
-            }),
-            StateProj::Failed(error) => {
-                Poll::Ready(Err(Error::Upstream(error.take().expect("polled after it was ready"))))
+        let mut state = self.project().0;
+        loop {
+            match state.as_mut().project() {
+                StateProj::Fresh(call) => {
+                    let (client, call) = call.take().expect("polled after it had panicked");
+                    state.set(State::Called(client.call_stack(call)));
+                }
+                StateProj::Called(future) => {
+                    return Poll::Ready(match ready!(future.poll(cx)) {
+                        Ok(response) => Ok(into_reqwest(response)),
+                        Err(error) => Err(error),
+                    });
+                }
+                StateProj::Failed(error) => {
+                    let error = error.take().expect("polled after it was ready");
+                    return Poll::Ready(Err(Error::Upstream(error)));
+                }
             }
         }
     }

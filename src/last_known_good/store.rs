@@ -117,12 +117,14 @@ impl MemoryStore {
 
     fn insert(&self, key: &Key, version: u64, entry: Arc<Entry>) {
         self.0.entries.insert(key.clone(), entry);
+        self.0.changes.fetch_add(1, Ordering::AcqRel);
         if self.version(key) != version {
             // Removed meanwhile: at worst, what is newer goes too.
             self.0.entries.invalidate(key);
         }
         // moka puts evictions off; a bound in bytes that many large bodies can overrun meanwhile is none.
         self.0.entries.run_pending_tasks();
+        // What it evicted is gone too.
         self.0.changes.fetch_add(1, Ordering::AcqRel);
     }
 

@@ -67,12 +67,15 @@ fn lower_case(part: &str) -> Cow<'_, str> {
 }
 
 impl Hash for KeyRef<'_> {
-    /// By what tells upstreams apart nearly always, in one piece.
+    /// By what tells upstreams apart, in as few pieces as possible.
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self {
-            Self::Origin { host, port, .. } => {
+            Self::Origin { host, port, virtual_host, .. } => {
                 state.write(host.as_bytes());
                 state.write_u16(port.unwrap_or_default());
+                if let Some(virtual_host) = virtual_host {
+                    state.write(virtual_host.as_bytes());
+                }
             }
             Self::Named(name) => state.write(name.as_bytes()),
         }

@@ -17,6 +17,9 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 /// A clone is another handle to the same bucket. Cancel safe: a retry that was paid for and never sent, because its
 /// call was dropped while it waited, gives its token back.
 ///
+/// An attempt that begins while the bucket could not pay for another one is not retried, even if calls that end
+/// meanwhile fill it: no copy of its request is kept. Where time fills the bucket, only the end of the attempt counts.
+///
 /// Default: at most 10 tokens, 2 at first; a success adds 0.6, a failure takes 0.3, a retry takes 1.
 ///
 /// ```
@@ -119,10 +122,11 @@ impl RetryBudget {
         self.0.deposit(self.0.settings.per_retry);
     }
 
-    /// Whether the bucket could not pay for a retry now.
+    /// Whether the bucket cannot pay for a retry now, and time will not change that.
     pub(super) fn is_spent(&self) -> bool {
-        let tokens = self.0.refilled(self.0.word.load(Ordering::Relaxed)).tokens;
-        self.0.settings.pay(tokens).is_none()
+        let settings = &self.0.settings;
+        settings.per_second == 0
+            && settings.pay(Word::unpack(self.0.word.load(Ordering::Relaxed)).tokens).is_none()
     }
 
     /// Pays for a retry, if the bucket can.
