@@ -177,3 +177,23 @@ async fn the_extremes_that_are_allowed_do_not_panic() {
         assert_eq!((stopped(&result.unwrap()), upstream.count()), (Some(Stop::Exhausted), 101));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_time_adds_during_an_attempt_pays_for_the_next() {
+    let budget = RetryBudget::builder().initial(0.0).per_second(1.0).build().unwrap();
+    let layer = RetryLayer::new(policy(1)).budget(budget);
+    let (result, upstream) = one(&layer, [status(503).after(5 * SECOND), status(200)], get()).await;
+    assert_eq!((result.unwrap().status().as_u16(), upstream.count()), (200, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_begins_with_a_spent_budget_is_the_last() {
+    // No copy is kept for it, whatever others earn meanwhile.
+    let budget = RetryBudget::builder().initial(0.0).per_success(10.0).build().unwrap();
+    let layer = RetryLayer::new(policy(1)).budget(budget.clone());
+    let slow = layer.layer(Upstream::answering([status(503).after(5 * SECOND), status(200)]));
+    let quick = layer.layer(Upstream::answering([status(200).after(SECOND)]));
+    let (response, _) = futures_util::future::join(send(&slow, get()), send(&quick, get())).await;
+    assert_eq!(stopped(&response.unwrap()), Some(Stop::Budget));
+    assert!(budget.tokens() > 1.0);
+}
