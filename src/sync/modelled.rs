@@ -3,10 +3,9 @@
 //! A stand-in promises as little as the real thing does, and orders memory no more than it.
 
 use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
 
 pub(crate) use loom::sync::{Mutex, MutexGuard, atomic};
-
-use std::sync::Arc;
 
 use self::atomic::AtomicUsize;
 use self::atomic::Ordering::{AcqRel, Acquire, Release};
@@ -78,7 +77,7 @@ impl<T> ArcSwap<T> {
 
 // ===== Semaphore =====
 
-/// The count of free permits, with the orderings of tokio's. Nobody waits in a model.
+/// The count of free permits, with the orderings of tokio's. In a model nobody waits for one.
 #[derive(Debug)]
 pub(crate) struct Semaphore(AtomicUsize);
 
@@ -100,8 +99,8 @@ impl Semaphore {
         taken.map(|_| SemaphorePermit(self)).map_err(drop)
     }
 
-    pub(crate) async fn acquire(&self) -> Result<SemaphorePermit<'_>, ()> {
-        unimplemented!("a model does not wait")
+    pub(crate) fn acquire(&self) -> impl Future<Output = Result<SemaphorePermit<'_>, ()>> {
+        std::future::ready(self.try_acquire())
     }
 
     pub(crate) fn add_permits(&self, permits: usize) {
@@ -132,7 +131,7 @@ impl Drop for SemaphorePermit<'_> {
 pub(crate) mod watch {
     use super::{Arc, Mutex, MutexGuard};
 
-    /// The last value, under a lock, as in tokio. Nobody waits in a model.
+    /// The last value, under a lock, as in tokio. In a model nobody waits for the next.
     pub(crate) struct Sender<T>(Arc<Mutex<T>>);
 
     #[derive(Debug)]
