@@ -1,5 +1,5 @@
-//! What threads share is made of these: the real things, and in the models loom's, which run what a model does in every
-//! order that its threads may take, with every value that a load may see.
+//! What threads share is made of these: the real things, and in the models loom's, which run what a model does in the
+//! orders that its threads may take, with the values that a load may see.
 
 #[cfg(not(all(test, steadfast_loom)))]
 pub(crate) use arc_swap::ArcSwap;
