@@ -17,8 +17,12 @@ use std::thread::LocalKey;
 /// A reference to a `T` that calls share: an `Arc` that the thread recycles.
 pub(crate) struct Handle<T: Shared>(
     /// `None` only while the handle is being dropped.
-    Option<Arc<T>>,
+    Option<Arc<Apart<T>>>,
 );
+
+/// What begins on a cache line of its own, so that who looks at the count does not wait for who writes the state.
+#[repr(align(64))]
+pub(crate) struct Apart<T>(T);
 
 /// State that calls share.
 pub(crate) trait Shared: Sized + 'static {
@@ -28,7 +32,7 @@ pub(crate) trait Shared: Sized + 'static {
 
 impl<T: Shared> Handle<T> {
     pub(crate) fn new(shared: T) -> Self {
-        Self(Some(Arc::new(shared)))
+        Self(Some(Arc::new(Apart(shared))))
     }
 }
 
@@ -36,7 +40,7 @@ impl<T: Shared> Deref for Handle<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.0.as_ref().expect("a handle refers to something until it is dropped")
+        &self.0.as_ref().expect("a handle refers to something until it is dropped").0
     }
 }
 
@@ -73,20 +77,22 @@ const WAYS: usize = 4;
 const GROUPS: usize = 8;
 
 /// The references that a thread keeps.
-pub(crate) struct Spares<T>(RefCell<[[Option<Arc<T>>; WAYS]; GROUPS]>);
+pub(crate) struct Spares<T>(RefCell<[Group<T>; GROUPS]>);
+
+type Group<T> = [Option<Arc<Apart<T>>>; WAYS];
 
 impl<T> Spares<T> {
     pub(crate) const fn new() -> Self {
         Self(RefCell::new([const { [const { None }; WAYS] }; GROUPS]))
     }
 
-    fn take(&self, like: &Arc<T>) -> Option<Arc<T>> {
+    fn take(&self, like: &Arc<Apart<T>>) -> Option<Arc<Apart<T>>> {
         let group = &mut self.0.borrow_mut()[group(like)];
         group.iter_mut().find(|place| place.as_ref().is_some_and(|it| Arc::ptr_eq(it, like)))?.take()
     }
 
     /// Keeps a reference. Where there is no place, the one that was kept for longest has to go.
-    fn put(&self, spare: Arc<T>) -> Option<Arc<T>> {
+    fn put(&self, spare: Arc<Apart<T>>) -> Option<Arc<Apart<T>>> {
         let group = &mut self.0.borrow_mut()[group(&spare)];
         if let Some(place) = group.iter_mut().find(|place| place.is_none()) {
             return place.replace(spare);
@@ -96,9 +102,12 @@ impl<T> Spares<T> {
     }
 }
 
-/// The places of a state follow from its address.
-fn group<T>(shared: &Arc<T>) -> usize {
-    (Arc::as_ptr(shared).addr() >> 6) % GROUPS
+/// The places of a state follow from its address, of which the lower bits are those of many others (Fibonacci hashing,
+/// Knuth, volume 3, 6.4).
+#[allow(clippy::cast_possible_truncation)]
+fn group<T>(shared: &Arc<Apart<T>>) -> usize {
+    let address = Arc::as_ptr(shared).addr() as u64;
+    (address.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - GROUPS.ilog2())) as usize
 }
 
 #[cfg(test)]
