@@ -1,7 +1,7 @@
 //! The calls that are counted. Each case builds its service, and says what has to hold before and after the counting.
 //!
 //! There is no vDSO under valgrind: of a read of the clock, libc's part is counted and the kernel's is not. And libc's
-//! `memcpy` is the one that it picks for the processor: without AVX, the counts are up to a quarter higher.
+//! `memcpy` is the one that it picks for the processor: without AVX, the counts are up to a third higher.
 
 #[path = "../../support/mod.rs"]
 mod support;
