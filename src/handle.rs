@@ -5,8 +5,8 @@
 //! healthy call costs on one thread, and what keeps two threads from being faster than one. So a thread keeps a few of
 //! the references that were dropped on it, and the next clone takes one of those.
 //!
-//! What is kept in this way lives on after its last handle is gone, until its place is needed or the thread ends. It
-//! has to be inert, therefore: no service, no closure and nothing of a user's may hang from it.
+//! What is kept in this way by other threads lives on after its last handle is gone, until their places are needed or they
+//! end. It has to be inert, therefore: no service, no closure and nothing of a user's may hang from it.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -54,13 +54,16 @@ impl<T: Shared> Clone for Handle<T> {
 
 impl<T: Shared> Drop for Handle<T> {
     fn drop(&mut self) {
-        // The last of all goes at once.
-        let spare = self.0.take().filter(|spare| Arc::strong_count(spare) > 1);
+        let Some(own) = self.0.take() else { return };
         if cfg!(all(test, steadfast_loom)) {
             return; // The threads of a model are one of the system's: what it kept would outlive the model.
         }
-        // What has no place is dropped here, when the table is not borrowed: its end may run somebody's waker.
-        let _excess = T::spares().try_with(|spares| spare.and_then(|spare| spares.put(spare)));
+        // What goes is dropped here, when the table is not borrowed: its end may run somebody's waker.
+        if T::spares().try_with(|spares| spares.are_all_but(&own)).unwrap_or_default() {
+            let _last = T::spares().try_with(|spares| spares.take_all(&own));
+        } else {
+            let _excess = T::spares().try_with(|spares| spares.put(own));
+        }
     }
 }
 
@@ -89,6 +92,16 @@ impl<T> Spares<T> {
     fn take(&self, like: &Arc<Apart<T>>) -> Option<Arc<Apart<T>>> {
         let group = &mut self.0.borrow_mut()[group(like)];
         group.iter_mut().find(|place| place.as_ref().is_some_and(|it| Arc::ptr_eq(it, like)))?.take()
+    }
+
+    /// Whether nobody has a reference any more but this thread, and `last`: then there will be no next call.
+    fn are_all_but(&self, last: &Arc<Apart<T>>) -> bool {
+        let kept = self.0.borrow()[group(last)].iter().flatten().filter(|it| Arc::ptr_eq(it, last)).count();
+        Arc::strong_count(last) == kept + 1
+    }
+
+    fn take_all(&self, like: &Arc<Apart<T>>) -> Group<T> {
+        self.0.borrow_mut()[group(like)].each_mut().map(|place| place.take_if(|it| Arc::ptr_eq(it, like)))
     }
 
     /// Keeps a reference. Where there is no place, the one that was kept for longest has to go.
@@ -175,7 +188,8 @@ mod tests {
     fn what_is_gone_makes_room_for_what_is_there() {
         let (gone, alive) = upstreams(1000);
         drop(gone.iter().map(Handle::clone).collect::<Vec<_>>());
-        drop(gone);
+        // The last handles are dropped where nobody knows of what this thread keeps.
+        std::thread::spawn(move || drop(gone)).join().unwrap();
         assert!(Arc::strong_count(&alive) > 1, "this thread has filled its places");
         let (upstreams, _alive) = upstreams(1000);
         for upstream in &upstreams {
@@ -186,8 +200,10 @@ mod tests {
     }
 
     #[test]
-    fn the_last_reference_of_all_is_not_kept() {
+    fn with_the_last_handle_this_thread_lets_go() {
         let (upstream, alive) = one();
+        drop((0..WAYS).map(|_| upstream.clone()).collect::<Vec<_>>());
+        assert_eq!(references(&upstream), 1 + WAYS);
         drop(upstream);
         assert_eq!(Arc::strong_count(&alive), 1);
     }

@@ -128,8 +128,8 @@ impl Circuit {
 
     /// Follows the state. A receiver that is slow sees the latest state, not every one.
     ///
-    /// Do not wait for its end: threads that made calls keep a reference for their next ones, so that a circuit can
-    /// outlive its last handle for as long as such a thread has nothing else to do.
+    /// It ends when the last handle is gone, and with it what other threads keep for their next calls: a thread that made
+    /// calls and has nothing else to do can put the end off.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {

@@ -295,3 +295,14 @@ async fn a_failed_round_of_probes_is_a_trip_too() {
     calls(&service, 1, || BAD).await;
     assert_eq!(circuit.snapshot().trips, 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_watch_ends_when_the_circuit_is_gone() {
+    let (circuit, service) = build(brittle());
+    let mut states = circuit.watch();
+    calls(&service, 10, || GOOD).await;
+    drop(circuit);
+    assert!(states.has_changed().is_ok(), "the service has a handle");
+    drop(service);
+    assert!(states.changed().await.is_err());
+}
