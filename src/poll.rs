@@ -13,10 +13,8 @@ use crate::attempts::Attempts;
 
 thread_local! {
     static DISCARDING: Cell<bool> = const { Cell::new(false) };
-    static WAITS: Cell<Waits> = const { Cell::new(Waits::Unsaid) };
-    static SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
-    static REFUSING: Cell<bool> = const { Cell::new(false) };
-    static REFUSING_UNTIL: Cell<Option<Instant>> = const { Cell::new(None) };
+    static WAIT: Said<Wait> = const { Said::nothing() };
+    static REFUSING: Said<Refusal> = const { Said::nothing() };
     static SENT: Cell<bool> = const { Cell::new(false) };
     static ATTEMPTS: Cell<Option<Attempts>> = const { Cell::new(None) };
 }
@@ -41,56 +39,18 @@ pub(crate) enum Wait {
     Upstream(Instant),
 }
 
-/// Which kind of [`Wait`]: what every call reads and writes is one byte.
-#[derive(Clone, Copy)]
-enum Waits {
-    Unsaid,
-    Queue,
-    Upstream,
-}
-
 /// Says what the future that is being polled waits for. Who is nearest to it knows best.
 pub(crate) fn say_wait(wait: Wait) {
-    if let Waits::Unsaid = WAITS.get() {
-        match wait {
-            Wait::Queue => WAITS.set(Waits::Queue),
-            Wait::Upstream(since) => {
-                SINCE.set(Some(since));
-                WAITS.set(Waits::Upstream);
-            }
+    WAIT.with(|said| {
+        if !said.anything.get() {
+            said.say(wait);
         }
-    }
+    });
 }
 
 /// Listens for what a call waits for.
-pub(crate) fn listen_wait() -> WaitScope {
-    let waits = Scope::enter(&WAITS, Waits::Unsaid);
-    let since = if let Waits::Upstream = waits.before { SINCE.get() } else { None };
-    WaitScope { waits, since }
-}
-
-pub(crate) struct WaitScope {
-    waits: Scope<Waits>,
-    /// What was said before this, if anything was.
-    since: Option<Instant>,
-}
-
-impl WaitScope {
-    pub(crate) fn heard(self) -> Option<Wait> {
-        match self.waits.flag.get() {
-            Waits::Unsaid => None,
-            Waits::Queue => Some(Wait::Queue),
-            Waits::Upstream => SINCE.get().map(Wait::Upstream),
-        }
-    }
-}
-
-impl Drop for WaitScope {
-    fn drop(&mut self) {
-        if let Waits::Upstream = self.waits.before {
-            SINCE.set(self.since);
-        }
-    }
+pub(crate) fn listen_wait() -> Listening<Wait> {
+    Listening::to(&WAIT)
 }
 
 /// Another attempt would be refused, until then; `None` is without an end.
@@ -101,35 +61,12 @@ pub(crate) struct Refusal {
 
 /// Says, with the result of an attempt, that another one would be refused.
 pub(crate) fn say_refusing(refusal: Refusal) {
-    REFUSING_UNTIL.set(refusal.until);
-    REFUSING.set(true);
+    REFUSING.with(|said| said.say(refusal));
 }
 
 /// Listens for whether another attempt would be refused.
-pub(crate) fn listen_refusing() -> RefusingScope {
-    let refusing = Scope::enter(&REFUSING, false);
-    let until = if refusing.before { REFUSING_UNTIL.get() } else { None };
-    RefusingScope { refusing, until }
-}
-
-pub(crate) struct RefusingScope {
-    refusing: Scope<bool>,
-    /// What was said before this, if anything was.
-    until: Option<Instant>,
-}
-
-impl RefusingScope {
-    pub(crate) fn heard(self) -> Option<Refusal> {
-        self.refusing.flag.get().then(|| Refusal { until: REFUSING_UNTIL.get() })
-    }
-}
-
-impl Drop for RefusingScope {
-    fn drop(&mut self) {
-        if self.refusing.before {
-            REFUSING_UNTIL.set(self.until);
-        }
-    }
+pub(crate) fn listen_refusing() -> Listening<Refusal> {
+    Listening::to(&REFUSING)
 }
 
 /// Says that something was sent, although what the attempt ends with may look as if nothing was.
@@ -173,6 +110,59 @@ impl<T: Copy> Scope<T> {
 impl<T: Copy> Drop for Scope<T> {
     fn drop(&mut self) {
         self.flag.set(self.before);
+    }
+}
+
+/// Something with a value that is said rarely: what every call reads and writes of it is one byte.
+struct Said<T> {
+    anything: Cell<bool>,
+    /// What it is, if anything is.
+    what: Cell<Option<T>>,
+}
+
+impl<T: Copy> Said<T> {
+    const fn nothing() -> Self {
+        Self { anything: Cell::new(false), what: Cell::new(None) }
+    }
+
+    fn say(&self, what: T) {
+        self.what.set(Some(what));
+        self.anything.set(true);
+    }
+
+    fn get(&self) -> Option<T> {
+        if self.anything.get() { self.what.get() } else { None }
+    }
+}
+
+/// Listens for the length of one poll; then what was said before is as it was.
+pub(crate) struct Listening<T: Copy + 'static> {
+    said: &'static LocalKey<Said<T>>,
+    before: Option<T>,
+}
+
+impl<T: Copy> Listening<T> {
+    fn to(said: &'static LocalKey<Said<T>>) -> Self {
+        let before = said.with(|said| {
+            let before = said.get();
+            said.anything.set(false);
+            before
+        });
+        Self { said, before }
+    }
+
+    /// What was said since this began.
+    pub(crate) fn heard(self) -> Option<T> {
+        self.said.with(Said::get)
+    }
+}
+
+impl<T: Copy> Drop for Listening<T> {
+    fn drop(&mut self) {
+        self.said.with(|said| match self.before {
+            Some(before) => said.say(before),
+            None => said.anything.set(false),
+        });
     }
 }
 
