@@ -59,10 +59,9 @@ impl<T: Shared> Drop for Handle<T> {
             return; // The threads of a model are one of the system's: what it kept would outlive the model.
         }
         // What goes is dropped here, when the table is not borrowed: its end may run somebody's waker.
-        if T::spares().try_with(|spares| spares.are_all_but(&own)).unwrap_or_default() {
-            let _last = T::spares().try_with(|spares| spares.take_all(&own));
-        } else {
-            let _excess = T::spares().try_with(|spares| spares.put(own));
+        let put = T::spares().try_with(|spares| spares.put(own));
+        if let Ok(Err(last)) = put {
+            let _all = T::spares().try_with(|spares| spares.take_all(&last));
         }
     }
 }
@@ -94,24 +93,27 @@ impl<T> Spares<T> {
         group.iter_mut().find(|place| place.as_ref().is_some_and(|it| Arc::ptr_eq(it, like)))?.take()
     }
 
-    /// Whether nobody has a reference any more but this thread, and `last`: then there will be no next call.
-    fn are_all_but(&self, last: &Arc<Apart<T>>) -> bool {
-        let kept = self.0.borrow()[group(last)].iter().flatten().filter(|it| Arc::ptr_eq(it, last)).count();
-        Arc::strong_count(last) == kept + 1
-    }
-
-    fn take_all(&self, like: &Arc<Apart<T>>) -> Group<T> {
-        self.0.borrow_mut()[group(like)].each_mut().map(|place| place.take_if(|it| Arc::ptr_eq(it, like)))
-    }
-
     /// Keeps a reference. Where there is no place, the one that was kept for longest has to go.
-    fn put(&self, spare: Arc<Apart<T>>) -> Option<Arc<Apart<T>>> {
+    ///
+    /// # Errors
+    ///
+    /// Nobody has one any more but this thread: there will be no next call.
+    fn put(&self, spare: Arc<Apart<T>>) -> Result<Option<Arc<Apart<T>>>, Arc<Apart<T>>> {
         let group = &mut self.0.borrow_mut()[group(&spare)];
+        let kept = group.iter().flatten().filter(|it| Arc::ptr_eq(it, &spare)).count();
+        if Arc::strong_count(&spare) == kept + 1 {
+            return Err(spare);
+        }
         if let Some(place) = group.iter_mut().find(|place| place.is_none()) {
-            return place.replace(spare);
+            return Ok(place.replace(spare));
         }
         group.rotate_left(1);
-        group[WAYS - 1].replace(spare)
+        Ok(group[WAYS - 1].replace(spare))
+    }
+
+    #[cold]
+    fn take_all(&self, like: &Arc<Apart<T>>) -> Group<T> {
+        self.0.borrow_mut()[group(like)].each_mut().map(|place| place.take_if(|it| Arc::ptr_eq(it, like)))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The permits of a bulkhead, and the queue for them.
+//! What the calls to an upstream share: its permits, and how long one of them may be waited for.
 
 use std::pin::Pin;
 use std::thread::LocalKey;
@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::permits::Permits;
 use crate::ConfigError;
 use crate::deadline;
 use crate::error::MAX_DURATION;
 use crate::handle::{Handle, Shared, Spares};
 use crate::http::body::Watch;
 use crate::message::sealed::Sealed;
-use crate::sync::Semaphore;
-use crate::sync::atomic::Ordering::{Acquire, Relaxed};
-use crate::sync::atomic::{AtomicU64, AtomicUsize, fence};
+use crate::sync::atomic::AtomicU64;
+use crate::sync::atomic::Ordering::Relaxed;
+use crate::sync::oneshot;
 
 /// The shared permits of a bulkhead.
 ///
@@ -39,17 +40,12 @@ use crate::sync::atomic::{AtomicU64, AtomicUsize, fence};
 #[derive(Debug, Clone)]
 pub struct Compartment(Handle<Inner>);
 
-/// Its atomics are relaxed, but for the fence in `has_surplus`: a count stands for itself.
 #[derive(Debug)]
 struct Inner {
-    semaphore: Semaphore,
-    max_concurrent: AtomicUsize,
+    permits: Permits<Permit>,
     max_waiting: usize,
     max_wait: Duration,
-    waiting: AtomicUsize,
     refused: AtomicU64,
-    /// Permits that a smaller size has yet to take out of circulation.
-    surplus: AtomicUsize,
 }
 
 impl Compartment {
@@ -69,31 +65,26 @@ impl Compartment {
 
     fn new(config: &CompartmentBuilder) -> Self {
         Self(Handle::new(Inner {
-            semaphore: Semaphore::new(config.max_concurrent),
-            max_concurrent: AtomicUsize::new(config.max_concurrent),
+            permits: Permits::new(config.max_concurrent),
             max_waiting: config.max_waiting,
             max_wait: config.max_wait,
-            waiting: AtomicUsize::new(0),
             refused: AtomicU64::new(0),
-            surplus: AtomicUsize::new(0),
         }))
     }
 
     /// How many calls are let through at a time.
     pub fn max_concurrent(&self) -> usize {
-        self.0.max_concurrent.load(Relaxed)
+        self.0.permits.size()
     }
 
     /// How many calls hold a permit, those included that have waited for it and have yet to notice.
     pub fn in_flight(&self) -> usize {
-        // What is neither free nor about to be taken out of circulation; as of one moment only where nothing moves.
-        let circulating = self.max_concurrent() + self.0.surplus.load(Relaxed);
-        circulating.saturating_sub(self.0.semaphore.available_permits())
+        self.0.permits.in_use()
     }
 
     /// How many calls wait for one.
     pub fn waiting(&self) -> usize {
-        self.0.waiting.load(Relaxed)
+        self.0.permits.waiting()
     }
 
     /// How many calls were refused so far.
@@ -112,42 +103,29 @@ impl Compartment {
     /// Lets this many calls through at a time from now on: 1 to 1,000,000. Those in flight finish; a smaller size is
     /// reached as they do.
     pub fn resize(&self, max_concurrent: usize) -> Result<(), ConfigError> {
-        let new = check_max_concurrent(max_concurrent)?;
-        let old = self.0.max_concurrent.swap(new, Relaxed);
-        if new >= old {
-            (0..new - old).for_each(|_| self.0.put_back());
-        } else {
-            // What is free now goes at once; the rest, when it comes back.
-            self.0.surplus.fetch_add(old - new, Relaxed);
-            self.0.shrink();
-        }
+        let more = self.0.permits.resize(check_max_concurrent(max_concurrent)?);
+        (0..more).for_each(|_| drop(Permit(self.clone())));
         Ok(())
     }
 
     /// A permit, if one is free.
+    #[inline]
     pub(super) fn try_acquire(&self) -> Option<Permit> {
-        self.0.semaphore.try_acquire().ok().map(|permit| {
-            permit.forget();
-            Permit(self.clone())
-        })
+        self.0.permits.take().then(|| Permit(self.clone()))
     }
 
     /// A place in the queue for a permit, if there is one.
     ///
     /// The future gives `None` when the wait is over in vain.
     pub(super) fn queue(&self, deadline: Option<Instant>) -> Option<Waiting> {
+        let mut place = Place::take(self.clone())?;
         let now = Instant::now();
         let until =
             deadline::earliest(deadline, deadline::after(now, self.0.max_wait)).filter(|end| *end > now)?;
-        let place = Place::take(self.clone())?;
         Some(Box::pin(async move {
-            let permit = tokio::time::timeout_at(until, place.0.0.semaphore.acquire()).await.ok()?.ok()?;
+            let permit = tokio::time::timeout_at(until, &mut place.permit).await.ok()?.ok()?;
             // Nothing is sent once the deadline has passed; a permit that came in time for the queue is good.
-            if deadline::has_passed(deadline) {
-                return None;
-            }
-            permit.forget();
-            Some(Permit(place.0.clone()))
+            (!deadline::has_passed(deadline)).then_some(permit)
         }))
     }
 }
@@ -170,47 +148,17 @@ impl Shared for Inner {
     }
 }
 
-impl Inner {
-    /// Puts a permit back into circulation, unless there is one too many.
-    fn put_back(&self) {
-        if !self.take_surplus() {
-            self.semaphore.add_permits(1);
-            // A resize that came between found this permit in use.
-            self.shrink();
-        }
-    }
-
-    /// Takes free permits out of circulation, as long as there are too many.
-    fn shrink(&self) {
-        while self.has_surplus() && self.semaphore.forget_permits(1) > 0 {
-            if !self.take_surplus() {
-                self.semaphore.add_permits(1);
-            }
-        }
-    }
-
-    /// Who frees a permit asks after that; who adds to the surplus looks for free permits after that. One of the two
-    /// has to see the other, or a permit stays in circulation.
-    fn has_surplus(&self) -> bool {
-        // Both have written the semaphore's count: `forget_permits` writes it, releasing, even if nothing is free. So
-        // who frees a permit after it has read what was released there, and acquires it here.
-        fence(Acquire);
-        self.surplus.load(Relaxed) > 0
-    }
-
-    /// Relaxed: if the surplus is missed here, `put_back` looks again.
-    fn take_surplus(&self) -> bool {
-        self.surplus.fetch_update(Relaxed, Relaxed, |surplus| surplus.checked_sub(1)).is_ok()
-    }
-}
-
 /// The right to talk to the upstream, given back on drop.
 #[derive(Debug)]
 pub struct Permit(Compartment);
 
 impl Drop for Permit {
+    #[inline]
     fn drop(&mut self) {
-        self.0.0.put_back();
+        if let Some(waiter) = self.0.0.permits.put_back() {
+            // Where the waiter has just left, the permit is dropped here again, and goes to the one after.
+            let _left = waiter.send(Self(self.0.clone()));
+        }
     }
 }
 
@@ -220,21 +168,23 @@ impl Sealed for Option<Permit> {}
 impl<D> Watch<D> for Option<Permit> {}
 
 /// A place in the queue, given back on drop.
-struct Place(Compartment);
+pub(super) struct Place {
+    compartment: Compartment,
+    number: u64,
+    pub(super) permit: oneshot::Receiver<Permit>,
+}
 
 impl Place {
-    fn take(compartment: Compartment) -> Option<Self> {
-        let one_more = |waiting: usize| (waiting < compartment.0.max_waiting).then_some(waiting + 1);
-        let taken = compartment.0.waiting.fetch_update(Relaxed, Relaxed, one_more);
-        taken.is_ok().then(|| Self(compartment))
+    pub(super) fn take(compartment: Compartment) -> Option<Self> {
+        let permit = || Permit(compartment.clone());
+        let (number, permit) = compartment.0.permits.queue(compartment.0.max_waiting, permit)?;
+        Some(Self { compartment, number, permit })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.0.waiting.fetch_sub(1, Relaxed);
-        // A waiter that was dropped in its turn gave its permit back to the semaphore, past `put_back`.
-        self.0.0.shrink();
+        self.compartment.0.permits.leave(self.number);
     }
 }
 
@@ -279,9 +229,6 @@ impl CompartmentBuilder {
 fn check_max_concurrent(calls: usize) -> Result<usize, ConfigError> {
     ConfigError::check("bulkhead.max_concurrent", calls, 1..=1_000_000)
 }
-
-#[cfg(all(test, steadfast_loom))]
-mod models;
 
 #[cfg(test)]
 mod tests {

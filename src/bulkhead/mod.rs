@@ -8,6 +8,7 @@
 mod compartment;
 mod future;
 mod layer;
+mod permits;
 mod service;
 
 pub use self::{

@@ -8,7 +8,7 @@ pub(crate) use std::hash::RandomState;
 #[cfg(not(all(test, steadfast_loom)))]
 pub(crate) use std::sync::{Mutex, MutexGuard, atomic};
 #[cfg(not(all(test, steadfast_loom)))]
-pub(crate) use tokio::sync::{Semaphore, watch};
+pub(crate) use tokio::sync::{oneshot, watch};
 
 #[cfg(all(test, steadfast_loom))]
 mod modelled;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 pub(crate) use loom::sync::{Mutex, MutexGuard, atomic};
 
 use self::atomic::AtomicUsize;
-use self::atomic::Ordering::{AcqRel, Acquire, Release};
+use self::atomic::Ordering::{Acquire, Release};
 
 /// A model has to do the same each time, and what a map is walked in the order of is chance otherwise.
 pub(crate) type RandomState = BuildHasherDefault<DefaultHasher>;
@@ -75,54 +75,63 @@ impl<T> ArcSwap<T> {
     }
 }
 
-// ===== Semaphore =====
+// ===== oneshot =====
 
-/// The count of free permits, with the orderings of tokio's. In a model nobody waits for one.
-#[derive(Debug)]
-pub(crate) struct Semaphore(AtomicUsize);
+pub(crate) mod oneshot {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
 
-/// A permit that goes back unless it is forgotten.
-#[derive(Debug)]
-pub(crate) struct SemaphorePermit<'a>(&'a Semaphore);
+    use super::{Arc, Mutex};
 
-impl Semaphore {
-    pub(crate) fn new(permits: usize) -> Self {
-        Self(AtomicUsize::new(permits))
+    /// A value on its way, or the word that nobody will take it. In a model nobody waits for it.
+    #[derive(Debug)]
+    enum Way<T> {
+        Open,
+        Sent(T),
+        Closed,
     }
 
-    pub(crate) fn available_permits(&self) -> usize {
-        self.0.load(Acquire)
+    #[derive(Debug)]
+    pub(crate) struct Sender<T>(Arc<Mutex<Way<T>>>);
+
+    #[derive(Debug)]
+    pub(crate) struct Receiver<T>(Arc<Mutex<Way<T>>>);
+
+    pub(crate) fn channel<T>() -> (Sender<T>, Receiver<T>) {
+        let way = Arc::new(Mutex::new(Way::Open));
+        (Sender(Arc::clone(&way)), Receiver(way))
     }
 
-    pub(crate) fn try_acquire(&self) -> Result<SemaphorePermit<'_>, ()> {
-        let taken = self.0.fetch_update(AcqRel, Acquire, |free| free.checked_sub(1));
-        taken.map(|_| SemaphorePermit(self)).map_err(drop)
+    impl<T> Sender<T> {
+        pub(crate) fn send(self, value: T) -> Result<(), T> {
+            let mut way = self.0.lock().unwrap();
+            if matches!(*way, Way::Closed) {
+                return Err(value);
+            }
+            *way = Way::Sent(value);
+            Ok(())
+        }
     }
 
-    pub(crate) fn acquire(&self) -> impl Future<Output = Result<SemaphorePermit<'_>, ()>> {
-        std::future::ready(self.try_acquire())
+    impl<T> Receiver<T> {
+        pub(crate) fn try_recv(&mut self) -> Option<T> {
+            let way = std::mem::replace(&mut *self.0.lock().unwrap(), Way::Closed);
+            if let Way::Sent(value) = way { Some(value) } else { None }
+        }
     }
 
-    pub(crate) fn add_permits(&self, permits: usize) {
-        self.0.fetch_add(permits, Release);
+    impl<T> Drop for Receiver<T> {
+        fn drop(&mut self) {
+            let _unwanted = self.try_recv();
+        }
     }
 
-    /// Writes the count even if there is nothing to take.
-    pub(crate) fn forget_permits(&self, permits: usize) -> usize {
-        let taken = self.0.fetch_update(AcqRel, Acquire, |free| Some(free.saturating_sub(permits)));
-        taken.unwrap_or_default().min(permits)
-    }
-}
+    impl<T> Future for Receiver<T> {
+        type Output = Result<T, ()>;
 
-impl SemaphorePermit<'_> {
-    pub(crate) fn forget(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for SemaphorePermit<'_> {
-    fn drop(&mut self) {
-        self.0.add_permits(1);
+        fn poll(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
+            Poll::Ready(self.try_recv().ok_or(()))
+        }
     }
 }
 

@@ -1,0 +1,211 @@
+//! What must hold of the permits in whatever order threads come.
+
+use std::cell::{Cell, RefCell};
+
+use crate::bulkhead::Compartment;
+use crate::bulkhead::compartment::{Permit, Place};
+use crate::sync::race;
+
+/// A compartment, the permits of the calls in flight, and a place in its queue.
+struct Full {
+    compartment: Compartment,
+    permits: RefCell<Vec<Permit>>,
+    place: Cell<Option<Place>>,
+}
+
+impl Full {
+    fn new(max_concurrent: usize) -> Self {
+        let compartment =
+            Compartment::builder().max_concurrent(max_concurrent).max_waiting(1).build().unwrap();
+        let permits = RefCell::new(std::iter::from_fn(|| compartment.try_acquire()).collect());
+        Self { compartment, permits, place: Cell::new(None) }
+    }
+
+    /// The same, and somebody waits.
+    fn and_queued(max_concurrent: usize) -> Self {
+        let full = Self::new(max_concurrent);
+        full.queue();
+        full
+    }
+
+    fn queue(&self) {
+        self.place.set(Place::take(self.compartment.clone()));
+    }
+
+    /// Who waits leaves.
+    fn leave(&self) {
+        drop(self.place.take());
+    }
+
+    /// Whether who waits has a permit. He leaves without one, otherwise.
+    fn is_served(&self) -> bool {
+        self.place.take().and_then(|mut place| place.permit.try_recv()).is_some()
+    }
+
+    fn resize(&self, max_concurrent: usize) {
+        self.compartment.resize(max_concurrent).unwrap();
+    }
+
+    /// One of the calls ends.
+    fn end_one(&self) {
+        let permit = self.permits.borrow_mut().pop();
+        assert!(permit.is_some());
+    }
+
+    /// How many are let through once the other calls have ended, too.
+    fn free_at_the_end(&self) -> usize {
+        self.permits.take();
+        *self.permits.borrow_mut() = std::iter::from_fn(|| self.compartment.try_acquire()).collect();
+        self.permits.borrow().len()
+    }
+}
+
+#[test]
+fn a_permit_is_one_calls_at_a_time() {
+    let one_free = || Compartment::builder().max_concurrent(1).build().unwrap();
+    race(one_free, Compartment::try_acquire, Compartment::try_acquire, |compartment, one, two| {
+        assert!(one.is_some() ^ two.is_some());
+        assert_eq!(compartment.in_flight(), 1);
+    });
+}
+
+#[test]
+fn permits_that_come_back_at_once_are_all_free() {
+    race(
+        || Full::new(2),
+        Full::end_one,
+        Full::end_one,
+        |full, (), ()| {
+            assert_eq!(full.compartment.in_flight(), 0);
+            assert_eq!(full.free_at_the_end(), 2);
+        },
+    );
+}
+
+#[test]
+fn who_comes_to_the_queue_when_a_permit_comes_back_gets_it() {
+    race(
+        || Full::new(1),
+        Full::queue,
+        Full::end_one,
+        |full, (), ()| {
+            assert!(full.is_served());
+            assert_eq!(full.free_at_the_end(), 1);
+        },
+    );
+}
+
+#[test]
+fn the_permit_of_a_waiter_that_leaves_is_free() {
+    race(
+        || Full::and_queued(1),
+        Full::leave,
+        Full::end_one,
+        |full, (), ()| {
+            assert_eq!((full.compartment.in_flight(), full.compartment.waiting()), (0, 0));
+            assert_eq!(full.free_at_the_end(), 1);
+        },
+    );
+}
+
+#[test]
+fn of_two_permits_that_come_back_the_waiter_gets_one() {
+    race(
+        || Full::and_queued(2),
+        Full::end_one,
+        Full::end_one,
+        |full, (), ()| {
+            assert!(full.compartment.try_acquire().is_some() && full.compartment.in_flight() == 1);
+            assert!(full.is_served());
+            assert_eq!(full.free_at_the_end(), 2);
+        },
+    );
+}
+
+#[test]
+fn a_larger_size_serves_who_waits() {
+    race(
+        || Full::new(1),
+        Full::queue,
+        |full| full.resize(2),
+        |full, (), ()| {
+            assert!(full.is_served());
+            assert_eq!(full.free_at_the_end(), 2);
+        },
+    );
+}
+
+#[test]
+fn a_smaller_size_is_reached_with_the_last_call_over_it() {
+    race(
+        || Full::new(2),
+        Full::end_one,
+        |full| full.resize(1),
+        |full, (), ()| {
+            assert!(full.compartment.try_acquire().is_none(), "one is still in flight");
+            assert_eq!(full.free_at_the_end(), 1);
+        },
+    );
+}
+
+#[test]
+fn a_permit_that_a_waiter_gave_up_makes_up_for_a_smaller_size() {
+    let set_up = || {
+        let full = Full::and_queued(2);
+        full.end_one(); // It is on its way to who waits.
+        full
+    };
+    race(
+        set_up,
+        Full::leave,
+        |full| full.resize(1),
+        |full, (), ()| {
+            assert!(full.compartment.try_acquire().is_none(), "one is still in flight");
+        },
+    );
+}
+
+#[test]
+fn two_that_end_at_once_make_up_for_the_smaller_size_once() {
+    let set_up = || {
+        let full = Full::new(2);
+        full.resize(1);
+        full
+    };
+    race(set_up, Full::end_one, Full::end_one, |full, (), ()| assert_eq!(full.free_at_the_end(), 1));
+}
+
+#[test]
+fn after_two_resizes_the_size_is_what_one_of_them_says() {
+    for [before, one, two] in [[3, 1, 2], [2, 1, 3], [1, 2, 3]] {
+        let [one, two] = [one, two].map(|size| move |full: &Full| full.resize(size));
+        race(
+            move || Full::new(before),
+            one,
+            two,
+            |full, (), ()| {
+                assert_eq!(full.free_at_the_end(), full.compartment.max_concurrent());
+            },
+        );
+    }
+}
+
+#[test]
+fn the_queue_has_no_more_places_than_it_says() {
+    let take = |full: &Full| Place::take(full.compartment.clone());
+    race(
+        || Full::new(1),
+        take,
+        take,
+        |full, one, two| {
+            assert_eq!((one.is_some() ^ two.is_some(), full.compartment.waiting()), (true, 1));
+        },
+    );
+}
+
+#[test]
+fn every_refusal_is_counted() {
+    race(Compartment::default, Compartment::refuse, Compartment::refuse, |compartment, _, _| {
+        assert_eq!(compartment.refused(), 2);
+    });
+}
