@@ -118,10 +118,14 @@ impl Compartment {
     ///
     /// The future gives `None` when the wait is over in vain.
     pub(super) fn queue(&self, deadline: Option<Instant>) -> Option<Waiting> {
-        let mut place = Place::take(self.clone())?;
+        if self.waiting() >= self.0.max_waiting {
+            return None; // It needs no clock.
+        }
         let now = Instant::now();
+        // Who may not wait takes no place: a permit could come there, and would be missing elsewhere.
         let until =
             deadline::earliest(deadline, deadline::after(now, self.0.max_wait)).filter(|end| *end > now)?;
+        let mut place = Place::take(self.clone())?;
         Some(Box::pin(async move {
             let permit = tokio::time::timeout_at(until, &mut place.permit).await.ok()?.ok()?;
             // Nothing is sent once the deadline has passed; a permit that came in time for the queue is good.
@@ -184,7 +188,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.compartment.0.permits.leave(self.number);
+        self.compartment.0.permits.leave(self.number, &mut self.permit);
     }
 }
 

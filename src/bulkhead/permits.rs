@@ -101,16 +101,15 @@ impl<P> Permits<P> {
     /// A place in the queue, unless it has this many already. If a permit is free by now, it lies there.
     pub(super) fn queue(&self, max_waiting: usize, permit: impl FnOnce() -> P) -> Option<Place<P>> {
         let mut claims = self.claims();
-        let has_room = claims.waiters.len() < max_waiting;
+        if claims.waiters.len() >= max_waiting {
+            return None;
+        }
         let before = self.free.fetch_update(Relaxed, Relaxed, |free| match free {
             SPOKEN_FOR => None,
-            0 => has_room.then_some(SPOKEN_FOR),
+            0 => Some(SPOKEN_FOR),
             free => Some(free - 1),
         });
         let is_free = before.is_ok_and(|free| free > 0);
-        if !is_free && !has_room {
-            return None;
-        }
         let (sender, receiver) = oneshot::channel();
         let number = claims.next;
         claims.next += 1;
@@ -123,7 +122,9 @@ impl<P> Permits<P> {
     }
 
     /// A waiter leaves. If a permit is on its way to him already, it comes back from where it arrives.
-    pub(super) fn leave(&self, number: u64) {
+    pub(super) fn leave(&self, number: u64, permit: &mut oneshot::Receiver<P>) {
+        // Or the sender, dropped under the lock, would wake him.
+        permit.close();
         let mut claims = self.claims();
         if claims.waiters.remove(&number).is_some() {
             self.end_claims(&claims);
@@ -161,3 +162,101 @@ impl<P> Permits<P> {
 
 #[cfg(all(test, steadfast_loom))]
 mod models;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    /// Permits, and the plainest account of them.
+    struct Accounted {
+        permits: Permits<()>,
+        size: usize,
+        held: usize,
+        queue: VecDeque<Place<()>>,
+    }
+
+    const STEPS: usize = 8;
+    const MAX_WAITING: usize = 2;
+
+    impl Accounted {
+        fn full(size: usize) -> Self {
+            let permits = Permits::new(size);
+            assert!((0..size).all(|_| permits.take()));
+            Self { permits, size, held: size, queue: VecDeque::new() }
+        }
+
+        fn step(&mut self, step: usize) {
+            match step {
+                0 => self.take(),
+                1 => self.put_back(),
+                2 => self.wait(),
+                3 => self.leave(0),
+                4 => self.leave(1),
+                size => self.resize(size - 4),
+            }
+            self.check();
+        }
+
+        fn take(&mut self) {
+            let is_free = self.held < self.size;
+            assert_eq!(self.permits.take(), is_free);
+            self.held += usize::from(is_free);
+        }
+
+        fn put_back(&mut self) {
+            if let Some(held) = self.held.checked_sub(1) {
+                self.held = held;
+                self.put_in();
+            }
+        }
+
+        fn put_in(&self) {
+            if let Some(waiter) = self.permits.put_back() {
+                waiter.send(()).unwrap();
+            }
+        }
+
+        fn wait(&mut self) {
+            let place = self.permits.queue(MAX_WAITING, || ());
+            assert_eq!(place.is_some(), self.queue.len() < MAX_WAITING);
+            self.queue.extend(place);
+        }
+
+        fn leave(&mut self, index: usize) {
+            if let Some((number, mut permit)) = self.queue.remove(index) {
+                self.permits.leave(number, &mut permit);
+                assert!(permit.try_recv().is_err());
+            }
+        }
+
+        fn resize(&mut self, size: usize) {
+            let more = self.permits.resize(size);
+            assert_eq!(more, size.saturating_sub(self.size));
+            self.size = size;
+            (0..more).for_each(|_| self.put_in());
+        }
+
+        /// Who came first has what is free, and nobody else has anything.
+        fn check(&mut self) {
+            while self.held < self.size && !self.queue.is_empty() {
+                let (_, mut permit) = self.queue.pop_front().unwrap();
+                assert!(permit.try_recv().is_ok());
+                self.held += 1;
+            }
+            assert!(self.queue.iter_mut().all(|(_, permit)| permit.try_recv().is_err()));
+            let seen = (self.permits.size(), self.permits.in_use(), self.permits.waiting());
+            assert_eq!(seen, (self.size, self.held, self.queue.len()));
+        }
+    }
+
+    #[test]
+    fn whatever_happens_in_whatever_order_the_account_is_right() {
+        const LENGTH: u32 = 6;
+        for sequence in 0..STEPS.pow(LENGTH) {
+            let mut permits = Accounted::full(3);
+            (0..LENGTH).for_each(|at| permits.step(sequence / STEPS.pow(at) % STEPS));
+        }
+    }
+}

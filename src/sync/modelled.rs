@@ -114,14 +114,29 @@ pub(crate) mod oneshot {
     }
 
     impl<T> Receiver<T> {
-        pub(crate) fn try_recv(&mut self) -> Option<T> {
-            let way = std::mem::replace(&mut *self.0.lock().unwrap(), Way::Closed);
-            if let Way::Sent(value) = way { Some(value) } else { None }
+        /// What was sent before can be received still.
+        pub(crate) fn close(&mut self) {
+            let mut way = self.0.lock().unwrap();
+            if matches!(*way, Way::Open) {
+                *way = Way::Closed;
+            }
+        }
+
+        pub(crate) fn try_recv(&mut self) -> Result<T, ()> {
+            let mut way = self.0.lock().unwrap();
+            match std::mem::replace(&mut *way, Way::Closed) {
+                Way::Sent(value) => Ok(value),
+                nothing => {
+                    *way = nothing;
+                    Err(())
+                }
+            }
         }
     }
 
     impl<T> Drop for Receiver<T> {
         fn drop(&mut self) {
+            self.close();
             let _unwanted = self.try_recv();
         }
     }
@@ -130,7 +145,7 @@ pub(crate) mod oneshot {
         type Output = Result<T, ()>;
 
         fn poll(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
-            Poll::Ready(self.try_recv().ok_or(()))
+            Poll::Ready(self.try_recv())
         }
     }
 }

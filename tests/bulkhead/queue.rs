@@ -165,6 +165,18 @@ async fn a_dropped_waiter_leaves_no_trace_and_its_turn_passes_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_waiter_that_leaves_is_not_woken() {
+    let rig = Rig::one();
+    let _holder = rig.begin("a");
+    let mut task = task::spawn(());
+    let mut waiter = Box::pin(rig.service.clone().call(Call::new("b")));
+    assert_pending!(task.enter(|cx, _| waiter.as_mut().poll(cx)));
+    drop(waiter);
+    assert!(!task.is_woken());
+    assert_eq!(rig.figures(), (1, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_waiter_that_is_dropped_after_its_turn_has_come_passes_it_on() {
     let rig = Rig::one();
     let holder = rig.begin("a");

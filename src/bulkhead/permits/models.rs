@@ -1,9 +1,10 @@
 //! What must hold of the permits in whatever order threads come.
 
 use std::cell::{Cell, RefCell};
+use std::time::Duration;
 
-use crate::bulkhead::Compartment;
 use crate::bulkhead::compartment::{Permit, Place};
+use crate::bulkhead::{Compartment, CompartmentBuilder};
 use crate::sync::race;
 
 /// A compartment, the permits of the calls in flight, and a place in its queue.
@@ -15,8 +16,11 @@ struct Full {
 
 impl Full {
     fn new(max_concurrent: usize) -> Self {
-        let compartment =
-            Compartment::builder().max_concurrent(max_concurrent).max_waiting(1).build().unwrap();
+        Self::of(Compartment::builder().max_concurrent(max_concurrent).max_waiting(1))
+    }
+
+    fn of(config: CompartmentBuilder) -> Self {
+        let compartment = config.build().unwrap();
         let permits = RefCell::new(std::iter::from_fn(|| compartment.try_acquire()).collect());
         Self { compartment, permits, place: Cell::new(None) }
     }
@@ -39,7 +43,7 @@ impl Full {
 
     /// Whether who waits has a permit. He leaves without one, otherwise.
     fn is_served(&self) -> bool {
-        self.place.take().and_then(|mut place| place.permit.try_recv()).is_some()
+        self.place.take().is_some_and(|mut place| place.permit.try_recv().is_ok())
     }
 
     fn resize(&self, max_concurrent: usize) {
@@ -92,6 +96,19 @@ fn who_comes_to_the_queue_when_a_permit_comes_back_gets_it() {
             assert!(full.is_served());
             assert_eq!(full.free_at_the_end(), 1);
         },
+    );
+}
+
+#[test]
+fn who_may_not_wait_takes_no_permit_from_who_comes_later() {
+    race(
+        || Full::of(Compartment::builder().max_concurrent(1).max_wait(Duration::ZERO)),
+        |full| full.compartment.queue(None).is_none(),
+        |full| {
+            full.end_one();
+            full.compartment.try_acquire().is_some()
+        },
+        |_, refused, admitted| assert!(refused && admitted),
     );
 }
 
