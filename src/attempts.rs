@@ -44,6 +44,8 @@ pub enum Stop {
     NotReplayable,
     /// The circuit breaker refused.
     CircuitOpen,
+    /// The circuit breaker advised against it: this attempt was one of many in a row that failed.
+    Failing,
     /// The bulkhead refused.
     BulkheadFull,
     /// The upstream asked for a longer wait than the policy allows.
@@ -60,6 +62,7 @@ impl Stop {
             Self::NotIdempotent => "not_idempotent",
             Self::NotReplayable => "not_replayable",
             Self::CircuitOpen => "circuit_open",
+            Self::Failing => "failing",
             Self::BulkheadFull => "bulkhead_full",
             Self::RetryAfterTooLong => "retry_after_too_long",
         }

@@ -53,18 +53,21 @@ pub(crate) fn listen_wait() -> Listening<Wait> {
     Listening::to(&WAIT)
 }
 
-/// Another attempt would be refused, until then; `None` is without an end.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Refusal {
-    pub(crate) until: Option<Instant>,
+/// Why there should be no other attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It would be refused, until then; `None` is without an end.
+    Until(Option<Instant>),
+    /// It would be let through, and most likely fail as well.
+    Advised,
 }
 
-/// Says, with the result of an attempt, that another one would be refused.
+/// Says, with the result of an attempt, that there should be no other one.
 pub(crate) fn say_refusing(refusal: Refusal) {
     REFUSING.with(|said| said.say(refusal));
 }
 
-/// Listens for whether another attempt would be refused.
+/// Listens for whether there should be another attempt.
 pub(crate) fn listen_refusing() -> Listening<Refusal> {
     Listening::to(&REFUSING)
 }
@@ -177,16 +180,16 @@ mod tests {
         let (first, second) = (Instant::now(), Instant::now() + Duration::from_secs(1));
         let (waits, refusing) = (listen_wait(), listen_refusing());
         say_wait(Wait::Upstream(first));
-        say_refusing(Refusal { until: Some(first) });
+        say_refusing(Refusal::Until(Some(first)));
         {
             let (waits, refusing) = (listen_wait(), listen_refusing());
             say_wait(Wait::Upstream(second));
-            say_refusing(Refusal { until: Some(second) });
+            say_refusing(Refusal::Advised);
             assert_eq!(waits.heard(), Some(Wait::Upstream(second)));
-            assert_eq!(refusing.heard().unwrap().until, Some(second));
+            assert_eq!(refusing.heard(), Some(Refusal::Advised));
         }
         assert_eq!(waits.heard(), Some(Wait::Upstream(first)));
-        assert_eq!(refusing.heard().unwrap().until, Some(first));
+        assert_eq!(refusing.heard(), Some(Refusal::Until(Some(first))));
         assert_eq!(listen_wait().heard(), None);
         assert!(listen_refusing().heard().is_none());
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rand::RngExt;
 use tokio::time::Instant;
 
-use super::config::{CircuitBuilder, Settings};
+use super::config::{CircuitBuilder, Consecutive, Settings};
 use super::gate::{Gate, Snapshot, State, Ticket};
 use super::state::{Entry, Machine, Phase, ProbeId, ProbeResult};
 use super::window::{ConsecutiveFailures, Counts, RateWindow, Record};
@@ -25,7 +25,7 @@ use crate::{Outcome, deadline};
 /// the layers. Closed, a call loads one word to enter, takes a reference to the circuit, and, with the default rules,
 /// reads one word more to leave; nothing is locked or allocated. Open, a refusal takes no lock either.
 ///
-/// Default: trips on 10 failures in a row that span 3 s; open for 1 s, doubling to 4 s; 3 probes.
+/// Default: trips on 20 failures in a row that span 5 s; open for 1 s, doubling to 4 s; 3 probes.
 ///
 /// ```
 /// use steadfast::circuit_breaker::{Circuit, State};
@@ -63,8 +63,12 @@ struct Inner {
     watch: watch::Sender<State>,
 }
 
+/// From so many failures in a row on, another attempt would most likely be the next of them. The time is there for
+/// attempts that fail together because a connection that they share breaks: the next would have another one.
+const FAILING: Consecutive = Consecutive { failures: 5, span: Duration::from_millis(100) };
+
 impl Circuit {
-    /// A builder that starts from the default: trips on 10 consecutive failures that span 3 s.
+    /// A builder that starts from the default: trips on 20 consecutive failures that span 5 s.
     pub fn builder() -> CircuitBuilder {
         CircuitBuilder::new()
     }
@@ -172,7 +176,7 @@ impl Circuit {
         }
     }
 
-    /// Whether calls are being refused, and until when, as far as a look at the gate can tell.
+    /// Whether another attempt makes sense, as far as a look at the gate and at the run of failures can tell.
     pub(super) fn refusal(&self) -> Option<Refusal> {
         if self.0.settings.shadow {
             return None;
@@ -181,10 +185,11 @@ impl Circuit {
             State::Open => {
                 let now = Instant::now();
                 let open_for = self.open_for(now);
-                (!open_for.is_zero()).then(|| Refusal { until: deadline::after(now, open_for) })
+                (!open_for.is_zero()).then(|| Refusal::Until(deadline::after(now, open_for)))
             }
-            State::ForcedOpen => Some(Refusal { until: None }),
-            _ => None,
+            State::ForcedOpen => Some(Refusal::Until(None)),
+            State::Closed => self.is_failing().then_some(Refusal::Advised),
+            State::HalfOpen | State::ForcedClosed => None,
         }
     }
 
@@ -225,6 +230,14 @@ impl Circuit {
             }
             Ticket::Counted(_) | Ticket::Unjudged => {}
         }
+    }
+
+    /// Whether so many failures have come in a row that it is no use to try again, long before they trip the circuit.
+    fn is_failing(&self) -> bool {
+        let Consecutive { failures, span } = FAILING;
+        let (generation, now) = (self.gate().generation(), self.since_epoch(Instant::now()));
+        self.0.settings.consecutive.is_some()
+            && self.0.consecutive.has_reached(failures, span, generation, now)
     }
 
     fn is_slow(&self, waiting_since: Option<Instant>, now: Instant) -> bool {

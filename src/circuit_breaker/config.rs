@@ -72,7 +72,7 @@ impl CircuitBuilder {
     pub(super) fn new() -> Self {
         Self {
             settings: Settings {
-                consecutive: Some(Consecutive { failures: 10, span: Duration::from_secs(3) }),
+                consecutive: Some(Consecutive { failures: 20, span: Duration::from_secs(5) }),
                 window: Window::Time(Duration::from_secs(30)),
                 failure_rate: None,
                 slow_calls: None,
@@ -97,7 +97,11 @@ impl CircuitBuilder {
     }
 
     /// Trips after `failures` in a row (1 to 10,000), if the last comes at least `span` after the first. A span of
-    /// zero leaves the count alone. Default: 10 and 3 s.
+    /// zero leaves the count alone. Default: 20 and 5 s.
+    ///
+    /// After five that span 100 ms, a retry layer above makes no retries, unless it retries
+    /// [`across_circuits`](crate::retry::RetryLayer::across_circuits): a retry helps against the fault of an attempt, not
+    /// against that of an upstream.
     pub fn consecutive_failures(mut self, failures: u16, span: Duration) -> Self {
         self.settings.consecutive = Some(Consecutive { failures, span });
         self

@@ -62,6 +62,13 @@ impl Run {
         u64::from(self.generation) << 48 | u64::from(self.failures) << 32 | u64::from(self.first)
     }
 
+    /// The time since the first failure.
+    fn span(self, now: u32) -> Duration {
+        let span = now.wrapping_sub(self.first);
+        // A thread whose clock was read before the first failure's.
+        Duration::from_millis(if span > u32::MAX / 2 { 0 } else { span.into() })
+    }
+
     #[allow(clippy::cast_possible_truncation)]
     fn unpack(word: u64) -> Self {
         Self { generation: (word >> 48) as u16, failures: (word >> 32) as u16, first: word as u32 }
@@ -106,20 +113,24 @@ impl ConsecutiveFailures {
                 Run { generation, failures: 1, first: now }
             };
             match self.0.compare_exchange_weak(word, next.pack(), Relaxed, Relaxed) {
-                Ok(_) => {
-                    let span = now.wrapping_sub(next.first);
-                    // A thread whose clock was read before the first failure's.
-                    let span = if span > u32::MAX / 2 { 0 } else { span };
-                    return (next.failures, Duration::from_millis(span.into()));
-                }
+                Ok(_) => return (next.failures, next.span(now)),
                 Err(newer) => word = newer,
             }
         }
     }
 
     pub(super) fn count(&self, generation: u64) -> u16 {
-        let run = Run::unpack(self.0.load(Relaxed));
-        if run.generation == generation as u16 { run.failures } else { 0 }
+        self.run(generation).map_or(0, |run| run.failures)
+    }
+
+    /// Whether the run has this many failures, over at least this time.
+    pub(super) fn has_reached(&self, failures: u16, span: Duration, generation: u64, now: Duration) -> bool {
+        let run = self.run(generation).filter(|run| run.failures >= failures);
+        run.is_some_and(|run| run.span(now.as_millis() as u32) >= span)
+    }
+
+    fn run(&self, generation: u64) -> Option<Run> {
+        Some(Run::unpack(self.0.load(Relaxed))).filter(|run| run.generation == generation as u16)
     }
 }
 

@@ -163,19 +163,20 @@ where
 /// What the layers below said with the result of an attempt.
 #[derive(Clone, Copy)]
 struct Heard {
-    /// Another attempt would be refused.
+    /// There should be no other attempt.
     refusing: Option<Refusal>,
     /// Something was sent, whatever the result looks like.
     sent: bool,
 }
 
 impl Heard {
-    /// Whether the attempt that follows this pause is known to be refused.
-    fn refuses(&self, pause: &Pause, rules: &Rules) -> bool {
-        let refusal = self.refusing.filter(|_| !rules.across_circuits);
-        refusal.is_some_and(|refusal| {
-            refusal.until.is_none_or(|until| pause.until.is_some_and(|end| end < until))
-        })
+    /// Why no attempt should follow this pause.
+    fn against(&self, pause: &Pause, rules: &Rules) -> Option<Stop> {
+        match self.refusing.filter(|_| !rules.across_circuits)? {
+            Refusal::Until(Some(until)) if pause.until.is_none_or(|end| end >= until) => None,
+            Refusal::Until(_) => Some(Stop::CircuitOpen),
+            Refusal::Advised => Some(Stop::Failing),
+        }
     }
 }
 
@@ -231,13 +232,19 @@ where
             copied: this.copy.as_ref().map(|_| ()).map_err(|stop| *stop),
             budget,
         });
-        match decision {
-            // The answer that is there is worth more than a refusal.
-            Ok(pause) if heard.refuses(&pause, this.rules) => Verdict::GiveUp(Stop::CircuitOpen),
-            // From here on the earlier attempt can no longer spoil the copy. Its response is still there if it has.
-            Ok(pause) if this.copy.as_ref().is_ok_and(Resendable::take_over) => Verdict::Retry(pause),
-            Ok(_) => Verdict::GiveUp(Stop::NotReplayable),
-            Err(stop) => Verdict::GiveUp(stop),
+        let pause = match decision {
+            Ok(pause) => pause,
+            Err(stop) => return Verdict::GiveUp(stop),
+        };
+        // The answer that is there is worth more than a refusal.
+        if let Some(stop) = heard.against(&pause, this.rules) {
+            return Verdict::GiveUp(stop);
+        }
+        // From here on the earlier attempt can no longer spoil the copy. Its response is still there if it has.
+        if this.copy.as_ref().is_ok_and(Resendable::take_over) {
+            Verdict::Retry(pause)
+        } else {
+            Verdict::GiveUp(Stop::NotReplayable)
         }
     }
 

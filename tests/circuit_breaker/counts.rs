@@ -205,7 +205,7 @@ async fn a_circuit_that_has_recovered_has_no_memory_of_the_outage() {
 async fn a_black_hole_of_dropped_calls_trips() {
     // Mistake 6.
     let (circuit, service) = build(Circuit::builder().abandoned_after(SECOND));
-    for _ in 0..10 {
+    for _ in 0..20 {
         let outer = tokio::time::timeout(2 * SECOND, call(&service, Ask::Hang)).await;
         assert!(outer.is_err());
     }

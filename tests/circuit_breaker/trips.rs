@@ -30,10 +30,10 @@ async fn time_alone_does_not_trip() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn by_default_ten_failures_that_span_three_seconds_trip() {
+async fn by_default_twenty_failures_that_span_five_seconds_trip() {
     let (circuit, service) = build(Circuit::builder());
-    calls(&service, 9, || BAD).await;
-    advance(3 * SECOND).await;
+    calls(&service, 19, || BAD).await;
+    advance(5 * SECOND).await;
     assert_eq!(circuit.state(), State::Closed);
     calls(&service, 1, || BAD).await;
     assert_eq!(circuit.state(), State::Open);

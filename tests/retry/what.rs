@@ -202,6 +202,48 @@ async fn when_a_fault_opens_the_circuit_the_answer_is_handed_on_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn when_many_attempts_in_a_row_have_failed_there_are_no_more_retries() {
+    let circuit = Circuit::builder().build().unwrap();
+    let upstream = Upstream::answering([status(503)]);
+    let budget = RetryBudget::builder().initial(10.0).per_failure(0.0).build().unwrap();
+    let service = ServiceBuilder::new()
+        .layer(retry().budget(budget.clone()))
+        .layer(CircuitBreakerLayer::new(circuit.clone()))
+        .service(upstream.clone());
+    assert_eq!(stopped(&send(&service, get()).await.unwrap()), Some(Stop::Exhausted));
+    assert_eq!(stopped(&send(&service, get()).await.unwrap()), Some(Stop::Failing));
+    assert_eq!((upstream.count(), circuit.snapshot().trips), (5, 0));
+    approximately(budget.tokens(), 7.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_that_fail_together_are_retried() {
+    // As when a connection breaks that they share.
+    let upstream = Upstream::answering([status(503)]);
+    let service = ServiceBuilder::new()
+        .layer(RetryLayer::new(policy(1)).without_budget())
+        .layer(CircuitBreakerLayer::new(Circuit::default()))
+        .service(upstream.clone());
+    let answers = futures_util::future::join_all((0..8).map(|_| send(&service, get()))).await;
+    assert!(answers.into_iter().all(|answer| stopped(&answer.unwrap()) == Some(Stop::Exhausted)));
+    assert_eq!(upstream.count(), 16);
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_that_reach_other_circuits_do_not_mind_this_one() {
+    let circuit = Circuit::builder().build().unwrap();
+    let upstream = Upstream::answering([status(503)]);
+    let service = ServiceBuilder::new()
+        .layer(retry().without_budget().across_circuits())
+        .layer(CircuitBreakerLayer::new(circuit))
+        .service(upstream.clone());
+    for _ in 0..3 {
+        assert_eq!(stopped(&send(&service, get()).await.unwrap()), Some(Stop::Exhausted));
+    }
+    assert_eq!(upstream.count(), 12);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_circuit_that_is_opened_during_the_wait_ends_the_call_and_costs_no_token() {
     let circuit = Circuit::builder().build().unwrap();
     let upstream = Upstream::answering([status(503)]);
