@@ -26,7 +26,7 @@ use crate::retry::{RetryBudget, RetryBudgetBuilder, RetryPolicy, RetryPolicyBuil
 /// | retry budget | at most 10 tokens, 2 at first; a success adds 0.6, a failure takes 0.3, a retry takes 1 |
 /// | circuit breaker | trips on 20 failures in a row that span 5 s; open for 1 s to 4 s; 3 probes |
 /// | bulkhead | 128 calls at a time, 128 waiting for at most 1 s |
-/// | attempt timeout | the total timeout divided by 3.6, so that three attempts have their time |
+/// | attempt timeout | the total timeout divided by 3.4, so that three attempts have their time |
 /// | body buffering | bodies of a stated length of at most 1 MiB |
 ///
 /// ```
@@ -75,7 +75,7 @@ enum AttemptTimeout {
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Three attempts and the waits between them fit into a call.
-const ATTEMPT_SHARE: f64 = 1.0 / 3.6;
+const ATTEMPT_SHARE: f64 = 1.0 / 3.4;
 
 impl ClientBuilder {
     pub(super) fn new() -> Self {
@@ -122,7 +122,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Leaves the length of a call to the call's own timeout, if it has one. Attempts still have theirs: 2.8 s, unless
+    /// Leaves the length of a call to the call's own timeout, if it has one. Attempts still have theirs: 2.9 s, unless
     /// another is set.
     pub fn without_total_timeout(mut self) -> Self {
         self.total_timeout = None;
@@ -130,7 +130,7 @@ impl ClientBuilder {
     }
 
     /// The time of one attempt, up to the end of a buffered body, and else up to the head of the response: 1 ms to a
-    /// year. Default: the total timeout divided by 3.6, and that of a call which asks for its own.
+    /// year. Default: the total timeout divided by 3.4, and that of a call which asks for its own.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = AttemptTimeout::Fixed(timeout);
         self

@@ -1,0 +1,8 @@
+//! The outage laboratory: the outages that the field knows, played in simulated time against steadfast's own layers.
+
+pub mod play;
+pub mod policy;
+pub mod record;
+pub mod scenario;
+pub mod study;
+pub mod upstream;

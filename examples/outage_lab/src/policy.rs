@@ -1,0 +1,236 @@
+//! What a client process puts around its calls: the crate's own layers, configured as the field does, and as the crate
+//! does by default.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use steadfast::buffer_body::BufferBodyLayer;
+use steadfast::bulkhead::{BulkheadLayer, Compartment, CompartmentBuilder};
+use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, CircuitBuilder, Window};
+use steadfast::last_known_good::{LastKnownGoodLayer, MemoryStore};
+use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
+use steadfast::retry::{
+    Backoff, Jitter, RetryBudget, RetryBudgetBuilder, RetryLayer, RetryPolicy, RetryPolicyBuilder,
+};
+use steadfast::timeout::TimeoutLayer;
+use steadfast::{Error, ResponseExt};
+use tower::ServiceBuilder;
+use tower::util::BoxCloneSyncService;
+use tower::{Service, ServiceExt};
+
+use crate::upstream::{Ask, Upstream};
+
+/// A way of calling an upstream.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    pub name: &'static str,
+    pub total_timeout: Duration,
+    pub attempt_timeout: Duration,
+    pub retry: Option<RetryPolicyBuilder>,
+    pub budget: Option<RetryBudgetBuilder>,
+    pub circuit: Option<CircuitBuilder>,
+    pub compartment: Option<CompartmentBuilder>,
+    pub fallback: bool,
+}
+
+/// What a caller gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    Fresh,
+    Stale { age: Duration },
+    Failed,
+}
+
+/// A client process: what it calls by, and what can be seen of it.
+#[derive(Debug)]
+pub struct Client {
+    pub service: BoxCloneSyncService<Ask, Answer, Error<io::Error>>,
+    pub circuits: Circuits,
+}
+
+/// The circuits of the upstreams that have been called so far.
+pub type Circuits = Arc<Mutex<Vec<Circuit>>>;
+
+/// The share of the total time that an attempt of the default client has.
+const ATTEMPT_SHARE: f64 = 1.0 / 3.4;
+
+const SECOND: Duration = Duration::from_secs(1);
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// What callers without a total timeout wait for, as in Brooker's examples.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// No resilience at all: one attempt, and a timeout.
+pub fn bare() -> Policy {
+    Policy {
+        name: "bare",
+        total_timeout: PATIENCE,
+        attempt_timeout: YEAR,
+        retry: None,
+        budget: None,
+        circuit: None,
+        compartment: None,
+        fallback: false,
+    }
+}
+
+/// What `steadfast::Client` is without any configuration.
+pub fn default_client() -> Policy {
+    Policy {
+        name: "steadfast",
+        total_timeout: 10 * SECOND,
+        attempt_timeout: (10 * SECOND).mul_f64(ATTEMPT_SHARE),
+        retry: Some(RetryPolicy::builder()),
+        budget: Some(RetryBudget::builder()),
+        circuit: Some(Circuit::builder()),
+        compartment: Some(Compartment::builder()),
+        fallback: true,
+    }
+}
+
+/// Retries as they are mostly found: with backoff and jitter, and as many as there are failures.
+fn retries() -> Policy {
+    Policy {
+        name: "retries",
+        total_timeout: 5 * PATIENCE,
+        attempt_timeout: PATIENCE,
+        retry: Some(RetryPolicy::builder()),
+        ..bare()
+    }
+}
+
+/// A circuit breaker that trips on five failures in a row, is open for 5 s, and asks one probe.
+fn five_consecutive() -> CircuitBuilder {
+    let circuit = Circuit::builder().consecutive_failures(5, Duration::ZERO).probes(1);
+    circuit.open_for(5 * SECOND).max_open_for(30 * SECOND)
+}
+
+/// The default client, and what it is compared with.
+pub fn all() -> Vec<Policy> {
+    let retrying = |name, budget: RetryBudgetBuilder| Policy { name, budget: Some(budget), ..retries() };
+    let breaking = |name, circuit| Policy { name, circuit: Some(circuit), ..bare() };
+    let empty = RetryBudget::builder().per_failure(0.0).per_success(0.0).initial(0.0);
+    vec![
+        bare(),
+        Policy {
+            name: "retries at once",
+            retry: Some(
+                RetryPolicy::builder()
+                    .backoff(Backoff::new().base(Duration::from_millis(1)).factor(1.0).jitter(Jitter::None)),
+            ),
+            ..retries()
+        },
+        retries(),
+        // A call deposits a fifth, and ten more a second; a retry takes one.
+        retrying("Finagle's budget", empty.capacity(200.0).per_call(0.2).per_second(10.0).initial(10.0)),
+        // Starts full; a failure takes one, a success adds a tenth, and half of it has to remain.
+        retrying(
+            "gRPC's budget",
+            empty.capacity(10.0).initial(10.0).per_success(0.1).per_failure(1.0).per_retry(0.0).reserve(5.0),
+        ),
+        // As the AWS SDKs: 500 tokens, five for a retry, which a success gives back.
+        retrying("AWS' budget", empty.capacity(500.0).initial(500.0).per_success(1.0).per_retry(5.0)),
+        breaking("five in a row", five_consecutive()),
+        // Envoy's outlier detection, for an upstream of one host: 5 in a row, 30 s; and its budget of a fifth, at least 3.
+        Policy {
+            name: "Envoy's",
+            circuit: Some(five_consecutive().open_for(30 * SECOND).max_open_for(300 * SECOND)),
+            ..retrying("", empty.capacity(20.0).initial(3.0).per_call(0.2))
+        },
+        // Microsoft's standard handler: 10 % of at least 100 calls in 30 s, open for 5 s; no budget.
+        Policy {
+            name: "Polly's standard",
+            total_timeout: 30 * SECOND,
+            attempt_timeout: 10 * SECOND,
+            retry: Some(RetryPolicy::builder().backoff(Backoff::new().base(2 * SECOND).cap(30 * SECOND))),
+            circuit: Some(
+                Circuit::builder()
+                    .without_consecutive_failures()
+                    .window(Window::Time(30 * SECOND))
+                    .failure_rate(0.1)
+                    .minimum_calls(100)
+                    .open_for(5 * SECOND)
+                    .max_open_for(5 * SECOND)
+                    .probes(1),
+            ),
+            ..bare()
+        },
+        // Each part of the default client alone.
+        retrying("our budget alone", RetryBudget::builder()),
+        breaking("our breaker alone", Circuit::builder()),
+        Policy { name: "our bulkhead alone", compartment: Some(Compartment::builder()), ..bare() },
+        default_client(),
+    ]
+}
+
+impl Policy {
+    /// A process that calls these upstreams in this way. What is left out is there, and does nothing.
+    pub fn client(
+        &self,
+        upstreams: impl Fn(&str) -> Upstream + Clone + Send + Sync + 'static,
+        seed: u64,
+    ) -> Client {
+        let circuits = Circuits::default();
+        let config = self.clone();
+        let retry =
+            config.retry.unwrap_or(RetryPolicy::builder().max_retries(0)).seed(seed).build().expect("valid");
+        let budget = config.budget.map(|budget| budget.build().expect("valid"));
+        let pattern =
+            config.circuit.clone().unwrap_or_else(Circuit::builder).seed(seed).build().expect("valid");
+        let compartment = config
+            .compartment
+            .unwrap_or(Compartment::builder().max_concurrent(1_000_000))
+            .build()
+            .expect("valid");
+        let recipe = {
+            let circuits = Arc::clone(&circuits);
+            move |upstream: &UpstreamKey| {
+                let circuit = pattern.fresh(upstream.to_string());
+                if config.circuit.is_none() {
+                    circuit.force_closed();
+                }
+                circuits.lock().expect("nobody panics with it").push(circuit.clone());
+                let retry = RetryLayer::new(retry.clone());
+                let layers = ServiceBuilder::new()
+                    .layer(TimeoutLayer::total(config.total_timeout))
+                    .layer(match &budget {
+                        Some(budget) => retry.budget(budget.fresh()),
+                        None => retry.without_budget(),
+                    })
+                    .layer(CircuitBreakerLayer::new(circuit))
+                    .layer(BulkheadLayer::new(compartment.fresh()))
+                    .layer(TimeoutLayer::attempt(config.attempt_timeout))
+                    .layer(BufferBodyLayer::new())
+                    .into_inner();
+                (layers, ())
+            }
+        };
+        let network = tower::service_fn(move |request: Ask| {
+            let mut upstream = upstreams(request.uri().host().unwrap_or_default());
+            upstream.call(request)
+        });
+        let service = ServiceBuilder::new().layer(PerUpstreamLayer::new(recipe)).service(network);
+        let service = if self.fallback {
+            let fallback = LastKnownGoodLayer::new(MemoryStore::default());
+            BoxCloneSyncService::new(ServiceBuilder::new().layer(fallback).service(service).and_then(read))
+        } else {
+            BoxCloneSyncService::new(service.and_then(read))
+        };
+        Client { service, circuits }
+    }
+}
+
+/// Reads a response to its end, as callers do.
+async fn read<B>(response: http::Response<B>) -> Result<Answer, Error<io::Error>>
+where
+    B: http_body::Body,
+{
+    let answer = match response.stale() {
+        Some(stale) => Answer::Stale { age: stale.age },
+        None if response.status().is_success() => Answer::Fresh,
+        None => Answer::Failed,
+    };
+    Ok(if response.into_body().collect().await.is_ok() { answer } else { Answer::Failed })
+}

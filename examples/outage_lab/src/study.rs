@@ -1,0 +1,74 @@
+//! Many runs: every scenario with every policy, with several seeds, on every processor.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use crate::play::play;
+use crate::policy::Policy;
+use crate::record::{Figures, Record, Second};
+use crate::scenario::Scenario;
+
+/// What came of a scenario with a policy.
+#[derive(Debug, Clone)]
+pub struct Run {
+    pub scenario: Scenario,
+    pub policy: &'static str,
+    /// One for each seed, in their order.
+    pub figures: Vec<Figures>,
+    /// What happened with the first of them.
+    pub course: Vec<Second>,
+}
+
+/// Plays each scenario with each policy and each seed. After each run, says how many of how many are done.
+pub fn study(
+    plays: &[(Scenario, Policy)],
+    seeds: &[u64],
+    progress: impl Fn(usize, usize) + Sync,
+) -> Vec<Run> {
+    let jobs: Vec<_> =
+        (0..plays.len()).flat_map(|play| seeds.iter().map(move |seed| (play, *seed))).collect();
+    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let results = Mutex::new(vec![None; jobs.len()]);
+    let work = || {
+        while let Some((index, (number, seed))) = {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            jobs.get(index).map(|job| (index, *job))
+        } {
+            let (scenario, policy) = &plays[number];
+            let record = play(scenario, policy, seed);
+            let course = if seed == seeds[0] { record.course() } else { vec![] };
+            let result = (figures(scenario, &record), course);
+            results.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(result);
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1, jobs.len());
+        }
+    };
+    thread::scope(|scope| {
+        let workers = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        (0..workers).for_each(|_| drop(scope.spawn(work)));
+    });
+    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut results = results.into_iter().map(|result| result.expect("every job is done"));
+    plays
+        .iter()
+        .map(|(scenario, policy)| {
+            let (figures, courses): (Vec<_>, Vec<_>) = results.by_ref().take(seeds.len()).unzip();
+            let course = courses.into_iter().next().unwrap_or_default();
+            Run { scenario: scenario.clone(), policy: policy.name, figures, course }
+        })
+        .collect()
+}
+
+fn figures(scenario: &Scenario, record: &Record) -> Figures {
+    record.figures(&scenario.during, &scenario.after)
+}
+
+impl Run {
+    /// The median of a figure over the seeds.
+    pub fn median(&self, figure: impl Fn(&Figures) -> f64) -> f64 {
+        let mut values: Vec<_> = self.figures.iter().map(figure).collect();
+        values.sort_unstable_by(f64::total_cmp);
+        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+}

@@ -1,0 +1,346 @@
+//! The upstream: a model of a service and of what can befall it, as a tower service.
+//!
+//! What it works on it finishes, whether or not the caller is still there: a timeout takes no load off a real server
+//! either. When something is finished is known the moment it comes, so that the model needs no tasks of its own.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{Empty, Full};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use steadfast::Error;
+use tokio::time::{Instant, sleep_until};
+use tower::Service;
+
+/// What a call is made of.
+pub type Ask = Request<Empty<Bytes>>;
+
+/// How long an upstream takes for what it is asked.
+#[derive(Debug, Clone, Copy)]
+pub enum Model {
+    /// Between half and one and a half times this, however many ask.
+    Steady(Duration),
+    /// The more it has to do at a time, the longer everything takes (Brooker 2022-08-11).
+    Contended { base: Duration, each: Duration },
+    /// So many are worked on at a time, and so many wait. Beyond that it answers 503 at once.
+    Queue { workers: usize, work: Duration, places: usize },
+}
+
+/// What is wrong with an upstream.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Fault {
+    None,
+    /// This share of the attempts is answered with 503.
+    Fails(f64),
+    /// No connection comes about.
+    Refuses,
+    /// Nothing is ever answered.
+    Hangs,
+    /// Everything takes this many times as long.
+    Slow(f64),
+    /// All are answered with 503, and told to come back after so many seconds.
+    RetryAfter(u32),
+}
+
+/// What is wrong until when, counted from the start.
+#[derive(Debug, Clone, Copy)]
+pub struct Phase {
+    pub until: Duration,
+    pub fault: Fault,
+}
+
+/// What an upstream is.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub model: Model,
+    /// An attempt reaches any one of these.
+    pub replicas: usize,
+    /// Only one replica suffers from what is wrong.
+    pub one_suffers: bool,
+    /// The last one is without an end.
+    pub phases: Vec<Phase>,
+}
+
+impl Plan {
+    /// How much could be worked off until `time`: slowness is less work in the same time.
+    fn worked(&self, time: Duration) -> Duration {
+        self.pieces().map(|(from, until, slow)| until.min(time).saturating_sub(from).div_f64(slow)).sum()
+    }
+
+    /// When that much is worked off.
+    fn when_worked(&self, work: Duration) -> Duration {
+        let mut left = work;
+        for (from, until, slow) in self.pieces() {
+            let need = left.mul_f64(slow);
+            if need <= until.saturating_sub(from) {
+                return from + need;
+            }
+            left -= (until - from).div_f64(slow);
+        }
+        unreachable!("the last piece is without an end")
+    }
+
+    /// From when to when it is how many times as slow.
+    fn pieces(&self) -> impl Iterator<Item = (Duration, Duration, f64)> {
+        let begins = std::iter::once(Duration::ZERO).chain(self.phases.iter().map(|phase| phase.until));
+        let last = self.phases.len().saturating_sub(1);
+        self.phases.iter().zip(begins).enumerate().map(move |(index, (phase, from))| {
+            let slow = if let Fault::Slow(times) = phase.fault { times } else { 1.0 };
+            (from, if index == last { Duration::MAX } else { phase.until }, slow)
+        })
+    }
+}
+
+/// An upstream that follows its plan.
+#[derive(Debug, Clone)]
+pub struct Upstream(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    plan: Plan,
+    start: Instant,
+    rng: SmallRng,
+    /// When what is being worked on is finished, for each replica.
+    finishes: Vec<BinaryHeap<Reverse<Instant>>>,
+    /// How far each replica's queue reaches, in work.
+    queued: Vec<Duration>,
+    seen: Seen,
+}
+
+/// What has reached an upstream.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// Attempts in each hundredth of a second, those aside that must not be sent twice.
+    pub attempts: Vec<u32>,
+    /// How often each of those has come.
+    pub orders: HashMap<String, u32>,
+}
+
+impl Upstream {
+    pub fn new(plan: Plan, seed: u64) -> Self {
+        assert!(plan.replicas > 0, "nobody would answer");
+        let finishes = vec![BinaryHeap::new(); plan.replicas];
+        let queued = vec![Duration::ZERO; plan.replicas];
+        Self(Arc::new(Mutex::new(State {
+            plan,
+            start: Instant::now(),
+            rng: SmallRng::seed_from_u64(seed),
+            finishes,
+            queued,
+            seen: Seen::default(),
+        })))
+    }
+
+    /// What has reached it so far.
+    pub fn seen(&self) -> Seen {
+        self.state().seen.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What becomes of an attempt.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    Answered(Instant, StatusCode, Option<u32>),
+    Refused,
+    Hung,
+}
+
+impl State {
+    fn receive(&mut self, request: &Ask) -> Fate {
+        let now = Instant::now();
+        let replica = self.rng.random_range(0..self.plan.replicas);
+        let fault = if self.plan.one_suffers && replica > 0 { Fault::None } else { self.fault(now) };
+        self.note(now, request, fault);
+        let slowness = if let Fault::Slow(times) = fault { times } else { 1.0 };
+        match fault {
+            Fault::Refuses => Fate::Refused,
+            Fault::Hangs => Fate::Hung,
+            Fault::RetryAfter(seconds) => {
+                Fate::Answered(now + Duration::from_millis(5), StatusCode::SERVICE_UNAVAILABLE, Some(seconds))
+            }
+            Fault::None | Fault::Fails(_) | Fault::Slow(_) => {
+                let finish = self.work(replica, now, slowness);
+                let fails = matches!(fault, Fault::Fails(share) if self.rng.random_bool(share));
+                match finish {
+                    Some(finish) if !fails => Fate::Answered(finish, StatusCode::OK, None),
+                    finish => Fate::Answered(finish.unwrap_or(now), StatusCode::SERVICE_UNAVAILABLE, None),
+                }
+            }
+        }
+    }
+
+    fn fault(&self, now: Instant) -> Fault {
+        let time = now - self.start;
+        let phase = self.plan.phases.iter().find(|phase| time < phase.until).or(self.plan.phases.last());
+        phase.map_or(Fault::None, |phase| phase.fault)
+    }
+
+    /// Takes on work; returns when it is finished, or nothing if there is no place for it.
+    fn work(&mut self, replica: usize, now: Instant, slowness: f64) -> Option<Instant> {
+        let finishes = &mut self.finishes[replica];
+        while finishes.peek().is_some_and(|finish| finish.0 <= now) {
+            finishes.pop();
+        }
+        let finish = match self.plan.model {
+            Model::Steady(latency) => now + latency.mul_f64(self.rng.random_range(0.5..1.5) * slowness),
+            Model::Contended { base, each } => {
+                let others = u32::try_from(finishes.len()).unwrap_or(u32::MAX);
+                now + (base + each * others).mul_f64(slowness)
+            }
+            Model::Queue { workers, work, places } => {
+                if finishes.len() >= workers + places {
+                    return None;
+                }
+                // As one line that is as fast as all of them together, counted in work and not in time: what waits is
+                // worked on at the speed of then, not of now.
+                let share = work / u32::try_from(workers).unwrap_or(u32::MAX);
+                let begin = self.queued[replica].max(self.plan.worked(now - self.start));
+                self.queued[replica] = begin + share;
+                self.start + self.plan.when_worked(begin + work)
+            }
+        };
+        finishes.push(Reverse(finish));
+        Some(finish)
+    }
+
+    fn note(&mut self, now: Instant, request: &Ask, fault: Fault) {
+        if request.method() == Method::POST {
+            // What is refused was not sent.
+            if fault != Fault::Refuses {
+                *self.seen.orders.entry(request.uri().path().to_owned()).or_default() += 1;
+            }
+            return;
+        }
+        let hundredth = usize::try_from((now - self.start).as_millis() / 10).unwrap_or(usize::MAX);
+        if self.seen.attempts.len() <= hundredth {
+            self.seen.attempts.resize(hundredth + 1, 0);
+        }
+        self.seen.attempts[hundredth] += 1;
+    }
+}
+
+impl Service<Ask> for Upstream {
+    type Response = Response<Full<Bytes>>;
+    type Error = Error<io::Error>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Ask) -> Self::Future {
+        let fate = self.state().receive(&request);
+        Box::pin(async move {
+            match fate {
+                Fate::Hung => std::future::pending().await,
+                Fate::Refused => Err(Error::Upstream(io::ErrorKind::ConnectionRefused.into())),
+                Fate::Answered(at, status, retry_after) => {
+                    sleep_until(at).await;
+                    let mut response = Response::new(Full::default());
+                    *response.status_mut() = status;
+                    if let Some(seconds) = retry_after {
+                        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+                    }
+                    Ok(response)
+                }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn plan(model: Model, phases: &[(u64, Fault)]) -> Plan {
+        let phases =
+            phases.iter().map(|(until, fault)| Phase { until: SECOND * *until as u32, fault: *fault });
+        Plan { model, replicas: 1, one_suffers: false, phases: phases.collect() }
+    }
+
+    fn get() -> Ask {
+        Request::get("http://sku.internal/items/1").body(Empty::new()).unwrap()
+    }
+
+    async fn takes(upstream: &mut Upstream) -> (Duration, Option<StatusCode>) {
+        let start = Instant::now();
+        let answer = upstream.call(get()).await;
+        (start.elapsed(), answer.ok().map(|response| response.status()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_contended_gets_slower_by_each_that_is_there() {
+        let model = Model::Contended { base: SECOND, each: SECOND / 100 };
+        let mut upstream = Upstream::new(plan(model, &[(60, Fault::None)]), 1);
+        let (first, second) = (upstream.call(get()), upstream.call(get()));
+        drop((first, second)); // Nobody waits for them; they are worked on all the same.
+        assert_eq!(takes(&mut upstream).await.0, SECOND + SECOND / 50);
+        tokio::time::sleep(2 * SECOND).await;
+        assert_eq!(takes(&mut upstream).await.0, SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_is_worked_off_in_order_and_refuses_beyond_its_places() {
+        let model = Model::Queue { workers: 2, work: SECOND, places: 2 };
+        let mut upstream = Upstream::new(plan(model, &[(60, Fault::None)]), 1);
+        let begun: Vec<_> = (0..4).map(|_| upstream.call(get())).collect();
+        assert_eq!(takes(&mut upstream).await, (Duration::ZERO, Some(StatusCode::SERVICE_UNAVAILABLE)));
+        let start = Instant::now();
+        let mut ends = vec![];
+        for call in begun {
+            call.await.unwrap();
+            ends.push(start.elapsed());
+        }
+        assert_eq!(ends, [SECOND, SECOND * 3 / 2, SECOND * 2, SECOND * 5 / 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_is_worked_on_at_the_speed_of_then() {
+        let model = Model::Queue { workers: 1, work: SECOND, places: 9 };
+        let phases = [(2, Fault::Slow(4.0)), (60, Fault::None)];
+        let mut upstream = Upstream::new(plan(model, &phases), 1);
+        drop(upstream.call(get()));
+        // Half of the first is done in the two slow seconds; then one and a half are left.
+        assert_eq!(takes(&mut upstream).await.0, SECOND * 7 / 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_refused_was_not_sent() {
+        let mut upstream =
+            Upstream::new(plan(Model::Steady(SECOND), &[(1, Fault::Refuses), (2, Fault::Hangs)]), 1);
+        let post = || Request::post("http://sku.internal/orders/1").body(Empty::new()).unwrap();
+        assert!(upstream.call(post()).await.is_err());
+        assert!(upstream.seen().orders.is_empty());
+        tokio::time::sleep(SECOND).await;
+        drop((upstream.call(post()), upstream.call(post())));
+        assert_eq!(upstream.seen().orders["/orders/1"], 2);
+        assert!(upstream.seen().attempts.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_several_replicas_one_suffers() {
+        let mut hung = 0;
+        let plan =
+            Plan { replicas: 4, one_suffers: true, ..plan(Model::Steady(SECOND), &[(1, Fault::Hangs)]) };
+        let mut upstream = Upstream::new(plan, 1);
+        for _ in 0..400 {
+            hung += u32::from(tokio::time::timeout(2 * SECOND, upstream.call(get())).await.is_err());
+        }
+        assert!((70..130).contains(&hung), "{hung}");
+    }
+}
