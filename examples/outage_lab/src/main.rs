@@ -1,61 +1,105 @@
-use outage_lab::*;
-use std::time::Instant;
-fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    let want = args.get(1).cloned().unwrap_or_default();
-    let pol = args.get(2).cloned().unwrap_or_default();
-    let seeds: u64 = args.get(3).map_or(1, |s| s.parse().unwrap());
-    println!(
-        "{:<22}{:<20}{:>6}{:>7}{:>6}{:>6}{:>7}{:>7}{:>6}{:>8}{:>7}{:>8}{:>6}{:>5} {:>6} {:>5}",
-        "scenario",
-        "policy",
-        "succ",
-        "stale",
-        "load",
-        "sust",
-        "during",
-        "after",
-        "rec",
-        "peak",
-        "p50",
-        "p99",
-        "ft",
-        "dup",
-        "infl",
-        "wall"
-    );
-    for scenario in scenario::families().into_iter().flat_map(|f| f.scenarios) {
-        if !scenario.name.contains(&want) {
-            continue;
+//! The program around the laboratory.
+
+mod args;
+
+use std::error::Error;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+use std::{env, fs};
+
+use args::{Args, HELP, What};
+use outage_lab::{front, musts, policy, report, scenario, study};
+
+/// None of the settings was chosen by these.
+const UNSEEN: u64 = 1001;
+
+/// Of which ten million calls are made, over 20 seeds.
+const HEALTHY_SECONDS: u64 = 500;
+
+fn main() -> ExitCode {
+    let args = match Args::parse(env::args_os().skip(1)) {
+        Ok(args) => args,
+        Err(error) => {
+            eprintln!("error: {error}\nTry --help.");
+            return ExitCode::from(2);
         }
-        for policy in policy::all() {
-            if !policy.name.contains(&pol) {
-                continue;
-            }
-            for seed in 1..=seeds {
-                let t = Instant::now();
-                let r = play::play(&scenario, &policy, seed);
-                let f = r.figures(&scenario.during, &scenario.after);
-                println!(
-                    "{:<22}{:<20}{:>6.3}{:>7.3}{:>6.2}{:>6.2}{:>7.3}{:>7.3}{:>6.1}{:>8.0}{:>7.0}{:>8.0}{:>6}{:>5} {:>6} {:>5.2}",
-                    scenario.name,
-                    policy.name,
-                    f.success,
-                    f.stale,
-                    f.load,
-                    f.sustained_load,
-                    f.goodput_during,
-                    f.goodput_after,
-                    f.recovery_s,
-                    f.peak_after,
-                    f.p50_ms,
-                    f.p99_ms,
-                    f.false_trips,
-                    f.duplicates,
-                    r.most_in_flight,
-                    t.elapsed().as_secs_f64()
-                );
-            }
+    };
+    match run(&args) {
+        Ok(all_reached) if all_reached => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
         }
+    }
+}
+
+/// Whether everything that had to be reached was.
+fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
+    match args.what {
+        What::Help => say(HELP)?,
+        What::List => list()?,
+        What::Play => play(args)?,
+        What::Front => say(&front::table(&args.seeds(1, 3), progress))?,
+        What::Musts => {
+            let mut all = musts::all(HEALTHY_SECONDS);
+            all.retain(|must| must.is_about(&args.scenario));
+            let verdicts = musts::judge_default(&all, &args.seeds(UNSEEN, 20), progress);
+            say(&report::verdicts(&verdicts))?;
+            return Ok(verdicts.iter().all(|verdict| verdict.holds));
+        }
+        What::Jitter => {}
+    }
+    Ok(true)
+}
+
+fn list() -> Result<(), Box<dyn Error>> {
+    for family in scenario::families() {
+        for scenario in family.scenarios {
+            say(&format!("{:<22} {}\n", scenario.name, scenario.story))?;
+        }
+    }
+    policy::all().iter().try_for_each(|policy| say(&format!("{}\n", policy.name)))
+}
+
+fn play(args: &Args) -> Result<(), Box<dyn Error>> {
+    let mut policies = policy::all();
+    policies.retain(|policy| args.policy.as_deref().is_none_or(|name| policy.name == name));
+    let mut families = scenario::families();
+    for family in &mut families {
+        family.scenarios.retain(|scenario| scenario.name.starts_with(&args.scenario));
+    }
+    families.retain(|family| !family.scenarios.is_empty());
+    if policies.is_empty() || families.is_empty() {
+        return Err("there is no such scenario or policy: see --list".into());
+    }
+    let of = |scenario: &scenario::Scenario| {
+        policies.iter().map(|policy| (scenario.clone(), policy.clone())).collect::<Vec<_>>()
+    };
+    let plays: Vec<_> = families.iter().flat_map(|family| family.scenarios.iter().flat_map(of)).collect();
+    let runs = study::study(&plays, &args.seeds(1, 1), progress);
+    say(&report::table(&runs))?;
+    if let Some(path) = &args.json {
+        write(path, &report::json(&runs))?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Box<dyn Error>> {
+    fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()).into())
+}
+
+fn progress(done: usize, of: usize) {
+    if io::stderr().is_terminal() {
+        eprint!("\r{done} of {of} runs{}", if done == of { "\r\x1b[K" } else { "" });
+    }
+}
+
+/// Prints to where the table may be piped from: a reader that has seen enough is no error.
+fn say(text: &str) -> Result<(), Box<dyn Error>> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
     }
 }

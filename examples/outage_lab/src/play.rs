@@ -1,6 +1,7 @@
 //! Plays a scenario: everybody calls, in simulated time, and what becomes of it is written down.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use tower::ServiceExt;
 use crate::policy::{Answer, Client, Policy};
 use crate::record::{Call, Kind, Record};
 use crate::scenario::{Pace, Scenario};
-use crate::upstream::{Ask, Fault, Phase, Plan, Upstream};
+use crate::upstream::{Ask, Fault, Phase, Plan, Tries, Upstream};
 
 /// One call in so many must not be sent twice.
 const ORDER_EVERY: u32 = 20;
@@ -49,7 +50,13 @@ struct Process {
     workers: Option<Semaphore>,
     in_flight: AtomicUsize,
     most_in_flight: AtomicUsize,
+    /// When it last had a fresh answer, for each thing that it can ask for.
+    answered: Mutex<HashMap<String, Instant>>,
+    wrong_ages: AtomicU64,
 }
+
+/// By how much an age may be wrong: answers can overtake each other.
+const AGE_TOLERANCE: Duration = Duration::from_millis(50);
 
 async fn everybody(scenario: &Scenario, policy: &Policy, seed: u64) -> Record {
     let mut seeds = SmallRng::seed_from_u64(seed);
@@ -80,6 +87,8 @@ async fn everybody(scenario: &Scenario, policy: &Policy, seed: u64) -> Record {
                 workers: scenario.callers.workers.map(Semaphore::new),
                 in_flight: AtomicUsize::new(0),
                 most_in_flight: AtomicUsize::new(0),
+                answered: Mutex::default(),
+                wrong_ages: AtomicU64::new(0),
             })
         })
         .collect();
@@ -100,6 +109,7 @@ async fn everybody(scenario: &Scenario, policy: &Policy, seed: u64) -> Record {
         seen: upstreams[0].seen(),
         false_trips,
         most_in_flight: processes.iter().map(most).max().unwrap_or_default(),
+        wrong_ages: processes.iter().map(|process| process.wrong_ages.load(Ordering::Relaxed)).sum(),
     }
 }
 
@@ -174,6 +184,7 @@ impl Process {
         let begun = Instant::now();
         let at = begun - self.stage.start;
         let (request, upstream, kind) = self.stage.request(at, &mut rng);
+        let uri = request.uri().to_string();
         let in_flight = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
         self.most_in_flight.fetch_max(in_flight, Ordering::Relaxed);
         let answer = {
@@ -184,8 +195,23 @@ impl Process {
             self.client.service.clone().oneshot(request).await.unwrap_or(Answer::Failed)
         };
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.check_age(uri, answer);
         let call = Call { at, took: begun.elapsed(), answer, upstream, kind };
         self.stage.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+    }
+
+    /// A stale answer has to be as old as the last fresh one.
+    fn check_age(&self, uri: String, answer: Answer) {
+        let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        match answer {
+            Answer::Fresh => drop(answered.insert(uri, Instant::now())),
+            Answer::Stale { age } => {
+                let is_right =
+                    answered.get(&uri).is_some_and(|at| at.elapsed().abs_diff(age) <= AGE_TOLERANCE);
+                self.wrong_ages.fetch_add(u64::from(!is_right), Ordering::Relaxed);
+            }
+            Answer::Failed => {}
+        }
     }
 
     fn trips(&self) -> u64 {
@@ -203,11 +229,14 @@ impl Stage {
         let key = rng.random_range(0..if healthy && keys.known > 0 { keys.known } else { keys.count });
         if rng.random_ratio(1, ORDER_EVERY) || healthy && keys.known == 0 {
             let order = self.orders.fetch_add(1, Ordering::Relaxed);
-            let request = Request::post(format!("http://u{upstream}/orders/{order}")).body(Empty::new());
+            let request = Request::post(format!("http://u{upstream}/orders/{order}"))
+                .extension(Tries::default())
+                .body(Empty::new());
             return (request.expect("valid"), upstream, Kind::Order);
         }
         let uri = self.uris[upstream * keys.count + key].clone();
         let kind = Kind::Get { known: key < keys.known };
-        (Request::get(uri).body(Empty::new()).expect("valid"), upstream, kind)
+        let request = Request::get(uri).extension(Tries::default()).body(Empty::new());
+        (request.expect("valid"), upstream, kind)
     }
 }

@@ -37,6 +37,8 @@ pub struct Record {
     pub false_trips: u64,
     /// The most calls that one process had under way at a time.
     pub most_in_flight: usize,
+    /// Stale answers that did not say how old they are.
+    pub wrong_ages: u64,
 }
 
 /// A row of the table.
@@ -50,6 +52,9 @@ pub struct Figures {
     pub load: f64,
     /// The same in the second half of that time.
     pub sustained_load: f64,
+    /// Attempts beyond the first for each call, while something was wrong. The load is less where calls are refused on the
+    /// client's side: this shows what the retries alone add.
+    pub retries: f64,
     pub goodput_during: f64,
     pub goodput_after: f64,
     /// From the end of what was wrong until 95 % of the calls are answered, and stay so for a second.
@@ -61,6 +66,12 @@ pub struct Figures {
     pub false_trips: f64,
     /// Requests that must not be sent twice, and were.
     pub duplicates: f64,
+    /// Of the calls for what had been answered before, those that were answered while something was wrong.
+    pub known_answered: f64,
+    pub wrong_ages: f64,
+    /// As callers of the upstreams saw it that do not suffer.
+    pub others_p99_ms: f64,
+    pub most_in_flight: f64,
 }
 
 /// What happened in a second.
@@ -100,11 +111,14 @@ impl Record {
         let load = |range: &Range<Duration>| ratio(self.attempts(range), self.to_first(range).count());
         let middle = (during.start + during.end) / 2;
         let waits = self.waits(during, |_| true);
+        let others = self.waits(during, |call| call.upstream != 0);
+        let known = || self.to_first(during).filter(|call| call.kind == Kind::Get { known: true });
         Figures {
             success: self.fresh(during),
             stale: self.share(during, |call| matches!(call.answer, Answer::Stale { .. })),
             load: load(during),
             sustained_load: load(&(middle..during.end)),
+            retries: ratio(within(&self.seen.retries, during), self.to_first(during).count()),
             goodput_during: self.fresh(during),
             goodput_after: self.fresh(after),
             recovery_s: self.recovery(during.end, after.end),
@@ -113,10 +127,15 @@ impl Record {
             p99_ms: percentile(&waits, 99),
             #[allow(clippy::cast_precision_loss)]
             false_trips: self.false_trips as f64,
-            duplicates: {
-                let twice = self.seen.orders.values().filter(|times| **times > 1).count();
-                ratio(twice, 1)
-            },
+            duplicates: f64::from(self.seen.duplicates),
+            known_answered: ratio(
+                known().filter(|call| call.answer != Answer::Failed).count(),
+                known().count(),
+            ),
+            #[allow(clippy::cast_precision_loss)]
+            wrong_ages: self.wrong_ages as f64,
+            others_p99_ms: percentile(&others, 99),
+            most_in_flight: ratio(self.most_in_flight, 1),
         }
     }
 
@@ -145,10 +164,7 @@ impl Record {
     }
 
     fn attempts(&self, range: &Range<Duration>) -> usize {
-        let hundredth = |time: Duration| usize::try_from(time.as_millis() / 10).unwrap_or(usize::MAX);
-        let end = hundredth(range.end).min(self.seen.attempts.len());
-        let start = hundredth(range.start).min(end);
-        self.seen.attempts[start..end].iter().map(|attempts| *attempts as usize).sum()
+        within(&self.seen.attempts, range)
     }
 
     #[allow(clippy::cast_precision_loss)]
@@ -175,6 +191,14 @@ impl Record {
         }
         ratio(most * 10, 1)
     }
+}
+
+/// How many of what is counted by hundredths of a second fall into a time.
+fn within(hundredths: &[u32], range: &Range<Duration>) -> usize {
+    let hundredth = |time: Duration| usize::try_from(time.as_millis() / 10).unwrap_or(usize::MAX);
+    let end = hundredth(range.end).min(hundredths.len());
+    let start = hundredth(range.start).min(end);
+    hundredths[start..end].iter().map(|count| *count as usize).sum()
 }
 
 /// The least of the sorted waits that `percent` of them do not exceed, in milliseconds: the nearest-rank method.

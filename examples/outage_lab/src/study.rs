@@ -65,6 +65,12 @@ fn figures(scenario: &Scenario, record: &Record) -> Figures {
 }
 
 impl Run {
+    /// The mean of a figure over the seeds.
+    #[allow(clippy::cast_precision_loss)]
+    pub fn mean(&self, figure: impl Fn(&Figures) -> f64) -> f64 {
+        self.figures.iter().map(figure).sum::<f64>() / self.figures.len() as f64
+    }
+
     /// The median of a figure over the seeds.
     pub fn median(&self, figure: impl Fn(&Figures) -> f64) -> f64 {
         let mut values: Vec<_> = self.figures.iter().map(figure).collect();

@@ -4,10 +4,11 @@
 //! either. When something is finished is known the moment it comes, so that the model needs no tasks of its own.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -116,13 +117,26 @@ struct State {
     seen: Seen,
 }
 
-/// What has reached an upstream.
+/// What has reached an upstream. What must not be sent twice counts for nothing but the duplicates.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
-    /// Attempts in each hundredth of a second, those aside that must not be sent twice.
+    /// Attempts in each hundredth of a second.
     pub attempts: Vec<u32>,
-    /// How often each of those has come.
-    pub orders: HashMap<String, u32>,
+    /// Those of them that were not the first of their call.
+    pub retries: Vec<u32>,
+    /// Requests that must not be sent twice, and came again.
+    pub duplicates: u32,
+}
+
+/// How often a call has been tried. It travels with the request, and its copies share it.
+#[derive(Debug, Clone, Default)]
+pub struct Tries(Arc<TriesInner>);
+
+#[derive(Debug, Default)]
+struct TriesInner {
+    made: AtomicU32,
+    /// Those that were not refused at the door.
+    sent: AtomicU32,
 }
 
 impl Upstream {
@@ -217,18 +231,20 @@ impl State {
     }
 
     fn note(&mut self, now: Instant, request: &Ask, fault: Fault) {
+        let tries = request.extensions().get::<Tries>().expect("every call counts its attempts");
+        let is_retry = tries.0.made.fetch_add(1, Ordering::Relaxed) > 0;
+        let was_sent = fault != Fault::Refuses && tries.0.sent.fetch_add(1, Ordering::Relaxed) > 0;
         if request.method() == Method::POST {
-            // What is refused was not sent.
-            if fault != Fault::Refuses {
-                *self.seen.orders.entry(request.uri().path().to_owned()).or_default() += 1;
-            }
+            self.seen.duplicates += u32::from(was_sent);
             return;
         }
         let hundredth = usize::try_from((now - self.start).as_millis() / 10).unwrap_or(usize::MAX);
         if self.seen.attempts.len() <= hundredth {
             self.seen.attempts.resize(hundredth + 1, 0);
+            self.seen.retries.resize(hundredth + 1, 0);
         }
         self.seen.attempts[hundredth] += 1;
+        self.seen.retries[hundredth] += u32::from(is_retry);
     }
 }
 
@@ -269,12 +285,13 @@ mod tests {
 
     fn plan(model: Model, phases: &[(u64, Fault)]) -> Plan {
         let phases =
-            phases.iter().map(|(until, fault)| Phase { until: SECOND * *until as u32, fault: *fault });
+            phases.iter().map(|(until, fault)| Phase { until: Duration::from_secs(*until), fault: *fault });
         Plan { model, replicas: 1, one_suffers: false, phases: phases.collect() }
     }
 
     fn get() -> Ask {
-        Request::get("http://sku.internal/items/1").body(Empty::new()).unwrap()
+        let request = Request::get("http://sku.internal/items/1").extension(Tries::default());
+        request.body(Empty::new()).unwrap()
     }
 
     async fn takes(upstream: &mut Upstream) -> (Duration, Option<StatusCode>) {
@@ -323,13 +340,26 @@ mod tests {
     async fn what_was_refused_was_not_sent() {
         let mut upstream =
             Upstream::new(plan(Model::Steady(SECOND), &[(1, Fault::Refuses), (2, Fault::Hangs)]), 1);
-        let post = || Request::post("http://sku.internal/orders/1").body(Empty::new()).unwrap();
+        let tries = Tries::default();
+        let post = || {
+            let request = Request::post("http://sku.internal/orders/1").extension(tries.clone());
+            request.body(Empty::new()).unwrap()
+        };
         assert!(upstream.call(post()).await.is_err());
-        assert!(upstream.seen().orders.is_empty());
         tokio::time::sleep(SECOND).await;
-        drop((upstream.call(post()), upstream.call(post())));
-        assert_eq!(upstream.seen().orders["/orders/1"], 2);
+        drop(upstream.call(post()));
+        assert_eq!(upstream.seen().duplicates, 0);
+        drop(upstream.call(post()));
+        assert_eq!(upstream.seen().duplicates, 1);
         assert!(upstream.seen().attempts.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_again_is_a_retry() {
+        let mut upstream = Upstream::new(plan(Model::Steady(SECOND), &[(60, Fault::None)]), 1);
+        let (one, other) = (get(), get());
+        drop((upstream.call(one.clone()), upstream.call(other), upstream.call(one)));
+        assert_eq!((upstream.seen().attempts[0], upstream.seen().retries[0]), (3, 1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,0 +1,107 @@
+//! What the program is asked to do.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use lexopt::prelude::*;
+
+pub const HELP: &str = "\
+The outage laboratory: the outages that the field knows, in simulated time, against steadfast's own layers.
+
+  outage-lab [OPTIONS]            play every scenario with every policy
+  outage-lab --musts [OPTIONS]    play what the default client has to reach, and say whether it does
+  outage-lab --front [OPTIONS]    change the default client's settings one at a time
+  outage-lab --jitter [OPTIONS]   AWS' contest of jitters
+
+      --scenario NAME   only scenarios of which the name begins so
+      --policy NAME     only this policy
+      --seed N          the first seed: the same seed gives the same figures [default: 1]
+      --seeds N         how many seeds, of which the medians are shown [default: 1; with --musts 20]
+      --json FILE       write the rows there as well
+      --svg DIR         write the plots there [default: outage_lab]
+      --list            list the scenarios and the policies
+";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum What {
+    #[default]
+    Play,
+    Musts,
+    Front,
+    Jitter,
+    List,
+    Help,
+}
+
+#[derive(Debug, Default)]
+pub struct Args {
+    pub what: What,
+    pub scenario: String,
+    pub policy: Option<String>,
+    pub seed: Option<u64>,
+    pub seeds: Option<u64>,
+    pub json: Option<PathBuf>,
+    pub svg: Option<PathBuf>,
+}
+
+impl Args {
+    pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, lexopt::Error> {
+        let mut parser = lexopt::Parser::from_args(args);
+        let mut parsed = Self::default();
+        while let Some(arg) = parser.next()? {
+            match arg {
+                Long("musts") => parsed.what = What::Musts,
+                Long("front") => parsed.what = What::Front,
+                Long("jitter") => parsed.what = What::Jitter,
+                Long("list") => parsed.what = What::List,
+                Short('h') | Long("help") => parsed.what = What::Help,
+                Long("scenario") => parsed.scenario = parser.value()?.string()?,
+                Long("policy") => parsed.policy = Some(parser.value()?.string()?),
+                Long("seed") => parsed.seed = Some(parser.value()?.parse()?),
+                Long("seeds") => {
+                    let seeds: u64 = parser.value()?.parse()?;
+                    if !(1..=10_000).contains(&seeds) {
+                        return Err(format!("--seeds is {seeds}; it must be 1 to 10,000").into());
+                    }
+                    parsed.seeds = Some(seeds);
+                }
+                Long("json") => parsed.json = Some(parser.value()?.into()),
+                Long("svg") => parsed.svg = Some(parser.value()?.into()),
+                _ => return Err(arg.unexpected()),
+            }
+        }
+        Ok(parsed)
+    }
+
+    /// The seeds to play with.
+    pub fn seeds(&self, first: u64, count: u64) -> Vec<u64> {
+        let first = self.seed.unwrap_or(first);
+        (0..self.seeds.unwrap_or(count)).map(|index| first.wrapping_add(index)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Args, lexopt::Error> {
+        Args::parse(args.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn what_is_not_understood_is_an_error_that_names_it() {
+        for args in [&["--seeds", "0"][..], &["--seed", "x"], &["--bogus"], &["loose"]] {
+            let error = parse(args).unwrap_err().to_string();
+            assert!(
+                error.contains(args[0].trim_start_matches('-')) || error.contains(args[args.len() - 1]),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn seeds_count_from_the_first() {
+        assert_eq!(parse(&["--seed", "7", "--seeds", "3"]).unwrap().seeds(1, 1), [7, 8, 9]);
+        assert_eq!(parse(&["--musts"]).unwrap().seeds(1000, 2), [1000, 1001]);
+    }
+}

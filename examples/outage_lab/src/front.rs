@@ -1,0 +1,122 @@
+//! Where what the default client should do pulls in two directions: one setting changed at a time, and what that does.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use steadfast::bulkhead::Compartment;
+use steadfast::circuit_breaker::Circuit;
+use steadfast::retry::RetryBudget;
+
+use crate::policy::{Policy, default_client};
+use crate::record::Figures;
+use crate::scenario::{Population, Scenario, capacity, failing, flapping, ramp, recovery, replica};
+use crate::study::study;
+
+/// A column: a figure of a scenario.
+struct Column {
+    head: &'static str,
+    scenario: Scenario,
+    figure: fn(&Figures) -> f64,
+}
+
+fn columns() -> Vec<Column> {
+    let column = |head, scenario, figure| Column { head, scenario, figure };
+    vec![
+        column("S down: load", failing(100, Population::Small, false), |it| it.load),
+        column("B down: load", failing(100, Population::Big, true), |it| it.load),
+        column("50 %: fresh", failing(50, Population::Big, true), |it| it.success),
+        column("50 %: load", failing(50, Population::Big, true), |it| it.sustained_load),
+        column("90 % S: fresh", failing(90, Population::Small, false), |it| it.success),
+        column("90 % B: fresh", failing(90, Population::Big, true), |it| it.success),
+        column("replica: fresh", replica(false, Population::Small), |it| it.success),
+        column("ramp-1", ramp(1), |it| it.success),
+        column("ramp-10", ramp(10), |it| it.success),
+        column("capacity: after", capacity(), |it| it.goodput_after),
+        column("flapping: load", flapping(), |it| it.load),
+        column("return S: load", recovery(Population::Small), |it| it.load),
+        column("return B: s", recovery(Population::Big), |it| it.recovery_s),
+    ]
+}
+
+fn variants() -> Vec<Policy> {
+    let default = default_client;
+    let circuit = |name, circuit| Policy { name, circuit: Some(circuit), ..default() };
+    let trips = |name, failures, span_ms| {
+        circuit(name, Circuit::builder().consecutive_failures(failures, Duration::from_millis(span_ms)))
+    };
+    let budget = |name, budget| Policy { name, budget: Some(budget), ..default() };
+    let attempt = |name, share: f64| Policy {
+        name,
+        attempt_timeout: default().total_timeout.div_f64(share),
+        ..default()
+    };
+    let permits = |name, permits| Policy {
+        name,
+        compartment: Some(Compartment::builder().max_concurrent(permits)),
+        ..default()
+    };
+    let ms = Duration::from_millis;
+    vec![
+        default(),
+        trips("trips on 5 in a row", 5, 0),
+        trips("trips on 10 over 3 s", 10, 3000),
+        trips("trips on 10 over 5 s", 10, 5000),
+        trips("trips on 20 over 4 s", 20, 4000),
+        trips("trips on 20 over 6 s", 20, 6000),
+        trips("trips on 30 over 5 s", 30, 5000),
+        circuit("open 0.5 s to 4 s", Circuit::builder().open_for(ms(500))),
+        circuit("open 2 s to 4 s", Circuit::builder().open_for(ms(2000))),
+        circuit("open 1 s to 2 s", Circuit::builder().max_open_for(ms(2000))),
+        circuit("open 1 s to 8 s", Circuit::builder().max_open_for(ms(8000))),
+        circuit("1 probe", Circuit::builder().probes(1)),
+        circuit("5 probes", Circuit::builder().probes(5)),
+        budget("budget of 5", RetryBudget::builder().capacity(5.0)),
+        budget("budget of 20", RetryBudget::builder().capacity(20.0)),
+        budget("starts with 10", RetryBudget::builder().initial(10.0)),
+        budget("a success adds 0.4", RetryBudget::builder().per_success(0.4)),
+        budget("a success adds 0.8", RetryBudget::builder().per_success(0.8)),
+        budget("a failure takes 0", RetryBudget::builder().per_failure(0.0)),
+        budget("a failure takes 0.5", RetryBudget::builder().per_failure(0.5)),
+        attempt("attempt: total / 2.5", 2.5),
+        attempt("attempt: total / 3", 3.0),
+        attempt("attempt: total / 3.8", 3.8),
+        attempt("attempt: total / 4.2", 4.2),
+        permits("64 permits", 64),
+        permits("150 permits", 150),
+        permits("256 permits", 256),
+    ]
+}
+
+/// The table, as Markdown: the mean over the seeds.
+pub fn table(seeds: &[u64], progress: impl Fn(usize, usize) + Sync) -> String {
+    let (columns, variants) = (columns(), variants());
+    let mut plays: Vec<(Scenario, Policy)> = vec![];
+    for variant in &variants {
+        for column in &columns {
+            if !plays
+                .iter()
+                .any(|(known, with)| known.name == column.scenario.name && with.name == variant.name)
+            {
+                plays.push((column.scenario.clone(), variant.clone()));
+            }
+        }
+    }
+    let runs = study(&plays, seeds, progress);
+    let heads: Vec<_> = columns.iter().map(|column| column.head).collect();
+    let mut table = format!("| | {} |\n|---|{}\n", heads.join(" | "), "---|".repeat(heads.len()));
+    for variant in &variants {
+        let cells: Vec<_> = columns
+            .iter()
+            .map(|column| {
+                let is_it = |run: &&crate::study::Run| {
+                    run.policy == variant.name && run.scenario.name == column.scenario.name
+                };
+                let run = runs.iter().find(is_it).expect("it has been played");
+                format!("{:.3}", run.mean(column.figure))
+            })
+            .collect();
+        let name = if variant.name == default_client().name { "**the default**" } else { variant.name };
+        let _ = writeln!(table, "| {name} | {} |", cells.join(" | "));
+    }
+    table
+}

@@ -1,0 +1,113 @@
+//! The tables, and the same as JSON.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::musts::Verdict;
+use crate::record::Figures;
+use crate::study::Run;
+
+/// A row for each scenario and policy: the medians over the seeds.
+pub fn table(runs: &[Run]) -> String {
+    let mut table = format!(
+        "{:<22} {:<18} {:>7} {:>6} {:>5} {:>7} {:>6} {:>6} {:>10} {:>7} {:>6} {:>6} {:>6} {:>10}\n",
+        "scenario",
+        "policy",
+        "success",
+        "stale",
+        "load",
+        "retries",
+        "during",
+        "after",
+        "recovery s",
+        "peak/s",
+        "p50 ms",
+        "p99 ms",
+        "trips*",
+        "duplicates"
+    );
+    for run in runs {
+        let median = |figure: fn(&Figures) -> f64| run.median(figure);
+        let _ = writeln!(
+            table,
+            "{:<22} {:<18} {:>7.3} {:>6.3} {:>5.2} {:>7.2} {:>6.3} {:>6.3} {:>10.1} {:>7.0} {:>6.0} {:>6.0} {:>6.0} {:>10.0}",
+            run.scenario.name,
+            run.policy,
+            median(|it| it.success),
+            median(|it| it.stale),
+            median(|it| it.load),
+            median(|it| it.retries),
+            median(|it| it.goodput_during),
+            median(|it| it.goodput_after),
+            median(|it| it.recovery_s),
+            median(|it| it.peak_after),
+            median(|it| it.p50_ms),
+            median(|it| it.p99_ms),
+            median(|it| it.false_trips),
+            median(|it| it.duplicates),
+        );
+    }
+    table.push_str("* circuits that opened before anything was wrong\n");
+    table
+}
+
+/// The rows of the table, as an array. What is without an end, or has no meaning, is `null`.
+pub fn json(runs: &[Run]) -> String {
+    let row = |run: &Run| {
+        let median = |figure: fn(&Figures) -> f64| run.median(figure);
+        json!({
+            "scenario": run.scenario.name,
+            "policy": run.policy,
+            "seeds": run.figures.len(),
+            "success": median(|it| it.success),
+            "stale": median(|it| it.stale),
+            "load": median(|it| it.load),
+            "retries": median(|it| it.retries),
+            "goodput_during": median(|it| it.goodput_during),
+            "goodput_after": median(|it| it.goodput_after),
+            "recovery_s": median(|it| it.recovery_s),
+            "peak_after": median(|it| it.peak_after),
+            "p50_ms": median(|it| it.p50_ms),
+            "p99_ms": median(|it| it.p99_ms),
+            "false_trips": median(|it| it.false_trips),
+            "duplicates": median(|it| it.duplicates),
+        })
+    };
+    format!("{:#}\n", runs.iter().map(row).collect::<Value>())
+}
+
+/// What had to be reached, and was.
+pub fn verdicts(verdicts: &[Verdict]) -> String {
+    let mut text = String::new();
+    for Verdict { what, bound, reached, holds } in verdicts {
+        let mark = if *holds { "✓" } else { "✗" };
+        let _ = writeln!(text, "{mark} {what:<55} {bound:>8}  {reached:.3}");
+    }
+    let missed = verdicts.iter().filter(|verdict| !verdict.holds).count();
+    let _ = writeln!(text, "{} of {} are reached", verdicts.len() - missed, verdicts.len());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::spike;
+
+    #[test]
+    fn every_row_of_the_json_has_what_the_table_has() {
+        let figures = Figures { success: 0.5, recovery_s: f64::INFINITY, ..Figures::default() };
+        let run = Run { scenario: spike(), policy: "bare", figures: vec![figures; 3], course: vec![] };
+        let rows: Value = serde_json::from_str(&json(std::slice::from_ref(&run))).unwrap();
+        assert_eq!((&rows[0]["scenario"], &rows[0]["policy"]), (&json!("spike"), &json!("bare")));
+        assert_eq!((&rows[0]["success"], &rows[0]["recovery_s"]), (&json!(0.5), &Value::Null));
+        assert!(table(&[run]).contains("spike"));
+    }
+
+    #[test]
+    fn what_is_missed_is_said() {
+        let verdict = |holds| Verdict { what: "load".into(), bound: "≤ 1".into(), reached: 1.1, holds };
+        let text = verdicts(&[verdict(true), verdict(false)]);
+        assert!(text.contains("✗ load") && text.contains("1 of 2"), "{text}");
+    }
+}
