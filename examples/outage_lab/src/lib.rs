@@ -1,5 +1,6 @@
 //! The outage laboratory: the outages that the field knows, played in simulated time against steadfast's own layers.
 
+pub mod contest;
 pub mod front;
 pub mod musts;
 pub mod play;
