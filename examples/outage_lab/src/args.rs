@@ -11,9 +11,8 @@ The outage laboratory: the outages that the field knows, in simulated time, agai
   outage-lab [OPTIONS]            play every scenario with every policy
   outage-lab --musts [OPTIONS]    play what the default client has to reach, and say whether it does
   outage-lab --front [OPTIONS]    change the default client's settings one at a time
-  outage-lab --jitter [OPTIONS]   AWS' contest of jitters
 
-      --scenario NAME   only scenarios of which the name begins so
+      --scenario NAME   only scenarios of which the name begins so; `jitter` is AWS' contest of jitters
       --policy NAME     only this policy
       --seed N          the first seed: the same seed gives the same figures [default: 1]
       --seeds N         how many seeds, of which the medians are shown [default: 1; with --musts 20]
@@ -28,7 +27,6 @@ pub enum What {
     Play,
     Musts,
     Front,
-    Jitter,
     List,
     Help,
 }
@@ -52,7 +50,6 @@ impl Args {
             match arg {
                 Long("musts") => parsed.what = What::Musts,
                 Long("front") => parsed.what = What::Front,
-                Long("jitter") => parsed.what = What::Jitter,
                 Long("list") => parsed.what = What::List,
                 Short('h') | Long("help") => parsed.what = What::Help,
                 Long("scenario") => parsed.scenario = parser.value()?.string()?,

@@ -16,6 +16,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 
+use crate::play::simulated;
+
 /// How many times slower it is played. Tokio's timers round up to whole milliseconds, which beside a wait of 10 ms would
 /// be seen.
 const SLOWER: u32 = 1000;
@@ -47,12 +49,7 @@ pub struct Outcome {
 ///
 /// If `backoff` cannot work.
 pub fn contest(clients: usize, backoff: Backoff, seed: u64) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime without IO needs nothing of the system");
-    runtime.block_on(everybody(clients, backoff, seed))
+    simulated(everybody(clients, backoff, seed))
 }
 
 async fn everybody(clients: usize, backoff: Backoff, seed: u64) -> Outcome {

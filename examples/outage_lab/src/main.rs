@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::{env, fs};
 
 use args::{Args, HELP, What};
-use outage_lab::{front, musts, policy, report, scenario, study};
+use outage_lab::{contest, front, musts, policy, report, scenario, study};
 
 /// None of the settings was chosen by these.
 const UNSEEN: u64 = 1001;
@@ -49,7 +49,6 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
             say(&report::verdicts(&verdicts))?;
             return Ok(verdicts.iter().all(|verdict| verdict.holds));
         }
-        What::Jitter => {}
     }
     Ok(true)
 }
@@ -60,6 +59,7 @@ fn list() -> Result<(), Box<dyn Error>> {
             say(&format!("{:<22} {}\n", scenario.name, scenario.story))?;
         }
     }
+    say("jitter                 clients contend for one item, each with its own backoff\n\n")?;
     policy::all().iter().try_for_each(|policy| say(&format!("{}\n", policy.name)))
 }
 
@@ -71,7 +71,8 @@ fn play(args: &Args) -> Result<(), Box<dyn Error>> {
         family.scenarios.retain(|scenario| scenario.name.starts_with(&args.scenario));
     }
     families.retain(|family| !family.scenarios.is_empty());
-    if policies.is_empty() || families.is_empty() {
+    let jitter = "jitter".starts_with(&args.scenario) && args.policy.is_none();
+    if policies.is_empty() || families.is_empty() && !jitter {
         return Err("there is no such scenario or policy: see --list".into());
     }
     let of = |scenario: &scenario::Scenario| {
@@ -79,9 +80,15 @@ fn play(args: &Args) -> Result<(), Box<dyn Error>> {
     };
     let plays: Vec<_> = families.iter().flat_map(|family| family.scenarios.iter().flat_map(of)).collect();
     let runs = study::study(&plays, &args.seeds(1, 1), progress);
-    say(&report::table(&runs))?;
+    let contest = if jitter { contest::table(&args.seeds(1, 9)) } else { vec![] };
+    if !runs.is_empty() {
+        say(&report::table(&runs))?;
+    }
+    if jitter {
+        say(&report::contest_table(&contest))?;
+    }
     if let Some(path) = &args.json {
-        write(path, &report::json(&runs))?;
+        write(path, &report::json(&runs, &contest))?;
     }
     Ok(())
 }

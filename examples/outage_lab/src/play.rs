@@ -26,12 +26,17 @@ const LAST_CALLS: Duration = Duration::from_secs(60);
 
 /// Plays a scenario. The same seed gives the same record.
 pub fn play(scenario: &Scenario, policy: &Policy, seed: u64) -> Record {
+    simulated(everybody(scenario, policy, seed))
+}
+
+/// Runs something in time that passes only when there is nothing left to do.
+pub fn simulated<T>(what: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime without IO needs nothing of the system");
-    runtime.block_on(everybody(scenario, policy, seed))
+    runtime.block_on(what)
 }
 
 /// What the calls of a run share.

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use crate::contest::Row;
 use crate::musts::Verdict;
 use crate::record::Figures;
 use crate::study::Run;
@@ -52,8 +53,19 @@ pub fn table(runs: &[Run]) -> String {
     table
 }
 
-/// The rows of the table, as an array. What is without an end, or has no meaning, is `null`.
-pub fn json(runs: &[Run]) -> String {
+/// A row for each strategy of the contest, and each number of clients.
+pub fn contest_table(rows: &[Row]) -> String {
+    let mut table =
+        format!("{:<24} {:>7} {:>9} {:>7} {:>8}\n", "backoff", "clients", "time ms", "calls", "gave up");
+    for Row { strategy, clients, time, calls, given_up } in rows {
+        let _ =
+            writeln!(table, "{strategy:<24} {clients:>7} {:>9} {calls:>7} {given_up:>8}", time.as_millis());
+    }
+    table
+}
+
+/// The rows of the tables, as an array. What is without an end, or has no meaning, is `null`.
+pub fn json(runs: &[Run], contest: &[Row]) -> String {
     let row = |run: &Run| {
         let median = |figure: fn(&Figures) -> f64| run.median(figure);
         json!({
@@ -74,7 +86,16 @@ pub fn json(runs: &[Run]) -> String {
             "duplicates": median(|it| it.duplicates),
         })
     };
-    format!("{:#}\n", runs.iter().map(row).collect::<Value>())
+    let contest = contest.iter().map(|row| {
+        json!({
+            "scenario": format!("jitter-{}", row.clients),
+            "policy": row.strategy,
+            "time_ms": row.time.as_secs_f64() * 1000.0,
+            "calls": row.calls,
+            "given_up": row.given_up,
+        })
+    });
+    format!("{:#}\n", runs.iter().map(row).chain(contest).collect::<Value>())
 }
 
 /// What had to be reached, and was.
@@ -98,7 +119,7 @@ mod tests {
     fn every_row_of_the_json_has_what_the_table_has() {
         let figures = Figures { success: 0.5, recovery_s: f64::INFINITY, ..Figures::default() };
         let run = Run { scenario: spike(), policy: "bare", figures: vec![figures; 3], course: vec![] };
-        let rows: Value = serde_json::from_str(&json(std::slice::from_ref(&run))).unwrap();
+        let rows: Value = serde_json::from_str(&json(std::slice::from_ref(&run), &[])).unwrap();
         assert_eq!((&rows[0]["scenario"], &rows[0]["policy"]), (&json!("spike"), &json!("bare")));
         assert_eq!((&rows[0]["success"], &rows[0]["recovery_s"]), (&json!(0.5), &Value::Null));
         assert!(table(&[run]).contains("spike"));
