@@ -17,7 +17,7 @@
 //! | `load.rs` | the schedule of the calls |
 //! | `record.rs` | what happened, and the figures that follow from it |
 //! | `progress.rs`, `report.rs`, `plot.rs` | what is seen of it: live, as table, JSON and verdict, as a plot |
-//! | `scale.rs`, `svg.rs` | what the plot is made with |
+//! | `scale.rs`, `panel.rs`, `svg.rs` | what the plot is made with |
 
 // A program has no public surface: here `pub` says that other files use it.
 #![allow(unreachable_pub)]
@@ -25,6 +25,7 @@
 mod args;
 mod clients;
 mod load;
+mod panel;
 mod plot;
 mod progress;
 mod record;

@@ -1,12 +1,14 @@
 //! The plot: what became of the calls through each client, and what reached its server, side by side.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use steadfast::circuit_breaker::State;
 
 use crate::clients::{ANSWERS, Answer, PATIENCE, SIDES, Side};
+use crate::panel::{BODY, FAILED, FRESH, HEAD, INK, Panel, REQUESTS, SMALL, STALE, TITLE};
 use crate::record::{Played, Record, Row};
-use crate::scale::{Bin, bins, rate, scale_step};
+use crate::scale::{Bin, bins, rate};
 use crate::script::RATE;
 use crate::svg::{Anchor, Font, Svg};
 
@@ -20,21 +22,12 @@ const CIRCUIT_STRIP: Span = Span { top: 382.0, bottom: 394.0 };
 const REQUESTS_PANEL: Span = Span { top: 418.0, bottom: 538.0 };
 
 const BANDS: [&str; 2] = ["#eef1f5", "#e3e8ee"];
-const INK: &str = "#1f2933";
-const PALE_INK: &str = "#616e7c";
-const GRID: &str = "#ccd3db";
-const REQUESTS: &str = "#52606d";
-
-const BODY: Font = Font { size: 12.0, colour: PALE_INK, bold: false, anchor: Anchor::Start };
-const HEAD: Font = Font { size: 15.0, colour: INK, bold: true, anchor: Anchor::Start };
-const CENTRED: Font = Font { anchor: Anchor::Middle, ..BODY };
-const SMALL: Font = Font { size: 11.0, ..BODY };
 
 fn answer_colour(answer: Answer) -> &'static str {
     match answer {
-        Answer::Fresh => "#2a9d8f",
-        Answer::Stale => "#e9b949",
-        Answer::Failed => "#c8354b",
+        Answer::Fresh => FRESH,
+        Answer::Stale => STALE,
+        Answer::Failed => FAILED,
     }
 }
 
@@ -54,20 +47,18 @@ pub fn draw(record: &Record, rows: &[Row]) -> String {
         SIDES.iter().flat_map(|side| record.phases.iter().flat_map(|phase| requests(record, *side, phase)));
     let most_requests = requests.fold(0.0, |most: f64, (_, rate)| most.max(rate));
     for side in SIDES {
-        let column = Column { side, record, left: LEFT[side as usize] };
+        let column = Column::new(side, record, most_requests);
         column.head(&mut svg, rows);
         column.bands(&mut svg);
         column.answers(&mut svg);
         column.circuit(&mut svg);
-        column.requests(&mut svg, most_requests);
-        column.seconds(&mut svg);
+        column.requests(&mut svg);
     }
     svg.to_string()
 }
 
 fn title(svg: &mut Svg) {
-    let font = Font { size: 22.0, ..HEAD };
-    svg.text((LEFT[0], 42.0), font, "The same outage, with and without steadfast");
+    svg.text((LEFT[0], 42.0), TITLE, "The same outage, with and without steadfast");
     let what = format!(
         "{RATE} calls a second through each client, each against its own copy of a server that plays the same script. \
          Both give a call {} s.",
@@ -100,27 +91,28 @@ struct Span {
     bottom: f64,
 }
 
-impl Span {
-    /// Where `value` is, on a scale from zero to `most`.
-    fn y(self, value: f64, most: f64) -> f64 {
-        self.bottom - (self.bottom - self.top) * value / most
-    }
-
-    fn height(self) -> f64 {
-        self.bottom - self.top
-    }
-}
-
 /// What is drawn of one client.
 struct Column<'a> {
     side: Side,
     record: &'a Record,
-    left: f64,
+    answers: Panel,
+    requests: Panel,
 }
 
-impl Column<'_> {
+impl<'a> Column<'a> {
+    fn new(side: Side, record: &'a Record, most_requests: f64) -> Self {
+        let left = LEFT[side as usize];
+        let panel = |Span { top, bottom }, up| {
+            let across = record.end().as_secs_f64().max(1e-3);
+            Panel { left, right: left + PANEL_WIDTH, top, bottom, across, up }
+        };
+        let answers = panel(ANSWERS_PANEL, f64::from(RATE) * 1.1);
+        let requests = panel(REQUESTS_PANEL, most_requests.max(1.0) * 1.08);
+        Self { side, record, answers, requests }
+    }
+
     fn x(&self, time: Duration) -> f64 {
-        self.left + PANEL_WIDTH * time.as_secs_f64() / self.record.end().as_secs_f64().max(1e-3)
+        self.answers.x(time.as_secs_f64())
     }
 
     fn head(&self, svg: &mut Svg, rows: &[Row]) {
@@ -128,7 +120,7 @@ impl Column<'_> {
             Side::Bare => "A bare reqwest::Client",
             Side::Steadfast => "steadfast::Client",
         };
-        svg.text((self.left, 132.0), HEAD, name);
+        svg.text((self.answers.left, 132.0), HEAD, name);
         let rows = || rows.iter().filter(|row| row.side == self.side);
         let calls: usize = rows().map(|row| row.calls).sum();
         let failed: usize = rows().map(|row| row.failed).sum();
@@ -136,7 +128,7 @@ impl Column<'_> {
         let stale = if stale > 0 { format!(", {stale} of them stale") } else { String::new() };
         let summary = format!("{} of {calls} calls answered{stale}", calls - failed);
         let font = Font { size: 13.0, anchor: Anchor::End, colour: INK, ..BODY };
-        svg.text((self.left + PANEL_WIDTH, 132.0), font, summary);
+        svg.text((self.answers.right, 132.0), font, summary);
     }
 
     fn bands(&self, svg: &mut Svg) {
@@ -156,8 +148,8 @@ impl Column<'_> {
 
     /// Stacked: fresh at the bottom, failed on top.
     fn answers(&self, svg: &mut Svg) {
-        let most = f64::from(RATE) * 1.1;
-        self.scale(svg, ANSWERS_PANEL, most, "calls per second");
+        self.answers.grid(svg);
+        self.answers.upward_axis(svg, "calls per second");
         for (index, phase) in self.record.phases.iter().enumerate() {
             let bins = bins(self.record.end(), phase.start, phase.calls_end);
             let mut below = vec![0.0; bins.len()];
@@ -170,9 +162,9 @@ impl Column<'_> {
                 }
                 let above: Vec<_> =
                     bins.iter().zip(&below).map(|(bin, below)| below + rate(&dues, bin)).collect();
-                let lower = self.steps(&bins, &below, |value| ANSWERS_PANEL.y(value, most)).rev();
-                let upper = self.steps(&bins, &above, |value| ANSWERS_PANEL.y(value, most));
-                svg.polygon(upper.chain(lower), answer_colour(answer));
+                let stretches = below.iter().zip(&above).map(|(below, above)| *below..*above);
+                let steps: Vec<_> = bins.iter().map(seconds).zip(stretches).collect();
+                self.answers.steps(svg, &steps, answer_colour(answer));
                 below = above;
             }
         }
@@ -181,10 +173,10 @@ impl Column<'_> {
     fn circuit(&self, svg: &mut Svg) {
         let middle = f64::midpoint(CIRCUIT_STRIP.top, CIRCUIT_STRIP.bottom) + 4.0;
         if self.side == Side::Bare {
-            return svg.text((self.left, middle), SMALL, "(no circuit breaker)");
+            return svg.text((self.answers.left, middle), SMALL, "(no circuit breaker)");
         }
         let font = Font { anchor: Anchor::End, ..SMALL };
-        svg.text((self.left - 8.0, middle), font, "circuit");
+        svg.text((self.answers.left - 8.0, middle), font, "circuit");
         let ends = self.record.circuit.iter().skip(1).map(|(time, _)| *time).chain([self.record.end()]);
         let mut stretches: Vec<_> = self.record.circuit.iter().zip(ends).collect();
         // Probes that are refused at once are over in no time, and still want to be seen: they are drawn last.
@@ -192,62 +184,25 @@ impl Column<'_> {
         for ((from, state), to) in stretches {
             let least = if *state == State::HalfOpen { 2.0 } else { 0.0 };
             let (from, to) = (self.x(*from), self.x(to));
-            let size = ((to - from).max(least), CIRCUIT_STRIP.height());
+            let size = ((to - from).max(least), CIRCUIT_STRIP.bottom - CIRCUIT_STRIP.top);
             svg.rect((from, CIRCUIT_STRIP.top), size, circuit_colour(*state));
         }
     }
 
-    fn requests(&self, svg: &mut Svg, most: f64) {
-        let most = most.max(1.0) * 1.08;
-        self.scale(svg, REQUESTS_PANEL, most, "requests per second");
+    fn requests(&self, svg: &mut Svg) {
+        self.requests.grid(svg);
+        self.requests.upward_axis(svg, "requests per second");
+        self.requests.axis_across(svg, "seconds since the start");
         for phase in &self.record.phases {
-            let (bins, rates): (Vec<_>, Vec<_>) = requests(self.record, self.side, phase).into_iter().unzip();
-            let upper = self.steps(&bins, &rates, |value| REQUESTS_PANEL.y(value, most));
-            let zeros = vec![0.0; bins.len()];
-            let lower = self.steps(&bins, &zeros, |value| REQUESTS_PANEL.y(value, most)).rev();
-            svg.polygon(upper.chain(lower), REQUESTS);
+            let rates = requests(self.record, self.side, phase).into_iter();
+            let steps: Vec<_> = rates.map(|(bin, rate)| (seconds(&bin), 0.0..rate)).collect();
+            self.requests.steps(svg, &steps, REQUESTS);
         }
     }
+}
 
-    /// The corners of a line that keeps its value throughout a bin.
-    fn steps(
-        &self,
-        bins: &[Bin],
-        values: &[f64],
-        y: impl Fn(f64) -> f64,
-    ) -> impl DoubleEndedIterator<Item = (f64, f64)> {
-        bins.iter()
-            .zip(values)
-            .flat_map(move |(bin, value)| [(self.x(bin.start), y(*value)), (self.x(bin.end), y(*value))])
-    }
-
-    fn scale(&self, svg: &mut Svg, panel: Span, most: f64, name: &str) {
-        let step = scale_step(most);
-        let mut value = 0.0;
-        while value <= most {
-            let y = panel.y(value, most);
-            svg.line((self.left, y), (self.left + PANEL_WIDTH, y), GRID);
-            svg.text((self.left - 8.0, y + 4.0), Font { anchor: Anchor::End, ..SMALL }, value);
-            value += step;
-        }
-        let middle = f64::midpoint(panel.top, panel.bottom);
-        svg.upward_text((self.left - 38.0, middle), CENTRED, name);
-    }
-
-    fn seconds(&self, svg: &mut Svg) {
-        let end = self.record.end();
-        let step = Duration::from_secs_f64(scale_step(end.as_secs_f64()));
-        let mut time = Duration::ZERO;
-        while time <= end {
-            let x = self.x(time);
-            svg.line((x, REQUESTS_PANEL.bottom), (x, REQUESTS_PANEL.bottom + 5.0), PALE_INK);
-            let font = Font { anchor: Anchor::Middle, ..SMALL };
-            svg.text((x, REQUESTS_PANEL.bottom + 19.0), font, time.as_secs_f64());
-            time += step;
-        }
-        let centre = self.left + PANEL_WIDTH / 2.0;
-        svg.text((centre, REQUESTS_PANEL.bottom + 40.0), CENTRED, "seconds since the start");
-    }
+fn seconds(bin: &Bin) -> Range<f64> {
+    bin.start.as_secs_f64()..bin.end.as_secs_f64()
 }
 
 /// The requests a second that reached the server of this client during a phase.

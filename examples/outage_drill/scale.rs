@@ -1,8 +1,9 @@
-//! What the axes of the plot are marked in, and the steps that the time is cut into.
+//! The steps that the time is cut into.
 
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::panel::scale_step;
 use crate::record::between;
 use crate::script::RATE;
 
@@ -24,13 +25,6 @@ pub fn rate(times: &[Duration], bin: &Bin) -> f64 {
     between(times, bin.start, bin.end) as f64 / bin.end.saturating_sub(bin.start).as_secs_f64()
 }
 
-/// A round number of which three to six make up `most`.
-pub fn scale_step(most: f64) -> f64 {
-    let magnitude = 10_f64.powf(most.max(1e-3).log10().floor());
-    let steps = [0.2, 0.5, 1.0, 2.0].map(|step| step * magnitude);
-    steps.into_iter().find(|step| most / step < 6.5).unwrap_or(most)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,13 +36,5 @@ mod tests {
         assert_eq!(bins.len(), 15);
         assert_eq!((bins[0].start, bins[14].end), (Duration::ZERO, end));
         assert!(bins.windows(2).all(|pair| pair[0].end == pair[1].start));
-    }
-
-    #[test]
-    fn a_scale_has_a_few_round_steps() {
-        for (most, step) in [(55.0, 10.0), (70.0, 20.0), (47.0, 10.0), (9.0, 2.0), (600.0, 100.0), (1.0, 0.2)]
-        {
-            assert!((scale_step(most) - step).abs() < 1e-9, "{most}: {}", scale_step(most));
-        }
     }
 }

@@ -26,6 +26,14 @@ pub struct Font {
     pub anchor: Anchor,
 }
 
+/// How a line is drawn.
+#[derive(Debug, Clone, Copy)]
+pub struct Stroke {
+    pub colour: &'static str,
+    pub width: f64,
+    pub dashed: bool,
+}
+
 impl Svg {
     pub fn new(width: f64, height: f64) -> Self {
         let mut svg = Self { width, height, shapes: String::new() };
@@ -41,16 +49,29 @@ impl Svg {
         );
     }
 
-    pub fn line(&mut self, (x1, y1): (f64, f64), (x2, y2): (f64, f64), colour: &str) {
-        let _ = writeln!(
-            self.shapes,
-            r#"<line x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}" stroke="{colour}"/>"#
+    /// From point to point.
+    pub fn line(&mut self, points: impl IntoIterator<Item = (f64, f64)>, stroke: Stroke) {
+        let Stroke { colour, width, dashed } = stroke;
+        let dashes = if dashed { r#" stroke-dasharray="6 4""# } else { "" };
+        self.write_points(
+            "polyline",
+            format_args!(r#"fill="none" stroke="{colour}" stroke-width="{width:.1}"{dashes}"#),
+            points,
         );
     }
 
     /// A filled outline.
     pub fn polygon(&mut self, points: impl IntoIterator<Item = (f64, f64)>, fill: &str) {
-        let _ = write!(self.shapes, r#"<polygon fill="{fill}" points=""#);
+        self.write_points("polygon", format_args!(r#"fill="{fill}""#), points);
+    }
+
+    fn write_points(
+        &mut self,
+        shape: &str,
+        style: fmt::Arguments<'_>,
+        points: impl IntoIterator<Item = (f64, f64)>,
+    ) {
+        let _ = write!(self.shapes, r#"<{shape} {style} points=""#);
         for (x, y) in points {
             let _ = write!(self.shapes, "{x:.1},{y:.1} ");
         }
@@ -123,15 +144,27 @@ mod tests {
 
     const FONT: Font = Font { size: 12.0, colour: "#000", bold: true, anchor: Anchor::Middle };
 
+    const STROKE: Stroke = Stroke { colour: "blue", width: 2.0, dashed: false };
+
     #[test]
     fn every_shape_is_well_formed() {
         let mut svg = Svg::new(100.0, 50.0);
         svg.rect((1.0, 2.0), (3.0, 4.0), "red");
-        svg.line((0.0, 0.0), (9.0, 9.0), "blue");
+        svg.line([(0.0, 0.0), (9.0, 9.0)], STROKE);
         svg.polygon([(0.0, 0.0), (1.0, 0.0), (1.0, 1.0)], "green");
         svg.text((5.0, 5.0), FONT, "level");
         svg.upward_text((5.0, 5.0), FONT, "upright");
         assert!(is_well_formed(&svg.to_string()), "{svg}");
+    }
+
+    #[test]
+    fn only_what_is_to_be_dashed_is() {
+        for dashed in [false, true] {
+            let mut svg = Svg::new(100.0, 50.0);
+            svg.line([(0.0, 0.0), (9.0, 9.0)], Stroke { dashed, ..STROKE });
+            assert!(is_well_formed(&svg.to_string()), "{svg}");
+            assert_eq!(svg.to_string().contains("dash"), dashed, "{svg}");
+        }
     }
 
     #[test]

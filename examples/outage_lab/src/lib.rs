@@ -4,6 +4,7 @@ pub mod contest;
 pub mod front;
 pub mod musts;
 pub mod play;
+pub mod plot;
 pub mod policy;
 pub mod record;
 pub mod report;
