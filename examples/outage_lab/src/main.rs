@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::{env, fs};
 
 use args::{Args, HELP, What};
-use outage_lab::{contest, front, musts, policy, report, scenario, study};
+use outage_lab::{contest, front, musts, plot, policy, report, scenario, study};
 
 /// None of the settings was chosen by these.
 const UNSEEN: u64 = 1001;
@@ -86,6 +86,18 @@ fn play(args: &Args) -> Result<(), Box<dyn Error>> {
     }
     if jitter {
         say(&report::contest_table(&contest))?;
+    }
+    if !runs.is_empty() {
+        let folder = args.svg.as_deref().unwrap_or(Path::new("outage_lab"));
+        fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        for family in scenario::families() {
+            let of_family =
+                |run: &&study::Run| family.scenarios.iter().any(|it| it.name == run.scenario.name);
+            let runs: Vec<_> = runs.iter().filter(of_family).cloned().collect();
+            if !runs.is_empty() {
+                write(&folder.join(family.name).with_extension("svg"), &plot::draw(&family, &runs))?;
+            }
+        }
     }
     if let Some(path) = &args.json {
         write(path, &report::json(&runs, &contest))?;

@@ -161,6 +161,7 @@ pub fn all() -> Vec<Policy> {
         retrying("our budget alone", RetryBudget::builder()),
         breaking("our breaker alone", Circuit::builder()),
         Policy { name: "our bulkhead alone", compartment: Some(Compartment::builder()), ..bare() },
+        Policy { name: "our fallback alone", fallback: true, ..bare() },
         Policy {
             name: "waits as told",
             retry: Some(RetryPolicy::builder().max_retry_after(10 * SECOND)),

@@ -106,7 +106,9 @@ fn phases(phases: impl IntoIterator<Item = (u64, Fault)>) -> Vec<Phase> {
 
 /// `before` seconds of health, the fault from then to `end`, and 40 s of health unless it lasts to the end.
 fn outage(population: Population, before: u64, fault: Fault, end: u64, length: u64) -> Scenario {
-    let plan = phases([(before, Fault::None), (end, fault), (length, Fault::None)]);
+    // The last phase has no end: an outage that lasts until no more calls are made goes on for those under way.
+    let after = (end < length).then_some((length, Fault::None));
+    let plan = phases([(before, Fault::None), (end, fault)].into_iter().chain(after));
     Scenario {
         name: String::new(),
         story: "",
@@ -330,7 +332,7 @@ pub fn families() -> Vec<Family> {
         family(
             "down",
             "The upstream refuses, or hangs",
-            Some(5),
+            Some(7),
             populations(&|population, warm| [false, true].map(|hangs| down(hangs, population, warm)).into()),
         ),
         family("spike", "Ten times the calls for three seconds", Some(0), vec![spike()]),
@@ -356,6 +358,6 @@ pub fn families() -> Vec<Family> {
         family("neighbours", "One of ten upstreams hangs", None, vec![neighbours(true), neighbours(false)]),
         family("retry-after", "Everybody is told to come back after 5 s", Some(0), vec![retry_after()]),
         family("serial", "Callers that wait for their answers", Some(0), vec![serial()]),
-        family("known", "A total outage, and what was known before", Some(2), [0, 50, 100].map(known).into()),
+        family("known", "A total outage, and what was known before", Some(1), [0, 50, 100].map(known).into()),
     ]
 }
