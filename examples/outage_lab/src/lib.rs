@@ -3,6 +3,7 @@
 pub mod contest;
 pub mod front;
 pub mod musts;
+pub mod plan;
 pub mod play;
 pub mod plot;
 pub mod policy;

@@ -13,10 +13,11 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until};
 use tower::ServiceExt;
 
+use crate::plan::{Fault, Phase, Plan};
 use crate::policy::{Answer, Client, Policy};
 use crate::record::{Call, Kind, Record};
 use crate::scenario::{Pace, Scenario};
-use crate::upstream::{Ask, Fault, Phase, Plan, Tries, Upstream};
+use crate::upstream::{Ask, Tries, Upstream};
 
 /// One call in so many must not be sent twice.
 const ORDER_EVERY: u32 = 20;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::upstream::{Fault, Model, Phase, Plan};
+use crate::plan::{Fault, Model, Phase, Plan};
 
 /// An outage, and those who live through it.
 #[derive(Debug, Clone)]

@@ -3,10 +3,10 @@
 use super::panel::{BODY, HEAD, PALE_INK, Panel};
 use super::svg::{Stroke, Svg};
 use super::{LEFT, Look, RIGHT, legend, medians, titled};
+use crate::plan::Fault;
 use crate::record::Figures;
 use crate::scenario::Scenario;
 use crate::study::Run;
-use crate::upstream::Fault;
 
 const HEIGHT: f64 = 620.0;
 const GAP: f64 = 90.0;

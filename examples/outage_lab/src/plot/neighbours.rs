@@ -3,10 +3,10 @@
 use super::panel::{BODY, FAILED, HEAD, INK, Panel, SMALL};
 use super::svg::{Anchor, Font, Svg};
 use super::{LEFT, Look, RIGHT, WIDTH, legend, medians, titled};
+use crate::plan::Fault;
 use crate::record::Figures;
 use crate::scenario::{Family, Scenario};
 use crate::study::Run;
-use crate::upstream::Fault;
 
 const ROW: f64 = 30.0;
 const BAR: f64 = 11.0;
