@@ -20,7 +20,7 @@ use tower::ServiceBuilder;
 use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt};
 
-use crate::upstream::{Ask, Upstream};
+use crate::upstream::{self, Ask, Upstream};
 
 /// A way of calling an upstream.
 #[derive(Debug, Clone)]
@@ -39,7 +39,11 @@ pub struct Policy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     Fresh,
-    Stale { age: Duration },
+    /// So old as it says, and given by the upstream so long after the start.
+    Stale {
+        age: Duration,
+        given_at: Duration,
+    },
     Failed,
 }
 
@@ -233,10 +237,11 @@ async fn read<B>(response: http::Response<B>) -> Result<Answer, Error<io::Error>
 where
     B: http_body::Body,
 {
-    let answer = match response.stale() {
-        Some(stale) => Answer::Stale { age: stale.age },
-        None if response.status().is_success() => Answer::Fresh,
+    let (is_good, age) = (response.status().is_success(), response.stale().map(|stale| stale.age));
+    let Ok(body) = response.into_body().collect().await else { return Ok(Answer::Failed) };
+    Ok(match age {
+        Some(age) => Answer::Stale { age, given_at: upstream::given_at(&body.to_bytes()) },
+        None if is_good => Answer::Fresh,
         None => Answer::Failed,
-    };
-    Ok(if response.into_body().collect().await.is_ok() { answer } else { Answer::Failed })
+    })
 }

@@ -183,13 +183,14 @@ impl Service<Ask> for Upstream {
 
     fn call(&mut self, request: Ask) -> Self::Future {
         let fate = self.state().receive(&request);
+        let start = self.state().start;
         Box::pin(async move {
             match fate {
                 Fate::Hung => std::future::pending().await,
                 Fate::Refused => Err(Error::Upstream(io::ErrorKind::ConnectionRefused.into())),
                 Fate::Answered(at, status, retry_after) => {
                     sleep_until(at).await;
-                    let mut response = Response::new(Full::default());
+                    let mut response = Response::new(time_stamp(at - start));
                     *response.status_mut() = status;
                     if let Some(seconds) = retry_after {
                         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -199,6 +200,17 @@ impl Service<Ask> for Upstream {
             }
         })
     }
+}
+
+/// The body of an answer says when it was given, counted from the start.
+fn time_stamp(given_at: Duration) -> Full<Bytes> {
+    let nanos = u64::try_from(given_at.as_nanos()).unwrap_or(u64::MAX);
+    Full::new(Bytes::copy_from_slice(&nanos.to_be_bytes()))
+}
+
+/// When this answer was given.
+pub fn given_at(body: &[u8]) -> Duration {
+    Duration::from_nanos(u64::from_be_bytes(body.try_into().expect("every answer bears its time")))
 }
 
 #[cfg(test)]
