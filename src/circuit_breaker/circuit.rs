@@ -235,9 +235,9 @@ impl Circuit {
     /// Whether so many failures have come in a row that it is no use to try again, long before they trip the circuit.
     fn is_failing(&self) -> bool {
         let Consecutive { failures, span } = FAILING;
-        let (generation, now) = (self.gate().generation(), self.since_epoch(Instant::now()));
-        self.0.settings.consecutive.is_some()
-            && self.0.consecutive.has_reached(failures, span, generation, now)
+        let generation = self.gate().generation();
+        // Without a rule nobody counts, and there is no run.
+        self.0.consecutive.has_reached(failures, span, generation, || self.since_epoch(Instant::now()))
     }
 
     fn is_slow(&self, waiting_since: Option<Instant>, now: Instant) -> bool {

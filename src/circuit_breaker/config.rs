@@ -107,7 +107,7 @@ impl CircuitBuilder {
         self
     }
 
-    /// Does not count failures in a row.
+    /// Does not count failures in a row, and so does not advise against retries either.
     pub fn without_consecutive_failures(mut self) -> Self {
         self.settings.consecutive = None;
         self

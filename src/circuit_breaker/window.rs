@@ -123,10 +123,16 @@ impl ConsecutiveFailures {
         self.run(generation).map_or(0, |run| run.failures)
     }
 
-    /// Whether the run has this many failures, over at least this time.
-    pub(super) fn has_reached(&self, failures: u16, span: Duration, generation: u64, now: Duration) -> bool {
+    /// Whether the run has this many failures, over at least this time. The clock is read for a long run only.
+    pub(super) fn has_reached(
+        &self,
+        failures: u16,
+        span: Duration,
+        generation: u64,
+        now: impl FnOnce() -> Duration,
+    ) -> bool {
         let run = self.run(generation).filter(|run| run.failures >= failures);
-        run.is_some_and(|run| run.span(now.as_millis() as u32) >= span)
+        run.is_some_and(|run| run.span(now().as_millis() as u32) >= span)
     }
 
     fn run(&self, generation: u64) -> Option<Run> {

@@ -79,7 +79,8 @@ impl<C, K> RetryLayer<C, K> {
     }
 
     /// For a retry above several circuits, of replicas that take turns: where one of them opens, the next attempt may
-    /// still be let through by another. Without this, a fault that opens the circuit below ends the call.
+    /// still be let through by another. Without this, a fault that opens the circuit below ends the call, and so does one
+    /// of many in a row that it sees.
     pub fn across_circuits(mut self) -> Self {
         self.rules.across_circuits = true;
         self

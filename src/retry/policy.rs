@@ -125,6 +125,9 @@ pub struct RetryPolicyBuilder {
 
 impl RetryPolicyBuilder {
     /// How many attempts may follow the first: 0 to 100. Default 3.
+    ///
+    /// There are fewer where a circuit breaker below sees [nothing but
+    /// failures](crate::circuit_breaker::CircuitBuilder::consecutive_failures).
     pub const fn max_retries(mut self, retries: u32) -> Self {
         self.max_retries = retries;
         self

@@ -23,7 +23,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use io::ErrorKind::{ConnectionRefused, ConnectionReset, UnexpectedEof};
 use steadfast::bulkhead::{BulkheadLayer, Compartment};
-use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer};
+use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, CircuitBuilder};
 use steadfast::http::{HttpClassifier, ReplayBody, ReplayBodyLayer};
 use steadfast::retry::{Attempts, Backoff, Jitter, RetryBudget, RetryLayer, RetryPolicy, Stop};
 use steadfast::timeout::TimeoutLayer;

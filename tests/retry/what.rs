@@ -216,6 +216,46 @@ async fn when_many_attempts_in_a_row_have_failed_there_are_no_more_retries() {
     approximately(budget.tokens(), 7.0);
 }
 
+/// Why no more was tried, after so many failures one after the other.
+async fn stopped_after(failures: usize, circuit: CircuitBuilder) -> Option<Stop> {
+    let service = ServiceBuilder::new()
+        .layer(retry())
+        .layer(CircuitBreakerLayer::new(circuit.build().unwrap()))
+        .service(Upstream::answering([status(503)]));
+    let mut stop = None;
+    for _ in 0..failures / 4 {
+        stop = stopped(&send(&service, get()).await.unwrap());
+    }
+    stop
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_circuit_that_may_refuse_nothing_advises_nothing() {
+    assert_eq!(stopped_after(8, Circuit::builder()).await, Some(Stop::Failing));
+    assert_eq!(stopped_after(8, Circuit::builder().shadow(true)).await, Some(Stop::Exhausted));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_circuit_that_does_not_count_failures_in_a_row_advises_nothing() {
+    let circuit = Circuit::builder().without_consecutive_failures().failure_rate(0.9);
+    assert_eq!(stopped_after(8, circuit).await, Some(Stop::Exhausted));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_success_brings_the_retries_back() {
+    let circuit = Circuit::default();
+    let answers = [503, 503, 503, 503, 503, 200, 503, 200].map(status);
+    let service = ServiceBuilder::new()
+        .layer(retry())
+        .layer(CircuitBreakerLayer::new(circuit))
+        .service(Upstream::answering(answers));
+    assert_eq!(stopped(&send(&service, get()).await.unwrap()), Some(Stop::Exhausted));
+    assert_eq!(stopped(&send(&service, get()).await.unwrap()), Some(Stop::Failing));
+    assert_eq!(send(&service, get()).await.unwrap().status(), StatusCode::OK);
+    let response = send(&service, get()).await.unwrap();
+    assert_eq!((response.status(), attempts(&response).unwrap().made), (StatusCode::OK, 2));
+}
+
 #[tokio::test(start_paused = true)]
 async fn attempts_that_fail_together_are_retried() {
     // As when a connection breaks that they share.
