@@ -119,6 +119,7 @@ pub fn all(healthy_seconds: u64) -> Vec<Must> {
     must("load × bare", flapping(), |it| it.load, By::Bare, AtMost(1.0));
     let well = By::Scenario(Box::new(neighbours(false)));
     must("the others' p99 × without", neighbours(true), |it| it.others_p99_ms, well, AtMost(1.05));
+    must("the others' fresh answers", neighbours(true), |it| it.others_success, By::Nothing, AtLeast(1.0));
     must("calls in flight", neighbours(true), |it| it.most_in_flight, By::Nothing, AtMost(400.0));
     must("false trips", healthy(healthy_seconds), |it| it.false_trips, By::Nothing, AtMost(0.0));
     must("known keys answered", known(100), |it| it.known_answered, By::Nothing, AtLeast(0.999));
@@ -203,11 +204,41 @@ impl Must {
             AtLeast(_) => ratios.iter().copied().fold(f64::INFINITY, f64::min),
             AtMost(_) => ratios.iter().copied().fold(f64::NEG_INFINITY, f64::max),
         };
-        let reached = if self.on_average { average } else { worst };
+        // `min` and `max` pass over what is no number: where nothing was counted, nothing is reached.
+        let is_measured = ratios.iter().all(|ratio| !ratio.is_nan());
+        let reached = match (is_measured, self.on_average) {
+            (false, _) => f64::NAN,
+            (true, true) => average,
+            (true, false) => worst,
+        };
         let (bound, holds) = match self.bound {
             AtLeast(bound) => (format!("≥ {bound}"), reached >= bound),
             AtMost(bound) => (format!("≤ {bound}"), reached <= bound),
         };
         Verdict { what: self.what.clone(), bound, reached, holds }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::spike;
+
+    #[test]
+    fn what_was_not_measured_is_not_reached() {
+        for bound in [AtLeast(0.0), AtMost(1.0)] {
+            let by = By::Bare;
+            let scenario = spike();
+            let must =
+                Must { what: String::new(), scenario, figure: |it| it.load, by, bound, on_average: false };
+            let run = |policy| Run {
+                scenario: spike(),
+                policy,
+                figures: vec![Figures::default(); 2],
+                course: vec![],
+            };
+            let verdict = must.judge(&default_client(), &[run(default_client().name), run(bare().name)]);
+            assert!(!verdict.holds, "nothing by nothing is no figure: {}", verdict.reached);
+        }
     }
 }

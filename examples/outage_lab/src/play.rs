@@ -104,6 +104,14 @@ async fn everybody(scenario: &Scenario, policy: &Policy, seed: u64) -> Record {
     sleep_until(stage.start + scenario.first_fault()).await;
     let false_trips = processes.iter().map(|process| process.trips()).sum();
     sleep_until(stage.start + scenario.length + LAST_CALLS).await;
+    // What is not in the record would be in no figure.
+    let under_way = |process: &Arc<Process>| process.in_flight.load(Ordering::Relaxed);
+    assert_eq!(
+        processes.iter().map(under_way).sum::<usize>(),
+        0,
+        "{}: calls that have not ended",
+        scenario.name
+    );
     let calls = std::mem::take(&mut *stage.calls.lock().unwrap_or_else(PoisonError::into_inner));
     let most = |process: &Arc<Process>| process.most_in_flight.load(Ordering::Relaxed);
     Record {
@@ -123,19 +131,21 @@ fn uris(scenario: &Scenario) -> Vec<Uri> {
 }
 
 impl Scenario {
-    /// When something begins to be wrong. What is only noise is not wrong: circuits have no business to open then.
+    /// When something begins to be wrong: a fault, or more calls than before. What is only noise is not wrong: circuits
+    /// have no business to open then.
     fn first_fault(&self) -> Duration {
-        let is_noise = |fault: Fault| matches!(fault, Fault::Fails(share) if share <= 0.1);
-        let quiet =
-            self.plan.phases.iter().take_while(|phase| phase.fault == Fault::None || is_noise(phase.fault));
-        let until = quiet.last().map_or(Duration::ZERO, |phase| phase.until);
-        until.min(self.during.start.max(if self.is_noise() { self.length } else { Duration::ZERO }))
-    }
-
-    fn is_noise(&self) -> bool {
-        self.plan.phases.iter().all(|phase| {
-            matches!(phase.fault, Fault::Fails(share) if share <= 0.1) || phase.fault == Fault::None
-        })
+        let is_quiet =
+            |fault| matches!(fault, Fault::None) || matches!(fault, Fault::Fails(share) if share <= 0.1);
+        let begin = |quiet: Option<Duration>| quiet.unwrap_or_default();
+        let phases = &self.plan.phases;
+        let quiet = phases.iter().take_while(|phase| is_quiet(phase.fault));
+        let fault = match quiet.clone().count() {
+            all if all == phases.len() => self.length,
+            _ => begin(quiet.last().map(|phase| phase.until)),
+        };
+        let even = self.rate.windows(2).find(|two| two[0].1.total_cmp(&two[1].1).is_ne());
+        let rush = even.map_or(self.length, |two| two[0].0);
+        fault.min(rush)
     }
 
     /// How many calls a process makes a second at this time.
@@ -233,5 +243,17 @@ impl Stage {
         let kind = Kind::Get { known: key < keys.known };
         let request = Request::get(uri).extension(Tries::default()).body(Empty::new());
         (request.expect("valid"), upstream, kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::scenario::{Population, failing, flapping, healthy, ramp, spike};
+
+    #[test]
+    fn trips_are_false_until_something_is_wrong() {
+        let cold = failing(25, Population::Big, false);
+        let seconds = [cold, flapping(), spike(), ramp(1), healthy(50)].map(|it| it.first_fault().as_secs());
+        assert_eq!(seconds, [0, 20, 30, 20, 50]);
     }
 }

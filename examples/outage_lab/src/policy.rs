@@ -134,10 +134,12 @@ pub fn all() -> Vec<Policy> {
             "gRPC's budget",
             empty.capacity(10.0).initial(10.0).per_success(0.1).per_failure(1.0).per_retry(0.0).reserve(5.0),
         ),
-        // As the AWS SDKs: 500 tokens, five for a retry, which a success gives back.
+        // As the AWS SDKs: 500 tokens, five for a retry, one for a success. A retry that succeeds gets its five back
+        // there, which no setting here says: where a part fails, theirs lasts longer.
         retrying("AWS' budget", empty.capacity(500.0).initial(500.0).per_success(1.0).per_retry(5.0)),
         breaking("five in a row", five_consecutive()),
         // Envoy's outlier detection, for an upstream of one host: 5 in a row, 30 s; and its budget of a fifth, at least 3.
+        // Its panic threshold is taken to be 0: by default it sends to hosts that are ejected if more than half are.
         Policy {
             name: "Envoy's",
             circuit: Some(five_consecutive().open_for(30 * SECOND).max_open_for(300 * SECOND)),

@@ -71,6 +71,8 @@ pub struct Figures {
     pub wrong_ages: f64,
     /// As callers of the upstreams saw it that do not suffer.
     pub others_p99_ms: f64,
+    /// Their fresh answers for each call: to be refused takes no time.
+    pub others_success: f64,
     pub most_in_flight: f64,
 }
 
@@ -112,6 +114,7 @@ impl Record {
         let middle = (during.start + during.end) / 2;
         let waits = self.waits(during, |_| true);
         let others = self.waits(during, |call| call.upstream != 0);
+        let well = || self.gets(during).filter(|call| call.upstream != 0);
         let known = || self.to_first(during).filter(|call| call.kind == Kind::Get { known: true });
         Figures {
             success: self.fresh(during),
@@ -135,6 +138,7 @@ impl Record {
             #[allow(clippy::cast_precision_loss)]
             wrong_ages: self.wrong_ages as f64,
             others_p99_ms: percentile(&others, 99),
+            others_success: ratio(well().filter(|call| call.answer == Answer::Fresh).count(), well().count()),
             most_in_flight: ratio(self.most_in_flight, 1),
         }
     }

@@ -9,7 +9,7 @@ use crate::musts::Verdict;
 use crate::record::Figures;
 use crate::study::Run;
 
-/// A row for each scenario and policy: the medians over the seeds.
+/// A row for each scenario and policy: the medians over the seeds, and the most of what should never happen.
 pub fn table(runs: &[Run]) -> String {
     let mut table = format!(
         "{:<22} {:<18} {:>7} {:>6} {:>5} {:>7} {:>6} {:>6} {:>10} {:>7} {:>6} {:>6} {:>6} {:>10}\n",
@@ -45,8 +45,8 @@ pub fn table(runs: &[Run]) -> String {
             median(|it| it.peak_after),
             median(|it| it.p50_ms),
             median(|it| it.p99_ms),
-            median(|it| it.false_trips),
-            median(|it| it.duplicates),
+            run.most(|it| it.false_trips),
+            run.most(|it| it.duplicates),
         );
     }
     table.push_str("* circuits that opened before anything was wrong\n");
@@ -82,8 +82,8 @@ pub fn json(runs: &[Run], contest: &[Row]) -> String {
             "peak_after": median(|it| it.peak_after),
             "p50_ms": median(|it| it.p50_ms),
             "p99_ms": median(|it| it.p99_ms),
-            "false_trips": median(|it| it.false_trips),
-            "duplicates": median(|it| it.duplicates),
+            "false_trips": run.most(|it| it.false_trips),
+            "duplicates": run.most(|it| it.duplicates),
         })
     };
     let contest = contest.iter().map(|row| {
@@ -123,6 +123,15 @@ mod tests {
         assert_eq!((&rows[0]["scenario"], &rows[0]["policy"]), (&json!("spike"), &json!("bare")));
         assert_eq!((&rows[0]["success"], &rows[0]["recovery_s"]), (&json!(0.5), &Value::Null));
         assert!(table(&[run]).contains("spike"));
+    }
+
+    #[test]
+    fn what_should_never_happen_is_seen_if_it_happens_with_one_seed() {
+        let once = Figures { duplicates: 1.0, false_trips: 2.0, ..Figures::default() };
+        let figures = vec![Figures::default(), once, Figures::default()];
+        let run = Run { scenario: spike(), policy: "bare", figures, course: vec![] };
+        let rows: Value = serde_json::from_str(&json(&[run], &[])).unwrap();
+        assert_eq!((&rows[0]["duplicates"], &rows[0]["false_trips"]), (&json!(1.0), &json!(2.0)));
     }
 
     #[test]

@@ -71,6 +71,11 @@ impl Run {
         self.figures.iter().map(figure).sum::<f64>() / self.figures.len() as f64
     }
 
+    /// The most of a figure with any seed.
+    pub fn most(&self, figure: impl Fn(&Figures) -> f64) -> f64 {
+        self.figures.iter().map(figure).fold(f64::NEG_INFINITY, f64::max)
+    }
+
     /// The median of a figure over the seeds.
     pub fn median(&self, figure: impl Fn(&Figures) -> f64) -> f64 {
         let mut values: Vec<_> = self.figures.iter().map(figure).collect();
