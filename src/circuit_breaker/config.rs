@@ -99,7 +99,7 @@ impl CircuitBuilder {
     /// Trips after `failures` in a row (1 to 10,000), if the last comes at least `span` after the first. A span of
     /// zero leaves the count alone. Default: 20 and 5 s.
     ///
-    /// After five that span 100 ms, a retry layer above makes no retries, unless it retries
+    /// After five that span 100 ms, a retry layer above makes no retries, unless it has no budget or retries
     /// [`across_circuits`](crate::retry::RetryLayer::across_circuits): a retry helps against the fault of an attempt, not
     /// against that of an upstream.
     pub fn consecutive_failures(mut self, failures: u16, span: Duration) -> Self {

@@ -175,7 +175,8 @@ impl Heard {
         match self.refusing.filter(|_| !rules.across_circuits)? {
             Refusal::Until(Some(until)) if pause.until.is_none_or(|end| end >= until) => None,
             Refusal::Until(_) => Some(Stop::CircuitOpen),
-            Refusal::Advised => Some(Stop::Failing),
+            // Who wants retries without a budget wants them all.
+            Refusal::Advised => rules.budget.as_ref().map(|_| Stop::Failing),
         }
     }
 }

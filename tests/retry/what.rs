@@ -219,7 +219,7 @@ async fn when_many_attempts_in_a_row_have_failed_there_are_no_more_retries() {
 /// Why no more was tried, after so many failures one after the other.
 async fn stopped_after(failures: usize, circuit: CircuitBuilder) -> Option<Stop> {
     let service = ServiceBuilder::new()
-        .layer(retry())
+        .layer(retry().budget(ample()))
         .layer(CircuitBreakerLayer::new(circuit.build().unwrap()))
         .service(Upstream::answering([status(503)]));
     let mut stop = None;
@@ -246,7 +246,7 @@ async fn one_success_brings_the_retries_back() {
     let circuit = Circuit::default();
     let answers = [503, 503, 503, 503, 503, 200, 503, 200].map(status);
     let service = ServiceBuilder::new()
-        .layer(retry())
+        .layer(retry().budget(ample()))
         .layer(CircuitBreakerLayer::new(circuit))
         .service(Upstream::answering(answers));
     assert_eq!(stopped(&send(&service, get()).await.unwrap()), Some(Stop::Exhausted));
@@ -261,7 +261,7 @@ async fn attempts_that_fail_together_are_retried() {
     // As when a connection breaks that they share.
     let upstream = Upstream::answering([status(503)]);
     let service = ServiceBuilder::new()
-        .layer(RetryLayer::new(policy(1)).without_budget())
+        .layer(RetryLayer::new(policy(1)).budget(ample()))
         .layer(CircuitBreakerLayer::new(Circuit::default()))
         .service(upstream.clone());
     let answers = futures_util::future::join_all((0..8).map(|_| send(&service, get()))).await;
@@ -269,12 +269,28 @@ async fn attempts_that_fail_together_are_retried() {
     assert_eq!(upstream.count(), 16);
 }
 
+/// A budget that pays for whatever a test wants.
+fn ample() -> RetryBudget {
+    RetryBudget::builder().capacity(100.0).initial(100.0).build().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_budget_every_retry_is_made() {
+    let upstream = Upstream::answering([status(503)]);
+    let service = ServiceBuilder::new()
+        .layer(RetryLayer::new(policy(10)).without_budget())
+        .layer(CircuitBreakerLayer::new(Circuit::default()))
+        .service(upstream.clone());
+    assert_eq!(stopped(&send(&service, get()).await.unwrap()), Some(Stop::Exhausted));
+    assert_eq!(upstream.count(), 11);
+}
+
 #[tokio::test(start_paused = true)]
 async fn retries_that_reach_other_circuits_do_not_mind_this_one() {
     let circuit = Circuit::builder().build().unwrap();
     let upstream = Upstream::answering([status(503)]);
     let service = ServiceBuilder::new()
-        .layer(retry().without_budget().across_circuits())
+        .layer(retry().budget(ample()).across_circuits())
         .layer(CircuitBreakerLayer::new(circuit))
         .service(upstream.clone());
     for _ in 0..3 {

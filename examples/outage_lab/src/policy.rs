@@ -118,6 +118,7 @@ pub fn all() -> Vec<Policy> {
     let empty = RetryBudget::builder().per_failure(0.0).per_success(0.0).initial(0.0);
     vec![
         bare(),
+        Policy { name: "bare, 10 s", total_timeout: 10 * SECOND, ..bare() },
         Policy {
             name: "retries at once",
             retry: Some(
@@ -128,7 +129,7 @@ pub fn all() -> Vec<Policy> {
         },
         retries(),
         // A call deposits a fifth, and ten more a second; a retry takes one.
-        retrying("Finagle's budget", empty.capacity(200.0).per_call(0.2).per_second(10.0).initial(10.0)),
+        retrying("Finagle's budget", empty.capacity(200.0).per_call(0.2).per_second(10.0).initial(100.0)),
         // Starts full; a failure takes one, a success adds a tenth, and half of it has to remain.
         retrying(
             "gRPC's budget",
