@@ -47,7 +47,7 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
             all.retain(|must| must.is_about(&args.scenario));
             let verdicts = musts::judge_default(&all, &args.seeds(UNSEEN, 20), progress);
             say(&report::verdicts(&verdicts))?;
-            return Ok(verdicts.iter().all(|verdict| verdict.holds));
+            return Ok(verdicts.iter().all(|verdict| verdict.holds || verdict.is_known_to_be_missed()));
         }
     }
     Ok(true)
