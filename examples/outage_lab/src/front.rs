@@ -10,7 +10,7 @@ use steadfast::retry::RetryBudget;
 use crate::policy::{Policy, default_client};
 use crate::record::Figures;
 use crate::scenario::{Population, Scenario, capacity, failing, flapping, ramp, recovery, replica};
-use crate::study::study;
+use crate::study::{Plays, find, study};
 
 /// A column: a figure of a scenario.
 struct Column {
@@ -90,15 +90,10 @@ fn variants() -> Vec<Policy> {
 /// The table, as Markdown: the mean over the seeds.
 pub fn table(seeds: &[u64], progress: impl Fn(usize, usize) + Sync) -> String {
     let (columns, variants) = (columns(), variants());
-    let mut plays: Vec<(Scenario, Policy)> = vec![];
+    let mut plays = Plays::default();
     for variant in &variants {
         for column in &columns {
-            if !plays
-                .iter()
-                .any(|(known, with)| known.name == column.scenario.name && with.name == variant.name)
-            {
-                plays.push((column.scenario.clone(), variant.clone()));
-            }
+            plays.add(&column.scenario, variant);
         }
     }
     let runs = study(&plays, seeds, progress);
@@ -107,13 +102,7 @@ pub fn table(seeds: &[u64], progress: impl Fn(usize, usize) + Sync) -> String {
     for variant in &variants {
         let cells: Vec<_> = columns
             .iter()
-            .map(|column| {
-                let is_it = |run: &&crate::study::Run| {
-                    run.policy == variant.name && run.scenario.name == column.scenario.name
-                };
-                let run = runs.iter().find(is_it).expect("it has been played");
-                format!("{:.3}", run.mean(column.figure))
-            })
+            .map(|column| format!("{:.3}", find(&runs, &column.scenario, variant.name).mean(column.figure)))
             .collect();
         let name = if variant.name == default_client().name { "**the default**" } else { variant.name };
         let _ = writeln!(table, "| {name} | {} |", cells.join(" | "));

@@ -45,7 +45,7 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
         What::Musts => {
             let mut all = musts::all(HEALTHY_SECONDS);
             all.retain(|must| must.is_about(&args.scenario));
-            let verdicts = musts::judge_default(&all, &args.seeds(UNSEEN, 20), progress);
+            let verdicts = musts::judge(&all, &policy::default_client(), &args.seeds(UNSEEN, 20), progress);
             say(&report::verdicts(&verdicts))?;
             return Ok(verdicts.iter().all(|verdict| verdict.holds || verdict.is_known_to_be_missed()));
         }
@@ -75,10 +75,12 @@ fn play(args: &Args) -> Result<(), Box<dyn Error>> {
     if policies.is_empty() || families.is_empty() && !jitter {
         return Err("there is no such scenario or policy: see --list".into());
     }
-    let of = |scenario: &scenario::Scenario| {
-        policies.iter().map(|policy| (scenario.clone(), policy.clone())).collect::<Vec<_>>()
-    };
-    let plays: Vec<_> = families.iter().flat_map(|family| family.scenarios.iter().flat_map(of)).collect();
+    let mut plays = study::Plays::default();
+    for scenario in families.iter().flat_map(|family| &family.scenarios) {
+        for policy in &policies {
+            plays.add(scenario, policy);
+        }
+    }
     let runs = study::study(&plays, &args.seeds(1, 1), progress);
     let contest = if jitter { contest::table(&args.seeds(1, 9)) } else { vec![] };
     if !runs.is_empty() {

@@ -1,12 +1,12 @@
 //! What the default client has to reach, with every seed.
 
-use crate::policy::{Policy, bare, default_client};
+use crate::policy::{Policy, bare};
 use crate::record::Figures;
 use crate::scenario::{
     Population, Scenario, capacity, down, failing, flapping, healthy, known, neighbours, ramp, recovery,
     replica, spike,
 };
-use crate::study::{Run, study};
+use crate::study::{Plays, Run, find, study};
 
 /// A figure, and how far it may go.
 pub struct Must {
@@ -150,34 +150,24 @@ pub fn all(healthy_seconds: u64) -> Vec<Must> {
     musts
 }
 
-/// Plays what is needed for these, and says what came of each.
+/// Plays what is needed for these, and says what came of each for this client.
 pub fn judge(
     musts: &[Must],
     client: &Policy,
     seeds: &[u64],
     progress: impl Fn(usize, usize) + Sync,
 ) -> Vec<Verdict> {
-    let mut plays: Vec<(Scenario, Policy)> = vec![];
-    let mut play = |scenario: &Scenario, policy: &Policy| {
-        if !plays.iter().any(|(known, with)| known.name == scenario.name && with.name == policy.name) {
-            plays.push((scenario.clone(), policy.clone()));
-        }
-    };
+    let mut plays = Plays::default();
     for must in musts {
-        play(&must.scenario, client);
+        plays.add(&must.scenario, client);
         match &must.by {
             By::Nothing => {}
-            By::Bare => play(&must.scenario, &bare()),
-            By::Scenario(other) => play(other, client),
+            By::Bare => plays.add(&must.scenario, &bare()),
+            By::Scenario(other) => plays.add(other, client),
         }
     }
     let runs = study(&plays, seeds, progress);
     musts.iter().map(|must| must.judge(client, &runs)).collect()
-}
-
-/// The default client's verdicts.
-pub fn judge_default(musts: &[Must], seeds: &[u64], progress: impl Fn(usize, usize) + Sync) -> Vec<Verdict> {
-    judge(musts, &default_client(), seeds, progress)
 }
 
 impl Must {
@@ -188,8 +178,7 @@ impl Must {
 
     fn judge(&self, client: &Policy, runs: &[Run]) -> Verdict {
         let values = |scenario: &Scenario, policy: &str| {
-            let run = runs.iter().find(|run| run.scenario.name == scenario.name && run.policy == policy);
-            run.expect("it has been played").figures.iter().map(self.figure).collect::<Vec<_>>()
+            find(runs, scenario, policy).figures.iter().map(self.figure).collect::<Vec<_>>()
         };
         let own = values(&self.scenario, client.name);
         let by = match &self.by {
@@ -222,6 +211,7 @@ impl Must {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::default_client;
     use crate::scenario::spike;
 
     #[test]

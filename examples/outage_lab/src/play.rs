@@ -21,7 +21,7 @@ use crate::upstream::{Ask, Tries, Upstream};
 /// One call in so many must not be sent twice.
 const ORDER_EVERY: u32 = 20;
 
-/// How long the last calls have to end. No policy lets a caller wait for longer.
+/// How long the last calls have to end.
 const LAST_CALLS: Duration = Duration::from_secs(60);
 
 /// Plays a scenario. The same seed gives the same record.
@@ -136,12 +136,11 @@ impl Scenario {
     fn first_fault(&self) -> Duration {
         let is_quiet =
             |fault| matches!(fault, Fault::None) || matches!(fault, Fault::Fails(share) if share <= 0.1);
-        let begin = |quiet: Option<Duration>| quiet.unwrap_or_default();
         let phases = &self.plan.phases;
-        let quiet = phases.iter().take_while(|phase| is_quiet(phase.fault));
-        let fault = match quiet.clone().count() {
-            all if all == phases.len() => self.length,
-            _ => begin(quiet.last().map(|phase| phase.until)),
+        let fault = match phases.iter().position(|phase| !is_quiet(phase.fault)) {
+            None => self.length,
+            Some(0) => Duration::ZERO,
+            Some(loud) => phases[loud - 1].until,
         };
         let even = self.rate.windows(2).find(|two| two[0].1.total_cmp(&two[1].1).is_ne());
         let rush = even.map_or(self.length, |two| two[0].0);

@@ -114,15 +114,15 @@ impl Record {
         let middle = (during.start + during.end) / 2;
         let waits = self.waits(during, |_| true);
         let others = self.waits(during, |call| call.upstream != 0);
-        let well = || self.gets(during).filter(|call| call.upstream != 0);
-        let known = || self.to_first(during).filter(|call| call.kind == Kind::Get { known: true });
+        let known = self.to_first(during).filter(|call| call.kind == Kind::Get { known: true });
+        let success = self.fresh(during);
         Figures {
-            success: self.fresh(during),
-            stale: self.share(during, |call| matches!(call.answer, Answer::Stale { .. })),
+            success,
+            stale: share(self.to_first(during), |call| matches!(call.answer, Answer::Stale { .. })),
             load: load(during),
             sustained_load: load(&(middle..during.end)),
             retries: ratio(within(&self.seen.retries, during), self.to_first(during).count()),
-            goodput_during: self.fresh(during),
+            goodput_during: success,
             goodput_after: self.fresh(after),
             recovery_s: self.recovery(during.end, after.end),
             peak_after: self.peak(&(during.end..after.end)),
@@ -131,25 +131,20 @@ impl Record {
             #[allow(clippy::cast_precision_loss)]
             false_trips: self.false_trips as f64,
             duplicates: f64::from(self.seen.duplicates),
-            known_answered: ratio(
-                known().filter(|call| call.answer != Answer::Failed).count(),
-                known().count(),
-            ),
+            known_answered: share(known, |call| call.answer != Answer::Failed),
             #[allow(clippy::cast_precision_loss)]
             wrong_ages: self.wrong_ages as f64,
             others_p99_ms: percentile(&others, 99),
-            others_success: ratio(well().filter(|call| call.answer == Answer::Fresh).count(), well().count()),
+            others_success: share(self.gets(during).filter(|call| call.upstream != 0), |call| {
+                call.answer == Answer::Fresh
+            }),
             most_in_flight: ratio(self.most_in_flight, 1),
         }
     }
 
     /// Fresh answers for each call that was made in this time.
     pub fn fresh(&self, range: &Range<Duration>) -> f64 {
-        self.share(range, |call| call.answer == Answer::Fresh)
-    }
-
-    fn share(&self, range: &Range<Duration>, what: impl Fn(&Call) -> bool) -> f64 {
-        ratio(self.to_first(range).filter(|call| what(call)).count(), self.to_first(range).count())
+        share(self.to_first(range), |call| call.answer == Answer::Fresh)
     }
 
     fn to_first(&self, range: &Range<Duration>) -> impl Iterator<Item = &Call> {
@@ -209,6 +204,16 @@ fn within(hundredths: &[u32], range: &Range<Duration>) -> usize {
 pub fn percentile(sorted: &[Duration], percent: usize) -> f64 {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.saturating_sub(1)).map_or(0.0, |wait| wait.as_secs_f64() * 1000.0)
+}
+
+/// The share of some calls of which this is so.
+fn share<'a>(calls: impl Iterator<Item = &'a Call>, what: impl Fn(&Call) -> bool) -> f64 {
+    let (mut some, mut all) = (0, 0);
+    for call in calls {
+        some += usize::from(what(call));
+        all += 1;
+    }
+    ratio(some, all)
 }
 
 #[allow(clippy::cast_precision_loss)]

@@ -21,12 +21,26 @@ pub struct Run {
     pub course: Vec<Second>,
 }
 
-/// Plays each scenario with each policy and each seed. After each run, says how many of how many are done.
-pub fn study(
-    plays: &[(Scenario, Policy)],
-    seeds: &[u64],
-    progress: impl Fn(usize, usize) + Sync,
-) -> Vec<Run> {
+/// What is to be played: scenarios with policies, each once, by their names.
+#[derive(Debug, Clone, Default)]
+pub struct Plays(Vec<(Scenario, Policy)>);
+
+impl Plays {
+    pub fn add(&mut self, scenario: &Scenario, policy: &Policy) {
+        if !self.0.iter().any(|(known, with)| known.name == scenario.name && with.name == policy.name) {
+            self.0.push((scenario.clone(), policy.clone()));
+        }
+    }
+}
+
+/// The run of a scenario with a policy. It has to have been played.
+pub fn find<'a>(runs: &'a [Run], scenario: &Scenario, policy: &str) -> &'a Run {
+    let run = runs.iter().find(|run| run.scenario.name == scenario.name && run.policy == policy);
+    run.expect("it has been played")
+}
+
+/// Plays all of them with each seed. After each run, says how many of how many are done.
+pub fn study(Plays(plays): &Plays, seeds: &[u64], progress: impl Fn(usize, usize) + Sync) -> Vec<Run> {
     let jobs: Vec<_> =
         (0..plays.len()).flat_map(|play| seeds.iter().map(move |seed| (play, *seed))).collect();
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));

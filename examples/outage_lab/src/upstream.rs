@@ -182,8 +182,10 @@ impl Service<Ask> for Upstream {
     }
 
     fn call(&mut self, request: Ask) -> Self::Future {
-        let fate = self.state().receive(&request);
-        let start = self.state().start;
+        let (fate, start) = {
+            let mut state = self.state();
+            (state.receive(&request), state.start)
+        };
         Box::pin(async move {
             match fate {
                 Fate::Hung => std::future::pending().await,

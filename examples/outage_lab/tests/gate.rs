@@ -1,7 +1,7 @@
 //! What the default client has to reach in the decisive outages, with fixed seeds: a change of the layers or of their
 //! defaults that loses one of them does not land.
 
-use outage_lab::musts::{self, Must, judge_default};
+use outage_lab::musts::{self, Must, judge};
 use outage_lab::play::play;
 use outage_lab::policy::{bare, default_client};
 use outage_lab::report;
@@ -14,7 +14,7 @@ fn reaches(scenarios: &[&str], seeds: &[u64]) {
     let is_asked = |must: &Must| scenarios.iter().any(|name| must.is_about(name));
     let musts: Vec<_> = musts::all(50).into_iter().filter(is_asked).collect();
     assert!(!musts.is_empty(), "nothing is asked of {scenarios:?}");
-    let verdicts = judge_default(&musts, seeds, |_, _| {});
+    let verdicts = judge(&musts, &default_client(), seeds, |_, _| {});
     let report = report::verdicts(&verdicts);
     assert!(verdicts.iter().all(|verdict| verdict.holds || verdict.is_known_to_be_missed()), "\n{report}");
 }
@@ -91,7 +91,7 @@ fn the_same_seed_gives_the_same_figures_and_another_seed_others() {
 fn a_bare_client_is_found_wanting() {
     // What is asked can be missed.
     let musts: Vec<_> = musts::all(1).into_iter().filter(|must| must.is_about("spike")).collect();
-    let verdicts = musts::judge(&musts, &bare(), &SEEDS, |_, _| {});
+    let verdicts = judge(&musts, &bare(), &SEEDS, |_, _| {});
     assert!(verdicts.iter().any(|verdict| !verdict.holds), "{}", report::verdicts(&verdicts));
     assert!(play(&spike(), &bare(), 1).figures(&spike().during, &spike().after).success < 0.5);
 }
