@@ -25,7 +25,7 @@ use http_body_util::{BodyExt, Empty, Full};
 use steadfast::buffer_body::BufferBodyLayer;
 use steadfast::bulkhead::{BulkheadLayer, Compartment};
 use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, State, Window};
-use steadfast::last_known_good::{LastKnownGoodLayer, MemoryStore, Stale};
+use steadfast::last_known_good::{Fallback, LastKnownGoodLayer, Stale};
 use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{Attempts, Backoff, Jitter, RetryBudget, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
@@ -315,11 +315,11 @@ fn last_known_good(c: &mut Criterion) {
         c.bench_function(name, |b| b.iter(|| read(&mut service, black_box(get()))));
     };
 
-    let store = MemoryStore::default();
-    let layer = LastKnownGoodLayer::new(store.clone());
+    let fallback = Fallback::default();
+    let layer = LastKnownGoodLayer::new(fallback.clone());
     bench("last_known_good/keep_same", &layer, Kilobyte::Same(body(1)));
     bench("last_known_good/keep_other", &layer, Kilobyte::Other([body(1), body(2)]));
-    assert_eq!(store.len(), 1);
+    assert_eq!(fallback.len(), 1);
 
     let stored = now(begin(&mut layer.layer(Kilobyte::Down), get())).unwrap();
     assert!(stored.extensions().get::<Stale>().is_some());

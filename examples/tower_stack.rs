@@ -9,7 +9,7 @@ use axum::{Router, http::StatusCode, routing::get};
 use http_body_util::BodyExt;
 use steadfast::bulkhead::{BulkheadLayer, Compartment};
 use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer};
-use steadfast::last_known_good::{LastKnownGoodLayer, MemoryStore};
+use steadfast::last_known_good::{Fallback, LastKnownGoodLayer};
 use steadfast::retry::{RetryBudget, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
 use steadfast::{Call, ResponseExt, Upstream};
@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let circuit = Circuit::builder().name("sku").build()?;
     let compartment = Compartment::builder().max_concurrent(64).build()?;
     let budget = RetryBudget::builder().build()?;
-    let store = MemoryStore::builder().max_bytes(16 * 1024 * 1024).build()?;
+    let fallback = Fallback::builder().max_bytes(16 * 1024 * 1024).build()?;
 
     // One layer retries, not two: reqwest's own retries are switched off.
     let client = reqwest::Client::builder().retry(reqwest::retry::never()).build()?;
@@ -32,7 +32,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     // The order is the point. The breaker sees every attempt; no permit is held while a retry waits; the attempt's
     // timeout is below the breaker, which so sees a hang as the failure that it is.
     let service = ServiceBuilder::new()
-        .layer(LastKnownGoodLayer::new(store.clone()))
+        .layer(LastKnownGoodLayer::new(fallback.clone()))
         .layer(TimeoutLayer::total(Duration::from_secs(3)))
         .layer(RetryLayer::new(RetryPolicy::default()).budget(budget.clone()))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
@@ -56,7 +56,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     println!("circuit:     {:?}", circuit.snapshot());
     println!("compartment: {} of {} in flight", compartment.in_flight(), compartment.max_concurrent());
     println!("budget:      {} tokens after {} retries", budget.tokens(), budget.retries());
-    println!("store:       {} response, {} bytes", store.len(), store.bytes());
+    println!("store:       {} response, {} bytes", fallback.len(), fallback.bytes());
     Ok(())
 }
 

@@ -174,7 +174,6 @@ impl ConfigError {
         self
     }
 
-    #[cfg(feature = "reqwest")]
     pub(crate) fn with_source(mut self, source: impl Into<BoxError>) -> Self {
         self.source = Some(source.into());
         self

@@ -42,7 +42,7 @@
 //! use http_body_util::BodyExt;
 //! use steadfast::bulkhead::{BulkheadLayer, Compartment};
 //! use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer};
-//! use steadfast::last_known_good::{LastKnownGoodLayer, MemoryStore};
+//! use steadfast::last_known_good::{LastKnownGoodLayer, Fallback};
 //! use steadfast::retry::{RetryLayer, RetryPolicy};
 //! use steadfast::timeout::TimeoutLayer;
 //! use steadfast::{Call, Upstream};
@@ -54,7 +54,7 @@
 //!
 //! let client = reqwest::Client::builder().retry(reqwest::retry::never()).build()?;
 //! let service = ServiceBuilder::new()
-//!     .layer(LastKnownGoodLayer::new(MemoryStore::default()))
+//!     .layer(LastKnownGoodLayer::new(Fallback::default()))
 //!     .layer(TimeoutLayer::total(Duration::from_secs(3)))
 //!     .layer(RetryLayer::new(RetryPolicy::default()))
 //!     .layer(CircuitBreakerLayer::new(circuit.clone()))
@@ -72,7 +72,7 @@
 //!
 //! # What to know
 //!
-//! - **Shared state is made by you.** A `Circuit`, `Compartment`, `RetryBudget` or `MemoryStore` is a handle: make it
+//! - **Shared state is made by you.** A `Circuit`, `Compartment`, `RetryBudget` or `Fallback` is a handle: make it
 //!   once for an upstream, hand clones of it to layers, and look at it whenever you want.
 //! - **One opinion.** A [`Classify`] says what a result means, and every layer is given the same one.
 //! - **One error.** [`Error`] is flat. A status is never an error: when the attempts run out on a 503, you get that 503.
@@ -112,6 +112,7 @@ pub mod retry;
 mod rng;
 mod sync;
 pub mod timeout;
+mod wall;
 
 pub use self::{
     call::{Call, HasOptions, Options, Resend, Resendable},

@@ -10,12 +10,14 @@ use std::thread::LocalKey;
 use tokio::time::Instant;
 
 use crate::attempts::Attempts;
+use crate::deadline;
 
 thread_local! {
     static DISCARDING: Cell<bool> = const { Cell::new(false) };
     static WAIT: Said<Wait> = const { Said::nothing() };
     static REFUSING: Said<Refusal> = const { Said::nothing() };
     static SENT: Cell<bool> = const { Cell::new(false) };
+    static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
     static ATTEMPTS: Cell<Option<Attempts>> = const { Cell::new(None) };
 }
 
@@ -81,6 +83,16 @@ pub(crate) fn say_sent() {
 /// Listens for whether something was sent.
 pub(crate) fn listen_sent() -> Scope<bool> {
     Scope::enter(&SENT, false)
+}
+
+/// Says when the call that is being polled has to end. Of several ends, the first counts.
+pub(crate) fn say_deadline(end: Option<Instant>) {
+    DEADLINE.set(deadline::earliest(DEADLINE.get(), end));
+}
+
+/// Listens for when a call has to end.
+pub(crate) fn listen_deadline() -> Scope<Option<Instant>> {
+    Scope::enter(&DEADLINE, None)
 }
 
 /// Says how many attempts a call took that ends with an error, on which there is no place to note it.

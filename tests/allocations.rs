@@ -17,7 +17,7 @@ use http_body_util::{BodyExt, Empty, Full};
 use steadfast::buffer_body::BufferBodyLayer;
 use steadfast::bulkhead::{BulkheadLayer, Compartment};
 use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, CircuitBuilder, State, Window};
-use steadfast::last_known_good::{LastKnownGoodLayer, MemoryStore};
+use steadfast::last_known_good::{Fallback, LastKnownGoodLayer};
 use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{RetryBudget, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
@@ -294,7 +294,7 @@ async fn looking_up_a_known_upstream_allocates_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_is_never_kept_costs_last_known_good_nothing() {
-    let layer = || LastKnownGoodLayer::new(MemoryStore::default());
+    let layer = || LastKnownGoodLayer::new(Fallback::default());
     let options = || {
         let mut request = get();
         *request.method_mut() = http::Method::OPTIONS;
@@ -306,7 +306,7 @@ async fn a_request_that_is_never_kept_costs_last_known_good_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_kept_already_costs_last_known_good_its_key_and_the_requests_headers() {
-    let layer = || LastKnownGoodLayer::new(MemoryStore::default());
+    let layer = || LastKnownGoodLayer::new(Fallback::default());
     assert_eq!(of_a_call(layer(), AT_ONCE, get), 1, "the key");
     assert_eq!(of_a_call(layer(), AFTER_A_WAIT, get), 1, "the key, after a wait");
     // Values that a copy of costs nothing.

@@ -14,7 +14,7 @@ use steadfast::buffer_body::BufferBodyLayer;
 use steadfast::bulkhead::Compartment;
 use steadfast::circuit_breaker::{Circuit, State, Window};
 use steadfast::http::HttpClassifier;
-use steadfast::last_known_good::{Cause, LastKnownGoodLayer, MemoryStore};
+use steadfast::last_known_good::{Cause, Fallback, FallbackBuilder, LastKnownGoodLayer};
 use steadfast::retry::{Backoff, Jitter, RetryBudget, RetryPolicy};
 use steadfast::{
     Call, Client, ClientBuilder, Error, HasOptions, Options, Outcome, RequestBuilder, Resend, ResponseExt,
@@ -461,9 +461,17 @@ fn a_client_that_cannot_work_is_refused_by_field() {
         (new().bulkhead(compartment().max_wait(Duration::MAX)), "bulkhead.max_wait"),
         (new().reqwest_builder(reqwest::Client::builder().user_agent("\n")), "client.reqwest_builder"),
     ]);
-    for bytes in [0, u64::MAX] {
-        let error = MemoryStore::builder().max_bytes(bytes).build().unwrap_err();
-        assert_eq!(error.field(), "last_known_good.max_bytes");
+    let fallback = Fallback::builder;
+    for (builder, field) in [
+        (fallback().max_bytes(0), "last_known_good.max_bytes"),
+        (fallback().max_bytes(u64::MAX), "last_known_good.max_bytes"),
+        (fallback().max_entry_bytes(usize::MAX), "last_known_good.max_entry_bytes"),
+        (fallback().max_age(Duration::ZERO), "last_known_good.max_age"),
+        (fallback().max_age(Duration::MAX), "last_known_good.max_age"),
+        (fallback().store_timeout(Duration::ZERO), "last_known_good.store_timeout"),
+        (fallback().renew_after(Duration::MAX), "last_known_good.renew_after"),
+    ] {
+        assert_eq!(builder.build().unwrap_err().field(), field);
     }
 }
 
@@ -518,10 +526,13 @@ fn a_clients_circuit_that_cannot_work_is_refused_by_field() {
 #[tokio::test]
 async fn the_ends_of_every_unchecked_range_work() {
     let server = Server::new([Reply::ok("good")]);
-    let store = || LastKnownGoodLayer::new(MemoryStore::default());
+    let layer = |it: FallbackBuilder| LastKnownGoodLayer::new(it.build().unwrap());
+    let fallback = Fallback::builder;
     let builders = [
-        Client::builder().last_known_good(store().max_age(Duration::ZERO).max_entry_bytes(0)),
-        Client::builder().last_known_good(store().max_age(Duration::MAX).max_entry_bytes(usize::MAX)),
+        Client::builder().last_known_good(layer(fallback().max_entry_bytes(0))),
+        Client::builder()
+            .last_known_good(layer(fallback()).serve_stale_after(Duration::ZERO).max_refreshes(0)),
+        Client::builder().last_known_good(layer(fallback()).serve_stale_after(Duration::MAX)),
         Client::builder().buffer_body(BufferBodyLayer::new().limit(usize::MAX).unsized_bodies(true)),
         Client::builder().circuit_breaker(Circuit::builder().abandoned_after(Duration::MAX)),
         Client::builder().total_timeout(Duration::from_millis(1)).without_total_timeout(),

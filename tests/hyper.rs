@@ -15,7 +15,7 @@ use steadfast::buffer_body::BufferBodyLayer;
 use steadfast::bulkhead::{BulkheadLayer, Compartment};
 use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, State};
 use steadfast::http::{Fault, ReplayBodyLayer, TransportError};
-use steadfast::last_known_good::{Cause, LastKnownGoodLayer, MemoryStore, Stale};
+use steadfast::last_known_good::{Cause, Fallback, LastKnownGoodLayer, Stale};
 use steadfast::retry::{Attempts, Backoff, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
 use steadfast::{BoxError, Error, Options, TimeoutScope};
@@ -51,7 +51,7 @@ struct Stack {
 impl Stack {
     fn new() -> Self {
         let circuit = Circuit::builder().consecutive_failures(8, Duration::ZERO).build().unwrap();
-        let last_known_good = LastKnownGoodLayer::new(MemoryStore::default());
+        let last_known_good = LastKnownGoodLayer::new(Fallback::default());
         Self { circuit, compartment: Compartment::default(), last_known_good, hyper: hyper() }
     }
 

@@ -9,7 +9,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use steadfast::bulkhead::{BulkheadLayer, Compartment};
 use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer};
-use steadfast::last_known_good::{LastKnownGoodLayer, MemoryStore};
+use steadfast::last_known_good::{Fallback, LastKnownGoodLayer};
 use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{RetryBudget, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
@@ -71,7 +71,7 @@ fn nothing_grows_in_an_hour_of_traffic() {
         (layers, ())
     };
     let service = ServiceBuilder::new()
-        .layer(LastKnownGoodLayer::new(MemoryStore::builder().max_bytes(64 * 1024).build().unwrap()))
+        .layer(LastKnownGoodLayer::new(Fallback::builder().max_bytes(64 * 1024).build().unwrap()))
         .layer(PerUpstreamLayer::new(recipe).max_upstreams(10))
         .map_err(Error::Upstream)
         .map_request(Call::into_inner)

@@ -18,7 +18,7 @@ use http_body_util::Full;
 use steadfast::buffer_body::BufferBodyLayer;
 use steadfast::bulkhead::{BulkheadLayer, Compartment};
 use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer};
-use steadfast::last_known_good::{LastKnownGoodLayer, MemoryStore};
+use steadfast::last_known_good::{Fallback, LastKnownGoodLayer};
 use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{RetryBudget, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
@@ -111,7 +111,7 @@ fn handles_and_errors_cross_threads() {
     crosses::<Compartment>();
     crosses::<RetryBudget>();
     crosses::<RetryPolicy>();
-    crosses::<MemoryStore>();
+    crosses::<Fallback>();
     crosses::<Error<BoxError>>();
     crosses::<steadfast::ConfigError>();
 }
@@ -155,7 +155,7 @@ fn body_buffering_has_room_for_one_response() {
 
 #[test]
 fn last_known_good_keeps_the_headers_of_the_request() {
-    let layer = LastKnownGoodLayer::new(MemoryStore::default());
+    let layer = LastKnownGoodLayer::new(Fallback::default());
     assert_adds!(layer, get(), service <= 8, future <= 176);
 }
 

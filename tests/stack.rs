@@ -10,7 +10,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use steadfast::Error;
 use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, State};
-use steadfast::last_known_good::{LastKnownGoodLayer, MemoryStore};
+use steadfast::last_known_good::{Fallback, LastKnownGoodLayer};
 use steadfast::retry::{RetryLayer, RetryPolicy};
 use tokio::time::{Instant, advance, sleep};
 use tower::{ServiceBuilder, ServiceExt};
@@ -110,8 +110,8 @@ async fn a_retry_across_circuits_goes_on_to_another_replica() {
 
 #[tokio::test(start_paused = true)]
 async fn the_removals_of_other_keys_do_not_keep_the_store_empty() {
-    let store = MemoryStore::default();
-    let service = LastKnownGoodLayer::new(store.clone());
+    let fallback = Fallback::default();
+    let service = LastKnownGoodLayer::new(fallback.clone());
     let service = ServiceBuilder::new().layer(service).service_fn(|request: Request<Body>| async move {
         if request.method().is_safe() {
             sleep(100 * MS).await;
@@ -131,5 +131,5 @@ async fn the_removals_of_other_keys_do_not_keep_the_store_empty() {
         response.into_body().collect().await.unwrap();
     }
     writes.abort();
-    assert!(store.len() > 150, "{} of 200 are kept", store.len());
+    assert!(fallback.len() > 150, "{} of 200 are kept", fallback.len());
 }

@@ -3,12 +3,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
 use http::response::{Parts, Response};
-use http::{HeaderMap, header::CONTENT_TYPE};
 use http_body::Body;
 use pin_project::pin_project;
 
 use super::{BufferBodyLayer, BufferedBody};
+use crate::http::media_type::is_of_type;
 use crate::{BoxError, Error};
 
 /// The future of [`BufferBody`](super::BufferBody).
@@ -64,15 +65,8 @@ impl BufferBodyLayer {
             Some(length) => length > 0 && length <= self.limit as u64,
             None => self.unsized_bodies && self.limit > 0,
         };
-        fits && !is_event_stream(response.headers())
+        fits && !is_of_type(response.headers(), "text/event-stream")
     }
-}
-
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    const EVENT_STREAM: &[u8] = b"text/event-stream";
-    headers.get(CONTENT_TYPE).is_some_and(|value| {
-        value.as_bytes().get(..EVENT_STREAM.len()).is_some_and(|it| it.eq_ignore_ascii_case(EVENT_STREAM))
-    })
 }
 
 /// How much memory a stated length is worth before there are bytes to put into it.

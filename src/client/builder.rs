@@ -12,7 +12,7 @@ use crate::bulkhead::{Compartment, CompartmentBuilder};
 use crate::circuit_breaker::{Circuit, CircuitBuilder};
 use crate::error::MAX_DURATION;
 use crate::http::HttpClassifier;
-use crate::last_known_good::{LastKnownGoodLayer, MemoryStore};
+use crate::last_known_good::{Background, Fallback, LastKnownGoodLayer};
 use crate::per_upstream::PerUpstreamLayer;
 use crate::retry::{RetryBudget, RetryBudgetBuilder, RetryPolicy, RetryPolicyBuilder};
 
@@ -52,7 +52,7 @@ pub struct ClientBuilder {
     circuit: Option<CircuitBuilder>,
     compartment: Option<CompartmentBuilder>,
     buffer_body: BufferBodyLayer,
-    last_known_good: Option<LastKnownGoodLayer>,
+    last_known_good: Option<LastKnownGoodLayer<HttpClassifier, Background>>,
     classifier: HttpClassifier,
     key: StackKey,
     max_upstreams: usize,
@@ -90,7 +90,7 @@ impl ClientBuilder {
             circuit: Some(Circuit::builder()),
             compartment: Some(Compartment::builder()),
             buffer_body: BufferBodyLayer::new(),
-            last_known_good: Some(LastKnownGoodLayer::new(MemoryStore::default())),
+            last_known_good: Some(LastKnownGoodLayer::new(Fallback::default()).into()),
             classifier: HttpClassifier::new(),
             key: StackKey::default(),
             max_upstreams: 1000,
@@ -203,8 +203,11 @@ impl ClientBuilder {
     }
 
     /// Falls back on responses kept by this layer. The client's [`classifier`](Self::classifier) judges for it too.
-    pub fn last_known_good(mut self, layer: LastKnownGoodLayer) -> Self {
-        self.last_known_good = Some(layer);
+    pub fn last_known_good(
+        mut self,
+        layer: impl Into<LastKnownGoodLayer<HttpClassifier, Background>>,
+    ) -> Self {
+        self.last_known_good = Some(layer.into());
         self
     }
 
@@ -280,7 +283,7 @@ impl ClientBuilder {
         };
         let max_upstreams = ConfigError::check("client.max_upstreams", self.max_upstreams, 1..=100_000)?;
         let per_upstream = PerUpstreamLayer::new(recipe).key(self.key).max_upstreams(max_upstreams);
-        let last_known_good = self.last_known_good.unwrap_or_else(|| LastKnownGoodLayer::optional(None));
+        let last_known_good = self.last_known_good.unwrap_or_else(LastKnownGoodLayer::none);
         let http = self.transport.build()?;
         let stack = last_known_good
             .classifier(self.classifier)

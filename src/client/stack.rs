@@ -11,14 +11,15 @@ use crate::buffer_body::{BufferBody, BufferBodyLayer};
 use crate::bulkhead::{Bulkhead, BulkheadLayer, Compartment};
 use crate::circuit_breaker::{Circuit, CircuitBreaker, CircuitBreakerLayer};
 use crate::http::HttpClassifier;
-use crate::last_known_good::LastKnownGood;
+use crate::last_known_good::{Background, LastKnownGood};
 use crate::per_upstream::{KeyOf, KeyRef, PerUpstream, Recipe, UpstreamKey};
 use crate::retry::{Retry, RetryBudget, RetryLayer, RetryPolicy};
 use crate::timeout::{Stamp, StampLayer, Timeout, TimeoutLayer};
 use crate::{Call, Plain};
 
 /// What every call goes through.
-pub(super) type Stack = LastKnownGood<PerUpstream<Upstream, StackRecipe, StackKey>>;
+pub(super) type Stack =
+    LastKnownGood<PerUpstream<Upstream, StackRecipe, StackKey>, HttpClassifier, Background>;
 
 /// What the calls to one upstream go through.
 pub(super) type UpstreamStack = Stamp<Retry<CircuitBreaker<Bulkhead<Timeout<BufferBody<Upstream>, Plain>>>>>;

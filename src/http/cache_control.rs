@@ -17,6 +17,10 @@ pub(crate) struct CacheControl {
     pub(crate) fresh_for: Option<Duration>,
     /// How long after that it may still be served when the origin fails (RFC 5861 §4).
     pub(crate) stale_if_error: Option<Duration>,
+    /// How far beyond its freshness a request would take a response; as far as may be, if it names no time.
+    pub(crate) max_stale: Option<Duration>,
+    /// For how long a response has yet to be fresh for a request to take it.
+    pub(crate) min_fresh: Option<Duration>,
 }
 
 impl CacheControl {
@@ -47,6 +51,11 @@ impl CacheControl {
                     b"stale-if-error" => {
                         found.stale_if_error = Some(shortest(found.stale_if_error, seconds()));
                     }
+                    b"max-stale" => {
+                        let seconds = if value.is_some() { seconds() } else { Some(Duration::MAX) };
+                        found.max_stale = Some(shortest(found.max_stale, seconds));
+                    }
+                    b"min-fresh" => found.min_fresh = found.min_fresh.max(seconds()),
                     _ => {}
                 }
             }

@@ -5,6 +5,7 @@ pub(crate) mod cache_control;
 mod classify;
 pub(crate) mod discard;
 mod idempotency;
+pub(crate) mod media_type;
 mod replay_body;
 mod replay_layer;
 mod request;

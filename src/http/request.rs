@@ -1,7 +1,9 @@
 //! How layers see an HTTP request, whichever client's type it is.
 
+use std::sync::LazyLock;
+
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, Method, Request, header::HOST, uri::Scheme};
+use http::{HeaderMap, Method, Request, Uri, header::HOST, uri::Scheme};
 use http_body::Body;
 use http_body_util::{Empty, Full};
 
@@ -24,6 +26,11 @@ pub trait HttpRequest {
 
     /// The port, or the default one of the scheme.
     fn port(&self) -> Option<u16>;
+
+    /// What stands before the host, as `user:password`, if anything does.
+    fn userinfo(&self) -> Option<&str> {
+        None
+    }
 
     /// The path, beginning with `/`.
     fn path(&self) -> &str;
@@ -68,6 +75,10 @@ impl<R: HttpRequest> HttpRequest for Call<R> {
         self.request().port()
     }
 
+    fn userinfo(&self) -> Option<&str> {
+        self.request().userinfo()
+    }
+
     fn path(&self) -> &str {
         self.request().path()
     }
@@ -79,6 +90,56 @@ impl<R: HttpRequest> HttpRequest for Call<R> {
     fn has_body(&self) -> bool {
         self.request().has_body()
     }
+}
+
+// ===== http::Uri =====
+
+/// A GET of this URI, without headers.
+impl HttpRequest for Uri {
+    fn method(&self) -> &Method {
+        &Method::GET
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        static NONE: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
+        &NONE
+    }
+
+    fn scheme(&self) -> &str {
+        self.scheme_str().unwrap_or_default()
+    }
+
+    fn host(&self) -> &str {
+        self.host().unwrap_or_default()
+    }
+
+    fn port(&self) -> Option<u16> {
+        self.port_u16().or_else(|| match self.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTP => Some(80),
+            Some(scheme) if *scheme == Scheme::HTTPS => Some(443),
+            _ => None,
+        })
+    }
+
+    fn userinfo(&self) -> Option<&str> {
+        userinfo(self.authority()?.as_str())
+    }
+
+    fn path(&self) -> &str {
+        self.path()
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.query()
+    }
+
+    fn has_body(&self) -> bool {
+        false
+    }
+}
+
+fn userinfo(authority: &str) -> Option<&str> {
+    authority.rsplit_once('@').map(|(userinfo, _)| userinfo)
 }
 
 // ===== http::Request =====
@@ -93,19 +154,19 @@ impl<B: Body> HttpRequest for Request<B> {
     }
 
     fn scheme(&self) -> &str {
-        self.uri().scheme_str().unwrap_or_default()
+        HttpRequest::scheme(self.uri())
     }
 
     fn host(&self) -> &str {
-        self.uri().host().unwrap_or_default()
+        HttpRequest::host(self.uri())
     }
 
     fn port(&self) -> Option<u16> {
-        self.uri().port_u16().or_else(|| match self.uri().scheme() {
-            Some(scheme) if *scheme == Scheme::HTTP => Some(80),
-            Some(scheme) if *scheme == Scheme::HTTPS => Some(443),
-            _ => None,
-        })
+        HttpRequest::port(self.uri())
+    }
+
+    fn userinfo(&self) -> Option<&str> {
+        self.uri().userinfo()
     }
 
     fn path(&self) -> &str {
@@ -218,6 +279,10 @@ impl HttpRequest for reqwest::Request {
 
     fn port(&self) -> Option<u16> {
         self.url().port_or_known_default()
+    }
+
+    fn userinfo(&self) -> Option<&str> {
+        userinfo(self.url().authority())
     }
 
     fn path(&self) -> &str {

@@ -8,7 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use pin_project::pin_project;
 
-use super::keeper::Keeper;
+use super::keeper::{Keeper, Watching};
 use crate::BoxError;
 use crate::http::body::WatchedBody;
 
@@ -22,14 +22,23 @@ pub struct ResponseBody<B>(#[pin] Kind<B>);
 #[pin_project(project = KindProj)]
 #[derive(Debug)]
 enum Kind<B> {
-    Fresh(#[pin] WatchedBody<B, Option<Keeper>>),
+    Fresh(#[pin] WatchedBody<B, Watching>),
     Stored(#[pin] Full<Bytes>),
 }
 
 impl<B: Body<Data = Bytes>> ResponseBody<B> {
     /// A body that is handed on, and kept if there is a keeper.
     pub(super) fn fresh(body: B, keeper: Option<Keeper>) -> Self {
-        Self(Kind::Fresh(WatchedBody::new(body, keeper)))
+        let watching = keeper.map_or(Watching::nothing(), Watching::keep);
+        Self(Kind::Fresh(WatchedBody::new(body, watching)))
+    }
+
+    /// Whether it is still being kept, or a store has yet to be told that it was.
+    pub(super) fn is_kept(&self) -> bool {
+        match &self.0 {
+            Kind::Fresh(body) => body.watch().is_some_and(Watching::is_busy),
+            Kind::Stored(_) => false,
+        }
     }
 
     pub(super) fn stored(body: Bytes) -> Self {

@@ -7,203 +7,167 @@ use bytes::Bytes;
 use http::Response;
 use http_body::Body;
 use pin_project::pin_project;
-use tokio::time::Instant;
 
-use super::entry::{Cause, Entry, Head};
-use super::keeper::Keeper;
+use super::behind::{BoxFuture, Until};
+use super::entry::Entry;
 use super::key::Key;
-use super::policy::{self, Part, RequestHeaders};
-use super::store::Found;
-use super::{LastKnownGoodLayer, MemoryStore, ResponseBody};
+use super::layer::Config;
+use super::mode::{Behind, Foreground, Mode};
+use super::plan::{Plan, Settled, hand_on, serve};
+use super::stale::Cause;
+use super::wait::Waits;
+use super::{Fallback, ResponseBody};
 use crate::attempts::Attempts;
-use crate::http::HttpRequest;
-use crate::poll::listen_attempts;
-use crate::{BoxError, Classify, Error, HasOptions, Outcome};
+use crate::poll::{listen_attempts, listen_deadline};
+use crate::{BoxError, Classify, Error};
 
 /// The future of [`LastKnownGood`](super::LastKnownGood).
 ///
-/// Cancel safe: it holds nothing but the call itself.
+/// Cancel safe: dropped, it drops the call; what is kept stays as it is, and a store that is being told may have been or
+/// not.
 #[pin_project]
-pub struct ResponseFuture<F, C> {
+pub struct ResponseFuture<F, C, M = Foreground>
+where
+    F: Future,
+    M: Mode<F, C>,
+{
     #[pin]
-    future: F,
+    call: M::Call,
+    stage: Stage<F::Output>,
     plan: Plan,
-    shared: Arc<LastKnownGoodLayer<C>>,
+    mode: M,
+    waits: Option<Pin<Box<Waits>>>,
+    config: Arc<Config<C>>,
 }
 
-/// What is to be done when the call has ended.
-pub(super) enum Plan {
-    Nothing,
-    Invalidate(Key),
-    Fallback(Fallback),
+/// How far a call is.
+enum Stage<T> {
+    Calling,
+    Telling(Box<Telling<T>>),
+    LookingUp(Box<LookingUp<T>>),
 }
 
-pub(super) struct Fallback {
+/// The call has ended, and the store is told.
+struct Telling<T> {
+    /// `None` once it is handed on.
+    result: Option<T>,
+    telling: BoxFuture<()>,
+}
+
+/// The call has failed, and the store is asked.
+struct LookingUp<T> {
+    /// `None` once it is handed on.
+    failed: Option<T>,
+    attempts: Option<Attempts>,
     key: Key,
-    /// That of the key in the store when the call began.
-    version: u64,
-    headers: RequestHeaders,
-    keep: bool,
-    serve: bool,
+    search: BoxFuture<Option<Arc<Entry>>>,
 }
 
-/// The URI that a stored response was asked for by, in its extensions.
-#[derive(Debug, Clone)]
-#[cfg_attr(not(feature = "reqwest"), allow(dead_code))]
-pub(crate) struct RequestUri(pub(crate) Arc<str>);
-
-impl Plan {
-    pub(super) fn new(request: &(impl HttpRequest + HasOptions), store: &MemoryStore) -> Self {
-        let part = policy::part(request.method(), request.headers(), request.has_body());
-        match part {
-            Part::Nothing => Self::Nothing,
-            Part::Invalidate => Self::Invalidate(store.key(request)),
-            Part::Full | Part::ServeOnly => {
-                let key = store.key(request);
-                Self::Fallback(Fallback {
-                    version: store.version(&key),
-                    key,
-                    headers: RequestHeaders::new(request.headers()),
-                    keep: part == Part::Full,
-                    serve: request.options().allows_fallback(),
-                })
-            }
-        }
+impl<F, C, M> ResponseFuture<F, C, M>
+where
+    F: Future,
+    M: Mode<F, C>,
+{
+    pub(super) fn new(call: F, plan: Plan, config: Arc<Config<C>>, mode: M) -> Self {
+        let call = mode.begin(call, plan.serves());
+        Self { call, stage: Stage::Calling, plan, mode, waits: None, config }
     }
 }
 
-impl<F, C> ResponseFuture<F, C> {
-    pub(super) fn new(future: F, plan: Plan, shared: Arc<LastKnownGoodLayer<C>>) -> Self {
-        Self { future, plan, shared }
-    }
-}
-
-impl<F, C, B, E> Future for ResponseFuture<F, C>
+impl<F, C, M, B, E> Future for ResponseFuture<F, C, M>
 where
     F: Future<Output = Result<Response<B>, Error<E>>>,
+    M: Mode<F, C>,
     C: Classify<Response<B>, E>,
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
     type Output = Result<Response<ResponseBody<B>>, Error<E>>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let listening = listen_attempts();
-        let result = ready!(this.future.poll(cx));
-        let attempts = listening.heard();
-        Poll::Ready(match std::mem::replace(this.plan, Plan::Nothing) {
-            Plan::Nothing => hand_on(result),
-            Plan::Invalidate(key) => {
-                if result.as_ref().is_ok_and(|it| it.status().is_success() || it.status().is_redirection()) {
-                    this.shared.forget(&key);
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Stage::Calling = self.as_mut().project().stage {
+            let (ended, attempts, until) = self.as_mut().poll_call(cx);
+            let Poll::Ready(result) = ended else { return self.poll_waits(cx, until).map(Ok) };
+            let this = self.as_mut().project();
+            *this.stage = match this.config.settle(this.plan.take(), result, attempts, until) {
+                Settled::Now(result) => return Poll::Ready(result),
+                Settled::Telling(result, telling) => {
+                    Stage::Telling(Box::new(Telling { result: Some(result), telling }))
                 }
-                hand_on(result)
-            }
-            Plan::Fallback(fallback) => this.shared.settle(fallback, result, attempts),
-        })
-    }
-}
-
-/// The result as it is, with a body that is not kept.
-fn hand_on<B: Body<Data = Bytes>, E>(
-    result: Result<Response<B>, Error<E>>,
-) -> Result<Response<ResponseBody<B>>, Error<E>> {
-    result.map(|response| response.map(|body| ResponseBody::fresh(body, None)))
-}
-
-impl<C> LastKnownGoodLayer<C> {
-    /// Keeps a good answer, forgets one that is gone, or replaces a bad one.
-    fn settle<B, E>(
-        &self,
-        fallback: Fallback,
-        result: Result<Response<B>, Error<E>>,
-        attempts: Option<Attempts>,
-    ) -> Result<Response<ResponseBody<B>>, Error<E>>
-    where
-        C: Classify<Response<B>, E>,
-        B: Body<Data = Bytes>,
-    {
-        let outcome = match &result {
-            // The classifier is not asked about refusals.
-            Err(error) if error.is_refusal() => Outcome::transient(),
-            result => self.classifier.classify(result.as_ref()),
-        };
-        if outcome.is_fault() && fallback.serve {
-            let now = Instant::now();
-            if let Some(entry) = self.find(&fallback, now) {
-                return Ok(serve(&fallback.key, &entry, now, result, attempts));
-            }
+                Settled::Failed(failed, answering) => {
+                    let Some(Fallback(shared)) = &this.config.fallback else {
+                        return Poll::Ready(hand_on(failed));
+                    };
+                    let begun = this.waits.as_mut().and_then(|waits| waits.as_mut().into_search());
+                    let search = begun.unwrap_or_else(|| answering.look_up(shared, until));
+                    let (failed, key) = (Some(failed), answering.key().clone());
+                    Stage::LookingUp(Box::new(LookingUp { failed, attempts, key, search }))
+                }
+            };
         }
-        result.map(|response| {
-            let good = outcome == Outcome::Success;
-            let kept = (good && fallback.keep).then(|| self.judge(&fallback, &response)).flatten();
-            // The thing is gone, or its new state may not be kept: then the old one is not good any more.
-            let replaced = good && response.status().is_success() && fallback.keep && kept.is_none();
-            if replaced || policy::is_gone(response.status()) {
-                self.forget(&fallback.key);
+        let this = self.project();
+        match this.stage {
+            Stage::Calling => Poll::Pending,
+            Stage::Telling(it) => {
+                ready!(it.telling.as_mut().poll(cx));
+                Poll::Ready(hand_on(it.result.take().expect("polled after it was ready")))
             }
-            let keeper = kept.zip(self.store.clone()).map(|((found, head), store)| {
-                Keeper::new(store, fallback.key, fallback.version, found, head, self.max_entry_bytes)
-            });
-            response.map(|body| ResponseBody::fresh(body, keeper))
-        })
-    }
-
-    /// What there is for a good response, and the head that is to be kept of it: the same one, if it is the same.
-    /// `None` if it may not be kept.
-    fn judge<B>(&self, fallback: &Fallback, response: &Response<B>) -> Option<(Found, Arc<Head>)> {
-        let found = self.store.as_ref()?.find(&fallback.key);
-        let same = |entry: &&Arc<Entry>| entry.has_head_of(response, &fallback.headers, self.max_age);
-        let head = match found.entry.as_ref().filter(same) {
-            Some(same) => Arc::clone(same.head()),
-            None => Arc::new(Head::new(response, &fallback.headers, self.max_age)?),
-        };
-        Some((found, head))
-    }
-
-    /// The entry that answers the request, if it is young enough.
-    fn find(&self, fallback: &Fallback, now: Instant) -> Option<Arc<Entry>> {
-        let found = self.store.as_ref()?.find(&fallback.key);
-        found.entry.filter(|entry| !entry.is_too_old(now) && entry.answers(&fallback.headers))
-    }
-
-    /// Forgets what is kept for a URI.
-    fn forget(&self, key: &Key) {
-        if let Some(store) = &self.store {
-            store.remove(key);
+            Stage::LookingUp(it) => {
+                let entry = ready!(it.search.as_mut().poll(cx));
+                let failed = it.failed.take().expect("polled after it was ready");
+                Poll::Ready(match (entry, &this.config.fallback) {
+                    (Some(entry), Some(Fallback(shared))) => {
+                        Ok(serve(shared, &it.key, &entry, Some(failed), it.attempts))
+                    }
+                    _ => hand_on(failed),
+                })
+            }
         }
     }
 }
 
-/// The stored response, with what the failed one was annotated with.
-fn serve<B: Body<Data = Bytes>, E>(
-    key: &Key,
-    entry: &Entry,
-    now: Instant,
-    failed: Result<Response<B>, Error<E>>,
-    attempts: Option<Attempts>,
-) -> Response<ResponseBody<B>> {
-    let cause = Cause::of(&failed);
-    tracing::info!(
-        target: "steadfast::last_known_good",
-        age_s = entry.age(now).as_secs(),
-        %cause,
-        "served a stored response"
-    );
-    let mut response = entry.serve(now, cause).map(ResponseBody::stored);
-    if let Ok(failed) = failed {
-        let stale = std::mem::replace(response.extensions_mut(), failed.into_parts().0.extensions);
-        response.extensions_mut().extend(stale);
+impl<F, C, M, B, E> ResponseFuture<F, C, M>
+where
+    F: Future<Output = Result<Response<B>, Error<E>>>,
+    M: Mode<F, C>,
+    B: Body<Data = Bytes>,
+{
+    /// The call, and what it says by the way: how many attempts it took, and when it has to end.
+    fn poll_call(self: Pin<&mut Self>, cx: &mut Context<'_>) -> (Poll<F::Output>, Option<Attempts>, Until) {
+        let (attempts, until) = (listen_attempts(), listen_deadline());
+        let ended = self.project().call.poll(cx);
+        let until = until.heard();
+        (ended, attempts.heard(), until)
     }
-    if let Some(attempts) = attempts {
-        response.extensions_mut().insert(attempts);
+
+    /// What else is to be waited for, besides the call.
+    fn poll_waits(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        until: Until,
+    ) -> Poll<Response<ResponseBody<B>>> {
+        let this = self.project();
+        let (Some(Fallback(shared)), Plan::Answer(answering)) = (&this.config.fallback, &*this.plan) else {
+            return Poll::Pending;
+        };
+        if !this.plan.serves() {
+            return Poll::Pending;
+        }
+        if this.waits.is_none() {
+            let soft_limit = this.mode.soft_limit().filter(|_| shared.falls_back_on(Cause::Slow));
+            *this.waits = Waits::new(shared, answering, soft_limit).map(Box::pin);
+        }
+        let Some(waits) = this.waits else { return Poll::Pending };
+        let entry = ready!(waits.as_mut().poll(cx, shared, answering, until));
+        let response = serve::<B, E>(shared, answering.key(), &entry, None, None);
+        if let Plan::Answer(answering) = this.plan.take() {
+            this.mode.go_on(this.call, Behind { answering, config: Arc::clone(this.config) });
+        }
+        Poll::Ready(response)
     }
-    response.extensions_mut().insert(RequestUri(key.uri().into()));
-    response
 }
 
-impl<F, C> fmt::Debug for ResponseFuture<F, C> {
+impl<F: Future, C, M: Mode<F, C>> fmt::Debug for ResponseFuture<F, C, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("last_known_good::ResponseFuture").finish_non_exhaustive()
     }

@@ -2,88 +2,137 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
-use super::MemoryStore;
-use super::entry::{Entry, Head};
+use super::behind::{BoxFuture, Until};
+use super::entry::{Entry, Times};
+use super::fallback::Shared;
+use super::head::Head;
 use super::key::Key;
+use super::memory::Found;
 use super::received::Received;
-use super::store::Found;
 use crate::http::body::{End, Watch};
 use crate::message::sealed::Sealed;
 
 /// Sees the body of a good response without a wait, and keeps the response if it was whole.
 pub(super) struct Keeper {
-    store: MemoryStore,
-    key: Key,
+    pub(super) shared: Arc<Shared>,
+    pub(super) key: Key,
     /// The version of the key when the call began.
-    version: u64,
+    pub(super) version: u64,
     /// What there was when the head came.
-    found: Found,
+    pub(super) found: Found,
     /// That of what was found, if it is the same.
-    head: Arc<Head>,
-    given_at: Instant,
-    received: Received,
-    max_length: usize,
+    pub(super) head: Arc<Head>,
+    pub(super) times: Times,
+    pub(super) received: Received,
+    /// The end of the call, which is also that of the wait for a store.
+    pub(super) until: Until,
 }
 
 impl Keeper {
-    pub(super) fn new(
-        store: MemoryStore,
-        key: Key,
-        version: u64,
-        found: Found,
-        head: Arc<Head>,
-        max_length: usize,
-    ) -> Self {
-        let received = Received::default();
-        Self { store, key, version, found, head, given_at: Instant::now(), received, max_length }
-    }
-
     /// Whether the body may still be kept.
     fn receive(&mut self, data: &Bytes) -> bool {
-        let fits = data.len() <= self.max_length - self.received.len();
+        let fits = data.len() <= self.shared.max_entry_bytes - self.received.len();
         if fits {
             self.received.push(data, self.found.body());
         }
         fits
     }
 
-    fn keep(self) {
-        let Self { store, key, version, found, head, given_at, received, .. } = self;
+    /// What is still to be done, if a store is to be told.
+    fn keep(self) -> Option<BoxFuture<()>> {
+        let Self { shared, key, version, found, head, times, received, until } = self;
         let is_same =
             |entry: &&Arc<Entry>| Arc::ptr_eq(entry.head(), &head) && received.is_all_of(entry.body());
-        let entry = match found.entry.as_ref().filter(is_same) {
-            Some(same) => Arc::clone(same),
-            None => Arc::new(Entry::new(head, received.into_body(found.body()), given_at)),
+        let entry = if let Some(same) = found.entry.as_ref().filter(is_same) {
+            Arc::clone(same)
+        } else {
+            let entry = Entry::new(head, received.into_body(found.body()), times);
+            if let Some(before) = &found.entry {
+                entry.set_synced(before.synced());
+            }
+            Arc::new(entry)
         };
-        store.keep(&key, version, found, &entry, given_at);
+        let kept = shared.memory.keep(&key, version, &found, &entry, times);
+        kept.then(|| shared.tell_store(&key, &entry, until)).flatten()
+    }
+}
+
+/// Watches a body for the sake of a keeper.
+pub(super) struct Watching(State);
+
+#[derive(Default)]
+enum State {
+    /// The body is not kept, or not any more.
+    #[default]
+    Idle,
+    Keeping(Keeper),
+    /// A store is being told. Locked by nobody: the future of a store need not be `Sync`, and a body has to be.
+    Telling(Mutex<BoxFuture<()>>),
+}
+
+impl Watching {
+    pub(super) const fn nothing() -> Self {
+        Self(State::Idle)
+    }
+
+    pub(super) const fn keep(keeper: Keeper) -> Self {
+        Self(State::Keeping(keeper))
+    }
+
+    /// Whether there is still something to be kept, or to be told.
+    pub(super) const fn is_busy(&self) -> bool {
+        !matches!(self.0, State::Idle)
     }
 }
 
 // What is kept may be secret: the headers that the response varies on, its own, and its body.
-impl fmt::Debug for Keeper {
+impl fmt::Debug for Watching {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keeper").field("length", &self.received.len()).finish_non_exhaustive()
+        let kept = match &self.0 {
+            State::Keeping(keeper) => Some(keeper.received.len()),
+            State::Idle | State::Telling(_) => None,
+        };
+        f.debug_struct("Watching").field("kept", &kept).finish()
     }
 }
 
-impl Sealed for Option<Keeper> {}
+impl Sealed for Watching {}
 
-impl Watch<Bytes> for Option<Keeper> {
+impl Watch<Bytes> for Watching {
     fn data(self: Pin<&mut Self>, data: &Bytes) {
-        let keeper = self.get_mut();
-        if keeper.as_mut().is_some_and(|keeper| !keeper.receive(data)) {
-            *keeper = None;
+        let state = &mut self.get_mut().0;
+        if let State::Keeping(keeper) = state {
+            if !keeper.receive(data) {
+                *state = State::Idle;
+            }
         }
     }
 
     fn end(self: Pin<&mut Self>, end: End) {
-        if let (End::Whole, Some(keeper)) = (end, self.get_mut().take()) {
-            keeper.keep();
+        let state = &mut self.get_mut().0;
+        if let (End::Whole, State::Keeping(keeper)) = (end, std::mem::take(state)) {
+            if let Some(telling) = keeper.keep() {
+                *state = State::Telling(Mutex::new(telling));
+            }
+        }
+    }
+
+    fn end_of_nothing(mut self) -> Option<Self> {
+        Pin::new(&mut self).end(End::Whole);
+        self.is_busy().then_some(self)
+    }
+
+    fn poll_settled(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.get_mut().0 {
+            State::Telling(telling) => {
+                telling.get_mut().unwrap_or_else(PoisonError::into_inner).as_mut().poll(cx)
+            }
+            State::Idle | State::Keeping(_) => Poll::Ready(()),
         }
     }
 }

@@ -1,41 +1,68 @@
-//! What a response is kept under: its method and its URI.
+//! What a response is kept under: its method, its URI, and who asked for it.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::hash::{BuildHasher, Hash, Hasher};
 
-use http::Method;
+use http::{Method, Uri};
+use iri_string::types::{UriAbsoluteStr, UriReferenceStr};
 
+use super::credentials::Partition;
 use crate::http::HttpRequest;
 
-/// The method and the URI of a request.
+/// The method, the URI and the credentials of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Key {
-    /// Of all but the method, and taken once: each call needs it more than once.
+    /// Of the text, and taken once: each call needs it more than once.
     hash: u64,
     /// The URI; then the `Host` header, where the request has one of its own.
     text: String,
     uri_length: usize,
     head: bool,
+    partition: Option<Partition>,
 }
 
 impl Key {
     /// The key of a request, as if it were a GET unless it is a HEAD.
-    pub(super) fn new(request: &impl HttpRequest, hasher: &impl BuildHasher) -> Self {
-        let host = request.host_header().unwrap_or_default();
+    pub(super) fn new(
+        request: &impl HttpRequest,
+        partition: Option<Partition>,
+        hasher: &impl BuildHasher,
+    ) -> Self {
+        let head = *request.method() == Method::HEAD;
+        Self::of(request, request.host_header().unwrap_or_default(), head, partition, hasher)
+    }
+
+    fn of(
+        request: &impl HttpRequest,
+        host: &str,
+        head: bool,
+        partition: Option<Partition>,
+        hasher: &impl BuildHasher,
+    ) -> Self {
         let mut text = String::with_capacity(longest_uri(request) + host.len());
         push_uri(&mut text, request);
         let uri_length = text.len();
         text.push_str(host);
         text[uri_length..].make_ascii_lowercase();
-        Self { hash: hasher.hash_one(&text), text, uri_length, head: *request.method() == Method::HEAD }
+        Self { hash: hasher.hash_one(&text), text, uri_length, head, partition }
     }
 
-    /// The key of the same URI for the other of the two methods.
-    pub(super) fn sibling(&self) -> Self {
-        Self { head: !self.head, ..self.clone() }
+    /// The key of what a header of a response refers to, if that is of the same origin: everybody's GET.
+    pub(super) fn refer(&self, reference: &str, hasher: &impl BuildHasher) -> Option<Self> {
+        let base = UriAbsoluteStr::new(self.uri()).ok()?;
+        let resolved = UriReferenceStr::new(reference).ok()?.resolve_against(base).to_string();
+        let without_fragment = resolved.split('#').next()?;
+        let uri: Uri = without_fragment.parse().ok()?;
+        let target = Self::of(&uri, &self.text[self.uri_length..], false, None, hasher);
+        (target.origin() == self.origin()).then_some(target)
     }
 
-    /// That of its URI: the same for both methods.
+    /// Everybody's key of the same URI for one of the two methods.
+    pub(super) fn everybodys(&self, head: bool) -> Self {
+        Self { head, partition: None, ..self.clone() }
+    }
+
+    /// That of the URI: the same for both methods, and whoever asks.
     pub(super) const fn hash(&self) -> u64 {
         self.hash
     }
@@ -44,15 +71,48 @@ impl Key {
         &self.text[..self.uri_length]
     }
 
+    /// The URI, and the `Host` header if the request has one of its own.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub(super) const fn method(&self) -> Method {
+        if self.head { Method::HEAD } else { Method::GET }
+    }
+
+    pub(super) const fn partition(&self) -> Option<Partition> {
+        self.partition
+    }
+
     /// What it takes in memory beside itself, in bytes.
     pub(super) fn weight(&self) -> usize {
         self.text.len()
+    }
+
+    /// The scheme and the authority.
+    fn origin(&self) -> &str {
+        let uri = self.uri();
+        let authority = uri.find("://").map_or(0, |at| at + 3);
+        let end = uri[authority..].find('/').map_or(uri.len(), |at| authority + at);
+        &uri[..end]
     }
 }
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.hash);
+        self.partition.hash(state);
+    }
+}
+
+/// What it is kept under in a store: all of it, as text. What a caller can choose stands last.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.partition {
+            Some(partition) => write!(f, "{} {partition} ", self.method())?,
+            None => write!(f, "{} - ", self.method())?,
+        }
+        write!(f, "{} {}", self.uri(), &self.text[self.uri_length..])
     }
 }
 
@@ -89,9 +149,10 @@ mod tests {
 
     use super::*;
 
+    static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
     fn key_of(request: &Request<String>) -> Key {
-        static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-        Key::new(request, &*HASHER)
+        Key::new(request, None, &*HASHER)
     }
 
     fn key(method: Method, uri: &str) -> Key {
@@ -116,6 +177,7 @@ mod tests {
         assert_ne!(to("a.example"), to("b.example"));
         assert_eq!(to("a.example"), to("A.example"));
         assert_ne!(to("a.example"), key(Method::GET, "http://127.0.0.1:4140/me"));
+        assert_ne!(to("a.example").to_string(), to("b.example").to_string());
     }
 
     #[test]
@@ -125,9 +187,33 @@ mod tests {
             ["https://a/x?y", "http://b/x?y", "http://a:81/x?y", "http://a/X?y", "http://a/x?z", "http://a/x"]
         {
             assert_ne!(one, key(Method::GET, other), "{other}");
+            assert_ne!(one.to_string(), key(Method::GET, other).to_string(), "{other}");
         }
-        assert_ne!(one, key(Method::HEAD, "http://a/x?y"));
-        assert_eq!(one, key(Method::HEAD, "http://a/x?y").sibling());
-        assert_eq!(one.hash(), one.sibling().hash());
+        let head = key(Method::HEAD, "http://a/x?y");
+        assert_ne!(one, head);
+        assert_ne!(one.to_string(), head.to_string());
+        assert_eq!(one, head.everybodys(false));
+        assert_eq!(one.hash(), head.hash());
+    }
+
+    #[test]
+    fn a_reference_is_resolved_and_has_to_be_of_the_same_origin() {
+        let key = key(Method::GET, "http://sku.internal/v1/items?page=1");
+        let refer = |reference| key.refer(reference, &*HASHER).map(|it| it.uri().to_owned());
+        for (reference, resolved) in [
+            ("/v1/items/42", "http://sku.internal:80/v1/items/42"),
+            ("items/42", "http://sku.internal:80/v1/items/42"),
+            ("../v2/items#top", "http://sku.internal:80/v2/items"),
+            ("?page=2", "http://sku.internal:80/v1/items?page=2"),
+            ("//SKU.internal/x", "http://sku.internal:80/x"),
+            ("http://sku.internal:80/x", "http://sku.internal:80/x"),
+        ] {
+            assert_eq!(refer(reference).as_deref(), Some(resolved), "{reference}");
+        }
+        for foreign in
+            ["http://sku.internal:81/x", "https://sku.internal/x", "//other/x", "http://[", "\u{0}"]
+        {
+            assert_eq!(refer(foreign), None, "{foreign}");
+        }
     }
 }

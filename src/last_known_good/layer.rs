@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use tower::Layer;
 
-use super::{LastKnownGood, MemoryStore};
+use super::mode::{Background, Foreground};
+use super::{Fallback, LastKnownGood};
 use crate::http::HttpClassifier;
 
 /// Answers from the last good response when everything below has failed; see the [module](super).
@@ -11,12 +12,13 @@ use crate::http::HttpClassifier;
 /// use std::time::Duration;
 /// use bytes::Bytes;
 /// use http_body_util::Full;
-/// use steadfast::{Error, last_known_good::{LastKnownGoodLayer, MemoryStore}};
+/// use steadfast::{Error, last_known_good::{Fallback, LastKnownGoodLayer}};
 /// use tower::{ServiceBuilder, ServiceExt};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let fallback = Fallback::builder().max_age(Duration::from_secs(600)).build()?;
 /// let service = ServiceBuilder::new()
-///     .layer(LastKnownGoodLayer::new(MemoryStore::default()).max_age(Duration::from_secs(600)))
+///     .layer(LastKnownGoodLayer::new(fallback.clone()))
 ///     .map_err(Error::Upstream)
 ///     .service_fn(async |_: http::Request<Full<Bytes>>| {
 ///         Ok::<_, std::io::Error>(http::Response::new(Full::new(Bytes::from("an answer"))))
@@ -25,66 +27,74 @@ use crate::http::HttpClassifier;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
-pub struct LastKnownGoodLayer<C = HttpClassifier> {
+#[derive(Debug, Clone)]
+pub struct LastKnownGoodLayer<C = HttpClassifier, M = Foreground> {
+    pub(super) config: Config<C>,
+    pub(super) mode: M,
+}
+
+/// What every service of a layer shares.
+#[derive(Debug, Clone)]
+pub(super) struct Config<C> {
     /// `None` keeps and serves nothing.
-    pub(super) store: Option<MemoryStore>,
-    pub(super) max_age: Duration,
-    pub(super) max_entry_bytes: usize,
+    pub(super) fallback: Option<Fallback>,
     pub(super) classifier: C,
 }
 
 impl LastKnownGoodLayer {
-    /// Keeps responses in `store`, and judges with the default [`HttpClassifier`].
-    pub fn new(store: MemoryStore) -> Self {
-        Self::optional(Some(store))
-    }
-
-    pub(crate) fn optional(store: Option<MemoryStore>) -> Self {
-        Self {
-            store,
-            max_age: Duration::from_secs(60 * 60),
-            max_entry_bytes: 1024 * 1024,
-            classifier: HttpClassifier::new(),
-        }
+    /// Keeps responses in `fallback`, and judges with the default [`HttpClassifier`].
+    pub fn new(fallback: Fallback) -> Self {
+        let config = Config { fallback: Some(fallback), classifier: HttpClassifier::new() };
+        Self { config, mode: Foreground }
     }
 }
 
-impl<C> LastKnownGoodLayer<C> {
-    /// How old a response may be and still be served, where its origin says nothing by `stale-if-error`. Default: an
-    /// hour.
-    pub fn max_age(mut self, age: Duration) -> Self {
-        self.max_age = age;
-        self
-    }
-
-    /// The largest body that is kept, in bytes. Default: 1 MiB.
-    pub fn max_entry_bytes(mut self, bytes: usize) -> Self {
-        self.max_entry_bytes = bytes;
-        self
-    }
-
+impl<C, M> LastKnownGoodLayer<C, M> {
     /// Judges results with this classifier.
-    pub fn classifier<D>(self, classifier: D) -> LastKnownGoodLayer<D> {
-        LastKnownGoodLayer {
-            store: self.store,
-            max_age: self.max_age,
-            max_entry_bytes: self.max_entry_bytes,
-            classifier,
-        }
+    pub fn classifier<D>(self, classifier: D) -> LastKnownGoodLayer<D, M> {
+        let config = Config { fallback: self.config.fallback, classifier };
+        LastKnownGoodLayer { config, mode: self.mode }
     }
 }
 
-impl<S, C: Clone> Layer<S> for LastKnownGoodLayer<C> {
-    type Service = LastKnownGood<S, C>;
+impl<C> LastKnownGoodLayer<C, Foreground> {
+    /// Serves what is kept when the upstream has not answered within `soft_limit`, as [`Cause::Slow`](super::Cause::Slow);
+    /// the call goes on behind, within its deadline, and renews what is kept. Where nothing is kept, it is waited for as ever.
+    ///
+    /// **This spawns** a tokio task for each call that goes on, at most [64](Self::max_refreshes) at a time and one for each
+    /// request. Beyond that, the call is dropped when it has been answered.
+    pub fn serve_stale_after(self, soft_limit: Duration) -> LastKnownGoodLayer<C, Background> {
+        LastKnownGoodLayer { config: self.config, mode: Background::new().soft_limit(soft_limit) }
+    }
+}
+
+impl<C> LastKnownGoodLayer<C, Background> {
+    /// How many calls go on behind at a time. Default 64.
+    pub fn max_refreshes(self, max: usize) -> Self {
+        Self { mode: self.mode.max_refreshes(max), ..self }
+    }
+}
+
+#[cfg(feature = "reqwest")]
+impl LastKnownGoodLayer<HttpClassifier, Background> {
+    /// Keeps and serves nothing.
+    pub(crate) fn none() -> Self {
+        let config = Config { fallback: None, classifier: HttpClassifier::new() };
+        Self { config, mode: Background::new() }
+    }
+}
+
+/// The same, for where calls could go on behind; they do not, unless they are told to.
+impl<C> From<LastKnownGoodLayer<C, Foreground>> for LastKnownGoodLayer<C, Background> {
+    fn from(layer: LastKnownGoodLayer<C, Foreground>) -> Self {
+        Self { config: layer.config, mode: Background::new() }
+    }
+}
+
+impl<S, C: Clone, M: Clone> Layer<S> for LastKnownGoodLayer<C, M> {
+    type Service = LastKnownGood<S, C, M>;
 
     fn layer(&self, inner: S) -> Self::Service {
         LastKnownGood::new(inner, self.clone())
-    }
-}
-
-impl<C: Clone> Clone for LastKnownGoodLayer<C> {
-    fn clone(&self) -> Self {
-        Self { store: self.store.clone(), classifier: self.classifier.clone(), ..*self }
     }
 }

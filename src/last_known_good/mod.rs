@@ -4,34 +4,43 @@
 //! kept as their bodies are read, and one of them is served when a call ends in
 //! [`Transient`](crate::Outcome::Transient) or [`Failure`](crate::Outcome::Failure), or was refused on this side.
 //!
-//! A response that is served from the store says so in three ways: `Age` (RFC 9111 §5.1), `Cache-Status` (RFC 9211),
+//! A response that is served again says so in three ways: `Age` (RFC 9111 §5.1), `Cache-Status` (RFC 9211),
 //! and [`Stale`] in its extensions, with the age and the cause.
-//!
-//! What is kept: 2xx responses but 206, whose bodies arrived whole and within a bound, for as long as
-//! [`max_age`](LastKnownGoodLayer::max_age) or the origin's own `stale-if-error` says. What is not: answers to requests
-//! with `Authorization`, `Cookie` or a body, answers with `Set-Cookie`, and whatever the origin forbids: `no-store`, `private`,
-//! `no-cache`, `Vary: *`; `must-revalidate` and `proxy-revalidate` are served only while they are fresh. An answer that
-//! varies is served only to a request that is the same in the headers named. 404 and 410 remove an entry, and so does a
-//! successful unsafe method on the same URI.
 
+mod behind;
 mod body;
+mod builder;
+mod credentials;
 mod entry;
+mod fallback;
 mod future;
+mod head;
 mod keeper;
 mod key;
 mod layer;
-mod policy;
+mod memory;
+mod mode;
+mod moment;
+mod plan;
 mod received;
+mod rules;
 mod service;
+mod stale;
 mod store;
+mod vary;
+mod wait;
+mod wire;
 
 #[cfg(feature = "reqwest")]
-pub(crate) use self::future::RequestUri;
+pub(crate) use self::plan::RequestUri;
 pub use self::{
     body::ResponseBody,
-    entry::{Cause, Stale},
+    builder::FallbackBuilder,
+    fallback::{Fallback, Kept, NotKept},
     future::ResponseFuture,
     layer::LastKnownGoodLayer,
+    mode::{Background, Foreground, Mode},
     service::LastKnownGood,
-    store::{MemoryStore, MemoryStoreBuilder},
+    stale::{Cause, Stale},
+    store::{MemoryStore, Store},
 };

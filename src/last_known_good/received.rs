@@ -24,6 +24,11 @@ impl Received {
         }
     }
 
+    /// A copy of a whole body, which holds on to nothing else.
+    pub(super) fn whole(body: &Bytes) -> Bytes {
+        Bytes::copy_from_slice(body)
+    }
+
     /// More has come. The known body is the same each time.
     pub(super) fn push(&mut self, data: &Bytes, known: &Bytes) {
         match self {

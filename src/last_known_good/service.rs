@@ -7,20 +7,23 @@ use http::Response;
 use http_body::Body;
 use tower::Service;
 
-use super::future::Plan;
+use super::layer::Config;
+use super::mode::{Foreground, Mode};
+use super::plan::Plan;
 use super::{LastKnownGoodLayer, ResponseBody, ResponseFuture};
 use crate::http::{HttpClassifier, HttpRequest};
 use crate::{BoxError, Classify, Error, HasOptions};
 
 /// The service that [`LastKnownGoodLayer`] makes.
-pub struct LastKnownGood<S, C = HttpClassifier> {
+pub struct LastKnownGood<S, C = HttpClassifier, M = Foreground> {
     inner: S,
-    shared: Arc<LastKnownGoodLayer<C>>,
+    config: Arc<Config<C>>,
+    mode: M,
 }
 
-impl<S, C> LastKnownGood<S, C> {
-    pub(super) fn new(inner: S, layer: LastKnownGoodLayer<C>) -> Self {
-        Self { inner, shared: Arc::new(layer) }
+impl<S, C, M> LastKnownGood<S, C, M> {
+    pub(super) fn new(inner: S, layer: LastKnownGoodLayer<C, M>) -> Self {
+        Self { inner, config: Arc::new(layer.config), mode: layer.mode }
     }
 
     #[cfg(feature = "reqwest")]
@@ -30,30 +33,37 @@ impl<S, C> LastKnownGood<S, C> {
 
     /// The call that `below` makes, with a fallback.
     #[cfg(feature = "reqwest")]
-    pub(crate) fn send<Req, F>(&self, request: Req, below: impl FnOnce(&S, Req) -> F) -> ResponseFuture<F, C>
+    pub(crate) fn send<Req, F>(
+        &self,
+        request: Req,
+        below: impl FnOnce(&S, Req) -> F,
+    ) -> ResponseFuture<F, C, M>
     where
         Req: HasOptions + HttpRequest,
+        F: Future,
+        M: Mode<F, C> + Clone,
     {
         let plan = self.plan(&request);
-        ResponseFuture::new(below(&self.inner, request), plan, Arc::clone(&self.shared))
+        ResponseFuture::new(below(&self.inner, request), plan, Arc::clone(&self.config), self.mode.clone())
     }
 
     fn plan(&self, request: &(impl HasOptions + HttpRequest)) -> Plan {
-        self.shared.store.as_ref().map_or(Plan::Nothing, |store| Plan::new(request, store))
+        self.config.fallback.as_ref().map_or(Plan::Nothing, |fallback| Plan::new(request, fallback))
     }
 }
 
-impl<Req, S, C, B, E> Service<Req> for LastKnownGood<S, C>
+impl<Req, S, C, M, B, E> Service<Req> for LastKnownGood<S, C, M>
 where
     Req: HasOptions + HttpRequest,
     S: Service<Req, Response = Response<B>, Error = Error<E>>,
+    M: Mode<S::Future, C> + Clone,
     C: Classify<Response<B>, E>,
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
     type Response = Response<ResponseBody<B>>;
     type Error = Error<E>;
-    type Future = ResponseFuture<S::Future, C>;
+    type Future = ResponseFuture<S::Future, C, M>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -61,21 +71,21 @@ where
 
     fn call(&mut self, request: Req) -> Self::Future {
         let plan = self.plan(&request);
-        ResponseFuture::new(self.inner.call(request), plan, Arc::clone(&self.shared))
+        ResponseFuture::new(self.inner.call(request), plan, Arc::clone(&self.config), self.mode.clone())
     }
 }
 
-impl<S: Clone, C> Clone for LastKnownGood<S, C> {
+impl<S: Clone, C, M: Clone> Clone for LastKnownGood<S, C, M> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), shared: Arc::clone(&self.shared) }
+        Self { inner: self.inner.clone(), config: Arc::clone(&self.config), mode: self.mode.clone() }
     }
 }
 
-impl<S: fmt::Debug, C> fmt::Debug for LastKnownGood<S, C> {
+impl<S: fmt::Debug, C, M> fmt::Debug for LastKnownGood<S, C, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LastKnownGood")
             .field("inner", &self.inner)
-            .field("store", &self.shared.store)
+            .field("fallback", &self.config.fallback)
             .finish_non_exhaustive()
     }
 }

@@ -55,6 +55,9 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        if let Clock::Running(limit) = this.clock {
+            limit.say();
+        }
         if let Some(future) = this.future.as_pin_mut() {
             match future.poll(cx) {
                 Poll::Ready(Ok(response)) => {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::BodyWatch;
+use crate::poll::say_deadline;
 use crate::{Error, HasOptions, TimeoutScope, deadline};
 
 /// When something has to end, how much time that was, and by which clock.
@@ -51,6 +52,13 @@ impl Limit {
     /// Whether there was no time at all.
     pub(super) fn is_over(&self) -> bool {
         self.after.is_zero()
+    }
+
+    /// Tells whoever is above when the call has to end.
+    pub(super) fn say(&self) {
+        if self.scope == TimeoutScope::Total {
+            say_deadline(self.end);
+        }
     }
 
     pub(super) fn passed<E>(&self) -> Error<E> {

@@ -81,6 +81,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        this.limit.say();
         let Some(future) = this.future.as_pin_mut() else { return Poll::Ready(Err(this.limit.passed())) };
         Poll::Ready(match ready!(future.poll(cx)) {
             Ok(response) => Ok(Http::attach(response, this.limit.watch())),

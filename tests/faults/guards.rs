@@ -46,7 +46,7 @@ async fn an_open_circuit_is_answered_stale() {
     client.upstream(server.url("/")).unwrap().circuit().unwrap().force_open();
     let response = client.get(server.url("/")).send().await.unwrap();
     assert_eq!(response.stale().map(|stale| stale.cause), Some(Cause::CircuitOpen));
-    assert_eq!(response.headers()["cache-status"], "steadfast; hit; detail=circuit-open");
+    assert_eq!(response.headers()["cache-status"], "steadfast; hit; ttl=0; detail=circuit-open");
     assert_eq!((server.requests(), response.text().await.unwrap().as_str()), (1, "good"));
 }
 

@@ -58,7 +58,7 @@ async fn a_body_that_nobody_reads_is_not_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_over_the_bound_reaches_the_caller_whole_and_is_not_kept() {
-    let layer = layer().max_entry_bytes(10);
+    let layer = layer_with(|it| it.max_entry_bytes(10));
     for (length, kept) in [(10, true), (11, false)] {
         let both = service(&layer);
         let uri = format!("http://sku.internal/{length}");
@@ -87,7 +87,7 @@ async fn a_stale_body_states_its_length() {
 fn a_body_in_tiny_pieces_takes_about_its_bytes() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for (piece, pieces) in [("", 500_000), ("x", 1 << 19)] {
-        let layer = LastKnownGoodLayer::new(MemoryStore::default());
+        let layer = LastKnownGoodLayer::new(Fallback::default());
         let service = layer.layer(tower::service_fn(move |_: Request<String>| async move {
             let frame = move |_| Ok::<_, BoxError>(Frame::data(Bytes::from_static(piece.as_bytes())));
             Ok::<_, Error<io::Error>>(Response::new(StreamBody::new(futures_util::stream::iter(

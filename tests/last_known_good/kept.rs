@@ -85,7 +85,7 @@ async fn each_uri_has_an_entry_of_its_own() {
 
 #[tokio::test(start_paused = true)]
 async fn an_entry_is_served_until_it_is_too_old() {
-    let both = service(&layer().max_age(MINUTE));
+    let both = service(&layer_with(|it| it.max_age(MINUTE)));
     give(&both, get(), good(&[])).await;
     advance(ALMOST_A_MINUTE).await;
     assert_eq!(stale(&both, get()).await.unwrap(), "good");
@@ -95,7 +95,7 @@ async fn an_entry_is_served_until_it_is_too_old() {
 
 #[tokio::test(start_paused = true)]
 async fn the_age_that_an_answer_came_with_counts() {
-    let both = service(&layer().max_age(MINUTE));
+    let both = service(&layer_with(|it| it.max_age(MINUTE)));
     give(&both, get(), good(&[("age", "59")])).await;
     assert!(stale(&both, get()).await.is_some());
     advance(SECOND).await;
@@ -105,7 +105,7 @@ async fn the_age_that_an_answer_came_with_counts() {
 #[tokio::test(start_paused = true)]
 async fn the_entry_is_still_there_after_failed_refreshes() {
     // Mistake 31.
-    let both = service(&layer().max_age(MINUTE));
+    let both = service(&layer_with(|it| it.max_age(MINUTE)));
     give(&both, get(), good(&[("cache-control", "max-age=1")])).await;
     advance(2 * SECOND).await;
     for _ in 0..5 {
@@ -117,7 +117,7 @@ async fn the_entry_is_still_there_after_failed_refreshes() {
 
 #[tokio::test(start_paused = true)]
 async fn an_entry_is_as_old_as_its_last_good_answer() {
-    let both = service(&layer().max_age(MINUTE));
+    let both = service(&layer_with(|it| it.max_age(MINUTE)));
     for _ in 0..3 {
         give(&both, get(), good(&[])).await;
         advance(ALMOST_A_MINUTE).await;
@@ -152,7 +152,7 @@ async fn stale_if_error_says_how_old_is_too_old() {
         ("stale-if-error=120", 120),
         ("max-age=5, stale-if-error=86400", 86405),
     ] {
-        let both = service(&layer().max_age(MINUTE));
+        let both = service(&layer_with(|it| it.max_age(MINUTE)));
         give(&both, get(), good(&[("cache-control", cache_control)])).await;
         advance((seconds - 1) * SECOND).await;
         assert!(stale(&both, get()).await.is_some(), "{cache_control}");

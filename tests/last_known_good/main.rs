@@ -2,9 +2,9 @@
 
 mod bodies;
 mod kept;
+mod memory;
 mod renewed;
 mod served;
-mod store;
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -19,7 +19,7 @@ use http_body::{Body as _, Frame};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use steadfast::last_known_good::{
-    Cause, LastKnownGood, LastKnownGoodLayer, MemoryStore, ResponseBody, Stale,
+    Cause, Fallback, FallbackBuilder, LastKnownGood, LastKnownGoodLayer, ResponseBody, Stale,
 };
 use steadfast::{BoxError, Error, Options, TimeoutScope};
 use tokio::sync::mpsc;
@@ -100,7 +100,11 @@ fn streamed() -> (mpsc::UnboundedSender<io::Result<&'static str>>, Body) {
 // ===== calls =====
 
 fn layer() -> LastKnownGoodLayer {
-    LastKnownGoodLayer::new(MemoryStore::default())
+    LastKnownGoodLayer::new(Fallback::default())
+}
+
+fn layer_with(configure: impl FnOnce(FallbackBuilder) -> FallbackBuilder) -> LastKnownGoodLayer {
+    LastKnownGoodLayer::new(configure(Fallback::builder()).build().unwrap())
 }
 
 fn service(layer: &LastKnownGoodLayer) -> (Upstream, Layered) {

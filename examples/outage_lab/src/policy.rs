@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use steadfast::buffer_body::BufferBodyLayer;
 use steadfast::bulkhead::{BulkheadLayer, Compartment, CompartmentBuilder};
 use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, CircuitBuilder, Window};
-use steadfast::last_known_good::{LastKnownGoodLayer, MemoryStore};
+use steadfast::last_known_good::{LastKnownGoodLayer, Fallback};
 use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{
     Backoff, Jitter, RetryBudget, RetryBudgetBuilder, RetryLayer, RetryPolicy, RetryPolicyBuilder,
@@ -226,7 +226,7 @@ impl Policy {
         });
         let service = ServiceBuilder::new().layer(PerUpstreamLayer::new(recipe)).service(network);
         let service = if self.fallback {
-            let fallback = LastKnownGoodLayer::new(MemoryStore::default());
+            let fallback = LastKnownGoodLayer::new(Fallback::default());
             BoxCloneSyncService::new(ServiceBuilder::new().layer(fallback).service(service).and_then(read))
         } else {
             BoxCloneSyncService::new(service.and_then(read))

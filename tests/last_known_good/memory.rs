@@ -23,10 +23,10 @@ async fn kept(both: &(Upstream, Layered), keys: std::ops::Range<usize>) -> Vec<u
 #[tokio::test(start_paused = true)]
 async fn new_keys_into_a_full_store_are_all_kept() {
     // Mistake 32.
-    let store = MemoryStore::builder().max_bytes(1024 * 1024).build().unwrap();
-    let both = service(&LastKnownGoodLayer::new(store.clone()));
+    let fallback = Fallback::builder().max_bytes(1024 * 1024).build().unwrap();
+    let both = service(&LastKnownGoodLayer::new(fallback.clone()));
     fill(&both, 0..1000, 1024).await;
-    let full = store.len();
+    let full = fallback.len();
     fill(&both, 1000..1300, 1024).await;
     assert!(full < 1000, "it is full: {full}");
     assert_eq!(kept(&both, 1000..1300).await.len(), 300);
@@ -34,8 +34,8 @@ async fn new_keys_into_a_full_store_are_all_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn the_least_recently_used_goes_first() {
-    let store = MemoryStore::builder().max_bytes(100 * 1024).build().unwrap();
-    let both = service(&LastKnownGoodLayer::new(store.clone()));
+    let fallback = Fallback::builder().max_bytes(100 * 1024).build().unwrap();
+    let both = service(&LastKnownGoodLayer::new(fallback.clone()));
     fill(&both, 0..4, 20 * 1024).await;
     assert_eq!(kept(&both, 0..1).await, [0]);
     fill(&both, 4..5, 20 * 1024).await;
@@ -44,47 +44,47 @@ async fn the_least_recently_used_goes_first() {
 
 #[tokio::test(start_paused = true)]
 async fn the_store_stays_within_its_bytes() {
-    let store = MemoryStore::builder().max_bytes(64 * 1024).build().unwrap();
-    let both = service(&LastKnownGoodLayer::new(store.clone()));
+    let fallback = Fallback::builder().max_bytes(64 * 1024).build().unwrap();
+    let both = service(&LastKnownGoodLayer::new(fallback.clone()));
     for (round, length) in [0, 100, 10_000, 60_000, 3_000].into_iter().enumerate() {
         for key in 0..50 {
             // Old keys grow and shrink, and there are new ones.
             let start = key + round * 25;
             fill(&both, start..start + 1, length).await;
-            assert!(store.bytes() <= 64 * 1024, "{} bytes", store.bytes());
+            assert!(fallback.bytes() <= 64 * 1024, "{} bytes", fallback.bytes());
         }
     }
-    assert!(store.bytes() >= 32 * 1024 && !store.is_empty(), "{store:?}");
+    assert!(fallback.bytes() >= 32 * 1024 && !fallback.is_empty(), "{fallback:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_larger_than_the_store_is_handed_on_and_not_kept() {
-    let store = MemoryStore::builder().max_bytes(1024).build().unwrap();
-    let both = service(&LastKnownGoodLayer::new(store.clone()));
+    let fallback = Fallback::builder().max_bytes(1024).build().unwrap();
+    let both = service(&LastKnownGoodLayer::new(fallback.clone()));
     fill(&both, 0..1, 10).await;
     fill(&both, 0..2, 4096).await;
     assert_eq!(kept(&both, 0..2).await, [0_usize; 0]);
-    assert_eq!((store.len(), store.bytes()), (0, 0));
+    assert_eq!((fallback.len(), fallback.bytes()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_removed_is_not_counted() {
-    let store = MemoryStore::default();
-    let both = service(&LastKnownGoodLayer::new(store.clone()));
+    let fallback = Fallback::default();
+    let both = service(&LastKnownGoodLayer::new(fallback.clone()));
     give(&both, get(), good(&[])).await;
-    assert_eq!(store.len(), 1);
+    assert_eq!(fallback.len(), 1);
     give(&both, get(), answer(404, &[], "")).await;
-    assert_eq!((store.len(), store.bytes()), (0, 0));
+    assert_eq!((fallback.len(), fallback.bytes()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_dropped_call_leaves_no_entry() {
-    let store = MemoryStore::default();
-    let service = LastKnownGoodLayer::new(store.clone()).layer(tower::service_fn(|_: Request<String>| {
+    let fallback = Fallback::default();
+    let service = LastKnownGoodLayer::new(fallback.clone()).layer(tower::service_fn(|_: Request<String>| {
         std::future::pending::<Result<Response<Body>, Error<io::Error>>>()
     }));
     let mut call = tokio_test::task::spawn(service.oneshot(get()));
     assert!(call.poll().is_pending());
     drop(call);
-    assert!(store.is_empty());
+    assert!(fallback.is_empty());
 }

@@ -1,0 +1,229 @@
+//! Configures a fallback.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+use rand::rngs::{SmallRng, SysRng};
+use rand::{Rng as _, SeedableRng as _, TryRng as _};
+
+use super::behind::Behind;
+use super::credentials::Credentials;
+use super::fallback::{FallsBackOn, SeededHasher, Shared, StoreBehind};
+use super::memory::Memory;
+use super::rules::Rules;
+use super::{Cause, Fallback, Store};
+use crate::ConfigError;
+use crate::error::MAX_DURATION;
+use crate::wall::WallClock;
+
+/// Configures a [`Fallback`].
+///
+/// | what | default |
+/// |---|---|
+/// | `max_age` | an hour |
+/// | `max_entry_bytes` | 1 MiB |
+/// | `max_bytes` | 64 MiB |
+/// | `fall_back_on` | every cause |
+/// | `store` | none |
+/// | `store_timeout` | 100 ms |
+/// | `renew_after` | 10 s |
+#[must_use = "there is no fallback before `build`"]
+pub struct FallbackBuilder {
+    max_age: Duration,
+    max_entry_bytes: usize,
+    max_bytes: u64,
+    ignore_origin: bool,
+    falls_back_on: Option<FallsBackOn>,
+    private_headers: Vec<HeaderName>,
+    digest_key: Option<[u8; 32]>,
+    store: Option<Behind>,
+    store_timeout: Duration,
+    renew_after: Duration,
+    seed: Option<u64>,
+}
+
+impl FallbackBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            max_age: Duration::from_secs(60 * 60),
+            max_entry_bytes: 1024 * 1024,
+            max_bytes: 64 * 1024 * 1024,
+            ignore_origin: false,
+            falls_back_on: None,
+            private_headers: Vec::new(),
+            digest_key: None,
+            store: None,
+            store_timeout: Duration::from_millis(100),
+            renew_after: Duration::from_secs(10),
+            seed: None,
+        }
+    }
+
+    /// How old a response may be and still be served, where its origin says nothing by `stale-if-error` (RFC 5861 §4): 1 ms
+    /// to a year. Default: an hour.
+    ///
+    /// A store behind keeps nothing for longer, whatever the origin says.
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.max_age = age;
+        self
+    }
+
+    /// The largest body that is kept, in bytes: 0 to 1 GiB. Default: 1 MiB.
+    pub fn max_entry_bytes(mut self, bytes: usize) -> Self {
+        self.max_entry_bytes = bytes;
+        self
+    }
+
+    /// How many bytes of responses are kept in memory: 1 KiB to 1 TiB. The least recently used go first. Default 64 MiB.
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
+    /// Keeps and serves what the origin forbids to keep or to serve stale: `no-store`, `no-cache`, `private`,
+    /// `must-revalidate`, `proxy-revalidate`, `s-maxage` and `stale-if-error` are passed over.
+    ///
+    /// For an upstream whose headers are known to be wrong, and cannot be mended. What would be somebody else's answer is
+    /// still not served: credentials, `Vary` and `Set-Cookie` count as ever.
+    pub fn ignore_origin_prohibitions(mut self) -> Self {
+        self.ignore_origin = true;
+        self
+    }
+
+    /// Falls back only on the causes of which this is true. Default: on all of them.
+    ///
+    /// ```
+    /// use steadfast::last_known_good::{Cause, Fallback};
+    ///
+    /// // Who is turned away here should know: others have the fresh answers.
+    /// let fallback = Fallback::builder().fall_back_on(|cause| cause != Cause::BulkheadFull).build()?;
+    /// # Ok::<(), steadfast::ConfigError>(())
+    /// ```
+    pub fn fall_back_on(mut self, falls: impl Fn(Cause) -> bool + Send + Sync + 'static) -> Self {
+        self.falls_back_on = Some(Arc::new(falls));
+        self
+    }
+
+    /// Takes this request header for a credential, too: its values keep callers apart, and are never kept themselves.
+    ///
+    /// `Authorization`, `Proxy-Authorization`, `Cookie`, `Api-Key`, `X-Api-Key`, `X-Auth-Token` and `X-Access-Token` are
+    /// credentials in any case, and so are a user in the URI and every value that is [marked
+    /// sensitive](http::HeaderValue::set_sensitive).
+    ///
+    /// ```
+    /// use http::HeaderName;
+    /// use steadfast::last_known_good::Fallback;
+    ///
+    /// let fallback = Fallback::builder().private_header(HeaderName::from_static("x-tenant")).build()?;
+    /// # Ok::<(), steadfast::ConfigError>(())
+    /// ```
+    pub fn private_header(mut self, name: HeaderName) -> Self {
+        self.private_headers.push(name);
+        self
+    }
+
+    /// The key that credentials are digested with, from your secrets. Default: drawn at random.
+    ///
+    /// With a random one, what is kept for callers with credentials is kept in memory only, since nobody else, not even the
+    /// same service after a restart, could find it in a store. With a key of your own it goes into the store, too.
+    pub fn digest_key(mut self, key: [u8; 32]) -> Self {
+        self.digest_key = Some(key);
+        self
+    }
+
+    /// Keeps responses in this store, too. The memory stands in front of it.
+    pub fn store(mut self, store: impl Store) -> Self {
+        self.store = Some(Behind::new(store));
+        self
+    }
+
+    /// How long a call waits for the store at most, within the total time of the call: 1 ms to a minute. Default 100 ms.
+    pub fn store_timeout(mut self, timeout: Duration) -> Self {
+        self.store_timeout = timeout;
+        self
+    }
+
+    /// How often a response is renewed in the store, and how often the store is asked for a newer one than there is in
+    /// memory: 0 to a year. In memory there is always the last one. Default 10 s.
+    pub fn renew_after(mut self, time: Duration) -> Self {
+        self.renew_after = time;
+        self
+    }
+
+    /// Draws everything that is random from this seed, the key for credentials among it, so that a test can be replayed: not
+    /// for a service, whose key nobody should know.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// The fallback, empty.
+    pub fn build(self) -> Result<Fallback, ConfigError> {
+        const MILLISECOND: Duration = Duration::from_millis(1);
+        const MINUTE: Duration = Duration::from_secs(60);
+        let max_age =
+            ConfigError::check("last_known_good.max_age", self.max_age, MILLISECOND..=MAX_DURATION)?;
+        let max_entry_bytes =
+            ConfigError::check("last_known_good.max_entry_bytes", self.max_entry_bytes, 0..=1 << 30)?;
+        let max_bytes = ConfigError::check("last_known_good.max_bytes", self.max_bytes, 1024..=1 << 40)?;
+        let timeout =
+            ConfigError::check("last_known_good.store_timeout", self.store_timeout, MILLISECOND..=MINUTE)?;
+        let renew_after = ConfigError::check(
+            "last_known_good.renew_after",
+            self.renew_after,
+            Duration::ZERO..=MAX_DURATION,
+        )?;
+        let (drawn_key, hash_seed) = draw(self.seed)?;
+        let store = self.store.map(|behind| StoreBehind {
+            behind: behind.timeout_after(timeout),
+            renew_after,
+            is_shared_with_somebodys: self.digest_key.is_some(),
+        });
+        Ok(Fallback(Arc::new(Shared {
+            rules: Rules { max_age, ignore_origin: self.ignore_origin },
+            max_entry_bytes,
+            falls_back_on: self.falls_back_on,
+            credentials: Credentials::new(self.digest_key.unwrap_or(drawn_key), self.private_headers),
+            clock: WallClock::start(),
+            hasher: SeededHasher(hash_seed),
+            memory: Memory::new(max_bytes),
+            store,
+        })))
+    }
+}
+
+/// A key, and a seed for hashes.
+fn draw(seed: Option<u64>) -> Result<([u8; 32], u64), ConfigError> {
+    let (mut key, mut hash) = ([0; 32], [0; 8]);
+    match seed.map(SmallRng::seed_from_u64) {
+        Some(mut rng) => {
+            rng.fill_bytes(&mut key);
+            rng.fill_bytes(&mut hash);
+        }
+        None => SysRng.try_fill_bytes(&mut key).and_then(|()| SysRng.try_fill_bytes(&mut hash)).map_err(
+            |error| {
+                ConfigError::new("last_known_good.digest_key", "random", "drawn by the operating system")
+                    .with_source(error)
+            },
+        )?,
+    }
+    Ok((key, u64::from_le_bytes(hash)))
+}
+
+// The key is a secret.
+impl fmt::Debug for FallbackBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FallbackBuilder")
+            .field("max_age", &self.max_age)
+            .field("max_entry_bytes", &self.max_entry_bytes)
+            .field("max_bytes", &self.max_bytes)
+            .field("ignore_origin_prohibitions", &self.ignore_origin)
+            .field("private_headers", &self.private_headers)
+            .field("store", &self.store)
+            .field("store_timeout", &self.store_timeout)
+            .field("renew_after", &self.renew_after)
+            .finish_non_exhaustive()
+    }
+}

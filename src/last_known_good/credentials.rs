@@ -1,0 +1,134 @@
+//! Whose answer it is: requests that carry credentials are kept apart by a keyed digest of them.
+
+use std::fmt;
+
+use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
+use http::{HeaderName, HeaderValue};
+
+use crate::http::HttpRequest;
+
+/// What a fallback takes for a credential, and the key that it digests them with.
+pub(super) struct Credentials {
+    headers: Vec<HeaderName>,
+    key: [u8; 32],
+}
+
+/// What stands for the credentials of a request: 128 bits of a keyed BLAKE3. Who does not know the key can neither find
+/// two callers with the same one, nor try out what a caller's credentials are.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Partition([u8; 16]);
+
+impl Credentials {
+    /// Those that everybody takes for one, and these.
+    pub(super) fn new(key: [u8; 32], others: Vec<HeaderName>) -> Self {
+        let known = ["api-key", "x-api-key", "x-auth-token", "x-access-token"];
+        let mut headers = vec![AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE];
+        headers.extend(known.map(HeaderName::from_static));
+        headers.extend(others);
+        Self { headers, key }
+    }
+
+    /// Whether a header of a request is one. A value that is marked sensitive is, whatever its name.
+    pub(super) fn include(&self, name: &HeaderName, value: &HeaderValue) -> bool {
+        value.is_sensitive() || self.headers.contains(name)
+    }
+
+    /// What stands for those of a request; `None` if it has none.
+    pub(super) fn of(&self, request: &impl HttpRequest) -> Option<Partition> {
+        let userinfo = request.userinfo();
+        let headers = || request.headers().iter().filter(|(name, value)| self.include(name, value));
+        if userinfo.is_none() && headers().next().is_none() {
+            return None;
+        }
+        // In one order, whichever they were added in; values of one name stay in theirs.
+        let mut sorted: Vec<_> =
+            headers().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())).collect();
+        sorted.sort_by_key(|(name, _)| *name);
+        let mut digest = blake3::Hasher::new_keyed(&self.key);
+        // No header has an empty name.
+        for (name, value) in userinfo.map(|it| (&b""[..], it.as_bytes())).into_iter().chain(sorted) {
+            for part in [name, value] {
+                digest.update(&part.len().to_le_bytes()).update(part);
+            }
+        }
+        let mut partition = [0; 16];
+        digest.finalize_xof().fill(&mut partition);
+        Some(Partition(partition))
+    }
+}
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Partition")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn of(headers: &[(&str, &str)]) -> Option<Partition> {
+        let request = headers.iter().fold(Request::builder(), |it, (name, value)| it.header(*name, *value));
+        Credentials::new([7; 32], Vec::new()).of(&request.body(String::new()).unwrap())
+    }
+
+    #[test]
+    fn what_carries_none_is_everybodys() {
+        assert_eq!(of(&[("accept", "secret"), ("x-tenant", "a")]), None);
+    }
+
+    #[test]
+    fn the_order_of_headers_makes_nobody_another() {
+        let one = of(&[("authorization", "a"), ("cookie", "b")]);
+        assert!(one.is_some());
+        assert_eq!(one, of(&[("cookie", "b"), ("accept", "x"), ("authorization", "a")]));
+    }
+
+    #[test]
+    fn whoever_differs_in_anything_is_another() {
+        let all = [
+            of(&[]),
+            of(&[("authorization", "a")]),
+            of(&[("authorization", "A")]),
+            of(&[("authorization", "")]),
+            of(&[("cookie", "a")]),
+            of(&[("cookie", "aa")]),
+            of(&[("cookie", "a"), ("cookie", "a")]),
+            of(&[("cookie", "a"), ("cookie", "b")]),
+            of(&[("cookie", "b"), ("cookie", "a")]),
+            of(&[("cookie", "a, b")]),
+            of(&[("authorization", "acookie"), ("cookie", "b")]),
+            of(&[("authorization", "a"), ("cookie", "cookieb")]),
+            of(&[("authorization", "a"), ("x-api-key", "a")]),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            assert!(all[..at].iter().all(|other| other != one), "{at}");
+        }
+    }
+
+    #[test]
+    fn another_key_makes_another_digest() {
+        let request = Request::builder().header("cookie", "a").body(String::new()).unwrap();
+        assert_ne!(
+            Credentials::new([1; 32], Vec::new()).of(&request),
+            Credentials::new([2; 32], Vec::new()).of(&request)
+        );
+    }
+
+    #[test]
+    fn a_user_in_the_uri_is_a_credential() {
+        let credentials = Credentials::new([7; 32], Vec::new());
+        let of = |uri: &str| credentials.of(&uri.parse::<http::Uri>().unwrap());
+        assert_eq!(of("http://sku.internal/"), None);
+        assert!(of("http://alice@sku.internal/").is_some());
+        assert_ne!(of("http://alice@sku.internal/"), of("http://bob@sku.internal/"));
+    }
+}

@@ -1,0 +1,24 @@
+//! When something was, as it is kept: by the time of day, since it may outlive the process.
+
+use std::time::Duration;
+
+/// Nanoseconds since the beginning of 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) struct Moment(pub(super) u64);
+
+impl Moment {
+    /// The time of day, as [`WallClock`](crate::wall::WallClock) tells it.
+    pub(super) fn new(since_1970: Duration) -> Self {
+        Self(since_1970.as_nanos().try_into().unwrap_or(u64::MAX))
+    }
+
+    /// How long after `earlier` this was; nothing, if it was before.
+    pub(super) const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// So long before.
+    pub(super) fn before(self, time: Duration) -> Self {
+        Self(self.0.saturating_sub(Self::new(time).0))
+    }
+}

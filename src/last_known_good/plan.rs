@@ -1,0 +1,310 @@
+//! What is to be done with a call's answer: decided when the call begins, and done when it has ended.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body::Body;
+use tokio::time::Instant;
+
+use super::ResponseBody;
+use super::behind::{BoxFuture, Until};
+use super::entry::{Entry, Times};
+use super::fallback::{Fallback, Shared};
+use super::head::Head;
+use super::keeper::Keeper;
+use super::key::Key;
+use super::layer::Config;
+use super::memory::Found;
+use super::moment::Moment;
+use super::received::Received;
+use super::rules::{self, Limits, Role};
+use super::stale::Cause;
+use super::vary::RequestHeaders;
+use crate::attempts::Attempts;
+use crate::http::HttpRequest;
+use crate::{Classify, Error, HasOptions, Outcome};
+
+/// What is to be done when the call has ended.
+pub(super) enum Plan {
+    Nothing,
+    Invalidate(Key),
+    Answer(Answering),
+}
+
+/// A call that may be answered with a kept response, and whose own may be kept.
+pub(super) struct Answering {
+    key: Key,
+    /// That of the key when the call began.
+    version: u64,
+    began: Instant,
+    headers: RequestHeaders,
+    /// Boxed, since hardly any request has some.
+    limits: Option<Box<Limits>>,
+    keeps: bool,
+    serves: bool,
+}
+
+/// The URI that a kept response was asked for by, in its extensions.
+#[derive(Debug, Clone)]
+#[cfg_attr(not(feature = "reqwest"), allow(dead_code))]
+pub(crate) struct RequestUri(pub(crate) Arc<str>);
+
+impl Plan {
+    pub(super) fn new(request: &(impl HttpRequest + HasOptions), fallback: &Fallback) -> Self {
+        let shared = &fallback.0;
+        match rules::role(request) {
+            Role::Nothing => Self::Nothing,
+            Role::Invalidate => Self::Invalidate(shared.key(request)),
+            Role::Answer { keep, limits } => {
+                let key = shared.key(request);
+                Self::Answer(Answering {
+                    version: shared.memory.version(&key),
+                    key,
+                    began: Instant::now(),
+                    headers: RequestHeaders::new(request.headers(), &shared.credentials),
+                    limits: (limits != Limits::default()).then(|| Box::new(limits)),
+                    keeps: keep,
+                    serves: request.options().allows_fallback(),
+                })
+            }
+        }
+    }
+
+    /// Whether the call may be answered with a kept response.
+    pub(super) const fn serves(&self) -> bool {
+        matches!(self, Self::Answer(Answering { serves: true, .. }))
+    }
+
+    pub(super) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::Nothing)
+    }
+}
+
+impl Answering {
+    pub(super) const fn key(&self) -> &Key {
+        &self.key
+    }
+
+    pub(super) const fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// Whether anything can come of the call for those after it.
+    pub(super) const fn keeps(&self) -> bool {
+        self.keeps
+    }
+
+    /// The same call, for the fallback alone.
+    pub(super) fn unserved(self) -> Self {
+        Self { serves: false, ..self }
+    }
+
+    /// The newest response in memory that answers the call.
+    pub(super) fn find(&self, shared: &Shared) -> Option<Arc<Entry>> {
+        let (now, limits) = (shared.now(), self.limits());
+        shared.memory.find(&self.key, |entry| entry.answers(&self.headers, &limits, now)).entry
+    }
+
+    /// The newest response in memory, or in the store, that answers the call.
+    pub(super) fn look_up(&self, shared: &Arc<Shared>, until: Until) -> BoxFuture<Option<Arc<Entry>>> {
+        shared.look_up(self.key.clone(), self.headers.clone(), self.limits(), until)
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits.as_deref().copied().unwrap_or_default()
+    }
+
+    fn times<B>(&self, shared: &Shared, response: &Response<B>) -> Times {
+        let moment = |instant| Moment::new(shared.clock.at(instant));
+        Times::of(response.headers(), moment(self.began), shared.now())
+    }
+}
+
+/// What becomes of a call that has ended.
+pub(super) enum Settled<B, E> {
+    Now(Result<Response<ResponseBody<B>>, Error<E>>),
+    /// The store has to be told first.
+    Telling(Result<Response<B>, Error<E>>, BoxFuture<()>),
+    /// It has failed, and the store may have something.
+    Failed(Result<Response<B>, Error<E>>, Answering),
+}
+
+/// The result as it is, with a body that is not kept.
+pub(super) fn hand_on<B: Body<Data = Bytes>, E>(
+    result: Result<Response<B>, Error<E>>,
+) -> Result<Response<ResponseBody<B>>, Error<E>> {
+    result.map(|response| response.map(|body| ResponseBody::fresh(body, None)))
+}
+
+impl<C> Config<C> {
+    /// Keeps a good answer, forgets what is gone, or serves something in place of a bad one.
+    pub(super) fn settle<B, E>(
+        &self,
+        plan: Plan,
+        result: Result<Response<B>, Error<E>>,
+        attempts: Option<Attempts>,
+        until: Until,
+    ) -> Settled<B, E>
+    where
+        C: Classify<Response<B>, E>,
+        B: Body<Data = Bytes>,
+    {
+        let Some(Fallback(shared)) = &self.fallback else { return Settled::Now(hand_on(result)) };
+        match plan {
+            Plan::Nothing => Settled::Now(hand_on(result)),
+            Plan::Invalidate(key) => invalidate(shared, &key, result, until),
+            Plan::Answer(answering) => {
+                let outcome = match &result {
+                    // The classifier is not asked about refusals.
+                    Err(error) if error.is_refusal() => Outcome::transient(),
+                    result => self.classifier.classify(result.as_ref()),
+                };
+                if outcome.is_fault() && answering.serves && shared.falls_back_on(Cause::of(&result)) {
+                    let entry = answering.find(shared);
+                    if shared.may_learn(&answering.key, entry.as_ref()) {
+                        return Settled::Failed(result, answering);
+                    }
+                    if let Some(entry) = entry {
+                        return Settled::Now(Ok(serve(
+                            shared,
+                            &answering.key,
+                            &entry,
+                            Some(result),
+                            attempts,
+                        )));
+                    }
+                }
+                conclude(shared, answering, outcome, result, until)
+            }
+        }
+    }
+}
+
+/// What an unsafe method that has succeeded leaves of what is kept (RFC 9111 §4.4).
+fn invalidate<B: Body<Data = Bytes>, E>(
+    shared: &Arc<Shared>,
+    key: &Key,
+    result: Result<Response<B>, Error<E>>,
+    until: Until,
+) -> Settled<B, E> {
+    let telling =
+        result.as_ref().ok().filter(|it| rules::has_changed_something(it.status())).and_then(|response| {
+            let referred =
+                rules::refers_to(response.headers()).filter_map(|it| key.refer(it, &shared.hasher));
+            let keys: Vec<Key> = referred.chain([key.clone()]).collect();
+            shared.forget(keys, until)
+        });
+    after(telling, result)
+}
+
+/// The result, when whoever has to be told was.
+fn after<B: Body<Data = Bytes>, E>(
+    telling: Option<BoxFuture<()>>,
+    result: Result<Response<B>, Error<E>>,
+) -> Settled<B, E> {
+    match telling {
+        Some(telling) => Settled::Telling(result, telling),
+        None => Settled::Now(hand_on(result)),
+    }
+}
+
+/// What the answer is to those who will ask after it.
+fn conclude<B: Body<Data = Bytes>, E>(
+    shared: &Arc<Shared>,
+    answering: Answering,
+    outcome: Outcome,
+    result: Result<Response<B>, Error<E>>,
+    until: Until,
+) -> Settled<B, E> {
+    let response = match result {
+        Ok(response) => response,
+        Err(error) => return Settled::Now(Err(error)),
+    };
+    let is_good = outcome == Outcome::Success && answering.keeps;
+    if is_good && response.status() == StatusCode::NOT_MODIFIED {
+        return after(freshen(shared, &answering, &response, until), Ok(response));
+    }
+    let kept = is_good.then(|| judge(shared, &answering, &response)).flatten();
+    // The thing is gone, or its new state may not be kept: then the old one is not good any more.
+    let is_replaced = is_good && response.status().is_success() && kept.is_none();
+    if is_replaced || rules::is_gone(response.status()) {
+        return after(shared.forget([answering.key], until), Ok(response));
+    }
+    let keeper = kept.map(|(found, head)| {
+        let times = answering.times(shared, &response);
+        let Answering { key, version, .. } = answering;
+        let (shared, received) = (Arc::clone(shared), Received::default());
+        Keeper { shared, key, version, found, head, times, received, until }
+    });
+    Settled::Now(Ok(response.map(|body| ResponseBody::fresh(body, keeper))))
+}
+
+/// What there is for a good response, and the head that is to be kept of it: the same one, if it is the same. `None` if it
+/// may not be kept.
+fn judge<B>(shared: &Shared, answering: &Answering, response: &Response<B>) -> Option<(Found, Arc<Head>)> {
+    let found = shared.memory.find(&answering.key, |entry| entry.head().vary.matches(&answering.headers));
+    let same = |entry: &&Arc<Entry>| entry.head().is_of(response, &answering.headers);
+    let head = if let Some(same) = found.entry.as_ref().filter(same) {
+        Arc::clone(same.head())
+    } else {
+        let is_somebodys = answering.key.partition().is_some();
+        Arc::new(Head::new(response, &answering.headers, &shared.rules, is_somebodys)?)
+    };
+    Some((found, head))
+}
+
+/// A 304 says that the response which it is about is still good (RFC 9111 §4.3.4), with what it says anew.
+fn freshen<B>(
+    shared: &Arc<Shared>,
+    answering: &Answering,
+    not_modified: &Response<B>,
+    until: Until,
+) -> Option<BoxFuture<()>> {
+    let found = shared.memory.find(&answering.key, |entry| {
+        entry.head().vary.matches(&answering.headers)
+            && rules::revalidates(not_modified.headers(), &entry.head().headers)
+    });
+    let before = found.entry.as_ref()?;
+    let times = answering.times(shared, not_modified);
+    let updated = before.head().updated(not_modified.headers());
+    let entry = if before.head().is_of(&updated, &answering.headers) {
+        Arc::clone(before)
+    } else {
+        let is_somebodys = answering.key.partition().is_some();
+        match Head::new(&updated, &answering.headers, &shared.rules, is_somebodys) {
+            Some(head) => Arc::new(before.with_head(head, times)),
+            None => return shared.forget([answering.key.clone()], until),
+        }
+    };
+    let kept = shared.memory.keep(&answering.key, answering.version, &found, &entry, times);
+    kept.then(|| shared.tell_store(&answering.key, &entry, until)).flatten()
+}
+
+/// The kept response, with what the failed one was annotated with.
+pub(super) fn serve<B: Body<Data = Bytes>, E>(
+    shared: &Shared,
+    key: &Key,
+    entry: &Entry,
+    failed: Option<Result<Response<B>, Error<E>>>,
+    attempts: Option<Attempts>,
+) -> Response<ResponseBody<B>> {
+    let cause = failed.as_ref().map_or(Cause::Slow, Cause::of);
+    let now = shared.now();
+    tracing::info!(
+        target: "steadfast::last_known_good",
+        age_s = entry.age(now).as_secs(),
+        %cause,
+        "served a kept response"
+    );
+    let mut response = entry.serve(now, cause).map(ResponseBody::stored);
+    if let Some(Ok(failed)) = failed {
+        let stale = std::mem::replace(response.extensions_mut(), failed.into_parts().0.extensions);
+        response.extensions_mut().extend(stale);
+    }
+    if let Some(attempts) = attempts {
+        response.extensions_mut().insert(attempts);
+    }
+    response.extensions_mut().insert(RequestUri(key.uri().into()));
+    response
+}

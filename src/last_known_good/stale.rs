@@ -1,0 +1,96 @@
+//! The mark of a response that is served again, and why it was.
+
+use std::fmt;
+use std::time::Duration;
+
+use http::{HeaderValue, Response, StatusCode};
+
+use crate::{Error, TimeoutScope};
+
+/// Marks a response that was served from what is kept, in its extensions.
+///
+/// ```
+/// use steadfast::last_known_good::Stale;
+///
+/// fn as_of<B>(response: &http::Response<B>) -> String {
+///     match response.extensions().get::<Stale>() {
+///         Some(stale) => format!("as of {} seconds ago, since {}", stale.age.as_secs(), stale.cause),
+///         None => "as of now".to_owned(),
+///     }
+/// }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stale {
+    /// How long ago the upstream gave this response.
+    pub age: Duration,
+    /// Why the upstream could not be used now.
+    pub cause: Cause,
+}
+
+/// Why a kept response was served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The upstream answered with this status.
+    Status(StatusCode),
+    /// The upstream could not be reached, or did not answer.
+    Transport,
+    /// The body of its answer did not arrive whole.
+    Body,
+    /// It took too long.
+    Timeout(TimeoutScope),
+    /// It had not answered within the [soft limit](super::LastKnownGoodLayer::serve_stale_after), and may still do so.
+    Slow,
+    /// The circuit breaker refused the call.
+    CircuitOpen,
+    /// The bulkhead refused the call.
+    BulkheadFull,
+}
+
+impl Cause {
+    pub(super) fn of<B, E>(result: &Result<Response<B>, Error<E>>) -> Self {
+        match result {
+            Ok(response) => Self::Status(response.status()),
+            Err(Error::Upstream(_)) => Self::Transport,
+            Err(Error::Body(_)) => Self::Body,
+            Err(Error::Timeout { scope, .. }) => Self::Timeout(*scope),
+            Err(Error::CircuitOpen { .. }) => Self::CircuitOpen,
+            Err(Error::BulkheadFull { .. }) => Self::BulkheadFull,
+        }
+    }
+
+    /// A member of `Cache-Status` (RFC 9211): a `hit` if the call went no further (§2.1), `fwd=stale` if it did (§2.2).
+    /// `ttl` is what is left of the response's freshness, in seconds; below zero, it is past it (§2.4).
+    pub(super) fn cache_status(self, ttl: i64) -> HeaderValue {
+        let (went, detail) = match self {
+            Self::Status(_) => ("fwd=stale", ""),
+            Self::Transport => ("fwd=stale", "; detail=transport"),
+            Self::Body => ("fwd=stale", "; detail=body"),
+            Self::Timeout(_) => ("fwd=stale", "; detail=timeout"),
+            Self::Slow => ("fwd=stale", "; detail=slow"),
+            Self::CircuitOpen => ("hit", "; detail=circuit-open"),
+            Self::BulkheadFull => ("hit", "; detail=bulkhead-full"),
+        };
+        let status = match self {
+            Self::Status(status) => format!("; fwd-status={}", status.as_u16()),
+            _ => String::new(),
+        };
+        HeaderValue::try_from(format!("steadfast; {went}{status}; ttl={ttl}{detail}"))
+            .unwrap_or(HeaderValue::from_static("steadfast; fwd=stale"))
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "the upstream answered {}", status.as_u16()),
+            Self::Transport => f.write_str("the upstream could not be reached"),
+            Self::Body => f.write_str("the body did not arrive whole"),
+            Self::Timeout(scope) => write!(f, "the {scope} timeout has passed"),
+            Self::Slow => f.write_str("the upstream has not answered yet"),
+            Self::CircuitOpen => f.write_str("the circuit is open"),
+            Self::BulkheadFull => f.write_str("the bulkhead is full"),
+        }
+    }
+}

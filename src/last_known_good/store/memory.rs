@@ -1,0 +1,72 @@
+//! The simplest store: bytes in the memory of this process.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+use tokio::time::Instant;
+
+use super::Store;
+use crate::{BoxError, ConfigError, deadline};
+
+/// A [`Store`] in memory, bounded in bytes; the least recently used go first.
+///
+/// A [`Fallback`](super::super::Fallback) has a memory of its own and needs no such store behind it. This one is for what
+/// several fallbacks of a process share, and for tests that need a store which others can look into. A clone is another
+/// handle to the same store.
+///
+/// ```
+/// use steadfast::last_known_good::{Fallback, MemoryStore};
+///
+/// let store = MemoryStore::new(16 * 1024 * 1024)?;
+/// let one = Fallback::builder().store(store.clone()).build()?;
+/// let other = Fallback::builder().store(store).build()?; // knows what the one has kept
+/// # Ok::<(), steadfast::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct MemoryStore(Cache<String, Value>);
+
+#[derive(Clone)]
+struct Value {
+    bytes: Bytes,
+    /// `None` where no clock reaches.
+    until: Option<Instant>,
+}
+
+impl MemoryStore {
+    /// A store of so many bytes: 1 KiB to 1 TiB.
+    pub fn new(max_bytes: u64) -> Result<Self, ConfigError> {
+        ConfigError::check("memory_store.max_bytes", max_bytes, 1024..=1 << 40)?;
+        let weight = |key: &String, value: &Value| key.len() + value.bytes.len() + size_of::<Value>();
+        Ok(Self(
+            Cache::builder()
+                .max_capacity(max_bytes)
+                .eviction_policy(EvictionPolicy::lru())
+                .weigher(move |key, value| weight(key, value).try_into().unwrap_or(u32::MAX))
+                .build(),
+        ))
+    }
+}
+
+impl Store for MemoryStore {
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
+        let in_time = |value: &Value| value.until.is_none_or(|until| Instant::now() < until);
+        Ok(self.0.get(key).filter(in_time).map(|value| value.bytes))
+    }
+
+    async fn put(&self, key: &str, value: Bytes, keep_for: Duration) -> Result<(), BoxError> {
+        let until = deadline::after(Instant::now(), keep_for);
+        self.0.insert(key.to_owned(), Value { bytes: value, until });
+        // moka puts evictions off; a bound that can be overrun meanwhile is none.
+        self.0.run_pending_tasks();
+        Ok(())
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").field("len", &self.0.entry_count()).finish_non_exhaustive()
+    }
+}

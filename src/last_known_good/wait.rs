@@ -1,0 +1,101 @@
+//! What is done while a call is waited for: the soft limit passes, and a store is asked while there is time for it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use pin_project::pin_project;
+
+use super::behind::{BoxFuture, Until};
+use super::entry::Entry;
+use super::fallback::Shared;
+use super::plan::Answering;
+use crate::deadline::{Timer, after};
+
+/// The waits beside that for the call.
+#[pin_project]
+pub(super) struct Waits {
+    /// The end of the soft limit.
+    #[pin]
+    soft: Timer,
+    is_slow: bool,
+    /// The last moment at which the store can be asked and still answer within the call.
+    #[pin]
+    ahead: Timer,
+    is_late: bool,
+    search: Search,
+}
+
+/// A search for what could be served.
+enum Search {
+    NotYet,
+    Asking(BoxFuture<Option<Arc<Entry>>>),
+    Done(Option<Arc<Entry>>),
+}
+
+impl Waits {
+    /// `None` if there is nothing to be done meanwhile.
+    pub(super) fn new(shared: &Shared, answering: &Answering, soft_limit: Option<Duration>) -> Option<Self> {
+        (soft_limit.is_some() || shared.store.is_some()).then(|| Self {
+            soft: Timer::new(soft_limit.and_then(|limit| after(answering.began(), limit))),
+            is_slow: false,
+            ahead: Timer::new(None),
+            is_late: false,
+            search: Search::NotYet,
+        })
+    }
+
+    /// The call has to end by then.
+    fn set_end(self: Pin<&mut Self>, shared: &Shared, until: Until) {
+        let mut this = self.project();
+        if this.ahead.is_set() {
+            return;
+        }
+        if let Some((until, store)) = until.zip(shared.store.as_ref()) {
+            let at = until.checked_sub(store.behind.timeout());
+            this.ahead.set(Timer::new(Some(at.unwrap_or(until))));
+        }
+    }
+
+    /// Ready with what is to be served in place of the call, if it is slow and there is something.
+    pub(super) fn poll(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        shared: &Arc<Shared>,
+        answering: &Answering,
+        until: Until,
+    ) -> Poll<Arc<Entry>> {
+        self.as_mut().set_end(shared, until);
+        let mut this = self.project();
+        *this.is_slow = *this.is_slow || this.soft.as_mut().poll_elapsed(cx).is_ready();
+        *this.is_late = *this.is_late || this.ahead.as_mut().poll_elapsed(cx).is_ready();
+        if !*this.is_slow && !*this.is_late {
+            return Poll::Pending;
+        }
+        if let Search::NotYet = this.search {
+            let entry = answering.find(shared);
+            *this.search = if shared.may_learn(answering.key(), entry.as_ref()) {
+                Search::Asking(answering.look_up(shared, until))
+            } else {
+                Search::Done(entry)
+            };
+        }
+        if let Search::Asking(asking) = this.search {
+            *this.search = Search::Done(ready!(asking.as_mut().poll(cx)));
+        }
+        match this.search {
+            Search::Done(entry) if *this.is_slow => entry.take().map_or(Poll::Pending, Poll::Ready),
+            _ => Poll::Pending,
+        }
+    }
+
+    /// The search, for a call that has ended meanwhile; `None` if it has not begun.
+    pub(super) fn into_search(self: Pin<&mut Self>) -> Option<BoxFuture<Option<Arc<Entry>>>> {
+        match std::mem::replace(self.project().search, Search::NotYet) {
+            Search::NotYet => None,
+            Search::Asking(asking) => Some(asking),
+            Search::Done(entry) => Some(Box::pin(std::future::ready(entry))),
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What is kept, as bytes for a store: versioned, and checked, so that what is foreign, old or garbled is nothing.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
+use serde::{Deserialize, Serialize};
+
+use super::entry::{Entry, Times};
+use super::head::Head;
+use super::moment::Moment;
+use super::rules::Rules;
+use super::vary::Vary;
+
+/// Begins each value. The last byte is the version of what follows.
+const MARK: &[u8] = b"steadfast\x01";
+
+/// Of the key and of what follows: what stands under another key than its own is foreign.
+const CHECK_BYTES: usize = 16;
+
+/// What stands under the key of a request.
+pub(super) fn encode_variants(key: &str, variants: &[Arc<Entry>]) -> Option<Bytes> {
+    seal(key, &variants.iter().map(|entry| Stored::from_entry(entry)).collect::<Vec<_>>())
+}
+
+/// `None` if it is not what was encoded under this key, or, by these rules, is not to be served.
+pub(super) fn decode_variants(
+    key: &str,
+    value: &[u8],
+    rules: &Rules,
+    is_somebodys: bool,
+) -> Option<Vec<Entry>> {
+    let stored: Vec<Stored> = postcard::from_bytes(open(key, value)?).ok()?;
+    stored.into_iter().map(|it| it.into_entry(rules, is_somebodys)).collect()
+}
+
+/// What stands under the key of a URI: whatever was asked for before that moment is not good any more.
+pub(super) fn encode_gone(key: &str, at: Moment) -> Option<Bytes> {
+    seal(key, &at.0)
+}
+
+pub(super) fn decode_gone(key: &str, value: &[u8]) -> Option<Moment> {
+    postcard::from_bytes(open(key, value)?).ok().map(Moment)
+}
+
+fn seal(key: &str, content: &impl Serialize) -> Option<Bytes> {
+    let mut value = [MARK, &[0; CHECK_BYTES]].concat();
+    value = postcard::to_extend(content, value).ok()?;
+    let (head, content) = value.split_at_mut(MARK.len() + CHECK_BYTES);
+    head[MARK.len()..].copy_from_slice(&check(key, content));
+    Some(value.into())
+}
+
+fn open<'a>(key: &str, value: &'a [u8]) -> Option<&'a [u8]> {
+    let (stated, content) = value.strip_prefix(MARK)?.split_at_checked(CHECK_BYTES)?;
+    (check(key, content) == stated).then_some(content)
+}
+
+fn check(key: &str, content: &[u8]) -> [u8; CHECK_BYTES] {
+    let mut check = [0; CHECK_BYTES];
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&key.len().to_le_bytes()).update(key.as_bytes()).update(content);
+    hasher.finalize_xof().fill(&mut check);
+    check
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    status: u16,
+    version: u8,
+    headers: Vec<(String, Value)>,
+    vary: Vec<(String, Vec<Value>)>,
+    asked: u64,
+    given: u64,
+    made: u64,
+    date: u64,
+    body: Bytes,
+}
+
+/// That of a header.
+#[derive(Serialize, Deserialize)]
+struct Value {
+    bytes: Bytes,
+    is_sensitive: bool,
+}
+
+const VERSIONS: [Version; 5] =
+    [Version::HTTP_09, Version::HTTP_10, Version::HTTP_11, Version::HTTP_2, Version::HTTP_3];
+
+impl Stored {
+    fn from_entry(entry: &Entry) -> Self {
+        let (head, times) = (entry.head(), entry.times());
+        let header = |(name, value): (&HeaderName, _)| (name.as_str().to_owned(), Value::from_header(value));
+        let line = |(name, values): (&HeaderName, &[HeaderValue])| {
+            (name.as_str().to_owned(), values.iter().map(Value::from_header).collect())
+        };
+        let version = VERSIONS.iter().zip(0..).find(|(version, _)| **version == head.version);
+        Self {
+            status: head.status.as_u16(),
+            version: version.map_or(u8::MAX, |(_, at)| at),
+            headers: head.headers.iter().map(header).collect(),
+            vary: head.vary.lines().map(line).collect(),
+            asked: times.asked.0,
+            given: times.given.0,
+            made: times.made.0,
+            date: times.date,
+            body: entry.body().clone(),
+        }
+    }
+
+    fn into_entry(self, rules: &Rules, is_somebodys: bool) -> Option<Entry> {
+        let status = StatusCode::from_u16(self.status).ok()?;
+        let headers: HeaderMap = self
+            .headers
+            .into_iter()
+            .map(|(name, value)| Some((to_name(&name)?, value.into_header()?)))
+            .collect::<Option<_>>()?;
+        let line = |(name, values): (String, Vec<Value>)| {
+            let values = values.into_iter().map(Value::into_header).collect::<Option<_>>()?;
+            Some((to_name(&name)?, values))
+        };
+        let vary = self.vary.into_iter().map(line).collect::<Option<Vec<_>>>()?;
+        let head = Head {
+            lifetime: rules.lifetime(status, &headers, is_somebodys)?,
+            status,
+            version: *VERSIONS.get(usize::from(self.version))?,
+            headers,
+            vary: Vary::of(vary),
+        };
+        let (asked, given, made) = (Moment(self.asked), Moment(self.given), Moment(self.made));
+        let times = Times { asked, given, made, date: self.date };
+        Some(Entry::new(Arc::new(head), self.body, times))
+    }
+}
+
+impl Value {
+    fn from_header(value: &HeaderValue) -> Self {
+        Self { bytes: Bytes::copy_from_slice(value.as_bytes()), is_sensitive: value.is_sensitive() }
+    }
+
+    fn into_header(self) -> Option<HeaderValue> {
+        let mut value = HeaderValue::from_maybe_shared(self.bytes).ok()?;
+        value.set_sensitive(self.is_sensitive);
+        Some(value)
+    }
+}
+
+fn to_name(name: &str) -> Option<HeaderName> {
+    HeaderName::from_bytes(name.as_bytes()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::Response;
+
+    use super::*;
+    use crate::last_known_good::credentials::Credentials;
+    use crate::last_known_good::vary::RequestHeaders;
+
+    const RULES: Rules = Rules { max_age: Duration::from_secs(3600), ignore_origin: false };
+
+    fn variants() -> Vec<Arc<Entry>> {
+        let entry = |language: &str, body: &'static str| {
+            let mut response = Response::builder()
+                .status(203)
+                .version(Version::HTTP_2)
+                .header("vary", "accept-language")
+                .header("x-odd", HeaderValue::from_bytes(b"\xff\x80").unwrap())
+                .header("x-two", "1")
+                .header("x-two", "2")
+                .body(())
+                .unwrap();
+            let mut token = HeaderValue::from_static("token");
+            token.set_sensitive(true);
+            response.headers_mut().insert("x-token", token);
+            let request = HeaderMap::from_iter([(http::header::ACCEPT_LANGUAGE, language.parse().unwrap())]);
+            let request = RequestHeaders::new(&request, &Credentials::new([0; 32], Vec::new()));
+            let head = Head::new(&response, &request, &RULES, false).unwrap();
+            let times = Times { asked: Moment(1), given: Moment(3), made: Moment(2), date: 4 };
+            Arc::new(Entry::new(Arc::new(head), Bytes::from_static(body.as_bytes()), times))
+        };
+        vec![entry("de", "gut"), entry("en", "good")]
+    }
+
+    fn decode(key: &str, value: &[u8]) -> Option<Vec<Entry>> {
+        decode_variants(key, value, &RULES, false)
+    }
+
+    #[test]
+    fn what_is_decoded_is_what_was_encoded() {
+        let variants = variants();
+        let value = encode_variants("GET - http://a/", &variants).unwrap();
+        let decoded = decode("GET - http://a/", &value).unwrap();
+        assert_eq!(decoded.len(), 2);
+        for (decoded, variant) in decoded.iter().zip(&variants) {
+            let (one, other) = (decoded.head(), variant.head());
+            assert_eq!(
+                (one.status, one.version, one.lifetime),
+                (other.status, other.version, other.lifetime)
+            );
+            assert_eq!((&one.headers, &one.vary), (&other.headers, &other.vary));
+            assert!(one.headers["x-token"].is_sensitive());
+            assert_eq!((decoded.body(), decoded.times()), (variant.body(), variant.times()));
+        }
+    }
+
+    #[test]
+    fn what_is_foreign_is_nothing() {
+        let value = encode_variants("GET - http://a/", &variants()).unwrap();
+        assert!(decode("GET - http://b/", &value).is_none());
+        let gone = encode_gone("GET - http://a/", Moment(7)).unwrap();
+        assert_eq!(decode_gone("GET - http://a/", &gone), Some(Moment(7)));
+        assert_eq!(decode_gone("GET - http://b/", &gone), None);
+        for foreign in ["", "steadfast", "steadfast\u{1}", "{\"status\":200}"] {
+            assert!(decode("GET - http://a/", foreign.as_bytes()).is_none());
+        }
+    }
+
+    #[test]
+    fn what_is_garbled_anywhere_is_nothing() {
+        let value = encode_variants("k", &variants()).unwrap();
+        for at in 0..value.len() {
+            let mut garbled = value.to_vec();
+            garbled[at] ^= 1;
+            assert!(decode("k", &garbled).is_none(), "{at}");
+            assert!(decode("k", &value[..at]).is_none(), "{at}");
+        }
+        let longer = [&value[..], b"x"].concat();
+        assert!(decode("k", &longer).is_none());
+    }
+
+    #[test]
+    fn what_the_rules_forbid_now_is_nothing() {
+        let response = Response::builder().header("cache-control", "no-store").body(()).unwrap();
+        let ignoring = Rules { ignore_origin: true, ..RULES };
+        let request = RequestHeaders::new(&HeaderMap::new(), &Credentials::new([0; 32], Vec::new()));
+        let head = Head::new(&response, &request, &ignoring, false).unwrap();
+        let times = Times { asked: Moment(1), given: Moment(1), made: Moment(1), date: 0 };
+        let value =
+            encode_variants("k", &[Arc::new(Entry::new(Arc::new(head), Bytes::new(), times))]).unwrap();
+        assert!(decode_variants("k", &value, &ignoring, false).is_some());
+        assert!(decode("k", &value).is_none());
+    }
+}
