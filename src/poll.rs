@@ -105,6 +105,14 @@ pub(crate) fn listen_attempts() -> Scope<Option<Attempts>> {
     Scope::enter(&ATTEMPTS, None)
 }
 
+/// Polls something that is no part of the call: what is said there is not about it.
+pub(crate) fn apart<T>(poll: impl FnOnce() -> T) -> T {
+    let _wait = listen_wait();
+    let _refusing = listen_refusing();
+    let _others = (listen_sent(), listen_attempts(), listen_deadline());
+    poll()
+}
+
 /// A flag that is set for the length of one poll, and then as it was before: what is said in another is never heard.
 pub(crate) struct Scope<T: Copy + 'static> {
     flag: &'static LocalKey<Cell<T>>,

@@ -11,6 +11,7 @@ use tower::Service;
 use super::response::into_reqwest;
 use super::stack::{Stack, UpstreamHandle};
 use super::{ClientBuilder, RequestBuilder};
+use crate::last_known_good::Fallback;
 use crate::per_upstream::PerUpstream;
 use crate::{Call, Error, HasOptions as _};
 
@@ -147,6 +148,16 @@ impl Client {
     pub fn upstream(&self, url: impl IntoUrl) -> reqwest::Result<UpstreamHandle> {
         let request = self.0.http.get(url).build()?;
         Ok(self.0.stack.inner().handles(&Call::new(request)))
+    }
+
+    /// What is kept to fall back on; `None` if the client was built without.
+    ///
+    /// ```
+    /// let client = steadfast::Client::new();
+    /// assert!(client.fallback().is_some_and(|fallback| fallback.is_empty()));
+    /// ```
+    pub fn fallback(&self) -> Option<&Fallback> {
+        self.0.stack.fallback()
     }
 
     /// The handles of every upstream that is known.

@@ -1,6 +1,7 @@
 //! The store behind the memory, as the calls see it: never for longer than its bound, and never failing.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
 use super::Store;
+use crate::poll::apart;
 use crate::{BoxError, deadline};
 
 pub(super) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -74,7 +76,9 @@ impl Behind {
         self.within(end, self.store.put(key, value, keep_for)).await;
     }
 
-    async fn within<T>(&self, end: Until, answer: Answer<'_, T>) -> Option<T> {
+    async fn within<T>(&self, end: Until, mut answer: Answer<'_, T>) -> Option<T> {
+        // A store may be made of layers, too.
+        let answer = poll_fn(move |cx| apart(|| answer.as_mut().poll(cx)));
         let answer = match end {
             Some(end) => timeout_at(end, answer).await.unwrap_or_else(|elapsed| Err(elapsed.into())),
             None => answer.await,

@@ -3,7 +3,7 @@ use std::time::Duration;
 use tower::Layer;
 
 use super::mode::{Background, Foreground};
-use super::{Fallback, LastKnownGood};
+use super::{Fallback, KeepWarm, LastKnownGood};
 use crate::http::HttpClassifier;
 
 /// Answers from the last good response when everything below has failed; see the [module](super).
@@ -57,14 +57,21 @@ impl<C, M> LastKnownGoodLayer<C, M> {
     }
 }
 
-impl<C> LastKnownGoodLayer<C, Foreground> {
+impl<C, M: Into<Background>> LastKnownGoodLayer<C, M> {
     /// Serves what is kept when the upstream has not answered within `soft_limit`, as [`Cause::Slow`](super::Cause::Slow);
     /// the call goes on behind, within its deadline, and renews what is kept. Where nothing is kept, it is waited for as ever.
     ///
     /// **This spawns** a tokio task for each call that goes on, at most [64](Self::max_refreshes) at a time and one for each
     /// request. Beyond that, the call is dropped when it has been answered.
     pub fn serve_stale_after(self, soft_limit: Duration) -> LastKnownGoodLayer<C, Background> {
-        LastKnownGoodLayer { config: self.config, mode: Background::new().soft_limit(soft_limit) }
+        LastKnownGoodLayer { config: self.config, mode: self.mode.into().soft_limit(soft_limit) }
+    }
+
+    /// Fetches what is called again from time to time, for as long as there is the handle.
+    ///
+    /// **This spawns** a tokio task for each URI that is kept warm; see [`KeepWarm`].
+    pub fn keep_warm(self, warm: &KeepWarm) -> LastKnownGoodLayer<C, Background> {
+        LastKnownGoodLayer { config: self.config, mode: self.mode.into().keep_warm(warm.downgrade()) }
     }
 }
 
@@ -87,7 +94,7 @@ impl LastKnownGoodLayer<HttpClassifier, Background> {
 /// The same, for where calls could go on behind; they do not, unless they are told to.
 impl<C> From<LastKnownGoodLayer<C, Foreground>> for LastKnownGoodLayer<C, Background> {
     fn from(layer: LastKnownGoodLayer<C, Foreground>) -> Self {
-        Self { config: layer.config, mode: Background::new() }
+        Self { config: layer.config, mode: layer.mode.into() }
     }
 }
 

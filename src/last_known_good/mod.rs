@@ -29,6 +29,7 @@ mod stale;
 mod store;
 mod vary;
 mod wait;
+mod warm;
 mod wire;
 
 #[cfg(feature = "reqwest")]
@@ -43,4 +44,5 @@ pub use self::{
     service::LastKnownGood,
     stale::{Cause, Stale},
     store::{MemoryStore, Store},
+    warm::{KeepWarm, KeepWarmBuilder, Warming},
 };

@@ -1,7 +1,7 @@
 //! Whether a call that has been answered with a kept response may go on behind.
 
 use std::collections::HashSet;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,10 +12,11 @@ use http_body::Body;
 use http_body_util::BodyExt as _;
 use pin_project::pin_project;
 
-use super::ResponseFuture;
 use super::key::Key;
 use super::layer::Config;
 use super::plan::{Answering, Plan};
+use super::warm::WeakWarm;
+use super::{ResponseBody, ResponseFuture};
 use crate::message::sealed::Sealed;
 use crate::{BoxError, Classify, Error};
 
@@ -71,19 +72,34 @@ impl<F: Future, C> Mode<F, C> for Foreground {
 pub struct Background {
     soft_limit: Option<Duration>,
     refreshes: Refreshes,
+    warm: Option<WeakWarm>,
 }
 
 impl Background {
     pub(super) fn new() -> Self {
-        Self { soft_limit: None, refreshes: Refreshes::new(64) }
+        Self { soft_limit: None, refreshes: Refreshes::new(64), warm: None }
     }
 
     pub(super) fn soft_limit(self, limit: Duration) -> Self {
         Self { soft_limit: Some(limit), ..self }
     }
 
+    pub(super) fn keep_warm(self, warm: WeakWarm) -> Self {
+        Self { warm: Some(warm), ..self }
+    }
+
+    pub(super) const fn warm(&self) -> Option<&WeakWarm> {
+        self.warm.as_ref()
+    }
+
     pub(super) fn max_refreshes(self, max: usize) -> Self {
         Self { refreshes: Refreshes::new(max), ..self }
+    }
+}
+
+impl From<Foreground> for Background {
+    fn from(_: Foreground) -> Self {
+        Self::new()
     }
 }
 
@@ -114,17 +130,26 @@ where
     fn go_on(&self, call: Pin<&mut Movable<F>>, behind: Behind<C>) {
         let Some(call) = call.take().filter(|_| behind.answering.keeps()) else { return };
         let Some(place) = self.refreshes.begin(behind.answering.key()) else { return };
-        let call =
-            ResponseFuture::new(call, Plan::Answer(behind.answering.unserved()), behind.config, Foreground);
+        let plan = Plan::Answer(behind.answering).unserved();
+        let call = ResponseFuture::new(call, plan, behind.config, Foreground);
         tokio::spawn(async move {
             if let Ok(response) = call.await {
-                let mut body = Box::pin(response.into_body());
-                // What would not be kept need not be read.
-                while body.is_kept() && matches!(body.frame().await, Some(Ok(_))) {}
+                read_for_keeping(response).await;
             }
             drop(place);
         });
     }
+}
+
+/// Reads a response that nobody waits for but the fallback.
+pub(super) async fn read_for_keeping<B>(response: Response<ResponseBody<B>>)
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let mut body = pin!(response.into_body());
+    // What would not be kept need not be read.
+    while body.is_kept() && matches!(body.frame().await, Some(Ok(_))) {}
 }
 
 /// A call that can be taken away from where it was begun.

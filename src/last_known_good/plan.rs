@@ -76,6 +76,24 @@ impl Plan {
         matches!(self, Self::Answer(Answering { serves: true, .. }))
     }
 
+    /// The same call, for the fallback alone.
+    pub(super) fn unserved(self) -> Self {
+        match self {
+            Self::Answer(answering) => Self::Answer(Answering { serves: false, ..answering }),
+            other => other,
+        }
+    }
+
+    /// The key of a call whose response may be kept for everybody.
+    pub(super) fn is_for_everybody(&self) -> Option<&Key> {
+        match self {
+            Self::Answer(Answering { key, keeps: true, .. }) => {
+                Some(key).filter(|it| it.partition().is_none())
+            }
+            _ => None,
+        }
+    }
+
     pub(super) fn take(&mut self) -> Self {
         std::mem::replace(self, Self::Nothing)
     }
@@ -93,11 +111,6 @@ impl Answering {
     /// Whether anything can come of the call for those after it.
     pub(super) const fn keeps(&self) -> bool {
         self.keeps
-    }
-
-    /// The same call, for the fallback alone.
-    pub(super) fn unserved(self) -> Self {
-        Self { serves: false, ..self }
     }
 
     /// The newest response in memory that answers the call.

@@ -7,9 +7,12 @@ use http::Response;
 use http_body::Body;
 use tower::Service;
 
+#[cfg(feature = "reqwest")]
+use super::Fallback;
 use super::layer::Config;
 use super::mode::{Foreground, Mode};
 use super::plan::Plan;
+use super::warm::{Planned, Warming};
 use super::{LastKnownGoodLayer, ResponseBody, ResponseFuture};
 use crate::http::{HttpClassifier, HttpRequest};
 use crate::{BoxError, Classify, Error, HasOptions};
@@ -31,6 +34,11 @@ impl<S, C, M> LastKnownGood<S, C, M> {
         &self.inner
     }
 
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn fallback(&self) -> Option<&Fallback> {
+        self.config.fallback.as_ref()
+    }
+
     /// The call that `below` makes, with a fallback.
     #[cfg(feature = "reqwest")]
     pub(crate) fn send<Req, F>(
@@ -41,10 +49,18 @@ impl<S, C, M> LastKnownGood<S, C, M> {
     where
         Req: HasOptions + HttpRequest,
         F: Future,
-        M: Mode<F, C> + Clone,
+        M: Mode<F, C> + Warming<S, Req, C> + Clone,
     {
         let plan = self.plan(&request);
+        self.register(&request, &plan);
         ResponseFuture::new(below(&self.inner, request), plan, Arc::clone(&self.config), self.mode.clone())
+    }
+
+    fn register<Req>(&self, request: &Req, plan: &Plan)
+    where
+        M: Warming<S, Req, C>,
+    {
+        self.mode.register(&self.inner, request, Planned { plan, config: &self.config });
     }
 
     fn plan(&self, request: &(impl HasOptions + HttpRequest)) -> Plan {
@@ -56,7 +72,7 @@ impl<Req, S, C, M, B, E> Service<Req> for LastKnownGood<S, C, M>
 where
     Req: HasOptions + HttpRequest,
     S: Service<Req, Response = Response<B>, Error = Error<E>>,
-    M: Mode<S::Future, C> + Clone,
+    M: Mode<S::Future, C> + Warming<S, Req, C> + Clone,
     C: Classify<Response<B>, E>,
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
@@ -71,6 +87,7 @@ where
 
     fn call(&mut self, request: Req) -> Self::Future {
         let plan = self.plan(&request);
+        self.register(&request, &plan);
         ResponseFuture::new(self.inner.call(request), plan, Arc::clone(&self.config), self.mode.clone())
     }
 }

@@ -1,10 +1,14 @@
 //! The last-known-good layer, through tower, in paused time.
 
+mod behind;
 mod bodies;
+mod handle;
 mod kept;
 mod memory;
 mod renewed;
 mod served;
+mod slow;
+mod warm;
 
 use std::collections::VecDeque;
 use std::fmt::Debug;

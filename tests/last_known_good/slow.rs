@@ -1,0 +1,239 @@
+//! An upstream that takes its time, and the soft limit.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use steadfast::http::HttpClassifier;
+use steadfast::last_known_good::Background;
+use steadfast::timeout::TimeoutLayer;
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep};
+
+use super::*;
+
+type Call = Pin<Box<dyn Future<Output = Answer> + Send>>;
+type Layered<S = Slow> = LastKnownGood<S, HttpClassifier, Background>;
+
+/// Answers after the time that it is told, or never.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Slow(Arc<Mutex<VecDeque<(Option<Duration>, Answer)>>>, Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    called: AtomicUsize,
+    under_way: AtomicUsize,
+}
+
+/// A call that is under way until it is dropped.
+struct UnderWay(Arc<Counts>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Slow {
+    pub(super) fn will(&self, after: Duration, answer: Response<Body>) {
+        self.0.lock().unwrap().push_back((Some(after), Ok(answer)));
+    }
+
+    fn will_never(&self) {
+        self.0.lock().unwrap().push_back((None, refused()));
+    }
+
+    pub(super) fn called(&self) -> usize {
+        self.1.called.load(Ordering::Relaxed)
+    }
+
+    fn under_way(&self) -> usize {
+        self.1.under_way.load(Ordering::Relaxed)
+    }
+}
+
+impl Service<Request<String>> for Slow {
+    type Response = Response<Body>;
+    type Error = Error<io::Error>;
+    type Future = Call;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _request: Request<String>) -> Call {
+        let (after, answer) = self.0.lock().unwrap().pop_front().unwrap_or((Some(Duration::ZERO), refused()));
+        self.1.called.fetch_add(1, Ordering::Relaxed);
+        self.1.under_way.fetch_add(1, Ordering::Relaxed);
+        let under_way = UnderWay(Arc::clone(&self.1));
+        Box::pin(async move {
+            let _under_way = under_way;
+            match after {
+                Some(after) => sleep(after).await,
+                None => std::future::pending().await,
+            }
+            answer
+        })
+    }
+}
+
+fn slow(layer: LastKnownGoodLayer) -> (Slow, Layered) {
+    let upstream = Slow::default();
+    (upstream.clone(), layer.serve_stale_after(SECOND).layer(upstream))
+}
+
+/// The body of the answer, and why it is stale, if it is.
+async fn asked<S, B>(service: &S, request: Request<String>) -> Option<(Bytes, Option<Cause>)>
+where
+    S: Service<Request<String>, Response = Response<B>, Error = Error<io::Error>> + Clone,
+    B: http_body::Body<Data = Bytes, Error = BoxError>,
+{
+    let response = service.clone().oneshot(request).await.ok()?;
+    let cause = response.extensions().get::<Stale>().map(|stale| stale.cause);
+    Some((response.into_body().collect().await.unwrap().to_bytes(), cause))
+}
+
+fn stale_good() -> Option<(Bytes, Option<Cause>)> {
+    Some(("good".into(), Some(Cause::Slow)))
+}
+
+/// What is behind goes on as far as it can without time.
+async fn settle() {
+    for _ in 0..10 {
+        yield_now().await;
+    }
+}
+
+/// Keeps "good" for a GET.
+async fn primed(layer: LastKnownGoodLayer) -> (Slow, Layered) {
+    let (upstream, service) = slow(layer);
+    upstream.will(Duration::ZERO, good(&[]));
+    assert_eq!(asked(&service, get()).await, Some(("good".into(), None)));
+    (upstream, service)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_is_served_after_the_soft_limit_and_the_call_renews_it() {
+    let (upstream, service) = primed(layer()).await;
+    advance(MINUTE).await;
+    upstream.will(3 * SECOND, answer(200, &[], "better"));
+    let began = Instant::now();
+    let response = service.clone().oneshot(get()).await.unwrap();
+    assert_eq!(began.elapsed(), SECOND);
+    assert_eq!(response.extensions().get::<Stale>().unwrap().age, MINUTE + SECOND);
+    assert_eq!(response.headers()["cache-status"], "steadfast; fwd=stale; ttl=-61; detail=slow");
+    assert_eq!(upstream.under_way(), 1, "the call goes on");
+    sleep(2 * SECOND).await;
+    settle().await;
+    assert_eq!((upstream.called(), upstream.under_way()), (2, 0));
+    // It is what there is now.
+    assert_eq!(asked(&service, get()).await.unwrap().0, "better");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_within_the_soft_limit_is_fresh() {
+    let (upstream, service) = primed(layer()).await;
+    upstream.will(Duration::from_millis(999), answer(200, &[], "better"));
+    assert_eq!(asked(&service, get()).await, Some(("better".into(), None)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nothing_is_kept_a_slow_call_is_waited_for() {
+    let (upstream, service) = slow(layer());
+    upstream.will(5 * SECOND, good(&[]));
+    let began = Instant::now();
+    assert_eq!(asked(&service, get()).await, Some(("good".into(), None)));
+    assert_eq!(began.elapsed(), 5 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_not_be_served_is_not_served_for_being_slow() {
+    let (upstream, service) = primed(layer_with(|it| it.fall_back_on(|cause| cause != Cause::Slow))).await;
+    upstream.will(5 * SECOND, answer(200, &[], "better"));
+    assert_eq!(asked(&service, get()).await, Some(("better".into(), None)));
+    let (upstream, service) = primed(layer()).await;
+    for mut request in
+        [get(), request("GET", &[("cache-control", "no-cache")]), request("GET", &[("x", "y")])]
+    {
+        upstream.will(5 * SECOND, answer(200, &[], "better"));
+        request.extensions_mut().insert(Options::new().without_fallback());
+        assert_eq!(asked(&service, request).await, Some(("better".into(), None)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_call_for_each_key_goes_on_and_the_others_are_dropped() {
+    let (upstream, service) = primed(layer()).await;
+    for _ in 0..5 {
+        upstream.will(MINUTE, answer(200, &[], "better"));
+        assert_eq!(asked(&service, get()).await, stale_good());
+    }
+    assert_eq!(upstream.under_way(), 1);
+    sleep(MINUTE).await;
+    settle().await;
+    assert_eq!(upstream.under_way(), 0);
+    // Then another one may.
+    upstream.will(MINUTE, good(&[]));
+    assert_eq!(asked(&service, get()).await, Some(("better".into(), Some(Cause::Slow))));
+    assert_eq!(upstream.under_way(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_many_calls_go_on_at_a_time() {
+    let upstream = Slow::default();
+    let service = layer().serve_stale_after(SECOND).max_refreshes(3).layer(upstream.clone());
+    let of = |key: usize| Request::get(format!("http://sku.internal/{key}")).body(String::new()).unwrap();
+    for key in 0..10 {
+        upstream.will(Duration::ZERO, good(&[]));
+        asked(&service, of(key)).await.unwrap();
+    }
+    for key in 0..10 {
+        upstream.will_never();
+        assert_eq!(asked(&service, of(key)).await, stale_good());
+    }
+    assert_eq!(upstream.under_way(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_goes_on_ends_with_its_deadline() {
+    let upstream = Slow::default();
+    let service =
+        layer().serve_stale_after(SECOND).layer(TimeoutLayer::total(3 * SECOND).layer(upstream.clone()));
+    upstream.will(Duration::ZERO, good(&[]));
+    asked(&service, get()).await.unwrap();
+    upstream.will_never();
+    assert_eq!(asked(&service, get()).await, stale_good());
+    sleep(2 * SECOND - Duration::from_millis(1)).await;
+    assert_eq!(upstream.under_way(), 1);
+    sleep(Duration::from_millis(1)).await;
+    settle().await;
+    assert_eq!(upstream.under_way(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_of_a_call_behind_counts_as_ever() {
+    // It is gone.
+    let (upstream, service) = primed(layer()).await;
+    upstream.will(2 * SECOND, answer(404, &[], ""));
+    assert_eq!(asked(&service, get()).await, stale_good());
+    sleep(2 * SECOND).await;
+    settle().await;
+    assert_eq!(asked(&service, get()).await, None);
+    // It has failed.
+    let (upstream, service) = primed(layer()).await;
+    upstream.will(2 * SECOND, answer(503, &[], ""));
+    assert_eq!(asked(&service, get()).await, stale_good());
+    sleep(2 * SECOND).await;
+    settle().await;
+    assert_eq!(asked(&service, get()).await.unwrap().0, "good");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_who_leaves_takes_the_call_along() {
+    let (upstream, service) = primed(layer()).await;
+    upstream.will_never();
+    let mut call = tokio_test::task::spawn(service.clone().oneshot(get()));
+    assert!(call.poll().is_pending());
+    drop(call);
+    settle().await;
+    assert_eq!(upstream.under_way(), 0);
+}

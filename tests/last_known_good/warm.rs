@@ -1,0 +1,129 @@
+//! What is kept warm.
+
+use steadfast::last_known_good::{Background, KeepWarm, KeepWarmBuilder};
+use tokio::time::sleep;
+
+use super::slow::Slow;
+use super::*;
+
+type Warmed = LastKnownGood<Slow, steadfast::http::HttpClassifier, Background>;
+
+/// Answers are "good" for ever, unless told otherwise.
+fn warmed(configure: impl FnOnce(KeepWarmBuilder) -> KeepWarmBuilder) -> (Slow, Warmed, KeepWarm) {
+    let warm = configure(KeepWarm::builder().every(MINUTE).seed(1)).build().unwrap();
+    let upstream = Slow::default();
+    (upstream.clone(), layer_with(|it| it.max_age(10 * MINUTE)).keep_warm(&warm).layer(upstream), warm)
+}
+
+fn of(key: usize) -> Request<String> {
+    Request::get(format!("http://sku.internal/{key}")).body(String::new()).unwrap()
+}
+
+async fn call(service: &Warmed, upstream: &Slow, request: Request<String>, answer: Response<Body>) {
+    upstream.will(Duration::ZERO, answer);
+    service.clone().oneshot(request).await.unwrap().into_body().collect().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_called_once_is_fetched_again_about_every_minute() {
+    let (upstream, service, warm) = warmed(|it| it);
+    call(&service, &upstream, of(1), good(&[])).await;
+    assert_eq!(warm.uris(), ["http://sku.internal:80/1"]);
+    (0..20).for_each(|_| upstream.will(Duration::ZERO, answer(200, &[], "better")));
+    sleep(10 * MINUTE).await;
+    let called = upstream.called() - 1;
+    assert!((9..=12).contains(&called), "{called} times");
+    // The last of them is served, and no older than that.
+    while upstream.called() < 21 {
+        sleep(MINUTE).await;
+    }
+    let response = service.clone().oneshot(of(1)).await.unwrap();
+    assert!(response.extensions().get::<Stale>().unwrap().age < 2 * MINUTE);
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "better");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_callers_fetch_themselves_is_left_out() {
+    let (upstream, service, _warm) = warmed(|it| it);
+    for _ in 0..60 {
+        call(&service, &upstream, of(1), good(&[])).await;
+        sleep(10 * SECOND).await;
+    }
+    assert_eq!(upstream.called(), 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_is_down_is_asked_less_and_less() {
+    let (upstream, service, warm) = warmed(|it| it);
+    call(&service, &upstream, of(1), good(&[])).await;
+    sleep(60 * MINUTE).await;
+    let called = upstream.called() - 1;
+    assert!((5..=7).contains(&called), "{called} times in an hour");
+    assert_eq!(warm.uris().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_many_are_kept_warm_as_are_allowed() {
+    let (upstream, service, warm) = warmed(|it| it.max_uris(3));
+    for key in 0..10 {
+        call(&service, &upstream, of(key), good(&[])).await;
+    }
+    let mut uris = warm.uris();
+    uris.sort_unstable();
+    assert_eq!(uris, ["http://sku.internal:80/0", "http://sku.internal:80/1", "http://sku.internal:80/2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_credentials_or_is_no_get_is_not_kept_warm() {
+    let (upstream, service, warm) = warmed(|it| it);
+    for request in [
+        request("GET", &[("authorization", "secret")]),
+        request("GET", &[("cache-control", "no-store")]),
+        request("POST", &[]),
+        request("OPTIONS", &[]),
+    ] {
+        call(&service, &upstream, request, good(&[])).await;
+    }
+    assert!(warm.uris().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_gone_or_may_not_be_kept_makes_room() {
+    let (upstream, service, warm) = warmed(|it| it);
+    for last in [answer(404, &[], ""), answer(200, &[("cache-control", "no-store")], "")] {
+        call(&service, &upstream, of(1), good(&[])).await;
+        assert_eq!(warm.uris().len(), 1);
+        upstream.will(Duration::ZERO, last);
+        sleep(2 * MINUTE).await;
+        assert!(warm.uris().is_empty());
+        let called = upstream.called();
+        sleep(10 * MINUTE).await;
+        assert_eq!(upstream.called(), called);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_the_last_handle_it_ends() {
+    let (upstream, service, warm) = warmed(|it| it);
+    for key in 0..5 {
+        call(&service, &upstream, of(key), good(&[])).await;
+    }
+    drop(warm.clone());
+    sleep(2 * MINUTE).await;
+    let called = upstream.called();
+    assert!(called > 5);
+    drop(warm);
+    sleep(60 * MINUTE).await;
+    assert_eq!(upstream.called(), called);
+    // And nothing new is registered.
+    call(&service, &upstream, of(9), good(&[])).await;
+    sleep(60 * MINUTE).await;
+    assert_eq!(upstream.called(), called + 1);
+}
+
+#[test]
+fn a_configuration_that_cannot_work_is_an_error() {
+    let field = |it: KeepWarmBuilder| it.build().unwrap_err().field();
+    assert_eq!(field(KeepWarm::builder().every(Duration::ZERO)), "keep_warm.every");
+    assert_eq!(field(KeepWarm::builder().max_uris(0)), "keep_warm.max_uris");
+}
