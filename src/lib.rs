@@ -89,6 +89,8 @@
 //! - `reqwest` (default): [`Client`] and [`Upstream`]. reqwest's own default features are off: choose TLS by depending
 //!   on reqwest with the features that you want.
 //! - `hyper`: the errors of hyper and of hyper-util's client, classified.
+//! - `redis`: `last_known_good::RedisStore`, which the replicas of a service share. TLS is chosen by depending on redis with
+//!   the features that you want.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -10,6 +10,12 @@ use bytes::Bytes;
 pub use self::memory::MemoryStore;
 use crate::BoxError;
 
+#[cfg(feature = "redis")]
+mod redis;
+
+#[cfg(feature = "redis")]
+pub use self::redis::{RedisStore, RedisStoreBuilder};
+
 /// A place behind the memory of a [`Fallback`](super::Fallback), which outlives the process or is shared with others.
 ///
 /// It keeps bytes under names, no more: what they mean, whether they are whole and whether they may be served is the

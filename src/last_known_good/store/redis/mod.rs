@@ -1,0 +1,150 @@
+//! A store in Redis, which all replicas of a service share.
+
+mod builder;
+mod connections;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::redis::{ErrorKind, RedisError, Value};
+use bytes::Bytes;
+use tower::Service;
+
+pub use self::builder::RedisStoreBuilder;
+use self::connections::{Command, Connections};
+use super::Store;
+use crate::circuit_breaker::{Circuit, CircuitBreaker};
+use crate::error::MAX_DURATION;
+use crate::timeout::Timeout;
+use crate::{BoxError, Error, Outcome, Plain};
+
+/// A [`Store`] in Redis, or in what speaks its protocol: shared by all replicas of a service, so that one that has just
+/// been started, or has never asked, has an answer too.
+///
+/// A clone is another handle to the same connections and the same circuit. Making a store does not connect, so a service
+/// can start while Redis is down; the first operation connects, and so does the next one after Redis was restarted,
+/// killed or cut off. It needs a tokio runtime with I/O and time enabled.
+///
+/// An operation is one round trip (`GET`, or `SET` with its expiry) over one of a few
+/// [multiplexed connections](RedisStoreBuilder::connections), and ends within the store's own
+/// [`timeout`](RedisStoreBuilder::timeout). When Redis cannot be talked to, the store's own circuit opens, and operations
+/// are refused at once; what Redis says no to, for want of memory or of a right, is an error and does not open it.
+///
+/// A connection over which an operation had no answer in time is not used again: those that come next share one
+/// attempt to make another. An operation that finds its connection cut since it was last used tries once more on a new one.
+///
+/// The store spawns nothing, but the redis crate does: a task for each connection, which writes the commands, reads the
+/// answers, and ends with the last handle and the operations that are under way.
+///
+/// Default: keys begin with `steadfast:`, 2 connections, 100 ms.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use bytes::Bytes;
+/// use steadfast::last_known_good::{RedisStore, Store};
+///
+/// # async fn example() -> Result<(), steadfast::BoxError> {
+/// let store = RedisStore::builder("redis://:secret@redis.internal:6379/0").prefix("sku:").build()?;
+/// store.put("items/42", Bytes::from("the last good answer"), Duration::from_secs(3600)).await?;
+/// assert!(store.get("items/42").await?.is_some());
+/// println!("Redis: {:?}", store.circuit().state());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// Both operations fail with an [`Error`]`<redis::RedisError>`: `CircuitOpen`, `Timeout`, or `Upstream` with what the
+/// redis crate has to say.
+///
+/// # Cancel safety
+///
+/// An operation can be dropped at any point. A `put` that is dropped may or may not take place; it does not take place in
+/// part. The connection is taken for hung, as after a timeout.
+///
+/// # TLS
+///
+/// There is none by default. For `rediss://`, depend on the `redis` crate of the same version with the feature
+/// `tokio-rustls-comp` or `tokio-native-tls-comp`, as its documentation says. Without one of them, `build` refuses such
+/// a URL.
+///
+/// # Limits
+///
+/// It talks to one server: clusters and sentinels need a proxy before them. The whole of a value is in one answer, which
+/// those behind it on the connection wait for.
+#[derive(Clone)]
+pub struct RedisStore {
+    service: CircuitBreaker<Timeout<Connections, Plain>, Classifier, Plain>,
+    circuit: Circuit,
+    prefix: Arc<str>,
+}
+
+type Classifier = fn(Result<&Value, &Error<RedisError>>) -> Outcome;
+
+impl RedisStore {
+    /// A builder that starts from the defaults, for the server at
+    /// `redis://[[user]:password@]host[:port][/database]`, or `unix:///path`.
+    ///
+    /// Special characters in user and password are percent-encoded.
+    pub fn builder(url: impl Into<String>) -> RedisStoreBuilder {
+        RedisStoreBuilder::new(url.into())
+    }
+
+    /// The store's circuit: to look at, to watch, to force open while Redis is moved.
+    pub fn circuit(&self) -> &Circuit {
+        &self.circuit
+    }
+
+    fn command(&self, name: &str, key: &str) -> ::redis::Cmd {
+        let mut command = ::redis::cmd(name);
+        command.arg(format!("{}{key}", self.prefix));
+        command
+    }
+
+    async fn ask(&self, command: ::redis::Cmd) -> Result<Value, Error<RedisError>> {
+        // It is always ready.
+        self.service.clone().call(Command(command)).await
+    }
+}
+
+impl Store for RedisStore {
+    /// What there is for `key`; nothing, if it holds something else than a string.
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
+        match self.ask(self.command("GET", key)).await {
+            Ok(Value::BulkString(value)) => Ok(Some(Bytes::from(value))),
+            Ok(Value::Nil) => Ok(None),
+            Ok(_) => Err(not_a_string().into()),
+            Err(error) if is_of_wrong_type(&error) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Keeps `value` in place of whatever `key` holds, for at least a millisecond and at most a year.
+    async fn put(&self, key: &str, value: Bytes, keep_for: Duration) -> Result<(), BoxError> {
+        let keep_for = keep_for.clamp(Duration::from_millis(1), MAX_DURATION);
+        let mut command = self.command("SET", key);
+        command.arg(&*value).arg("PX").arg(keep_for.as_millis());
+        self.ask(command).await?;
+        Ok(())
+    }
+}
+
+fn is_of_wrong_type(error: &Error<RedisError>) -> bool {
+    error.upstream().is_some_and(|error| error.code() == Some("WRONGTYPE"))
+}
+
+fn not_a_string() -> Error<RedisError> {
+    Error::Upstream(
+        (ErrorKind::UnexpectedReturnType, "GET was answered with something else than a string").into(),
+    )
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore")
+            .field("prefix", &self.prefix)
+            .field("service", &self.service)
+            .finish_non_exhaustive()
+    }
+}
