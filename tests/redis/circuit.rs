@@ -1,0 +1,109 @@
+//! The store's own circuit.
+
+use steadfast::circuit_breaker::State;
+
+use super::*;
+use crate::server::server;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[tokio::test]
+async fn a_server_that_hangs_is_left_alone_after_three_operations() {
+    let Some(server) = server().await else { return };
+    // The default, but that it stays open.
+    let circuit =
+        Circuit::builder().consecutive_failures(3, Duration::ZERO).max_open_for(HOUR).open_for(HOUR);
+    let store = RedisStore::builder(server.url()).circuit(circuit).build().unwrap();
+    eventually("it works", async || works(&store).await).await;
+    let sets = server.calls("set").await;
+    // A slow machine may have failed one before.
+    store.circuit().reset();
+
+    server.stop();
+    for _ in 0..3 {
+        assert!(error(store.get("works").await).is_timeout());
+    }
+    assert_eq!(store.circuit().state(), State::Open);
+    for _ in 0..100 {
+        let refused = error(store.put("key", value("kept"), MINUTE).await);
+        assert!(refused.is_circuit_open() && refused.retry_after().is_some());
+    }
+    server.go_on();
+    assert_eq!(server.calls("set").await, sets, "nothing was sent");
+    store.circuit().reset();
+    eventually("it works", async || works(&store).await).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_back_is_used_again_by_itself() {
+    let Some(mut server) = server().await else { return };
+    // The default, but that it is open for a shorter time.
+    let short = Duration::from_millis(50);
+    let circuit = Circuit::builder()
+        .consecutive_failures(3, Duration::ZERO)
+        .probes(1)
+        .open_for(short)
+        .max_open_for(short);
+    let store = RedisStore::builder(server.url()).circuit(circuit).build().unwrap();
+    eventually("it works", async || works(&store).await).await;
+    for kill in [true, false] {
+        if kill {
+            server.kill();
+        } else {
+            server.stop();
+        }
+        eventually("it is open", async || {
+            assert!(store.get("works").await.is_err());
+            store.circuit().state() == State::Open
+        })
+        .await;
+        if kill {
+            server.restart().await;
+        } else {
+            server.go_on();
+        }
+        eventually("it works again", async || works(&store).await).await;
+        eventually("it is closed", async || works(&store).await && store.circuit().state() == State::Closed)
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn by_default_it_trips_after_three_operations_and_has_a_name() {
+    let Some(mut server) = server().await else { return };
+    let store = RedisStore::builder(server.url()).build().unwrap();
+    assert_eq!(store.circuit().name(), Some("redis"));
+    server.kill();
+    for _ in 0..3 {
+        assert_eq!(store.circuit().snapshot().trips, 0);
+        assert!(error(store.get("key").await).upstream().is_some());
+    }
+    assert_eq!(store.circuit().snapshot().trips, 1);
+}
+
+#[tokio::test]
+async fn operations_that_are_dropped_while_it_hangs_count() {
+    let Some(server) = server().await else { return };
+    let store = RedisStore::builder(server.url()).timeout(Duration::from_millis(600)).build().unwrap();
+    eventually("it works", async || works(&store).await).await;
+    server.stop();
+    // Whoever asks has less patience than the store.
+    for _ in 0..3 {
+        assert_eq!(store.circuit().snapshot().trips, 0);
+        let patience = Duration::from_millis(350);
+        assert!(tokio::time::timeout(patience, store.get("works")).await.is_err());
+    }
+    assert_eq!(store.circuit().snapshot().trips, 1);
+}
+
+#[tokio::test]
+async fn a_circuit_that_is_forced_open_keeps_everybody_away() {
+    let Some(server) = server().await else { return };
+    let store = patient(server.url()).build().unwrap();
+    let before = server.connections().await;
+    store.clone().circuit().force_open();
+    assert!(error(store.get("key").await).is_circuit_open());
+    assert_eq!(server.connections().await - before, 1, "the one that asks");
+    store.circuit().reset();
+    assert!(works(&store).await);
+}

@@ -1,0 +1,82 @@
+//! Configurations that cannot work, and what is never shown of one.
+
+use super::*;
+use crate::server::server_with_password;
+
+const SECRET: &str = "hunter2hunter2";
+
+#[test]
+fn a_number_out_of_its_range_is_refused_by_field() {
+    let field = |builder: RedisStoreBuilder| builder.build().unwrap_err().field();
+    let new = || RedisStore::builder("redis://localhost");
+    assert_eq!(field(new().connections(0)), "redis_store.connections");
+    assert_eq!(field(new().connections(101)), "redis_store.connections");
+    assert_eq!(field(new().timeout(Duration::ZERO)), "redis_store.timeout");
+    assert_eq!(field(new().timeout(Duration::MAX)), "redis_store.timeout");
+    assert_eq!(field(new().circuit(Circuit::builder().probes(0))), "circuit_breaker.probes");
+}
+
+#[test]
+fn a_url_that_is_not_understood_is_refused_and_not_shown() {
+    let urls = [
+        String::new(),
+        SECRET.to_owned(),
+        format!("{SECRET}@localhost"),
+        format!("redis://:{SECRET}"),
+        format!("redis://:{SECRET}/host"),
+        format!("redis://user:{SECRET}@"),
+        format!("redis://:{SECRET}@host:70000"),
+        format!("redis://:{SECRET}@host/database"),
+        // Passwords that should have been percent-encoded.
+        format!("redis://user:1/{SECRET}@host"),
+        format!("redis://:{SECRET}#1@host"),
+        format!("http://:{SECRET}@localhost"),
+        // There is no TLS unless the application asks the redis crate for it.
+        format!("rediss://:{SECRET}@localhost"),
+    ];
+    for url in urls {
+        let builder = RedisStore::builder(&url);
+        let seen = format!("{builder:?}");
+        let refused = builder.build().unwrap_err();
+        assert_eq!(refused.field(), "redis_store.url", "{url}");
+        let seen = seen + &all_of(&refused) + refused.value();
+        assert!(!seen.contains(SECRET), "{seen}");
+    }
+    let refused = RedisStore::builder("rediss://localhost").build().unwrap_err();
+    let said = "redis_store.url is \"rediss://…\": it must be redis://";
+    assert!(refused.to_string().starts_with(said), "{refused}");
+}
+
+#[test]
+fn what_is_understood_can_be_built_without_a_server_or_a_runtime() {
+    for url in
+        ["redis://localhost", "redis://user:pass%2Fword@[::1]:6379/3", "valkey://h", "unix:///run/redis.sock"]
+    {
+        RedisStore::builder(url).build().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_password_is_used_and_never_shown() {
+    let Some(mut server) = server_with_password(SECRET).await else { return };
+    let builder = patient(server.url());
+    let builder_seen = format!("{builder:?}");
+    let store = builder.build().unwrap();
+    assert!(works(&store).await);
+    server.kill();
+    let down = error(store.get("key").await);
+    let seen = format!("{builder_seen} {store:?} {}", all_of(&down));
+    assert!(seen.contains("steadfast:") && !seen.contains(SECRET), "{seen}");
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_an_error_that_does_not_show_it() {
+    let Some(server) = server_with_password("right").await else { return };
+    let url = server.url().replace("right", SECRET);
+    let circuit = Circuit::builder().consecutive_failures(1, Duration::ZERO);
+    let store = patient(url).circuit(circuit).build().unwrap();
+    let refused = error(store.get("key").await);
+    assert!(refused.upstream().is_some());
+    assert!(!all_of(&refused).contains(SECRET));
+    assert_eq!(store.circuit().snapshot().trips, 1, "Redis cannot be talked to");
+}

@@ -1,0 +1,130 @@
+//! Peers that are no Redis, or not a well one. They need none to be installed.
+
+use std::iter;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+
+/// A peer that says the first thing when it is greeted, and the second whenever it is told something after that; instead of
+/// `None` it hangs up. Where it is, and how many have connected.
+async fn peer(greeting: Says, answer: Says) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&accepted);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            count.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(async move {
+                let mut heard = [0; 4096];
+                for says in iter::once(greeting).chain(iter::repeat(answer)) {
+                    let heard = stream.read(&mut heard).await;
+                    let (Ok(1..), Some(says)) = (heard, says) else { break };
+                    if stream.write_all(says).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    (url, accepted)
+}
+
+type Says = Option<&'static [u8]>;
+/// The redis crate greets with two commands.
+const WELCOME: Says = Some(b"+OK\r\n+OK\r\n");
+const NOTHING: Says = Some(b"");
+
+#[tokio::test]
+async fn a_connection_without_an_answer_is_not_used_again() {
+    for (greeting, answer) in [(NOTHING, NOTHING), (WELCOME, NOTHING)] {
+        let (url, accepted) = peer(greeting, answer).await;
+        let store = patient(url).connections(1).timeout(Duration::from_millis(50)).build().unwrap();
+        for connections in 1..=3 {
+            assert!(error(store.get("key").await).is_timeout());
+            eventually("a new one", async || accepted.load(Ordering::Relaxed) == connections).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn nor_is_one_whose_operation_was_dropped() {
+    let (url, accepted) = peer(WELCOME, NOTHING).await;
+    let store = patient(url).connections(1).build().unwrap();
+    for connections in 1..=3 {
+        let mut get = Box::pin(store.get("key"));
+        eventually("it is under way", async || {
+            assert!((&mut get).now_or_never().is_none());
+            accepted.load(Ordering::Relaxed) == connections
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn who_promises_more_than_comes_is_given_up_on_in_time() {
+    let (url, _) = peer(WELCOME, Some(b"$9223372036854775807\r\nnot so much")).await;
+    let store = patient(url).timeout(Duration::from_millis(50)).build().unwrap();
+    assert!(error(store.get("key").await).is_timeout());
+}
+
+#[tokio::test]
+async fn who_speaks_something_else_is_an_error() {
+    let deep: &[u8] = b"*1\r\n".repeat(10_000).leak();
+    let says: [&[u8]; 3] = [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\xff\xfe\r\n", deep];
+    for says in says {
+        for (greeting, answer) in [(Some(says), None), (WELCOME, Some(says))] {
+            let (url, _) = peer(greeting, answer).await;
+            let circuit = Circuit::builder().consecutive_failures(1, Duration::ZERO);
+            let store = patient(url).circuit(circuit).build().unwrap();
+            assert!(error(store.get("key").await).upstream().is_some(), "{}", says.escape_ascii());
+            assert_eq!(store.circuit().snapshot().trips, 1, "{}", says.escape_ascii());
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_of_another_type_is_an_error() {
+    for says in [&b"+OK\r\n"[..], b":1\r\n", b"*0\r\n"] {
+        let (url, _) = peer(WELCOME, Some(says)).await;
+        let store = patient(url).build().unwrap();
+        let refused = error(store.get("key").await);
+        assert_eq!(refused.upstream().unwrap().kind(), redis::ErrorKind::UnexpectedReturnType);
+    }
+}
+
+#[tokio::test]
+async fn who_is_still_loading_counts_as_down_and_who_only_says_no_does_not() {
+    let says: [(&[u8], _); 5] = [
+        (b"-LOADING Redis is loading the dataset in memory\r\n", 1),
+        (b"-MASTERDOWN Link with MASTER is down\r\n", 1),
+        (b"-CLUSTERDOWN The cluster is down\r\n", 1),
+        (b"-NOPERM this user has no permissions\r\n", 0),
+        (b"-ERR unknown command\r\n", 0),
+    ];
+    for (says, trips) in says {
+        let (url, accepted) = peer(WELCOME, Some(says)).await;
+        let circuit = Circuit::builder().consecutive_failures(2, Duration::ZERO);
+        let store = patient(url).connections(1).circuit(circuit).build().unwrap();
+        for _ in 0..2 {
+            assert!(error(store.get("key").await).upstream().is_some());
+        }
+        assert_eq!(store.circuit().snapshot().trips, trips, "{}", says.escape_ascii());
+        assert_eq!(accepted.load(Ordering::Relaxed), 1, "the connection is fine");
+    }
+}
+
+#[tokio::test]
+async fn all_who_wait_for_a_connection_share_one_attempt_and_its_end() {
+    let (url, accepted) = peer(None, None).await;
+    let store = patient(url).connections(2).build().unwrap();
+    let results = join_all((0..100).map(|_| store.get("key"))).await;
+    assert!(results.into_iter().all(|result| error(result).upstream().is_some()));
+    assert_eq!(accepted.load(Ordering::Relaxed), 2, "one for each connection");
+}
