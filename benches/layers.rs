@@ -25,7 +25,6 @@ use http_body_util::{BodyExt, Empty, Full};
 use steadfast::buffer_body::BufferBodyLayer;
 use steadfast::bulkhead::{BulkheadLayer, Compartment};
 use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, State, Window};
-use steadfast::last_known_good::{Fallback, LastKnownGoodLayer, Stale};
 use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{Attempts, Backoff, Jitter, RetryBudget, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
@@ -257,75 +256,6 @@ fn per_upstream(c: &mut Criterion) {
     }
 }
 
-// ===== Last known good =====
-
-/// A service whose answers have a body of 1 KiB: the same each time, another each time, or none but a 503.
-#[derive(Debug, Clone)]
-enum Kilobyte {
-    Same(Bytes),
-    Other([Bytes; 2]),
-    Down,
-}
-
-impl<Req> Service<Req> for Kilobyte {
-    type Response = Response<Full<Bytes>>;
-    type Error = Error<Infallible>;
-    type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
-
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _request: Req) -> Self::Future {
-        let mut response = Response::new(Full::default());
-        *response.body_mut() = Full::new(match self {
-            Self::Same(body) => body.clone(),
-            Self::Other(bodies) => {
-                bodies.swap(0, 1);
-                bodies[0].clone()
-            }
-            Self::Down => {
-                *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-                Bytes::new()
-            }
-        });
-        std::future::ready(Ok(response))
-    }
-}
-
-/// A whole call, its body read: what is kept is kept as it is read.
-fn read<S, B>(service: &mut S, call: Call<Get>) -> usize
-where
-    S: Service<Call<Get>, Response = Response<B>, Error = Error<Infallible>>,
-    B: Body<Data = Bytes>,
-{
-    let mut body = pin!(now(begin(service, call)).unwrap().into_body());
-    let mut length = 0;
-    while let Some(Ok(frame)) = now(body.as_mut().frame()) {
-        length += frame.data_ref().map_or(0, Bytes::len);
-    }
-    length
-}
-
-fn last_known_good(c: &mut Criterion) {
-    let body = |byte| Bytes::from(vec![byte; 1024]);
-    let mut bench = |name: &str, layer: &LastKnownGoodLayer, upstream: Kilobyte| {
-        let mut service = layer.layer(upstream);
-        assert_eq!(read(&mut service, get()), 1024);
-        c.bench_function(name, |b| b.iter(|| read(&mut service, black_box(get()))));
-    };
-
-    let fallback = Fallback::default();
-    let layer = LastKnownGoodLayer::new(fallback.clone());
-    bench("last_known_good/keep_same", &layer, Kilobyte::Same(body(1)));
-    bench("last_known_good/keep_other", &layer, Kilobyte::Other([body(1), body(2)]));
-    assert_eq!(fallback.len(), 1);
-
-    let stored = now(begin(&mut layer.layer(Kilobyte::Down), get())).unwrap();
-    assert!(stored.extensions().get::<Stale>().is_some());
-    bench("last_known_good/serve", &layer, Kilobyte::Down);
-}
-
 criterion_group! {
     name = benches;
     config = Criterion::default()
@@ -333,6 +263,6 @@ criterion_group! {
         .measurement_time(Duration::from_secs(1))
         .nresamples(10_000);
     // A clock that was paused once is slower ever after: what pauses it goes last.
-    targets = layers, stack, refusals, budget, per_upstream, last_known_good, retried
+    targets = layers, stack, refusals, budget, per_upstream, retried
 }
 criterion_main!(benches);
