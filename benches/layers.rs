@@ -12,7 +12,6 @@ mod support;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::hint::black_box;
-use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,8 +19,7 @@ use bytes::Bytes;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderValue, Request, Response, StatusCode, Uri};
-use http_body::Body;
-use http_body_util::{BodyExt, Empty, Full};
+use http_body_util::{Empty, Full};
 use steadfast::buffer_body::BufferBodyLayer;
 use steadfast::bulkhead::{BulkheadLayer, Compartment};
 use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, State, Window};

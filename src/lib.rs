@@ -89,6 +89,7 @@
 //! - `reqwest` (default): [`Client`] and [`Upstream`]. reqwest's own default features are off: choose TLS by depending
 //!   on reqwest with the features that you want.
 //! - `hyper`: the errors of hyper and of hyper-util's client, classified.
+//! - `disk`: `last_known_good::DiskStore`, by which the fallback outlives a restart.
 //! - `redis`: `last_known_good::RedisStore`, which the replicas of a service share. TLS is chosen by depending on redis with
 //!   the features that you want.
 

@@ -34,6 +34,8 @@ mod wire;
 
 #[cfg(feature = "reqwest")]
 pub(crate) use self::plan::RequestUri;
+#[cfg(feature = "disk")]
+pub use self::store::{DiskStore, DiskStoreBuilder, DiskStoreError};
 #[cfg(feature = "redis")]
 pub use self::store::{RedisStore, RedisStoreBuilder};
 pub use self::{

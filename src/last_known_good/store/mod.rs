@@ -1,20 +1,22 @@
 //! Where responses are kept beyond the memory of a process.
 
+#[cfg(feature = "disk")]
+mod disk;
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+#[cfg(feature = "disk")]
+pub use self::disk::{DiskStore, DiskStoreBuilder, DiskStoreError};
 pub use self::memory::MemoryStore;
-use crate::BoxError;
-
-#[cfg(feature = "redis")]
-mod redis;
-
 #[cfg(feature = "redis")]
 pub use self::redis::{RedisStore, RedisStoreBuilder};
+use crate::BoxError;
 
 /// A place behind the memory of a [`Fallback`](super::Fallback), which outlives the process or is shared with others.
 ///

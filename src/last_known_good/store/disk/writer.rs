@@ -1,0 +1,175 @@
+//! The store's thread, which does all the writing, and what it shares with the handles.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use redb::Database;
+
+use super::error::{Cause, DiskStoreError};
+use super::file;
+use super::queue::{Queue, Work};
+use super::table::{self, Totals};
+use super::unwind::{abandon, caught};
+use crate::BoxError;
+
+/// How long what is queued waits for company: each transaction costs the disk a few syncs, however much is in it.
+const LINGER: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    path: PathBuf,
+    max_bytes: u64,
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    /// `None` after a failure, until it can be opened again, and when the store is closed. Only the writer changes it.
+    database: RwLock<Option<Database>>,
+    entries: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Shared {
+    /// Opens the file, or makes it.
+    pub(super) fn open(path: PathBuf, max_bytes: u64, max_queued_bytes: u64) -> Result<Self, DiskStoreError> {
+        let (database, totals) = file::open(&path)?;
+        Ok(Self {
+            path,
+            max_bytes,
+            queue: Mutex::new(Queue::new(max_queued_bytes, totals.next_number)),
+            wake: Condvar::new(),
+            database: RwLock::new(Some(database)),
+            entries: AtomicU64::new(totals.entries),
+            bytes: AtomicU64::new(totals.bytes),
+        })
+    }
+
+    /// Looks at the queue, or changes it; the writer looks whether that is something to it.
+    pub(super) fn with_queue<T>(&self, change: impl FnOnce(&mut Queue) -> T) -> T {
+        let mut queue = self.queue();
+        let before = (queue.is_idle(), queue.is_urgent());
+        let result = change(&mut queue);
+        if before != (queue.is_idle(), queue.is_urgent()) {
+            self.wake.notify_one();
+        }
+        result
+    }
+
+    /// Reads from the file. It may block.
+    pub(super) fn read(&self, key: &str, now: u64) -> Result<Option<Bytes>, Cause> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = database.as_ref().ok_or_else(not_open)?;
+        let result = caught(|| table::get(database, key, now));
+        if result.is_err() {
+            self.with_queue(Queue::doubt);
+        }
+        result
+    }
+
+    pub(super) fn entries(&self) -> u64 {
+        self.entries.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn path(&self) -> &PathBuf {
+        &self.path
+    }
+
+    // ===== the thread =====
+
+    /// Writes what comes until the store is closed.
+    pub(super) fn run(&self) {
+        loop {
+            let work = self.wait_for_work();
+            let result =
+                if work.batch.entries.is_empty() && !work.doubtful { Ok(()) } else { self.write(&work) };
+            self.queue().done(&result);
+            let told = work.failure.map_or(result, Err);
+            let late = if work.closed {
+                self.shut();
+                self.queue().finish()
+            } else {
+                Vec::new()
+            };
+            for waiter in work.waiters.into_iter().chain(late) {
+                let _ = waiter.send(told.clone()); // who asked may be gone
+            }
+            if work.closed {
+                return;
+            }
+        }
+    }
+
+    fn wait_for_work(&self) -> Work {
+        let queue = self.wake.wait_while(self.queue(), |queue| queue.is_idle());
+        let queue = queue.unwrap_or_else(PoisonError::into_inner);
+        let queue = self.wake.wait_timeout_while(queue, LINGER, |queue| !queue.is_urgent());
+        queue.unwrap_or_else(PoisonError::into_inner).0.take()
+    }
+
+    fn write(&self, work: &Work) -> Result<(), Cause> {
+        let result = self.try_write(work);
+        if let Err(error) = &result {
+            let entries = work.batch.entries.len();
+            tracing::warn!(
+                target: "steadfast::last_known_good",
+                path = %self.path.display(),
+                %error,
+                entries,
+                "the disk store could not write"
+            );
+            // redb refuses everything after a failure. What was written before can be read all the same.
+            let _ = self.reopen();
+        }
+        result
+    }
+
+    fn try_write(&self, work: &Work) -> Result<(), Cause> {
+        if self.database.read().unwrap_or_else(PoisonError::into_inner).is_none() {
+            self.reopen()?;
+        }
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = database.as_ref().ok_or_else(not_open)?;
+        let totals = caught(|| table::write(database, &work.batch, work.now, self.max_bytes))?;
+        self.count(totals);
+        Ok(())
+    }
+
+    fn reopen(&self) -> Result<(), Cause> {
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(failed) = database.take() {
+            abandon(failed);
+        }
+        let (opened, totals) = file::open(&self.path).map_err(|error| Arc::new(error) as Cause)?;
+        *database = Some(opened);
+        self.count(totals);
+        Ok(())
+    }
+
+    /// Lets the file go.
+    fn shut(&self) {
+        let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        // It notes that it was closed in an orderly way. If that fails, it is repaired when it is next opened.
+        let _ = caught(|| {
+            drop(database);
+            Ok(())
+        });
+    }
+
+    fn count(&self, totals: Totals) {
+        self.entries.store(totals.entries, Ordering::Relaxed);
+        self.bytes.store(totals.bytes, Ordering::Relaxed);
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn not_open() -> Cause {
+    Cause::from(BoxError::from("its file could not be opened again"))
+}
