@@ -2,6 +2,7 @@
 #![cfg(feature = "disk")]
 
 mod contract;
+mod crash;
 mod disk;
 
 use std::fs;
