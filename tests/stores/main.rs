@@ -4,6 +4,8 @@
 mod contract;
 mod crash;
 mod disk;
+#[cfg(target_os = "linux")]
+mod full;
 
 use std::fs;
 use std::path::{Path, PathBuf};
