@@ -1,15 +1,12 @@
-//! What the benches share: a request and a service that cost next to nothing, and a call without a runtime around it.
+//! What the benches share: a request that costs next to nothing, and a call without a runtime around it.
 
-use std::convert::Infallible;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::LazyLock;
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, Response};
-use http_body_util::Full;
+use http::{HeaderMap, Method};
 use steadfast::http::HttpRequest;
-use steadfast::{Call, Error, HasOptions, Resend, Resendable};
+use steadfast::{Call, HasOptions, Resend, Resendable};
 use tower::Service;
 
 static NO_HEADERS: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
@@ -67,45 +64,6 @@ impl HttpRequest for Get {
 
     fn has_body(&self) -> bool {
         false
-    }
-}
-
-/// The service below: it answers at once, or has to be polled twice.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Upstream {
-    pub(crate) waits: bool,
-}
-
-pub(crate) const READY: Upstream = Upstream { waits: false };
-
-impl<Req> Service<Req> for Upstream {
-    type Response = Response<Full<Bytes>>;
-    type Error = Error<Infallible>;
-    type Future = Answer;
-
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _request: Req) -> Answer {
-        Answer { waits: self.waits }
-    }
-}
-
-#[derive(Debug)]
-pub(crate) struct Answer {
-    waits: bool,
-}
-
-impl Future for Answer {
-    type Output = Result<Response<Full<Bytes>>, Error<Infallible>>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if std::mem::take(&mut self.waits) {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Poll::Ready(Ok(Response::new(Full::new(Bytes::from_static(b"an answer in one piece")))))
     }
 }
 

@@ -9,6 +9,8 @@
 mod circuit;
 mod config;
 mod connections;
+#[path = "../stores/contract.rs"]
+mod contract;
 mod outages;
 mod peers;
 mod server;

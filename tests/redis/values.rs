@@ -1,7 +1,15 @@
 //! What goes in comes out, for as long as it was to be kept, by whoever asks.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::server::server;
+
+#[tokio::test]
+async fn the_contract_holds() {
+    let Some(server) = server().await else { return };
+    contract::holds(Arc::new(patient(server.url()).build().unwrap())).await;
+}
 
 #[tokio::test]
 async fn what_was_put_is_found_until_another_takes_its_place() {

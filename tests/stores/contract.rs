@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
 use steadfast::last_known_good::Store;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-
-use crate::noise;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -138,4 +138,11 @@ async fn many_tasks_see_whole_values(store: Arc<impl Store>) {
     for task in 0..TASKS {
         assert_eq!(get(&*store, &format!("contract/of task {task}")).await.unwrap(), value(39));
     }
+}
+
+/// Bytes that nothing compresses, the same for the same seed.
+pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    SmallRng::seed_from_u64(seed).fill(&mut bytes[..]);
+    bytes
 }

@@ -14,7 +14,8 @@ use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use steadfast::last_known_good::{DiskStore, Store as _};
 
-use crate::{Folder, noise};
+use crate::contract::noise;
+use crate::folder::Folder;
 
 const KILLS: usize = 200;
 /// Each is a file that is killed over and over, and runs beside the others.

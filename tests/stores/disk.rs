@@ -12,7 +12,8 @@ use redb::{Database, TableDefinition};
 use steadfast::last_known_good::{DiskStore, DiskStoreBuilder, DiskStoreError, Store as _};
 use tokio::time::advance;
 
-use crate::{Folder, contract, noise};
+use crate::contract::{self, noise};
+use crate::folder::Folder;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const OVERHEAD: u64 = 128;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use steadfast::last_known_good::{DiskStore, DiskStoreError, Store as _};
 
-use crate::{Folder, noise};
+use crate::contract::noise;
+use crate::folder::Folder;
 
 const HOUR: Duration = Duration::from_secs(3600);
 /// Where the child finds its store.
