@@ -1,0 +1,122 @@
+//! The cases of the public test suite for HTTP caches (`http-tests/cache-tests`) that are about a fallback, through real
+//! sockets: what may be served stale, to whom, and what ends or changes it.
+//!
+//! A cache of the suite answers by itself while it can, and asks the upstream when it cannot. A fallback asks the upstream
+//! first, and answers by itself when that fails. So each case is read like this:
+//!
+//! - A request that the suite says nothing of: the upstream answers as the case has it, and its answer comes.
+//! - `cached`: the upstream fails, and what it answered to the first request comes, marked as stale.
+//! - `not_cached`: the upstream fails, and its failure comes. Then it is asked again, and answers as the case has it.
+//! - `…_validated`: the caller itself sends the validator, and the upstream answers 304. What the case expects of the answer
+//!   that a cache makes of it is expected of the one that is served after it.
+//! - A failure is the one that the case names; where it names none, the case is played with each of them.
+//! - A pause: three seconds of tokio's time, which nobody waits for.
+//! - A kept answer is served stale, too. Where a case is about whether it is still fresh, it has to be revalidated:
+//!   then it is served only while it is.
+//!
+//! The cases have the suite's ids, so that they can be looked up there. Those that come out otherwise stand in
+//! [`EXCEPTIONS`]. `-- --nocapture` shows all of them.
+#![cfg(feature = "reqwest")]
+
+mod age_parse;
+mod authorization;
+mod cc_request;
+mod cc_response;
+mod invalidation;
+mod play;
+mod stale;
+mod table;
+mod update304;
+mod update_head;
+mod vary;
+mod vary_parse;
+
+#[path = "../server/mod.rs"]
+mod server;
+
+use std::collections::HashSet;
+
+use self::play::Deviation::{self, Header, NotServed, Served};
+
+const SAME_BYTES: &str = "values of other bytes are other values: two that mean the same are kept apart";
+const ONE_CALLERS: &str =
+    "what is kept for a caller with credentials is that caller's, whatever the upstream allows";
+const NO_WARNING: &str = "RFC 9111 §5.5 has done away with `Warning`: `Cache-Status` says it";
+const OF_THE_BODY: &str =
+    "RFC 9111 §3.2 lets it stay as it is: it is about the body, which a 304 does not have";
+const HEAD_APART: &str = "the answers to HEAD and GET are kept apart";
+const REPLACED: &str = "the newer state may not be kept, and the older one is not true any more";
+const NO_CACHE: &str = "a `no-cache` that lists headers counts as one that does not";
+const NO_NUMBER: &str = "RFC 9111 §5.1: what is no number is passed over";
+
+#[rustfmt::skip]
+const EXCEPTIONS: &[(&str, Deviation, &str)] = &[
+    ("stale-while-revalidate-window", Served, "it bounds what is served without asking; in an error `stale-if-error` does"),
+    ("stale-warning-stored", Header, NO_WARNING),
+    ("stale-warning-become", Header, NO_WARNING),
+    ("vary-normalise-combine", NotServed, SAME_BYTES),
+    ("vary-normalise-space", NotServed, SAME_BYTES),
+    ("vary-normalise-lang-order", NotServed, SAME_BYTES),
+    ("vary-normalise-lang-case", NotServed, SAME_BYTES),
+    ("vary-normalise-lang-space", NotServed, SAME_BYTES),
+    ("vary-normalise-lang-select", NotServed, SAME_BYTES),
+    ("other-authorization-public", NotServed, ONE_CALLERS),
+    ("other-authorization-must-revalidate", NotServed, ONE_CALLERS),
+    ("other-authorization-smaxage", NotServed, ONE_CALLERS),
+    ("304-etag-update-response-Content-Encoding", Header, OF_THE_BODY),
+    ("304-etag-update-response-Content-Range", Header, OF_THE_BODY),
+    ("304-etag-update-response-Content-Type", Header, OF_THE_BODY),
+    ("304-etag-update-response-ETag", Header, "RFC 9111 §4.3.4: a 304 with another validator is about another answer"),
+    ("304-etag-update-response-Set-Cookie", NotServed, "an answer that sets a cookie is not kept"),
+    ("head-200-retain", Header, "what the upstream answers is handed on as it is"),
+    ("head-200-freshness-update", NotServed, HEAD_APART),
+    ("head-200-update", Header, HEAD_APART),
+    ("head-410-update", NotServed, "what is gone is forgotten, whichever method says so"),
+    ("age-parse-suffix", Served, "an `Age` that is a list counts as none"),
+    ("age-parse-parameter", Served, NO_NUMBER),
+    ("age-parse-numeric-parameter", Served, NO_NUMBER),
+    ("ccreq-no-store", Served, "RFC 9111 §5.2.1.5: it is about what is kept of this request, not of those before it"),
+    ("cc-resp-no-store-old-new", NotServed, REPLACED),
+    ("cc-resp-no-store-old-max-age", NotServed, REPLACED),
+    ("headers-omit-headers-listed-in-Cache-Control-no-cache-single", NotServed, NO_CACHE),
+    ("headers-omit-headers-listed-in-Cache-Control-no-cache", NotServed, NO_CACHE),
+];
+
+#[tokio::test]
+async fn each_case_comes_out_as_in_the_suite_or_is_an_exception() {
+    let suites = [
+        stale::cases(),
+        vary::cases(),
+        vary_parse::cases(),
+        authorization::cases(),
+        invalidation::cases(),
+        update304::cases(),
+        update_head::cases(),
+        age_parse::cases(),
+        cc_request::cases(),
+        cc_response::cases(),
+    ];
+    let mut known = HashSet::new();
+    let mut wrong = Vec::new();
+    for case in suites.into_iter().flatten() {
+        let exception = EXCEPTIONS.iter().find(|(id, ..)| *id == case.id);
+        let expected = exception.map_or(Ok(()), |(_, deviation, _)| Err(*deviation));
+        for failure in case.failures() {
+            // First, so that it is there if the case panics.
+            print!("{:<62}{:<10}{:<13}", case.id, format!("{:?}", case.kind), format!("{failure:?}"));
+            let came = case.play(failure).await;
+            match (&came, exception) {
+                (Ok(()), _) => println!("as in the suite"),
+                (Err(deviation), Some((.., reason))) => println!("{deviation:?}: {reason}"),
+                (Err(deviation), None) => println!("{deviation:?}"),
+            }
+            if came != expected {
+                wrong.push(format!("{} ({failure:?}): {came:?}, not {expected:?}", case.id));
+            }
+        }
+        assert!(known.insert(case.id.clone()), "{} is there twice", case.id);
+    }
+    let unknown = EXCEPTIONS.iter().map(|(id, ..)| *id).filter(|id| !known.contains(*id));
+    wrong.extend(unknown.map(|id| format!("{id}: no such case")));
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

@@ -1,0 +1,206 @@
+//! Plays a case with a client, through a socket.
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, Method, StatusCode};
+use httpdate::fmt_http_date;
+use steadfast::{Client, ResponseExt};
+use tokio::time::Instant;
+
+use super::server::{Reply, Server};
+use super::table::{Case, Expected, Failure, Shown, Step, Value};
+
+const PAUSE: Duration = Duration::from_secs(3);
+/// Nothing here is about time that runs out.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// What is otherwise than the suite has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deviation {
+    /// A kept answer is served where none may be.
+    Served,
+    /// No kept answer is served where one should be.
+    NotServed,
+    /// The answer is the right one, and a header of it is not.
+    Header,
+}
+
+impl Case {
+    /// The ways to fail that the case is played with: its own, or each.
+    pub(crate) fn failures(&self) -> Vec<Failure> {
+        let named = self.steps.iter().find_map(|step| step.failure);
+        named.map_or_else(|| vec![Failure::Closed, Failure::Unavailable], |failure| vec![failure])
+    }
+
+    /// Panics where it is not the fallback that does otherwise.
+    pub(crate) async fn play(&self, failure: Failure) -> Result<(), Deviation> {
+        let play = Play::begin();
+        for (number, step) in (1..).zip(&self.steps) {
+            match step.expected {
+                Expected::Upstream => play.answered(step, number).await?,
+                Expected::Kept => play.kept(step, failure).await?,
+                Expected::Nowhere => {
+                    play.not_kept(step, failure).await?;
+                    // A later step may need the answer.
+                    if step.failure.is_none() {
+                        play.answered(step, number).await?;
+                    }
+                }
+            }
+            if step.pauses {
+                pause().await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Time passes, though nobody waits. It runs by itself while there is something on the wire, which a clock that is paused
+/// would not wait for.
+async fn pause() {
+    tokio::time::pause();
+    tokio::time::advance(PAUSE).await;
+    tokio::time::resume();
+}
+
+/// An upstream that does as it is told, and a client that has not asked it yet.
+struct Play {
+    server: Server,
+    client: Client,
+    /// When it began, by both clocks.
+    began: (SystemTime, Instant),
+}
+
+/// What came of a request.
+struct Came {
+    /// `None` if it was an error.
+    status: Option<StatusCode>,
+    headers: HeaderMap,
+    body: String,
+    is_stale: bool,
+}
+
+impl Play {
+    #[allow(clippy::disallowed_methods)] // Dates are by the system's clock; it is read once.
+    fn begin() -> Self {
+        let client = Client::builder().total_timeout(MINUTE).attempt_timeout(MINUTE).without_retry();
+        Self {
+            server: Server::new([Reply::closed()]),
+            client: client.build().unwrap(),
+            began: (SystemTime::now(), Instant::now()),
+        }
+    }
+
+    async fn answered(&self, step: &Step, number: usize) -> Result<(), Deviation> {
+        self.server.replies([Reply::Answer(self.answer(step, number))]);
+        let came = self.ask(step).await;
+        assert_eq!(came.status.map(|it| it.as_u16()), Some(step.status));
+        assert!(!came.is_stale);
+        assert_eq!(came.body, if has_body(step) { body(number) } else { String::new() });
+        came.shows(step)
+    }
+
+    async fn kept(&self, step: &Step, failure: Failure) -> Result<(), Deviation> {
+        let came = self.ask_in_vain(step, failure).await;
+        if !came.is_stale {
+            came.is_the_failure(failure);
+            return Err(Deviation::NotServed);
+        }
+        assert_eq!((came.status, came.body.clone()), (Some(StatusCode::OK), body(1)));
+        came.shows(step)
+    }
+
+    async fn not_kept(&self, step: &Step, failure: Failure) -> Result<(), Deviation> {
+        let came = self.ask_in_vain(step, failure).await;
+        if came.is_stale {
+            return Err(Deviation::Served);
+        }
+        came.is_the_failure(failure);
+        Ok(())
+    }
+
+    async fn ask_in_vain(&self, step: &Step, failure: Failure) -> Came {
+        self.server.replies([match failure {
+            Failure::Closed => Reply::closed(),
+            Failure::Unavailable => Reply::unavailable(),
+        }]);
+        self.ask(step).await
+    }
+
+    async fn ask(&self, step: &Step) -> Came {
+        let asked_before = self.server.requests();
+        let method: Method = step.method.parse().unwrap();
+        let body = if method.is_safe() { "" } else { "abc" };
+        let request = self.client.request(method, self.server.url(step.path));
+        let request = step.sent.iter().fold(request, |it, (name, value)| it.header(*name, value));
+        let result = if body.is_empty() { request } else { request.body(body) }.send().await;
+        assert_eq!(self.server.requests(), asked_before + 1, "the upstream is always asked, once");
+        match result {
+            Err(error) => {
+                assert!(error.upstream().is_some(), "{error:?}");
+                Came { status: None, headers: HeaderMap::new(), body: String::new(), is_stale: false }
+            }
+            Ok(response) => Came {
+                status: Some(response.status()),
+                headers: response.headers().clone(),
+                is_stale: response.stale().is_some(),
+                body: response.text().await.unwrap(),
+            },
+        }
+    }
+
+    /// The answer of a step on the wire.
+    fn answer(&self, step: &Step, number: usize) -> Vec<u8> {
+        let (system, at) = self.began;
+        let now = system + at.elapsed();
+        let body = body(number);
+        let mut lines = String::new();
+        for (name, value) in &step.answered {
+            let value = match value {
+                Value::Text(text) => text,
+                Value::Date(seconds) => &fmt_http_date(moved(now, *seconds)),
+            };
+            lines.extend([*name, ": ", value, "\r\n"]);
+        }
+        // A 304 has no length of its own.
+        if step.status != 304 {
+            lines.extend(["content-length: ", &body.len().to_string(), "\r\n"]);
+        }
+        let body = if has_body(step) { &body } else { "" };
+        format!("HTTP/1.1 {} Status\r\n{lines}\r\n{body}", step.status).into_bytes()
+    }
+}
+
+impl Came {
+    fn is_the_failure(&self, failure: Failure) {
+        let status = match failure {
+            Failure::Closed => None,
+            Failure::Unavailable => Some(StatusCode::SERVICE_UNAVAILABLE),
+        };
+        assert_eq!(self.status, status);
+    }
+
+    fn shows(&self, step: &Step) -> Result<(), Deviation> {
+        let is_shown = |(name, shown): &(&str, Shown)| match (self.headers.get(*name), shown) {
+            (Some(value), Shown::Value(expected)) => value == &**expected,
+            (value, Shown::Anything) => value.is_some(),
+            (value, Shown::Nothing) => value.is_none(),
+            (None, Shown::Value(_)) => false,
+        };
+        if step.shown.iter().all(is_shown) { Ok(()) } else { Err(Deviation::Header) }
+    }
+}
+
+/// Says which step the upstream answered.
+pub(crate) fn body(number: usize) -> String {
+    format!("what the upstream answered step {number}")
+}
+
+fn has_body(step: &Step) -> bool {
+    step.method != "HEAD" && step.status != 304
+}
+
+fn moved(time: SystemTime, seconds: i64) -> SystemTime {
+    let by = Duration::from_secs(seconds.unsigned_abs());
+    if seconds < 0 { time - by } else { time + by }
+}

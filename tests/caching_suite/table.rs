@@ -1,0 +1,174 @@
+//! How a case is written down.
+
+/// A case of the suite, by its id there.
+#[derive(Debug)]
+pub(crate) struct Case {
+    pub(crate) id: String,
+    pub(crate) kind: Kind,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// What the suite makes of a cache that does otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It does not conform.
+    Required,
+    /// It is not as good as it could be.
+    Optimal,
+    /// Nothing: the suite asks what caches do.
+    Check,
+}
+
+pub(crate) fn required(id: impl Into<String>, steps: impl Into<Vec<Step>>) -> Case {
+    Case { id: id.into(), kind: Kind::Required, steps: steps.into() }
+}
+
+pub(crate) fn optimal(id: impl Into<String>, steps: impl Into<Vec<Step>>) -> Case {
+    Case { kind: Kind::Optimal, ..required(id, steps) }
+}
+
+pub(crate) fn check(id: impl Into<String>, steps: impl Into<Vec<Step>>) -> Case {
+    Case { kind: Kind::Check, ..required(id, steps) }
+}
+
+/// How the upstream fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// It closes the connection in place of an answer.
+    Closed,
+    /// It answers 503.
+    Unavailable,
+}
+
+/// A request of a case, what the upstream has for it, and what has to come of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Step {
+    pub(crate) method: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) sent: Vec<(&'static str, String)>,
+    pub(crate) status: u16,
+    pub(crate) answered: Vec<(&'static str, Value)>,
+    pub(crate) expected: Expected,
+    /// The way to fail that the case itself names.
+    pub(crate) failure: Option<Failure>,
+    /// The headers that what comes has to have, or not to have.
+    pub(crate) shown: Vec<(&'static str, Shown)>,
+    pub(crate) pauses: bool,
+}
+
+/// Where what comes has to come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expected {
+    /// The upstream, which answers.
+    Upstream,
+    /// The fallback: what the first step was answered with, while the upstream fails.
+    Kept,
+    /// Nowhere while the upstream fails.
+    Nowhere,
+}
+
+/// The value of a header that the upstream sends.
+#[derive(Debug, Clone)]
+pub(crate) enum Value {
+    Text(String),
+    /// A date, so many seconds from now.
+    Date(i64),
+}
+
+/// What is to be seen of a header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Shown {
+    Value(String),
+    Anything,
+    Nothing,
+}
+
+pub(crate) fn request(method: &'static str) -> Step {
+    Step {
+        method,
+        path: "/",
+        sent: Vec::new(),
+        status: 200,
+        answered: Vec::new(),
+        expected: Expected::Upstream,
+        failure: None,
+        shown: Vec::new(),
+        pauses: false,
+    }
+}
+
+pub(crate) fn get() -> Step {
+    request("GET")
+}
+
+impl Step {
+    pub(crate) fn path(self, path: &'static str) -> Self {
+        Self { path, ..self }
+    }
+
+    pub(crate) fn sends(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.sent.push((name, value.into()));
+        self
+    }
+
+    pub(crate) fn status(self, status: u16) -> Self {
+        Self { status, ..self }
+    }
+
+    pub(crate) fn answers(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.answered.push((name, Value::Text(value.into())));
+        self
+    }
+
+    pub(crate) fn dates(mut self, name: &'static str, seconds: i64) -> Self {
+        self.answered.push((name, Value::Date(seconds)));
+        self
+    }
+
+    /// Time passes before the next step.
+    pub(crate) fn pause(self) -> Self {
+        Self { pauses: true, ..self }
+    }
+
+    /// The suite has it `cached`.
+    pub(crate) fn kept(self) -> Self {
+        Self { expected: Expected::Kept, ..self }
+    }
+
+    /// The suite has it `not_cached`.
+    pub(crate) fn not_kept(self) -> Self {
+        Self { expected: Expected::Nowhere, ..self }
+    }
+
+    pub(crate) fn fails_by(self, failure: Failure) -> Self {
+        Self { failure: Some(failure), ..self }
+    }
+
+    pub(crate) fn shows(mut self, name: &'static str, shown: impl Into<Shown>) -> Self {
+        self.shown.push((name, shown.into()));
+        self
+    }
+}
+
+impl From<&str> for Shown {
+    fn from(value: &str) -> Self {
+        Self::Value(value.to_owned())
+    }
+}
+
+// ===== what several files begin with =====
+
+/// An answer that stays fresh.
+pub(crate) fn fresh() -> Step {
+    get().answers("cache-control", "max-age=100000").dates("date", 0).pause()
+}
+
+/// An answer that is stale when it comes.
+pub(crate) fn stale() -> Step {
+    get().dates("expires", -5000).dates("last-modified", -100_000).dates("date", 0).pause()
+}
+
+/// An answer that is fresh when it comes, and stale when it is next asked for.
+pub(crate) fn becomes_stale() -> Step {
+    get().answers("cache-control", "max-age=2").dates("date", 0).answers("template-a", "1").pause()
+}

@@ -1,0 +1,69 @@
+//! `vary`: which requests an answer is kept for.
+
+use super::table::{Case, Step, get, optimal, required};
+
+pub(crate) fn cases() -> Vec<Case> {
+    [by_match(), by_normal_form()].into_iter().flatten().collect()
+}
+
+fn by_match() -> Vec<Case> {
+    const ONE: &[(&str, &str)] = &[("foo", "1")];
+    const TWO: &[(&str, &str)] = &[("foo", "1"), ("bar", "abc")];
+    const THREE: &[(&str, &str)] = &[("foo", "1"), ("bar", "abc"), ("baz", "789")];
+    const OMITTED: &[(&str, &str)] = &[("foo", "1"), ("baz", "789")];
+    let one = || varies(ONE, "Foo");
+    let two = || varies(TWO, "Foo, Bar");
+    let three = || varies(THREE, "Foo, Bar, Baz");
+    vec![
+        optimal("vary-match", [one(), asks(ONE).kept()]),
+        required("vary-no-match", [one(), asks(&[("foo", "2")]).not_kept()]),
+        required("vary-omit-stored", [varies(&[], "Foo"), asks(ONE).not_kept()]),
+        required("vary-omit", [one(), get().not_kept()]),
+        optimal("vary-invalidate", [one(), varies(&[("foo", "2")], "Foo").not_kept(), asks(ONE).kept()]),
+        optimal("vary-cache-key", [one().sends("other", "2"), asks(ONE).sends("other", "3").kept()]),
+        optimal("vary-2-match", [two(), asks(TWO).kept()]),
+        required("vary-2-no-match", [two(), asks(&[("foo", "2"), ("bar", "abc")]).not_kept()]),
+        required("vary-2-match-omit", [two(), get().not_kept()]),
+        optimal("vary-3-match", [three(), asks(THREE).kept()]),
+        required(
+            "vary-3-no-match",
+            [three(), asks(&[("foo", "2"), ("bar", "abc"), ("baz", "789")]).not_kept()],
+        ),
+        required(
+            "vary-3-order",
+            [three(), asks(&[("foo", "1"), ("baz", "789"), ("bar", "abcde")]).not_kept()],
+        ),
+        optimal("vary-3-omit", [varies(OMITTED, "Foo, Bar, Baz"), asks(OMITTED).kept()]),
+        required("vary-star", [varies(OMITTED, "*"), asks(OMITTED).not_kept()]),
+    ]
+}
+
+/// Where the values say the same by other bytes.
+fn by_normal_form() -> Vec<Case> {
+    const LANGUAGE: &str = "accept-language";
+    let value = |value| varies(&[("foo", value)], "Foo");
+    let languages = || varies(&[(LANGUAGE, "en, de")], "Accept-Language");
+    vec![
+        optimal("vary-normalise-combine", [value("1, 2"), asks(&[("foo", "1"), ("foo", "2")]).kept()]),
+        optimal("vary-normalise-space", [value("1,2"), asks(&[("foo", " 1, 2 ")]).kept()]),
+        optimal("vary-normalise-lang-order", [languages(), asks(&[(LANGUAGE, "de, en")]).kept()]),
+        optimal("vary-normalise-lang-case", [languages(), asks(&[(LANGUAGE, "eN, De")]).kept()]),
+        optimal("vary-normalise-lang-space", [languages(), asks(&[(LANGUAGE, " en ,   de")]).kept()]),
+        optimal(
+            "vary-normalise-lang-select",
+            [languages().answers("content-language", "de"), asks(&[(LANGUAGE, "fr;q=0.5, de;q=1.0")]).kept()],
+        ),
+    ]
+}
+
+fn asks(headers: &[(&'static str, &str)]) -> Step {
+    headers.iter().fold(get(), |it, (name, value)| it.sends(name, *value))
+}
+
+fn varies(headers: &[(&'static str, &str)], on: &str) -> Step {
+    asks(headers)
+        .answers("cache-control", "max-age=5000")
+        .dates("last-modified", -3000)
+        .dates("date", 0)
+        .answers("vary", on)
+}
