@@ -36,7 +36,7 @@ impl CacheControl {
                     Some(at) => (&directive[..at], Some(&directive[at + 1..])),
                     None => (directive, None),
                 };
-                let seconds = || value.and_then(delta_seconds);
+                let seconds = || value.and_then(seconds);
                 match name.trim_ascii().to_ascii_lowercase().as_slice() {
                     b"no-store" => found.no_store = true,
                     b"private" => found.private = true,
@@ -70,10 +70,14 @@ fn shortest(known: Option<Duration>, next: Option<Duration>) -> Duration {
     known.map_or(next, |known| known.min(next))
 }
 
-/// RFC 9111 §1.2.2: digits; what overflows is 2³¹ seconds. Quotes are tolerated.
-fn delta_seconds(value: &[u8]) -> Option<Duration> {
+/// The value of a directive; quotes around it are tolerated.
+fn seconds(value: &[u8]) -> Option<Duration> {
+    delta_seconds(std::str::from_utf8(value).ok()?.trim().trim_matches('"'))
+}
+
+/// RFC 9111 §1.2.2: digits; what overflows is 2³¹ seconds.
+pub(crate) fn delta_seconds(digits: &str) -> Option<Duration> {
     const LONGEST: u64 = 1 << 31;
-    let digits = std::str::from_utf8(value).ok()?.trim().trim_matches('"');
     let all_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     all_digits.then(|| Duration::from_secs(digits.parse().unwrap_or(LONGEST).min(LONGEST)))
 }

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 
 use super::rules::{Lifetime, Rules, is_of_the_body};
 use super::vary::{RequestHeaders, Vary};
+use crate::http::cache_control::delta_seconds;
 
 /// The head of a good response.
 #[derive(Debug)]
@@ -112,8 +113,32 @@ pub(super) fn detached(value: &HeaderValue) -> HeaderValue {
     copy
 }
 
-/// The age that a response says it has; what is not a number is none (RFC 9111 §5.1).
+/// The age that a response says it has: the first, if it says several; what is not a number is none (RFC 9111 §5.1).
 pub(super) fn stated_age(headers: &HeaderMap) -> Duration {
-    let age = headers.get(AGE).and_then(|age| age.to_str().ok()?.trim().parse::<u32>().ok());
-    Duration::from_secs(age.unwrap_or_default().into())
+    let age = headers.get(AGE).and_then(|age| age.to_str().ok()?.split(',').next());
+    age.and_then(|age| delta_seconds(age.trim())).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_is_a_number_of_seconds() {
+        for (value, seconds) in [
+            ("0", 0),
+            (" 7200 ", 7200),
+            ("7200, 0", 7200),
+            ("4294967296", 1 << 31),
+            ("99999999999999999999999", 1 << 31),
+            ("+7200", 0),
+            ("-1", 0),
+            ("\"7200\"", 0),
+            ("soon", 0),
+            ("", 0),
+        ] {
+            let headers = HeaderMap::from_iter([(AGE, value.parse().unwrap())]);
+            assert_eq!(stated_age(&headers), Duration::from_secs(seconds), "{value}");
+        }
+    }
 }

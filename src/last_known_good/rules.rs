@@ -103,7 +103,9 @@ impl Rules {
         headers: &HeaderMap,
         is_somebodys: bool,
     ) -> Option<Lifetime> {
-        let is_whole = status.is_success() && status != StatusCode::PARTIAL_CONTENT;
+        // §3.3: a part is none. What a 226 is depends on what the request said of the caller's own copy (RFC 3229).
+        let is_part = matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::IM_USED);
+        let is_whole = status.is_success() && !is_part;
         // A session that is begun once must not be begun again; a stream of events has no end that can be kept.
         if !is_whole || headers.contains_key(SET_COOKIE) || is_stream(headers) {
             return None;
@@ -206,7 +208,7 @@ mod tests {
 
     #[test]
     fn only_whole_good_answers_are_kept() {
-        for status in [101, 206, 301, 304, 404, 429, 500, 503] {
+        for status in [101, 206, 226, 301, 304, 404, 429, 500, 503] {
             assert_eq!(kept(status, &[]), None, "{status}");
         }
         for stream in

@@ -72,7 +72,6 @@ const EXCEPTIONS: &[(&str, Deviation, &str)] = &[
     ("head-200-freshness-update", NotServed, HEAD_APART),
     ("head-200-update", Header, HEAD_APART),
     ("head-410-update", NotServed, "what is gone is forgotten, whichever method says so"),
-    ("age-parse-suffix", Served, "an `Age` that is a list counts as none"),
     ("age-parse-parameter", Served, NO_NUMBER),
     ("age-parse-numeric-parameter", Served, NO_NUMBER),
     ("ccreq-no-store", Served, "RFC 9111 §5.2.1.5: it is about what is kept of this request, not of those before it"),
