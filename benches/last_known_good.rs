@@ -26,10 +26,11 @@ use tower::{Layer as _, Service};
 
 use support::{Get, begin, get, now};
 
-/// Answers with a body: the same each time, another each time, or none but a 503.
+/// Answers with a body: the same each time, with another header each time, another each time, or none but a 503.
 #[derive(Debug, Clone)]
 enum Upstream {
     Same(Bytes),
+    OtherId(Bytes, [HeaderValue; 2]),
     Other([Bytes; 2]),
     Down,
 }
@@ -80,7 +81,7 @@ impl<Req> Service<Req> for Upstream {
 
     fn call(&mut self, _request: Req) -> Self::Future {
         let mut response = Response::new(Pieces(match self {
-            Self::Same(body) => body.clone(),
+            Self::Same(body) | Self::OtherId(body, _) => body.clone(),
             Self::Other(bodies) => {
                 bodies.swap(0, 1);
                 bodies[0].clone()
@@ -88,6 +89,10 @@ impl<Req> Service<Req> for Upstream {
             Self::Down => Bytes::new(),
         }));
         *response.headers_mut() = headers();
+        if let Self::OtherId(_, ids) = self {
+            ids.swap(0, 1);
+            response.headers_mut().insert("x-request-id", ids[0].clone());
+        }
         if matches!(self, Self::Down) {
             *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         }
@@ -128,9 +133,13 @@ fn last_known_good(c: &mut Criterion) {
         let fallback = Fallback::default();
         let layer = LastKnownGoodLayer::new(fallback.clone());
         let same = || Upstream::Same(body(1));
+        let ids = ["b9b4d1c9", "c0ffee00"].map(HeaderValue::from_static);
+        let other_id = || Upstream::OtherId(body(1), ids.clone());
         let other = || Upstream::Other([body(1), body(2)]);
         bench(c, &format!("{label}/same/without"), size, same());
         bench(c, &format!("{label}/same/with"), size, layer.layer(same()));
+        bench(c, &format!("{label}/other_id/without"), size, other_id());
+        bench(c, &format!("{label}/other_id/with"), size, layer.layer(other_id()));
         bench(c, &format!("{label}/other/without"), size, other());
         bench(c, &format!("{label}/other/with"), size, layer.layer(other()));
         assert_eq!(fallback.len(), 1);

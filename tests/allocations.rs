@@ -320,6 +320,25 @@ async fn an_answer_that_is_kept_already_costs_last_known_good_its_key_and_the_re
     assert_eq!(of_a_call(layer(), AT_ONCE, with_headers), 2, "the key, and the headers in one piece");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_kept_already_is_not_copied() {
+    for size in [1024, 1024 * 1024] {
+        let body = Bytes::from(vec![b'x'; size]);
+        let mut service = LastKnownGoodLayer::new(Fallback::default()).layer(tower::service_fn(
+            move |_: Request<Empty<Bytes>>| {
+                std::future::ready(Ok::<_, Error<Infallible>>(Response::new(Full::new(body.clone()))))
+            },
+        ));
+        let mut requests = vec_of(get);
+        for _ in 0..WARM_UPS {
+            call(&mut service, requests.pop().unwrap());
+        }
+        let request = requests.pop().unwrap();
+        let copied = allocation_counter::measure(|| call(&mut service, request)).bytes_total;
+        assert!(copied < 128, "{copied} bytes");
+    }
+}
+
 // ===== For services whose responses are not HTTP =====
 
 #[tokio::test(start_paused = true)]

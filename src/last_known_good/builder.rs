@@ -145,8 +145,12 @@ impl FallbackBuilder {
         self
     }
 
-    /// How often a response is renewed in the store, and how often the store is asked for a newer one than there is in
-    /// memory: 0 to a year. In memory there is always the last one. Default 10 s.
+    /// How often what is kept is renewed: 0 to a year. Default 10 s.
+    ///
+    /// In memory there is always the last response that was another one. One with the same body, of which only headers differ
+    /// that no rule is about (an id of the request, say), is kept in its place at most this often; until then the earlier one
+    /// stays, with its age. And at most this often the store behind is told of a response, and asked for a newer one than
+    /// there is in memory.
     pub fn renew_after(mut self, time: Duration) -> Self {
         self.renew_after = time;
         self
@@ -178,7 +182,6 @@ impl FallbackBuilder {
         let (drawn_key, hash_seed) = draw(self.seed)?;
         let store = self.store.map(|behind| StoreBehind {
             behind: behind.timeout_after(timeout),
-            renew_after,
             is_shared_with_somebodys: self.digest_key.is_some(),
         });
         Ok(Fallback(Arc::new(Shared {
@@ -189,6 +192,7 @@ impl FallbackBuilder {
             clock: WallClock::start(),
             hasher: SeededHasher(hash_seed),
             memory: Memory::new(max_bytes),
+            renew_after,
             store,
         })))
     }

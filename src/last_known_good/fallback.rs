@@ -12,7 +12,7 @@ use super::FallbackBuilder;
 use super::behind::{Behind, BoxFuture, Until};
 use super::credentials::Credentials;
 use super::entry::{Entry, Times};
-use super::head::Head;
+use super::head::Draft;
 use super::key::Key;
 use super::memory::Memory;
 use super::moment::Moment;
@@ -57,6 +57,8 @@ pub(super) struct Shared {
     pub(super) clock: WallClock,
     pub(super) hasher: SeededHasher,
     pub(super) memory: Memory,
+    /// How often a response that is the same is kept anew, told to the store, or asked for there.
+    pub(super) renew_after: Duration,
     pub(super) store: Option<StoreBehind>,
 }
 
@@ -64,8 +66,6 @@ pub(super) type FallsBackOn = Arc<dyn Fn(Cause) -> bool + Send + Sync>;
 
 pub(super) struct StoreBehind {
     pub(super) behind: Behind,
-    /// How often it is told of a response, or asked for a newer one.
-    pub(super) renew_after: Duration,
     /// Whether others can find what is kept for somebody: they have the same key to digest credentials with.
     pub(super) is_shared_with_somebodys: bool,
 }
@@ -221,6 +221,11 @@ impl Shared {
         Key::new(request, self.credentials.of(request), &self.hasher)
     }
 
+    /// Whether an answer of these times need not be kept for the sake of its headers alone.
+    pub(super) fn is_new_enough(&self, entry: &Entry, times: Times) -> bool {
+        times.given.since(entry.times().given) < self.renew_after
+    }
+
     pub(super) fn falls_back_on(&self, cause: Cause) -> bool {
         self.falls_back_on.as_ref().is_none_or(|falls| falls(cause))
     }
@@ -237,8 +242,8 @@ impl Shared {
         }
         let (key, now) = (self.key(request), self.now());
         let headers = RequestHeaders::new(request.headers(), &self.credentials);
-        let head =
-            Head::new(response, &headers, &self.rules, key.partition().is_some()).ok_or(NotKept::Response)?;
+        let draft = Draft::new(response, &headers, &self.rules, key.partition().is_some());
+        let head = draft.ok_or(NotKept::Response)?.into_head();
         let (version, found) = (self.memory.version(&key), self.memory.find(&key, |_| false));
         let times = Times::of(response.headers(), now, now);
         let body = Received::whole(response.body());
@@ -277,7 +282,7 @@ impl Shared {
     ) -> Option<BoxFuture<()>> {
         let store = self.store.as_ref()?;
         let now = self.now();
-        if !store.knows(key) || entry.synced() > now.before(store.renew_after) {
+        if !store.knows(key) || entry.synced() > now.before(self.renew_after) {
             return None;
         }
         // Whatever comes of it: a store that fails is not asked with each call.
@@ -308,7 +313,7 @@ impl Shared {
     /// Whether the store may know more of what is kept than the memory does, which has this.
     pub(super) fn may_learn(&self, key: &Key, entry: Option<&Arc<Entry>>) -> bool {
         let Some(store) = &self.store else { return false };
-        let since = self.now().before(store.renew_after);
+        let since = self.now().before(self.renew_after);
         store.knows(key) && entry.is_none_or(|entry| entry.synced() <= since)
     }
 

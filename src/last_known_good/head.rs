@@ -1,5 +1,6 @@
 //! The head of a good response, as it is kept.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{AGE, CONNECTION, DATE, HeaderName};
@@ -20,7 +21,32 @@ pub(super) struct Head {
     pub(super) lifetime: Lifetime,
 }
 
-impl Head {
+/// The head that is kept if the body is: that of what there is already, or one that is still to be made.
+pub(super) enum NextHead {
+    Same(Arc<Head>),
+    // Boxed, because it is the rarer one: it is moved with the response.
+    New(Box<Draft>),
+}
+
+impl NextHead {
+    pub(super) fn into_head(self) -> Arc<Head> {
+        match self {
+            Self::Same(head) => head,
+            Self::New(draft) => Arc::new(draft.into_head()),
+        }
+    }
+}
+
+/// What would be kept of a head, while it has yet to be seen whether it is: it still holds on to what the head was read into.
+pub(super) struct Draft {
+    status: StatusCode,
+    version: Version,
+    headers: HeaderMap,
+    vary: Vary,
+    lifetime: Lifetime,
+}
+
+impl Draft {
     /// `None` if the response may not be kept.
     pub(super) fn new<B>(
         response: &Response<B>,
@@ -28,19 +54,32 @@ impl Head {
         rules: &Rules,
         is_somebodys: bool,
     ) -> Option<Self> {
-        let lifetime = rules.lifetime(response.status(), response.headers(), is_somebodys)?;
-        let vary = Vary::new(response.headers(), request)?;
-        let headers = end_to_end(response.headers());
         Some(Self {
+            lifetime: rules.lifetime(response.status(), response.headers(), is_somebodys)?,
+            vary: Vary::new(response.headers(), request)?,
             status: response.status(),
             version: response.version(),
-            headers: headers.map(|(name, value)| (name.clone(), detached(value))).collect(),
-            vary,
-            lifetime,
+            headers: response.headers().clone(),
         })
     }
 
-    /// Whether [`new`](Self::new) would make the same again, but for when it was made.
+    /// Whether it differs from a head in nothing but headers that no rule is about.
+    pub(super) fn is_like(&self, head: &Head) -> bool {
+        (self.status, self.lifetime) == (head.status, head.lifetime) && self.vary == head.vary
+    }
+
+    pub(super) fn into_head(self) -> Head {
+        let Self { status, version, vary, lifetime, .. } = self;
+        let mut headers = HeaderMap::with_capacity(self.headers.len());
+        for (name, value) in end_to_end(&self.headers) {
+            headers.append(name, detached(value));
+        }
+        Head { status, version, headers, vary, lifetime }
+    }
+}
+
+impl Head {
+    /// Whether what would be kept of a response is the same again, but for when it was made.
     pub(super) fn is_of<B>(&self, response: &Response<B>, request: &RequestHeaders) -> bool {
         (self.status, self.version) == (response.status(), response.version())
             && lasting(response.headers()).eq(lasting(&self.headers))

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::behind::{BoxFuture, Until};
 use super::entry::{Entry, Times};
 use super::fallback::Shared;
-use super::head::Head;
+use super::head::NextHead;
 use super::key::Key;
 use super::memory::Found;
 use super::received::Received;
@@ -25,8 +25,7 @@ pub(super) struct Keeper {
     pub(super) version: u64,
     /// What there was when the head came.
     pub(super) found: Found,
-    /// That of what was found, if it is the same.
-    pub(super) head: Arc<Head>,
+    pub(super) head: NextHead,
     pub(super) times: Times,
     pub(super) received: Received,
     /// The end of the call, which is also that of the wait for a store.
@@ -46,16 +45,22 @@ impl Keeper {
     /// What is still to be done, if a store is to be told.
     fn keep(self) -> Option<BoxFuture<()>> {
         let Self { shared, key, version, found, head, times, received, until } = self;
-        let is_same =
-            |entry: &&Arc<Entry>| Arc::ptr_eq(entry.head(), &head) && received.is_all_of(entry.body());
-        let entry = if let Some(same) = found.entry.as_ref().filter(is_same) {
-            Arc::clone(same)
-        } else {
-            let entry = Entry::new(head, received.into_body(found.body()), times);
-            if let Some(before) = &found.entry {
-                entry.set_synced(before.synced());
+        let same_body = found.entry.as_ref().filter(|entry| received.is_all_of(entry.body()));
+        let entry = match (head, same_body) {
+            (NextHead::Same(_), Some(same)) => Arc::clone(same),
+            // For the sake of its other headers it is not kept again and again.
+            (NextHead::New(draft), Some(same))
+                if shared.is_new_enough(same, times) && draft.is_like(same.head()) =>
+            {
+                return None;
             }
-            Arc::new(entry)
+            (head, _) => {
+                let entry = Entry::new(head.into_head(), received.into_body(found.body()), times);
+                if let Some(before) = &found.entry {
+                    entry.set_synced(before.synced());
+                }
+                Arc::new(entry)
+            }
         };
         let kept = shared.memory.keep(&key, version, &found, &entry, times);
         kept.then(|| shared.tell_store(&key, &entry, until)).flatten()

@@ -11,7 +11,7 @@ use super::ResponseBody;
 use super::behind::{BoxFuture, Until};
 use super::entry::{Entry, Times};
 use super::fallback::{Fallback, Shared};
-use super::head::Head;
+use super::head::{Draft, NextHead};
 use super::keeper::Keeper;
 use super::key::Key;
 use super::layer::Config;
@@ -122,6 +122,10 @@ impl Answering {
     /// The newest response in memory, or in the store, that answers the call.
     pub(super) fn look_up(&self, shared: &Arc<Shared>, until: Until) -> BoxFuture<Option<Arc<Entry>>> {
         shared.look_up(self.key.clone(), self.headers.clone(), self.limits(), until)
+    }
+
+    fn draft<B>(&self, shared: &Shared, response: &Response<B>) -> Option<Draft> {
+        Draft::new(response, &self.headers, &shared.rules, self.key.partition().is_some())
     }
 
     fn limits(&self) -> Limits {
@@ -253,16 +257,13 @@ fn conclude<B: Body<Data = Bytes>, E>(
     Settled::Now(Ok(response.map(|body| ResponseBody::fresh(body, keeper))))
 }
 
-/// What there is for a good response, and the head that is to be kept of it: the same one, if it is the same. `None` if it
-/// may not be kept.
-fn judge<B>(shared: &Shared, answering: &Answering, response: &Response<B>) -> Option<(Found, Arc<Head>)> {
-    let found = shared.memory.find(&answering.key, |entry| entry.head().vary.matches(&answering.headers));
-    let same = |entry: &&Arc<Entry>| entry.head().is_of(response, &answering.headers);
-    let head = if let Some(same) = found.entry.as_ref().filter(same) {
-        Arc::clone(same.head())
-    } else {
-        let is_somebodys = answering.key.partition().is_some();
-        Arc::new(Head::new(response, &answering.headers, &shared.rules, is_somebodys)?)
+/// What there is for a good response, and the head that is to be kept of it. `None` if it may not be kept.
+fn judge<B>(shared: &Shared, answering: &Answering, response: &Response<B>) -> Option<(Found, NextHead)> {
+    let headers = &answering.headers;
+    let found = shared.memory.find(&answering.key, |entry| entry.head().vary.matches(headers));
+    let head = match found.entry.as_ref().map(|entry| entry.head()).filter(|it| it.is_of(response, headers)) {
+        Some(same) => NextHead::Same(Arc::clone(same)),
+        None => NextHead::New(Box::new(answering.draft(shared, response)?)),
     };
     Some((found, head))
 }
@@ -284,9 +285,8 @@ fn freshen<B>(
     let entry = if before.head().is_of(&updated, &answering.headers) {
         Arc::clone(before)
     } else {
-        let is_somebodys = answering.key.partition().is_some();
-        match Head::new(&updated, &answering.headers, &shared.rules, is_somebodys) {
-            Some(head) => Arc::new(before.with_head(head, times)),
+        match answering.draft(shared, &updated) {
+            Some(draft) => Arc::new(before.with_head(draft.into_head(), times)),
             None => return shared.forget([answering.key.clone()], until),
         }
     };

@@ -157,6 +157,7 @@ mod tests {
 
     use super::*;
     use crate::last_known_good::credentials::Credentials;
+    use crate::last_known_good::head::Draft;
     use crate::last_known_good::vary::RequestHeaders;
 
     const RULES: Rules = Rules { max_age: Duration::from_secs(3600), ignore_origin: false };
@@ -177,7 +178,7 @@ mod tests {
             response.headers_mut().insert("x-token", token);
             let request = HeaderMap::from_iter([(http::header::ACCEPT_LANGUAGE, language.parse().unwrap())]);
             let request = RequestHeaders::new(&request, &Credentials::new([0; 32], Vec::new()));
-            let head = Head::new(&response, &request, &RULES, false).unwrap();
+            let head = Draft::new(&response, &request, &RULES, false).unwrap().into_head();
             let times = Times { asked: Moment(1), given: Moment(3), made: Moment(2), date: 4 };
             Arc::new(Entry::new(Arc::new(head), Bytes::from_static(body.as_bytes()), times))
         };
@@ -236,7 +237,7 @@ mod tests {
         let response = Response::builder().header("cache-control", "no-store").body(()).unwrap();
         let ignoring = Rules { ignore_origin: true, ..RULES };
         let request = RequestHeaders::new(&HeaderMap::new(), &Credentials::new([0; 32], Vec::new()));
-        let head = Head::new(&response, &request, &ignoring, false).unwrap();
+        let head = Draft::new(&response, &request, &ignoring, false).unwrap().into_head();
         let times = Times { asked: Moment(1), given: Moment(1), made: Moment(1), date: 0 };
         let value =
             encode_variants("k", &[Arc::new(Entry::new(Arc::new(head), Bytes::new(), times))]).unwrap();

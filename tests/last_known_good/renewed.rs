@@ -78,10 +78,33 @@ async fn a_head_that_differs_replaces_the_one_that_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_of_which_only_an_id_differs_is_kept_anew_once_in_a_while() {
+    let both = service(&layer());
+    let mut kept = Vec::new();
+    for id in ["0", "5", "10", "15", "20"] {
+        give(&both, get(), good(&[("x-request-id", id)])).await;
+        let response = ask(&both.1, get()).await.unwrap();
+        let age = response.extensions().get::<Stale>().unwrap().age;
+        // It is what it says it is: that one, and as old.
+        kept.push((response.headers()["x-request-id"].to_str().unwrap().to_owned(), age.as_secs()));
+        advance(5 * SECOND).await;
+    }
+    let expected = [("0", 0), ("0", 5), ("10", 0), ("10", 5), ("20", 0)];
+    assert!(kept.iter().map(|(id, age)| (id.as_str(), *age)).eq(expected), "{kept:?}");
+    // Another body, or other rules, are kept at once.
+    give(&both, get(), answer(200, &[("x-request-id", "21")], "better")).await;
+    assert_eq!(stale(&both, get()).await.unwrap(), "better");
+    give(&both, get(), answer(200, &[("cache-control", "stale-if-error=1")], "better")).await;
+    advance(SECOND).await;
+    assert!(stale(&both, get()).await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_header_that_becomes_one_of_the_connection_is_not_kept_any_more() {
     let both = service(&layer());
     give(&both, get(), good(&[("x-hop", "1")])).await;
     assert!(ask(&both.1, get()).await.unwrap().headers().contains_key("x-hop"));
+    advance(MINUTE).await;
     give(&both, get(), good(&[("x-hop", "1"), ("connection", "x-hop")])).await;
     assert!(!ask(&both.1, get()).await.unwrap().headers().contains_key("x-hop"));
 }
@@ -90,6 +113,7 @@ async fn a_header_that_becomes_one_of_the_connection_is_not_kept_any_more() {
 async fn a_value_that_becomes_a_secret_is_kept_as_one() {
     let both = service(&layer());
     for is_secret in [false, true, false] {
+        advance(MINUTE).await;
         let mut answer = good(&[("x-token", "1")]);
         answer.headers_mut().get_mut("x-token").unwrap().set_sensitive(is_secret);
         give(&both, get(), answer).await;
