@@ -16,7 +16,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, Empty, Full};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
-use steadfast::last_known_good::{LastKnownGoodLayer, MemoryStore, Stale};
+use steadfast::last_known_good::{Fallback, LastKnownGoodLayer, Stale};
 use steadfast::{BoxError, Error};
 use tower::{Service, ServiceBuilder, ServiceExt};
 
@@ -93,8 +93,9 @@ impl Directive<'_> {
         matches!(self, Self::Raw(bytes) if bytes.contains(&b'"'))
     }
 
-    fn forbids(&self) -> bool {
-        matches!(self, Self::NoStore | Self::NoCache | Self::Private)
+    /// Whether it forbids that anything is kept, or kept for more callers than one.
+    fn forbids(&self, is_somebodys: bool) -> bool {
+        matches!(self, Self::NoStore | Self::NoCache) || (matches!(self, Self::Private) && !is_somebodys)
     }
 }
 
@@ -117,7 +118,7 @@ fn append(headers: &mut HeaderMap, name: HeaderName, value: &[u8]) {
 }
 
 /// The headers of the good answer, and whether they plainly forbid to serve it again.
-fn answer(lines: &[AnswerHeader<'_>]) -> (HeaderMap, bool) {
+fn answer(lines: &[AnswerHeader<'_>], is_somebodys: bool) -> (HeaderMap, bool) {
     let mut headers = HeaderMap::new();
     let mut forbidden = false;
     for header in lines {
@@ -125,7 +126,8 @@ fn answer(lines: &[AnswerHeader<'_>]) -> (HeaderMap, bool) {
             AnswerHeader::CacheControl(directives) => {
                 let Some(line) = line(directives) else { continue };
                 headers.append(CACHE_CONTROL, line);
-                forbidden |= directives.iter().take_while(|it| !it.may_quote()).any(Directive::forbids);
+                forbidden |=
+                    directives.iter().take_while(|it| !it.may_quote()).any(|it| it.forbids(is_somebodys));
             }
             AnswerHeader::VaryOnAccept => append(&mut headers, VARY, b"x-tenant, Accept"),
             AnswerHeader::VaryOnEverything => {
@@ -164,9 +166,9 @@ fn request(from: &RequestHeaders<'_>) -> Request<Empty<Bytes>> {
     request
 }
 
-/// Whether the request is one user's own, or for a part.
-fn is_particular(request: &Request<Empty<Bytes>>) -> bool {
-    [AUTHORIZATION, COOKIE, RANGE].iter().any(|name| request.headers().contains_key(name))
+/// Which credentials the request has.
+fn credentials(request: &Request<Empty<Bytes>>) -> [bool; 2] {
+    [AUTHORIZATION, COOKIE].map(|name| request.headers().contains_key(name))
 }
 
 /// A service that answers the first call well, and no other.
@@ -203,14 +205,16 @@ type Answer = std::future::Ready<Result<Response<Full<Bytes>>, Error<Infallible>
 fuzz_target!(|input: Input<'_>| {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(async {
-        let (headers, forbidden) = answer(&input.answer);
         let (first, second) = (request(&input.first), request(&input.second));
-        let particular = is_particular(&first) || is_particular(&second);
+        let is_somebodys = credentials(&first).contains(&true);
+        let (headers, forbidden) = answer(&input.answer, is_somebodys);
+        let is_anothers = credentials(&first) != credentials(&second);
+        let is_for_a_part = [&first, &second].iter().any(|it| it.headers().contains_key(RANGE));
         let differs = first.headers().get(ACCEPT) != second.headers().get(ACCEPT);
         let varies = input.answer.iter().any(|header| matches!(header, AnswerHeader::VaryOnAccept));
 
         let mut service = ServiceBuilder::new()
-            .layer(LastKnownGoodLayer::new(MemoryStore::default()))
+            .layer(LastKnownGoodLayer::new(Fallback::default()))
             .service_fn(upstream(headers, input.answered));
         let good = call(&mut service, first).await.unwrap();
         assert!(good.extensions().get::<Stale>().is_none());
@@ -220,7 +224,8 @@ fuzz_target!(|input: Input<'_>| {
         let Some(stale) = response.extensions().get::<Stale>() else { return };
 
         assert!(!forbidden, "the origin forbids it");
-        assert!(!particular, "it may be one user's own");
+        assert!(!is_anothers, "it is another caller's");
+        assert!(!is_for_a_part, "it is more than what was asked for");
         assert!(!(varies && differs), "it answers another request");
         assert!(stale.age >= Duration::from_secs(input.later.into()));
         assert_eq!(response.status(), StatusCode::OK);

@@ -14,7 +14,7 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use steadfast::bulkhead::{BulkheadLayer, Compartment};
 use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, Window};
-use steadfast::last_known_good::{LastKnownGoodLayer, MemoryStore};
+use steadfast::last_known_good::{Fallback, LastKnownGoodLayer};
 use steadfast::retry::{Backoff, Jitter, RetryBudget, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
 use steadfast::{Call, ConfigError, Error};
@@ -61,6 +61,12 @@ impl From<Count> for u32 {
     }
 }
 
+impl From<Count> for u64 {
+    fn from(count: Count) -> Self {
+        count.get()
+    }
+}
+
 impl From<Count> for usize {
     fn from(count: Count) -> Self {
         count.get() as Self
@@ -92,7 +98,7 @@ struct Config {
     retry: RetryConfig,
     budget: BudgetConfig,
     bulkhead: BulkheadConfig,
-    store: Option<Count>,
+    fallback: FallbackConfig,
     total: Option<Time>,
     attempt: Option<Time>,
 }
@@ -156,6 +162,16 @@ struct BulkheadConfig {
     max_waiting: Option<Count>,
     max_wait: Option<Time>,
     resize: Option<Count>,
+}
+
+#[derive(Debug, Arbitrary)]
+struct FallbackConfig {
+    max_age: Option<Time>,
+    max_bytes: Option<Count>,
+    max_entry_bytes: Option<Count>,
+    store_timeout: Option<Time>,
+    renew_after: Option<Time>,
+    serve_stale_after: Option<Time>,
 }
 
 /// What an attempt comes to.
@@ -252,6 +268,13 @@ impl BulkheadConfig {
     }
 }
 
+impl FallbackConfig {
+    fn build(&self) -> Result<Fallback, ConfigError> {
+        let builder = Fallback::builder().seed(1);
+        with!(builder, self, max_age, max_bytes, max_entry_bytes, store_timeout, renew_after).build()
+    }
+}
+
 impl Attempt {
     async fn make(self) -> Result<Response<Empty<Bytes>>, Error<Infallible>> {
         let mut response = Response::new(Empty::new());
@@ -279,19 +302,18 @@ async fn serve(config: &Config, attempts: &[Attempt]) {
     // Each is built, whether or not another can be.
     let (circuit, retry) = (check(config.circuit.build()), check(config.retry.build()));
     let (budget, compartment) = (check(config.budget.build()), check(config.bulkhead.build()));
-    let store =
-        config.store.map_or(MemoryStore::builder(), |bytes| MemoryStore::builder().max_bytes(bytes.get()));
-    let (Some(circuit), Some(retry), Some(budget), Some(compartment), Some(store)) =
-        (circuit, retry, budget, compartment, check(store.build()))
+    let (Some(circuit), Some(retry), Some(budget), Some(compartment), Some(fallback)) =
+        (circuit, retry, budget, compartment, check(config.fallback.build()))
     else {
         return;
     };
     let time = |time: Option<Time>, default| time.map_or(default, Duration::from);
     let total = time(config.total, Duration::from_secs(3));
-    let mut next = attempts.iter().copied().cycle();
+    let soft_limit = time(config.fallback.serve_stale_after, Duration::from_secs(2));
+    let mut next = attempts.to_vec().into_iter().cycle();
     let next = std::sync::Arc::new(std::sync::Mutex::new(move || next.next().unwrap_or(Attempt::Answer)));
     let service = ServiceBuilder::new()
-        .layer(LastKnownGoodLayer::new(store).max_age(total))
+        .layer(LastKnownGoodLayer::new(fallback).serve_stale_after(soft_limit))
         .layer(TimeoutLayer::total(total))
         .layer(RetryLayer::new(retry).budget(budget.clone()))
         .layer(CircuitBreakerLayer::new(circuit.clone()))

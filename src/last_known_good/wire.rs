@@ -53,7 +53,8 @@ fn seal(key: &str, content: &impl Serialize) -> Option<Bytes> {
 
 fn open<'a>(key: &str, value: &'a [u8]) -> Option<&'a [u8]> {
     let (stated, content) = value.strip_prefix(MARK)?.split_at_checked(CHECK_BYTES)?;
-    (check(key, content) == stated).then_some(content)
+    // What reads what was checked is to be fuzzed, too.
+    (check(key, content) == stated || cfg!(fuzzing)).then_some(content)
 }
 
 fn check(key: &str, content: &[u8]) -> [u8; CHECK_BYTES] {

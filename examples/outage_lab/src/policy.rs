@@ -226,7 +226,8 @@ impl Policy {
         });
         let service = ServiceBuilder::new().layer(PerUpstreamLayer::new(recipe)).service(network);
         let service = if self.fallback {
-            let fallback = LastKnownGoodLayer::new(Fallback::default());
+            let fallback = Fallback::builder().seed(seed).build().expect("valid");
+            let fallback = LastKnownGoodLayer::new(fallback);
             BoxCloneSyncService::new(ServiceBuilder::new().layer(fallback).service(service).and_then(read))
         } else {
             BoxCloneSyncService::new(service.and_then(read))
