@@ -11,6 +11,7 @@ mod config;
 mod connections;
 #[path = "../stores/contract.rs"]
 mod contract;
+mod fallback;
 mod outages;
 mod peers;
 mod server;

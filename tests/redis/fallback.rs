@@ -1,0 +1,77 @@
+//! A fallback with Redis behind it, as replicas of a service have it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use steadfast::last_known_good::{Fallback, LastKnownGoodLayer, Stale};
+use tower::{Layer as _, ServiceExt as _, service_fn};
+
+use super::*;
+use crate::server::server;
+
+/// A service that has a fallback of its own, and an upstream which can be down.
+struct Replica {
+    fallback: Fallback,
+    is_down: Arc<AtomicBool>,
+}
+
+impl Replica {
+    fn new(store: RedisStore) -> Self {
+        let fallback = Fallback::builder()
+            .store(store)
+            .store_timeout(Duration::from_secs(10))
+            .renew_after(Duration::ZERO);
+        Self { fallback: fallback.build().unwrap(), is_down: Arc::default() }
+    }
+
+    /// What a caller gets, and whether it is stale.
+    async fn call(&self, method: &str) -> Option<(Bytes, bool)> {
+        let is_down = Arc::clone(&self.is_down);
+        let upstream = service_fn(move |_: Request<String>| {
+            let answer = if is_down.load(Ordering::Relaxed) {
+                Err(Error::Upstream(io::Error::from(io::ErrorKind::ConnectionRefused)))
+            } else {
+                Ok(Response::new(Full::new(value("good"))))
+            };
+            std::future::ready(answer)
+        });
+        let request = Request::builder().method(method).uri("http://sku.internal/v1/items/42");
+        let service = LastKnownGoodLayer::new(self.fallback.clone()).layer(upstream);
+        let response = service.oneshot(request.body(String::new()).unwrap()).await.ok()?;
+        let is_stale = response.extensions().get::<Stale>().is_some();
+        Some((response.into_body().collect().await.unwrap().to_bytes(), is_stale))
+    }
+
+    fn goes_down(&self) {
+        self.is_down.store(true, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn what_one_replica_was_answered_another_falls_back_on() {
+    let Some(server) = server().await else { return };
+    let replica = || Replica::new(patient(server.url()).build().unwrap());
+    let (one, other) = (replica(), replica());
+    other.goes_down();
+    assert_eq!(other.call("GET").await, None);
+    assert_eq!(one.call("GET").await, Some((value("good"), false)));
+    assert_eq!(other.call("GET").await, Some((value("good"), true)));
+    // What has changed for one has changed for all.
+    assert_eq!(one.call("DELETE").await, Some((value("good"), false)));
+    assert_eq!(other.call("GET").await, None);
+}
+
+#[tokio::test]
+async fn a_redis_that_is_killed_fails_no_call_and_takes_nothing_from_memory() {
+    let Some(mut server) = server().await else { return };
+    let replica = Replica::new(RedisStore::builder(server.url()).build().unwrap());
+    assert_eq!(replica.call("GET").await, Some((value("good"), false)));
+    server.kill();
+    assert_eq!(replica.call("GET").await, Some((value("good"), false)));
+    replica.goes_down();
+    assert_eq!(replica.call("GET").await, Some((value("good"), true)));
+    assert!(replica.fallback.store_failures() > 0);
+}
