@@ -1,0 +1,130 @@
+//! The fallback of the client, through real sockets.
+#![cfg(feature = "reqwest")]
+
+mod server;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use server::{Reply, Server, message};
+use steadfast::last_known_good::{Cause, Fallback, KeepWarm, LastKnownGoodLayer, MemoryStore};
+use steadfast::{Client, ClientBuilder, RequestBuilder, ResponseExt as _};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+fn builder(fallback: &Fallback) -> ClientBuilder {
+    Client::builder().without_retry().last_known_good(LastKnownGoodLayer::new(fallback.clone()))
+}
+
+fn client(fallback: &Fallback) -> Client {
+    builder(fallback).build().unwrap()
+}
+
+/// What a caller gets, and why it is stale, if it is.
+async fn send(request: RequestBuilder) -> Option<(String, Option<Cause>)> {
+    let response = request.send().await.ok()?;
+    let cause = response.stale().map(|stale| stale.cause);
+    Some((response.text().await.unwrap(), cause))
+}
+
+fn fresh(body: &str) -> (String, Option<Cause>) {
+    (body.to_owned(), None)
+}
+
+fn stale(body: &str, cause: Cause) -> (String, Option<Cause>) {
+    (body.to_owned(), Some(cause))
+}
+
+#[tokio::test]
+async fn each_caller_falls_back_on_their_own_answer() {
+    let mut server = Server::new([Reply::ok("alice's"), Reply::ok("bob's"), Reply::ok("everybody's")]);
+    let client = client(&Fallback::default());
+    let url = server.url("/me");
+    let (alice, bob) =
+        (|| client.get(&url).bearer_auth("alice"), || client.get(&url).basic_auth("bob", Some("b")));
+    assert_eq!(send(alice()).await, Some(fresh("alice's")));
+    assert_eq!(send(bob()).await, Some(fresh("bob's")));
+    assert_eq!(send(client.get(&url)).await, Some(fresh("everybody's")));
+    server.stop().await;
+    assert_eq!(send(alice()).await, Some(stale("alice's", Cause::Transport)));
+    assert_eq!(send(bob()).await, Some(stale("bob's", Cause::Transport)));
+    assert_eq!(send(client.get(&url)).await, Some(stale("everybody's", Cause::Transport)));
+    assert_eq!(send(client.get(&url).bearer_auth("carol")).await, None);
+    // The same, as reqwest takes it from the URI.
+    let in_uri = url.replace("http://", "http://bob:b@");
+    assert_eq!(send(client.get(in_uri)).await, Some(stale("bob's", Cause::Transport)));
+}
+
+#[tokio::test]
+async fn a_slow_upstream_is_answered_for_and_what_it_says_late_is_kept() {
+    let gate = Arc::new(Notify::new());
+    let late = Reply::Gate(Vec::new(), Arc::clone(&gate), message(200, &[], 6, b"better"));
+    let server = Server::new([Reply::ok("good"), late, Reply::closed()]);
+    let layer = LastKnownGoodLayer::new(Fallback::default()).serve_stale_after(Duration::from_millis(20));
+    let client = Client::builder().without_retry().last_known_good(layer).build().unwrap();
+    let url = server.url("/");
+    assert_eq!(send(client.get(&url)).await, Some(fresh("good")));
+    assert_eq!(send(client.get(&url)).await, Some(stale("good", Cause::Slow)));
+    gate.notify_one();
+    let kept = async { while send(client.get(&url)).await != Some(stale("better", Cause::Transport)) {} };
+    timeout(Duration::from_secs(30), kept).await.expect("the late answer is kept");
+}
+
+#[tokio::test]
+async fn what_outlives_a_client_answers_for_the_next() {
+    let mut server = Server::new([Reply::status(200, &[("etag", "\"1\"")], "good")]);
+    let store = MemoryStore::new(1024 * 1024).unwrap();
+    let fallback = || Fallback::builder().store(store.clone()).build().unwrap();
+    assert_eq!(send(client(&fallback()).get(server.url("/"))).await, Some(fresh("good")));
+    server.stop().await;
+    let next = client(&fallback());
+    let response = next.get(server.url("/")).send().await.unwrap();
+    assert_eq!((response.status().as_u16(), response.url().as_str()), (200, server.url("/").as_str()));
+    assert_eq!(response.headers()["etag"], "\"1\"");
+    assert!(response.headers().contains_key("age") && response.headers().contains_key("cache-status"));
+    assert_eq!(response.text().await.unwrap(), "good");
+}
+
+#[tokio::test]
+async fn a_304_to_a_caller_who_has_the_answer_makes_it_as_new() {
+    let headers = |stale_if_error| [("etag", "\"1\""), ("cache-control", stale_if_error)];
+    let not_modified = Reply::Answer(
+        b"HTTP/1.1 304 Not Modified\r\netag: \"1\"\r\ncache-control: stale-if-error=1000\r\n\r\n".to_vec(),
+    );
+    let server = Server::new([Reply::status(200, &headers("stale-if-error=100"), "good"), not_modified]);
+    let fallback = Fallback::default();
+    let client = client(&fallback);
+    assert_eq!(send(client.get(server.url("/"))).await, Some(fresh("good")));
+    let left = || fallback.entries()[0].left.as_secs();
+    assert!(left() < 100);
+    let response = client.get(server.url("/")).header("if-none-match", "\"1\"").send().await.unwrap();
+    assert_eq!((response.status().as_u16(), response.stale()), (304, None));
+    assert!((900..1000).contains(&left()));
+}
+
+#[tokio::test]
+async fn what_a_service_learns_elsewhere_is_what_it_falls_back_on() {
+    let server = Server::absent();
+    let client = client(&Fallback::default());
+    let (url, fallback) = (server.url("/items/42"), client.fallback().unwrap());
+    assert_eq!(send(client.get(&url)).await, None);
+    let uri: http::Uri = url.parse().unwrap();
+    fallback.insert(&uri, http::Response::new(Bytes::from_static(b"pushed"))).await.unwrap();
+    assert_eq!(send(client.get(&url)).await, Some(stale("pushed", Cause::Transport)));
+    fallback.invalidate(&uri).await;
+    assert_eq!(send(client.get(&url)).await, None);
+}
+
+#[tokio::test]
+async fn what_is_called_once_is_kept_warm_and_not_longer_than_the_handle() {
+    let server = Server::new([Reply::ok("good")]);
+    let warm = KeepWarm::builder().every(Duration::from_secs(1)).build().unwrap();
+    let layer = LastKnownGoodLayer::new(Fallback::default()).keep_warm(&warm);
+    let client = Client::builder().last_known_good(layer).build().unwrap();
+    assert_eq!(send(client.get(server.url("/")).header("accept", "text/html")).await, Some(fresh("good")));
+    assert_eq!(warm.uris(), [server.url("/")]);
+    server.has_received(2).await;
+    assert_eq!(server.last().header("accept"), Some("text/html"));
+    drop(warm);
+}
