@@ -7,9 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
 use tokio::time::{Instant, timeout_at};
 
 use super::Store;
+use super::key::Key;
+use super::moment::Moment;
 use crate::poll::apart;
 use crate::{BoxError, deadline};
 
@@ -40,16 +44,54 @@ pub(super) struct Behind {
     store: Box<dyn AnyStore>,
     timeout: Duration,
     failures: AtomicU64,
+    /// Whether others can find what is kept for somebody: they digest credentials with the same key.
+    is_shared_with_somebodys: bool,
+    /// When URIs were forgotten of which the store could not be told, by their hash: it may still have what was kept.
+    untold: Cache<u64, Moment>,
 }
 
 impl Behind {
     pub(super) fn new(store: impl Store) -> Self {
-        Self { store: Box::new(store), timeout: Duration::ZERO, failures: AtomicU64::new(0) }
+        const MOST_UNTOLD: u64 = 10_000;
+        Self {
+            store: Box::new(store),
+            timeout: Duration::ZERO,
+            failures: AtomicU64::new(0),
+            is_shared_with_somebodys: false,
+            untold: Cache::builder().max_capacity(MOST_UNTOLD).eviction_policy(EvictionPolicy::lru()).build(),
+        }
     }
 
     /// Nobody waits for it for longer than that.
     pub(super) fn timeout_after(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
+    }
+
+    /// It is told of what is kept for somebody, or it is not.
+    pub(super) fn shared_with_somebodys(self, shared: bool) -> Self {
+        Self { is_shared_with_somebodys: shared, ..self }
+    }
+
+    /// Whether it is told of what is kept for this key.
+    pub(super) const fn may_know(&self, key: &Key) -> bool {
+        self.is_shared_with_somebodys || key.partition().is_none()
+    }
+
+    /// A URI is forgotten, and the store is about to be told.
+    pub(super) fn has_yet_to_know_gone(&self, key: &Key, at: Moment) {
+        self.untold.insert(key.hash(), at);
+    }
+
+    /// The store was told.
+    pub(super) fn knows_gone(&self, key: &Key, at: Moment) {
+        if self.unknown_gone_at(key) == at {
+            self.untold.invalidate(&key.hash());
+        }
+    }
+
+    /// When a URI was last forgotten without its being told.
+    pub(super) fn unknown_gone_at(&self, key: &Key) -> Moment {
+        self.untold.get(&key.hash()).unwrap_or_default()
     }
 
     /// How long a call waits for it at most.
@@ -71,9 +113,9 @@ impl Behind {
         self.within(end, self.store.get(key)).await.flatten()
     }
 
-    /// Puts it there, if that can be done by then.
-    pub(super) async fn put(&self, key: &str, value: Bytes, keep_for: Duration, end: Until) {
-        self.within(end, self.store.put(key, value, keep_for)).await;
+    /// Whether it was put there by then.
+    pub(super) async fn put(&self, key: &str, value: Bytes, keep_for: Duration, end: Until) -> bool {
+        self.within(end, self.store.put(key, value, keep_for)).await.is_some()
     }
 
     async fn within<T>(&self, end: Until, mut answer: Answer<'_, T>) -> Option<T> {

@@ -10,9 +10,9 @@ use rand::{Rng as _, SeedableRng as _, TryRng as _};
 
 use super::behind::Behind;
 use super::credentials::Credentials;
-use super::fallback::{FallsBackOn, SeededHasher, Shared, StoreBehind};
 use super::memory::Memory;
 use super::rules::Rules;
+use super::shared::{FallsBackOn, SeededHasher, Shared};
 use super::{Cause, Fallback, Store};
 use crate::ConfigError;
 use crate::error::MAX_DURATION;
@@ -180,10 +180,8 @@ impl FallbackBuilder {
             Duration::ZERO..=MAX_DURATION,
         )?;
         let (drawn_key, hash_seed) = draw(self.seed)?;
-        let store = self.store.map(|behind| StoreBehind {
-            behind: behind.timeout_after(timeout),
-            is_shared_with_somebodys: self.digest_key.is_some(),
-        });
+        let is_shared = self.digest_key.is_some();
+        let store = self.store.map(|store| store.timeout_after(timeout).shared_with_somebodys(is_shared));
         Ok(Fallback(Arc::new(Shared {
             rules: Rules { max_age, ignore_origin: self.ignore_origin },
             max_entry_bytes,

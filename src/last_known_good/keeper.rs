@@ -9,11 +9,11 @@ use bytes::Bytes;
 
 use super::behind::{BoxFuture, Until};
 use super::entry::{Entry, Times};
-use super::fallback::Shared;
 use super::head::NextHead;
 use super::key::Key;
 use super::memory::Found;
 use super::received::Received;
+use super::shared::Shared;
 use crate::http::body::{End, Watch};
 use crate::message::sealed::Sealed;
 

@@ -55,7 +55,9 @@ impl Memory {
             .eviction_policy(EvictionPolicy::lru())
             .weigher(|key: &Key, variants: &Variants| {
                 let entries = variants.iter().map(|entry| entry.weight()).sum::<usize>();
-                (size_of::<Key>() + key.weight() + entries).try_into().unwrap_or(u32::MAX)
+                // That of somebody is known by its URI, too.
+                let keys = (size_of::<Key>() + key.weight()) * (1 + usize::from(key.partition().is_some()));
+                (keys + entries).try_into().unwrap_or(u32::MAX)
             })
             .eviction_listener(move |key: Arc<Key>, _, _: RemovalCause| ended.remove(&key))
             .build();
@@ -143,10 +145,13 @@ impl Memory {
 
     /// Forgets what is kept for one key and was asked for before that moment, which was learnt from elsewhere.
     pub(super) fn remove_before(&self, key: &Key, moment: Moment) {
-        let is_older = |entry: &Arc<Entry>| entry.times().asked < moment;
-        if self.entries.get(key).is_some_and(|it| it.iter().any(is_older)) {
+        let Some(variants) = self.entries.get(key) else { return };
+        let later: Variants = variants.iter().filter(|it| it.times().asked >= moment).cloned().collect();
+        if later.is_empty() {
             self.entries.invalidate(key);
             self.changes.fetch_add(1, Ordering::AcqRel);
+        } else if later.len() < variants.len() {
+            self.insert(key, self.version(key), later);
         }
     }
 }

@@ -9,8 +9,8 @@ use pin_project::pin_project;
 
 use super::behind::{BoxFuture, Until};
 use super::entry::Entry;
-use super::fallback::Shared;
 use super::plan::Answering;
+use super::shared::Shared;
 use crate::deadline::{Timer, after};
 
 /// The waits beside that for the call.
@@ -53,7 +53,7 @@ impl Waits {
             return;
         }
         if let Some((until, store)) = until.zip(shared.store.as_ref()) {
-            let at = until.checked_sub(store.behind.timeout());
+            let at = until.checked_sub(store.timeout());
             this.ahead.set(Timer::new(Some(at.unwrap_or(until))));
         }
     }

@@ -14,12 +14,13 @@ use tokio::task::AbortHandle;
 use tokio::time::sleep;
 use tower::{Service, ServiceExt as _};
 
+use super::Fallback;
 use super::ResponseFuture;
-use super::fallback::{Fallback, Shared};
 use super::key::Key;
 use super::layer::Config;
 use super::mode::{Background, Foreground, read_for_keeping};
 use super::plan::Plan;
+use super::shared::Shared;
 use crate::error::MAX_DURATION;
 use crate::http::HttpRequest;
 use crate::message::sealed::Sealed;

@@ -263,6 +263,35 @@ async fn a_store_that_fails_fails_no_call() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_could_not_be_told_brings_back_nothing() {
+    let (shelf, [one, other]) = replicas(|it| it);
+    give(&one, get(), good(&[])).await;
+    advance(SECOND).await;
+    shelf.will(Does::Fail);
+    give(&one, get(), answer(404, &[], "")).await;
+    shelf.will(Does::Work);
+    assert!(stale(&one, get()).await.is_none(), "it is gone");
+    advance(SECOND).await;
+    give(&other, get(), answer(200, &[], "new")).await;
+    assert_eq!(stale(&one, get()).await.unwrap(), "new");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_gone_takes_no_variant_along_that_is_newer() {
+    let (_, [one, other]) = replicas(|it| it);
+    let of = |language| request("GET", &[("accept-language", language)]);
+    let vary = [("vary", "accept-language")];
+    give(&one, of("de"), answer(200, &vary, "gut")).await;
+    give(&one, of("en"), good(&vary)).await;
+    advance(MINUTE).await;
+    give(&other, request("DELETE", &[]), answer(204, &[], "")).await;
+    advance(SECOND).await;
+    give(&one, of("en"), answer(200, &vary, "better")).await;
+    assert_eq!(stale(&one, of("en")).await.unwrap(), "better");
+    assert!(stale(&one, of("de")).await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_hangs_is_waited_for_no_longer_than_its_bound() {
     let (shelf, [one, other]) = replicas(|it| it.store_timeout(50 * MILLISECOND));
     give(&one, get(), good(&[])).await;

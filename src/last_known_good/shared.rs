@@ -1,0 +1,96 @@
+//! What the handles of a fallback share.
+
+use std::hash::{BuildHasher, DefaultHasher, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Response;
+
+use super::NotKept;
+use super::behind::Behind;
+use super::credentials::Credentials;
+use super::entry::{Entry, Times};
+use super::head::Draft;
+use super::key::Key;
+use super::memory::Memory;
+use super::moment::Moment;
+use super::received::Received;
+use super::rules::{self, Role, Rules};
+use super::stale::Cause;
+use super::vary::RequestHeaders;
+use crate::http::HttpRequest;
+use crate::wall::WallClock;
+
+/// The rules of a fallback, and what it keeps: all that its handles share.
+pub(super) struct Shared {
+    pub(super) rules: Rules,
+    pub(super) max_entry_bytes: usize,
+    /// `None` is on all of them.
+    pub(super) falls_back_on: Option<FallsBackOn>,
+    pub(super) credentials: Credentials,
+    pub(super) clock: WallClock,
+    pub(super) hasher: SeededHasher,
+    pub(super) memory: Memory,
+    /// How often a response that is the same is kept anew, told to the store, or asked for there.
+    pub(super) renew_after: Duration,
+    pub(super) store: Option<Behind>,
+}
+
+pub(super) type FallsBackOn = Arc<dyn Fn(Cause) -> bool + Send + Sync>;
+
+impl Shared {
+    pub(super) fn now(&self) -> Moment {
+        Moment::new(self.clock.now())
+    }
+
+    /// What a request is known by here.
+    pub(super) fn key(&self, request: &impl HttpRequest) -> Key {
+        Key::new(request, self.credentials.of(request), &self.hasher)
+    }
+
+    /// Whether an answer of these times need not be kept for the sake of its headers alone.
+    pub(super) fn is_new_enough(&self, entry: &Entry, times: Times) -> bool {
+        times.given.since(entry.times().given) < self.renew_after
+    }
+
+    pub(super) fn falls_back_on(&self, cause: Cause) -> bool {
+        self.falls_back_on.as_ref().is_none_or(|falls| falls(cause))
+    }
+
+    /// Keeps a response that was not asked for.
+    pub(super) fn insert(
+        &self,
+        request: &impl HttpRequest,
+        response: &Response<Bytes>,
+    ) -> Result<(Key, Arc<Entry>), NotKept> {
+        let Role::Answer { keep: true, .. } = rules::role(request) else { return Err(NotKept::Request) };
+        let (bytes, allowed) = (response.body().len(), self.max_entry_bytes);
+        if bytes > allowed {
+            return Err(NotKept::TooLarge { bytes, allowed });
+        }
+        let (key, now) = (self.key(request), self.now());
+        let headers = RequestHeaders::new(request.headers(), &self.credentials);
+        let draft = Draft::new(response, &headers, &self.rules, key.partition().is_some());
+        let head = draft.ok_or(NotKept::Response)?.into_head();
+        let (version, found) = (self.memory.version(&key), self.memory.find(&key, |_| false));
+        let times = Times::of(response.headers(), now, now);
+        let body = Received::whole(response.body());
+        let entry = Arc::new(Entry::new(Arc::new(head), body, times));
+        let kept = self.memory.keep(&key, version, &found, &entry, times);
+        kept.then_some((key, entry)).ok_or(NotKept::Outdated)
+    }
+}
+
+/// Hashes by a seed of its own: where two URIs share a count of removals is chance, and can be replayed.
+pub(super) struct SeededHasher(pub(super) u64);
+
+impl BuildHasher for SeededHasher {
+    type Hasher = DefaultHasher;
+
+    fn build_hasher(&self) -> DefaultHasher {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.0);
+        hasher
+    }
+}
