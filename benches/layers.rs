@@ -8,11 +8,12 @@
 //! `cargo bench --bench layers`; a part of a name as an argument picks the benches to run.
 
 mod support;
+#[path = "support/upstream.rs"]
+mod upstream;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::hint::black_box;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -33,53 +34,13 @@ use tower::layer::util::Identity;
 use tower::{Layer, Service, ServiceBuilder};
 
 use support::{Get, begin, get, now};
+use upstream::{READY, Upstream};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 
-// ===== What is below =====
-
-/// The service below: it answers at once, or has to be polled twice.
-#[derive(Debug, Clone, Copy)]
-struct Upstream {
-    waits: bool,
-}
-
-const READY: Upstream = Upstream { waits: false };
-
 /// A service below whose calls have to be polled twice.
 const WAITS: Upstream = Upstream { waits: true };
-
-impl<Req> Service<Req> for Upstream {
-    type Response = Response<Full<Bytes>>;
-    type Error = Error<Infallible>;
-    type Future = Answer;
-
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _request: Req) -> Answer {
-        Answer { waits: self.waits }
-    }
-}
-
-#[derive(Debug)]
-struct Answer {
-    waits: bool,
-}
-
-impl Future for Answer {
-    type Output = Result<Response<Full<Bytes>>, Error<Infallible>>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if std::mem::take(&mut self.waits) {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Poll::Ready(Ok(Response::new(Full::new(Bytes::from_static(b"an answer in one piece")))))
-    }
-}
 
 // ===== How it is timed =====
 

@@ -5,6 +5,8 @@
 
 #[path = "../../support/mod.rs"]
 mod support;
+#[path = "../../support/upstream.rs"]
+mod upstream;
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -23,7 +25,8 @@ use steadfast_instructions::CALLS;
 use tower::layer::util::Identity;
 use tower::{Layer, Service, ServiceBuilder};
 
-use support::{Get, READY, begin, get, now};
+use support::{Get, begin, get, now};
+use upstream::READY;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
