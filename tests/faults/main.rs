@@ -2,6 +2,7 @@
 #![cfg(feature = "reqwest")]
 
 mod bodies;
+mod covered;
 mod guards;
 mod retries;
 mod time;

@@ -1,0 +1,166 @@
+//! Which faults are covered for which kind of body: the table of `docs/last_known_good.md`, row by row.
+
+use http::Method;
+use steadfast::last_known_good::{Fallback, FallbackBuilder, LastKnownGoodLayer};
+
+use super::*;
+
+const MEBIBYTE: usize = 1024 * 1024;
+const EVENTS: &[(&str, &str)] = &[("content-type", "text/event-stream")];
+
+/// What a caller sees of a fault.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    /// The answer that was kept.
+    Kept(Cause),
+    /// An answer of the upstream, whole.
+    Status(u16),
+    /// No answer.
+    Failed,
+    /// The beginning of an answer, and an error while its body is read.
+    Broken { is_timeout: bool },
+}
+
+const CUT: Seen = Seen::Broken { is_timeout: false };
+const TIMED_OUT: Seen = Seen::Broken { is_timeout: true };
+
+/// A kind of answer, and how it is asked for.
+struct Kind {
+    method: Method,
+    headers: &'static [(&'static str, &'static str)],
+    fallback: fn(FallbackBuilder) -> FallbackBuilder,
+    buffer: BufferBodyLayer,
+    good: Reply,
+}
+
+impl Kind {
+    fn of(good: Reply) -> Self {
+        let (method, buffer) = (Method::GET, BufferBodyLayer::new());
+        Self { method, headers: &[], fallback: |it| it, buffer, good }
+    }
+
+    /// What is seen of an upstream that gives the good answer once, and then does this each time.
+    async fn seen(&self, fault: Reply) -> Seen {
+        let server = Server::new([self.good.clone(), fault]);
+        let fallback = (self.fallback)(Fallback::builder()).build().unwrap();
+        let layer = || LastKnownGoodLayer::new(fallback.clone());
+        let patient = eager().last_known_good(layer()).buffer_body(self.buffer).build().unwrap();
+        soon(self.ask(&patient, &server).send()).await.unwrap().bytes().await.unwrap();
+
+        let hasty = eager().last_known_good(layer()).buffer_body(self.buffer).attempt_timeout(SHORT);
+        let hasty = hasty.total_timeout(12 * SHORT).build().unwrap();
+        let Ok(response) = soon(self.ask(&hasty, &server).send()).await else { return Seen::Failed };
+        let (status, cause) = (response.status().as_u16(), response.stale().map(|stale| stale.cause));
+        match (soon(response.bytes()).await, cause) {
+            (Ok(_), Some(cause)) => Seen::Kept(cause),
+            (Ok(_), None) => Seen::Status(status),
+            (Err(error), _) => Seen::Broken { is_timeout: error.is_timeout() },
+        }
+    }
+
+    fn ask(&self, client: &Client, server: &Server) -> RequestBuilder {
+        let request = client.request(self.method.clone(), server.url("/"));
+        self.headers.iter().fold(request, |it, (name, value)| it.header(*name, *value))
+    }
+
+    /// What is seen of an upstream that is gone, that fails, and that is silent.
+    async fn before_the_head(&self) -> [Seen; 3] {
+        tokio::join!(self.seen(Reply::closed()), self.seen(Reply::unavailable()), self.seen(Reply::never()))
+            .into()
+    }
+}
+
+fn kept() -> [Seen; 3] {
+    let unavailable = Cause::Status(StatusCode::SERVICE_UNAVAILABLE);
+    [Cause::Transport, unavailable, Cause::Timeout(TimeoutScope::Attempt)].map(Seen::Kept)
+}
+
+const NOTHING_KEPT: [Seen; 3] = [Seen::Failed, Seen::Status(503), Seen::Failed];
+
+#[tokio::test]
+async fn an_answer_without_a_body() {
+    for (method, good) in [
+        (Method::GET, Reply::status(204, &[], "")),
+        (Method::GET, Reply::ok("")),
+        (Method::HEAD, Reply::Answer(message(200, &[], 1000, b""))),
+    ] {
+        let kind = Kind { method, ..Kind::of(good) };
+        assert_eq!(kind.before_the_head().await, kept());
+    }
+}
+
+#[tokio::test]
+async fn a_small_body_of_a_stated_length() {
+    let kind = Kind::of(Reply::ok("good"));
+    assert_eq!(kind.before_the_head().await, kept());
+    let half = message(200, &[], 4, b"go");
+    assert_eq!(kind.seen(Reply::Close(half.clone())).await, Seen::Kept(Cause::Body));
+    let timeout = Cause::Timeout(TimeoutScope::Attempt);
+    assert_eq!(kind.seen(Reply::Stall(half)).await, Seen::Kept(timeout));
+}
+
+#[tokio::test]
+async fn a_large_body() {
+    let half = message(200, &[], 2 * MEBIBYTE, b"half");
+    let kind = Kind::of(Reply::ok(vec![b'x'; 2 * MEBIBYTE]));
+    assert_eq!(kind.before_the_head().await, NOTHING_KEPT);
+    // Whether or not it is kept.
+    let kind = Kind { fallback: |it| it.max_entry_bytes(4 * MEBIBYTE), ..kind };
+    assert_eq!(kind.before_the_head().await, kept());
+    assert_eq!(kind.seen(Reply::Close(half.clone())).await, CUT);
+    assert_eq!(kind.seen(Reply::Stall(half)).await, TIMED_OUT);
+}
+
+#[tokio::test]
+async fn a_body_of_no_stated_length() {
+    let kind = Kind::of(Reply::chunked(200, &[b"good"]));
+    let half = [chunked_head(200), chunk(b"go")].concat();
+    assert_eq!(kind.before_the_head().await, kept());
+    assert_eq!(kind.seen(Reply::Close(half.clone())).await, CUT);
+    assert_eq!(kind.seen(Reply::Stall(half.clone())).await, TIMED_OUT);
+    // Unless it is read all the same.
+    let kind = Kind { buffer: BufferBodyLayer::new().unsized_bodies(true), ..kind };
+    assert_eq!(kind.before_the_head().await, kept());
+    assert_eq!(kind.seen(Reply::Close(half.clone())).await, Seen::Kept(Cause::Body));
+    let timeout = Cause::Timeout(TimeoutScope::Attempt);
+    assert_eq!(kind.seen(Reply::Stall(half)).await, Seen::Kept(timeout));
+}
+
+/// As HTTP/1.0 has it: what is cut cannot be told from what is whole.
+#[tokio::test]
+async fn a_body_that_ends_with_its_connection() {
+    let until_the_end = |body: &str| Reply::Close(format!("HTTP/1.1 200 Status\r\n\r\n{body}").into_bytes());
+    let kind = Kind::of(until_the_end("good"));
+    assert_eq!(kind.before_the_head().await, kept());
+    assert_eq!(kind.seen(until_the_end("go")).await, Seen::Status(200));
+    let half = b"HTTP/1.1 200 Status\r\n\r\ngo".to_vec();
+    assert_eq!(kind.seen(Reply::Stall(half)).await, TIMED_OUT);
+}
+
+#[tokio::test]
+async fn a_stream_of_events() {
+    let kind = Kind::of(Reply::status(200, EVENTS, "data"));
+    let half = message(200, EVENTS, 4, b"da");
+    assert_eq!(kind.before_the_head().await, NOTHING_KEPT);
+    assert_eq!(kind.seen(Reply::Close(half.clone())).await, CUT);
+    assert_eq!(kind.seen(Reply::Stall(half)).await, TIMED_OUT);
+}
+
+#[tokio::test]
+async fn a_part_of_a_response() {
+    let kind = Kind { headers: &[("range", "bytes=0-3")], ..Kind::of(Reply::status(206, &[], "part")) };
+    let half = message(206, &[], 4, b"pa");
+    assert_eq!(kind.before_the_head().await, NOTHING_KEPT);
+    assert_eq!(kind.seen(Reply::Close(half.clone())).await, Seen::Failed);
+    assert_eq!(kind.seen(Reply::Stall(half)).await, Seen::Failed);
+}
+
+#[tokio::test]
+async fn an_answer_to_a_request_for_an_upgrade() {
+    let headers = &[("connection", "upgrade"), ("upgrade", "other/1")];
+    let kind = Kind { headers, ..Kind::of(Reply::ok("good")) };
+    let half = message(200, &[], 4, b"go");
+    assert_eq!(kind.before_the_head().await, NOTHING_KEPT);
+    assert_eq!(kind.seen(Reply::Close(half.clone())).await, Seen::Failed);
+    assert_eq!(kind.seen(Reply::Stall(half)).await, Seen::Failed);
+}
