@@ -7,7 +7,7 @@ use std::io;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::http::header::{AGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use axum::http::header::{AGE, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use steadfast::{Client, Error, ResponseExt};
@@ -24,17 +24,27 @@ async fn price(
     Path(sku): Path<u32>,
 ) -> Result<Response, Response> {
     let answer = http.get(format!("{prices}/prices/{sku}")).send().await.map_err(|error| refuse(&error))?;
-    let mut headers = HeaderMap::new();
-    // A stored answer carries its `Age` and `Cache-Status`: whoever reads ours should know, too.
-    for name in [CONTENT_TYPE, AGE, CACHE_STATUS] {
-        headers.extend(answer.headers().get(&name).map(|value| (name, value.clone())));
-    }
-    if let Some(cause) = answer.stale().and_then(|it| HeaderValue::try_from(it.cause.to_string()).ok()) {
-        headers.insert(STALE_BECAUSE, cause);
-    }
-    let status = answer.status();
+    let (status, headers) = (answer.status(), passed_on(&answer));
     let body = answer.text().await.map_err(|_| StatusCode::BAD_GATEWAY.into_response())?;
     Ok((status, headers, body).into_response())
+}
+
+/// What of an answer's head is for whoever reads ours, too: what it is, and how old.
+fn passed_on(answer: &reqwest::Response) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    // Every line of them: `Cache-Status` lists each cache that the answer came through, the nearest to us last. The
+    // fallback has added itself; a handler is no cache, and adds nothing.
+    for name in [CONTENT_TYPE, AGE, CACHE_STATUS] {
+        let lines = answer.headers().get_all(&name).iter();
+        headers.extend(lines.map(|line| (name.clone(), line.clone())));
+    }
+    if let Some(stale) = answer.stale() {
+        let because = HeaderValue::try_from(stale.cause.to_string()).ok();
+        headers.extend(because.map(|because| (STALE_BECAUSE, because)));
+        // Nobody on the way should keep it for longer than the outage.
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    headers
 }
 
 /// No answer, and none in store: our own caller is told whose fault it is, and when to come back.
@@ -50,8 +60,9 @@ fn refuse(error: &Error<reqwest::Error>) -> Response {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (prices, running, upstream) =
-        start(Router::new().route("/prices/{sku}", get(async || "9.99"))).await?;
+    // As if a CDN stood before it.
+    let price_list = get(async || ([(CACHE_STATUS, "cdn; hit"), (AGE, "2")], "9.99"));
+    let (prices, running, upstream) = start(Router::new().route("/prices/{sku}", price_list)).await?;
     let state = (Client::builder().build()?, prices);
     let (shop, _shop_runs, _) =
         start(Router::new().route("/shop/{sku}", get(price)).with_state(state)).await?;
