@@ -135,6 +135,10 @@ pub use self::client::{
 };
 
 /// The README's examples are compiled with the docs' own: the first one, above all, has to work.
-#[cfg(all(doctest, feature = "reqwest"))]
+#[cfg(all(doctest, feature = "reqwest", feature = "disk"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(all(doctest, feature = "reqwest", feature = "disk", feature = "redis"))]
+#[doc = include_str!("../docs/last_known_good.md")]
+struct LastKnownGoodPage;

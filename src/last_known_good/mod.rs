@@ -1,11 +1,46 @@
 //! Last known good: answers from the last good response when everything below has failed.
 //!
-//! It always asks the upstream first: it is a fallback, not a cache that saves time. Good responses to GET and HEAD are
-//! kept as their bodies are read, and one of them is served when a call ends in
-//! [`Transient`](crate::Outcome::Transient) or [`Failure`](crate::Outcome::Failure), or was refused on this side.
+//! It always asks the upstream first: it is a fallback, not a cache that saves time. A response that is served again says
+//! so in three ways: `Age` (RFC 9111 §5.1), `Cache-Status` (RFC 9211), and [`Stale`] in its extensions, with the age and
+//! the [`Cause`]. A page for people, [`docs/last_known_good.md`][page], has the whole of it, and how to choose.
 //!
-//! A response that is served again says so in three ways: `Age` (RFC 9111 §5.1), `Cache-Status` (RFC 9211),
-//! and [`Stale`] in its extensions, with the age and the cause.
+//! ```
+//! use std::time::Duration;
+//! use steadfast::last_known_good::{Fallback, LastKnownGoodLayer};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let fallback = Fallback::builder().max_age(Duration::from_secs(600)).build()?;
+//! let layer = LastKnownGoodLayer::new(fallback.clone())
+//!     .serve_stale_after(Duration::from_millis(300)); // when the upstream is slow, too
+//!
+//! // Whoever hears of a change can say so.
+//! let uri: http::Uri = "http://sku.internal/v1/items/42".parse()?;
+//! fallback.insert(&uri, http::Response::new(r#"{"price": 999}"#.into())).await?;
+//! fallback.invalidate(&uri).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **What is kept**: good and whole responses to GET and HEAD, as their bodies are read to the end, up to a bound for each
+//! and for all. Not those that the origin forbids to keep (RFC 9111 §3), that begin a session, or that have no end. A 404, a 410,
+//! a new state that may not be kept and a successful unsafe method end what was kept (§4.4).
+//!
+//! **When it is served**: when a call ends in [`Transient`](crate::Outcome::Transient) or
+//! [`Failure`](crate::Outcome::Failure), was refused on this side, or has taken longer than a soft limit; for as long as
+//! [`max_age`](FallbackBuilder::max_age), or as the origin says by `stale-if-error` (RFC 5861 §4) or by what must be
+//! revalidated. A call can refuse it by [`without_fallback`](crate::Options::without_fallback).
+//!
+//! **Whose it is**: requests with credentials have what was kept for the same credentials, known by a keyed digest, and
+//! nothing else; of the other headers, those count that the response's `Vary` names (§4.1).
+//!
+//! **Where it is**: in memory, and in a [`Store`] behind it, if there is one: a file (`DiskStore`, feature `disk`), Redis
+//! (`RedisStore`, feature `redis`), or one of your own. A store that fails or hangs fails no call, and is waited for no longer
+//! than its [bound](FallbackBuilder::store_timeout).
+//!
+//! Tasks are spawned by [`serve_stale_after`](LastKnownGoodLayer::serve_stale_after) and
+//! [`keep_warm`](LastKnownGoodLayer::keep_warm), and by nothing else here.
+//!
+//! [page]: https://docs.rs/crate/steadfast/latest/source/docs/last_known_good.md
 
 mod behind;
 mod body;
