@@ -171,7 +171,6 @@ struct FallbackConfig {
     max_entry_bytes: Option<Count>,
     store_timeout: Option<Time>,
     renew_after: Option<Time>,
-    serve_stale_after: Option<Time>,
 }
 
 /// What an attempt comes to.
@@ -309,11 +308,10 @@ async fn serve(config: &Config, attempts: &[Attempt]) {
     };
     let time = |time: Option<Time>, default| time.map_or(default, Duration::from);
     let total = time(config.total, Duration::from_secs(3));
-    let soft_limit = time(config.fallback.serve_stale_after, Duration::from_secs(2));
     let mut next = attempts.to_vec().into_iter().cycle();
     let next = std::sync::Arc::new(std::sync::Mutex::new(move || next.next().unwrap_or(Attempt::Answer)));
     let service = ServiceBuilder::new()
-        .layer(LastKnownGoodLayer::new(fallback).serve_stale_after(soft_limit))
+        .layer(LastKnownGoodLayer::new(fallback))
         .layer(TimeoutLayer::total(total))
         .layer(RetryLayer::new(retry).budget(budget.clone()))
         .layer(CircuitBreakerLayer::new(circuit.clone()))

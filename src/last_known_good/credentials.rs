@@ -57,6 +57,14 @@ impl Credentials {
     }
 }
 
+impl Partition {
+    /// A part of it, which is as random.
+    #[allow(clippy::cast_possible_truncation)]
+    pub(super) const fn word(self) -> u64 {
+        u128::from_le_bytes(self.0) as u64
+    }
+}
+
 impl fmt::Display for Partition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

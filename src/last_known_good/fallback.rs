@@ -173,7 +173,7 @@ impl Fallback {
     /// ```
     pub async fn invalidate(&self, request: &impl HttpRequest) {
         let key = self.0.key(request);
-        if let Some(telling) = self.0.forget([key], None) {
+        if let Some(telling) = self.0.forget_uris([key], None) {
             telling.await;
         }
     }

@@ -141,7 +141,7 @@ fn is_of_a_connection(name: &HeaderName) -> bool {
     )
 }
 
-fn lists(line: &HeaderValue, name: &str) -> bool {
+pub(super) fn lists(line: &HeaderValue, name: &str) -> bool {
     line.to_str().unwrap_or_default().split(',').any(|it| it.trim().eq_ignore_ascii_case(name))
 }
 

@@ -57,14 +57,26 @@ impl Key {
         (target.origin() == self.origin()).then_some(target)
     }
 
-    /// Everybody's key of the same URI for one of the two methods.
-    pub(super) fn everybodys(&self, head: bool) -> Self {
-        Self { head, partition: None, ..self.clone() }
+    /// The same caller's keys of the same URI, for either method.
+    pub(super) fn either_method(&self) -> [Self; 2] {
+        [false, true].map(|head| Self { head, ..self.clone() })
+    }
+
+    /// Everybody's key of the same URI and method.
+    pub(super) fn everybodys(&self) -> Self {
+        Self { partition: None, ..self.clone() }
     }
 
     /// That of the URI: the same for both methods, and whoever asks.
     pub(super) const fn hash(&self) -> u64 {
         self.hash
+    }
+
+    /// That of the URI and the caller: the same for both methods.
+    pub(super) fn hash_of_caller(&self) -> u64 {
+        // Not that of the URI, for nobody.
+        let caller = self.partition.map_or(1, Partition::word);
+        self.hash.rotate_left(32) ^ caller
     }
 
     pub(super) fn uri(&self) -> &str {
@@ -192,7 +204,7 @@ mod tests {
         let head = key(Method::HEAD, "http://a/x?y");
         assert_ne!(one, head);
         assert_ne!(one.to_string(), head.to_string());
-        assert_eq!(one, head.everybodys(false));
+        assert_eq!(head.either_method(), [one.clone(), head.clone()]);
         assert_eq!(one.hash(), head.hash());
     }
 

@@ -88,9 +88,10 @@ impl Memory {
         Found { variants, entry, changes }
     }
 
-    /// Changes when a key is removed: what was asked for before is then not to be kept.
+    /// Changes when a key is forgotten: what was asked for before is then not to be kept.
     pub(super) fn version(&self, key: &Key) -> u64 {
-        self.removals.of(key).load(Ordering::Acquire)
+        let count = |hash| self.removals.of(hash).load(Ordering::Acquire);
+        count(key.hash()).wrapping_add(count(key.hash_of_caller()))
     }
 
     /// Keeps an answer that was given to a call which began when the key had this version, unless the key was removed since or
@@ -135,11 +136,21 @@ impl Memory {
     }
 
     /// Forgets what is kept for a URI, whichever of the methods it was asked for with, and whoever asked.
-    pub(super) fn remove(&self, key: &Key) {
-        self.removals.of(key).fetch_add(1, Ordering::AcqRel);
-        self.entries.invalidate(&key.everybodys(false));
-        self.entries.invalidate(&key.everybodys(true));
-        self.somebodys.of(key).iter().for_each(|key| self.entries.invalidate(key));
+    pub(super) fn forget_uri(&self, key: &Key) {
+        self.removals.of(key.hash()).fetch_add(1, Ordering::AcqRel);
+        let somebodys = self.somebodys.of(key);
+        key.everybodys()
+            .either_method()
+            .iter()
+            .chain(&somebodys)
+            .for_each(|key| self.entries.invalidate(key));
+        self.changes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Forgets what is kept for a URI and one caller.
+    pub(super) fn forget(&self, key: &Key) {
+        self.removals.of(key.hash_of_caller()).fetch_add(1, Ordering::AcqRel);
+        key.either_method().iter().for_each(|key| self.entries.invalidate(key));
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -201,7 +212,7 @@ impl Somebodys {
     }
 }
 
-/// Counts removals, by the hash of the URI. Two that share a count keep each other's answers from being kept now and
+/// Counts removals, by the hash of the URI, and of URI and caller. Two that share a count keep each other's answers from being kept now and
 /// then, and there are enough of them that this is rare; an old answer is never let in.
 struct Removals(Box<[AtomicU64]>);
 
@@ -209,8 +220,8 @@ impl Removals {
     const COUNTS: usize = 4096;
 
     #[allow(clippy::cast_possible_truncation)]
-    fn of(&self, key: &Key) -> &AtomicU64 {
-        &self.0[key.hash() as usize % Self::COUNTS]
+    fn of(&self, hash: u64) -> &AtomicU64 {
+        &self.0[hash as usize % Self::COUNTS]
     }
 }
 

@@ -17,6 +17,11 @@ impl Moment {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// So long after.
+    pub(super) fn after(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(Self::new(time).0))
+    }
+
     /// So long before.
     pub(super) fn before(self, time: Duration) -> Self {
         Self(self.0.saturating_sub(Self::new(time).0))

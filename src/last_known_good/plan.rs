@@ -211,7 +211,7 @@ fn invalidate<B: Body<Data = Bytes>, E>(
             let referred =
                 rules::refers_to(response.headers()).filter_map(|it| key.refer(it, &shared.hasher));
             let keys: Vec<Key> = referred.chain([key.clone()]).collect();
-            shared.forget(keys, until)
+            shared.forget_uris(keys, until)
         });
     after(telling, result)
 }
@@ -244,10 +244,14 @@ fn conclude<B: Body<Data = Bytes>, E>(
         return after(freshen(shared, &answering, &response, until), Ok(response));
     }
     let kept = is_good.then(|| judge(shared, &answering, &response)).flatten();
-    // The thing is gone, or its new state may not be kept: then the old one is not good any more.
+    // It is taken back, or its new state may not be kept: then the old one is not good any more.
     let is_replaced = is_good && response.status().is_success() && kept.is_none();
-    if is_replaced || rules::is_gone(response.status()) {
-        return after(shared.forget([answering.key], until), Ok(response));
+    if is_replaced || rules::takes_back(response.status()) {
+        return after(shared.forget(&answering.key, until), Ok(response));
+    }
+    let has_length = response.body().size_hint().exact().is_some();
+    if rules::ends_with_connection(response.version(), response.headers(), has_length) {
+        return Settled::Now(hand_on(Ok(response)));
     }
     let keeper = kept.map(|(found, head)| {
         let times = answering.times(shared, &response);
@@ -288,7 +292,7 @@ fn freshen<B>(
     } else {
         match answering.draft(shared, &updated) {
             Some(draft) => Arc::new(before.with_head(draft.into_head(), times)),
-            None => return shared.forget([answering.key.clone()], until),
+            None => return shared.forget(&answering.key, until),
         }
     };
     let kept = shared.memory.keep(&answering.key, answering.version, &found, &entry, times);

@@ -3,9 +3,12 @@
 use std::time::{Duration, SystemTime};
 
 use http::header::{
-    CONTENT_LOCATION, DATE, ETAG, EXPIRES, LAST_MODIFIED, LOCATION, RANGE, SET_COOKIE, UPGRADE,
+    CONNECTION, CONTENT_LOCATION, DATE, ETAG, EXPIRES, LAST_MODIFIED, LOCATION, RANGE, SET_COOKIE,
+    TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderName, Method, StatusCode};
+use http::{HeaderMap, HeaderName, Method, StatusCode, Version};
+
+use super::head::lists;
 
 use crate::http::HttpRequest;
 use crate::http::cache_control::CacheControl;
@@ -146,9 +149,25 @@ fn expires_after(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
-/// Whether an answer with this status says that the thing is gone, and its last good state with it.
-pub(super) fn is_gone(status: StatusCode) -> bool {
-    matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
+/// Whether an answer with this status says that what its caller had before is not theirs to have any more: the thing is gone,
+/// or they may not see it.
+pub(super) fn takes_back(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::NOT_FOUND
+            | StatusCode::GONE
+            | StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
+            | StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS
+    )
+}
+
+/// Whether the end of the body is that of its connection, so that nobody can tell whether it is whole (RFC 9112 §6.3).
+pub(super) fn ends_with_connection(version: Version, headers: &HeaderMap, has_length: bool) -> bool {
+    let closes = || headers.get_all(CONNECTION).iter().any(|line| lists(line, "close"));
+    !has_length
+        && !headers.contains_key(TRANSFER_ENCODING)
+        && (version < Version::HTTP_11 || (version == Version::HTTP_11 && closes()))
 }
 
 /// Whether a request with an unsafe method has done what it asked for (RFC 9111 §4.4).

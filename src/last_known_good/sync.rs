@@ -8,34 +8,48 @@ use bytes::Bytes;
 use super::behind::{BoxFuture, Until};
 use super::entry::Entry;
 use super::key::Key;
-use super::moment::Moment;
 use super::rules::Limits;
 use super::shared::Shared;
 use super::vary::RequestHeaders;
-use super::wire;
+use super::wire::{self, Known};
 
 impl Shared {
-    /// Forgets what is kept for these URIs; the store is still to be told.
-    pub(super) fn forget(
+    /// Forgets what is kept for these URIs, whoever asked; the store is still to be told.
+    pub(super) fn forget_uris(
         self: &Arc<Self>,
         keys: impl IntoIterator<Item = Key>,
         until: Until,
     ) -> Option<BoxFuture<()>> {
-        let keys: Vec<Key> = keys.into_iter().inspect(|key| self.memory.remove(key)).collect();
+        let keys: Vec<Key> = keys.into_iter().inspect(|key| self.memory.forget_uri(key)).collect();
+        let names = keys.iter().map(|key| (key.clone(), gone(key))).collect();
+        self.tell_gone(names, until)
+    }
+
+    /// Forgets what is kept for a URI and one caller; the store is still to be told.
+    pub(super) fn forget(self: &Arc<Self>, key: &Key, until: Until) -> Option<BoxFuture<()>> {
+        self.memory.forget(key);
+        self.store.as_ref().filter(|store| store.may_know(key))?;
+        let names = key.either_method().map(|key| (key.clone(), key.to_string()));
+        self.tell_gone(names.into(), until)
+    }
+
+    /// Notes in the store, under these names, that what was asked for before now is not good any more.
+    fn tell_gone(self: &Arc<Self>, names: Vec<(Key, String)>, until: Until) -> Option<BoxFuture<()>> {
         let (shared, now) = (Arc::clone(self), self.now());
         let store = self.store.as_ref()?;
-        for key in &keys {
+        for (key, _) in &names {
             store.has_yet_to_know_gone(key, now);
         }
         Some(Box::pin(async move {
             let Some(store) = &shared.store else { return };
             let end = store.end(until);
-            for key in keys {
-                let name = gone(&key);
-                let Some(value) = wire::encode_gone(&name, now) else { return };
-                if store.put(&name, value, shared.rules.max_age, end).await {
-                    store.knows_gone(&key, now);
-                }
+            let mut all_told = true;
+            for (_, name) in &names {
+                let Some(value) = wire::encode_gone(name, now) else { return };
+                all_told &= store.put(name, value, shared.rules.max_age, end).await;
+            }
+            for (key, _) in names.iter().filter(|_| all_told) {
+                store.knows_gone(key, now);
             }
         }))
     }
@@ -72,7 +86,7 @@ impl Shared {
         let longest = variants.iter().map(|entry| entry.left(now)).max().unwrap_or_default();
         // A note that something is gone is kept for so long, and has to outlive it.
         let keep_for = longest.min(self.rules.max_age);
-        if let Some(value) = wire::encode_variants(&name, &variants) {
+        if let Some(value) = wire::encode_kept(&name, &variants) {
             store.put(&name, value, keep_for, end).await;
         }
     }
@@ -110,15 +124,24 @@ impl Shared {
         let Some(store) = &self.store else { return };
         let version = self.memory.version(key);
         let gone = gone(key);
-        let (kept, gone_at) = tokio::join!(store.get(name, end), store.get(&gone, end));
-        let known_gone_at = gone_at.and_then(|value| wire::decode_gone(&gone, &value)).unwrap_or_default();
-        let gone_at = known_gone_at.max(store.unknown_gone_at(key));
+        let (own, of_uri) = tokio::join!(store.get(name, end), store.get(&gone, end));
+        let latest = self.now().after(SKEW);
+        let decode = |name: &str, value: Option<Bytes>| {
+            wire::decode(name, &value?, &self.rules, key.partition().is_some())
+        };
+        let mut kept = Vec::new();
+        let mut gone_at = store.unknown_gone_at(key);
+        for known in [decode(name, own), decode(&gone, of_uri)].into_iter().flatten() {
+            match known {
+                Known::Kept(entries) => kept = entries,
+                // A clock that is far ahead is not believed.
+                Known::Gone(at) if at > latest => {}
+                Known::Gone(at) => gone_at = gone_at.max(at),
+            }
+        }
         self.memory.remove_before(key, gone_at);
-        let decode =
-            |value: Bytes| wire::decode_variants(name, &value, &self.rules, key.partition().is_some());
-        let latest = Moment(self.now().0.saturating_add(Moment::new(SKEW).0));
         // The newest stands first, there as here.
-        for entry in kept.and_then(decode).unwrap_or_default().into_iter().rev() {
+        for entry in kept.into_iter().rev() {
             let times = entry.times();
             let found = self.memory.find(key, |it| it.head().vary == entry.head().vary);
             let is_news = found.entry.as_ref().is_none_or(|it| it.times().given < times.given);

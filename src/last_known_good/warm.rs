@@ -19,7 +19,9 @@ use super::ResponseFuture;
 use super::key::Key;
 use super::layer::Config;
 use super::mode::{Background, Foreground, read_for_keeping};
+use super::moment::Moment;
 use super::plan::Plan;
+use super::rules::takes_back;
 use super::shared::Shared;
 use crate::error::MAX_DURATION;
 use crate::http::HttpRequest;
@@ -226,7 +228,7 @@ struct Fetcher<S, Req, C> {
 /// What came of a fetch.
 enum Fetched {
     Kept,
-    /// It is good, or gone, and nothing is kept of it: there is nothing to keep warm.
+    /// It is good, or taken back, and nothing is kept of it: there is nothing to keep warm.
     NothingToKeep,
     Failed,
 }
@@ -263,18 +265,17 @@ where
     async fn fetch(&self) -> Fetched {
         let Some(mut request) = self.request.try_clone() else { return Fetched::NothingToKeep };
         request.set_options(again(request.options()));
-        let began = self.shared().now();
         let plan = Plan::new(&request, &self.fallback).unserved();
         let call = self.inner.clone().oneshot(request);
         let Ok(response) = ResponseFuture::new(call, plan, Arc::clone(&self.config), Foreground).await else {
             return Fetched::Failed;
         };
-        let is_good = response.status().is_success() || response.status().is_client_error();
+        let is_good = response.status().is_success() || takes_back(response.status());
         read_for_keeping(response).await;
         match self.given() {
-            Some(given) if given >= began => Fetched::Kept,
-            None if is_good => Fetched::NothingToKeep,
-            _ => Fetched::Failed,
+            _ if !is_good => Fetched::Failed,
+            Some(_) => Fetched::Kept,
+            None => Fetched::NothingToKeep,
         }
     }
 
@@ -284,7 +285,7 @@ where
     }
 
     /// When what is kept was last given.
-    fn given(&self) -> Option<super::moment::Moment> {
+    fn given(&self) -> Option<Moment> {
         let variants = self.shared().memory.find(&self.key, |_| false).variants?;
         variants.iter().map(|entry| entry.times().given).max()
     }

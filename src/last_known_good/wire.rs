@@ -15,32 +15,37 @@ use super::vary::Vary;
 /// Begins each value. The last byte is the version of what follows.
 const MARK: &[u8] = b"steadfast\x01";
 
+/// The year 10000, in seconds since the beginning of 1970: until then there are dates.
+const END_OF_DATES: u64 = 253_402_300_800;
+
 /// Of the key and of what follows: what stands under another key than its own is foreign.
 const CHECK_BYTES: usize = 16;
 
-/// What stands under the key of a request.
-pub(super) fn encode_variants(key: &str, variants: &[Arc<Entry>]) -> Option<Bytes> {
-    seal(key, &variants.iter().map(|entry| Stored::from_entry(entry)).collect::<Vec<_>>())
+/// What stands under a name.
+pub(super) enum Known {
+    /// The responses to a request.
+    Kept(Vec<Entry>),
+    /// Whatever was asked for before that moment is not good any more.
+    Gone(Moment),
+}
+
+pub(super) fn encode_kept(key: &str, variants: &[Arc<Entry>]) -> Option<Bytes> {
+    seal(key, &Record::Kept(variants.iter().map(|entry| Stored::from_entry(entry)).collect()))
+}
+
+pub(super) fn encode_gone(key: &str, at: Moment) -> Option<Bytes> {
+    seal(key, &Record::Gone(at.0))
 }
 
 /// `None` if it is not what was encoded under this key, or, by these rules, is not to be served.
-pub(super) fn decode_variants(
-    key: &str,
-    value: &[u8],
-    rules: &Rules,
-    is_somebodys: bool,
-) -> Option<Vec<Entry>> {
-    let stored: Vec<Stored> = postcard::from_bytes(open(key, value)?).ok()?;
-    stored.into_iter().map(|it| it.into_entry(rules, is_somebodys)).collect()
-}
-
-/// What stands under the key of a URI: whatever was asked for before that moment is not good any more.
-pub(super) fn encode_gone(key: &str, at: Moment) -> Option<Bytes> {
-    seal(key, &at.0)
-}
-
-pub(super) fn decode_gone(key: &str, value: &[u8]) -> Option<Moment> {
-    postcard::from_bytes(open(key, value)?).ok().map(Moment)
+pub(super) fn decode(key: &str, value: &[u8], rules: &Rules, is_somebodys: bool) -> Option<Known> {
+    Some(match postcard::from_bytes(open(key, value)?).ok()? {
+        Record::Gone(at) => Known::Gone(Moment(at)),
+        Record::Kept(stored) => {
+            let entries = stored.into_iter().map(|it| it.into_entry(rules, is_somebodys));
+            Known::Kept(entries.collect::<Option<_>>()?)
+        }
+    })
 }
 
 fn seal(key: &str, content: &impl Serialize) -> Option<Bytes> {
@@ -63,6 +68,12 @@ fn check(key: &str, content: &[u8]) -> [u8; CHECK_BYTES] {
     hasher.update(&key.len().to_le_bytes()).update(key.as_bytes()).update(content);
     hasher.finalize_xof().fill(&mut check);
     check
+}
+
+#[derive(Serialize, Deserialize)]
+enum Record {
+    Kept(Vec<Stored>),
+    Gone(u64),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -129,7 +140,8 @@ impl Stored {
             vary: Vary::of(vary),
         };
         let (asked, given, made) = (Moment(self.asked), Moment(self.given), Moment(self.made));
-        let times = Times { asked, given, made, date: self.date };
+        let date = if self.date < END_OF_DATES { self.date } else { 0 };
+        let times = Times { asked, given, made, date };
         Some(Entry::new(Arc::new(head), self.body, times))
     }
 }
@@ -186,15 +198,25 @@ mod tests {
         vec![entry("de", "gut"), entry("en", "good")]
     }
 
-    fn decode(key: &str, value: &[u8]) -> Option<Vec<Entry>> {
-        decode_variants(key, value, &RULES, false)
+    fn kept(key: &str, value: &[u8], rules: &Rules) -> Option<Vec<Entry>> {
+        match decode(key, value, rules, false)? {
+            Known::Kept(entries) => Some(entries),
+            Known::Gone(_) => None,
+        }
+    }
+
+    fn gone_at(key: &str, value: &[u8]) -> Option<Moment> {
+        match decode(key, value, &RULES, false)? {
+            Known::Kept(_) => None,
+            Known::Gone(at) => Some(at),
+        }
     }
 
     #[test]
     fn what_is_decoded_is_what_was_encoded() {
         let variants = variants();
-        let value = encode_variants("GET - http://a/", &variants).unwrap();
-        let decoded = decode("GET - http://a/", &value).unwrap();
+        let value = encode_kept("GET - http://a/", &variants).unwrap();
+        let decoded = kept("GET - http://a/", &value, &RULES).unwrap();
         assert_eq!(decoded.len(), 2);
         for (decoded, variant) in decoded.iter().zip(&variants) {
             let (one, other) = (decoded.head(), variant.head());
@@ -210,27 +232,27 @@ mod tests {
 
     #[test]
     fn what_is_foreign_is_nothing() {
-        let value = encode_variants("GET - http://a/", &variants()).unwrap();
-        assert!(decode("GET - http://b/", &value).is_none());
+        let value = encode_kept("GET - http://a/", &variants()).unwrap();
+        assert!(kept("GET - http://b/", &value, &RULES).is_none());
         let gone = encode_gone("GET - http://a/", Moment(7)).unwrap();
-        assert_eq!(decode_gone("GET - http://a/", &gone), Some(Moment(7)));
-        assert_eq!(decode_gone("GET - http://b/", &gone), None);
+        assert_eq!(gone_at("GET - http://a/", &gone), Some(Moment(7)));
+        assert_eq!(gone_at("GET - http://b/", &gone), None);
         for foreign in ["", "steadfast", "steadfast\u{1}", "{\"status\":200}"] {
-            assert!(decode("GET - http://a/", foreign.as_bytes()).is_none());
+            assert!(kept("GET - http://a/", foreign.as_bytes(), &RULES).is_none());
         }
     }
 
     #[test]
     fn what_is_garbled_anywhere_is_nothing() {
-        let value = encode_variants("k", &variants()).unwrap();
+        let value = encode_kept("k", &variants()).unwrap();
         for at in 0..value.len() {
             let mut garbled = value.to_vec();
             garbled[at] ^= 1;
-            assert!(decode("k", &garbled).is_none(), "{at}");
-            assert!(decode("k", &value[..at]).is_none(), "{at}");
+            assert!(kept("k", &garbled, &RULES).is_none(), "{at}");
+            assert!(kept("k", &value[..at], &RULES).is_none(), "{at}");
         }
         let longer = [&value[..], b"x"].concat();
-        assert!(decode("k", &longer).is_none());
+        assert!(kept("k", &longer, &RULES).is_none());
     }
 
     #[test]
@@ -240,9 +262,8 @@ mod tests {
         let request = RequestHeaders::new(&HeaderMap::new(), &Credentials::new([0; 32], Vec::new()));
         let head = Draft::new(&response, &request, &ignoring, false).unwrap().into_head();
         let times = Times { asked: Moment(1), given: Moment(1), made: Moment(1), date: 0 };
-        let value =
-            encode_variants("k", &[Arc::new(Entry::new(Arc::new(head), Bytes::new(), times))]).unwrap();
-        assert!(decode_variants("k", &value, &ignoring, false).is_some());
-        assert!(decode("k", &value).is_none());
+        let value = encode_kept("k", &[Arc::new(Entry::new(Arc::new(head), Bytes::new(), times))]).unwrap();
+        assert!(kept("k", &value, &ignoring).is_some());
+        assert!(kept("k", &value, &RULES).is_none());
     }
 }
