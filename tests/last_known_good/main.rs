@@ -9,6 +9,7 @@ mod renewed;
 mod served;
 mod slow;
 mod warm;
+mod whose;
 
 use std::collections::VecDeque;
 use std::fmt::Debug;

@@ -1,0 +1,84 @@
+//! What the upstream gives, and what a caller sees of it, in a form to compare.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use steadfast::Error;
+use steadfast::last_known_good::{Cause, Stale};
+
+use crate::chance::Reply;
+use crate::model::Kept;
+use crate::said::header_map;
+use crate::support::{Script, Step, TestBody};
+
+pub(crate) type Answer = Result<http::Response<TestBody>, Error<io::Error>>;
+
+/// What a caller has seen of a response, in a form to compare.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Seen {
+    pub(crate) stale: Option<(Duration, Cause)>,
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+pub(crate) fn given_by(reply: &Reply) -> Answer {
+    let (response, content) = match reply {
+        Reply::Answer(response, content) => (response, content),
+        Reply::Fault(cause) => return Err(error_of(*cause)),
+    };
+    let mut steps: Vec<_> = content.pieces.iter().map(|it| Step::Data(Bytes::from(it.clone()))).collect();
+    if let Some(at) = content.breaks_after {
+        steps.insert(at, Step::Fail);
+        steps.truncate(at + 1);
+    }
+    let script = Script::of(&steps);
+    let script = if content.states_length { script.sized() } else { script };
+    let mut given = http::Response::new(script.start());
+    *given.status_mut() = response.status.try_into().unwrap();
+    *given.headers_mut() = header_map(&response.headers);
+    Ok(given)
+}
+
+pub(crate) fn error_of(cause: Cause) -> Error<io::Error> {
+    match cause {
+        Cause::Body => Error::Body("cut short".into()),
+        Cause::Timeout(scope) => Error::Timeout { scope, after: Duration::from_secs(1) },
+        Cause::CircuitOpen => Error::CircuitOpen { retry_after: None },
+        Cause::BulkheadFull => Error::BulkheadFull { max_concurrent: 1 },
+        _ => Error::Upstream(io::ErrorKind::ConnectionRefused.into()),
+    }
+}
+
+/// A kept response as it is to be served.
+pub(crate) fn expected_of(kept: &Kept, cause: Cause, now: i64) -> Seen {
+    let age = kept.age(now);
+    let mut headers = kept.headers.clone();
+    headers.retain(|(name, _)| *name != "age");
+    headers.push(("age", (age / 1000).to_string()));
+    let ttl = kept.fresh_for / 1000 - age / 1000;
+    let how = match cause {
+        Cause::Status(status) => format!("fwd=stale; fwd-status={}; ttl={ttl}", status.as_u16()),
+        Cause::Body => format!("fwd=stale; ttl={ttl}; detail=body"),
+        Cause::Timeout(_) => format!("fwd=stale; ttl={ttl}; detail=timeout"),
+        Cause::CircuitOpen => format!("hit; ttl={ttl}; detail=circuit-open"),
+        _ => format!("fwd=stale; ttl={ttl}; detail=transport"),
+    };
+    headers.push(("cache-status", format!("steadfast; {how}")));
+    let age = Duration::from_millis(age.unsigned_abs());
+    Seen { stale: Some((age, cause)), status: kept.status, headers: lines(&header_map(&headers)) }
+}
+
+pub(crate) fn seen<B>(response: &http::Response<B>) -> Seen {
+    let stale = response.extensions().get::<Stale>().map(|it| (it.age, it.cause));
+    Seen { stale, status: response.status().as_u16(), headers: lines(response.headers()) }
+}
+
+/// In one order, but for those of one name.
+pub(crate) fn lines(headers: &HeaderMap) -> Vec<(String, String)> {
+    let text = |value: &http::HeaderValue| value.to_str().unwrap().to_owned();
+    let mut lines: Vec<_> = headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+    lines.sort_by(|(one, _), (other, _)| one.cmp(other));
+    lines
+}
