@@ -2,6 +2,7 @@
 
 mod behind;
 mod bodies;
+mod broken;
 mod handle;
 mod kept;
 mod memory;
