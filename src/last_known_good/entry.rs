@@ -110,6 +110,12 @@ impl Entry {
         self.times().given > given
     }
 
+    /// Whether it stands in the place of another: of the one for equal requests, or of one that varies on other headers.
+    pub(super) fn replaces(&self, other: &Self) -> bool {
+        let (vary, others) = (&self.head.vary, &other.head.vary);
+        vary == others || !vary.has_names_of(others)
+    }
+
     /// When the store behind was last told of it or of the one before, or asked for a newer one.
     pub(super) fn synced(&self) -> Moment {
         Moment(self.synced.load(Ordering::Relaxed))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{AGE, CONNECTION, DATE, HeaderName};
+use http::header::{AGE, CONNECTION, DATE, EXPIRES, HeaderName};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 
 use super::rules::{Lifetime, Rules, is_of_the_body};
@@ -118,11 +118,12 @@ pub(super) fn end_to_end(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderNa
     })
 }
 
-/// Of those, the ones that do not merely say when the response was made. A value is equal to another whether or not one
-/// of them is marked sensitive; here it is not.
+/// Of those, the ones that do not merely say when the response was made; where it expires at a date, its own says for how
+/// long it is fresh. A value is equal to another whether or not one of them is marked sensitive; here it is not.
 fn lasting(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &[u8], bool)> {
+    let expires = headers.contains_key(EXPIRES);
     end_to_end(headers)
-        .filter(|(name, _)| !matches!(**name, DATE | AGE))
+        .filter(move |(name, _)| **name != AGE && (expires || **name != DATE))
         .map(|(name, value)| (name, value.as_bytes(), value.is_sensitive()))
 }
 

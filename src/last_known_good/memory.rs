@@ -111,7 +111,7 @@ impl Memory {
         let unchanged = self.changes.load(Ordering::Acquire) == found.changes;
         let variants = if unchanged { found.variants.clone() } else { self.entries.get(key) };
         let others = variants.as_deref().unwrap_or_default();
-        if others.iter().any(|it| it.head().vary == entry.head().vary && it.is_newer_than(times.given)) {
+        if others.iter().any(|it| entry.replaces(it) && it.is_newer_than(times.given)) {
             return false;
         }
         entry.renew(times);
@@ -169,8 +169,7 @@ impl Memory {
 
 /// An entry, and the others that it does not replace.
 fn with(entry: &Arc<Entry>, others: &[Arc<Entry>]) -> Variants {
-    let vary = &entry.head().vary;
-    let others = others.iter().filter(|it| it.head().vary.has_names_of(vary) && it.head().vary != *vary);
+    let others = others.iter().filter(|it| !entry.replaces(it));
     std::iter::once(entry).chain(others.take(MAX_VARIANTS - 1)).cloned().collect()
 }
 
