@@ -3,7 +3,7 @@
 use std::fmt;
 
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::http::HttpRequest;
 
@@ -28,15 +28,17 @@ impl Credentials {
         Self { headers, key }
     }
 
-    /// Whether a header of a request is one. A value that is marked sensitive is, whatever its name.
-    pub(super) fn include(&self, name: &HeaderName, value: &HeaderValue) -> bool {
-        value.is_sensitive() || self.headers.contains(name)
+    /// Whether the headers of this name are some. Those with a value that is marked sensitive are, whatever their name; all
+    /// of its values then are one credential.
+    pub(super) fn include(&self, headers: &HeaderMap, name: &HeaderName) -> bool {
+        self.headers.contains(name) || headers.get_all(name).iter().any(HeaderValue::is_sensitive)
     }
 
     /// What stands for those of a request; `None` if it has none.
     pub(super) fn of(&self, request: &impl HttpRequest) -> Option<Partition> {
         let userinfo = request.userinfo();
-        let headers = || request.headers().iter().filter(|(name, value)| self.include(name, value));
+        let all = request.headers();
+        let headers = || all.iter().filter(|(name, _)| self.include(all, name));
         if userinfo.is_none() && headers().next().is_none() {
             return None;
         }

@@ -14,7 +14,7 @@ use crate::http::HttpRequest;
 pub(super) struct Key {
     /// Of the text, and taken once: each call needs it more than once.
     hash: u64,
-    /// The URI; then the `Host` header, where the request has one of its own.
+    /// The URI; then, after a space, the `Host` header, where the request has one of its own.
     text: String,
     uri_length: usize,
     head: bool,
@@ -39,11 +39,15 @@ impl Key {
         partition: Option<Partition>,
         hasher: &impl BuildHasher,
     ) -> Self {
-        let mut text = String::with_capacity(longest_uri(request) + host.len());
+        let mut text = String::with_capacity(longest_uri(request) + " ".len() + host.len());
         push_uri(&mut text, request);
         let uri_length = text.len();
-        text.push_str(host);
-        text[uri_length..].make_ascii_lowercase();
+        if !host.is_empty() {
+            // No URI has a space.
+            text.push(' ');
+            text.push_str(host);
+            text[uri_length..].make_ascii_lowercase();
+        }
         Self { hash: hasher.hash_one(&text), text, uri_length, head, partition }
     }
 
@@ -53,7 +57,7 @@ impl Key {
         let resolved = UriReferenceStr::new(reference).ok()?.resolve_against(base).to_string();
         let without_fragment = resolved.split('#').next()?;
         let uri: Uri = without_fragment.parse().ok()?;
-        let target = Self::of(&uri, &self.text[self.uri_length..], false, None, hasher);
+        let target = Self::of(&uri, self.text[self.uri_length..].trim_start(), false, None, hasher);
         (target.origin() == self.origin()).then_some(target)
     }
 
@@ -121,10 +125,9 @@ impl Hash for Key {
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.partition {
-            Some(partition) => write!(f, "{} {partition} ", self.method())?,
-            None => write!(f, "{} - ", self.method())?,
+            Some(partition) => write!(f, "{} {partition} {}", self.method(), self.text),
+            None => write!(f, "{} - {}", self.method(), self.text),
         }
-        write!(f, "{} {}", self.uri(), &self.text[self.uri_length..])
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use http::header::{
-    CONNECTION, CONTENT_LOCATION, DATE, ETAG, EXPIRES, LAST_MODIFIED, LOCATION, RANGE, SET_COOKIE,
+    CONNECTION, CONTENT_LOCATION, DATE, ETAG, EXPIRES, HOST, LAST_MODIFIED, LOCATION, RANGE, SET_COOKIE,
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, Method, StatusCode, Version};
@@ -35,12 +35,18 @@ pub(super) fn role(request: &impl HttpRequest) -> Role {
     // RFC 9110 §9.3.1 gives the body of a GET no meaning, but some upstreams search by it. A part of a response is none
     // (RFC 9111 §3.3), and what a connection is upgraded to cannot be played again.
     let is_whole = !headers.contains_key(RANGE) && !headers.contains_key(UPGRADE) && !request.has_body();
-    if !matches!(*method, Method::GET | Method::HEAD) || !is_whole {
+    if !matches!(*method, Method::GET | Method::HEAD) || !is_whole || !has_one_host(headers) {
         return Role::Nothing;
     }
     let cache_control = CacheControl::parse(headers);
     // RFC 9111 §5.2.1.5.
     Role::Answer { keep: !cache_control.no_store, limits: Limits::new(&cache_control) }
+}
+
+/// Whether it can be said where a request goes: a host that is no text, or several, are everybody's guess (RFC 9112 §3.2).
+fn has_one_host(headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    hosts.next().is_none_or(|host| host.to_str().is_ok()) && hosts.next().is_none()
 }
 
 /// What a request says of the kept response that it would take (RFC 9111 §5.2.1).
@@ -59,8 +65,7 @@ impl Limits {
             Some(stale) => Self { max_stale: Some(stale), ..Self::default() },
             None => Self {
                 none: asked.no_cache,
-                // §5.2.1.2: a time to be stale for is one beyond the age, too.
-                max_age: asked.fresh_for.filter(|_| asked.max_stale.is_none()),
+                max_age: asked.fresh_for,
                 max_stale: asked.max_stale,
                 min_fresh: asked.min_fresh,
             },
@@ -326,7 +331,9 @@ mod tests {
             ("max-stale", 9999, 60, true),
             ("max-stale=10", 70, 60, true),
             ("max-stale=10", 71, 60, false),
-            ("max-age=0, max-stale=10", 70, 60, true),
+            ("max-age=0, max-stale=10", 70, 60, false),
+            ("max-age=70, max-stale=10", 70, 60, true),
+            ("max-age=70, max-stale=9", 70, 60, false),
             ("min-fresh=10", 50, 60, true),
             ("min-fresh=10", 51, 60, false),
             ("stale-if-error=10", 70, 60, true),

@@ -14,7 +14,7 @@ pub(super) struct RequestHeaders(Vec<(HeaderName, HeaderValue)>);
 impl RequestHeaders {
     pub(super) fn new(headers: &HeaderMap, credentials: &Credentials) -> Self {
         let mut copy = Vec::with_capacity(headers.len());
-        let others = headers.iter().filter(|(name, value)| !credentials.include(name, value));
+        let others = headers.iter().filter(|(name, _)| !credentials.include(headers, name));
         copy.extend(others.map(|(name, value)| (name.clone(), value.clone())));
         Self(copy)
     }

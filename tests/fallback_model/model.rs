@@ -1,6 +1,8 @@
 //! The rules, as plainly as they can be said: everything that was given and may still be served, and a look through all of
 //! it. Times are in milliseconds since the start.
 
+use std::collections::HashMap;
+
 use crate::said::{Asked, Directive, Line, SELECTING, Said, Seconds, Varies};
 
 /// The places that there are; those of one origin refer to each other by [`REFERENCES`].
@@ -124,21 +126,34 @@ pub(crate) struct Model {
     pub(crate) max_age: i64,
     pub(crate) now: i64,
     pub(crate) kept: Vec<Kept>,
-    /// How often each place was removed.
+    /// How often each place was removed, and how often for one caller.
     removals: [usize; PLACES.len()],
+    taken_back: HashMap<(usize, usize), usize>,
 }
 
 impl Model {
     pub(crate) fn new(max_age: i64) -> Self {
-        Self { max_age, now: 0, kept: Vec::new(), removals: [0; PLACES.len()] }
+        Self { max_age, now: 0, kept: Vec::new(), removals: [0; PLACES.len()], taken_back: HashMap::new() }
     }
 
     pub(crate) fn begin(&self, asked: Asked) -> Begun {
-        Begun { removals: self.removals[asked.place], at: self.now, asked }
+        Begun { removals: self.removals_for(&asked), at: self.now, asked }
+    }
+
+    fn removals_for(&self, asked: &Asked) -> usize {
+        let taken_back = self.taken_back.get(&(asked.place, asked.caller));
+        self.removals[asked.place] + taken_back.copied().unwrap_or_default()
     }
 
     /// The head of the answer has come, or the call has failed; `falls_back` if it failed in a way that is to be covered.
-    pub(crate) fn answer(&mut self, call: &Begun, response: Option<&Response>, falls_back: bool) -> Expected {
+    /// Nobody can tell where the body ends if its length is not stated and the connection is to be closed.
+    pub(crate) fn answer(
+        &mut self,
+        call: &Begun,
+        response: Option<&Response>,
+        states_length: bool,
+        falls_back: bool,
+    ) -> Expected {
         let asked = &call.asked;
         if !["GET", "HEAD", "OPTIONS"].contains(&asked.method) {
             // RFC 9111 §4.4.
@@ -165,14 +180,14 @@ impl Model {
         let Some(response) = response else { return Expected::Fresh(None) };
         let may_keep = !asked.has(Directive::NoStore);
         match response.status {
-            404 | 410 => self.remove(asked.place),
+            401 | 403 | 404 | 410 | 451 => self.take_back(asked),
             304 if may_keep => self.freshen(call, response),
             200..300 if may_keep => {
                 let kept = self.keepable(call, response);
                 if kept.is_none() {
-                    self.remove(asked.place);
+                    self.take_back(asked);
                 }
-                return Expected::Fresh(kept);
+                return Expected::Fresh(kept.filter(|_| states_length || !response.said.has_hop));
             }
             _ => {}
         }
@@ -183,7 +198,7 @@ impl Model {
     /// given later.
     pub(crate) fn keep(&mut self, call: &Begun, new: Kept) {
         let is_outdated = self.kept.iter().any(|it| new.replaces(it) && it.given > new.given);
-        if self.removals[call.asked.place] == call.removals && !is_outdated {
+        if self.removals_for(&call.asked) == call.removals && !is_outdated {
             self.kept.retain(|it| !new.replaces(it));
             self.kept.push(new);
         }
@@ -205,6 +220,12 @@ impl Model {
         self.kept.retain(|it| it.whose.1 != place);
     }
 
+    /// What one caller had is not theirs any more.
+    fn take_back(&mut self, asked: &Asked) {
+        *self.taken_back.entry((asked.place, asked.caller)).or_default() += 1;
+        self.kept.retain(|it| (it.whose.1, it.whose.2) != (asked.place, asked.caller));
+    }
+
     /// RFC 9111 §4.3.4 and §3.2.
     fn freshen(&mut self, call: &Begun, response: &Response) {
         let anew = &response.said;
@@ -224,7 +245,7 @@ impl Model {
         let (body, made) = (before.body.clone(), self.made(call, anew));
         match self.keepable(call, &updated) {
             Some(kept) => self.keep(call, Kept { body, made, ..kept }),
-            None => self.remove(call.asked.place),
+            None => self.take_back(&call.asked),
         }
     }
 
@@ -236,7 +257,7 @@ impl Model {
     /// What is to be kept of a response, but for its body, if it may be (RFC 9111 §3).
     fn keepable(&self, call: &Begun, response: &Response) -> Option<Kept> {
         let (asked, said) = (&call.asked, &response.said);
-        let is_good = (200..300).contains(&response.status) && response.status != 206;
+        let is_good = (200..300).contains(&response.status) && ![206, 226].contains(&response.status);
         let varies = match &said.vary {
             None => Vec::new(),
             Some(Varies::On(names)) => names.iter().map(|name| (*name, asked.lines(name).to_vec())).collect(),
@@ -314,8 +335,7 @@ impl Model {
             (Some(most), _) => staleness <= most,
             // RFC 9111 §5.2.1.
             _ if asked.has(Directive::NoCache) || -staleness < min_fresh => false,
-            (None, Some(most)) => staleness <= most,
-            (None, None) => age <= max_age,
+            (None, most) => age <= max_age && most.is_none_or(|most| staleness <= most),
         };
         age < kept.served_for && is_wanted
     }

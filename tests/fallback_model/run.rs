@@ -67,6 +67,8 @@ impl Run {
             .max_entry_bytes(MAX_BODY)
             .private_header(http::HeaderName::from_static("x-user"))
             .fall_back_on(|cause| cause != Cause::BulkheadFull)
+            // Each answer is kept, however little of it is new.
+            .renew_after(Duration::ZERO)
             .seed(1)
             .build()
             .unwrap();
@@ -172,7 +174,9 @@ impl Run {
             Reply::Fault(cause) => Some(cause),
             Reply::Answer(..) => failed.map(|it| Cause::Status(it.try_into().unwrap())),
         };
-        let expected = self.model.answer(&begun, response, cause.is_some_and(|it| it != Cause::BulkheadFull));
+        let falls_back = cause.is_some_and(|it| it != Cause::BulkheadFull);
+        let states_length = matches!(&reply, Reply::Answer(_, content) if content.states_length);
+        let expected = self.model.answer(&begun, response, states_length, falls_back);
         assert!(answer.send(given_by(&reply)).is_ok());
         match (expected, asking.await, reply) {
             (Expected::Stale(kept), Ok(given), _) => {

@@ -2,7 +2,6 @@
 
 mod behind;
 mod bodies;
-mod broken;
 mod handle;
 mod kept;
 mod memory;

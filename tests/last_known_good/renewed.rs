@@ -206,3 +206,31 @@ async fn an_entry_that_is_evicted_meanwhile_is_kept_again() {
     assert_eq!(stale(&both, get()).await.unwrap(), "good");
     assert!(fallback.bytes() <= 8 * 1024, "{} bytes", fallback.bytes());
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_older_answer_that_varies_on_something_else_does_not_replace_a_newer_one() {
+    let both = service(&layer());
+    let (sender, body) = streamed();
+    both.0.will(with(200, &[("vary", "accept-language")], body));
+    let older = ask(&both.1, get()).await.unwrap();
+    advance(SECOND).await;
+    give(&both, get(), answer(200, &[], "newer")).await;
+    sender.send(Ok("older")).unwrap();
+    drop(sender);
+    read(older).await;
+    assert_eq!(stale(&both, get()).await.unwrap(), "newer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_expires_at_a_date_is_no_longer_fresh_because_it_was_given_again() {
+    let both = service(&layer());
+    let at = |date| {
+        let expires = ("expires", "Thu, 01 Jan 2026 00:01:00 GMT");
+        good(&[("date", date), expires, ("cache-control", "must-revalidate")])
+    };
+    give(&both, get(), at("Thu, 01 Jan 2026 00:00:00 GMT")).await;
+    advance(ALMOST_A_MINUTE).await;
+    give(&both, get(), at("Thu, 01 Jan 2026 00:00:59 GMT")).await;
+    advance(2 * SECOND).await;
+    assert_eq!(stale(&both, get()).await, None, "it has expired, and must be revalidated");
+}

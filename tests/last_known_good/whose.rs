@@ -376,3 +376,57 @@ async fn no_credential_reaches_the_store_or_what_is_shown() {
     assert!(seen.windows(2).any(|it| it == b"de"), "what is no credential is there");
     assert!(!seen.windows(4).any(|it| it == b"hush"), "{}", String::from_utf8_lossy(&seen));
 }
+
+// ===== What is odd about a header =====
+
+fn with_lines(uri: &str, name: &'static str, lines: &[(&[u8], bool)]) -> Request<String> {
+    let mut request = Request::get(uri).body(String::new()).unwrap();
+    for (value, is_sensitive) in lines {
+        let mut value = HeaderValue::from_bytes(value).unwrap();
+        value.set_sensitive(*is_sensitive);
+        request.headers_mut().append(name, value);
+    }
+    request
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_is_no_text_is_another_host() {
+    let of = |host: &'static [u8]| with_lines("http://127.0.0.1:4140/", "host", &[(host, false)]);
+    for (one, other) in [(&b"bank\xff"[..], &b"evil\xff"[..]), (b"bank\xff", b"127.0.0.1:4140")] {
+        let both = service(&layer());
+        give(&both, of(one), answer(200, &[], "the bank's")).await;
+        assert_eq!(stale(&both, of(other)).await, None, "{other:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_is_said_twice_is_another_host() {
+    let of = |hosts: &[(&[u8], bool)]| with_lines("http://127.0.0.1:4140/", "host", hosts);
+    let both = service(&layer());
+    give(&both, of(&[(b"one", false), (b"bank", false)]), answer(200, &[], "the bank's")).await;
+    assert_eq!(stale(&both, of(&[(b"one", false)])).await, None);
+    assert_eq!(stale(&both, of(&[(b"one", false), (b"evil", false)])).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_order_of_lines_counts_where_some_are_sensitive() {
+    let of = |lines: &[(&[u8], bool)]| with_lines(URI, "x-tenant", lines);
+    let both = service(&layer());
+    give(&both, of(&[(b"alice", true), (b"bob", false)]), good(&[("vary", "x-tenant")])).await;
+    assert_eq!(stale(&both, of(&[(b"bob", false), (b"alice", true)])).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_path_that_ends_like_a_host_is_another_place() {
+    let at = |method: &str, path: &str| {
+        Request::builder().method(method).uri(format!("http://127.0.0.1:4140{path}"))
+    };
+    let bob = || {
+        let request = at("GET", "/").header("host", "bank.internal").header("authorization", "bob");
+        request.body(String::new()).unwrap()
+    };
+    let both = service(&layer());
+    give(&both, bob(), good(&[])).await;
+    give(&both, at("POST", "/bank.internal").body(String::new()).unwrap(), answer(200, &[], "")).await;
+    assert!(stale(&both, bob()).await.is_some());
+}
