@@ -22,8 +22,9 @@
 //! ```
 //!
 //! **What is kept**: good and whole responses to GET and HEAD, as their bodies are read to the end, up to a bound for each
-//! and for all. Not those that the origin forbids to keep (RFC 9111 §3), that begin a session, or that have no end. A 404, a 410,
-//! a new state that may not be kept and a successful unsafe method end what was kept (§4.4).
+//! and for all. Not those that the origin forbids to keep (RFC 9111 §3), that begin a session, or whose end nobody can see.
+//! A 401, 403, 404, 410 or 451, and a new state that may not be kept, end what was kept for the caller; a successful unsafe
+//! method ends it for everybody (§4.4).
 //!
 //! **When it is served**: when a call ends in [`Transient`](crate::Outcome::Transient) or
 //! [`Failure`](crate::Outcome::Failure), was refused on this side, or has taken longer than a soft limit; for as long as

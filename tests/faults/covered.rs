@@ -126,15 +126,16 @@ async fn a_body_of_no_stated_length() {
     assert_eq!(kind.seen(Reply::Stall(half)).await, Seen::Kept(timeout));
 }
 
-/// As HTTP/1.0 has it: what is cut cannot be told from what is whole.
+/// As HTTP/1.0 has it: what is cut cannot be told from what is whole, so neither is kept.
 #[tokio::test]
 async fn a_body_that_ends_with_its_connection() {
-    let until_the_end = |body: &str| Reply::Close(format!("HTTP/1.1 200 Status\r\n\r\n{body}").into_bytes());
-    let kind = Kind::of(until_the_end("good"));
-    assert_eq!(kind.before_the_head().await, kept());
-    assert_eq!(kind.seen(until_the_end("go")).await, Seen::Status(200));
-    let half = b"HTTP/1.1 200 Status\r\n\r\ngo".to_vec();
-    assert_eq!(kind.seen(Reply::Stall(half)).await, TIMED_OUT);
+    for head in ["HTTP/1.0 200 Status\r\n\r\n", "HTTP/1.1 200 Status\r\nconnection: close\r\n\r\n"] {
+        let until_the_end = |body: &str| Reply::Close(format!("{head}{body}").into_bytes());
+        let kind = Kind::of(until_the_end("good"));
+        assert_eq!(kind.before_the_head().await, NOTHING_KEPT);
+        assert_eq!(kind.seen(until_the_end("go")).await, Seen::Status(200));
+        assert_eq!(kind.seen(Reply::Stall(format!("{head}go").into_bytes())).await, TIMED_OUT);
+    }
 }
 
 #[tokio::test]
