@@ -127,7 +127,8 @@ impl Fallback {
     }
 
     /// Keeps a response to a request as if the upstream had just given it: for a service that learns of changes from
-    /// elsewhere. The same rules apply. A `Uri` stands for a GET without headers.
+    /// elsewhere. The same rules apply, and what is being asked for meanwhile is not kept in its place. A `Uri` stands for a GET
+    /// without headers.
     ///
     /// # Errors
     ///

@@ -147,9 +147,14 @@ impl Memory {
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// What is being asked for by this key's caller is not to be kept: something newer is known.
+    pub(super) fn outdate(&self, key: &Key) {
+        self.removals.of(key.hash_of_caller()).fetch_add(1, Ordering::AcqRel);
+    }
+
     /// Forgets what is kept for a URI and one caller.
     pub(super) fn forget(&self, key: &Key) {
-        self.removals.of(key.hash_of_caller()).fetch_add(1, Ordering::AcqRel);
+        self.outdate(key);
         key.either_method().iter().for_each(|key| self.entries.invalidate(key));
         self.changes.fetch_add(1, Ordering::AcqRel);
     }

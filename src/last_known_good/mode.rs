@@ -11,6 +11,7 @@ use http::Response;
 use http_body::Body;
 use http_body_util::BodyExt as _;
 use pin_project::pin_project;
+use tracing::Instrument as _;
 
 use super::key::Key;
 use super::layer::Config;
@@ -132,12 +133,14 @@ where
         let Some(place) = self.refreshes.begin(behind.answering.key()) else { return };
         let plan = Plan::Answer(behind.answering).unserved();
         let call = ResponseFuture::new(call, plan, behind.config, Foreground);
-        tokio::spawn(async move {
+        let goes_on = async move {
             if let Ok(response) = call.await {
                 read_for_keeping(response).await;
             }
             drop(place);
-        });
+        };
+        // What it logs belongs to the call that began it.
+        tokio::spawn(goes_on.in_current_span());
     }
 }
 

@@ -73,6 +73,7 @@ impl Shared {
         let headers = RequestHeaders::new(request.headers(), &self.credentials);
         let draft = Draft::new(response, &headers, &self.rules, key.partition().is_some());
         let head = draft.ok_or(NotKept::Response)?.into_head();
+        self.memory.outdate(&key);
         let (version, found) = (self.memory.version(&key), self.memory.find(&key, |_| false));
         let times = Times::of(response.headers(), now, now);
         let body = Received::whole(response.body());

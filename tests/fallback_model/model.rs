@@ -126,14 +126,14 @@ pub(crate) struct Model {
     pub(crate) max_age: i64,
     pub(crate) now: i64,
     pub(crate) kept: Vec<Kept>,
-    /// How often each place was removed, and how often for one caller.
+    /// How often each place was removed, and how often something newer was known for one caller.
     removals: [usize; PLACES.len()],
-    taken_back: HashMap<(usize, usize), usize>,
+    outdated: HashMap<(usize, usize), usize>,
 }
 
 impl Model {
     pub(crate) fn new(max_age: i64) -> Self {
-        Self { max_age, now: 0, kept: Vec::new(), removals: [0; PLACES.len()], taken_back: HashMap::new() }
+        Self { max_age, now: 0, kept: Vec::new(), removals: [0; PLACES.len()], outdated: HashMap::new() }
     }
 
     pub(crate) fn begin(&self, asked: Asked) -> Begun {
@@ -141,8 +141,8 @@ impl Model {
     }
 
     fn removals_for(&self, asked: &Asked) -> usize {
-        let taken_back = self.taken_back.get(&(asked.place, asked.caller));
-        self.removals[asked.place] + taken_back.copied().unwrap_or_default()
+        let outdated = self.outdated.get(&(asked.place, asked.caller));
+        self.removals[asked.place] + outdated.copied().unwrap_or_default()
     }
 
     /// The head of the answer has come, or the call has failed; `falls_back` if it failed in a way that is to be covered.
@@ -211,6 +211,9 @@ impl Model {
             && !call.asked.has_range
             && !call.asked.has(Directive::NoStore);
         let kept = self.keepable(&call, response).filter(|_| may_be_asked)?;
+        // It is newer than what is being asked for.
+        self.outdate(&call.asked);
+        let call = Begun { removals: self.removals_for(&call.asked), ..call };
         self.keep(&call, kept.with_body(body.to_owned()));
         Some(())
     }
@@ -220,9 +223,13 @@ impl Model {
         self.kept.retain(|it| it.whose.1 != place);
     }
 
+    fn outdate(&mut self, asked: &Asked) {
+        *self.outdated.entry((asked.place, asked.caller)).or_default() += 1;
+    }
+
     /// What one caller had is not theirs any more.
     fn take_back(&mut self, asked: &Asked) {
-        *self.taken_back.entry((asked.place, asked.caller)).or_default() += 1;
+        self.outdate(asked);
         self.kept.retain(|it| (it.whose.1, it.whose.2) != (asked.place, asked.caller));
     }
 

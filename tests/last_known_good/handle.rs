@@ -39,6 +39,20 @@ async fn what_is_inserted_is_served() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_asked_for_before_does_not_replace_what_is_inserted() {
+    let (fallback, both) = with_handle();
+    let (sender, body) = streamed();
+    both.0.will(with(200, &[], body));
+    let response = ask(&both.1, get()).await.unwrap();
+    fallback.insert(&uri(), pushed(&[], "pushed")).await.unwrap();
+    advance(SECOND).await;
+    sender.send(Ok("before")).unwrap();
+    drop(sender);
+    assert_eq!(read(response).await, "before");
+    assert_eq!(stale(&both, get()).await.unwrap(), "pushed");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_may_not_be_kept_is_not_inserted() {
     let (fallback, both) = with_handle();
     fallback.insert(&uri(), pushed(&[], "kept")).await.unwrap();
