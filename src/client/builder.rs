@@ -12,7 +12,7 @@ use crate::bulkhead::{Compartment, CompartmentBuilder};
 use crate::circuit_breaker::{Circuit, CircuitBuilder};
 use crate::error::MAX_DURATION;
 use crate::http::HttpClassifier;
-use crate::last_known_good::{Background, Fallback, LastKnownGoodLayer};
+use crate::last_known_good::{Background, Fallback, LastKnownGoodLayer, Warmed};
 use crate::per_upstream::PerUpstreamLayer;
 use crate::retry::{RetryBudget, RetryBudgetBuilder, RetryPolicy, RetryPolicyBuilder};
 
@@ -52,7 +52,7 @@ pub struct ClientBuilder {
     circuit: Option<CircuitBuilder>,
     compartment: Option<CompartmentBuilder>,
     buffer_body: BufferBodyLayer,
-    last_known_good: Option<LastKnownGoodLayer<HttpClassifier, Background>>,
+    last_known_good: Option<LastKnownGoodLayer<HttpClassifier, Background<Warmed>>>,
     classifier: HttpClassifier,
     key: StackKey,
     max_upstreams: usize,
@@ -205,7 +205,7 @@ impl ClientBuilder {
     /// Falls back on responses kept by this layer. The client's [`classifier`](Self::classifier) judges for it too.
     pub fn last_known_good(
         mut self,
-        layer: impl Into<LastKnownGoodLayer<HttpClassifier, Background>>,
+        layer: impl Into<LastKnownGoodLayer<HttpClassifier, Background<Warmed>>>,
     ) -> Self {
         self.last_known_good = Some(layer.into());
         self

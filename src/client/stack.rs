@@ -11,7 +11,7 @@ use crate::buffer_body::{BufferBody, BufferBodyLayer};
 use crate::bulkhead::{Bulkhead, BulkheadLayer, Compartment};
 use crate::circuit_breaker::{Circuit, CircuitBreaker, CircuitBreakerLayer};
 use crate::http::HttpClassifier;
-use crate::last_known_good::{Background, LastKnownGood};
+use crate::last_known_good::{Background, LastKnownGood, Warmed};
 use crate::per_upstream::{KeyOf, KeyRef, PerUpstream, Recipe, UpstreamKey};
 use crate::retry::{Retry, RetryBudget, RetryLayer, RetryPolicy};
 use crate::timeout::{Stamp, StampLayer, Timeout, TimeoutLayer};
@@ -19,7 +19,7 @@ use crate::{Call, Plain};
 
 /// What every call goes through.
 pub(super) type Stack =
-    LastKnownGood<PerUpstream<Upstream, StackRecipe, StackKey>, HttpClassifier, Background>;
+    LastKnownGood<PerUpstream<Upstream, StackRecipe, StackKey>, HttpClassifier, Background<Warmed>>;
 
 /// What the calls to one upstream go through.
 pub(super) type UpstreamStack = Stamp<Retry<CircuitBreaker<Bulkhead<Timeout<BufferBody<Upstream>, Plain>>>>>;

@@ -35,9 +35,8 @@ where
     call: M::Call,
     stage: Stage<F::Output>,
     plan: Plan,
-    mode: M,
     waits: Option<Pin<Box<Waits>>>,
-    config: Arc<Config<C>>,
+    config: Arc<Config<C, M>>,
 }
 
 /// How far a call is.
@@ -68,9 +67,9 @@ where
     F: Future,
     M: Mode<F, C>,
 {
-    pub(super) fn new(call: F, plan: Plan, config: Arc<Config<C>>, mode: M) -> Self {
-        let call = mode.begin(call, plan.serves());
-        Self { call, stage: Stage::Calling, plan, mode, waits: None, config }
+    pub(super) fn new(call: F, plan: Plan, config: Arc<Config<C, M>>) -> Self {
+        let call = config.mode.begin(call, plan.serves());
+        Self { call, stage: Stage::Calling, plan, waits: None, config }
     }
 }
 
@@ -154,14 +153,14 @@ where
             return Poll::Pending;
         }
         if this.waits.is_none() {
-            let soft_limit = this.mode.soft_limit().filter(|_| shared.falls_back_on(Cause::Slow));
+            let soft_limit = this.config.mode.soft_limit().filter(|_| shared.falls_back_on(Cause::Slow));
             *this.waits = Waits::new(shared, answering, soft_limit).map(Box::pin);
         }
         let Some(waits) = this.waits else { return Poll::Pending };
         let entry = ready!(waits.as_mut().poll(cx, shared, answering, until));
         let response = serve::<B, E>(shared, answering.key(), &entry, None, None);
         if let Plan::Answer(answering) = this.plan.take() {
-            this.mode.go_on(this.call, Behind { answering, config: Arc::clone(this.config) });
+            this.config.mode.go_on(this.call, Behind { answering, config: Arc::clone(this.config) });
         }
         Poll::Ready(response)
     }

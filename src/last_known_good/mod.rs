@@ -82,9 +82,9 @@ pub use self::{
     fallback::{Fallback, Kept, NotKept},
     future::ResponseFuture,
     layer::LastKnownGoodLayer,
-    mode::{Background, Foreground, Mode},
+    mode::{Background, Foreground, Mode, Unwarmed},
     service::LastKnownGood,
     stale::{Cause, Stale},
     store::{MemoryStore, Store},
-    warm::{KeepWarm, KeepWarmBuilder, Warming},
+    warm::{KeepWarm, KeepWarmBuilder, Warmed, Warming},
 };

@@ -16,13 +16,12 @@ use tracing::Instrument as _;
 use super::key::Key;
 use super::layer::Config;
 use super::plan::{Answering, Plan};
-use super::warm::WeakWarm;
 use super::{ResponseBody, ResponseFuture};
 use crate::message::sealed::Sealed;
 use crate::{BoxError, Classify, Error};
 
 /// How a call is made, and what becomes of one that is slow. Implemented by [`Foreground`] and [`Background`] only.
-pub trait Mode<F: Future, C>: Sealed {
+pub trait Mode<F: Future, C>: Sealed + Sized {
     /// The call.
     type Call: Future<Output = F::Output>;
 
@@ -36,15 +35,15 @@ pub trait Mode<F: Future, C>: Sealed {
 
     /// The caller has been answered. What comes of the call is for the fallback alone.
     #[doc(hidden)]
-    fn go_on(&self, call: Pin<&mut Self::Call>, behind: Behind<C>);
+    fn go_on(&self, call: Pin<&mut Self::Call>, behind: Behind<C, Self>);
 }
 
 /// A call that goes on behind.
 #[doc(hidden)]
 #[allow(missing_debug_implementations)]
-pub struct Behind<C> {
+pub struct Behind<C, M> {
     pub(super) answering: Answering,
-    pub(super) config: Arc<Config<C>>,
+    pub(super) config: Arc<Config<C, M>>,
 }
 
 /// Every call is its caller's: nothing is spawned. The default.
@@ -65,49 +64,48 @@ impl<F: Future, C> Mode<F, C> for Foreground {
         None
     }
 
-    fn go_on(&self, _call: Pin<&mut F>, _behind: Behind<C>) {}
+    fn go_on(&self, _call: Pin<&mut F>, _behind: Behind<C, Self>) {}
 }
 
-/// A call may go on behind its caller's back, in a task of its own.
+/// A call may go on behind its caller's back, in a task of its own. `W` says whether URIs are kept warm, too.
 #[derive(Debug, Clone)]
-pub struct Background {
+pub struct Background<W = Unwarmed> {
     soft_limit: Option<Duration>,
     refreshes: Refreshes,
-    warm: Option<WeakWarm>,
+    warm: W,
 }
 
-impl Background {
-    pub(super) fn new() -> Self {
-        Self { soft_limit: None, refreshes: Refreshes::new(64), warm: None }
+/// No URI is kept warm.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unwarmed;
+
+impl<W> Background<W> {
+    pub(super) fn new(warm: W) -> Self {
+        Self { soft_limit: None, refreshes: Refreshes::new(64), warm }
     }
 
     pub(super) fn soft_limit(self, limit: Duration) -> Self {
         Self { soft_limit: Some(limit), ..self }
     }
 
-    pub(super) fn keep_warm(self, warm: WeakWarm) -> Self {
-        Self { warm: Some(warm), ..self }
-    }
-
-    pub(super) const fn warm(&self) -> Option<&WeakWarm> {
-        self.warm.as_ref()
-    }
-
     pub(super) fn max_refreshes(self, max: usize) -> Self {
         Self { refreshes: Refreshes::new(max), ..self }
     }
-}
 
-impl From<Foreground> for Background {
-    fn from(_: Foreground) -> Self {
-        Self::new()
+    pub(super) fn warmed_by<V>(self, warm: V) -> Background<V> {
+        Background { soft_limit: self.soft_limit, refreshes: self.refreshes, warm }
+    }
+
+    pub(super) const fn warm(&self) -> &W {
+        &self.warm
     }
 }
 
-impl Sealed for Background {}
+impl<W> Sealed for Background<W> {}
 
-impl<F, C, B, E> Mode<F, C> for Background
+impl<F, C, W, B, E> Mode<F, C> for Background<W>
 where
+    W: Send + Sync + 'static,
     F: Future<Output = Result<Response<B>, Error<E>>> + Send + 'static,
     C: Classify<Response<B>, E> + Send + Sync + 'static,
     B: Body<Data = Bytes> + Send + 'static,
@@ -128,11 +126,11 @@ where
         self.soft_limit
     }
 
-    fn go_on(&self, call: Pin<&mut Movable<F>>, behind: Behind<C>) {
+    fn go_on(&self, call: Pin<&mut Movable<F>>, behind: Behind<C, Self>) {
         let Some(call) = call.take().filter(|_| behind.answering.keeps()) else { return };
         let Some(place) = self.refreshes.begin(behind.answering.key()) else { return };
         let plan = Plan::Answer(behind.answering).unserved();
-        let call = ResponseFuture::new(call, plan, behind.config, Foreground);
+        let call = ResponseFuture::new(call, plan, behind.config);
         let goes_on = async move {
             if let Ok(response) = call.await {
                 read_for_keeping(response).await;

@@ -155,7 +155,7 @@ pub(super) fn hand_on<B: Body<Data = Bytes>, E>(
     result.map(|response| response.map(|body| ResponseBody::fresh(body, None)))
 }
 
-impl<C> Config<C> {
+impl<C, M> Config<C, M> {
     /// Keeps a good answer, forgets what is gone, or serves something in place of a bad one.
     pub(super) fn settle<B, E>(
         &self,

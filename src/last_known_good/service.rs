@@ -13,20 +13,19 @@ use super::layer::Config;
 use super::mode::{Foreground, Mode};
 use super::plan::Plan;
 use super::warm::{Planned, Warming};
-use super::{LastKnownGoodLayer, ResponseBody, ResponseFuture};
+use super::{ResponseBody, ResponseFuture};
 use crate::http::{HttpClassifier, HttpRequest};
 use crate::{BoxError, Classify, Error, HasOptions};
 
-/// The service that [`LastKnownGoodLayer`] makes.
+/// The service that [`LastKnownGoodLayer`](super::LastKnownGoodLayer) makes.
 pub struct LastKnownGood<S, C = HttpClassifier, M = Foreground> {
     inner: S,
-    config: Arc<Config<C>>,
-    mode: M,
+    config: Arc<Config<C, M>>,
 }
 
 impl<S, C, M> LastKnownGood<S, C, M> {
-    pub(super) fn new(inner: S, layer: LastKnownGoodLayer<C, M>) -> Self {
-        Self { inner, config: Arc::new(layer.config), mode: layer.mode }
+    pub(super) fn new(inner: S, config: Config<C, M>) -> Self {
+        Self { inner, config: Arc::new(config) }
     }
 
     #[cfg(feature = "reqwest")]
@@ -49,18 +48,18 @@ impl<S, C, M> LastKnownGood<S, C, M> {
     where
         Req: HasOptions + HttpRequest,
         F: Future,
-        M: Mode<F, C> + Warming<S, Req, C> + Clone,
+        M: Mode<F, C> + Warming<S, Req, C>,
     {
         let plan = self.plan(&request);
         self.register(&request, &plan);
-        ResponseFuture::new(below(&self.inner, request), plan, Arc::clone(&self.config), self.mode.clone())
+        ResponseFuture::new(below(&self.inner, request), plan, Arc::clone(&self.config))
     }
 
     fn register<Req>(&self, request: &Req, plan: &Plan)
     where
         M: Warming<S, Req, C>,
     {
-        self.mode.register(&self.inner, request, Planned { plan, config: &self.config });
+        self.config.mode.register(&self.inner, request, Planned { plan, config: &self.config });
     }
 
     fn plan(&self, request: &(impl HasOptions + HttpRequest)) -> Plan {
@@ -72,7 +71,7 @@ impl<Req, S, C, M, B, E> Service<Req> for LastKnownGood<S, C, M>
 where
     Req: HasOptions + HttpRequest,
     S: Service<Req, Response = Response<B>, Error = Error<E>>,
-    M: Mode<S::Future, C> + Warming<S, Req, C> + Clone,
+    M: Mode<S::Future, C> + Warming<S, Req, C>,
     C: Classify<Response<B>, E>,
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
@@ -88,13 +87,13 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         let plan = self.plan(&request);
         self.register(&request, &plan);
-        ResponseFuture::new(self.inner.call(request), plan, Arc::clone(&self.config), self.mode.clone())
+        ResponseFuture::new(self.inner.call(request), plan, Arc::clone(&self.config))
     }
 }
 
-impl<S: Clone, C, M: Clone> Clone for LastKnownGood<S, C, M> {
+impl<S: Clone, C, M> Clone for LastKnownGood<S, C, M> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), config: Arc::clone(&self.config), mode: self.mode.clone() }
+        Self { inner: self.inner.clone(), config: Arc::clone(&self.config) }
     }
 }
 

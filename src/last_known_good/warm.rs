@@ -49,9 +49,9 @@ use crate::{BoxError, Classify, ConfigError, Error, HasOptions, Options, Resenda
 /// # Ok::<(), steadfast::ConfigError>(())
 /// ```
 #[derive(Clone)]
-pub struct KeepWarm(Arc<Warm>);
+pub struct KeepWarm(Arc<Registry>);
 
-struct Warm {
+struct Registry {
     every: Duration,
     max_uris: usize,
     rng: SharedRng,
@@ -78,12 +78,12 @@ impl KeepWarm {
         self.0.read().keys().map(|key| key.uri().to_owned()).collect()
     }
 
-    pub(super) fn downgrade(&self) -> WeakWarm {
-        WeakWarm(Arc::downgrade(&self.0))
+    pub(super) fn downgrade(&self) -> Warmed {
+        Warmed(Arc::downgrade(&self.0))
     }
 }
 
-impl Warm {
+impl Registry {
     fn read(&self) -> RwLockReadGuard<'_, HashMap<Key, Task>> {
         self.tasks.read().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -113,13 +113,13 @@ impl fmt::Debug for KeepWarm {
     }
 }
 
-/// What a service has of a handle, which does not keep it alive.
-#[derive(Debug, Clone)]
-pub(super) struct WeakWarm(Weak<Warm>);
+/// URIs are kept warm, as long as there is a handle.
+#[derive(Debug, Clone, Default)]
+pub struct Warmed(Weak<Registry>);
 
-impl fmt::Debug for Warm {
+impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Warm")
+        f.write_str("Registry")
     }
 }
 
@@ -156,33 +156,38 @@ impl KeepWarmBuilder {
         let every = ConfigError::check("keep_warm.every", self.every, Duration::from_secs(1)..=MAX_DURATION)?;
         let max_uris = ConfigError::check("keep_warm.max_uris", self.max_uris, 1..=10_000)?;
         let rng = SharedRng::new(self.seed);
-        Ok(KeepWarm(Arc::new(Warm { every, max_uris, rng, tasks: RwLock::default() })))
+        Ok(KeepWarm(Arc::new(Registry { every, max_uris, rng, tasks: RwLock::default() })))
     }
 }
 
 // ===== Registration =====
 
 /// Whether what is called is called again, in the background. Implemented by [`Foreground`] and [`Background`] only.
-pub trait Warming<S, Req, C>: Sealed {
+pub trait Warming<S, Req, C>: Sealed + Sized {
     /// A call is about to be made.
     #[doc(hidden)]
-    fn register(&self, inner: &S, request: &Req, planned: Planned<'_, C>);
+    fn register(&self, inner: &S, request: &Req, planned: Planned<'_, C, Self>);
 }
 
 /// What is to be done with the call.
 #[doc(hidden)]
 #[allow(missing_debug_implementations)]
-pub struct Planned<'a, C> {
+pub struct Planned<'a, C, M> {
     pub(super) plan: &'a Plan,
-    pub(super) config: &'a Arc<Config<C>>,
+    pub(super) config: &'a Arc<Config<C, M>>,
 }
 
 impl<S, Req, C> Warming<S, Req, C> for Foreground {
     #[inline]
-    fn register(&self, _inner: &S, _request: &Req, _planned: Planned<'_, C>) {}
+    fn register(&self, _inner: &S, _request: &Req, _planned: Planned<'_, C, Self>) {}
 }
 
-impl<S, Req, C, B, E> Warming<S, Req, C> for Background
+impl<S, Req, C> Warming<S, Req, C> for Background {
+    #[inline]
+    fn register(&self, _inner: &S, _request: &Req, _planned: Planned<'_, C, Self>) {}
+}
+
+impl<S, Req, C, B, E> Warming<S, Req, C> for Background<Warmed>
 where
     S: Service<Req, Response = Response<B>, Error = Error<E>> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
@@ -192,8 +197,8 @@ where
     B::Error: Into<BoxError>,
     E: Send + 'static,
 {
-    fn register(&self, inner: &S, request: &Req, planned: Planned<'_, C>) {
-        let Some(warm) = self.warm().and_then(|warm| warm.0.upgrade()) else { return };
+    fn register(&self, inner: &S, request: &Req, planned: Planned<'_, C, Self>) {
+        let Some(warm) = self.warm().0.upgrade() else { return };
         let (Some(key), Some(fallback)) = (planned.plan.is_for_everybody(), &planned.config.fallback) else {
             return;
         };
@@ -222,7 +227,7 @@ struct Fetcher<S, Req, C> {
     request: Req,
     key: Key,
     fallback: Fallback,
-    config: Arc<Config<C>>,
+    config: Arc<Config<C, Background<Warmed>>>,
 }
 
 /// What came of a fetch.
@@ -235,13 +240,15 @@ enum Fetched {
 
 impl<S, Req, C, B, E> Fetcher<S, Req, C>
 where
-    S: Service<Req, Response = Response<B>, Error = Error<E>> + Clone,
-    Req: HttpRequest + HasOptions + Resendable,
-    C: Classify<Response<B>, E>,
-    B: Body<Data = Bytes>,
+    S: Service<Req, Response = Response<B>, Error = Error<E>> + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    Req: HttpRequest + HasOptions + Resendable + Send + Sync + 'static,
+    C: Classify<Response<B>, E> + Send + Sync + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
+    E: Send + 'static,
 {
-    async fn keep_warm(self, warm: Weak<Warm>, every: Duration) {
+    async fn keep_warm(self, warm: Weak<Registry>, every: Duration) {
         const LONGEST: u32 = 16;
         let mut factor = 1;
         loop {
@@ -267,7 +274,7 @@ where
         request.set_options(again(request.options()));
         let plan = Plan::new(&request, &self.fallback).unserved();
         let call = self.inner.clone().oneshot(request);
-        let Ok(response) = ResponseFuture::new(call, plan, Arc::clone(&self.config), Foreground).await else {
+        let Ok(response) = ResponseFuture::new(call, plan, Arc::clone(&self.config)).await else {
             return Fetched::Failed;
         };
         let is_good = response.status().is_success() || takes_back(response.status());

@@ -239,3 +239,16 @@ async fn a_caller_who_leaves_takes_the_call_along() {
     settle().await;
     assert_eq!(upstream.under_way(), 0);
 }
+
+/// A request that cannot be sent twice may still be a slow one.
+#[tokio::test(start_paused = true)]
+async fn a_soft_limit_wants_no_more_of_a_request_than_a_fallback_does() {
+    type Once = UnsyncBoxBody<Bytes, std::convert::Infallible>;
+    let once = || Request::get(URI).body(Once::new(http_body_util::Empty::new())).unwrap();
+    let upstream = tower::service_fn(|_: Request<Once>| async {
+        sleep(500 * Duration::from_millis(1)).await;
+        Ok::<_, Error<io::Error>>(good(&[]))
+    });
+    let service = layer().serve_stale_after(SECOND).layer(upstream);
+    assert!(service.oneshot(once()).await.is_ok());
+}

@@ -1,15 +1,15 @@
 //! What is kept warm.
 
-use steadfast::last_known_good::{Background, KeepWarm, KeepWarmBuilder};
+use steadfast::last_known_good::{Background, KeepWarm, KeepWarmBuilder, Warmed};
 use tokio::time::sleep;
 
 use super::slow::Slow;
 use super::*;
 
-type Warmed = LastKnownGood<Slow, steadfast::http::HttpClassifier, Background>;
+type Layered = LastKnownGood<Slow, steadfast::http::HttpClassifier, Background<Warmed>>;
 
 /// Answers are "good" for ever, unless told otherwise.
-fn warmed(configure: impl FnOnce(KeepWarmBuilder) -> KeepWarmBuilder) -> (Slow, Warmed, KeepWarm) {
+fn warmed(configure: impl FnOnce(KeepWarmBuilder) -> KeepWarmBuilder) -> (Slow, Layered, KeepWarm) {
     let warm = configure(KeepWarm::builder().every(MINUTE).seed(1)).build().unwrap();
     let upstream = Slow::default();
     (upstream.clone(), layer_with(|it| it.max_age(10 * MINUTE)).keep_warm(&warm).layer(upstream), warm)
@@ -19,7 +19,7 @@ fn of(key: usize) -> Request<String> {
     Request::get(format!("http://sku.internal/{key}")).body(String::new()).unwrap()
 }
 
-async fn call(service: &Warmed, upstream: &Slow, request: Request<String>, answer: Response<Body>) {
+async fn call(service: &Layered, upstream: &Slow, request: Request<String>, answer: Response<Body>) {
     upstream.will(Duration::ZERO, answer);
     service.clone().oneshot(request).await.unwrap().into_body().collect().await.unwrap();
 }
