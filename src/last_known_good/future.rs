@@ -69,6 +69,10 @@ where
 {
     pub(super) fn new(call: F, plan: Plan, config: Arc<Config<C, M>>) -> Self {
         let call = config.mode.begin(call, plan.serves());
+        Self::of_begun(call, plan, config)
+    }
+
+    pub(super) fn of_begun(call: M::Call, plan: Plan, config: Arc<Config<C, M>>) -> Self {
         Self { call, stage: Stage::Calling, plan, waits: None, config }
     }
 }

@@ -130,7 +130,7 @@ where
         let Some(call) = call.take().filter(|_| behind.answering.keeps()) else { return };
         let Some(place) = self.refreshes.begin(behind.answering.key()) else { return };
         let plan = Plan::Answer(behind.answering).unserved();
-        let call = ResponseFuture::new(call, plan, behind.config);
+        let call = ResponseFuture::<F, C, Self>::of_begun(Movable::Apart(Some(call)), plan, behind.config);
         let goes_on = async move {
             if let Ok(response) = call.await {
                 read_for_keeping(response).await;
