@@ -45,21 +45,6 @@ pub trait Watch<D>: Sealed {
     fn end(self: Pin<&mut Self>, end: End) {
         let _ = end;
     }
-
-    /// The body is at its end before it has begun. What is left of the watch goes with it.
-    fn end_of_nothing(self) -> Option<Self>
-    where
-        Self: Sized,
-    {
-        pin!(self).end(End::Whole);
-        None
-    }
-
-    /// Ready once what the end has set off is done: whoever reads a whole body hears of its end only then.
-    fn poll_settled(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let _ = cx;
-        Poll::Ready(())
-    }
 }
 
 /// A body `B`, watched by `W` as it is read.
@@ -72,8 +57,6 @@ pub struct WatchedBody<B, W> {
     body: B,
     #[pin]
     watch: Option<W>,
-    /// Whether the watch has been told of the end of the body.
-    ended: bool,
 }
 
 impl<B, W> WatchedBody<B, W>
@@ -84,14 +67,10 @@ where
     pub(crate) fn new(body: B, watch: W) -> Self {
         if body.is_end_stream() {
             // Nobody needs to read a body that is not there.
-            return Self { body, watch: watch.end_of_nothing(), ended: true };
+            pin!(watch).end(End::Whole);
+            return Self { body, watch: None };
         }
-        Self { body, watch: Some(watch), ended: false }
-    }
-
-    /// The watch, until it is done.
-    pub(crate) const fn watch(&self) -> Option<&W> {
-        self.watch.as_ref()
+        Self { body, watch: Some(watch) }
     }
 }
 
@@ -112,9 +91,6 @@ where
         if is_discarding() {
             finish(this.watch.as_mut(), End::Discarded);
         }
-        if *this.ended {
-            ready!(poll_settled(this.watch.as_mut(), cx));
-        }
         let frame = this.body.as_mut().poll_frame(cx);
         let Some(mut watch) = this.watch.as_mut().as_pin_mut() else {
             return frame.map_err(Into::into);
@@ -132,40 +108,24 @@ where
         }
         let frame = ready!(frame);
         if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
-            watch.as_mut().data(data);
+            watch.data(data);
         }
         match &frame {
             Some(Err(_)) => finish(this.watch, End::Broken),
-            Some(Ok(_)) if !this.body.is_end_stream() => {}
-            last => {
-                watch.end(End::Whole);
-                *this.ended = true;
-                let settled = poll_settled(this.watch, cx);
-                if last.is_none() {
-                    ready!(settled);
-                }
-            }
+            None => finish(this.watch, End::Whole),
+            Some(Ok(_)) if this.body.is_end_stream() => finish(this.watch, End::Whole),
+            Some(Ok(_)) => {}
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {
-        // While its watch has yet to settle, the body has yet to end.
-        self.body.is_end_stream() && (self.watch.is_none() || !self.ended)
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
-}
-
-/// Drops the watch once it has settled.
-fn poll_settled<D, W: Watch<D>>(mut watch: Pin<&mut Option<W>>, cx: &mut Context<'_>) -> Poll<()> {
-    if let Some(watch) = watch.as_mut().as_pin_mut() {
-        ready!(watch.poll_settled(cx));
-    }
-    watch.set(None);
-    Poll::Ready(())
 }
 
 /// Tells the watch how the body ended, and drops it.

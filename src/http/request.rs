@@ -79,6 +79,10 @@ impl<R: HttpRequest> HttpRequest for Call<R> {
         self.request().userinfo()
     }
 
+    fn host_header(&self) -> Option<&str> {
+        self.request().host_header()
+    }
+
     fn path(&self) -> &str {
         self.request().path()
     }

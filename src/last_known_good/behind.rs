@@ -46,19 +46,24 @@ pub(super) struct Behind {
     failures: AtomicU64,
     /// Whether others can find what is kept for somebody: they digest credentials with the same key.
     is_shared_with_somebodys: bool,
-    /// When URIs were forgotten of which the store could not be told, by their hash: it may still have what was kept.
+    /// When something was forgotten of which the store could not be told, by the hash of its note: it may still have it.
     untold: Cache<u64, Moment>,
+    /// When the store was last told that something was forgotten, and of nothing new since.
+    told: Cache<u64, Moment>,
 }
 
 impl Behind {
     pub(super) fn new(store: impl Store) -> Self {
-        const MOST_UNTOLD: u64 = 10_000;
+        const MOST_NOTES: u64 = 10_000;
+        let notes =
+            || Cache::builder().max_capacity(MOST_NOTES).eviction_policy(EvictionPolicy::lru()).build();
         Self {
             store: Box::new(store),
             timeout: Duration::ZERO,
             failures: AtomicU64::new(0),
             is_shared_with_somebodys: false,
-            untold: Cache::builder().max_capacity(MOST_UNTOLD).eviction_policy(EvictionPolicy::lru()).build(),
+            untold: notes(),
+            told: notes(),
         }
     }
 
@@ -77,21 +82,32 @@ impl Behind {
         self.is_shared_with_somebodys || key.partition().is_none()
     }
 
-    /// A URI is forgotten, and the store is about to be told.
-    pub(super) fn has_yet_to_know_gone(&self, key: &Key, at: Moment) {
-        self.untold.insert(key.hash(), at);
+    /// Something is forgotten, and the store is about to be told.
+    pub(super) fn has_yet_to_know_gone(&self, note: u64, at: Moment) {
+        self.untold.insert(note, at);
     }
 
     /// The store was told.
-    pub(super) fn knows_gone(&self, key: &Key, at: Moment) {
-        if self.unknown_gone_at(key) == at {
-            self.untold.invalidate(&key.hash());
+    pub(super) fn knows_gone(&self, note: u64, at: Moment) {
+        self.told.insert(note, at);
+        if self.untold.get(&note) == Some(at) {
+            self.untold.invalidate(&note);
         }
     }
 
-    /// When a URI was last forgotten without its being told.
-    pub(super) fn unknown_gone_at(&self, key: &Key) -> Moment {
-        self.untold.get(&key.hash()).unwrap_or_default()
+    /// Whether the store has known since that moment, and of nothing new.
+    pub(super) fn has_known_gone_since(&self, note: u64, moment: Moment) -> bool {
+        self.told.get(&note).is_some_and(|told| told > moment)
+    }
+
+    /// The store is told of something new.
+    pub(super) fn knows_more(&self, note: u64) {
+        self.told.invalidate(&note);
+    }
+
+    /// When something was last forgotten of which the store could not be told.
+    pub(super) fn unknown_gone_at(&self, note: u64) -> Moment {
+        self.untold.get(&note).unwrap_or_default()
     }
 
     /// How long a call waits for it at most.

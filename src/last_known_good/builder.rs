@@ -184,7 +184,8 @@ impl FallbackBuilder {
         let store = self.store.map(|store| store.timeout_after(timeout).shared_with_somebodys(is_shared));
         Ok(Fallback(Arc::new(Shared {
             rules: Rules { max_age, ignore_origin: self.ignore_origin },
-            max_entry_bytes,
+            // A larger one would be evicted as soon as it is kept.
+            max_entry_bytes: max_entry_bytes.min(max_bytes.try_into().unwrap_or(usize::MAX)),
             falls_back_on: self.falls_back_on,
             credentials: Credentials::new(self.digest_key.unwrap_or(drawn_key), self.private_headers),
             clock: WallClock::start(),

@@ -9,11 +9,9 @@ use http_body::Body;
 use pin_project::pin_project;
 
 use super::behind::{BoxFuture, Until};
-use super::entry::Entry;
-use super::key::Key;
 use super::layer::Config;
 use super::mode::{Behind, Foreground, Mode};
-use super::plan::{Plan, Settled, hand_on, serve};
+use super::plan::{Answering, Plan, Settled, hand_on, serve};
 use super::stale::Cause;
 use super::wait::Waits;
 use super::{Fallback, ResponseBody};
@@ -58,8 +56,8 @@ struct LookingUp<T> {
     /// `None` once it is handed on.
     failed: Option<T>,
     attempts: Option<Attempts>,
-    key: Key,
-    search: BoxFuture<Option<Arc<Entry>>>,
+    answering: Answering,
+    search: BoxFuture<()>,
 }
 
 impl<F, C, M> ResponseFuture<F, C, M>
@@ -101,10 +99,17 @@ where
                     let Some(Fallback(shared)) = &this.config.fallback else {
                         return Poll::Ready(hand_on(failed));
                     };
-                    let begun = this.waits.as_mut().and_then(|waits| waits.as_mut().into_search());
-                    let search = begun.unwrap_or_else(|| answering.look_up(shared, until));
-                    let (failed, key) = (Some(failed), answering.key().clone());
-                    Stage::LookingUp(Box::new(LookingUp { failed, attempts, key, search }))
+                    let waits = this.waits.as_mut();
+                    let search = match waits {
+                        Some(waits) if waits.has_searched() => Box::pin(std::future::ready(())),
+                        Some(waits) => {
+                            let begun = waits.as_mut().into_search();
+                            begun.unwrap_or_else(|| answering.look_up(shared, until))
+                        }
+                        None => answering.look_up(shared, until),
+                    };
+                    let failed = Some(failed);
+                    Stage::LookingUp(Box::new(LookingUp { failed, attempts, answering, search }))
                 }
             };
         }
@@ -116,13 +121,14 @@ where
                 Poll::Ready(hand_on(it.result.take().expect("polled after it was ready")))
             }
             Stage::LookingUp(it) => {
-                let entry = ready!(it.search.as_mut().poll(cx));
+                ready!(it.search.as_mut().poll(cx));
                 let failed = it.failed.take().expect("polled after it was ready");
-                Poll::Ready(match (entry, &this.config.fallback) {
-                    (Some(entry), Some(Fallback(shared))) => {
-                        Ok(serve(shared, &it.key, &entry, Some(failed), it.attempts))
-                    }
-                    _ => hand_on(failed),
+                let Some(Fallback(shared)) = &this.config.fallback else {
+                    return Poll::Ready(hand_on(failed));
+                };
+                Poll::Ready(match it.answering.find(shared) {
+                    Some(entry) => Ok(serve(shared, it.answering.key(), &entry, Some(failed), it.attempts)),
+                    None => hand_on(failed),
                 })
             }
         }
@@ -164,7 +170,7 @@ where
         let entry = ready!(waits.as_mut().poll(cx, shared, answering, until));
         let response = serve::<B, E>(shared, answering.key(), &entry, None, None);
         if let Plan::Answer(answering) = this.plan.take() {
-            this.config.mode.go_on(this.call, Behind { answering, config: Arc::clone(this.config) });
+            this.config.mode.go_on(this.call, Behind { answering, until, config: Arc::clone(this.config) });
         }
         Poll::Ready(response)
     }

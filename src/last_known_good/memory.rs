@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use moka::notification::RemovalCause;
+use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
@@ -22,6 +23,7 @@ pub(super) type Variants = Arc<[Arc<Entry>]>;
 /// Good responses, bounded in bytes; the least recently used go first.
 pub(super) struct Memory {
     entries: Cache<Key, Variants>,
+    max_bytes: u64,
     somebodys: Arc<Somebodys>,
     removals: Removals,
     /// Moves on after each insertion, with the evictions that it causes, and each removal: while it stands still, what
@@ -54,14 +56,12 @@ impl Memory {
             // TinyLFU refuses new keys when it is full, and those are what an outage will be asked for.
             .eviction_policy(EvictionPolicy::lru())
             .weigher(|key: &Key, variants: &Variants| {
-                let entries = variants.iter().map(|entry| entry.weight()).sum::<usize>();
-                // That of somebody is known by its URI, too.
-                let keys = (size_of::<Key>() + key.weight()) * (1 + usize::from(key.partition().is_some()));
-                (keys + entries).try_into().unwrap_or(u32::MAX)
+                let entries = variants.iter().map(|entry| entry.weight() as u64).sum::<u64>();
+                (weight_of(key) + entries).try_into().unwrap_or(u32::MAX)
             })
             .eviction_listener(move |key: Arc<Key>, _, _: RemovalCause| ended.remove(&key))
             .build();
-        Self { entries, somebodys, removals: Removals::default(), changes: AtomicU64::new(0) }
+        Self { entries, max_bytes, somebodys, removals: Removals::default(), changes: AtomicU64::new(0) }
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -94,7 +94,7 @@ impl Memory {
         count(key.hash()).wrapping_add(count(key.hash_of_caller()))
     }
 
-    /// Keeps an answer that was given to a call which began when the key had this version, unless the key was removed since or
+    /// Keeps an answer that was given to a call which began when the key had this version, unless the key was forgotten since or
     /// has a newer answer. `found` is what there was meanwhile, and may have the entry itself: then nothing but its times
     /// change. Whether it is kept.
     pub(super) fn keep(
@@ -108,25 +108,41 @@ impl Memory {
         if self.version(key) != version {
             return false;
         }
+        let is_there = |variants: &Variants| variants.iter().any(|it| Arc::ptr_eq(it, entry));
         let unchanged = self.changes.load(Ordering::Acquire) == found.changes;
-        let variants = if unchanged { found.variants.clone() } else { self.entries.get(key) };
-        let others = variants.as_deref().unwrap_or_default();
-        if others.iter().any(|it| entry.replaces(it) && it.is_newer_than(times.given)) {
-            return false;
+        if unchanged && found.variants.as_ref().is_some_and(is_there) {
+            entry.renew(times);
+            return true;
         }
-        entry.renew(times);
-        if !others.iter().any(|it| Arc::ptr_eq(it, entry)) {
-            self.insert(key, version, with(entry, others));
-        }
-        true
+        let mut is_kept = false;
+        self.change(key, version, |variants| {
+            let others = variants.map_or(&[][..], |variants| variants);
+            is_kept = self.version(key) == version
+                && !others.iter().any(|it| entry.replaces(it) && it.is_newer_than(times.given));
+            if !is_kept {
+                return Change::Nothing;
+            }
+            entry.renew(times);
+            Change::Put(with(entry, others, self.max_bytes.saturating_sub(weight_of(key))))
+        });
+        is_kept && self.version(key) == version
     }
 
-    fn insert(&self, key: &Key, version: u64, variants: Variants) {
-        self.somebodys.add(key);
-        self.entries.insert(key.clone(), variants);
+    /// Changes what there is for a key that has this version, while nobody else does but who forgets it.
+    fn change(&self, key: &Key, version: u64, change: impl FnOnce(Option<&Variants>) -> Change) {
+        self.entries.entry_by_ref(key).and_compute_with(|current| {
+            match change(current.as_ref().map(moka::Entry::value)) {
+                Change::Nothing => Op::Nop,
+                Change::Remove => Op::Remove,
+                Change::Put(variants) => {
+                    self.somebodys.add(key);
+                    Op::Put(variants)
+                }
+            }
+        });
         self.changes.fetch_add(1, Ordering::AcqRel);
         if self.version(key) != version {
-            // Removed meanwhile: at worst, what is newer goes too.
+            // Forgotten meanwhile: at worst, what is newer goes too.
             self.entries.invalidate(key);
         }
         // moka puts evictions off; a bound in bytes that many large bodies can overrun meanwhile is none.
@@ -161,21 +177,42 @@ impl Memory {
 
     /// Forgets what is kept for one key and was asked for before that moment, which was learnt from elsewhere.
     pub(super) fn remove_before(&self, key: &Key, moment: Moment) {
-        let Some(variants) = self.entries.get(key) else { return };
-        let later: Variants = variants.iter().filter(|it| it.times().asked >= moment).cloned().collect();
-        if later.is_empty() {
-            self.entries.invalidate(key);
-            self.changes.fetch_add(1, Ordering::AcqRel);
-        } else if later.len() < variants.len() {
-            self.insert(key, self.version(key), later);
+        let version = self.version(key);
+        let is_older = |entry: &Arc<Entry>| entry.times().asked < moment;
+        if !self.entries.get(key).is_some_and(|it| it.iter().any(is_older)) {
+            return;
         }
+        self.change(key, version, |variants| {
+            let later = variants.into_iter().flat_map(|it| it.iter()).filter(|it| !is_older(it)).cloned();
+            let later: Variants = later.collect();
+            if later.is_empty() { Change::Remove } else { Change::Put(later) }
+        });
     }
 }
 
-/// An entry, and the others that it does not replace.
-fn with(entry: &Arc<Entry>, others: &[Arc<Entry>]) -> Variants {
-    let others = others.iter().filter(|it| !entry.replaces(it));
-    std::iter::once(entry).chain(others.take(MAX_VARIANTS - 1)).cloned().collect()
+/// What becomes of what there is for a key.
+enum Change {
+    Nothing,
+    Remove,
+    Put(Variants),
+}
+
+/// An entry, and the others that it does not replace, as far as there is room: what does not fit together is not kept at all.
+fn with(entry: &Arc<Entry>, others: &[Arc<Entry>], room: u64) -> Variants {
+    let mut room = room.saturating_sub(entry.weight() as u64);
+    let others = others.iter().filter(|it| !entry.replaces(it)).take(MAX_VARIANTS - 1);
+    let fitting = others.take_while(|it| {
+        let left = room.checked_sub(it.weight() as u64);
+        room = left.unwrap_or_default();
+        left.is_some()
+    });
+    std::iter::once(entry).chain(fitting).cloned().collect()
+}
+
+/// What a key takes, in bytes, near enough. That of somebody is known by its URI, too.
+fn weight_of(key: &Key) -> u64 {
+    let times = 1 + usize::from(key.partition().is_some());
+    (times * (size_of::<Key>() + key.weight())) as u64
 }
 
 /// The keys of those who have credentials, by the hash of their URI: a URI that has changed has changed for all of them.

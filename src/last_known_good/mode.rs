@@ -7,12 +7,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Response;
+use http::{Response, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt as _;
 use pin_project::pin_project;
+use tokio::time::{Instant, timeout_at};
 use tracing::Instrument as _;
 
+use super::behind::Until;
 use super::key::Key;
 use super::layer::Config;
 use super::plan::{Answering, Plan};
@@ -43,6 +45,8 @@ pub trait Mode<F: Future, C>: Sealed + Sized {
 #[allow(missing_debug_implementations)]
 pub struct Behind<C, M> {
     pub(super) answering: Answering,
+    /// When it has to end.
+    pub(super) until: Until,
     pub(super) config: Arc<Config<C, M>>,
 }
 
@@ -132,9 +136,7 @@ where
         let plan = Plan::Answer(behind.answering).unserved();
         let call = ResponseFuture::<F, C, Self>::of_begun(Movable::Apart(Some(call)), plan, behind.config);
         let goes_on = async move {
-            if let Ok(response) = call.await {
-                read_for_keeping(response).await;
-            }
+            let _over = renew(call, behind.until).await;
             drop(place);
         };
         // What it logs belongs to the call that began it.
@@ -142,15 +144,26 @@ where
     }
 }
 
-/// Reads a response that nobody waits for but the fallback.
-pub(super) async fn read_for_keeping<B>(response: Response<ResponseBody<B>>)
+/// How long a call that nobody waits for may take, where it has no end of its own.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// Makes a call that nobody waits for but the fallback, and reads its response. Its status, if it has one in time.
+pub(super) async fn renew<F, B, E>(call: F, until: Until) -> Option<StatusCode>
 where
+    F: Future<Output = Result<Response<ResponseBody<B>>, Error<E>>>,
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    let mut body = pin!(response.into_body());
-    // What would not be kept need not be read.
-    while body.is_kept() && matches!(body.frame().await, Some(Ok(_))) {}
+    let end = until.unwrap_or_else(|| Instant::now() + LONGEST);
+    let renewed = timeout_at(end, async {
+        let response = call.await.ok()?;
+        let status = response.status();
+        let mut body = pin!(response.into_body());
+        // What would not be kept need not be read.
+        while body.is_kept() && matches!(body.frame().await, Some(Ok(_))) {}
+        Some(status)
+    });
+    renewed.await.ok().flatten()
 }
 
 /// A call that can be taken away from where it was begun.

@@ -120,9 +120,9 @@ impl Answering {
         shared.memory.find(&self.key, |entry| entry.answers(&self.headers, &limits, now)).entry
     }
 
-    /// The newest response in memory, or in the store, that answers the call.
-    pub(super) fn look_up(&self, shared: &Arc<Shared>, until: Until) -> BoxFuture<Option<Arc<Entry>>> {
-        shared.look_up(self.key.clone(), self.headers.clone(), self.limits(), until)
+    /// Brings what the store knows into memory.
+    pub(super) fn look_up(&self, shared: &Arc<Shared>, until: Until) -> BoxFuture<()> {
+        shared.look_up(self.key.clone(), until)
     }
 
     fn draft<B>(&self, shared: &Shared, response: &Response<B>) -> Option<Draft> {
@@ -259,6 +259,10 @@ fn conclude<B: Body<Data = Bytes>, E>(
         let (shared, received) = (Arc::clone(shared), Received::default());
         Keeper { shared, key, version, found, head, times, received, until }
     });
+    if response.body().is_end_stream() {
+        // Nobody needs to read a body that is not there.
+        return after(keeper.and_then(Keeper::keep), Ok(response));
+    }
     Settled::Now(Ok(response.map(|body| ResponseBody::fresh(body, keeper))))
 }
 

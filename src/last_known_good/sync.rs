@@ -8,9 +8,7 @@ use bytes::Bytes;
 use super::behind::{BoxFuture, Until};
 use super::entry::Entry;
 use super::key::Key;
-use super::rules::Limits;
 use super::shared::Shared;
-use super::vary::RequestHeaders;
 use super::wire::{self, Known};
 
 impl Shared {
@@ -20,36 +18,39 @@ impl Shared {
         keys: impl IntoIterator<Item = Key>,
         until: Until,
     ) -> Option<BoxFuture<()>> {
-        let keys: Vec<Key> = keys.into_iter().inspect(|key| self.memory.forget_uri(key)).collect();
-        let names = keys.iter().map(|key| (key.clone(), gone(key))).collect();
-        self.tell_gone(names, until)
+        let keys = keys.into_iter().inspect(|key| self.memory.forget_uri(key));
+        self.tell_gone(keys.map(|key| Note::of_uri(&key)).collect(), until)
     }
 
-    /// Forgets what is kept for a URI and one caller; the store is still to be told.
+    /// Forgets what is kept for a URI and one caller; the store is still to be told, unless it knows.
     pub(super) fn forget(self: &Arc<Self>, key: &Key, until: Until) -> Option<BoxFuture<()>> {
         self.memory.forget(key);
-        self.store.as_ref().filter(|store| store.may_know(key))?;
-        let names = key.either_method().map(|key| (key.clone(), key.to_string()));
-        self.tell_gone(names.into(), until)
+        let store = self.store.as_ref().filter(|store| store.may_know(key))?;
+        let note = Note::of_caller(key);
+        let is_known = store.has_known_gone_since(note.hash, self.now().before(self.renew_after));
+        (!is_known).then(|| self.tell_gone(vec![note], until)).flatten()
     }
 
-    /// Notes in the store, under these names, that what was asked for before now is not good any more.
-    fn tell_gone(self: &Arc<Self>, names: Vec<(Key, String)>, until: Until) -> Option<BoxFuture<()>> {
+    /// Notes in the store that what was asked for before now is not good any more.
+    fn tell_gone(self: &Arc<Self>, notes: Vec<Note>, until: Until) -> Option<BoxFuture<()>> {
         let (shared, now) = (Arc::clone(self), self.now());
         let store = self.store.as_ref()?;
-        for (key, _) in &names {
-            store.has_yet_to_know_gone(key, now);
+        for note in &notes {
+            store.has_yet_to_know_gone(note.hash, now);
         }
         Some(Box::pin(async move {
             let Some(store) = &shared.store else { return };
-            let end = store.end(until);
-            let mut all_told = true;
-            for (_, name) in &names {
-                let Some(value) = wire::encode_gone(name, now) else { return };
-                all_told &= store.put(name, value, shared.rules.max_age, end).await;
-            }
-            for (key, _) in names.iter().filter(|_| all_told) {
-                store.knows_gone(key, now);
+            let (end, keep_for) = (store.end(until), shared.rules.max_age);
+            for Note { hash, name, kept } in notes {
+                let put = async |name: &str| match wire::encode_gone(name, now) {
+                    Some(value) => store.put(name, value, keep_for, end).await,
+                    None => false,
+                };
+                // What it is about goes as well, as far as its name is known. The note counts.
+                let (told, ..) = tokio::join!(put(&name), put(&kept[0]), put(&kept[1]));
+                if told {
+                    store.knows_gone(hash, now);
+                }
             }
         }))
     }
@@ -68,6 +69,7 @@ impl Shared {
         }
         // Whatever comes of it: a store that fails is not asked with each call.
         entry.set_synced(now);
+        store.knows_more(key.hash_of_caller());
         let (shared, key) = (Arc::clone(self), key.clone());
         Some(Box::pin(async move { shared.put(&key, until).await }))
     }
@@ -98,22 +100,15 @@ impl Shared {
         store.may_know(key) && entry.is_none_or(|entry| entry.synced() <= since)
     }
 
-    /// The newest entry that answers a request, if there is one in memory or in the store.
-    pub(super) fn look_up(
-        self: &Arc<Self>,
-        key: Key,
-        headers: RequestHeaders,
-        limits: Limits,
-        until: Until,
-    ) -> BoxFuture<Option<Arc<Entry>>> {
+    /// Brings what the store knows of a key into memory, and does not look again for a while.
+    pub(super) fn look_up(self: &Arc<Self>, key: Key, until: Until) -> BoxFuture<()> {
         let shared = Arc::clone(self);
         Box::pin(async move {
-            let Some(store) = &shared.store else { return None };
+            let Some(store) = &shared.store else { return };
             shared.learn(&key, &key.to_string(), store.end(until)).await;
             let now = shared.now();
-            let entry = shared.memory.find(&key, |it| it.answers(&headers, &limits, now)).entry?;
-            entry.set_synced(now);
-            Some(entry)
+            let found = shared.memory.find(&key, |_| false);
+            found.variants.iter().flat_map(|it| it.iter()).for_each(|entry| entry.set_synced(now));
         })
     }
 
@@ -123,15 +118,21 @@ impl Shared {
         const SKEW: Duration = Duration::from_secs(60);
         let Some(store) = &self.store else { return };
         let version = self.memory.version(key);
-        let gone = gone(key);
-        let (own, of_uri) = tokio::join!(store.get(name, end), store.get(&gone, end));
+        let notes = [Note::of_uri(key), Note::of_caller(key)];
+        let [of_uri, of_caller] = &notes;
+        let (own, uri, caller) = tokio::join!(
+            store.get(name, end),
+            store.get(&of_uri.name, end),
+            store.get(&of_caller.name, end),
+        );
         let latest = self.now().after(SKEW);
         let decode = |name: &str, value: Option<Bytes>| {
             wire::decode(name, &value?, &self.rules, key.partition().is_some())
         };
         let mut kept = Vec::new();
-        let mut gone_at = store.unknown_gone_at(key);
-        for known in [decode(name, own), decode(&gone, of_uri)].into_iter().flatten() {
+        let mut gone_at = notes.iter().map(|note| store.unknown_gone_at(note.hash)).max().unwrap_or_default();
+        let known = [decode(name, own), decode(&of_uri.name, uri), decode(&of_caller.name, caller)];
+        for known in known.into_iter().flatten() {
             match known {
                 Known::Kept(entries) => kept = entries,
                 // A clock that is far ahead is not believed.
@@ -152,7 +153,24 @@ impl Shared {
     }
 }
 
-/// What stands in a store for when a URI was last forgotten.
-fn gone(key: &Key) -> String {
-    format!("GONE {}", key.text())
+/// What stands in a store for when something was last forgotten. It has a name of its own, so that an answer from before,
+/// which comes late, does not take its place.
+struct Note {
+    hash: u64,
+    name: String,
+    /// The names of what it is about, as far as they are known.
+    kept: [String; 2],
+}
+
+impl Note {
+    fn of_uri(key: &Key) -> Self {
+        let kept = key.everybodys().either_method().map(|key| key.to_string());
+        Self { hash: key.hash(), name: format!("GONE * {}", key.text()), kept }
+    }
+
+    fn of_caller(key: &Key) -> Self {
+        let kept = key.either_method().map(|key| key.to_string());
+        let caller = key.partition().map_or_else(|| "-".to_owned(), |it| it.to_string());
+        Self { hash: key.hash_of_caller(), name: format!("GONE {caller} {}", key.text()), kept }
+    }
 }

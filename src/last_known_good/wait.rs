@@ -30,8 +30,9 @@ pub(super) struct Waits {
 /// A search for what could be served.
 enum Search {
     NotYet,
-    Asking(BoxFuture<Option<Arc<Entry>>>),
-    Done(Option<Arc<Entry>>),
+    Asking(BoxFuture<()>),
+    /// What it has brought is in memory.
+    Done,
 }
 
 impl Waits {
@@ -74,28 +75,30 @@ impl Waits {
             return Poll::Pending;
         }
         if let Search::NotYet = this.search {
-            let entry = answering.find(shared);
-            *this.search = if shared.may_learn(answering.key(), entry.as_ref()) {
+            *this.search = if shared.may_learn(answering.key(), answering.find(shared).as_ref()) {
                 Search::Asking(answering.look_up(shared, until))
             } else {
-                Search::Done(entry)
+                Search::Done
             };
         }
         if let Search::Asking(asking) = this.search {
-            *this.search = Search::Done(ready!(asking.as_mut().poll(cx)));
+            ready!(asking.as_mut().poll(cx));
+            *this.search = Search::Done;
         }
-        match this.search {
-            Search::Done(entry) if *this.is_slow => entry.take().map_or(Poll::Pending, Poll::Ready),
-            _ => Poll::Pending,
+        // As it is now: since it was looked for, it may have been forgotten, or renewed.
+        if *this.is_slow { answering.find(shared).map_or(Poll::Pending, Poll::Ready) } else { Poll::Pending }
+    }
+
+    /// The search, for a call that has ended meanwhile; `None` if it has not begun, or is done.
+    pub(super) fn into_search(self: Pin<&mut Self>) -> Option<BoxFuture<()>> {
+        match std::mem::replace(self.project().search, Search::Done) {
+            Search::Asking(asking) => Some(asking),
+            Search::NotYet | Search::Done => None,
         }
     }
 
-    /// The search, for a call that has ended meanwhile; `None` if it has not begun.
-    pub(super) fn into_search(self: Pin<&mut Self>) -> Option<BoxFuture<Option<Arc<Entry>>>> {
-        match std::mem::replace(self.project().search, Search::NotYet) {
-            Search::NotYet => None,
-            Search::Asking(asking) => Some(asking),
-            Search::Done(entry) => Some(Box::pin(std::future::ready(entry))),
-        }
+    /// Whether the store was asked already.
+    pub(super) fn has_searched(&self) -> bool {
+        matches!(self.search, Search::Done)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Response;
+use http::{Response, StatusCode};
 use http_body::Body;
 use rand::RngExt as _;
 use tokio::runtime::Handle;
@@ -18,7 +18,7 @@ use super::Fallback;
 use super::ResponseFuture;
 use super::key::Key;
 use super::layer::Config;
-use super::mode::{Background, Foreground, read_for_keeping};
+use super::mode::{Background, Foreground, renew};
 use super::moment::Moment;
 use super::plan::Plan;
 use super::rules::takes_back;
@@ -230,6 +230,21 @@ struct Fetcher<S, Req, C> {
     config: Arc<Config<C, Background<Warmed>>>,
 }
 
+/// The place of a URI, until its task ends: whoever calls it next registers it anew.
+struct Registered {
+    warm: Weak<Registry>,
+    key: Key,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        if let Some(warm) = self.warm.upgrade() {
+            let task = warm.write().remove(&self.key);
+            drop(task);
+        }
+    }
+}
+
 /// What came of a fetch.
 enum Fetched {
     Kept,
@@ -250,6 +265,7 @@ where
 {
     async fn keep_warm(self, warm: Weak<Registry>, every: Duration) {
         const LONGEST: u32 = 16;
+        let _registered = Registered { warm: Weak::clone(&warm), key: self.key.clone() };
         let mut factor = 1;
         loop {
             let Some(wait) = warm.upgrade().map(|warm| warm.jittered(every * factor)) else { return };
@@ -260,12 +276,8 @@ where
             factor = match self.fetch().await {
                 Fetched::Kept => 1,
                 Fetched::Failed => (factor * 2).min(LONGEST),
-                Fetched::NothingToKeep => break,
+                Fetched::NothingToKeep => return,
             };
-        }
-        // Whoever calls it next registers it anew.
-        if let Some(warm) = warm.upgrade() {
-            warm.write().remove(&self.key);
         }
     }
 
@@ -274,13 +286,12 @@ where
         request.set_options(again(request.options()));
         let plan = Plan::new(&request, &self.fallback).unserved();
         let call = self.inner.clone().oneshot(request);
-        let Ok(response) = ResponseFuture::new(call, plan, Arc::clone(&self.config)).await else {
-            return Fetched::Failed;
-        };
-        let is_good = response.status().is_success() || takes_back(response.status());
-        read_for_keeping(response).await;
+        let call = ResponseFuture::new(call, plan, Arc::clone(&self.config));
+        let status = renew(call, None).await;
+        // The first caller may have had an answer already, and asked whether there is another.
+        let is_good = |it: StatusCode| it.is_success() || it == StatusCode::NOT_MODIFIED || takes_back(it);
         match self.given() {
-            _ if !is_good => Fetched::Failed,
+            _ if !status.is_some_and(is_good) => Fetched::Failed,
             Some(_) => Fetched::Kept,
             None => Fetched::NothingToKeep,
         }

@@ -122,11 +122,11 @@ impl Stored {
 
     fn into_entry(self, rules: &Rules, is_somebodys: bool) -> Option<Entry> {
         let status = StatusCode::from_u16(self.status).ok()?;
-        let headers: HeaderMap = self
-            .headers
-            .into_iter()
-            .map(|(name, value)| Some((to_name(&name)?, value.into_header()?)))
-            .collect::<Option<_>>()?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in self.headers {
+            // There is an end to how many there can be.
+            headers.try_append(to_name(&name)?, value.into_header()?).ok()?;
+        }
         let line = |(name, values): (String, Vec<Value>)| {
             let values = values.into_iter().map(Value::into_header).collect::<Option<_>>()?;
             Some((to_name(&name)?, values))

@@ -227,8 +227,8 @@ async fn the_store_is_asked_once_in_a_while_for_what_is_in_memory() {
         stale(&one, get()).await.unwrap();
         advance(SECOND).await;
     }
-    // Twice, each time for the response and for whether it is gone.
-    assert_eq!(shelf.counts(), (4, 1));
+    // Twice, each time for the response, and for whether it is gone for all or for the caller.
+    assert_eq!(shelf.counts(), (6, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -257,7 +257,7 @@ async fn a_store_that_fails_fails_no_call() {
     assert_eq!(stale(&both, get()).await.unwrap(), "good");
     give(&both, request("DELETE", &[]), answer(204, &[], "")).await;
     assert!(ask(&both.1, get()).await.unwrap_err().upstream().is_some());
-    assert_eq!(fallback.store_failures(), 6);
+    assert_eq!(fallback.store_failures(), 10);
     fallback.insert(&get(), Response::new("pushed".into())).await.unwrap();
     fallback.invalidate(&get()).await;
 }
@@ -309,7 +309,7 @@ async fn a_store_that_hangs_is_waited_for_no_longer_than_its_bound() {
         ask(&both.1, request).await.unwrap();
         assert_eq!(began.elapsed(), 50 * MILLISECOND, "{what}");
     }
-    // A body passes without a wait, and ends when the store was given its chance.
+    // Of a body that streams, every piece passes without a wait; it ends when the store was given its chance.
     let (sender, body) = streamed();
     one.0.will(with(200, &[], body));
     let began = Instant::now();
@@ -321,18 +321,107 @@ async fn a_store_that_hangs_is_waited_for_no_longer_than_its_bound() {
     assert!(!body.is_end_stream());
     assert!(body.frame().await.is_none());
     assert_eq!(began.elapsed(), 50 * MILLISECOND);
+    assert!(body.is_end_stream() && body.frame().await.is_none());
     assert_eq!(stale(&one, get()).await.unwrap(), "whole");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_empty_body_ends_when_the_store_was_told() {
+async fn who_reads_no_further_than_the_stated_length_has_had_the_store_told() {
+    let (shelf, [one, other]) = replicas(|it| it);
+    shelf.will(Does::Take(50 * MILLISECOND));
+    one.0.will(good(&[]));
+    let mut body = ask(&one.1, get()).await.unwrap().into_body();
+    assert_eq!(body.size_hint().exact(), Some(4));
+    let began = Instant::now();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "good");
+    assert_eq!(began.elapsed(), 50 * MILLISECOND);
+    assert!(body.is_end_stream());
+    drop(body);
+    shelf.will(Does::Work);
+    assert_eq!(stale(&other, get()).await.unwrap(), "good");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_has_ended_is_not_asked_again() {
+    let (shelf, [one, _]) = replicas(|it| it);
+    shelf.will(Does::Take(50 * MILLISECOND));
+    let frames = futures_util::stream::unfold(0, |n| async move {
+        (n < 2).then(|| (Ok::<_, io::Error>(Frame::data(Bytes::from("x"))), n + 1))
+    });
+    give(&one, get(), with(200, &[], StreamBody::new(frames).boxed_unsync())).await;
+    assert_eq!(stale(&one, get()).await.unwrap(), "xx");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_without_a_body_is_kept_whether_or_not_that_is_read() {
     let (shelf, [one, other]) = replicas(|it| it);
     one.0.will(answer(204, &[], ""));
-    let body = ask(&one.1, get()).await.unwrap().into_body();
-    assert!(!body.is_end_stream());
-    assert!(body.collect().await.unwrap().to_bytes().is_empty());
-    assert_eq!(shelf.counts().1, 1);
+    let response = ask(&one.1, get()).await.unwrap();
+    assert_eq!((response.status().as_u16(), shelf.counts().1), (204, 1));
+    drop(response);
     assert!(stale(&other, get()).await.is_some());
+}
+
+/// A put of an older answer that comes late, from wherever, does not bring back what was taken back since.
+#[tokio::test(start_paused = true)]
+async fn what_is_told_late_brings_nothing_back() {
+    let (shelf, [one, other]) = replicas(|it| it);
+    give(&one, get(), good(&[])).await;
+    let before = shelf.0.lock().unwrap().values.clone();
+    advance(MINUTE).await;
+    give(&one, get(), answer(404, &[], "")).await;
+    shelf.0.lock().unwrap().values.extend(before);
+    for both in [&one, &other] {
+        assert!(stale(both, get()).await.is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_told_of_one_is_not_forgotten_for_another() {
+    let of = |who| request("GET", &[("authorization", who)]);
+    for one_is_forgotten in [answer(403, &[], ""), answer(204, &[], "")] {
+        let (shelf, [one, _]) = replicas(|it| it.digest_key([7; 32]));
+        give(&one, of("alice"), good(&[])).await;
+        advance(SECOND).await;
+        shelf.will(Does::Fail);
+        let method = if one_is_forgotten.status() == 204 { "DELETE" } else { "GET" };
+        give(&one, request(method, &[("authorization", "alice")]), one_is_forgotten).await;
+        shelf.will(Does::Work);
+        advance(SECOND).await;
+        give(&one, of("bob"), answer(404, &[], "")).await;
+        give(&one, get(), answer(401, &[], "")).await;
+        assert!(stale(&one, of("alice")).await.is_none(), "{method}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_forgotten_after_it_was_looked_for_is_not_served() {
+    let shelf = Shelf::default();
+    let fallback =
+        Fallback::builder().store(shelf).store_timeout(SECOND).renew_after(SECOND).build().unwrap();
+    let layer = LastKnownGoodLayer::new(fallback.clone());
+    give(&service(&layer), get(), good(&[])).await;
+    advance(MINUTE).await;
+    let hangs = tower::service_fn(|_: Request<String>| std::future::pending::<Answer>());
+    let call = tokio::spawn(layer.layer(TimeoutLayer::total(3 * SECOND).layer(hangs)).oneshot(get()));
+    sleep(2500 * MILLISECOND).await;
+    fallback.invalidate(&get()).await;
+    assert!(call.await.unwrap().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_there_is_nothing_is_told_once_in_a_while() {
+    let (shelf, [one, _]) = replicas(|it| it);
+    for _ in 0..11 {
+        give(&one, get(), answer(404, &[], "")).await;
+        advance(SECOND).await;
+    }
+    // The note, and the names of both methods, twice.
+    assert_eq!(shelf.counts().1, 6);
+    // Unless there was something since.
+    give(&one, get(), good(&[])).await;
+    give(&one, get(), answer(404, &[], "")).await;
+    assert_eq!(shelf.counts().1, 10);
 }
 
 /// Calls through a total timeout of a second, to an upstream that hangs, while the store has something.

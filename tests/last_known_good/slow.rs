@@ -212,6 +212,16 @@ async fn a_call_that_goes_on_ends_with_its_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_without_a_deadline_goes_on_for_a_minute() {
+    let (upstream, service) = primed(layer()).await;
+    upstream.will_never();
+    assert_eq!(asked(&service, get()).await, Some(stale_good()));
+    sleep(MINUTE).await;
+    settle().await;
+    assert_eq!(upstream.under_way(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_comes_of_a_call_behind_counts_as_ever() {
     // It is gone.
     let (upstream, service) = primed(layer()).await;

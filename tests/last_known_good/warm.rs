@@ -63,6 +63,17 @@ async fn an_upstream_that_is_down_is_asked_less_and_less() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_304_is_a_good_answer_to_a_first_call_that_asked_for_one() {
+    let (upstream, service, _warm) = warmed(|it| it);
+    let first = request("GET", &[("if-none-match", "\"1\"")]);
+    call(&service, &upstream, first, good(&[("etag", "\"1\"")])).await;
+    (0..100).for_each(|_| upstream.will(Duration::ZERO, answer(304, &[("etag", "\"1\"")], "")));
+    sleep(60 * MINUTE).await;
+    let called = upstream.called() - 1;
+    assert!((50..=72).contains(&called), "{called} times in an hour");
+}
+
+#[tokio::test(start_paused = true)]
 async fn so_many_are_kept_warm_as_are_allowed() {
     let (upstream, service, warm) = warmed(|it| it.max_uris(3));
     for key in 0..10 {
