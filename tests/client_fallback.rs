@@ -3,13 +3,14 @@
 
 mod server;
 
+use std::future::IntoFuture as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use server::{Reply, Server, message};
-use steadfast::last_known_good::{Cause, Fallback, KeepWarm, LastKnownGoodLayer, MemoryStore};
-use steadfast::{Client, ClientBuilder, RequestBuilder, ResponseExt as _};
+use steadfast::last_known_good::{Cause, Fallback, KeepWarm, LastKnownGoodLayer, MemoryStore, Store};
+use steadfast::{BoxError, Client, ClientBuilder, RequestBuilder, ResponseExt as _};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -127,4 +128,55 @@ async fn what_is_called_once_is_kept_warm_and_not_longer_than_the_handle() {
     server.has_received(2).await;
     assert_eq!(server.last().header("accept"), Some("text/html"));
     drop(warm);
+}
+
+/// A store that is not done at once.
+struct Later(MemoryStore);
+
+impl Store for Later {
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
+        tokio::task::yield_now().await;
+        self.0.get(key).await
+    }
+
+    async fn put(&self, key: &str, value: Bytes, keep_for: Duration) -> Result<(), BoxError> {
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        self.0.put(key, value, keep_for).await
+    }
+}
+
+/// A server drops a body when it has written as much as was stated.
+#[tokio::test]
+async fn what_is_passed_on_by_a_server_is_kept_in_the_store() {
+    let answers = [
+        Reply::ok("of a stated length"),
+        Reply::chunked(200, &[b"of ", b"none"]),
+        Reply::status(204, &[], ""),
+    ];
+    let mut upstream = Server::new(answers);
+    let store = MemoryStore::new(1024 * 1024).unwrap();
+    let fallback = || Fallback::builder().store(Later(store.clone())).build().unwrap();
+    let (client_of_proxy, url) = (client(&fallback()), upstream.url(""));
+    let proxy = axum::Router::new().fallback(async move |uri: http::Uri| {
+        let answer = client_of_proxy.get(format!("{url}{uri}")).send().await.unwrap();
+        http::Response::from(answer).map(axum::body::Body::new)
+    });
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let proxy_url = format!("http://{}", listener.local_addr().unwrap());
+    let serving = tokio::spawn(axum::serve(listener, proxy).into_future());
+    for path in ["/a", "/b", "/c"] {
+        reqwest::get(format!("{proxy_url}{path}")).await.unwrap().bytes().await.unwrap();
+    }
+    upstream.stop().await;
+    let next = client(&fallback());
+    for (path, body) in [("/a", "of a stated length"), ("/b", "of none"), ("/c", "")] {
+        assert_eq!(
+            send(next.get(upstream.url(path))).await,
+            Some((body.to_owned(), Some(Cause::Transport))),
+            "{path}"
+        );
+    }
+    serving.abort();
 }
