@@ -22,7 +22,8 @@ use crate::BoxError;
 ///
 /// It keeps bytes under names, no more: what they mean, whether they are whole and whether they may be served is the
 /// fallback's to know, so a store that loses, mixes up or garbles what it was given costs an answer, and never makes a
-/// wrong one. It may forget whatever it likes whenever it likes.
+/// wrong one. It may forget whatever it likes whenever it likes; but what is noted as gone can come back if it forgets the
+/// note first.
 ///
 /// A store need not bound its own time: the fallback waits for it no longer than its
 /// [`store_timeout`](super::FallbackBuilder::store_timeout), within the total time of the call, and then drops the future,
