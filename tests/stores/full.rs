@@ -1,6 +1,7 @@
 //! A disk that is full: here, a process whose files may not grow beyond a limit, which it is later rid of.
 
 use std::env;
+use std::panic;
 use std::path::Path;
 use std::process::{self, Command};
 use std::time::Duration;
@@ -40,6 +41,12 @@ fn limit_files(bytes: &str) {
 async fn child() {
     let Some(path) = env::var_os(CHILD) else { return };
     let path = Path::new(&path);
+    // Where panics abort, a full disk is no reason to.
+    let report = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        process::abort();
+    }));
     let store = DiskStore::open(path).unwrap();
     let put = async |key: &str| store.put(key, noise(1, 1024 * 1024).into(), HOUR).await;
     put("before").await.unwrap();

@@ -1,27 +1,61 @@
-//! The file: how it is opened, and made.
+//! The file: how it is opened, made, and let go.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError, StorageBackend, StorageError};
 
-use super::error::{Cause, DiskStoreError};
+use super::error::{Cause, DiskStoreError, caught};
 use super::table::{self, Totals, VERSION};
-use super::unwind::caught;
 
 /// What redb keeps in memory of the file. The system keeps more.
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
 
+/// A database, and its hold on the file.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    database: Database,
+    abandoned: Arc<AtomicBool>,
+}
+
+impl Deref for OpenFile {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        &self.database
+    }
+}
+
+impl OpenFile {
+    /// Lets the file go; the database notes in it that this was done in an orderly way. If that fails, it is repaired when
+    /// it is next opened.
+    pub(super) fn close(self) {
+        let _ = caught(|| {
+            drop(self.database);
+            Ok(())
+        });
+    }
+
+    /// Lets the file go as a process does that is killed: a database that failed is not to write anything more, which it
+    /// would if it were merely closed.
+    pub(super) fn abandon(self) {
+        self.abandoned.store(true, Ordering::Relaxed); // read by this thread, in what follows
+        self.close();
+    }
+}
+
 /// Opens the store at `path`, or makes it. Both lock it.
-pub(super) fn open(path: &Path) -> Result<(Database, Totals), DiskStoreError> {
+pub(super) fn open(path: &Path) -> Result<(OpenFile, Totals), DiskStoreError> {
     caught(|| Ok(try_open(path))).unwrap_or_else(|cause| Err(damaged(path, cause)))
 }
 
-fn try_open(path: &Path) -> Result<(Database, Totals), DiskStoreError> {
+fn try_open(path: &Path) -> Result<(OpenFile, Totals), DiskStoreError> {
     let database = loop {
         if exists(path).map_err(failed(path))? {
             break open_existing(path)?;
@@ -43,7 +77,7 @@ fn exists(path: &Path) -> io::Result<bool> {
     }
 }
 
-fn open_existing(path: &Path) -> Result<Database, DiskStoreError> {
+fn open_existing(path: &Path) -> Result<OpenFile, DiskStoreError> {
     let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed(path))?;
     let database = begin(path, lock(path, file)?)?;
     match table::version(&database).map_err(|error| damaged(path, error.into()))? {
@@ -55,7 +89,7 @@ fn open_existing(path: &Path) -> Result<Database, DiskStoreError> {
 
 /// Makes the store under another name and gives it its own when it is whole: a process that is killed meanwhile leaves
 /// no file that cannot be opened. `None` if another process was faster.
-fn create(path: &Path) -> Result<Option<Database>, DiskStoreError> {
+fn create(path: &Path) -> Result<Option<OpenFile>, DiskStoreError> {
     let new = beside(path);
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true);
@@ -91,14 +125,17 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 }
 
 fn lock(path: &Path, file: File) -> Result<Backend, DiskStoreError> {
-    FileBackend::new(file).map(Backend).map_err(|error| explain(path, error))
+    let file = FileBackend::new(file).map_err(|error| explain(path, error))?;
+    Ok(Backend { file, abandoned: Arc::default() })
 }
 
-fn begin(path: &Path, backend: Backend) -> Result<Database, DiskStoreError> {
+fn begin(path: &Path, backend: Backend) -> Result<OpenFile, DiskStoreError> {
+    let abandoned = Arc::clone(&backend.abandoned);
     let mut builder = Builder::new();
     // The third format is the one that later versions of redb read.
     builder.set_cache_size(CACHE_BYTES).create_with_file_format_v3(true);
-    builder.create_with_backend(backend).map_err(|error| explain(path, error))
+    let database = builder.create_with_backend(backend).map_err(|error| explain(path, error))?;
+    Ok(OpenFile { database, abandoned })
 }
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> DiskStoreError {
@@ -125,27 +162,66 @@ fn damaged(path: &Path, source: Cause) -> DiskStoreError {
 /// A file whose new length is on the disk before anything is written that counts on it. redb does that by itself only
 /// from 4.2 on; without it, a power cut while the file grows can leave one that is shorter than it says.
 #[derive(Debug)]
-struct Backend(FileBackend);
+struct Backend {
+    file: FileBackend,
+    /// Nothing reaches the file any more.
+    abandoned: Arc<AtomicBool>,
+}
+
+impl Backend {
+    fn file(&self) -> io::Result<&FileBackend> {
+        if self.abandoned.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the file was abandoned"));
+        }
+        Ok(&self.file)
+    }
+}
 
 impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
-        self.0.len()
+        self.file()?.len()
     }
 
     fn read(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
-        self.0.read(offset, len)
+        self.file()?.read(offset, len)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)?;
-        self.0.sync_data(false)
+        let file = self.file()?;
+        file.set_len(len)?;
+        file.sync_data(false)
     }
 
     fn sync_data(&self, eventual: bool) -> io::Result<()> {
-        self.0.sync_data(eventual)
+        self.file()?.sync_data(eventual)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write(offset, data)
+        self.file()?.write(offset, data)
+    }
+}
+
+// Unix, because elsewhere a file that is locked cannot be read.
+#[cfg(all(test, unix))]
+mod tests {
+    use std::{env, process};
+
+    use super::*;
+
+    #[test]
+    fn an_abandoned_file_is_left_as_it_is_and_opens_again() {
+        let path = env::temp_dir().join(format!("steadfast-abandoned-{}", process::id()));
+        let (opened, _) = open(&path).unwrap();
+        let transaction = opened.begin_write().unwrap();
+        transaction.commit().unwrap();
+        let before = fs::read(&path).unwrap();
+        opened.abandon();
+        assert!(fs::read(&path).unwrap() == before);
+
+        let (opened, _) = open(&path).unwrap();
+        opened.close();
+        // That an orderly end does write is what makes the above worth asking.
+        assert!(fs::read(&path).unwrap() != before);
+        fs::remove_file(&path).unwrap();
     }
 }

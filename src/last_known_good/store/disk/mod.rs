@@ -4,7 +4,6 @@ mod error;
 mod file;
 mod queue;
 mod table;
-mod unwind;
 mod writer;
 
 use std::fmt;
@@ -71,6 +70,9 @@ const MEBIBYTE: u64 = 1024 * 1024;
 /// never leave a part of an entry, or a file that needs repair. If a write fails, because the disk is full, say, what
 /// was in it is lost, and the next `put` or `flush` is told. Then the file is opened anew: what was written before can be
 /// read, and later writes are tried again.
+///
+/// redb, which reads and writes the file, panics on some of the damage that a file can have. That is caught and is an
+/// error; where panics abort (`panic = "abort"`), it ends the process. A full disk is no damage: nothing panics there.
 ///
 /// The thread ends when the last handle is dropped, after it has written what is queued; the file is free a moment later.
 /// To wait for that, [`close`](Self::close) the store.

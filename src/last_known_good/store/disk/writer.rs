@@ -6,13 +6,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use redb::Database;
 
-use super::error::{Cause, DiskStoreError};
-use super::file;
+use super::error::{Cause, DiskStoreError, caught};
+use super::file::{self, OpenFile};
 use super::queue::{Queue, Work};
 use super::table::{self, Totals};
-use super::unwind::{abandon, caught};
 use crate::BoxError;
 
 /// How long what is queued waits for company: each transaction costs the disk a few syncs, however much is in it.
@@ -25,7 +23,7 @@ pub(super) struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
     /// `None` after a failure, until it can be opened again, and when the store is closed. Only the writer changes it.
-    database: RwLock<Option<Database>>,
+    database: RwLock<Option<OpenFile>>,
     entries: AtomicU64,
     bytes: AtomicU64,
 }
@@ -142,7 +140,7 @@ impl Shared {
     fn reopen(&self) -> Result<(), Cause> {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(failed) = database.take() {
-            abandon(failed);
+            failed.abandon();
         }
         let (opened, totals) = file::open(&self.path).map_err(|error| Arc::new(error) as Cause)?;
         *database = Some(opened);
@@ -153,11 +151,9 @@ impl Shared {
     /// Lets the file go.
     fn shut(&self) {
         let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
-        // It notes that it was closed in an orderly way. If that fails, it is repaired when it is next opened.
-        let _ = caught(|| {
-            drop(database);
-            Ok(())
-        });
+        if let Some(database) = database {
+            database.close();
+        }
     }
 
     fn count(&self, totals: Totals) {
