@@ -271,3 +271,79 @@ impl Default for Removals {
         Self((0..Self::COUNTS).map(|_| AtomicU64::new(0)).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::{HeaderMap, HeaderName, Request, Response};
+
+    use super::*;
+    use crate::last_known_good::credentials::Credentials;
+    use crate::last_known_good::head::Draft;
+    use crate::last_known_good::rules::Rules;
+    use crate::last_known_good::shared::SeededHasher;
+    use crate::last_known_good::vary::RequestHeaders;
+
+    fn credentials() -> Credentials {
+        Credentials::new([7; 32], Vec::new())
+    }
+
+    fn key(caller: usize) -> Key {
+        let request = Request::get("http://sku.internal/me").header("authorization", caller);
+        let request = request.body(String::new()).unwrap();
+        Key::new(&request, credentials().of(&request), &SeededHasher(1))
+    }
+
+    fn entry(language: &str, body: &'static [u8]) -> (Arc<Entry>, Times) {
+        let headers =
+            HeaderMap::from_iter([(HeaderName::from_static("accept-language"), language.parse().unwrap())]);
+        let response = Response::builder().header("vary", "accept-language").body(()).unwrap();
+        let rules = Rules { max_age: Duration::from_secs(60), ignore_origin: false };
+        let request = RequestHeaders::new(&headers, &credentials());
+        let head = Draft::new(&response, &request, &rules, true).unwrap().into_head();
+        let times = Times { asked: Moment(1), given: Moment(2), made: Moment(2), date: 0 };
+        (Arc::new(Entry::new(Arc::new(head), Bytes::from_static(body), times)), times)
+    }
+
+    #[test]
+    fn the_index_of_callers_holds_what_is_there_and_no_more() {
+        let memory = Memory::new(64 * 1024);
+        for round in 0..2000 {
+            let key = key(round % 50);
+            let (entry, times) = entry(["de", "en", "fr"][round % 3], &[b'x'; 2000]);
+            let (version, found) = (memory.version(&key), memory.find(&key, |_| false));
+            assert!(memory.keep(&key, version, &found, &entry, times));
+            match round % 7 {
+                0 => memory.forget(&key),
+                1 => memory.remove_before(&key, Moment(2)),
+                2 => memory.remove_before(&key, Moment(1)),
+                _ => {}
+            }
+            memory.entries.run_pending_tasks();
+            let indexed = memory.somebodys.keys().values().map(HashMap::len).sum::<usize>();
+            assert_eq!(indexed as u64, memory.len(), "{round}");
+        }
+        assert!(memory.len() > 5);
+        memory.forget_uri(&key(0));
+        assert_eq!((memory.len(), memory.somebodys.keys().len()), (0, 0));
+    }
+
+    /// Whoever comes between whom, what was forgotten does not come back.
+    #[test]
+    fn what_is_forgotten_while_it_is_kept_is_not_there_after() {
+        let memory = Memory::new(1 << 20);
+        let key = key(1);
+        for round in 0..1000 {
+            let (entry, times) = entry("de", b"old");
+            let version = memory.version(&key);
+            let found = memory.find(&key, |_| false);
+            std::thread::scope(|scope| {
+                scope.spawn(|| memory.keep(&key, version, &found, &entry, times));
+                scope.spawn(|| memory.remove_before(&key, Moment(1)));
+                scope.spawn(|| if round % 2 == 0 { memory.forget(&key) } else { memory.forget_uri(&key) });
+            });
+            assert!(memory.find(&key, |_| true).entry.is_none(), "{round}");
+        }
+    }
+}
