@@ -49,6 +49,7 @@ mod builder;
 mod credentials;
 mod entry;
 mod fallback;
+mod fetch;
 mod future;
 mod head;
 mod keeper;
@@ -80,11 +81,12 @@ pub use self::{
     body::ResponseBody,
     builder::FallbackBuilder,
     fallback::{Fallback, Kept, NotKept},
+    fetch::Warming,
     future::ResponseFuture,
     layer::LastKnownGoodLayer,
     mode::{Background, Foreground, Mode, Unwarmed},
     service::LastKnownGood,
     stale::{Cause, Stale},
     store::{MemoryStore, Store},
-    warm::{KeepWarm, KeepWarmBuilder, Warmed, Warming},
+    warm::{KeepWarm, KeepWarmBuilder, Warmed},
 };

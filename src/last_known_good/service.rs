@@ -9,10 +9,10 @@ use tower::Service;
 
 #[cfg(feature = "reqwest")]
 use super::Fallback;
+use super::fetch::{Planned, Warming};
 use super::layer::Config;
 use super::mode::{Foreground, Mode};
 use super::plan::Plan;
-use super::warm::{Planned, Warming};
 use super::{ResponseBody, ResponseFuture};
 use crate::http::{HttpClassifier, HttpRequest};
 use crate::{BoxError, Classify, Error, HasOptions};

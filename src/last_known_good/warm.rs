@@ -1,33 +1,17 @@
-//! URIs that are fetched again from time to time, so that there is something to fall back on when they are needed.
+//! URIs that are kept warm: the handle, and which ones there are.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Response, StatusCode};
-use http_body::Body;
 use rand::RngExt as _;
-use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
-use tokio::time::sleep;
-use tower::{Service, ServiceExt as _};
 
-use super::Fallback;
-use super::ResponseFuture;
 use super::key::Key;
-use super::layer::Config;
-use super::mode::{Background, Foreground, renew};
-use super::moment::Moment;
-use super::plan::Plan;
-use super::rules::takes_back;
-use super::shared::Shared;
+use crate::ConfigError;
 use crate::error::MAX_DURATION;
-use crate::http::HttpRequest;
-use crate::message::sealed::Sealed;
 use crate::rng::SharedRng;
-use crate::{BoxError, Classify, ConfigError, Error, HasOptions, Options, Resendable};
 
 /// Fetches URIs again from time to time, in the background, while the upstream is well.
 ///
@@ -51,7 +35,7 @@ use crate::{BoxError, Classify, ConfigError, Error, HasOptions, Options, Resenda
 #[derive(Clone)]
 pub struct KeepWarm(Arc<Registry>);
 
-struct Registry {
+pub(super) struct Registry {
     every: Duration,
     max_uris: usize,
     rng: SharedRng,
@@ -85,20 +69,39 @@ impl KeepWarm {
 
 impl Registry {
     fn read(&self) -> RwLockReadGuard<'_, HashMap<Key, Task>> {
-        self.tasks.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.tasks.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, HashMap<Key, Task>> {
-        self.tasks.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.tasks.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_full_or_has(&self, key: &Key) -> bool {
+    /// Whether there is a place for a key, and it has none.
+    pub(super) fn wants(&self, key: &Key) -> bool {
         let tasks = self.read();
-        tasks.len() >= self.max_uris || tasks.contains_key(key)
+        tasks.len() < self.max_uris && !tasks.contains_key(key)
+    }
+
+    /// Gives a key a place, if it is still wanted.
+    pub(super) fn register(&self, key: Key, spawn: impl FnOnce() -> AbortHandle) {
+        let mut tasks = self.write();
+        if tasks.len() < self.max_uris && !tasks.contains_key(&key) {
+            tasks.insert(key, Task(spawn()));
+        }
+    }
+
+    /// Gives the place of a key to another.
+    pub(super) fn unregister(&self, key: &Key) {
+        let task = self.write().remove(key);
+        drop(task);
+    }
+
+    pub(super) const fn every(&self) -> Duration {
+        self.every
     }
 
     /// The next wait: a fifth more or less, so that what was registered together is not fetched together.
-    fn jittered(&self, wait: Duration) -> Duration {
+    pub(super) fn jittered(&self, wait: Duration) -> Duration {
         wait.mul_f64(self.rng.with(|rng| rng.random_range(0.8..1.2)))
     }
 }
@@ -116,6 +119,12 @@ impl fmt::Debug for KeepWarm {
 /// URIs are kept warm, as long as there is a handle.
 #[derive(Debug, Clone, Default)]
 pub struct Warmed(Weak<Registry>);
+
+impl Warmed {
+    pub(super) fn registry(&self) -> Option<Arc<Registry>> {
+        self.0.upgrade()
+    }
+}
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -157,170 +166,5 @@ impl KeepWarmBuilder {
         let max_uris = ConfigError::check("keep_warm.max_uris", self.max_uris, 1..=10_000)?;
         let rng = SharedRng::new(self.seed);
         Ok(KeepWarm(Arc::new(Registry { every, max_uris, rng, tasks: RwLock::default() })))
-    }
-}
-
-// ===== Registration =====
-
-/// Whether what is called is called again, in the background. Implemented by [`Foreground`] and [`Background`] only.
-pub trait Warming<S, Req, C>: Sealed + Sized {
-    /// A call is about to be made.
-    #[doc(hidden)]
-    fn register(&self, inner: &S, request: &Req, planned: Planned<'_, C, Self>);
-}
-
-/// What is to be done with the call.
-#[doc(hidden)]
-#[allow(missing_debug_implementations)]
-pub struct Planned<'a, C, M> {
-    pub(super) plan: &'a Plan,
-    pub(super) config: &'a Arc<Config<C, M>>,
-}
-
-impl<S, Req, C> Warming<S, Req, C> for Foreground {
-    #[inline]
-    fn register(&self, _inner: &S, _request: &Req, _planned: Planned<'_, C, Self>) {}
-}
-
-impl<S, Req, C> Warming<S, Req, C> for Background {
-    #[inline]
-    fn register(&self, _inner: &S, _request: &Req, _planned: Planned<'_, C, Self>) {}
-}
-
-impl<S, Req, C, B, E> Warming<S, Req, C> for Background<Warmed>
-where
-    S: Service<Req, Response = Response<B>, Error = Error<E>> + Clone + Send + Sync + 'static,
-    S::Future: Send + 'static,
-    Req: HttpRequest + HasOptions + Resendable + Send + Sync + 'static,
-    C: Classify<Response<B>, E> + Send + Sync + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-    E: Send + 'static,
-{
-    fn register(&self, inner: &S, request: &Req, planned: Planned<'_, C, Self>) {
-        let Some(warm) = self.warm().0.upgrade() else { return };
-        let (Some(key), Some(fallback)) = (planned.plan.is_for_everybody(), &planned.config.fallback) else {
-            return;
-        };
-        if warm.is_full_or_has(key) {
-            return;
-        }
-        let (Some(request), Ok(runtime)) = (request.try_clone(), Handle::try_current()) else { return };
-        let fetcher = Fetcher {
-            inner: inner.clone(),
-            request,
-            key: key.clone(),
-            fallback: fallback.clone(),
-            config: Arc::clone(planned.config),
-        };
-        let mut tasks = warm.write();
-        if tasks.len() < warm.max_uris && !tasks.contains_key(key) {
-            let task = runtime.spawn(fetcher.keep_warm(Arc::downgrade(&warm), warm.every));
-            tasks.insert(key.clone(), Task(task.abort_handle()));
-        }
-    }
-}
-
-/// Fetches one URI again and again.
-struct Fetcher<S, Req, C> {
-    inner: S,
-    request: Req,
-    key: Key,
-    fallback: Fallback,
-    config: Arc<Config<C, Background<Warmed>>>,
-}
-
-/// The place of a URI, until its task ends: whoever calls it next registers it anew.
-struct Registered {
-    warm: Weak<Registry>,
-    key: Key,
-}
-
-impl Drop for Registered {
-    fn drop(&mut self) {
-        if let Some(warm) = self.warm.upgrade() {
-            let task = warm.write().remove(&self.key);
-            drop(task);
-        }
-    }
-}
-
-/// What came of a fetch.
-enum Fetched {
-    Kept,
-    /// It is good, or taken back, and nothing is kept of it: there is nothing to keep warm.
-    NothingToKeep,
-    Failed,
-}
-
-impl<S, Req, C, B, E> Fetcher<S, Req, C>
-where
-    S: Service<Req, Response = Response<B>, Error = Error<E>> + Clone + Send + Sync + 'static,
-    S::Future: Send + 'static,
-    Req: HttpRequest + HasOptions + Resendable + Send + Sync + 'static,
-    C: Classify<Response<B>, E> + Send + Sync + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-    E: Send + 'static,
-{
-    async fn keep_warm(self, warm: Weak<Registry>, every: Duration) {
-        const LONGEST: u32 = 16;
-        let _registered = Registered { warm: Weak::clone(&warm), key: self.key.clone() };
-        let mut factor = 1;
-        loop {
-            let Some(wait) = warm.upgrade().map(|warm| warm.jittered(every * factor)) else { return };
-            sleep(wait).await;
-            if factor == 1 && self.is_younger_than(every / 2) {
-                continue;
-            }
-            factor = match self.fetch().await {
-                Fetched::Kept => 1,
-                Fetched::Failed => (factor * 2).min(LONGEST),
-                Fetched::NothingToKeep => return,
-            };
-        }
-    }
-
-    async fn fetch(&self) -> Fetched {
-        let Some(mut request) = self.request.try_clone() else { return Fetched::NothingToKeep };
-        request.set_options(again(request.options()));
-        let plan = Plan::new(&request, &self.fallback).unserved();
-        let call = self.inner.clone().oneshot(request);
-        let call = ResponseFuture::new(call, plan, Arc::clone(&self.config));
-        let status = renew(call, None).await;
-        // The first caller may have had an answer already, and asked whether there is another.
-        let is_good = |it: StatusCode| it.is_success() || it == StatusCode::NOT_MODIFIED || takes_back(it);
-        match self.given() {
-            _ if !status.is_some_and(is_good) => Fetched::Failed,
-            Some(_) => Fetched::Kept,
-            None => Fetched::NothingToKeep,
-        }
-    }
-
-    /// Whether a caller has had an answer not long ago.
-    fn is_younger_than(&self, age: Duration) -> bool {
-        self.given().is_some_and(|given| self.shared().now().since(given) < age)
-    }
-
-    /// When what is kept was last given.
-    fn given(&self) -> Option<Moment> {
-        let variants = self.shared().memory.find(&self.key, |_| false).variants?;
-        variants.iter().map(|entry| entry.times().given).max()
-    }
-
-    fn shared(&self) -> &Shared {
-        &self.fallback.0
-    }
-}
-
-/// The options of a call that is made again: its deadline is long over, and nobody waits for it.
-fn again(options: Options) -> Options {
-    let mut again = Options::new().without_fallback();
-    if let Some(timeout) = options.get_timeout() {
-        again = again.timeout(timeout);
-    }
-    match options.get_resend() {
-        Some(resend) => again.resend(resend),
-        None => again,
     }
 }
