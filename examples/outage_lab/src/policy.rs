@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use steadfast::buffer_body::BufferBodyLayer;
 use steadfast::bulkhead::{BulkheadLayer, Compartment, CompartmentBuilder};
 use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, CircuitBuilder, Window};
-use steadfast::last_known_good::{LastKnownGoodLayer, Fallback};
+use steadfast::last_known_good::{Fallback, LastKnownGoodLayer};
 use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{
     Backoff, Jitter, RetryBudget, RetryBudgetBuilder, RetryLayer, RetryPolicy, RetryPolicyBuilder,
