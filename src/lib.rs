@@ -90,7 +90,7 @@
 //!   on reqwest with the features that you want.
 //! - `hyper`: the errors of hyper and of hyper-util's client, classified.
 //! - `disk`: `last_known_good::DiskStore`, by which the fallback outlives a restart.
-//! - `redis`: `last_known_good::RedisStore`, which the replicas of a service share. TLS is chosen by depending on redis with
+//! - `redis`: `RedisStore`, which the replicas of a service share. TLS is chosen by depending on redis with
 //!   the features that you want.
 
 #![forbid(unsafe_code)]
@@ -110,6 +110,8 @@ pub mod last_known_good;
 mod message;
 pub mod per_upstream;
 mod poll;
+#[cfg(feature = "redis")]
+mod redis_store;
 mod response;
 pub mod retry;
 mod rng;
@@ -124,6 +126,9 @@ pub use self::{
     message::{Http, Plain},
     response::ResponseExt,
 };
+
+#[cfg(feature = "redis")]
+pub use self::redis_store::{RedisStore, RedisStoreBuilder};
 
 #[cfg(feature = "reqwest")]
 mod client;

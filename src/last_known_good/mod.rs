@@ -35,7 +35,7 @@
 //! nothing else; of the other headers, those count that the response's `Vary` names (§4.1).
 //!
 //! **Where it is**: in memory, and in a [`Store`] behind it, if there is one: a file (`DiskStore`, feature `disk`), Redis
-//! (`RedisStore`, feature `redis`), or one of your own. A store that fails or hangs fails no call, and is waited for no longer
+//! (`steadfast::RedisStore`, feature `redis`), or one of your own. A store that fails or hangs fails no call, and is waited for no longer
 //! than its [bound](FallbackBuilder::store_timeout).
 //!
 //! Tasks are spawned by [`serve_stale_after`](LastKnownGoodLayer::serve_stale_after) and
@@ -75,8 +75,6 @@ mod wire;
 pub(crate) use self::plan::RequestUri;
 #[cfg(feature = "disk")]
 pub use self::store::{DiskStore, DiskStoreBuilder, DiskStoreError};
-#[cfg(feature = "redis")]
-pub use self::store::{RedisStore, RedisStoreBuilder};
 pub use self::{
     body::ResponseBody,
     builder::FallbackBuilder,

@@ -22,8 +22,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::RedisError;
 use steadfast::circuit_breaker::Circuit;
-use steadfast::last_known_good::{RedisStore, RedisStoreBuilder, Store};
-use steadfast::{BoxError, Error};
+use steadfast::last_known_good::Store;
+use steadfast::{BoxError, Error, RedisStore, RedisStoreBuilder};
 
 const MINUTE: Duration = Duration::from_secs(60);
 

@@ -3,8 +3,6 @@
 #[cfg(feature = "disk")]
 mod disk;
 mod memory;
-#[cfg(feature = "redis")]
-mod redis;
 
 use std::future::Future;
 use std::time::Duration;
@@ -14,8 +12,6 @@ use bytes::Bytes;
 #[cfg(feature = "disk")]
 pub use self::disk::{DiskStore, DiskStoreBuilder, DiskStoreError};
 pub use self::memory::MemoryStore;
-#[cfg(feature = "redis")]
-pub use self::redis::{RedisStore, RedisStoreBuilder};
 use crate::BoxError;
 
 /// A place behind the memory of a [`Fallback`](super::Fallback), which outlives the process or is shared with others.

@@ -1,4 +1,4 @@
-//! A store in Redis, which all replicas of a service share.
+//! A store in Redis, which all replicas of a service share. It stands above the layers, since it is guarded by two of them.
 
 mod builder;
 mod connections;
@@ -13,9 +13,9 @@ use tower::Service;
 
 pub use self::builder::RedisStoreBuilder;
 use self::connections::{Command, Connections};
-use super::Store;
 use crate::circuit_breaker::{Circuit, CircuitBreaker};
 use crate::error::MAX_DURATION;
+use crate::last_known_good::Store;
 use crate::timeout::Timeout;
 use crate::{BoxError, Error, Outcome, Plain};
 
@@ -42,7 +42,7 @@ use crate::{BoxError, Error, Outcome, Plain};
 /// ```no_run
 /// use std::time::Duration;
 /// use bytes::Bytes;
-/// use steadfast::last_known_good::{RedisStore, Store};
+/// use steadfast::{RedisStore, last_known_good::Store};
 ///
 /// # async fn example() -> Result<(), steadfast::BoxError> {
 /// let store = RedisStore::builder("redis://:secret@redis.internal:6379/0").prefix("sku:").build()?;
