@@ -36,15 +36,15 @@ impl Credentials {
 
     /// What stands for those of a request; `None` if it has none.
     pub(super) fn of(&self, request: &impl HttpRequest) -> Option<Partition> {
-        let userinfo = request.userinfo();
-        let all = request.headers();
-        let headers = || all.iter().filter(|(name, _)| self.include(all, name));
-        if userinfo.is_none() && headers().next().is_none() {
+        let (userinfo, all) = (request.userinfo(), request.headers());
+        let is_any = || all.iter().any(|(name, value)| value.is_sensitive() || self.headers.contains(name));
+        if userinfo.is_none() && !is_any() {
             return None;
         }
+        let headers = all.iter().filter(|(name, _)| self.include(all, name));
         // In one order, whichever they were added in; values of one name stay in theirs.
         let mut sorted: Vec<_> =
-            headers().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())).collect();
+            headers.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())).collect();
         sorted.sort_by_key(|(name, _)| *name);
         let mut digest = blake3::Hasher::new_keyed(&self.key);
         // No header has an empty name.

@@ -60,7 +60,7 @@ where
 {
     fn register(&self, inner: &S, request: &Req, planned: Planned<'_, C, Self>) {
         let Some(warm) = self.warm().registry() else { return };
-        let (Some(key), Some(fallback)) = (planned.plan.is_for_everybody(), &planned.config.fallback) else {
+        let (Some(key), Some(fallback)) = (planned.plan.everybodys_key(), &planned.config.fallback) else {
             return;
         };
         if !warm.wants(key) {

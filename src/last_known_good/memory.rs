@@ -300,7 +300,7 @@ mod tests {
             HeaderMap::from_iter([(HeaderName::from_static("accept-language"), language.parse().unwrap())]);
         let response = Response::builder().header("vary", "accept-language").body(()).unwrap();
         let rules = Rules { max_age: Duration::from_secs(60), ignore_origin: false };
-        let request = RequestHeaders::new(&headers, &credentials());
+        let request = RequestHeaders::new(&headers, None);
         let head = Draft::new(&response, &request, &rules, true).unwrap().into_head();
         let times = Times { asked: Moment(1), given: Moment(2), made: Moment(2), date: 0 };
         (Arc::new(Entry::new(Arc::new(head), Bytes::from_static(body), times)), times)

@@ -61,9 +61,9 @@ impl Plan {
                 let key = shared.key(request);
                 Self::Answer(Answering {
                     version: shared.memory.version(&key),
+                    headers: shared.headers(request, &key),
                     key,
                     began: Instant::now(),
-                    headers: RequestHeaders::new(request.headers(), &shared.credentials),
                     limits: (limits != Limits::default()).then(|| Box::new(limits)),
                     keeps: keep,
                     serves: request.options().allows_fallback(),
@@ -86,7 +86,7 @@ impl Plan {
     }
 
     /// The key of a call whose response may be kept for everybody.
-    pub(super) fn is_for_everybody(&self) -> Option<&Key> {
+    pub(super) fn everybodys_key(&self) -> Option<&Key> {
         match self {
             Self::Answer(Answering { key, keeps: true, .. }) => {
                 Some(key).filter(|it| it.partition().is_none())

@@ -49,6 +49,11 @@ impl Shared {
         Key::new(request, self.credentials.of(request), &self.hasher)
     }
 
+    /// What an answer to a request may vary on.
+    pub(super) fn headers(&self, request: &impl HttpRequest, key: &Key) -> RequestHeaders {
+        RequestHeaders::new(request.headers(), key.partition().map(|_| &self.credentials))
+    }
+
     /// Whether an answer of these times need not be kept for the sake of its headers alone.
     pub(super) fn is_new_enough(&self, entry: &Entry, times: Times) -> bool {
         times.given.since(entry.times().given) < self.renew_after
@@ -70,7 +75,7 @@ impl Shared {
             return Err(NotKept::TooLarge { bytes, allowed });
         }
         let (key, now) = (self.key(request), self.now());
-        let headers = RequestHeaders::new(request.headers(), &self.credentials);
+        let headers = self.headers(request, &key);
         let draft = Draft::new(response, &headers, &self.rules, key.partition().is_some());
         let head = draft.ok_or(NotKept::Response)?.into_head();
         self.memory.outdate(&key);

@@ -12,9 +12,11 @@ use super::head::detached;
 pub(super) struct RequestHeaders(Vec<(HeaderName, HeaderValue)>);
 
 impl RequestHeaders {
-    pub(super) fn new(headers: &HeaderMap, credentials: &Credentials) -> Self {
+    /// Without `credentials`, the request has none.
+    pub(super) fn new(headers: &HeaderMap, credentials: Option<&Credentials>) -> Self {
         let mut copy = Vec::with_capacity(headers.len());
-        let others = headers.iter().filter(|(name, _)| !credentials.include(headers, name));
+        let is_other = |name: &HeaderName| credentials.is_none_or(|it| !it.include(headers, name));
+        let others = headers.iter().filter(|(name, _)| is_other(name));
         copy.extend(others.map(|(name, value)| (name.clone(), value.clone())));
         Self(copy)
     }
@@ -90,7 +92,7 @@ mod tests {
     }
 
     fn request(lines: &[(&'static str, &str)]) -> RequestHeaders {
-        RequestHeaders::new(&headers(lines), &Credentials::new([0; 32], Vec::new()))
+        RequestHeaders::new(&headers(lines), Some(&Credentials::new([0; 32], Vec::new())))
     }
 
     #[test]

@@ -169,7 +169,6 @@ mod tests {
     use http::Response;
 
     use super::*;
-    use crate::last_known_good::credentials::Credentials;
     use crate::last_known_good::head::Draft;
     use crate::last_known_good::vary::RequestHeaders;
 
@@ -190,7 +189,7 @@ mod tests {
             token.set_sensitive(true);
             response.headers_mut().insert("x-token", token);
             let request = HeaderMap::from_iter([(http::header::ACCEPT_LANGUAGE, language.parse().unwrap())]);
-            let request = RequestHeaders::new(&request, &Credentials::new([0; 32], Vec::new()));
+            let request = RequestHeaders::new(&request, None);
             let head = Draft::new(&response, &request, &RULES, false).unwrap().into_head();
             let times = Times { asked: Moment(1), given: Moment(3), made: Moment(2), date: 4 };
             Arc::new(Entry::new(Arc::new(head), Bytes::from_static(body.as_bytes()), times))
@@ -259,7 +258,7 @@ mod tests {
     fn what_the_rules_forbid_now_is_nothing() {
         let response = Response::builder().header("cache-control", "no-store").body(()).unwrap();
         let ignoring = Rules { ignore_origin: true, ..RULES };
-        let request = RequestHeaders::new(&HeaderMap::new(), &Credentials::new([0; 32], Vec::new()));
+        let request = RequestHeaders::new(&HeaderMap::new(), None);
         let head = Draft::new(&response, &request, &ignoring, false).unwrap().into_head();
         let times = Times { asked: Moment(1), given: Moment(1), made: Moment(1), date: 0 };
         let value = encode_kept("k", &[Arc::new(Entry::new(Arc::new(head), Bytes::new(), times))]).unwrap();
