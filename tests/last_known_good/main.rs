@@ -2,6 +2,7 @@
 
 mod behind;
 mod bodies;
+mod failing;
 mod handle;
 mod kept;
 mod memory;
