@@ -8,13 +8,13 @@ use http::Response;
 use http_body::Body;
 use pin_project::pin_project;
 
+use super::ResponseBody;
 use super::behind::{BoxFuture, Until};
 use super::layer::Config;
 use super::mode::{Behind, Foreground, Mode};
-use super::plan::{Answering, Plan, Settled, hand_on, serve};
+use super::plan::{Answering, Plan, Settled, hand_on};
 use super::stale::Cause;
 use super::wait::Waits;
-use super::{Fallback, ResponseBody};
 use crate::attempts::Attempts;
 use crate::poll::{listen_attempts, listen_deadline};
 use crate::{BoxError, Classify, Error};
@@ -96,17 +96,14 @@ where
                     Stage::Telling(Box::new(Telling { result: Some(result), telling }))
                 }
                 Settled::Failed(failed, answering) => {
-                    let Some(Fallback(shared)) = &this.config.fallback else {
-                        return Poll::Ready(hand_on(failed));
-                    };
                     let waits = this.waits.as_mut();
                     let search = match waits {
                         Some(waits) if waits.has_searched() => Box::pin(std::future::ready(())),
                         Some(waits) => {
                             let begun = waits.as_mut().into_search();
-                            begun.unwrap_or_else(|| answering.look_up(shared, until))
+                            begun.unwrap_or_else(|| answering.look_up(until))
                         }
-                        None => answering.look_up(shared, until),
+                        None => answering.look_up(until),
                     };
                     let failed = Some(failed);
                     Stage::LookingUp(Box::new(LookingUp { failed, attempts, answering, search }))
@@ -123,11 +120,8 @@ where
             Stage::LookingUp(it) => {
                 ready!(it.search.as_mut().poll(cx));
                 let failed = it.failed.take().expect("polled after it was ready");
-                let Some(Fallback(shared)) = &this.config.fallback else {
-                    return Poll::Ready(hand_on(failed));
-                };
-                Poll::Ready(match it.answering.find(shared) {
-                    Some(entry) => Ok(serve(shared, it.answering.key(), &entry, Some(failed), it.attempts)),
+                Poll::Ready(match it.answering.find() {
+                    Some(entry) => Ok(it.answering.serve(&entry, Some(failed), it.attempts)),
                     None => hand_on(failed),
                 })
             }
@@ -156,19 +150,18 @@ where
         until: Until,
     ) -> Poll<Response<ResponseBody<B>>> {
         let this = self.project();
-        let (Some(Fallback(shared)), Plan::Answer(answering)) = (&this.config.fallback, &*this.plan) else {
-            return Poll::Pending;
-        };
+        let Plan::Answer(answering) = &*this.plan else { return Poll::Pending };
         if !this.plan.serves() {
             return Poll::Pending;
         }
         if this.waits.is_none() {
-            let soft_limit = this.config.mode.soft_limit().filter(|_| shared.falls_back_on(Cause::Slow));
-            *this.waits = Waits::new(shared, answering, soft_limit).map(Box::pin);
+            let soft_limit =
+                this.config.mode.soft_limit().filter(|_| answering.shared().falls_back_on(Cause::Slow));
+            *this.waits = Waits::new(answering, soft_limit).map(Box::pin);
         }
         let Some(waits) = this.waits else { return Poll::Pending };
-        let entry = ready!(waits.as_mut().poll(cx, shared, answering, until));
-        let response = serve::<B, E>(shared, answering.key(), &entry, None, None);
+        let entry = ready!(waits.as_mut().poll(cx, answering, until));
+        let response = answering.serve::<B, E>(&entry, None, None);
         if let Plan::Answer(answering) = this.plan.take() {
             this.config.mode.go_on(this.call, Behind { answering, until, config: Arc::clone(this.config) });
         }

@@ -29,12 +29,13 @@ use crate::{Classify, Error, HasOptions, Outcome};
 /// What is to be done when the call has ended.
 pub(super) enum Plan {
     Nothing,
-    Invalidate(Key),
+    Invalidate(Arc<Shared>, Key),
     Answer(Answering),
 }
 
 /// A call that may be answered with a kept response, and whose own may be kept.
 pub(super) struct Answering {
+    shared: Arc<Shared>,
     key: Key,
     /// That of the key when the call began.
     version: u64,
@@ -53,13 +54,14 @@ pub(crate) struct RequestUri(pub(crate) Arc<str>);
 
 impl Plan {
     pub(super) fn new(request: &(impl HttpRequest + HasOptions), fallback: &Fallback) -> Self {
-        let shared = &fallback.0;
+        let Fallback(shared) = fallback;
         match rules::role(request) {
             Role::Nothing => Self::Nothing,
-            Role::Invalidate => Self::Invalidate(shared.key(request)),
+            Role::Invalidate => Self::Invalidate(Arc::clone(shared), shared.key(request)),
             Role::Answer { keep, limits } => {
                 let key = shared.key(request);
                 Self::Answer(Answering {
+                    shared: Arc::clone(shared),
                     version: shared.memory.version(&key),
                     headers: shared.headers(request, &key),
                     key,
@@ -101,6 +103,10 @@ impl Plan {
 }
 
 impl Answering {
+    pub(super) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     pub(super) const fn key(&self) -> &Key {
         &self.key
     }
@@ -115,27 +121,59 @@ impl Answering {
     }
 
     /// The newest response in memory that answers the call.
-    pub(super) fn find(&self, shared: &Shared) -> Option<Arc<Entry>> {
-        let (now, limits) = (shared.now(), self.limits());
-        shared.memory.find(&self.key, |entry| entry.answers(&self.headers, &limits, now)).entry
+    pub(super) fn find(&self) -> Option<Arc<Entry>> {
+        let (now, limits) = (self.shared.now(), self.limits());
+        self.shared.memory.find(&self.key, |entry| entry.answers(&self.headers, &limits, now)).entry
     }
 
     /// Brings what the store knows into memory.
-    pub(super) fn look_up(&self, shared: &Arc<Shared>, until: Until) -> BoxFuture<()> {
-        shared.look_up(self.key.clone(), until)
+    pub(super) fn look_up(&self, until: Until) -> BoxFuture<()> {
+        self.shared.look_up(self.key.clone(), until)
     }
 
-    fn draft<B>(&self, shared: &Shared, response: &Response<B>) -> Option<Draft> {
-        Draft::new(response, &self.headers, &shared.rules, self.key.partition().is_some())
+    /// Whether the store may know of a response that answers the call better than this one does.
+    pub(super) fn may_learn(&self, entry: Option<&Arc<Entry>>) -> bool {
+        self.shared.may_learn(&self.key, entry)
+    }
+
+    fn draft<B>(&self, response: &Response<B>) -> Option<Draft> {
+        Draft::new(response, &self.headers, &self.shared.rules, self.key.partition().is_some())
+    }
+
+    /// The kept response, with what the failed one was annotated with.
+    pub(super) fn serve<B: Body<Data = Bytes>, E>(
+        &self,
+        entry: &Entry,
+        failed: Option<Result<Response<B>, Error<E>>>,
+        attempts: Option<Attempts>,
+    ) -> Response<ResponseBody<B>> {
+        let cause = failed.as_ref().map_or(Cause::Slow, Cause::of);
+        let now = self.shared.now();
+        tracing::info!(
+            target: "steadfast::last_known_good",
+            age_s = entry.age(now).as_secs(),
+            %cause,
+            "served a kept response"
+        );
+        let mut response = entry.serve(now, cause).map(ResponseBody::stored);
+        if let Some(Ok(failed)) = failed {
+            let stale = std::mem::replace(response.extensions_mut(), failed.into_parts().0.extensions);
+            response.extensions_mut().extend(stale);
+        }
+        if let Some(attempts) = attempts {
+            response.extensions_mut().insert(attempts);
+        }
+        response.extensions_mut().insert(RequestUri(self.key.uri().into()));
+        response
     }
 
     fn limits(&self) -> Limits {
         self.limits.as_deref().copied().unwrap_or_default()
     }
 
-    fn times<B>(&self, shared: &Shared, response: &Response<B>) -> Times {
-        let moment = |instant| Moment::new(shared.clock.at(instant));
-        Times::of(response.headers(), moment(self.began), shared.now())
+    fn times<B>(&self, response: &Response<B>) -> Times {
+        let asked = Moment::new(self.shared.clock.at(self.began));
+        Times::of(response.headers(), asked, self.shared.now())
     }
 }
 
@@ -168,32 +206,26 @@ impl<C, M> Config<C, M> {
         C: Classify<Response<B>, E>,
         B: Body<Data = Bytes>,
     {
-        let Some(Fallback(shared)) = &self.fallback else { return Settled::Now(hand_on(result)) };
         match plan {
             Plan::Nothing => Settled::Now(hand_on(result)),
-            Plan::Invalidate(key) => invalidate(shared, &key, result, until),
+            Plan::Invalidate(shared, key) => invalidate(&shared, &key, result, until),
             Plan::Answer(answering) => {
                 let outcome = match &result {
                     // The classifier is not asked about refusals.
                     Err(error) if error.is_refusal() => Outcome::transient(),
                     result => self.classifier.classify(result.as_ref()),
                 };
-                if outcome.is_fault() && answering.serves && shared.falls_back_on(Cause::of(&result)) {
-                    let entry = answering.find(shared);
-                    if shared.may_learn(&answering.key, entry.as_ref()) {
+                let falls_back = || answering.shared.falls_back_on(Cause::of(&result));
+                if outcome.is_fault() && answering.serves && falls_back() {
+                    let entry = answering.find();
+                    if answering.may_learn(entry.as_ref()) {
                         return Settled::Failed(result, answering);
                     }
                     if let Some(entry) = entry {
-                        return Settled::Now(Ok(serve(
-                            shared,
-                            &answering.key,
-                            &entry,
-                            Some(result),
-                            attempts,
-                        )));
+                        return Settled::Now(Ok(answering.serve(&entry, Some(result), attempts)));
                     }
                 }
-                conclude(shared, answering, outcome, result, until)
+                conclude(answering, outcome, result, until)
             }
         }
     }
@@ -229,7 +261,6 @@ fn after<B: Body<Data = Bytes>, E>(
 
 /// What the answer is to those who will ask after it.
 fn conclude<B: Body<Data = Bytes>, E>(
-    shared: &Arc<Shared>,
     answering: Answering,
     outcome: Outcome,
     result: Result<Response<B>, Error<E>>,
@@ -241,23 +272,22 @@ fn conclude<B: Body<Data = Bytes>, E>(
     };
     let is_good = outcome == Outcome::Success && answering.keeps;
     if is_good && response.status() == StatusCode::NOT_MODIFIED {
-        return after(freshen(shared, &answering, &response, until), Ok(response));
+        return after(freshen(&answering, &response, until), Ok(response));
     }
-    let kept = is_good.then(|| judge(shared, &answering, &response)).flatten();
+    let kept = is_good.then(|| judge(&answering, &response)).flatten();
     // It is taken back, or its new state may not be kept: then the old one is not good any more.
     let is_replaced = is_good && response.status().is_success() && kept.is_none();
     if is_replaced || rules::takes_back(response.status()) {
-        return after(shared.forget(&answering.key, until), Ok(response));
+        return after(answering.shared.forget(&answering.key, until), Ok(response));
     }
     let has_length = response.body().size_hint().exact().is_some();
     if rules::ends_with_connection(response.version(), response.headers(), has_length) {
         return Settled::Now(hand_on(Ok(response)));
     }
     let keeper = kept.map(|(found, head)| {
-        let times = answering.times(shared, &response);
-        let Answering { key, version, .. } = answering;
-        let (shared, received) = (Arc::clone(shared), Received::default());
-        Keeper { shared, key, version, found, head, times, received, until }
+        let times = answering.times(&response);
+        let Answering { shared, key, version, .. } = answering;
+        Keeper { shared, key, version, found, head, times, received: Received::default(), until }
     });
     if response.body().is_end_stream() {
         // Nobody needs to read a body that is not there.
@@ -267,66 +297,34 @@ fn conclude<B: Body<Data = Bytes>, E>(
 }
 
 /// What there is for a good response, and the head that is to be kept of it. `None` if it may not be kept.
-fn judge<B>(shared: &Shared, answering: &Answering, response: &Response<B>) -> Option<(Found, NextHead)> {
+fn judge<B>(answering: &Answering, response: &Response<B>) -> Option<(Found, NextHead)> {
     let headers = &answering.headers;
-    let found = shared.memory.find(&answering.key, |entry| entry.head().vary.matches(headers));
+    let found = answering.shared.memory.find(&answering.key, |entry| entry.head().vary.matches(headers));
     let head = match found.entry.as_ref().map(|entry| entry.head()).filter(|it| it.is_of(response, headers)) {
         Some(same) => NextHead::Same(Arc::clone(same)),
-        None => NextHead::New(Box::new(answering.draft(shared, response)?)),
+        None => NextHead::New(Box::new(answering.draft(response)?)),
     };
     Some((found, head))
 }
 
 /// A 304 says that the response which it is about is still good (RFC 9111 §4.3.4), with what it says anew.
-fn freshen<B>(
-    shared: &Arc<Shared>,
-    answering: &Answering,
-    not_modified: &Response<B>,
-    until: Until,
-) -> Option<BoxFuture<()>> {
-    let found = shared.memory.find(&answering.key, |entry| {
-        entry.head().vary.matches(&answering.headers)
+fn freshen<B>(answering: &Answering, not_modified: &Response<B>, until: Until) -> Option<BoxFuture<()>> {
+    let Answering { shared, key, version, headers, .. } = answering;
+    let found = shared.memory.find(key, |entry| {
+        entry.head().vary.matches(headers)
             && rules::revalidates(not_modified.headers(), &entry.head().headers)
     });
     let before = found.entry.as_ref()?;
-    let times = answering.times(shared, not_modified);
+    let times = answering.times(not_modified);
     let updated = before.head().updated(not_modified.headers());
-    let entry = if before.head().is_of(&updated, &answering.headers) {
+    let entry = if before.head().is_of(&updated, headers) {
         Arc::clone(before)
     } else {
-        match answering.draft(shared, &updated) {
+        match answering.draft(&updated) {
             Some(draft) => Arc::new(before.with_head(draft.into_head(), times)),
-            None => return shared.forget(&answering.key, until),
+            None => return shared.forget(key, until),
         }
     };
-    let kept = shared.memory.keep(&answering.key, answering.version, &found, &entry, times);
-    kept.then(|| shared.tell_store(&answering.key, &entry, until)).flatten()
-}
-
-/// The kept response, with what the failed one was annotated with.
-pub(super) fn serve<B: Body<Data = Bytes>, E>(
-    shared: &Shared,
-    key: &Key,
-    entry: &Entry,
-    failed: Option<Result<Response<B>, Error<E>>>,
-    attempts: Option<Attempts>,
-) -> Response<ResponseBody<B>> {
-    let cause = failed.as_ref().map_or(Cause::Slow, Cause::of);
-    let now = shared.now();
-    tracing::info!(
-        target: "steadfast::last_known_good",
-        age_s = entry.age(now).as_secs(),
-        %cause,
-        "served a kept response"
-    );
-    let mut response = entry.serve(now, cause).map(ResponseBody::stored);
-    if let Some(Ok(failed)) = failed {
-        let stale = std::mem::replace(response.extensions_mut(), failed.into_parts().0.extensions);
-        response.extensions_mut().extend(stale);
-    }
-    if let Some(attempts) = attempts {
-        response.extensions_mut().insert(attempts);
-    }
-    response.extensions_mut().insert(RequestUri(key.uri().into()));
-    response
+    let kept = shared.memory.keep(key, *version, &found, &entry, times);
+    kept.then(|| shared.tell_store(key, &entry, until)).flatten()
 }

@@ -10,7 +10,6 @@ use pin_project::pin_project;
 use super::behind::{BoxFuture, Until};
 use super::entry::Entry;
 use super::plan::Answering;
-use super::shared::Shared;
 use crate::deadline::{Timer, after};
 
 /// The waits beside that for the call.
@@ -37,8 +36,8 @@ enum Search {
 
 impl Waits {
     /// `None` if there is nothing to be done meanwhile.
-    pub(super) fn new(shared: &Shared, answering: &Answering, soft_limit: Option<Duration>) -> Option<Self> {
-        (soft_limit.is_some() || shared.store.is_some()).then(|| Self {
+    pub(super) fn new(answering: &Answering, soft_limit: Option<Duration>) -> Option<Self> {
+        (soft_limit.is_some() || answering.shared().store.is_some()).then(|| Self {
             soft: Timer::new(soft_limit.and_then(|limit| after(answering.began(), limit))),
             is_slow: false,
             ahead: Timer::new(None),
@@ -48,12 +47,12 @@ impl Waits {
     }
 
     /// The call has to end by then.
-    fn set_end(self: Pin<&mut Self>, shared: &Shared, until: Until) {
+    fn set_end(self: Pin<&mut Self>, answering: &Answering, until: Until) {
         let mut this = self.project();
         if this.ahead.is_set() {
             return;
         }
-        if let Some((until, store)) = until.zip(shared.store.as_ref()) {
+        if let Some((until, store)) = until.zip(answering.shared().store.as_ref()) {
             let at = until.checked_sub(store.timeout());
             this.ahead.set(Timer::new(Some(at.unwrap_or(until))));
         }
@@ -63,11 +62,10 @@ impl Waits {
     pub(super) fn poll(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        shared: &Arc<Shared>,
         answering: &Answering,
         until: Until,
     ) -> Poll<Arc<Entry>> {
-        self.as_mut().set_end(shared, until);
+        self.as_mut().set_end(answering, until);
         let mut this = self.project();
         *this.is_slow = *this.is_slow || this.soft.as_mut().poll_elapsed(cx).is_ready();
         *this.is_late = *this.is_late || this.ahead.as_mut().poll_elapsed(cx).is_ready();
@@ -75,8 +73,8 @@ impl Waits {
             return Poll::Pending;
         }
         if let Search::NotYet = this.search {
-            *this.search = if shared.may_learn(answering.key(), answering.find(shared).as_ref()) {
-                Search::Asking(answering.look_up(shared, until))
+            *this.search = if answering.may_learn(answering.find().as_ref()) {
+                Search::Asking(answering.look_up(until))
             } else {
                 Search::Done
             };
@@ -86,7 +84,7 @@ impl Waits {
             *this.search = Search::Done;
         }
         // As it is now: since it was looked for, it may have been forgotten, or renewed.
-        if *this.is_slow { answering.find(shared).map_or(Poll::Pending, Poll::Ready) } else { Poll::Pending }
+        if *this.is_slow { answering.find().map_or(Poll::Pending, Poll::Ready) } else { Poll::Pending }
     }
 
     /// The search, for a call that has ended meanwhile; `None` if it has not begun, or is done.
