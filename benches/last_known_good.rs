@@ -22,8 +22,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use steadfast::http::HttpRequest;
-use steadfast::last_known_good::{Fallback, LastKnownGoodLayer, Stale};
-use steadfast::{Call, Error, HasOptions};
+use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer, Stale};
+use steadfast::{Call, Error, HasCallOptions};
 use tower::{Layer as _, Service};
 
 use support::{Get, begin, get, now};
@@ -47,7 +47,7 @@ fn ask() -> Call<Ask> {
     get().map(Ask)
 }
 
-impl HasOptions for Ask {}
+impl HasCallOptions for Ask {}
 
 impl HttpRequest for Ask {
     fn method(&self) -> &Method {
@@ -187,7 +187,7 @@ where
 fn last_known_good(c: &mut Criterion) {
     for (size, label) in [(1024, "1KiB"), (1024 * 1024, "1MiB")] {
         let body = |byte| Bytes::from(vec![byte; size]);
-        let fallback = Fallback::default();
+        let fallback = LastKnownGood::default();
         let layer = LastKnownGoodLayer::new(fallback.clone());
         let same = || Upstream::Same(body(1));
         let ids = ["b9b4d1c9", "c0ffee00"].map(HeaderValue::from_static);

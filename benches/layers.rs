@@ -23,12 +23,12 @@ use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{Empty, Full};
 use steadfast::buffer_body::BufferBodyLayer;
-use steadfast::bulkhead::{BulkheadLayer, Compartment};
-use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, State, Window};
+use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
+use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State, Window};
 use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{Attempts, Backoff, Jitter, RetryBudget, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
-use steadfast::{Call, Error, Resendable};
+use steadfast::{Call, Error, RetryableRequest};
 use tokio::runtime::Runtime;
 use tower::layer::util::Identity;
 use tower::{Layer, Service, ServiceBuilder};
@@ -106,13 +106,13 @@ fn layers(c: &mut Criterion) {
     bench_layer(c, "timeout_total", &TimeoutLayer::total(3 * SECOND));
     bench_layer(c, "timeout_attempt", &TimeoutLayer::attempt(SECOND));
     bench_layer(c, "retry", &RetryLayer::new(RetryPolicy::default()));
-    bench_layer(c, "bulkhead", &BulkheadLayer::new(Compartment::default()));
+    bench_layer(c, "bulkhead", &BulkheadLayer::new(Bulkhead::default()));
     bench_layer(c, "buffer_body", &BufferBodyLayer::new());
 
-    let in_a_row = Circuit::default();
-    let time = Circuit::builder().failure_rate(0.5).build().unwrap();
-    let calls = Circuit::builder().window(Window::Calls(100)).failure_rate(0.5).build().unwrap();
-    let slow = Circuit::builder().slow_calls(SECOND, 0.5).build().unwrap();
+    let in_a_row = CircuitBreaker::default();
+    let time = CircuitBreaker::builder().failure_rate(0.5).build().unwrap();
+    let calls = CircuitBreaker::builder().window(Window::Calls(100)).failure_rate(0.5).build().unwrap();
+    let slow = CircuitBreaker::builder().slow_calls(SECOND, 0.5).build().unwrap();
     for (rule, circuit) in [("in_a_row", in_a_row), ("time", time), ("calls", calls), ("slow", slow)] {
         bench_layer(c, &format!("circuit_{rule}"), &CircuitBreakerLayer::new(circuit.clone()));
         assert_eq!(circuit.state(), State::Closed);
@@ -123,8 +123,8 @@ fn stack(c: &mut Criterion) {
     let five = ServiceBuilder::new()
         .layer(TimeoutLayer::total(3 * SECOND))
         .layer(RetryLayer::new(RetryPolicy::default()))
-        .layer(CircuitBreakerLayer::new(Circuit::default()))
-        .layer(BulkheadLayer::new(Compartment::default()))
+        .layer(CircuitBreakerLayer::new(CircuitBreaker::default()))
+        .layer(BulkheadLayer::new(Bulkhead::default()))
         .layer(TimeoutLayer::attempt(SECOND))
         .into_inner();
     bench_layer(c, "stack", &five);
@@ -151,7 +151,7 @@ fn refusals(c: &mut Criterion) {
     let runtime = runtime();
     let _context = runtime.enter();
 
-    let circuit = Circuit::builder()
+    let circuit = CircuitBreaker::builder()
         .consecutive_failures(1, Duration::ZERO)
         .max_open_for(HOUR)
         .open_for(HOUR)
@@ -165,13 +165,13 @@ fn refusals(c: &mut Criterion) {
     bench_ready(c, "refusal/circuit_open", service, get);
     assert_eq!(circuit.state(), State::Open);
 
-    let compartment = Compartment::builder().max_concurrent(1).max_waiting(0).build().unwrap();
-    let mut service = BulkheadLayer::new(compartment.clone()).layer(READY);
+    let bulkhead = Bulkhead::builder().max_concurrent(1).max_waiting(0).build().unwrap();
+    let mut service = BulkheadLayer::new(bulkhead.clone()).layer(READY);
     let held = now(begin(&mut service, get())).unwrap();
-    assert_eq!(compartment.in_flight(), 1);
+    assert_eq!(bulkhead.in_flight(), 1);
     assert!(now(begin(&mut service, get())).is_err_and(|error| error.is_bulkhead_full()));
     bench_ready(c, "refusal/bulkhead_full", service, get);
-    assert_eq!(compartment.in_flight(), 1);
+    assert_eq!(bulkhead.in_flight(), 1);
     drop(held);
 }
 

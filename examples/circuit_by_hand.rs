@@ -5,7 +5,7 @@
 use std::io;
 use std::time::Duration;
 
-use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, State};
+use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State};
 use steadfast::{Error, Outcome};
 use tower::{Service, ServiceBuilder, ServiceExt};
 
@@ -13,7 +13,7 @@ use tower::{Service, ServiceBuilder, ServiceExt};
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Three failures in a row, however fast, and it opens for an hour: nothing here is left to time.
     let hour = Duration::from_secs(3600);
-    let circuit = Circuit::builder()
+    let circuit = CircuitBreaker::builder()
         .name("sku")
         .consecutive_failures(3, Duration::ZERO)
         .max_open_for(hour)
@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // A service that is asked whether to succeed. It is not HTTP, so the layer is told what its results mean.
     let mut service = ServiceBuilder::new()
-        .layer(CircuitBreakerLayer::new(circuit.clone()).classifier(is_failure).plain())
+        .layer(CircuitBreakerLayer::new(circuit.clone()).classifier(is_failure).non_http())
         .map_err(Error::Upstream)
         .service_fn(async |works: bool| if works { Ok("pong") } else { Err(io::Error::other("no route")) });
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::{Router, routing::get};
-use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer};
+use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
 use steadfast::http::HttpClassifier;
 use steadfast::{Classify, Client, Error, Outcome, ResponseExt};
 use tokio::net::TcpListener;
@@ -16,7 +16,7 @@ use tower::{ServiceBuilder, ServiceExt};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     http().await?;
-    plain().await
+    non_http().await
 }
 
 /// An upstream that answers 200 with half of the answer, and says so in a header: worth another attempt.
@@ -62,10 +62,10 @@ impl Classify<Answer, io::Error> for Opinion {
     }
 }
 
-async fn plain() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let circuit = Circuit::builder().consecutive_failures(2, Duration::ZERO).build()?;
+async fn non_http() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let circuit = CircuitBreaker::builder().consecutive_failures(2, Duration::ZERO).build()?;
     let service = ServiceBuilder::new()
-        .layer(CircuitBreakerLayer::new(circuit.clone()).classifier(Opinion).plain())
+        .layer(CircuitBreakerLayer::new(circuit.clone()).classifier(Opinion).non_http())
         .map_err(Error::Upstream)
         .service_fn(async |key: &'static str| match key {
             "sku-42" => Ok::<_, io::Error>(Answer::Found),

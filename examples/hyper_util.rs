@@ -14,11 +14,11 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer};
+use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
 use steadfast::http::ReplayBodyLayer;
 use steadfast::retry::{RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
-use steadfast::{Error, Options, ResponseExt};
+use steadfast::{CallOptions, Error, ResponseExt};
 use tokio::net::TcpListener;
 use tower::{ServiceBuilder, ServiceExt};
 
@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         .layer(ReplayBodyLayer::new(64 * 1024))
         .layer(TimeoutLayer::total(Duration::from_secs(3)))
         .layer(RetryLayer::new(RetryPolicy::default()))
-        .layer(CircuitBreakerLayer::new(Circuit::default()))
+        .layer(CircuitBreakerLayer::new(CircuitBreaker::default()))
         .layer(TimeoutLayer::attempt(Duration::from_secs(1)))
         // Where the client's own error joins in.
         .map_err(Error::Upstream)
@@ -46,7 +46,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         ["what ", "was ", "streamed"].map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::from(piece))));
     let mut request = Request::put(url).body(StreamBody::new(stream::iter(pieces)))?;
     // An `http::Request` carries the options of its call in its extensions.
-    request.extensions_mut().insert(Options::new().timeout(Duration::from_secs(2)));
+    request.extensions_mut().insert(CallOptions::new().timeout(Duration::from_secs(2)));
 
     let response = service.oneshot(request).await?;
     println!("{} after {} attempts", response.status(), response.attempts());

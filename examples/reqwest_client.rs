@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("      {}", response.text().await?);
 
     // A call that wants the truth or nothing gets the error.
-    let error = http.get(&url).without_fallback().send().await.unwrap_err();
+    let error = http.get(&url).without_last_known_good().send().await.unwrap_err();
     println!("down, without fallback: {error}");
     Ok(())
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use axum::{Router, http::StatusCode, routing::get};
 use http_body_util::BodyExt;
-use steadfast::bulkhead::{BulkheadLayer, Compartment};
-use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer};
-use steadfast::last_known_good::{Fallback, LastKnownGoodLayer};
+use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
+use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
+use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer};
 use steadfast::retry::{RetryBudget, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
 use steadfast::{Call, ResponseExt, Upstream};
@@ -21,10 +21,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let url = start_upstream().await?;
 
     // One of each for an upstream. Keep them: they are what there is to look at, and to act on.
-    let circuit = Circuit::builder().name("sku").build()?;
-    let compartment = Compartment::builder().max_concurrent(64).build()?;
+    let circuit = CircuitBreaker::builder().name("sku").build()?;
+    let bulkhead = Bulkhead::builder().max_concurrent(64).build()?;
     let budget = RetryBudget::builder().build()?;
-    let fallback = Fallback::builder().max_bytes(16 * 1024 * 1024).build()?;
+    let fallback = LastKnownGood::builder().max_bytes(16 * 1024 * 1024).build()?;
 
     // One layer retries, not two: reqwest's own retries are switched off.
     let client = reqwest::Client::builder().retry(reqwest::retry::never()).build()?;
@@ -36,7 +36,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         .layer(TimeoutLayer::total(Duration::from_secs(3)))
         .layer(RetryLayer::new(RetryPolicy::default()).budget(budget.clone()))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
-        .layer(BulkheadLayer::new(compartment.clone()))
+        .layer(BulkheadLayer::new(bulkhead.clone()))
         .layer(TimeoutLayer::attempt(Duration::from_millis(700)))
         .service(Upstream::new(client.clone()));
 
@@ -54,7 +54,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     }
 
     println!("circuit:     {:?}", circuit.snapshot());
-    println!("compartment: {} of {} in flight", compartment.in_flight(), compartment.max_concurrent());
+    println!("bulkhead: {} of {} in flight", bulkhead.in_flight(), bulkhead.max_concurrent());
     println!("budget:      {} tokens after {} retries", budget.tokens(), budget.retries());
     println!("store:       {} response, {} bytes", fallback.len(), fallback.bytes());
     Ok(())

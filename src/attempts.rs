@@ -19,11 +19,11 @@ pub struct Attempts {
     /// How many requests were made, this response's own among them.
     pub made: u32,
     /// Why there was no further one, where the last had failed.
-    pub stopped: Option<Stop>,
+    pub stopped: Option<StopReason>,
 }
 
 impl Attempts {
-    pub(crate) const fn new(made: u32, stopped: Option<Stop>) -> Self {
+    pub(crate) const fn new(made: u32, stopped: Option<StopReason>) -> Self {
         Self { made, stopped }
     }
 }
@@ -31,7 +31,7 @@ impl Attempts {
 /// Why a call was not retried, or not again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Stop {
+pub enum StopReason {
     /// Every retry of the policy was made.
     Exhausted,
     /// The budget of the upstream had no token.
@@ -52,7 +52,7 @@ pub enum Stop {
     RetryAfterTooLong,
 }
 
-impl Stop {
+impl StopReason {
     /// The reason in one word, as it stands in logs.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -69,7 +69,7 @@ impl Stop {
     }
 }
 
-impl fmt::Display for Stop {
+impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }

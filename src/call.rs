@@ -6,11 +6,11 @@ use tokio::time::Instant;
 
 /// How often a request may be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Resend {
+pub enum RetrySafety {
     /// As often as needed: sending it twice is the same as sending it once.
-    Always,
+    Idempotent,
     /// Again only if nothing of the earlier attempt can have reached the upstream.
-    IfNotSent,
+    UnlessSent,
     /// Once, whatever happens.
     Never,
 }
@@ -21,23 +21,23 @@ pub enum Resend {
 ///
 /// ```
 /// use std::time::Duration;
-/// use steadfast::{HasOptions, Options, Resend};
+/// use steadfast::{HasCallOptions, CallOptions, RetrySafety};
 ///
 /// let mut request = http::Request::post("http://pay.internal/v1/charges").body(()).unwrap();
-/// request.extensions_mut().insert(Options::new().timeout(Duration::from_secs(2)).resend(Resend::Never));
+/// request.extensions_mut().insert(CallOptions::new().timeout(Duration::from_secs(2)).retry_safety(RetrySafety::Never));
 /// assert_eq!(request.options().get_timeout(), Some(Duration::from_secs(2)));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Options {
+pub struct CallOptions {
     deadline: Option<Instant>,
     timeout: Option<Duration>,
-    resend: Option<Resend>,
+    resend: Option<RetrySafety>,
     fallback: bool,
     /// Whoever lets the call wait, checks the deadline when the wait is over.
     deadline_is_checked: bool,
 }
 
-impl Options {
+impl CallOptions {
     /// No wishes: the layers' own configuration decides.
     pub const fn new() -> Self {
         Self { deadline: None, timeout: None, resend: None, fallback: true, deadline_is_checked: false }
@@ -68,18 +68,18 @@ impl Options {
     }
 
     /// How often the request may be sent, in place of what can be read off the request.
-    pub const fn resend(mut self, resend: Resend) -> Self {
+    pub const fn retry_safety(mut self, resend: RetrySafety) -> Self {
         self.resend = Some(resend);
         self
     }
 
     /// Whether the request may be sent twice. `false` still lets it be sent again where nothing was sent before.
     pub const fn idempotent(self, idempotent: bool) -> Self {
-        self.resend(if idempotent { Resend::Always } else { Resend::IfNotSent })
+        self.retry_safety(if idempotent { RetrySafety::Idempotent } else { RetrySafety::UnlessSent })
     }
 
     /// Answers this call from the upstream or not at all, never with a stored response.
-    pub const fn without_fallback(mut self) -> Self {
+    pub const fn without_last_known_good(mut self) -> Self {
         self.fallback = false;
         self
     }
@@ -95,36 +95,36 @@ impl Options {
     }
 
     /// How often the caller lets the request be sent, if it said so.
-    pub const fn get_resend(&self) -> Option<Resend> {
+    pub const fn get_retry_safety(&self) -> Option<RetrySafety> {
         self.resend
     }
 
     /// Whether a stored response may answer this call.
-    pub const fn allows_fallback(&self) -> bool {
+    pub const fn allows_last_known_good(&self) -> bool {
         self.fallback
     }
 }
 
-impl Default for Options {
+impl Default for CallOptions {
     fn default() -> Self {
         Self::new()
     }
 }
 
-/// A request that carries [`Options`].
+/// A request that carries [`CallOptions`].
 ///
-/// A request type of your own needs no more than `impl HasOptions for MyRequest {}`, and then has none; or wrap
+/// A request type of your own needs no more than `impl HasCallOptions for MyRequest {}`, and then has none; or wrap
 /// it in a [`Call`].
-pub trait HasOptions {
+pub trait HasCallOptions {
     /// The options of this call.
-    fn options(&self) -> Options {
-        Options::new()
+    fn options(&self) -> CallOptions {
+        CallOptions::new()
     }
 
     /// Replaces the options, so that the layers below see the deadline that was set above.
     ///
     /// Without it, a total timeout still ends the call, but the waits below it cannot end early.
-    fn set_options(&mut self, options: Options) {
+    fn set_options(&mut self, options: CallOptions) {
         let _ = options;
     }
 }
@@ -132,18 +132,18 @@ pub trait HasOptions {
 /// A request that a retry may send again.
 ///
 /// ```
-/// use steadfast::{Resend, Resendable};
+/// use steadfast::{RetrySafety, RetryableRequest};
 ///
 /// #[derive(Clone)]
 /// enum Command { Get(String), Append(String, String) }
 ///
-/// impl steadfast::HasOptions for Command {}
+/// impl steadfast::HasCallOptions for Command {}
 ///
-/// impl Resendable for Command {
-///     fn resend(&self) -> Resend {
+/// impl RetryableRequest for Command {
+///     fn retry_safety(&self) -> RetrySafety {
 ///         match self {
-///             Self::Get(_) => Resend::Always,
-///             Self::Append(..) => Resend::IfNotSent,
+///             Self::Get(_) => RetrySafety::Idempotent,
+///             Self::Append(..) => RetrySafety::UnlessSent,
 ///         }
 ///     }
 ///     fn try_clone(&self) -> Option<Self> {
@@ -151,9 +151,9 @@ pub trait HasOptions {
 ///     }
 /// }
 /// ```
-pub trait Resendable: Sized {
+pub trait RetryableRequest: Sized {
     /// What the request permits. Asked before it is first sent.
-    fn resend(&self) -> Resend;
+    fn retry_safety(&self) -> RetrySafety;
 
     /// A copy to send later; `None` where there can be none, and then the request is sent once.
     fn try_clone(&self) -> Option<Self>;
@@ -179,47 +179,47 @@ pub trait Resendable: Sized {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Call<R> {
     request: R,
-    options: Options,
+    options: CallOptions,
 }
 
 impl<R> Call<R> {
     /// A call without options.
     pub const fn new(request: R) -> Self {
-        Self::with_options(request, Options::new())
+        Self::with_options(request, CallOptions::new())
     }
 
     /// A call with these options.
-    pub const fn with_options(request: R, options: Options) -> Self {
+    pub const fn with_options(request: R, options: CallOptions) -> Self {
         Self { request, options }
     }
 
-    /// See [`Options::timeout`].
+    /// See [`CallOptions::timeout`].
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options = self.options.timeout(timeout);
         self
     }
 
-    /// See [`Options::deadline`].
+    /// See [`CallOptions::deadline`].
     pub fn deadline(mut self, deadline: Instant) -> Self {
         self.options = self.options.deadline(deadline);
         self
     }
 
-    /// See [`Options::resend`].
-    pub fn resend(mut self, resend: Resend) -> Self {
-        self.options = self.options.resend(resend);
+    /// See [`CallOptions::retry_safety`].
+    pub fn retry_safety(mut self, resend: RetrySafety) -> Self {
+        self.options = self.options.retry_safety(resend);
         self
     }
 
-    /// See [`Options::idempotent`].
+    /// See [`CallOptions::idempotent`].
     pub fn idempotent(mut self, idempotent: bool) -> Self {
         self.options = self.options.idempotent(idempotent);
         self
     }
 
-    /// See [`Options::without_fallback`].
-    pub fn without_fallback(mut self) -> Self {
-        self.options = self.options.without_fallback();
+    /// See [`CallOptions::without_last_known_good`].
+    pub fn without_last_known_good(mut self) -> Self {
+        self.options = self.options.without_last_known_good();
         self
     }
 
@@ -250,19 +250,19 @@ impl<R> From<R> for Call<R> {
     }
 }
 
-impl<R> HasOptions for Call<R> {
-    fn options(&self) -> Options {
+impl<R> HasCallOptions for Call<R> {
+    fn options(&self) -> CallOptions {
         self.options
     }
 
-    fn set_options(&mut self, options: Options) {
+    fn set_options(&mut self, options: CallOptions) {
         self.options = options;
     }
 }
 
-impl<R: Resendable> Resendable for Call<R> {
-    fn resend(&self) -> Resend {
-        self.options.resend.unwrap_or_else(|| self.request.resend())
+impl<R: RetryableRequest> RetryableRequest for Call<R> {
+    fn retry_safety(&self) -> RetrySafety {
+        self.options.resend.unwrap_or_else(|| self.request.retry_safety())
     }
 
     fn try_clone(&self) -> Option<Self> {

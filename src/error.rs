@@ -48,7 +48,7 @@ pub enum Error<E> {
     /// The bulkhead refused the call, at once or after its bounded wait; nothing was sent.
     #[error("the bulkhead is full: {max_concurrent} calls are in flight")]
     BulkheadFull {
-        /// How many calls the compartment lets through at a time.
+        /// How many calls the bulkhead lets through at a time.
         max_concurrent: usize,
     },
 
@@ -148,9 +148,9 @@ const _: () = assert!(size_of::<Error<BoxError>>() <= 24);
 /// It names the field, the value that was given, and what is allowed.
 ///
 /// ```
-/// use steadfast::circuit_breaker::Circuit;
+/// use steadfast::circuit_breaker::CircuitBreaker;
 ///
-/// let error = Circuit::builder().probes(0).build().unwrap_err();
+/// let error = CircuitBreaker::builder().probes(0).build().unwrap_err();
 /// assert_eq!(error.field(), "circuit_breaker.probes");
 /// assert_eq!(error.to_string(), "circuit_breaker.probes is 0: it must be between 1 and 1000");
 /// ```

@@ -40,25 +40,25 @@
 //! ```
 //! use std::time::Duration;
 //! use http_body_util::BodyExt;
-//! use steadfast::bulkhead::{BulkheadLayer, Compartment};
-//! use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer};
-//! use steadfast::last_known_good::{LastKnownGoodLayer, Fallback};
+//! use steadfast::bulkhead::{BulkheadLayer, Bulkhead};
+//! use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
+//! use steadfast::last_known_good::{LastKnownGoodLayer, LastKnownGood};
 //! use steadfast::retry::{RetryLayer, RetryPolicy};
 //! use steadfast::timeout::TimeoutLayer;
 //! use steadfast::{Call, Upstream};
 //! use tower::{ServiceBuilder, ServiceExt};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-//! let circuit = Circuit::builder().name("sku").build()?;
-//! let compartment = Compartment::builder().max_concurrent(64).build()?;
+//! let circuit = CircuitBreaker::builder().name("sku").build()?;
+//! let bulkhead = Bulkhead::builder().max_concurrent(64).build()?;
 //!
 //! let client = reqwest::Client::builder().retry(reqwest::retry::never()).build()?;
 //! let service = ServiceBuilder::new()
-//!     .layer(LastKnownGoodLayer::new(Fallback::default()))
+//!     .layer(LastKnownGoodLayer::new(LastKnownGood::default()))
 //!     .layer(TimeoutLayer::total(Duration::from_secs(3)))
 //!     .layer(RetryLayer::new(RetryPolicy::default()))
 //!     .layer(CircuitBreakerLayer::new(circuit.clone()))
-//!     .layer(BulkheadLayer::new(compartment.clone()))
+//!     .layer(BulkheadLayer::new(bulkhead.clone()))
 //!     .layer(TimeoutLayer::attempt(Duration::from_secs(1)))
 //!     .service(Upstream::new(client.clone())); // or .map_err(Error::Upstream).service(anything)
 //!
@@ -72,16 +72,16 @@
 //!
 //! # What to know
 //!
-//! - **Shared state is made by you.** A `Circuit`, `Compartment`, `RetryBudget` or `Fallback` is a handle: make it
+//! - **Shared state is made by you.** A `CircuitBreaker`, `Bulkhead`, `RetryBudget` or `LastKnownGood` is a handle: make it
 //!   once for an upstream, hand clones of it to layers, and look at it whenever you want.
 //! - **One opinion.** A [`Classify`] says what a result means, and every layer is given the same one.
 //! - **One error.** [`Error`] is flat. A status is never an error: when the attempts run out on a 503, you get that 503.
-//! - **Options travel with the call.** [`Call`] carries a request and its [`Options`]: a timeout, whether it may be sent
+//! - **Options travel with the call.** [`Call`] carries a request and its [`CallOptions`]: a timeout, whether it may be sent
 //!   twice, no fallback. `http::Request` carries them in its extensions.
 //! - **Dropping is fine.** Every future can be dropped at any await point; what it held goes back.
 //! - **Time and chance can be replayed.** All time is tokio's, so a test that starts paused
 //!   (`#[tokio::test(start_paused = true)]`, with tokio's `test-util`) waits for nothing; all chance has a seed.
-//! - **Your own request type** needs `impl HasOptions for MyRequest {}` for bulkhead and timeouts, and [`Resendable`] for
+//! - **Your own request type** needs `impl HasCallOptions for MyRequest {}` for bulkhead and timeouts, and [`RetryableRequest`] for
 //!   retry; the circuit breaker asks for nothing. Or wrap it in a [`Call`].
 //!
 //! # Features
@@ -120,10 +120,10 @@ pub mod timeout;
 mod wall;
 
 pub use self::{
-    call::{Call, HasOptions, Options, Resend, Resendable},
+    call::{Call, CallOptions, HasCallOptions, RetrySafety, RetryableRequest},
     classify::{Classify, Outcome},
     error::{BoxError, ConfigError, Error, TimeoutScope},
-    message::{Http, Plain},
+    message::{Http, NonHttp},
     response::ResponseExt,
 };
 

@@ -15,7 +15,7 @@ pub struct Http;
 
 /// Marks a layer whose responses are plain values: what it holds is let go when the response has come.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Plain;
+pub struct NonHttp;
 
 /// How a hold of a layer goes with a response of type `Res`. Implemented by [`Http`] and [`Plain`] only.
 pub trait Attach<Res, H>: sealed::Sealed {
@@ -39,7 +39,7 @@ where
     }
 }
 
-impl<Res, H> Attach<Res, H> for Plain {
+impl<Res, H> Attach<Res, H> for NonHttp {
     type Response = Res;
 
     #[inline]
@@ -72,7 +72,7 @@ impl<B: Body> Discard<Response<B>> for Http {
     }
 }
 
-impl<Res> Discard<Res> for Plain {
+impl<Res> Discard<Res> for NonHttp {
     type Leftover = Ready<()>;
 
     fn discard(_response: Res) -> Ready<()> {
@@ -86,5 +86,5 @@ pub(crate) mod sealed {
     /// Keeps the sets of markers and of watches closed.
     pub trait Sealed {}
     impl Sealed for super::Http {}
-    impl Sealed for super::Plain {}
+    impl Sealed for super::NonHttp {}
 }

@@ -15,13 +15,13 @@ use http::{Request, Response, Uri};
 use http_body::Body;
 use http_body_util::{BodyExt, Empty, Full};
 use steadfast::buffer_body::BufferBodyLayer;
-use steadfast::bulkhead::{BulkheadLayer, Compartment};
-use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, CircuitBuilder, State, Window};
-use steadfast::last_known_good::{Fallback, LastKnownGoodLayer};
+use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
+use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerLayer, State, Window};
+use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer};
 use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{RetryBudget, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
-use steadfast::{Call, Error, Outcome, Resendable};
+use steadfast::{Call, Error, Outcome, RetryableRequest};
 use tower::{Layer, Service, ServiceBuilder};
 
 use ping::Ping;
@@ -158,7 +158,7 @@ macro_rules! assert_free {
     }};
 }
 
-fn circuit_breaker(builder: CircuitBuilder) -> CircuitBreakerLayer {
+fn circuit_breaker(builder: CircuitBreakerBuilder) -> CircuitBreakerLayer {
     CircuitBreakerLayer::new(builder.build().unwrap())
 }
 
@@ -195,46 +195,46 @@ async fn retry_without_a_budget_allocates_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_circuit_that_counts_failures_in_a_row_allocates_nothing() {
-    assert_free!(circuit_breaker(Circuit::builder()));
+    assert_free!(circuit_breaker(CircuitBreaker::builder()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_circuit_that_rates_a_window_of_time_allocates_nothing() {
-    assert_free!(circuit_breaker(Circuit::builder().window(Window::Time(SECOND)).failure_rate(0.5)));
+    assert_free!(circuit_breaker(CircuitBreaker::builder().window(Window::Time(SECOND)).failure_rate(0.5)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_circuit_that_rates_a_window_of_calls_allocates_nothing() {
-    let circuit = Circuit::builder().window(Window::Calls(2)).minimum_calls(1).failure_rate(0.5);
+    let circuit = CircuitBreaker::builder().window(Window::Calls(2)).minimum_calls(1).failure_rate(0.5);
     assert_free!(circuit_breaker(circuit.clone()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_circuit_that_looks_for_slow_calls_allocates_nothing() {
-    assert_free!(circuit_breaker(Circuit::builder().slow_calls(SECOND, 0.5)));
+    assert_free!(circuit_breaker(CircuitBreaker::builder().slow_calls(SECOND, 0.5)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_circuit_with_every_rule_allocates_nothing() {
-    let circuit = Circuit::builder().name("sku").failure_rate(0.5).slow_calls(SECOND, 0.5);
+    let circuit = CircuitBreaker::builder().name("sku").failure_rate(0.5).slow_calls(SECOND, 0.5);
     assert_free!(circuit_breaker(circuit.clone()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_circuit_without_rules_allocates_nothing() {
-    assert_free!(circuit_breaker(Circuit::builder().without_consecutive_failures()));
+    assert_free!(circuit_breaker(CircuitBreaker::builder().without_consecutive_failures()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_circuit_that_is_forced_closed_allocates_nothing() {
-    let circuit = Circuit::default();
+    let circuit = CircuitBreaker::default();
     circuit.force_closed();
     assert_free!(CircuitBreakerLayer::new(circuit.clone()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_open_circuit_in_shadow_allocates_nothing() {
-    let circuit = Circuit::builder().shadow(true).build().unwrap();
+    let circuit = CircuitBreaker::builder().shadow(true).build().unwrap();
     circuit.force_open();
     assert_free!(CircuitBreakerLayer::new(circuit.clone()));
     assert!(circuit.snapshot().refused > 0);
@@ -242,7 +242,7 @@ async fn an_open_circuit_in_shadow_allocates_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_bulkhead_allocates_nothing() {
-    assert_free!(BulkheadLayer::new(Compartment::default()));
+    assert_free!(BulkheadLayer::new(Bulkhead::default()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -263,7 +263,7 @@ async fn a_total_timeout_allocates_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_total_timeout_over_a_bare_http_request_allocates_only_its_extensions() {
     let extensions = allocations(|| {
-        http::Extensions::new().insert(steadfast::Options::new());
+        http::Extensions::new().insert(steadfast::CallOptions::new());
     });
     assert!(extensions > 0);
     assert_eq!(of_a_call(TimeoutLayer::total(SECOND), AT_ONCE, get), extensions);
@@ -294,7 +294,7 @@ async fn looking_up_a_known_upstream_allocates_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_is_never_kept_costs_last_known_good_nothing() {
-    let layer = || LastKnownGoodLayer::new(Fallback::default());
+    let layer = || LastKnownGoodLayer::new(LastKnownGood::default());
     let options = || {
         let mut request = get();
         *request.method_mut() = http::Method::OPTIONS;
@@ -306,7 +306,7 @@ async fn a_request_that_is_never_kept_costs_last_known_good_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_kept_already_costs_last_known_good_its_key_and_the_requests_headers() {
-    let layer = || LastKnownGoodLayer::new(Fallback::default());
+    let layer = || LastKnownGoodLayer::new(LastKnownGood::default());
     assert_eq!(of_a_call(layer(), AT_ONCE, get), 1, "the key");
     assert_eq!(of_a_call(layer(), AFTER_A_WAIT, get), 1, "the key, after a wait");
     // Values that a copy of costs nothing.
@@ -324,7 +324,7 @@ async fn an_answer_that_is_kept_already_costs_last_known_good_its_key_and_the_re
 async fn a_body_that_is_kept_already_is_not_copied() {
     for size in [1024, 1024 * 1024] {
         let body = Bytes::from(vec![b'x'; size]);
-        let mut service = LastKnownGoodLayer::new(Fallback::default()).layer(tower::service_fn(
+        let mut service = LastKnownGoodLayer::new(LastKnownGood::default()).layer(tower::service_fn(
             move |_: Request<Empty<Bytes>>| {
                 std::future::ready(Ok::<_, Error<Infallible>>(Response::new(Full::new(body.clone()))))
             },
@@ -346,11 +346,11 @@ async fn the_layers_around_a_plain_service_allocate_nothing() {
     let judge = |_: Result<&Response<Full<Bytes>>, &Error<Infallible>>| Outcome::Success;
     let layers = || {
         ServiceBuilder::new()
-            .layer(TimeoutLayer::total(3 * SECOND).plain())
-            .layer(RetryLayer::new(RetryPolicy::default()).classifier(judge).plain())
-            .layer(CircuitBreakerLayer::new(Circuit::default()).classifier(judge).plain())
-            .layer(BulkheadLayer::new(Compartment::default()).plain())
-            .layer(TimeoutLayer::attempt(SECOND).plain())
+            .layer(TimeoutLayer::total(3 * SECOND).non_http())
+            .layer(RetryLayer::new(RetryPolicy::default()).classifier(judge).non_http())
+            .layer(CircuitBreakerLayer::new(CircuitBreaker::default()).classifier(judge).non_http())
+            .layer(BulkheadLayer::new(Bulkhead::default()).non_http())
+            .layer(TimeoutLayer::attempt(SECOND).non_http())
             .into_inner()
     };
     assert_eq!(of_a_call(layers(), AT_ONCE, ping), 0);
@@ -363,16 +363,16 @@ fn stack<S>() -> impl Layer<S, Service = Stack<S>> {
     ServiceBuilder::new()
         .layer(TimeoutLayer::total(3 * SECOND))
         .layer(RetryLayer::new(RetryPolicy::default()))
-        .layer(CircuitBreakerLayer::new(Circuit::default()))
-        .layer(BulkheadLayer::new(Compartment::default()))
+        .layer(CircuitBreakerLayer::new(CircuitBreaker::default()))
+        .layer(BulkheadLayer::new(Bulkhead::default()))
         .layer(TimeoutLayer::attempt(SECOND))
         .into_inner()
 }
 
-type Stack<S> = steadfast::timeout::Timeout<
-    steadfast::retry::Retry<
-        steadfast::circuit_breaker::CircuitBreaker<
-            steadfast::bulkhead::Bulkhead<steadfast::timeout::Timeout<S, steadfast::Plain>>,
+type Stack<S> = steadfast::timeout::TimeoutService<
+    steadfast::retry::RetryService<
+        steadfast::circuit_breaker::CircuitBreakerService<
+            steadfast::bulkhead::BulkheadService<steadfast::timeout::TimeoutService<S, steadfast::NonHttp>>,
         >,
     >,
 >;
@@ -435,7 +435,7 @@ where
 #[tokio::test(start_paused = true)]
 async fn an_open_circuit_refuses_without_an_allocation() {
     let circuit =
-        Circuit::builder().consecutive_failures(1, Duration::ZERO).failure_rate(0.5).build().unwrap();
+        CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO).failure_rate(0.5).build().unwrap();
     let judge = |_: Result<&Response<Full<Bytes>>, &Error<Infallible>>| Outcome::Failure;
     let mut service = CircuitBreakerLayer::new(circuit.clone()).classifier(judge).layer(AT_ONCE);
     call(&mut service, ping());
@@ -446,7 +446,7 @@ async fn an_open_circuit_refuses_without_an_allocation() {
 
 #[tokio::test(start_paused = true)]
 async fn a_circuit_that_is_forced_open_refuses_without_an_allocation() {
-    let circuit = Circuit::default();
+    let circuit = CircuitBreaker::default();
     circuit.force_open();
     let mut service = CircuitBreakerLayer::new(circuit).layer(AT_ONCE);
     assert_eq!(of_a_refusal(&mut service, Error::is_circuit_open), 0);
@@ -454,23 +454,23 @@ async fn a_circuit_that_is_forced_open_refuses_without_an_allocation() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_bulkhead_without_a_queue_refuses_without_an_allocation() {
-    let compartment = Compartment::builder().max_concurrent(1).max_waiting(0).build().unwrap();
-    let mut service = BulkheadLayer::new(compartment.clone()).layer(AT_ONCE);
+    let bulkhead = Bulkhead::builder().max_concurrent(1).max_waiting(0).build().unwrap();
+    let mut service = BulkheadLayer::new(bulkhead.clone()).layer(AT_ONCE);
     let held = run(begin(&mut service, ping())).unwrap();
-    assert_eq!(compartment.in_flight(), 1);
+    assert_eq!(bulkhead.in_flight(), 1);
     assert_eq!(of_a_refusal(&mut service, Error::is_bulkhead_full), 0);
     drop(held);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_stack_hands_a_refusal_on_without_an_allocation() {
-    let circuit = Circuit::default();
+    let circuit = CircuitBreaker::default();
     circuit.force_open();
     let mut service = ServiceBuilder::new()
         .layer(TimeoutLayer::total(3 * SECOND))
         .layer(RetryLayer::new(RetryPolicy::default()))
         .layer(CircuitBreakerLayer::new(circuit))
-        .layer(BulkheadLayer::new(Compartment::default()))
+        .layer(BulkheadLayer::new(Bulkhead::default()))
         .layer(TimeoutLayer::attempt(SECOND))
         .service(AT_ONCE);
     assert_eq!(of_a_refusal(&mut service, Error::is_circuit_open), 0);

@@ -10,8 +10,8 @@ use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Empty, Full};
 use steadfast::buffer_body::{BufferBodyLayer, BufferedBody};
-use steadfast::bulkhead::{BulkheadLayer, Compartment};
-use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, State};
+use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
+use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State};
 use steadfast::retry::{Attempts, Backoff, Jitter, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
 use steadfast::{Error, TimeoutScope};
@@ -287,7 +287,8 @@ async fn a_body_that_stalls_is_cut_by_the_time_of_its_attempt() {
 #[tokio::test(start_paused = true)]
 async fn a_body_that_is_not_whole_counts_against_the_upstream_once() {
     for (failures, expected) in [(1, State::Open), (2, State::Closed)] {
-        let circuit = Circuit::builder().consecutive_failures(failures, Duration::ZERO).build().unwrap();
+        let circuit =
+            CircuitBreaker::builder().consecutive_failures(failures, Duration::ZERO).build().unwrap();
         let script = Script::pieces(&["wh"]).then(Step::Fail).stating(5);
         let service = ServiceBuilder::new()
             .layer(CircuitBreakerLayer::new(circuit.clone()))
@@ -300,15 +301,15 @@ async fn a_body_that_is_not_whole_counts_against_the_upstream_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_was_read_holds_its_permit_until_it_is_handed_on() {
-    let compartment = Compartment::builder().max_concurrent(1).build().unwrap();
+    let bulkhead = Bulkhead::builder().max_concurrent(1).build().unwrap();
     let service = ServiceBuilder::new()
-        .layer(BulkheadLayer::new(compartment.clone()))
+        .layer(BulkheadLayer::new(bulkhead.clone()))
         .layer(BufferBodyLayer::new())
         .service(Upstream::answering([status(200).body(&Script::pieces(&["one"]).sized())]));
     let mut body = send(&service, get()).await.unwrap().into_body();
-    assert_eq!(compartment.in_flight(), 1);
+    assert_eq!(bulkhead.in_flight(), 1);
     body.frame().await.unwrap().unwrap();
-    assert_eq!(compartment.in_flight(), 0, "the last piece is the end");
+    assert_eq!(bulkhead.in_flight(), 0, "the last piece is the end");
 }
 
 // ===== Unstated length =====

@@ -11,13 +11,14 @@ use http::{Method, StatusCode, Version};
 use reqwest::Url;
 use reqwest::redirect::Policy;
 use steadfast::buffer_body::BufferBodyLayer;
-use steadfast::bulkhead::Compartment;
-use steadfast::circuit_breaker::{Circuit, State, Window};
+use steadfast::bulkhead::Bulkhead;
+use steadfast::circuit_breaker::{CircuitBreaker, State, Window};
 use steadfast::http::HttpClassifier;
-use steadfast::last_known_good::{Cause, Fallback, FallbackBuilder, LastKnownGoodLayer};
+use steadfast::last_known_good::{Cause, LastKnownGood, LastKnownGoodBuilder, LastKnownGoodLayer};
 use steadfast::retry::{Backoff, Jitter, RetryBudget, RetryPolicy};
 use steadfast::{
-    Call, Client, ClientBuilder, Error, HasOptions, Options, Outcome, RequestBuilder, Resend, ResponseExt,
+    Call, CallOptions, Client, ClientBuilder, Error, HasCallOptions, Outcome, RequestBuilder, ResponseExt,
+    RetrySafety,
 };
 use tower::{Service, ServiceExt};
 
@@ -106,16 +107,22 @@ async fn with_reaches_the_rest_of_reqwests_builder() {
 #[tokio::test]
 async fn a_built_call_carries_its_request_and_options() {
     let client = Client::new();
-    let builder =
-        client.post("http://sku.internal/v1").timeout(SECOND).resend(Resend::Never).without_fallback();
+    let builder = client
+        .post("http://sku.internal/v1")
+        .timeout(SECOND)
+        .retry_safety(RetrySafety::Never)
+        .without_last_known_good();
     let copy: RequestBuilder = builder.try_clone().unwrap();
     for builder in [builder, copy] {
         let call: Call<reqwest::Request> = builder.build().unwrap();
         assert_eq!(call.request().url().as_str(), "http://sku.internal/v1");
-        assert_eq!(call.options(), Options::new().timeout(SECOND).resend(Resend::Never).without_fallback());
+        assert_eq!(
+            call.options(),
+            CallOptions::new().timeout(SECOND).retry_safety(RetrySafety::Never).without_last_known_good()
+        );
     }
     let once = client.get("http://a/").idempotent(false).build().unwrap();
-    assert_eq!(once.options().get_resend(), Some(Resend::IfNotSent));
+    assert_eq!(once.options().get_retry_safety(), Some(RetrySafety::UnlessSent));
 }
 
 #[tokio::test]
@@ -196,7 +203,7 @@ async fn a_call_without_fallback_gets_no_stale_answer() {
     let server = Server::new([Reply::ok("good"), Reply::unavailable()]);
     let client = Client::builder().without_retry().build().unwrap();
     client.get(server.url("/")).send().await.unwrap().bytes().await.unwrap();
-    let response = client.get(server.url("/")).without_fallback().send().await.unwrap();
+    let response = client.get(server.url("/")).without_last_known_good().send().await.unwrap();
     assert_eq!((response.status(), response.stale()), (StatusCode::SERVICE_UNAVAILABLE, None));
 }
 
@@ -255,7 +262,7 @@ async fn a_degraded_answer_does_not_remove_the_good_one() {
         .on_response(|_, headers| headers.contains_key("x-degraded").then_some(Outcome::Failure));
     let client = Client::builder().classifier(classifier).without_retry().build().unwrap();
     client.get(server.url("/")).send().await.unwrap().bytes().await.unwrap();
-    client.get(server.url("/")).without_fallback().send().await.unwrap().bytes().await.unwrap();
+    client.get(server.url("/")).without_last_known_good().send().await.unwrap().bytes().await.unwrap();
     assert_eq!(client.get(server.url("/")).send().await.unwrap().text().await.unwrap(), "good");
 }
 
@@ -316,7 +323,7 @@ async fn requests_and_calls_are_executed() {
     let server = Server::new([Reply::unavailable(), Reply::ok("good")]);
     let client = Client::new();
     let request = reqwest::Request::new(Method::GET, Url::parse(&server.url("/")).unwrap());
-    let once = Call::new(request.try_clone().unwrap()).resend(Resend::Never);
+    let once = Call::new(request.try_clone().unwrap()).retry_safety(RetrySafety::Never);
     assert_eq!(client.execute(once).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(client.execute(request).await.unwrap().text().await.unwrap(), "good");
 }
@@ -343,7 +350,7 @@ async fn every_upstream_has_a_handle() {
     assert_eq!(handle.name(), "http://sku.internal:80");
     let circuit = handle.circuit().unwrap();
     assert_eq!((circuit.state(), circuit.snapshot().trips), (State::Closed, 0));
-    assert_eq!(handle.compartment().unwrap().max_concurrent(), 128);
+    assert_eq!(handle.bulkhead().unwrap().max_concurrent(), 128);
     assert!((handle.budget().unwrap().tokens() - 2.0).abs() < f64::EPSILON);
     client.clone().upstream("http://other.internal").unwrap();
     let mut names: Vec<_> = client.upstreams().iter().map(|it| it.name().to_owned()).collect();
@@ -389,7 +396,7 @@ async fn many_calls_at_once_are_answered() {
     assert_eq!(server.requests(), 64);
     let handles = client.upstreams();
     assert_eq!(handles.len(), 1);
-    assert_eq!(handles[0].compartment().unwrap().in_flight(), 0);
+    assert_eq!(handles[0].bulkhead().unwrap().in_flight(), 0);
 }
 
 // ===== the builder =====
@@ -418,7 +425,7 @@ async fn any_layer_can_be_left_out_without_another_type() {
     let response = client.get(server.url("/")).send().await.unwrap();
     assert_eq!(response.text().await.unwrap(), "good");
     let handle = client.upstream(server.url("/")).unwrap();
-    assert!(handle.circuit().is_none() && handle.compartment().is_none() && handle.budget().is_none());
+    assert!(handle.circuit().is_none() && handle.bulkhead().is_none() && handle.budget().is_none());
 }
 
 #[tokio::test]
@@ -447,7 +454,7 @@ fn refuses(builders: impl IntoIterator<Item = (ClientBuilder, &'static str)>) {
 #[test]
 fn a_client_that_cannot_work_is_refused_by_field() {
     let new = Client::builder;
-    let compartment = Compartment::builder;
+    let bulkhead = Bulkhead::builder;
     refuses([
         (new().total_timeout(Duration::ZERO), "client.total_timeout"),
         (new().total_timeout(Duration::MAX), "client.total_timeout"),
@@ -455,13 +462,13 @@ fn a_client_that_cannot_work_is_refused_by_field() {
         (new().attempt_timeout(Duration::MAX), "client.attempt_timeout"),
         (new().max_upstreams(0), "client.max_upstreams"),
         (new().max_upstreams(usize::MAX), "client.max_upstreams"),
-        (new().bulkhead(compartment().max_concurrent(0)), "bulkhead.max_concurrent"),
-        (new().bulkhead(compartment().max_concurrent(usize::MAX)), "bulkhead.max_concurrent"),
-        (new().bulkhead(compartment().max_waiting(usize::MAX)), "bulkhead.max_waiting"),
-        (new().bulkhead(compartment().max_wait(Duration::MAX)), "bulkhead.max_wait"),
+        (new().bulkhead(bulkhead().max_concurrent(0)), "bulkhead.max_concurrent"),
+        (new().bulkhead(bulkhead().max_concurrent(usize::MAX)), "bulkhead.max_concurrent"),
+        (new().bulkhead(bulkhead().max_waiting(usize::MAX)), "bulkhead.max_waiting"),
+        (new().bulkhead(bulkhead().max_wait(Duration::MAX)), "bulkhead.max_wait"),
         (new().reqwest_builder(reqwest::Client::builder().user_agent("\n")), "client.reqwest_builder"),
     ]);
-    let fallback = Fallback::builder;
+    let fallback = LastKnownGood::builder;
     for (builder, field) in [
         (fallback().max_bytes(0), "last_known_good.max_bytes"),
         (fallback().max_bytes(u64::MAX), "last_known_good.max_bytes"),
@@ -504,7 +511,7 @@ fn a_clients_retry_that_cannot_work_is_refused_by_field() {
 
 #[test]
 fn a_clients_circuit_that_cannot_work_is_refused_by_field() {
-    let circuit = || Circuit::builder().failure_rate(0.5);
+    let circuit = || CircuitBreaker::builder().failure_rate(0.5);
     let with = |circuit| Client::builder().circuit_breaker(circuit);
     refuses([
         (with(circuit().consecutive_failures(0, SECOND)), "circuit_breaker.consecutive_failures"),
@@ -526,15 +533,15 @@ fn a_clients_circuit_that_cannot_work_is_refused_by_field() {
 #[tokio::test]
 async fn the_ends_of_every_unchecked_range_work() {
     let server = Server::new([Reply::ok("good")]);
-    let layer = |it: FallbackBuilder| LastKnownGoodLayer::new(it.build().unwrap());
-    let fallback = Fallback::builder;
+    let layer = |it: LastKnownGoodBuilder| LastKnownGoodLayer::new(it.build().unwrap());
+    let fallback = LastKnownGood::builder;
     let builders = [
         Client::builder().last_known_good(layer(fallback().max_entry_bytes(0))),
         Client::builder()
             .last_known_good(layer(fallback()).serve_stale_after(Duration::ZERO).max_refreshes(0)),
         Client::builder().last_known_good(layer(fallback()).serve_stale_after(Duration::MAX)),
         Client::builder().buffer_body(BufferBodyLayer::new().limit(usize::MAX).unsized_bodies(true)),
-        Client::builder().circuit_breaker(Circuit::builder().abandoned_after(Duration::MAX)),
+        Client::builder().circuit_breaker(CircuitBreaker::builder().abandoned_after(Duration::MAX)),
         Client::builder().total_timeout(Duration::from_millis(1)).without_total_timeout(),
     ];
     for builder in builders {
@@ -577,9 +584,8 @@ async fn debug_output_holds_no_credential() {
 #[tokio::test]
 async fn a_call_that_is_not_polled_holds_nothing() {
     let server = Server::new([Reply::ok("")]);
-    let compartment = Compartment::builder().max_concurrent(1).max_waiting(0);
-    let client =
-        Client::builder().bulkhead(compartment).total_timeout(Duration::from_secs(60)).build().unwrap();
+    let bulkhead = Bulkhead::builder().max_concurrent(1).max_waiting(0);
+    let client = Client::builder().bulkhead(bulkhead).total_timeout(Duration::from_secs(60)).build().unwrap();
     let calls: Vec<_> = (0..10).map(|_| client.get(server.url("/")).send()).collect();
     assert!(client.upstreams().is_empty());
     for call in calls {

@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use server::{Reply, Server, message};
-use steadfast::last_known_good::{Cause, Fallback, KeepWarm, LastKnownGoodLayer, MemoryStore, Store};
+use steadfast::last_known_good::{Cause, KeepWarm, LastKnownGood, LastKnownGoodLayer, MemoryStore, Store};
 use steadfast::{BoxError, Client, ClientBuilder, RequestBuilder, ResponseExt as _};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-fn builder(fallback: &Fallback) -> ClientBuilder {
+fn builder(fallback: &LastKnownGood) -> ClientBuilder {
     Client::builder().without_retry().last_known_good(LastKnownGoodLayer::new(fallback.clone()))
 }
 
-fn client(fallback: &Fallback) -> Client {
+fn client(fallback: &LastKnownGood) -> Client {
     builder(fallback).build().unwrap()
 }
 
@@ -40,7 +40,7 @@ fn stale(body: &str, cause: Cause) -> (String, Option<Cause>) {
 #[tokio::test]
 async fn each_caller_falls_back_on_their_own_answer() {
     let mut server = Server::new([Reply::ok("alice's"), Reply::ok("bob's"), Reply::ok("everybody's")]);
-    let client = client(&Fallback::default());
+    let client = client(&LastKnownGood::default());
     let url = server.url("/me");
     let (alice, bob) =
         (|| client.get(&url).bearer_auth("alice"), || client.get(&url).basic_auth("bob", Some("b")));
@@ -62,7 +62,8 @@ async fn a_slow_upstream_is_answered_for_and_what_it_says_late_is_kept() {
     let gate = Arc::new(Notify::new());
     let late = Reply::Gate(Vec::new(), Arc::clone(&gate), message(200, &[], 6, b"better"));
     let server = Server::new([Reply::ok("good"), late, Reply::closed()]);
-    let layer = LastKnownGoodLayer::new(Fallback::default()).serve_stale_after(Duration::from_millis(20));
+    let layer =
+        LastKnownGoodLayer::new(LastKnownGood::default()).serve_stale_after(Duration::from_millis(20));
     let client = Client::builder().without_retry().last_known_good(layer).build().unwrap();
     let url = server.url("/");
     assert_eq!(send(client.get(&url)).await, Some(fresh("good")));
@@ -76,7 +77,7 @@ async fn a_slow_upstream_is_answered_for_and_what_it_says_late_is_kept() {
 async fn what_outlives_a_client_answers_for_the_next() {
     let mut server = Server::new([Reply::status(200, &[("etag", "\"1\"")], "good")]);
     let store = MemoryStore::new(1024 * 1024).unwrap();
-    let fallback = || Fallback::builder().store(store.clone()).build().unwrap();
+    let fallback = || LastKnownGood::builder().store(store.clone()).build().unwrap();
     assert_eq!(send(client(&fallback()).get(server.url("/"))).await, Some(fresh("good")));
     server.stop().await;
     let next = client(&fallback());
@@ -94,7 +95,7 @@ async fn a_304_to_a_caller_who_has_the_answer_makes_it_as_new() {
         b"HTTP/1.1 304 Not Modified\r\netag: \"1\"\r\ncache-control: stale-if-error=1000\r\n\r\n".to_vec(),
     );
     let server = Server::new([Reply::status(200, &headers("stale-if-error=100"), "good"), not_modified]);
-    let fallback = Fallback::default();
+    let fallback = LastKnownGood::default();
     let client = client(&fallback);
     assert_eq!(send(client.get(server.url("/"))).await, Some(fresh("good")));
     let left = || fallback.entries()[0].left.as_secs();
@@ -107,7 +108,7 @@ async fn a_304_to_a_caller_who_has_the_answer_makes_it_as_new() {
 #[tokio::test]
 async fn what_a_service_learns_elsewhere_is_what_it_falls_back_on() {
     let server = Server::absent();
-    let client = client(&Fallback::default());
+    let client = client(&LastKnownGood::default());
     let (url, fallback) = (server.url("/items/42"), client.fallback().unwrap());
     assert_eq!(send(client.get(&url)).await, None);
     let uri: http::Uri = url.parse().unwrap();
@@ -121,7 +122,7 @@ async fn what_a_service_learns_elsewhere_is_what_it_falls_back_on() {
 async fn what_is_called_once_is_kept_warm_and_not_longer_than_the_handle() {
     let server = Server::new([Reply::ok("good")]);
     let warm = KeepWarm::builder().every(Duration::from_secs(1)).build().unwrap();
-    let layer = LastKnownGoodLayer::new(Fallback::default()).keep_warm(&warm);
+    let layer = LastKnownGoodLayer::new(LastKnownGood::default()).keep_warm(&warm);
     let client = Client::builder().last_known_good(layer).build().unwrap();
     assert_eq!(send(client.get(server.url("/")).header("accept", "text/html")).await, Some(fresh("good")));
     assert_eq!(warm.uris(), [server.url("/")]);
@@ -157,7 +158,7 @@ async fn what_is_passed_on_by_a_server_is_kept_in_the_store() {
     ];
     let mut upstream = Server::new(answers);
     let store = MemoryStore::new(1024 * 1024).unwrap();
-    let fallback = || Fallback::builder().store(Later(store.clone())).build().unwrap();
+    let fallback = || LastKnownGood::builder().store(Later(store.clone())).build().unwrap();
     let (client_of_proxy, url) = (client(&fallback()), upstream.url(""));
     let proxy = axum::Router::new().fallback(async move |uri: http::Uri| {
         let answer = client_of_proxy.get(format!("{url}{uri}")).send().await.unwrap();

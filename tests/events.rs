@@ -8,8 +8,8 @@ mod support;
 use std::io::ErrorKind::ConnectionReset;
 use std::sync::{Arc, Mutex};
 
-use steadfast::bulkhead::{BulkheadLayer, Compartment};
-use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer};
+use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
+use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
 use steadfast::retry::{RetryLayer, RetryPolicy};
 use tower::{Layer, ServiceBuilder};
 
@@ -55,12 +55,12 @@ async fn an_event_says_why_a_call_was_given_up_on() {
     let reasons = Arc::default();
     let _guard = tracing::subscriber::set_default(Reasons(Arc::clone(&reasons)));
 
-    let open = Circuit::builder().build().unwrap();
+    let open = CircuitBreaker::builder().build().unwrap();
     open.force_open();
     let open = ServiceBuilder::new().layer(retry()).layer(CircuitBreakerLayer::new(open));
     send(&open.service(Upstream::answering([status(200)])), get()).await.unwrap_err();
 
-    let full = Compartment::builder().max_concurrent(1).max_waiting(0).build().unwrap();
+    let full = Bulkhead::builder().max_concurrent(1).max_waiting(0).build().unwrap();
     let full = ServiceBuilder::new().layer(retry()).layer(BulkheadLayer::new(full));
     let full = full.service(Upstream::answering([hang()]));
     let mut busy = tokio_test::task::spawn(send(&full, get()));

@@ -12,13 +12,13 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper_util::client::legacy::{self, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use steadfast::buffer_body::BufferBodyLayer;
-use steadfast::bulkhead::{BulkheadLayer, Compartment};
-use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, State};
+use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
+use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State};
 use steadfast::http::{Fault, ReplayBodyLayer, TransportError};
-use steadfast::last_known_good::{Cause, Fallback, LastKnownGoodLayer, Stale};
+use steadfast::last_known_good::{Cause, LastKnownGood, LastKnownGoodLayer, Stale};
 use steadfast::retry::{Attempts, Backoff, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
-use steadfast::{BoxError, Error, Options, TimeoutScope};
+use steadfast::{BoxError, CallOptions, Error, TimeoutScope};
 use tower::{Service, ServiceBuilder, ServiceExt as _};
 
 use self::server::{Reply, Server, chunk, chunked_head};
@@ -40,19 +40,19 @@ fn retry() -> RetryLayer {
     RetryLayer::new(policy).without_budget()
 }
 
-/// Every layer, in order, around hyper-util's client, with the circuit and the compartment to look at.
+/// Every layer, in order, around hyper-util's client, with the circuit and the bulkhead to look at.
 struct Stack {
-    circuit: Circuit,
-    compartment: Compartment,
+    circuit: CircuitBreaker,
+    bulkhead: Bulkhead,
     last_known_good: LastKnownGoodLayer,
     hyper: Hyper,
 }
 
 impl Stack {
     fn new() -> Self {
-        let circuit = Circuit::builder().consecutive_failures(8, Duration::ZERO).build().unwrap();
-        let last_known_good = LastKnownGoodLayer::new(Fallback::default());
-        Self { circuit, compartment: Compartment::default(), last_known_good, hyper: hyper() }
+        let circuit = CircuitBreaker::builder().consecutive_failures(8, Duration::ZERO).build().unwrap();
+        let last_known_good = LastKnownGoodLayer::new(LastKnownGood::default());
+        Self { circuit, bulkhead: Bulkhead::default(), last_known_good, hyper: hyper() }
     }
 
     async fn ask(&self, request: Request<Body>) -> Result<Response<Bytes>, Failure> {
@@ -61,7 +61,7 @@ impl Stack {
             .layer(TimeoutLayer::total(MINUTE))
             .layer(retry())
             .layer(CircuitBreakerLayer::new(self.circuit.clone()))
-            .layer(BulkheadLayer::new(self.compartment.clone()))
+            .layer(BulkheadLayer::new(self.bulkhead.clone()))
             .layer(TimeoutLayer::attempt(MINUTE))
             .layer(BufferBodyLayer::new())
             .map_err(Error::Upstream)
@@ -112,7 +112,7 @@ async fn a_post_is_sent_once_unless_it_may_be_sent_twice() {
         assert_eq!(server.requests(), 5, "{reply:?}");
 
         let mut allowed = request(Method::POST, &server);
-        allowed.extensions_mut().insert(Options::new().idempotent(true));
+        allowed.extensions_mut().insert(CallOptions::new().idempotent(true));
         let _ = Stack::new().ask(allowed).await;
         assert_eq!(server.requests(), 9, "{reply:?}");
     }
@@ -153,7 +153,7 @@ async fn the_last_good_answer_covers_an_outage_until_the_circuit_opens_and_after
         assert_eq!(response.body(), "good");
     }
     assert_eq!((stack.circuit.state(), server.requests()), (State::Open, 1));
-    assert_eq!(stack.compartment.in_flight(), 0);
+    assert_eq!(stack.bulkhead.in_flight(), 0);
 }
 
 #[tokio::test]
@@ -169,7 +169,7 @@ async fn an_attempt_that_hangs_is_cut() {
 async fn a_deadline_in_the_extensions_bounds_the_call() {
     let server = Server::new([Reply::never()]);
     let mut request = get(&server);
-    request.extensions_mut().insert(Options::new().timeout(SHORT));
+    request.extensions_mut().insert(CallOptions::new().timeout(SHORT));
     let error = Stack::new().ask(request).await.unwrap_err();
     assert!(error.is_total_timeout(), "{error:?}");
     assert_eq!(server.requests(), 1);

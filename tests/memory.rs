@@ -7,9 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
-use steadfast::bulkhead::{BulkheadLayer, Compartment};
-use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer};
-use steadfast::last_known_good::{Fallback, LastKnownGoodLayer};
+use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
+use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
+use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer};
 use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{RetryBudget, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
@@ -60,18 +60,18 @@ fn nothing_grows_in_an_hour_of_traffic() {
     let _context = runtime.enter();
     BEGAN.set(Instant::now()).unwrap();
     let recipe = |_: &UpstreamKey| {
-        let circuit = Circuit::builder().failure_rate(0.5).slow_calls(SECOND, 0.5).build().unwrap();
+        let circuit = CircuitBreaker::builder().failure_rate(0.5).slow_calls(SECOND, 0.5).build().unwrap();
         let layers = ServiceBuilder::new()
             .layer(TimeoutLayer::total(3 * SECOND))
             .layer(RetryLayer::new(RetryPolicy::default()).budget(RetryBudget::default()))
             .layer(CircuitBreakerLayer::new(circuit))
-            .layer(BulkheadLayer::new(Compartment::default()))
+            .layer(BulkheadLayer::new(Bulkhead::default()))
             .layer(TimeoutLayer::attempt(SECOND))
             .into_inner();
         (layers, ())
     };
     let service = ServiceBuilder::new()
-        .layer(LastKnownGoodLayer::new(Fallback::builder().max_bytes(64 * 1024).build().unwrap()))
+        .layer(LastKnownGoodLayer::new(LastKnownGood::builder().max_bytes(64 * 1024).build().unwrap()))
         .layer(PerUpstreamLayer::new(recipe).max_upstreams(10))
         .map_err(Error::Upstream)
         .map_request(Call::into_inner)
@@ -85,7 +85,7 @@ fn nothing_grows_in_an_hour_of_traffic() {
                 let upstream = if number % 50 == 0 { 10 + number / 50 % 20 } else { number % 4 };
                 let uri = format!("http://sku-{upstream}.internal/items/{}", number % 100);
                 let call = Call::new(Request::get(uri).body(Full::default()).unwrap());
-                let call = if number % 7 == 0 { call.without_fallback() } else { call };
+                let call = if number % 7 == 0 { call.without_last_known_good() } else { call };
                 match service.clone().oneshot(call).await {
                     Ok(response) => {
                         *(if response.stale().is_some() { &mut stale } else { &mut fresh }) += 1;

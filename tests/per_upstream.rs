@@ -10,9 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
-use steadfast::bulkhead::{BulkheadLayer, Compartment};
-use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, State};
-use steadfast::per_upstream::{KeyOf, PerUpstream, PerUpstreamLayer, Recipe, UpstreamKey};
+use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
+use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State};
+use steadfast::per_upstream::{KeyExtractor, MakeStack, PerUpstreamLayer, PerUpstreamService, UpstreamKey};
 use steadfast::{Call, Error};
 use tokio::sync::{Barrier, Notify};
 use tokio_test::{assert_pending, assert_ready_ok, task};
@@ -37,8 +37,8 @@ fn get(uri: &str) -> Request<String> {
 }
 
 /// A circuit that trips on the first failure, for each upstream.
-fn circuits() -> impl Recipe<Layer = CircuitBreakerLayer, Handles = Circuit> + Clone {
-    let pattern = Circuit::builder().consecutive_failures(1, Duration::ZERO).seed(1).build().unwrap();
+fn circuits() -> impl MakeStack<Layer = CircuitBreakerLayer, Handles = CircuitBreaker> + Clone {
+    let pattern = CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO).seed(1).build().unwrap();
     move |upstream: &UpstreamKey| {
         let circuit = pattern.fresh(upstream.to_string());
         (CircuitBreakerLayer::new(circuit.clone()), circuit)
@@ -46,16 +46,16 @@ fn circuits() -> impl Recipe<Layer = CircuitBreakerLayer, Handles = Circuit> + C
 }
 
 /// A recipe whose stacks do nothing, and whose handles are numbers that count up.
-fn numbered(made: &Arc<AtomicUsize>) -> impl Recipe<Layer = Identity, Handles = usize> + Clone + use<> {
+fn numbered(made: &Arc<AtomicUsize>) -> impl MakeStack<Layer = Identity, Handles = usize> + Clone + use<> {
     let made = Arc::clone(made);
     move |_: &UpstreamKey| (Identity::new(), made.fetch_add(1, Ordering::SeqCst))
 }
 
 /// The names of the upstreams that are known, in order.
-fn names<S, R, K>(service: &PerUpstream<S, R, K>) -> Vec<String>
+fn names<S, R, K>(service: &PerUpstreamService<S, R, K>) -> Vec<String>
 where
     S: Clone,
-    R: Recipe,
+    R: MakeStack,
     R::Layer: Layer<S>,
 {
     let mut names: Vec<_> = service.upstreams().into_iter().map(|(key, _)| key.to_string()).collect();
@@ -78,10 +78,10 @@ async fn the_open_circuit_of_one_upstream_does_not_refuse_the_calls_to_another()
 
 #[tokio::test(start_paused = true)]
 async fn the_full_bulkhead_of_one_upstream_does_not_refuse_the_calls_to_another() {
-    let pattern = Compartment::builder().max_concurrent(1).max_waiting(0).build().unwrap();
+    let pattern = Bulkhead::builder().max_concurrent(1).max_waiting(0).build().unwrap();
     let service = PerUpstreamLayer::new(move |_: &UpstreamKey| {
-        let compartment = pattern.fresh();
-        (BulkheadLayer::new(compartment.clone()), compartment)
+        let bulkhead = pattern.fresh();
+        (BulkheadLayer::new(bulkhead.clone()), bulkhead)
     })
     .layer(tower::service_fn(async |_: Request<String>| std::future::pending::<Answer>().await));
     let mut holder = task::spawn(service.clone().oneshot(get("http://slow.internal/")));
@@ -94,17 +94,17 @@ async fn the_full_bulkhead_of_one_upstream_does_not_refuse_the_calls_to_another(
 #[tokio::test(start_paused = true)]
 async fn a_recipe_can_make_several_layers() {
     let circuits = circuits();
-    let pattern = Compartment::builder().build().unwrap();
+    let pattern = Bulkhead::builder().build().unwrap();
     let service = PerUpstreamLayer::new(move |upstream: &UpstreamKey| {
         let (breaker, circuit) = circuits.make(upstream);
-        let compartment = pattern.fresh();
-        let bulkhead = BulkheadLayer::new(compartment.clone());
-        (ServiceBuilder::new().layer(breaker).layer(bulkhead).into_inner(), (circuit, compartment))
+        let bulkhead = pattern.fresh();
+        let layer = BulkheadLayer::new(bulkhead.clone());
+        (ServiceBuilder::new().layer(breaker).layer(layer).into_inner(), (circuit, bulkhead))
     })
     .layer(tower::service_fn(answer));
     let response = service.clone().oneshot(get("http://sku.internal/")).await.unwrap();
-    let (circuit, compartment) = service.handles(&get("http://sku.internal/"));
-    assert_eq!((circuit.state(), compartment.in_flight()), (State::Closed, 0));
+    let (circuit, bulkhead) = service.handles(&get("http://sku.internal/"));
+    assert_eq!((circuit.state(), bulkhead.in_flight()), (State::Closed, 0));
     drop(response);
 }
 
@@ -236,10 +236,10 @@ trait Known {
     fn names(&self) -> Vec<String>;
 }
 
-impl<S, R, K> Known for PerUpstream<S, R, K>
+impl<S, R, K> Known for PerUpstreamService<S, R, K>
 where
     S: Clone,
-    R: Recipe,
+    R: MakeStack,
     R::Layer: Layer<S>,
 {
     fn names(&self) -> Vec<String> {

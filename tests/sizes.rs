@@ -16,13 +16,13 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use steadfast::buffer_body::BufferBodyLayer;
-use steadfast::bulkhead::{BulkheadLayer, Compartment};
-use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer};
-use steadfast::last_known_good::{Fallback, LastKnownGoodLayer};
+use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
+use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
+use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer};
 use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{RetryBudget, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
-use steadfast::{BoxError, Call, Error, Options};
+use steadfast::{BoxError, Call, CallOptions, Error};
 use tower::layer::util::Identity;
 use tower::{Layer, Service, ServiceBuilder};
 
@@ -99,27 +99,27 @@ fn a_larger_error_grows_by_one_word_at_most() {
 
 #[test]
 fn a_handle_to_shared_state_is_one_word() {
-    assert_eq!(size_of::<Circuit>(), size_of::<usize>());
-    assert_eq!(size_of::<Compartment>(), size_of::<usize>());
+    assert_eq!(size_of::<CircuitBreaker>(), size_of::<usize>());
+    assert_eq!(size_of::<Bulkhead>(), size_of::<usize>());
     assert_eq!(size_of::<RetryBudget>(), size_of::<usize>());
 }
 
 #[test]
 fn handles_and_errors_cross_threads() {
     fn crosses<T: Send + Sync + 'static>() {}
-    crosses::<Circuit>();
-    crosses::<Compartment>();
+    crosses::<CircuitBreaker>();
+    crosses::<Bulkhead>();
     crosses::<RetryBudget>();
     crosses::<RetryPolicy>();
-    crosses::<Fallback>();
+    crosses::<LastKnownGood>();
     crosses::<Error<BoxError>>();
     crosses::<steadfast::ConfigError>();
 }
 
 #[test]
 fn options_add_no_more_than_their_own_size_to_a_call() {
-    assert!(size_of::<Options>() <= 44);
-    assert_eq!(size_of::<Call<Ping>>(), size_of::<Options>());
+    assert!(size_of::<CallOptions>() <= 44);
+    assert_eq!(size_of::<Call<Ping>>(), size_of::<CallOptions>());
 }
 
 // ===== Layers =====
@@ -134,12 +134,12 @@ fn retry_keeps_a_copy_of_the_request_and_little_else() {
 
 #[test]
 fn a_circuit_breaker_is_small() {
-    assert_adds!(CircuitBreakerLayer::new(Circuit::default()), Ping, service <= 24, future <= 64);
+    assert_adds!(CircuitBreakerLayer::new(CircuitBreaker::default()), Ping, service <= 24, future <= 64);
 }
 
 #[tokio::test]
 async fn a_bulkhead_shares_the_room_of_the_call_with_that_of_the_wait_for_it() {
-    assert_adds!(BulkheadLayer::new(Compartment::default()), Ping, service <= 16, future <= 16);
+    assert_adds!(BulkheadLayer::new(Bulkhead::default()), Ping, service <= 16, future <= 16);
 }
 
 #[tokio::test]
@@ -155,7 +155,7 @@ fn body_buffering_has_room_for_one_response() {
 
 #[test]
 fn last_known_good_keeps_the_headers_of_the_request() {
-    let layer = LastKnownGoodLayer::new(Fallback::default());
+    let layer = LastKnownGoodLayer::new(LastKnownGood::default());
     assert_adds!(layer, get(), service <= 8, future <= 176);
 }
 
@@ -174,8 +174,8 @@ async fn the_stack_of_five_layers_fits_into_a_kilobyte() {
         ServiceBuilder::new()
             .layer(TimeoutLayer::total(3 * SECOND))
             .layer(RetryLayer::new(RetryPolicy::default()))
-            .layer(CircuitBreakerLayer::new(Circuit::default()))
-            .layer(BulkheadLayer::new(Compartment::default()))
+            .layer(CircuitBreakerLayer::new(CircuitBreaker::default()))
+            .layer(BulkheadLayer::new(Bulkhead::default()))
             .layer(TimeoutLayer::attempt(SECOND))
             .into_inner()
     };

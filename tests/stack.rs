@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use steadfast::Error;
-use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, State};
-use steadfast::last_known_good::{Fallback, LastKnownGoodLayer};
+use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State};
+use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer};
 use steadfast::retry::{RetryLayer, RetryPolicy};
 use tokio::time::{Instant, advance, sleep};
 use tower::{ServiceBuilder, ServiceExt};
@@ -28,8 +28,8 @@ fn get(uri: &str) -> Request<Body> {
     Request::get(uri).body(Full::default()).unwrap()
 }
 
-fn brittle(failures: u16) -> Circuit {
-    Circuit::builder().consecutive_failures(failures, Duration::ZERO).build().unwrap()
+fn brittle(failures: u16) -> CircuitBreaker {
+    CircuitBreaker::builder().consecutive_failures(failures, Duration::ZERO).build().unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,7 +110,7 @@ async fn a_retry_across_circuits_goes_on_to_another_replica() {
 
 #[tokio::test(start_paused = true)]
 async fn the_removals_of_other_keys_do_not_keep_the_store_empty() {
-    let fallback = Fallback::default();
+    let fallback = LastKnownGood::default();
     let service = LastKnownGoodLayer::new(fallback.clone());
     let service = ServiceBuilder::new().layer(service).service_fn(|request: Request<Body>| async move {
         if request.method().is_safe() {

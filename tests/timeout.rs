@@ -10,10 +10,10 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
-use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, State};
-use steadfast::retry::{Attempts, Backoff, Jitter, RetryLayer, RetryPolicy, Stop};
+use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State};
+use steadfast::retry::{Attempts, Backoff, Jitter, RetryLayer, RetryPolicy, StopReason};
 use steadfast::timeout::TimeoutLayer;
-use steadfast::{BoxError, Call, Error, HasOptions, Options, TimeoutScope};
+use steadfast::{BoxError, Call, CallOptions, Error, HasCallOptions, TimeoutScope};
 use tokio::time::Instant;
 use tower::util::BoxService;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
@@ -26,7 +26,7 @@ fn retry() -> RetryLayer {
     RetryLayer::new(RetryPolicy::builder().backoff(backoff).build().unwrap()).without_budget()
 }
 
-fn with(mut request: Request<()>, options: Options) -> Request<()> {
+fn with(mut request: Request<()>, options: CallOptions) -> Request<()> {
     request.extensions_mut().insert(options);
     request
 }
@@ -114,7 +114,7 @@ async fn the_total_time_bounds_all_attempts_and_the_waits_between_them() {
     let result = send(&service, get()).await;
     // Attempts at 0 and 200 ms; the wait from 300 to 500 ms is not begun.
     let attempts = *result.unwrap().extensions().get::<Attempts>().unwrap();
-    assert_eq!((attempts.made, attempts.stopped), (2, Some(Stop::Deadline)));
+    assert_eq!((attempts.made, attempts.stopped), (2, Some(StopReason::Deadline)));
     assert_eq!(began.elapsed(), 300 * MS);
     assert_eq!(upstream.times(), [Duration::ZERO, 200 * MS]);
 }
@@ -132,7 +132,7 @@ async fn the_total_time_ends_a_call_in_the_middle_of_an_attempt() {
 #[tokio::test(start_paused = true)]
 async fn a_total_time_enforces_itself_on_a_service_that_knows_nothing_of_deadlines() {
     struct Opaque;
-    impl HasOptions for Opaque {}
+    impl HasCallOptions for Opaque {}
 
     let service = ServiceBuilder::new()
         .layer(TimeoutLayer::total(SECOND))
@@ -155,7 +155,7 @@ async fn the_layers_below_see_the_deadline() {
     let call = Call::new(post()).idempotent(true);
     send(&TimeoutLayer::total(SECOND).layer(upstream.clone()), call).await.unwrap();
     let seen = upstream.take_seen()[0].options();
-    assert_eq!(seen, Options::new().idempotent(true).deadline(began + SECOND));
+    assert_eq!(seen, CallOptions::new().idempotent(true).deadline(began + SECOND));
 }
 
 #[tokio::test(start_paused = true)]
@@ -163,7 +163,7 @@ async fn the_time_that_a_call_asks_for_replaces_the_configured_one() {
     for asked in [100 * MS, 10 * SECOND] {
         let service = TimeoutLayer::total(SECOND).layer(Upstream::answering([hang()]));
         let began = Instant::now();
-        let result = send(&service, with(get(), Options::new().timeout(asked))).await;
+        let result = send(&service, with(get(), CallOptions::new().timeout(asked))).await;
         assert_eq!(timed_out(result), (TimeoutScope::Total, asked));
         assert_eq!(began.elapsed(), asked);
 
@@ -177,7 +177,7 @@ async fn the_nearer_of_two_ends_counts() {
     for (deadline, expected) in [(500 * MS, 500 * MS), (5 * SECOND, SECOND)] {
         let service = TimeoutLayer::total(SECOND).layer(Upstream::answering([hang()]));
         let began = Instant::now();
-        let request = with(get(), Options::new().deadline(began + deadline));
+        let request = with(get(), CallOptions::new().deadline(began + deadline));
         assert_eq!(timed_out(send(&service, request).await), (TimeoutScope::Total, expected));
         assert_eq!(began.elapsed(), expected);
     }
@@ -203,7 +203,7 @@ async fn a_deadline_that_has_passed_sends_nothing() {
         tokio::time::advance(past).await;
         let upstream = Upstream::answering([status(200)]);
         for service in both(SECOND, || upstream.clone()) {
-            let request = with(get(), Options::new().deadline(began));
+            let request = with(get(), CallOptions::new().deadline(began));
             assert_eq!(timed_out(service.oneshot(request).await), (TimeoutScope::Total, Duration::ZERO));
             assert_eq!(upstream.count(), 0);
         }
@@ -228,7 +228,7 @@ async fn no_length_of_time_panics() {
     for length in lengths {
         let script = Script::pieces(&["one"]).then(Step::Wait(SECOND));
         for service in both(length, || Upstream::answering([status(200).after(SECOND).body(&script)])) {
-            let response = service.oneshot(with(get(), Options::new().timeout(length))).await.unwrap();
+            let response = service.oneshot(with(get(), CallOptions::new().timeout(length))).await.unwrap();
             assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "one");
         }
     }
@@ -310,7 +310,7 @@ async fn the_time_that_a_call_asks_for_bounds_its_body_too() {
     let service = TimeoutLayer::total(SECOND).layer(Upstream::answering([
         status(200).body(&Script::of(&[Step::Wait(5 * SECOND), Step::Data("late".into())]))
     ]));
-    let patient = with(get(), Options::new().timeout(10 * SECOND));
+    let patient = with(get(), CallOptions::new().timeout(10 * SECOND));
     let body = send(&service, patient).await.unwrap().into_body();
     assert_eq!(body.collect().await.unwrap().to_bytes(), "late");
     let body = send(&service, get()).await.unwrap().into_body();
@@ -369,7 +369,7 @@ async fn an_attempt_does_not_go_beyond_the_deadline_of_its_call() {
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_was_cut_by_the_deadline_says_so() {
     let service = TimeoutLayer::attempt(SECOND).layer(Upstream::answering([hang()]));
-    let request = with(get(), Options::new().deadline(Instant::now() + 300 * MS));
+    let request = with(get(), CallOptions::new().deadline(Instant::now() + 300 * MS));
     let result = send(&service, request).await;
     assert_eq!(timed_out(result), (TimeoutScope::Total, 300 * MS));
 }
@@ -377,7 +377,7 @@ async fn an_attempt_that_was_cut_by_the_deadline_says_so() {
 #[tokio::test(start_paused = true)]
 async fn the_time_that_a_call_asks_for_is_not_that_of_an_attempt() {
     let service = TimeoutLayer::attempt(SECOND).layer(Upstream::answering([hang()]));
-    let request = with(get(), Options::new().timeout(100 * MS));
+    let request = with(get(), CallOptions::new().timeout(100 * MS));
     assert_eq!(timed_out(send(&service, request).await), (TimeoutScope::Attempt, SECOND));
 }
 
@@ -401,7 +401,7 @@ async fn an_attempt_of_no_time_lets_an_answer_through_that_is_there_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_body_that_is_cut_by_the_deadline_is_no_failure_of_the_upstream() {
     // The call ran out of time, be it because its caller read slowly: it counts like one that its caller dropped.
-    let circuit = Circuit::builder().consecutive_failures(1, Duration::ZERO).build().unwrap();
+    let circuit = CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO).build().unwrap();
     let service = ServiceBuilder::new()
         .layer(TimeoutLayer::total(SECOND))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
@@ -417,8 +417,8 @@ async fn a_body_that_is_cut_by_the_deadline_is_no_failure_of_the_upstream() {
 #[tokio::test(start_paused = true)]
 async fn any_service_has_a_total_time_and_one_for_each_attempt() {
     for (layer, scope) in [
-        (TimeoutLayer::total(SECOND).plain(), TimeoutScope::Total),
-        (TimeoutLayer::attempt(SECOND).plain(), TimeoutScope::Attempt),
+        (TimeoutLayer::total(SECOND).non_http(), TimeoutScope::Total),
+        (TimeoutLayer::attempt(SECOND).non_http(), TimeoutScope::Attempt),
     ] {
         let service = ServiceBuilder::new().layer(layer).map_err(Error::Upstream).service_fn(
             async |call: Call<Duration>| {

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use http::{HeaderMap, Method};
 use steadfast::http::HttpRequest;
-use steadfast::{Call, HasOptions, Resend, Resendable};
+use steadfast::{Call, HasCallOptions, RetrySafety, RetryableRequest};
 use tower::Service;
 
 static NO_HEADERS: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
@@ -21,11 +21,11 @@ pub(crate) fn get() -> Call<Get> {
     Call::new(Get { host: "sku.internal" })
 }
 
-impl HasOptions for Get {}
+impl HasCallOptions for Get {}
 
-impl Resendable for Get {
-    fn resend(&self) -> Resend {
-        Resend::Always
+impl RetryableRequest for Get {
+    fn retry_safety(&self) -> RetrySafety {
+        RetrySafety::Idempotent
     }
 
     fn try_clone(&self) -> Option<Self> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use steadfast::bulkhead::Compartment;
+use steadfast::bulkhead::Bulkhead;
 use steadfast::retry::RetryBudget;
 use steadfast::{ResponseExt as _, UpstreamHandle};
 
@@ -94,6 +94,6 @@ impl Client {
 pub fn attempts(upstream: &UpstreamHandle, calls: u64) -> u64 {
     let retries = upstream.budget().map_or(0, RetryBudget::retries);
     let refused = upstream.circuit().map_or(0, |circuit| circuit.snapshot().refused)
-        + upstream.compartment().map_or(0, Compartment::refused);
+        + upstream.bulkhead().map_or(0, Bulkhead::refused);
     (calls + retries).saturating_sub(refused)
 }

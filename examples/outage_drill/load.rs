@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 use steadfast::UpstreamHandle;
-use steadfast::circuit_breaker::Circuit;
+use steadfast::circuit_breaker::CircuitBreaker;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -72,7 +72,7 @@ impl Drill {
         let start = self.epoch.elapsed();
         let period = Duration::from_secs(1) / RATE;
         let mut schedule = tokio::time::interval_at(self.epoch + start, period);
-        let Some(mut circuit) = self.upstream.circuit().map(Circuit::watch) else {
+        let Some(mut circuit) = self.upstream.circuit().map(CircuitBreaker::watch) else {
             return Err("there is no circuit breaker to look at".into());
         };
         circuit.mark_changed();

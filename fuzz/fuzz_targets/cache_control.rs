@@ -16,7 +16,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, Empty, Full};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
-use steadfast::last_known_good::{Fallback, LastKnownGoodLayer, Stale};
+use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer, Stale};
 use steadfast::{BoxError, Error};
 use tower::{Service, ServiceBuilder, ServiceExt};
 
@@ -214,7 +214,7 @@ fuzz_target!(|input: Input<'_>| {
         let varies = input.answer.iter().any(|header| matches!(header, AnswerHeader::VaryOnAccept));
 
         let mut service = ServiceBuilder::new()
-            .layer(LastKnownGoodLayer::new(Fallback::default()))
+            .layer(LastKnownGoodLayer::new(LastKnownGood::default()))
             .service_fn(upstream(headers, input.answered));
         let good = call(&mut service, first).await.unwrap();
         assert!(good.extensions().get::<Stale>().is_none());

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
-use steadfast::circuit_breaker::{Circuit, CircuitBreaker, CircuitBreakerLayer, State, Window};
-use steadfast::{Classify, Error, Outcome, Plain};
+use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, CircuitBreakerService, State, Window};
+use steadfast::{Classify, Error, NonHttp, Outcome};
 use tower::{Layer, Service};
 
 #[derive(Debug, Arbitrary)]
@@ -74,8 +74,8 @@ impl Settings {
         Duration::from_millis(1 + self.lease as u64)
     }
 
-    fn build(&self) -> Circuit {
-        let mut builder = Circuit::builder()
+    fn build(&self) -> CircuitBreaker {
+        let mut builder = CircuitBreaker::builder()
             .seed(self.seed)
             .consecutive_failures(1 + u16::from(self.failures % 8), Duration::from_millis(self.span.into()))
             .open_for(self.open_for())
@@ -141,7 +141,7 @@ impl Classify<How, Infallible> for Judge {
     }
 }
 
-type Guarded = CircuitBreaker<Upstream, Judge, Plain>;
+type Guarded = CircuitBreakerService<Upstream, Judge, NonHttp>;
 type Call = Pin<Box<<Guarded as Service<Ending>>::Future>>;
 
 /// A call, polled once; `None` if it was over by then.
@@ -160,7 +160,7 @@ fn poll(call: &mut Call) -> Poll<Result<How, Error<Infallible>>> {
 
 async fn walk(settings: &Settings, steps: Vec<Step>) {
     let circuit = settings.build();
-    let mut service = CircuitBreakerLayer::new(circuit.clone()).classifier(Judge).plain().layer(Upstream);
+    let mut service = CircuitBreakerLayer::new(circuit.clone()).classifier(Judge).non_http().layer(Upstream);
     let mut calls: Vec<(Call, Ending)> = Vec::new();
     for step in steps {
         match step {

@@ -12,9 +12,9 @@ use http::{Request, Response, StatusCode};
 use http_body_util::Empty;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
-use steadfast::bulkhead::{BulkheadLayer, Compartment};
-use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, Window};
-use steadfast::last_known_good::{Fallback, LastKnownGoodLayer};
+use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
+use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, Window};
+use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer};
 use steadfast::retry::{Backoff, Jitter, RetryBudget, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
 use steadfast::{Call, ConfigError, Error};
@@ -197,9 +197,9 @@ macro_rules! with {
 }
 
 impl CircuitConfig {
-    fn build(&self) -> Result<Circuit, ConfigError> {
+    fn build(&self) -> Result<CircuitBreaker, ConfigError> {
         let mut builder = with!(
-            Circuit::builder().seed(1).shadow(self.shadow),
+            CircuitBreaker::builder().seed(1).shadow(self.shadow),
             self,
             failure_rate,
             minimum_calls,
@@ -259,17 +259,16 @@ impl BudgetConfig {
 }
 
 impl BulkheadConfig {
-    fn build(&self) -> Result<Compartment, ConfigError> {
-        let compartment =
-            with!(Compartment::builder(), self, max_concurrent, max_waiting, max_wait).build()?;
-        self.resize.map_or(Ok(()), |calls| compartment.resize(calls.into()))?;
-        Ok(compartment)
+    fn build(&self) -> Result<Bulkhead, ConfigError> {
+        let bulkhead = with!(Bulkhead::builder(), self, max_concurrent, max_waiting, max_wait).build()?;
+        self.resize.map_or(Ok(()), |calls| bulkhead.resize(calls.into()))?;
+        Ok(bulkhead)
     }
 }
 
 impl FallbackConfig {
-    fn build(&self) -> Result<Fallback, ConfigError> {
-        let builder = Fallback::builder().seed(1);
+    fn build(&self) -> Result<LastKnownGood, ConfigError> {
+        let builder = LastKnownGood::builder().seed(1);
         with!(builder, self, max_age, max_bytes, max_entry_bytes, store_timeout, renew_after).build()
     }
 }
@@ -300,9 +299,9 @@ fn check<T>(built: Result<T, ConfigError>) -> Option<T> {
 async fn serve(config: &Config, attempts: &[Attempt]) {
     // Each is built, whether or not another can be.
     let (circuit, retry) = (check(config.circuit.build()), check(config.retry.build()));
-    let (budget, compartment) = (check(config.budget.build()), check(config.bulkhead.build()));
-    let (Some(circuit), Some(retry), Some(budget), Some(compartment), Some(fallback)) =
-        (circuit, retry, budget, compartment, check(config.fallback.build()))
+    let (budget, bulkhead) = (check(config.budget.build()), check(config.bulkhead.build()));
+    let (Some(circuit), Some(retry), Some(budget), Some(bulkhead), Some(fallback)) =
+        (circuit, retry, budget, bulkhead, check(config.fallback.build()))
     else {
         return;
     };
@@ -315,14 +314,14 @@ async fn serve(config: &Config, attempts: &[Attempt]) {
         .layer(TimeoutLayer::total(total))
         .layer(RetryLayer::new(retry).budget(budget.clone()))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
-        .layer(BulkheadLayer::new(compartment.clone()))
+        .layer(BulkheadLayer::new(bulkhead.clone()))
         .layer(TimeoutLayer::attempt(time(config.attempt, Duration::from_secs(1))))
         .service_fn(move |_: Call<Request<Empty<Bytes>>>| (next.lock().unwrap())().make());
     for _ in 0..8 {
         let call = service.clone().oneshot(Call::new(Request::new(Empty::new())));
         // A caller that loses patience, so that what never ends is dropped.
         drop(tokio::time::timeout(Duration::from_secs(60 * 60), call).await);
-        assert_eq!((compartment.in_flight(), compartment.waiting()), (0, 0));
+        assert_eq!((bulkhead.in_flight(), bulkhead.waiting()), (0, 0));
         assert!(budget.tokens() >= 0.0);
         let snapshot = circuit.snapshot();
         assert!((0.0..=1.0).contains(&snapshot.failure_rate) && (0.0..=1.0).contains(&snapshot.slow_rate));

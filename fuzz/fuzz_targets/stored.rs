@@ -13,7 +13,7 @@ use http::{Request, Response, Uri};
 use http_body_util::{BodyExt, Empty, Full};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
-use steadfast::last_known_good::{Fallback, LastKnownGoodLayer, Store};
+use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer, Store};
 use steadfast::{BoxError, Error};
 use tower::{ServiceBuilder, ServiceExt};
 
@@ -54,12 +54,12 @@ fuzz_target!(|damage: Damage| {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(async {
         let store = Damaging { damage, given: Arc::default() };
-        let one = Fallback::builder().store(store.clone()).build().unwrap();
+        let one = LastKnownGood::builder().store(store.clone()).build().unwrap();
         let uri = Uri::from_static("http://sku.internal/v1/items/42");
         let answer = Response::builder().header("vary", "accept").header("etag", "\"1\"");
         one.insert(&uri, answer.body(Bytes::from_static(b"the last good answer")).unwrap()).await.unwrap();
 
-        let other = Fallback::builder().store(store).build().unwrap();
+        let other = LastKnownGood::builder().store(store).build().unwrap();
         let service = ServiceBuilder::new().layer(LastKnownGoodLayer::new(other)).service_fn(
             async |_: Request<Empty<Bytes>>| {
                 Err::<Response<Full<Bytes>>, _>(Error::<Infallible>::Body("down".into()))

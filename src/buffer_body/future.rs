@@ -12,7 +12,7 @@ use super::{BufferBodyLayer, BufferedBody};
 use crate::http::media_type::is_of_type;
 use crate::{BoxError, Error};
 
-/// The future of [`BufferBody`](super::BufferBody).
+/// The future of [`BufferBodyService`](super::BufferBodyService).
 ///
 /// Cancel safe: dropped, it drops the attempt and what was read of its body.
 #[pin_project]

@@ -1,6 +1,6 @@
 use tower::Layer;
 
-use super::BufferBody;
+use super::BufferBodyService;
 
 /// Reads small bodies inside the attempt; see the [module](super).
 ///
@@ -55,9 +55,9 @@ impl Default for BufferBodyLayer {
 }
 
 impl<S> Layer<S> for BufferBodyLayer {
-    type Service = BufferBody<S>;
+    type Service = BufferBodyService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        BufferBody::new(inner, *self)
+        BufferBodyService::new(inner, *self)
     }
 }

@@ -13,4 +13,6 @@ mod future;
 mod layer;
 mod service;
 
-pub use self::{body::BufferedBody, future::ResponseFuture, layer::BufferBodyLayer, service::BufferBody};
+pub use self::{
+    body::BufferedBody, future::ResponseFuture, layer::BufferBodyLayer, service::BufferBodyService,
+};

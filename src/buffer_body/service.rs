@@ -9,18 +9,18 @@ use crate::{BoxError, Error};
 
 /// The service that [`BufferBodyLayer`] makes.
 #[derive(Debug, Clone, Copy)]
-pub struct BufferBody<S> {
+pub struct BufferBodyService<S> {
     inner: S,
     layer: BufferBodyLayer,
 }
 
-impl<S> BufferBody<S> {
+impl<S> BufferBodyService<S> {
     pub(super) const fn new(inner: S, layer: BufferBodyLayer) -> Self {
         Self { inner, layer }
     }
 }
 
-impl<Req, S, B, E> Service<Req> for BufferBody<S>
+impl<Req, S, B, E> Service<Req> for BufferBodyService<S>
 where
     S: Service<Req, Response = Response<B>, Error = Error<E>>,
     B: Body + Unpin,

@@ -6,13 +6,13 @@ use std::task::{Context, Poll};
 use pin_project::pin_project;
 use tower::Service;
 
-use super::Compartment;
-use super::compartment::{Permit, Waiting};
+use super::Bulkhead;
+use super::handle::{Permit, Waiting};
 use crate::Error;
 use crate::message::Attach;
 use crate::poll::{Wait, say_wait};
 
-/// The future of [`Bulkhead`](super::Bulkhead).
+/// The future of [`BulkheadService`](super::BulkheadService).
 ///
 /// Cancel safe: dropped, it gives back its permit or its place in the queue.
 #[pin_project]
@@ -41,7 +41,7 @@ enum State<Req, S, F> {
 struct Queued<Req, S> {
     waiting: Waiting,
     call: Option<(S, Req)>,
-    compartment: Compartment,
+    bulkhead: Bulkhead,
 }
 
 impl<Req, S: Service<Req>, K> ResponseFuture<Req, S, K> {
@@ -49,8 +49,8 @@ impl<Req, S: Service<Req>, K> ResponseFuture<Req, S, K> {
         Self { state: State::Admitted { future, permit }, kind: PhantomData }
     }
 
-    pub(super) fn queued(waiting: Waiting, service: S, request: Req, compartment: Compartment) -> Self {
-        let queued = Queued { waiting, call: Some((service, request)), compartment };
+    pub(super) fn queued(waiting: Waiting, service: S, request: Req, bulkhead: Bulkhead) -> Self {
+        let queued = Queued { waiting, call: Some((service, request)), bulkhead };
         Self { state: State::Queued(Box::new(queued)), kind: PhantomData }
     }
 
@@ -90,7 +90,7 @@ where
                         (Some(permit), Some((mut service, request))) => {
                             State::Admitted { future: service.call(request), permit: Some(permit) }
                         }
-                        _ => State::Refused { max_concurrent: queued.compartment.refuse() },
+                        _ => State::Refused { max_concurrent: queued.bulkhead.refuse() },
                     };
                     state.set(next);
                 }

@@ -2,19 +2,19 @@ use std::marker::PhantomData;
 
 use tower::Layer;
 
-use super::{Bulkhead, Compartment};
-use crate::{Http, Plain};
+use super::{Bulkhead, BulkheadService};
+use crate::{Http, NonHttp};
 
 /// Bounds the calls in flight; see the [module](super).
 ///
 /// ```
-/// use steadfast::{Error, bulkhead::{BulkheadLayer, Compartment}};
+/// use steadfast::{Error, bulkhead::{BulkheadLayer, Bulkhead}};
 /// use tower::{ServiceBuilder, ServiceExt};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let compartment = Compartment::builder().max_concurrent(64).build()?;
+/// let bulkhead = Bulkhead::builder().max_concurrent(64).build()?;
 /// let service = ServiceBuilder::new()
-///     .layer(BulkheadLayer::new(compartment.clone()))
+///     .layer(BulkheadLayer::new(bulkhead.clone()))
 ///     .map_err(Error::Upstream)
 ///     .service_fn(async |_: http::Request<String>| {
 ///         Ok::<_, std::io::Error>(http::Response::new(String::new()))
@@ -25,37 +25,37 @@ use crate::{Http, Plain};
 /// ```
 #[derive(Debug)]
 pub struct BulkheadLayer<K = Http> {
-    compartment: Option<Compartment>,
+    bulkhead: Option<Bulkhead>,
     kind: PhantomData<fn() -> K>,
 }
 
 impl BulkheadLayer {
-    /// Takes permits from `compartment`.
-    pub fn new(compartment: Compartment) -> Self {
-        Self::optional(Some(compartment))
+    /// Takes permits from `bulkhead`.
+    pub fn new(bulkhead: Bulkhead) -> Self {
+        Self::optional(Some(bulkhead))
     }
 
-    /// Lets every call through, if there is no compartment.
-    pub(crate) fn optional(compartment: Option<Compartment>) -> Self {
-        Self { compartment, kind: PhantomData }
+    /// Lets every call through, if there is no bulkhead.
+    pub(crate) fn optional(bulkhead: Option<Bulkhead>) -> Self {
+        Self { bulkhead, kind: PhantomData }
     }
 
     /// For a service whose responses are not HTTP: a permit is held until the response has come.
-    pub fn plain(self) -> BulkheadLayer<Plain> {
-        BulkheadLayer { compartment: self.compartment, kind: PhantomData }
+    pub fn non_http(self) -> BulkheadLayer<NonHttp> {
+        BulkheadLayer { bulkhead: self.bulkhead, kind: PhantomData }
     }
 }
 
 impl<S, K> Layer<S> for BulkheadLayer<K> {
-    type Service = Bulkhead<S, K>;
+    type Service = BulkheadService<S, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Bulkhead::new(inner, self.compartment.clone())
+        BulkheadService::new(inner, self.bulkhead.clone())
     }
 }
 
 impl<K> Clone for BulkheadLayer<K> {
     fn clone(&self) -> Self {
-        Self { compartment: self.compartment.clone(), kind: PhantomData }
+        Self { bulkhead: self.bulkhead.clone(), kind: PhantomData }
     }
 }

@@ -1,19 +1,19 @@
 //! Bulkhead: bounds how much of this service one upstream can hold on to.
 //!
-//! A [`Compartment`] is the shared set of permits. A call takes one when it is made, waits for one in a bounded queue,
+//! A [`Bulkhead`] is the shared set of permits. A call takes one when it is made, waits for one in a bounded queue,
 //! first come first served, for a bounded time, or is refused with [`Error::BulkheadFull`](crate::Error::BulkheadFull).
 //! The permit is held until the body of the response has been read or dropped, not only until its head has come. A
 //! clone of the service that is never called holds nothing.
 
-mod compartment;
 mod future;
+mod handle;
 mod layer;
 mod permits;
 mod service;
 
 pub use self::{
-    compartment::{Compartment, CompartmentBuilder, Permit},
     future::ResponseFuture,
+    handle::{Bulkhead, BulkheadBuilder, Permit},
     layer::BulkheadLayer,
-    service::Bulkhead,
+    service::BulkheadService,
 };

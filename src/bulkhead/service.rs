@@ -4,27 +4,27 @@ use std::task::{Context, Poll};
 
 use tower::Service;
 
-use super::compartment::Permit;
-use super::{Compartment, ResponseFuture};
+use super::handle::Permit;
+use super::{Bulkhead, ResponseFuture};
 use crate::message::Attach;
-use crate::{Error, HasOptions, Http};
+use crate::{Error, HasCallOptions, Http};
 
 /// The service that [`BulkheadLayer`](super::BulkheadLayer) makes.
-pub struct Bulkhead<S, K = Http> {
+pub struct BulkheadService<S, K = Http> {
     inner: S,
-    compartment: Option<Compartment>,
+    bulkhead: Option<Bulkhead>,
     kind: PhantomData<fn() -> K>,
 }
 
-impl<S, K> Bulkhead<S, K> {
-    pub(super) fn new(inner: S, compartment: Option<Compartment>) -> Self {
-        Self { inner, compartment, kind: PhantomData }
+impl<S, K> BulkheadService<S, K> {
+    pub(super) fn new(inner: S, bulkhead: Option<Bulkhead>) -> Self {
+        Self { inner, bulkhead, kind: PhantomData }
     }
 }
 
-impl<Req, S, K, Res, E> Service<Req> for Bulkhead<S, K>
+impl<Req, S, K, Res, E> Service<Req> for BulkheadService<S, K>
 where
-    Req: HasOptions,
+    Req: HasCallOptions,
     S: Service<Req, Response = Res, Error = Error<E>> + Clone,
     K: Attach<Res, Option<Permit>>,
 {
@@ -39,33 +39,33 @@ where
     // The permit is taken here and not in `poll_ready`: a clone that is never called holds nothing.
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let Some(compartment) = &self.compartment else {
+        let Some(bulkhead) = &self.bulkhead else {
             return ResponseFuture::admitted(self.inner.call(request), None);
         };
-        if let Some(permit) = compartment.try_acquire() {
+        if let Some(permit) = bulkhead.try_acquire() {
             return ResponseFuture::admitted(self.inner.call(request), Some(permit));
         }
-        let Some(waiting) = compartment.queue(request.options().get_deadline()) else {
-            return ResponseFuture::refused(compartment.refuse());
+        let Some(waiting) = bulkhead.queue(request.options().get_deadline()) else {
+            return ResponseFuture::refused(bulkhead.refuse());
         };
         // The service that was polled ready waits with the request.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
-        ResponseFuture::queued(waiting, ready, request, compartment.clone())
+        ResponseFuture::queued(waiting, ready, request, bulkhead.clone())
     }
 }
 
-impl<S: Clone, K> Clone for Bulkhead<S, K> {
+impl<S: Clone, K> Clone for BulkheadService<S, K> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), self.compartment.clone())
+        Self::new(self.inner.clone(), self.bulkhead.clone())
     }
 }
 
-impl<S: fmt::Debug, K> fmt::Debug for Bulkhead<S, K> {
+impl<S: fmt::Debug, K> fmt::Debug for BulkheadService<S, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bulkhead")
             .field("inner", &self.inner)
-            .field("compartment", &self.compartment)
+            .field("bulkhead", &self.bulkhead)
             .finish_non_exhaustive()
     }
 }

@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use tokio::time::Instant;
 
-use super::circuit::Circuit;
+use super::circuit::CircuitBreaker;
 use super::gate::Ticket;
 use crate::Outcome;
 use crate::http::body::{End, Watch};
@@ -16,14 +16,14 @@ use crate::poll::{Wait, say_refusing};
 #[derive(Debug)]
 pub(super) struct Admission {
     /// `None` without a circuit, and once it is settled.
-    circuit: Option<Circuit>,
+    circuit: Option<CircuitBreaker>,
     ticket: Ticket,
     /// When the call first had to wait for the upstream: what never waits is neither slow nor hung, and needs no clock.
     waiting_since: Option<Instant>,
 }
 
 impl Admission {
-    pub(super) fn new(circuit: Circuit, ticket: Ticket) -> Self {
+    pub(super) fn new(circuit: CircuitBreaker, ticket: Ticket) -> Self {
         Self { circuit: Some(circuit), ticket, waiting_since: None }
     }
 
@@ -84,7 +84,7 @@ impl Drop for Admission {
 /// Watches the body of a response for the circuit breaker: one that breaks adds a failure.
 #[derive(Debug)]
 pub struct BodyWatch {
-    circuit: Circuit,
+    circuit: CircuitBreaker,
     generation: u64,
 }
 

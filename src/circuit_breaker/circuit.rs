@@ -8,7 +8,7 @@ use std::time::Duration;
 use rand::RngExt;
 use tokio::time::Instant;
 
-use super::config::{CircuitBuilder, Consecutive, Settings};
+use super::config::{CircuitBreakerBuilder, Consecutive, Settings};
 use super::gate::{Gate, Snapshot, State, Ticket};
 use super::state::{Entry, Machine, Phase, ProbeId, ProbeResult};
 use super::window::{ConsecutiveFailures, Counts, RateWindow, Record};
@@ -28,9 +28,9 @@ use crate::{Outcome, deadline};
 /// Default: trips on 20 failures in a row that span 5 s; open for 1 s, doubling to 4 s; 3 probes.
 ///
 /// ```
-/// use steadfast::circuit_breaker::{Circuit, State};
+/// use steadfast::circuit_breaker::{CircuitBreaker, State};
 ///
-/// let circuit = Circuit::builder().name("sku").build()?;
+/// let circuit = CircuitBreaker::builder().name("sku").build()?;
 /// assert_eq!(circuit.state(), State::Closed);
 ///
 /// circuit.force_open();       // a planned outage
@@ -40,7 +40,7 @@ use crate::{Outcome, deadline};
 /// # Ok::<(), steadfast::ConfigError>(())
 /// ```
 #[derive(Clone)]
-pub struct Circuit(Handle<Inner>);
+pub struct CircuitBreaker(Handle<Inner>);
 
 struct Inner {
     settings: Arc<Settings>,
@@ -67,10 +67,10 @@ struct Inner {
 /// attempts that fail together because a connection that they share breaks: the next would have another one.
 const FAILING: Consecutive = Consecutive { failures: 5, span: Duration::from_millis(100) };
 
-impl Circuit {
+impl CircuitBreaker {
     /// A builder that starts from the default: trips on 20 consecutive failures that span 5 s.
-    pub fn builder() -> CircuitBuilder {
-        CircuitBuilder::new()
+    pub fn builder() -> CircuitBreakerBuilder {
+        CircuitBreakerBuilder::new()
     }
 
     pub(super) fn new(settings: Arc<Settings>, name: Option<Arc<str>>, seed: Option<u64>) -> Self {
@@ -137,9 +137,9 @@ impl Circuit {
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-    /// use steadfast::circuit_breaker::{Circuit, State};
+    /// use steadfast::circuit_breaker::{CircuitBreaker, State};
     ///
-    /// let circuit = Circuit::builder().build().unwrap();
+    /// let circuit = CircuitBreaker::builder().build().unwrap();
     /// let mut states = circuit.watch();
     /// circuit.force_open();
     /// states.changed().await.unwrap();
@@ -382,13 +382,13 @@ impl Shared for Inner {
     }
 }
 
-impl Default for Circuit {
+impl Default for CircuitBreaker {
     fn default() -> Self {
         Self::builder().build().expect("the default is valid")
     }
 }
 
-impl fmt::Debug for Circuit {
+impl fmt::Debug for CircuitBreaker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Circuit")
             .field("name", &self.name())

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Circuit;
+use super::CircuitBreaker;
 use crate::ConfigError;
 use crate::error::MAX_DURATION;
 
-/// Configures a [`Circuit`].
+/// Configures a [`CircuitBreaker`].
 ///
 /// ```
 /// use std::time::Duration;
-/// use steadfast::circuit_breaker::{Circuit, Window};
+/// use steadfast::circuit_breaker::{CircuitBreaker, Window};
 ///
-/// let circuit = Circuit::builder()
+/// let circuit = CircuitBreaker::builder()
 ///     .name("sku")
 ///     .window(Window::Time(Duration::from_secs(10)))
 ///     .failure_rate(0.5)
@@ -22,7 +22,7 @@ use crate::error::MAX_DURATION;
 /// # Ok::<(), steadfast::ConfigError>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct CircuitBuilder {
+pub struct CircuitBreakerBuilder {
     settings: Settings,
     name: Option<Arc<str>>,
     seed: Option<u64>,
@@ -68,7 +68,7 @@ pub enum Window {
     Calls(u32),
 }
 
-impl CircuitBuilder {
+impl CircuitBreakerBuilder {
     pub(super) fn new() -> Self {
         Self {
             settings: Settings {
@@ -206,9 +206,9 @@ impl CircuitBuilder {
     }
 
     /// The circuit, closed.
-    pub fn build(self) -> Result<Circuit, ConfigError> {
+    pub fn build(self) -> Result<CircuitBreaker, ConfigError> {
         self.settings.validate()?;
-        Ok(Circuit::new(Arc::new(self.settings), self.name, self.seed))
+        Ok(CircuitBreaker::new(Arc::new(self.settings), self.name, self.seed))
     }
 
     /// What the machine is told, without a circuit around it.
@@ -271,7 +271,7 @@ mod tests {
     #[cfg(feature = "reqwest")]
     #[test]
     fn a_lease_has_room_for_an_attempt() {
-        let lease = |attempt| CircuitBuilder::new().probe_lease_at_least(attempt).settings.probe_lease;
+        let lease = |attempt| CircuitBreakerBuilder::new().probe_lease_at_least(attempt).settings.probe_lease;
         assert_eq!(lease(Duration::from_secs(2)), Duration::from_secs(10));
         assert_eq!(lease(Duration::from_secs(30)), Duration::from_secs(60));
         assert_eq!(lease(Duration::MAX), MAX_DURATION);
@@ -280,8 +280,8 @@ mod tests {
     #[test]
     fn a_circuit_that_could_never_trip_or_never_recover_is_refused_by_field() {
         let second = Duration::from_secs(1);
-        let field = |builder: CircuitBuilder| builder.build().unwrap_err().field();
-        let new = CircuitBuilder::new;
+        let field = |builder: CircuitBreakerBuilder| builder.build().unwrap_err().field();
+        let new = CircuitBreakerBuilder::new;
         assert_eq!(field(new().consecutive_failures(0, second)), "circuit_breaker.consecutive_failures");
         assert_eq!(field(new().window(Window::Time(Duration::ZERO))), "circuit_breaker.window");
         assert_eq!(field(new().window(Window::Calls(0))), "circuit_breaker.window");

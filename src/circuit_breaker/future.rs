@@ -11,10 +11,10 @@ use crate::message::Attach;
 use crate::poll::{listen_wait, say_wait};
 use crate::{Classify, Error, Outcome};
 
-/// The future of [`CircuitBreaker`](super::CircuitBreaker).
+/// The future of [`CircuitBreakerService`](super::CircuitBreakerService).
 ///
 /// Cancel safe: dropped, it frees the place of a probe, and counts as a failure only if it had run for longer than
-/// [`abandoned_after`](super::CircuitBuilder::abandoned_after).
+/// [`abandoned_after`](super::CircuitBreakerBuilder::abandoned_after).
 #[pin_project]
 pub struct ResponseFuture<F, C, K> {
     #[pin]

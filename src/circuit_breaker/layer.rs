@@ -2,18 +2,18 @@ use std::marker::PhantomData;
 
 use tower::Layer;
 
-use super::{Circuit, CircuitBreaker};
+use super::{CircuitBreaker, CircuitBreakerService};
 use crate::http::HttpClassifier;
-use crate::{Http, Plain};
+use crate::{Http, NonHttp};
 
 /// Refuses calls while their circuit is open; see the [module](super).
 ///
 /// ```
-/// use steadfast::{Error, circuit_breaker::{Circuit, CircuitBreakerLayer}};
+/// use steadfast::{Error, circuit_breaker::{CircuitBreaker, CircuitBreakerLayer}};
 /// use tower::{ServiceBuilder, ServiceExt};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let circuit = Circuit::builder().build()?;
+/// let circuit = CircuitBreaker::builder().build()?;
 /// let service = ServiceBuilder::new()
 ///     .layer(CircuitBreakerLayer::new(circuit.clone()))
 ///     .map_err(Error::Upstream)
@@ -26,19 +26,19 @@ use crate::{Http, Plain};
 /// ```
 #[derive(Debug)]
 pub struct CircuitBreakerLayer<C = HttpClassifier, K = Http> {
-    circuit: Option<Circuit>,
+    circuit: Option<CircuitBreaker>,
     classifier: C,
     kind: PhantomData<fn() -> K>,
 }
 
 impl CircuitBreakerLayer {
     /// Guards with `circuit`, and the default [`HttpClassifier`].
-    pub fn new(circuit: Circuit) -> Self {
+    pub fn new(circuit: CircuitBreaker) -> Self {
         Self::optional(Some(circuit))
     }
 
     /// Lets every call through, if there is no circuit.
-    pub(crate) fn optional(circuit: Option<Circuit>) -> Self {
+    pub(crate) fn optional(circuit: Option<CircuitBreaker>) -> Self {
         Self { circuit, classifier: HttpClassifier::new(), kind: PhantomData }
     }
 }
@@ -50,16 +50,16 @@ impl<C, K> CircuitBreakerLayer<C, K> {
     }
 
     /// For a service whose responses are not HTTP.
-    pub fn plain(self) -> CircuitBreakerLayer<C, Plain> {
+    pub fn non_http(self) -> CircuitBreakerLayer<C, NonHttp> {
         CircuitBreakerLayer { circuit: self.circuit, classifier: self.classifier, kind: PhantomData }
     }
 }
 
 impl<S, C: Clone, K> Layer<S> for CircuitBreakerLayer<C, K> {
-    type Service = CircuitBreaker<S, C, K>;
+    type Service = CircuitBreakerService<S, C, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        CircuitBreaker::new(inner, self.circuit.clone(), self.classifier.clone())
+        CircuitBreakerService::new(inner, self.circuit.clone(), self.classifier.clone())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Circuit breaker: stops asking an upstream that is known to be down, and finds out when it is back.
 //!
-//! A [`Circuit`] is the shared state: made by the caller, handed to as many layers as guard the same upstream, and
+//! A [`CircuitBreaker`] is the shared state: made by the caller, handed to as many layers as guard the same upstream, and
 //! inspected at any time. It is *closed* while the upstream is well; *open*, refusing every call at once, after it
 //! has tripped; and *half-open* after a while, when a few probes are let through and decide.
 //!
@@ -15,7 +15,7 @@
 //!
 //! What does not count: results of calls that were admitted in an earlier generation (before the circuit last
 //! changed), calls refused on this side, and calls that their caller gave up on early. A call that was dropped
-//! after it had run longer than [`CircuitBuilder::abandoned_after`] counts as a failure: a black hole is one.
+//! after it had run longer than [`CircuitBreakerBuilder::abandoned_after`] counts as a failure: a black hole is one.
 //!
 //! The head of an HTTP response decides its outcome. A body that breaks after its head was handed on adds one
 //! failure, in the same generation.
@@ -32,10 +32,10 @@ mod window;
 
 pub use self::{
     admission::BodyWatch,
-    circuit::Circuit,
-    config::{CircuitBuilder, Window},
+    circuit::CircuitBreaker,
+    config::{CircuitBreakerBuilder, Window},
     future::ResponseFuture,
     gate::{Snapshot, State},
     layer::CircuitBreakerLayer,
-    service::CircuitBreaker,
+    service::CircuitBreakerService,
 };

@@ -5,26 +5,26 @@ use std::task::{Context, Poll};
 use tower::Service;
 
 use super::admission::{Admission, BodyWatch};
-use super::{Circuit, ResponseFuture};
+use super::{CircuitBreaker, ResponseFuture};
 use crate::http::HttpClassifier;
 use crate::message::Attach;
 use crate::{Classify, Error, Http};
 
 /// The service that [`CircuitBreakerLayer`](super::CircuitBreakerLayer) makes.
-pub struct CircuitBreaker<S, C = HttpClassifier, K = Http> {
+pub struct CircuitBreakerService<S, C = HttpClassifier, K = Http> {
     inner: S,
-    circuit: Option<Circuit>,
+    circuit: Option<CircuitBreaker>,
     classifier: C,
     kind: PhantomData<fn() -> K>,
 }
 
-impl<S, C, K> CircuitBreaker<S, C, K> {
-    pub(super) fn new(inner: S, circuit: Option<Circuit>, classifier: C) -> Self {
+impl<S, C, K> CircuitBreakerService<S, C, K> {
+    pub(super) fn new(inner: S, circuit: Option<CircuitBreaker>, classifier: C) -> Self {
         Self { inner, circuit, classifier, kind: PhantomData }
     }
 }
 
-impl<Req, S, C, K, Res, E> Service<Req> for CircuitBreaker<S, C, K>
+impl<Req, S, C, K, Res, E> Service<Req> for CircuitBreakerService<S, C, K>
 where
     S: Service<Req, Response = Res, Error = Error<E>>,
     C: Classify<Res, E>,
@@ -51,15 +51,15 @@ where
     }
 }
 
-impl<S: Clone, C: Clone, K> Clone for CircuitBreaker<S, C, K> {
+impl<S: Clone, C: Clone, K> Clone for CircuitBreakerService<S, C, K> {
     fn clone(&self) -> Self {
         Self::new(self.inner.clone(), self.circuit.clone(), self.classifier.clone())
     }
 }
 
-impl<S: fmt::Debug, C, K> fmt::Debug for CircuitBreaker<S, C, K> {
+impl<S: fmt::Debug, C, K> fmt::Debug for CircuitBreakerService<S, C, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CircuitBreaker")
+        f.debug_struct("CircuitBreakerService")
             .field("inner", &self.inner)
             .field("circuit", &self.circuit)
             .finish_non_exhaustive()

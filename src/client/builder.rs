@@ -4,15 +4,15 @@ use std::time::Duration;
 use reqwest::redirect::Policy;
 use tower::Layer as _;
 
-use super::stack::{StackKey, StackRecipe};
+use super::stack::{MakeUpstreamStack, StackKey};
 use super::{Client, Upstream, watch_redirects};
 use crate::ConfigError;
 use crate::buffer_body::BufferBodyLayer;
-use crate::bulkhead::{Compartment, CompartmentBuilder};
-use crate::circuit_breaker::{Circuit, CircuitBuilder};
+use crate::bulkhead::{Bulkhead, BulkheadBuilder};
+use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerBuilder};
 use crate::error::MAX_DURATION;
 use crate::http::HttpClassifier;
-use crate::last_known_good::{Background, Fallback, LastKnownGoodLayer, Warmed};
+use crate::last_known_good::{Background, LastKnownGood, LastKnownGoodLayer, Warmed};
 use crate::per_upstream::PerUpstreamLayer;
 use crate::retry::{RetryBudget, RetryBudgetBuilder, RetryPolicy, RetryPolicyBuilder};
 
@@ -31,12 +31,12 @@ use crate::retry::{RetryBudget, RetryBudgetBuilder, RetryPolicy, RetryPolicyBuil
 ///
 /// ```
 /// use std::time::Duration;
-/// use steadfast::{Client, circuit_breaker::Circuit, retry::RetryPolicy};
+/// use steadfast::{Client, circuit_breaker::CircuitBreaker, retry::RetryPolicy};
 ///
 /// let client = Client::builder()
 ///     .total_timeout(Duration::from_secs(3))
 ///     .retry(RetryPolicy::builder().max_retries(2))
-///     .circuit_breaker(Circuit::builder().failure_rate(0.5))
+///     .circuit_breaker(CircuitBreaker::builder().failure_rate(0.5))
 ///     .without_bulkhead()
 ///     .build()?;
 /// # Ok::<(), steadfast::ConfigError>(())
@@ -49,8 +49,8 @@ pub struct ClientBuilder {
     attempt_timeout: AttemptTimeout,
     retry: Option<RetryPolicyBuilder>,
     budget: Option<RetryBudgetBuilder>,
-    circuit: Option<CircuitBuilder>,
-    compartment: Option<CompartmentBuilder>,
+    circuit: Option<CircuitBreakerBuilder>,
+    bulkhead: Option<BulkheadBuilder>,
     buffer_body: BufferBodyLayer,
     last_known_good: Option<LastKnownGoodLayer<HttpClassifier, Background<Warmed>>>,
     classifier: HttpClassifier,
@@ -87,10 +87,10 @@ impl ClientBuilder {
             attempt_timeout: AttemptTimeout::Share,
             retry: Some(RetryPolicy::builder()),
             budget: Some(RetryBudget::builder()),
-            circuit: Some(Circuit::builder()),
-            compartment: Some(Compartment::builder()),
+            circuit: Some(CircuitBreaker::builder()),
+            bulkhead: Some(Bulkhead::builder()),
             buffer_body: BufferBodyLayer::new(),
-            last_known_good: Some(LastKnownGoodLayer::new(Fallback::default()).into()),
+            last_known_good: Some(LastKnownGoodLayer::new(LastKnownGood::default()).into()),
             classifier: HttpClassifier::new(),
             key: StackKey::default(),
             max_upstreams: 1000,
@@ -167,7 +167,7 @@ impl ClientBuilder {
     }
 
     /// Guards each upstream by this circuit breaker.
-    pub fn circuit_breaker(mut self, circuit: CircuitBuilder) -> Self {
+    pub fn circuit_breaker(mut self, circuit: CircuitBreakerBuilder) -> Self {
         self.circuit = Some(circuit);
         self
     }
@@ -179,14 +179,14 @@ impl ClientBuilder {
     }
 
     /// Bounds the calls in flight to each upstream by this bulkhead.
-    pub fn bulkhead(mut self, compartment: CompartmentBuilder) -> Self {
-        self.compartment = Some(compartment);
+    pub fn bulkhead(mut self, bulkhead: BulkheadBuilder) -> Self {
+        self.bulkhead = Some(bulkhead);
         self
     }
 
     /// Lets any number of calls be in flight.
     pub fn without_bulkhead(mut self) -> Self {
-        self.compartment = None;
+        self.bulkhead = None;
         self
     }
 
@@ -270,14 +270,14 @@ impl ClientBuilder {
         };
         // A probe that is slower than its lease is a failed one, however good its answer.
         let longest = attempt_timeout.or(self.total_timeout).unwrap_or_default();
-        let recipe = StackRecipe {
+        let recipe = MakeUpstreamStack {
             total_timeout: self.total_timeout,
             attempt_timeout,
             attempt_share,
             retry: self.retry.map_or_else(|| Ok(RetryPolicy::never()), RetryPolicyBuilder::build)?,
             budget: self.budget.map(RetryBudgetBuilder::build).transpose()?,
             circuit: self.circuit.map(|circuit| circuit.probe_lease_at_least(longest).build()).transpose()?,
-            compartment: self.compartment.map(CompartmentBuilder::build).transpose()?,
+            bulkhead: self.bulkhead.map(BulkheadBuilder::build).transpose()?,
             buffer_body: self.buffer_body,
             classifier: self.classifier.clone(),
         };

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use serde::Serialize;
 
 use super::{Client, ResponseFuture};
-use crate::{Call, Options, Resend};
+use crate::{Call, CallOptions, RetrySafety};
 
 /// Builds a request, as reqwest's own builder does, and says what the call may do.
 #[derive(Debug)]
@@ -13,12 +13,12 @@ use crate::{Call, Options, Resend};
 pub struct RequestBuilder {
     client: Client,
     builder: reqwest::RequestBuilder,
-    options: Options,
+    options: CallOptions,
 }
 
 impl RequestBuilder {
     pub(super) const fn new(client: Client, builder: reqwest::RequestBuilder) -> Self {
-        Self { client, builder, options: Options::new() }
+        Self { client, builder, options: CallOptions::new() }
     }
 
     /// Changes the request by a method of reqwest's builder that has no counterpart here: `multipart`, say.
@@ -91,21 +91,21 @@ impl RequestBuilder {
     }
 
     /// Whether this request may be sent twice, in place of what its method and headers say. `false` still lets it be
-    /// sent again where nothing was sent before; see [`resend`](Self::resend) for never.
+    /// sent again where nothing was sent before; see [`resend`](Self::retry_safety) for never.
     pub fn idempotent(mut self, idempotent: bool) -> Self {
         self.options = self.options.idempotent(idempotent);
         self
     }
 
     /// How often this request may be sent.
-    pub fn resend(mut self, resend: Resend) -> Self {
-        self.options = self.options.resend(resend);
+    pub fn retry_safety(mut self, resend: RetrySafety) -> Self {
+        self.options = self.options.retry_safety(resend);
         self
     }
 
     /// Answers this call from the upstream or not at all, never with a stored response.
-    pub fn without_fallback(mut self) -> Self {
-        self.options = self.options.without_fallback();
+    pub fn without_last_known_good(mut self) -> Self {
+        self.options = self.options.without_last_known_good();
         self
     }
 

@@ -11,9 +11,9 @@ use tower::Service;
 use super::response::into_reqwest;
 use super::stack::{Stack, UpstreamHandle};
 use super::{ClientBuilder, RequestBuilder};
-use crate::last_known_good::Fallback;
-use crate::per_upstream::PerUpstream;
-use crate::{Call, Error, HasOptions as _};
+use crate::last_known_good::LastKnownGood;
+use crate::per_upstream::PerUpstreamService;
+use crate::{Call, Error, HasCallOptions as _};
 
 /// An HTTP client that keeps a service useful while its upstreams are not.
 ///
@@ -127,7 +127,7 @@ impl Client {
             let asked = call.options().get_timeout();
             call = call.timeout(asked.unwrap_or(timeout));
         }
-        self.0.stack.send(call, PerUpstream::send)
+        self.0.stack.send(call, PerUpstreamService::send)
     }
 
     /// The handle of the upstream that requests to `url` go to, which is made if it is not known yet. Its parts can be
@@ -156,7 +156,7 @@ impl Client {
     /// let client = steadfast::Client::new();
     /// assert!(client.fallback().is_some_and(|fallback| fallback.is_empty()));
     /// ```
-    pub fn fallback(&self) -> Option<&Fallback> {
+    pub fn fallback(&self) -> Option<&LastKnownGood> {
         self.0.stack.fallback()
     }
 

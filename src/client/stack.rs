@@ -7,38 +7,45 @@ use std::time::Duration;
 use tower::Layer;
 
 use super::Upstream;
-use crate::buffer_body::{BufferBody, BufferBodyLayer};
-use crate::bulkhead::{Bulkhead, BulkheadLayer, Compartment};
-use crate::circuit_breaker::{Circuit, CircuitBreaker, CircuitBreakerLayer};
+use crate::buffer_body::{BufferBodyLayer, BufferBodyService};
+use crate::bulkhead::{Bulkhead, BulkheadLayer, BulkheadService};
+use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, CircuitBreakerService};
 use crate::http::HttpClassifier;
-use crate::last_known_good::{Background, LastKnownGood, Warmed};
-use crate::per_upstream::{KeyOf, KeyRef, PerUpstream, Recipe, UpstreamKey};
-use crate::retry::{Retry, RetryBudget, RetryLayer, RetryPolicy};
-use crate::timeout::{Stamp, StampLayer, Timeout, TimeoutLayer};
-use crate::{Call, Plain};
+use crate::last_known_good::{Background, LastKnownGoodService, Warmed};
+use crate::per_upstream::{KeyExtractor, KeyRef, MakeStack, PerUpstreamService, UpstreamKey};
+use crate::retry::{RetryBudget, RetryLayer, RetryPolicy, RetryService};
+use crate::timeout::{Stamp, StampLayer, TimeoutLayer, TimeoutService};
+use crate::{Call, NonHttp};
 
 /// What every call goes through.
-pub(super) type Stack =
-    LastKnownGood<PerUpstream<Upstream, StackRecipe, StackKey>, HttpClassifier, Background<Warmed>>;
+pub(super) type Stack = LastKnownGoodService<
+    PerUpstreamService<Upstream, MakeUpstreamStack, StackKey>,
+    HttpClassifier,
+    Background<Warmed>,
+>;
 
 /// What the calls to one upstream go through.
-pub(super) type UpstreamStack = Stamp<Retry<CircuitBreaker<Bulkhead<Timeout<BufferBody<Upstream>, Plain>>>>>;
+pub(super) type UpstreamStack = Stamp<
+    RetryService<
+        CircuitBreakerService<BulkheadService<TimeoutService<BufferBodyService<Upstream>, NonHttp>>>,
+    >,
+>;
 
 /// How the stack of an upstream is made: what is shared by all, and patterns for what is not.
 #[derive(Debug)]
-pub(super) struct StackRecipe {
+pub(super) struct MakeUpstreamStack {
     pub(super) total_timeout: Option<Duration>,
     pub(super) attempt_timeout: Option<Duration>,
     pub(super) attempt_share: Option<f64>,
     pub(super) retry: RetryPolicy,
     pub(super) budget: Option<RetryBudget>,
-    pub(super) circuit: Option<Circuit>,
-    pub(super) compartment: Option<Compartment>,
+    pub(super) circuit: Option<CircuitBreaker>,
+    pub(super) bulkhead: Option<Bulkhead>,
     pub(super) buffer_body: BufferBodyLayer,
     pub(super) classifier: HttpClassifier,
 }
 
-impl Recipe for StackRecipe {
+impl MakeStack for MakeUpstreamStack {
     type Layer = StackLayer;
     type Handles = UpstreamHandle;
 
@@ -46,7 +53,7 @@ impl Recipe for StackRecipe {
         let name: Arc<str> = upstream.to_string().into();
         let handle = UpstreamHandle {
             circuit: self.circuit.as_ref().map(|pattern| pattern.fresh(Arc::clone(&name))),
-            compartment: self.compartment.as_ref().map(Compartment::fresh),
+            bulkhead: self.bulkhead.as_ref().map(Bulkhead::fresh),
             budget: self.budget.as_ref().map(RetryBudget::fresh),
             name,
         };
@@ -61,7 +68,7 @@ impl Recipe for StackRecipe {
             retry,
             circuit_breaker: CircuitBreakerLayer::optional(handle.circuit.clone())
                 .classifier(self.classifier.clone()),
-            bulkhead: BulkheadLayer::optional(handle.compartment.clone()),
+            bulkhead: BulkheadLayer::optional(handle.bulkhead.clone()),
             attempt: TimeoutLayer::optional_attempt(self.attempt_timeout).share(self.attempt_share),
             buffer_body: self.buffer_body,
         };
@@ -76,7 +83,7 @@ pub(super) struct StackLayer {
     retry: RetryLayer,
     circuit_breaker: CircuitBreakerLayer,
     bulkhead: BulkheadLayer,
-    attempt: TimeoutLayer<Plain>,
+    attempt: TimeoutLayer<NonHttp>,
     buffer_body: BufferBodyLayer,
 }
 
@@ -99,7 +106,7 @@ pub(super) struct StackKey(pub(super) Option<KeyFunction>);
 
 pub(super) type KeyFunction = Arc<dyn Fn(&reqwest::Request) -> String + Send + Sync>;
 
-impl KeyOf<Call<reqwest::Request>> for StackKey {
+impl KeyExtractor<Call<reqwest::Request>> for StackKey {
     fn with_key<T>(&self, call: &Call<reqwest::Request>, with: impl FnOnce(KeyRef<'_>) -> T) -> T {
         match &self.0 {
             Some(function) => with(KeyRef::Named(function(call.request()).into())),
@@ -120,8 +127,8 @@ impl fmt::Debug for StackKey {
 #[derive(Debug, Clone)]
 pub struct UpstreamHandle {
     name: Arc<str>,
-    circuit: Option<Circuit>,
-    compartment: Option<Compartment>,
+    circuit: Option<CircuitBreaker>,
+    bulkhead: Option<Bulkhead>,
     budget: Option<RetryBudget>,
 }
 
@@ -132,13 +139,13 @@ impl UpstreamHandle {
     }
 
     /// Its circuit breaker.
-    pub const fn circuit(&self) -> Option<&Circuit> {
+    pub const fn circuit(&self) -> Option<&CircuitBreaker> {
         self.circuit.as_ref()
     }
 
     /// Its bulkhead.
-    pub const fn compartment(&self) -> Option<&Compartment> {
-        self.compartment.as_ref()
+    pub const fn bulkhead(&self) -> Option<&Bulkhead> {
+        self.bulkhead.as_ref()
     }
 
     /// Its retry budget.

@@ -2,18 +2,18 @@
 
 use http::{HeaderMap, Method};
 
-use crate::Resend;
+use crate::RetrySafety;
 
 /// What a method and its headers permit.
 ///
 /// RFC 9110 §9.2.2 names the idempotent methods: the safe ones, PUT and DELETE. An `Idempotency-Key`
 /// (draft-ietf-httpapi-idempotency-key-header) makes any request one that the upstream recognises when it comes
 /// again.
-pub(super) fn resend(method: &Method, headers: &HeaderMap) -> Resend {
+pub(super) fn retry_safety(method: &Method, headers: &HeaderMap) -> RetrySafety {
     if method.is_idempotent() || headers.contains_key("idempotency-key") {
-        Resend::Always
+        RetrySafety::Idempotent
     } else {
-        Resend::IfNotSent
+        RetrySafety::UnlessSent
     }
 }
 
@@ -26,10 +26,10 @@ mod tests {
         let none = HeaderMap::new();
         for method in [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE]
         {
-            assert_eq!(resend(&method, &none), Resend::Always, "{method}");
+            assert_eq!(retry_safety(&method, &none), RetrySafety::Idempotent, "{method}");
         }
         for method in [Method::POST, Method::PATCH, Method::CONNECT, Method::from_bytes(b"QUERY2").unwrap()] {
-            assert_eq!(resend(&method, &none), Resend::IfNotSent, "{method}");
+            assert_eq!(retry_safety(&method, &none), RetrySafety::UnlessSent, "{method}");
         }
     }
 
@@ -37,6 +37,6 @@ mod tests {
     fn an_idempotency_key_lets_a_post_be_sent_twice() {
         let mut headers = HeaderMap::new();
         headers.insert("Idempotency-Key", "8e03978e".parse().unwrap());
-        assert_eq!(resend(&Method::POST, &headers), Resend::Always);
+        assert_eq!(retry_safety(&Method::POST, &headers), RetrySafety::Idempotent);
     }
 }

@@ -8,7 +8,7 @@ use http_body::Body;
 use http_body_util::{Empty, Full};
 
 use super::idempotency;
-use crate::{Call, HasOptions, Options, Resend, Resendable};
+use crate::{Call, CallOptions, HasCallOptions, RetrySafety, RetryableRequest};
 
 /// An HTTP request: its method, its headers, and the pieces of its URI.
 pub trait HttpRequest {
@@ -186,20 +186,20 @@ impl<B: Body> HttpRequest for Request<B> {
     }
 }
 
-impl<B> HasOptions for Request<B> {
-    fn options(&self) -> Options {
+impl<B> HasCallOptions for Request<B> {
+    fn options(&self) -> CallOptions {
         self.extensions().get().copied().unwrap_or_default()
     }
 
-    fn set_options(&mut self, options: Options) {
+    fn set_options(&mut self, options: CallOptions) {
         self.extensions_mut().insert(options);
     }
 }
 
-impl<B: TryCloneBody> Resendable for Request<B> {
-    fn resend(&self) -> Resend {
-        let asked = self.options().get_resend();
-        asked.unwrap_or_else(|| idempotency::resend(self.method(), self.headers()))
+impl<B: TryCloneBody> RetryableRequest for Request<B> {
+    fn retry_safety(&self) -> RetrySafety {
+        let asked = self.options().get_retry_safety();
+        asked.unwrap_or_else(|| idempotency::retry_safety(self.method(), self.headers()))
     }
 
     fn try_clone(&self) -> Option<Self> {
@@ -225,7 +225,7 @@ pub trait TryCloneBody: Sized {
     /// A copy to send later; `None` where there can be none.
     fn try_clone(&self) -> Option<Self>;
 
-    /// Whether this copy, about to be sent in place of another, is still whole; see [`Resendable::take_over`].
+    /// Whether this copy, about to be sent in place of another, is still whole; see [`RetryableRequest::take_over`].
     fn take_over(&self) -> bool {
         true
     }
@@ -303,9 +303,9 @@ impl HttpRequest for reqwest::Request {
 }
 
 #[cfg(feature = "reqwest")]
-impl Resendable for reqwest::Request {
-    fn resend(&self) -> Resend {
-        idempotency::resend(self.method(), self.headers())
+impl RetryableRequest for reqwest::Request {
+    fn retry_safety(&self) -> RetrySafety {
+        idempotency::retry_safety(self.method(), self.headers())
     }
 
     fn try_clone(&self) -> Option<Self> {
@@ -315,8 +315,8 @@ impl Resendable for reqwest::Request {
 
 // reqwest keeps a request's extensions to itself, so a bare one has no options: `Call` carries them.
 #[cfg(feature = "reqwest")]
-impl HasOptions for reqwest::Request {
-    fn options(&self) -> Options {
-        self.timeout().map_or_else(Options::new, |timeout| Options::new().timeout(*timeout))
+impl HasCallOptions for reqwest::Request {
+    fn options(&self) -> CallOptions {
+        self.timeout().map_or_else(CallOptions::new, |timeout| CallOptions::new().timeout(*timeout))
     }
 }

@@ -14,7 +14,7 @@ use super::keeper::Keeper;
 use crate::BoxError;
 use crate::poll::is_discarding;
 
-/// The body of a response that came through [`LastKnownGood`](super::LastKnownGood).
+/// The body of a response that came through [`LastKnownGoodService`](super::LastKnownGoodService).
 ///
 /// What passes by is retained by reference, and kept if it was whole. Where a store has to be told of it, the last piece is
 /// handed on when it has been, or its bound has passed: who reads a body of a stated length may not look for its end.

@@ -13,12 +13,12 @@ use super::credentials::Credentials;
 use super::memory::Memory;
 use super::rules::Rules;
 use super::shared::{FallsBackOn, SeededHasher, Shared};
-use super::{Cause, Fallback, Store};
+use super::{Cause, LastKnownGood, Store};
 use crate::ConfigError;
 use crate::error::MAX_DURATION;
 use crate::wall::WallClock;
 
-/// Configures a [`Fallback`].
+/// Configures a [`LastKnownGood`].
 ///
 /// | what | default |
 /// |---|---|
@@ -30,7 +30,7 @@ use crate::wall::WallClock;
 /// | `store_timeout` | 100 ms |
 /// | `renew_after` | 10 s |
 #[must_use = "there is no fallback before `build`"]
-pub struct FallbackBuilder {
+pub struct LastKnownGoodBuilder {
     max_age: Duration,
     max_entry_bytes: usize,
     max_bytes: u64,
@@ -44,7 +44,7 @@ pub struct FallbackBuilder {
     seed: Option<u64>,
 }
 
-impl FallbackBuilder {
+impl LastKnownGoodBuilder {
     pub(super) fn new() -> Self {
         Self {
             max_age: Duration::from_secs(60 * 60),
@@ -95,10 +95,10 @@ impl FallbackBuilder {
     /// Falls back only on the causes of which this is true. Default: on all of them.
     ///
     /// ```
-    /// use steadfast::last_known_good::{Cause, Fallback};
+    /// use steadfast::last_known_good::{Cause, LastKnownGood};
     ///
     /// // Who is turned away here should know: others have the fresh answers.
-    /// let fallback = Fallback::builder().fall_back_on(|cause| cause != Cause::BulkheadFull).build()?;
+    /// let fallback = LastKnownGood::builder().fall_back_on(|cause| cause != Cause::BulkheadFull).build()?;
     /// # Ok::<(), steadfast::ConfigError>(())
     /// ```
     pub fn fall_back_on(mut self, falls: impl Fn(Cause) -> bool + Send + Sync + 'static) -> Self {
@@ -114,9 +114,9 @@ impl FallbackBuilder {
     ///
     /// ```
     /// use http::HeaderName;
-    /// use steadfast::last_known_good::Fallback;
+    /// use steadfast::last_known_good::LastKnownGood;
     ///
-    /// let fallback = Fallback::builder().private_header(HeaderName::from_static("x-tenant")).build()?;
+    /// let fallback = LastKnownGood::builder().private_header(HeaderName::from_static("x-tenant")).build()?;
     /// # Ok::<(), steadfast::ConfigError>(())
     /// ```
     pub fn private_header(mut self, name: HeaderName) -> Self {
@@ -164,7 +164,7 @@ impl FallbackBuilder {
     }
 
     /// The fallback, empty.
-    pub fn build(self) -> Result<Fallback, ConfigError> {
+    pub fn build(self) -> Result<LastKnownGood, ConfigError> {
         const MILLISECOND: Duration = Duration::from_millis(1);
         const MINUTE: Duration = Duration::from_secs(60);
         let max_age =
@@ -182,7 +182,7 @@ impl FallbackBuilder {
         let (drawn_key, hash_seed) = draw(self.seed)?;
         let is_shared = self.digest_key.is_some();
         let store = self.store.map(|store| store.timeout_after(timeout).shared_with_somebodys(is_shared));
-        Ok(Fallback(Arc::new(Shared {
+        Ok(LastKnownGood(Arc::new(Shared {
             rules: Rules { max_age, ignore_origin: self.ignore_origin },
             // A larger one would be evicted as soon as it is kept.
             max_entry_bytes: max_entry_bytes.min(max_bytes.try_into().unwrap_or(usize::MAX)),
@@ -216,9 +216,9 @@ fn draw(seed: Option<u64>) -> Result<([u8; 32], u64), ConfigError> {
 }
 
 // The key is a secret.
-impl fmt::Debug for FallbackBuilder {
+impl fmt::Debug for LastKnownGoodBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FallbackBuilder")
+        f.debug_struct("LastKnownGoodBuilder")
             .field("max_age", &self.max_age)
             .field("max_entry_bytes", &self.max_entry_bytes)
             .field("max_bytes", &self.max_bytes)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 
-use super::FallbackBuilder;
+use super::LastKnownGoodBuilder;
 use super::behind::Behind;
 use super::entry::Entry;
 use super::key::Key;
@@ -25,9 +25,9 @@ use crate::http::HttpRequest;
 ///
 /// ```
 /// use std::time::Duration;
-/// use steadfast::last_known_good::{Fallback, LastKnownGoodLayer};
+/// use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer};
 ///
-/// let fallback = Fallback::builder()
+/// let fallback = LastKnownGood::builder()
 ///     .max_age(Duration::from_secs(600))
 ///     .max_bytes(16 * 1024 * 1024)
 ///     .build()?;
@@ -36,12 +36,12 @@ use crate::http::HttpRequest;
 /// # Ok::<(), steadfast::ConfigError>(())
 /// ```
 #[derive(Clone)]
-pub struct Fallback(pub(super) Arc<Shared>);
+pub struct LastKnownGood(pub(super) Arc<Shared>);
 
-/// A kept response, as [`Fallback::entries`] lists it.
+/// A kept response, as [`LastKnownGood::entries`] lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Kept {
+pub struct EntryInfo {
     /// GET or HEAD.
     pub method: Method,
     /// The URI that it was asked for by.
@@ -58,10 +58,10 @@ pub struct Kept {
     pub bytes: usize,
 }
 
-/// Why a response that was [inserted](Fallback::insert) is not kept.
+/// Why a response that was [inserted](LastKnownGood::insert) is not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum NotKept {
+pub enum InsertError {
     /// The answers to such a request never are.
     #[error(
         "answers to such a request are not kept: it must be a GET or a HEAD for a whole response, without a body"
@@ -83,10 +83,10 @@ pub enum NotKept {
     Outdated,
 }
 
-impl Fallback {
+impl LastKnownGood {
     /// A builder that starts from the defaults.
-    pub fn builder() -> FallbackBuilder {
-        FallbackBuilder::new()
+    pub fn builder() -> LastKnownGoodBuilder {
+        LastKnownGoodBuilder::new()
     }
 
     /// How many requests there is a response for in memory.
@@ -110,9 +110,9 @@ impl Fallback {
     }
 
     /// What there is in memory, in no particular order. It takes as long as there is much.
-    pub fn entries(&self) -> Vec<Kept> {
+    pub fn entries(&self) -> Vec<EntryInfo> {
         let now = self.0.now();
-        let kept = |key: &Key, entry: &Entry| Kept {
+        let kept = |key: &Key, entry: &Entry| EntryInfo {
             method: key.method(),
             uri: key.uri().to_owned(),
             has_credentials: key.partition().is_some(),
@@ -140,16 +140,20 @@ impl Fallback {
     ///
     /// ```
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-    /// use steadfast::last_known_good::Fallback;
+    /// use steadfast::last_known_good::LastKnownGood;
     ///
-    /// let fallback = Fallback::default();
+    /// let fallback = LastKnownGood::default();
     /// let uri: http::Uri = "http://sku.internal/v1/items/42".parse()?;
     /// fallback.insert(&uri, http::Response::new(r#"{"price": 999}"#.into())).await?;
     /// assert_eq!(fallback.len(), 1);
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn insert(&self, request: &impl HttpRequest, response: Response<Bytes>) -> Result<(), NotKept> {
+    pub async fn insert(
+        &self,
+        request: &impl HttpRequest,
+        response: Response<Bytes>,
+    ) -> Result<(), InsertError> {
         let (key, entry) = self.0.insert(request, &response)?;
         if let Some(telling) = self.0.tell_store(&key, &entry, None) {
             telling.await;
@@ -166,7 +170,7 @@ impl Fallback {
     ///
     /// ```
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let fallback = steadfast::last_known_good::Fallback::default();
+    /// # let fallback = steadfast::last_known_good::LastKnownGood::default();
     /// let uri: http::Uri = "http://sku.internal/v1/items/42".parse()?;
     /// fallback.invalidate(&uri).await;
     /// # Ok(())
@@ -180,13 +184,13 @@ impl Fallback {
     }
 }
 
-impl Default for Fallback {
+impl Default for LastKnownGood {
     fn default() -> Self {
         Self::builder().build().expect("the defaults are valid")
     }
 }
 
-impl fmt::Debug for Fallback {
+impl fmt::Debug for LastKnownGood {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fallback")
             .field("len", &self.len())

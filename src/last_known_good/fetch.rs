@@ -18,10 +18,10 @@ use super::plan::Plan;
 use super::rules::takes_back;
 use super::shared::Shared;
 use super::warm::{Registry, Warmed};
-use super::{Fallback, ResponseFuture};
+use super::{LastKnownGood, ResponseFuture};
 use crate::http::HttpRequest;
 use crate::message::sealed::Sealed;
-use crate::{BoxError, Classify, Error, HasOptions, Options, Resendable};
+use crate::{BoxError, CallOptions, Classify, Error, HasCallOptions, RetryableRequest};
 
 /// Whether what is called is called again, in the background. Implemented by [`Foreground`] and [`Background`] only.
 pub trait Warming<S, Req, C>: Sealed + Sized {
@@ -52,7 +52,7 @@ impl<S, Req, C, B, E> Warming<S, Req, C> for Background<Warmed>
 where
     S: Service<Req, Response = Response<B>, Error = Error<E>> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
-    Req: HttpRequest + HasOptions + Resendable + Send + Sync + 'static,
+    Req: HttpRequest + HasCallOptions + RetryableRequest + Send + Sync + 'static,
     C: Classify<Response<B>, E> + Send + Sync + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
@@ -85,7 +85,7 @@ struct Fetcher<S, Req, C> {
     inner: S,
     request: Req,
     key: Key,
-    fallback: Fallback,
+    fallback: LastKnownGood,
     config: Arc<Config<C, Background<Warmed>>>,
 }
 
@@ -115,7 +115,7 @@ impl<S, Req, C, B, E> Fetcher<S, Req, C>
 where
     S: Service<Req, Response = Response<B>, Error = Error<E>> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
-    Req: HttpRequest + HasOptions + Resendable + Send + Sync + 'static,
+    Req: HttpRequest + HasCallOptions + RetryableRequest + Send + Sync + 'static,
     C: Classify<Response<B>, E> + Send + Sync + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
@@ -172,13 +172,13 @@ where
 }
 
 /// The options of a call that is made again: its deadline is long over, and nobody waits for it.
-fn again(options: Options) -> Options {
-    let mut again = Options::new().without_fallback();
+fn again(options: CallOptions) -> CallOptions {
+    let mut again = CallOptions::new().without_last_known_good();
     if let Some(timeout) = options.get_timeout() {
         again = again.timeout(timeout);
     }
-    match options.get_resend() {
-        Some(resend) => again.resend(resend),
+    match options.get_retry_safety() {
+        Some(resend) => again.retry_safety(resend),
         None => again,
     }
 }

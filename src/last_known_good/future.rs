@@ -19,7 +19,7 @@ use crate::attempts::Attempts;
 use crate::poll::{listen_attempts, listen_deadline};
 use crate::{BoxError, Classify, Error};
 
-/// The future of [`LastKnownGood`](super::LastKnownGood).
+/// The future of [`LastKnownGoodService`](super::LastKnownGoodService).
 ///
 /// Cancel safe: dropped, it drops the call; what is kept stays as it is, and a store that is being told may have been or
 /// not.

@@ -4,7 +4,7 @@ use tower::Layer;
 
 use super::mode::{Background, Foreground, Unwarmed};
 use super::warm::Warmed;
-use super::{Fallback, KeepWarm, LastKnownGood};
+use super::{KeepWarm, LastKnownGood, LastKnownGoodService};
 use crate::http::HttpClassifier;
 
 /// Answers from the last good response when everything below has failed; see the [module](super).
@@ -13,11 +13,11 @@ use crate::http::HttpClassifier;
 /// use std::time::Duration;
 /// use bytes::Bytes;
 /// use http_body_util::Full;
-/// use steadfast::{Error, last_known_good::{Fallback, LastKnownGoodLayer}};
+/// use steadfast::{Error, last_known_good::{LastKnownGood, LastKnownGoodLayer}};
 /// use tower::{ServiceBuilder, ServiceExt};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let fallback = Fallback::builder().max_age(Duration::from_secs(600)).build()?;
+/// let fallback = LastKnownGood::builder().max_age(Duration::from_secs(600)).build()?;
 /// let service = ServiceBuilder::new()
 ///     .layer(LastKnownGoodLayer::new(fallback.clone()))
 ///     .map_err(Error::Upstream)
@@ -35,14 +35,14 @@ pub struct LastKnownGoodLayer<C = HttpClassifier, M = Foreground>(pub(super) Con
 #[derive(Debug, Clone)]
 pub(super) struct Config<C, M> {
     /// `None` keeps and serves nothing.
-    pub(super) fallback: Option<Fallback>,
+    pub(super) fallback: Option<LastKnownGood>,
     pub(super) classifier: C,
     pub(super) mode: M,
 }
 
 impl LastKnownGoodLayer {
     /// Keeps responses in `fallback`, and judges with the default [`HttpClassifier`].
-    pub fn new(fallback: Fallback) -> Self {
+    pub fn new(fallback: LastKnownGood) -> Self {
         Self(Config { fallback: Some(fallback), classifier: HttpClassifier::new(), mode: Foreground })
     }
 }
@@ -122,9 +122,9 @@ impl<C> From<LastKnownGoodLayer<C, Background>> for LastKnownGoodLayer<C, Backgr
 }
 
 impl<S, C: Clone, M: Clone> Layer<S> for LastKnownGoodLayer<C, M> {
-    type Service = LastKnownGood<S, C, M>;
+    type Service = LastKnownGoodService<S, C, M>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        LastKnownGood::new(inner, self.0.clone())
+        LastKnownGoodService::new(inner, self.0.clone())
     }
 }

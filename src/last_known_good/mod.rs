@@ -6,10 +6,10 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use steadfast::last_known_good::{Fallback, LastKnownGoodLayer};
+//! use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let fallback = Fallback::builder().max_age(Duration::from_secs(600)).build()?;
+//! let fallback = LastKnownGood::builder().max_age(Duration::from_secs(600)).build()?;
 //! let layer = LastKnownGoodLayer::new(fallback.clone())
 //!     .serve_stale_after(Duration::from_millis(300)); // when the upstream is slow, too
 //!
@@ -28,15 +28,15 @@
 //!
 //! **When it is served**: when a call ends in [`Transient`](crate::Outcome::Transient) or
 //! [`Failure`](crate::Outcome::Failure), was refused on this side, or has taken longer than a soft limit; for as long as
-//! [`max_age`](FallbackBuilder::max_age), or as the origin says by `stale-if-error` (RFC 5861 §4) or by what must be
-//! revalidated. A call can refuse it by [`without_fallback`](crate::Options::without_fallback).
+//! [`max_age`](LastKnownGoodBuilder::max_age), or as the origin says by `stale-if-error` (RFC 5861 §4) or by what must be
+//! revalidated. A call can refuse it by [`without_last_known_good`](crate::CallOptions::without_last_known_good).
 //!
 //! **Whose it is**: requests with credentials have what was kept for the same credentials, known by a keyed digest, and
 //! nothing else; of the other headers, those count that the response's `Vary` names (§4.1).
 //!
 //! **Where it is**: in memory, and in a [`Store`] behind it, if there is one: a file (`DiskStore`, feature `disk`), Redis
 //! (`steadfast::RedisStore`, feature `redis`), or one of your own. A store that fails or hangs fails no call, and is waited for no longer
-//! than its [bound](FallbackBuilder::store_timeout).
+//! than its [bound](LastKnownGoodBuilder::store_timeout).
 //!
 //! Tasks are spawned by [`serve_stale_after`](LastKnownGoodLayer::serve_stale_after) and
 //! [`keep_warm`](LastKnownGoodLayer::keep_warm), and by nothing else here.
@@ -77,13 +77,13 @@ pub(crate) use self::plan::RequestUri;
 pub use self::store::{DiskStore, DiskStoreBuilder, DiskStoreError};
 pub use self::{
     body::ResponseBody,
-    builder::FallbackBuilder,
-    fallback::{Fallback, Kept, NotKept},
+    builder::LastKnownGoodBuilder,
+    fallback::{EntryInfo, InsertError, LastKnownGood},
     fetch::Warming,
     future::ResponseFuture,
     layer::LastKnownGoodLayer,
     mode::{Background, Foreground, Mode, Unwarmed},
-    service::LastKnownGood,
+    service::LastKnownGoodService,
     stale::{Cause, Stale},
     store::{MemoryStore, Store},
     warm::{KeepWarm, KeepWarmBuilder, Warmed},

@@ -7,7 +7,7 @@ use http::{Response, StatusCode};
 use http_body::Body;
 use tokio::time::Instant;
 
-use super::Fallback;
+use super::LastKnownGood;
 use super::ResponseBody;
 use super::behind::{BoxFuture, Until};
 use super::entry::{Entry, Times};
@@ -24,7 +24,7 @@ use super::stale::Cause;
 use super::vary::RequestHeaders;
 use crate::attempts::Attempts;
 use crate::http::HttpRequest;
-use crate::{Classify, Error, HasOptions, Outcome};
+use crate::{Classify, Error, HasCallOptions, Outcome};
 
 /// What is to be done when the call has ended.
 pub(super) enum Plan {
@@ -53,8 +53,8 @@ pub(super) struct Answering {
 pub(crate) struct RequestUri(pub(crate) Arc<str>);
 
 impl Plan {
-    pub(super) fn new(request: &(impl HttpRequest + HasOptions), fallback: &Fallback) -> Self {
-        let Fallback(shared) = fallback;
+    pub(super) fn new(request: &(impl HttpRequest + HasCallOptions), fallback: &LastKnownGood) -> Self {
+        let LastKnownGood(shared) = fallback;
         match rules::role(request) {
             Role::Nothing => Self::Nothing,
             Role::Invalidate => Self::Invalidate(Arc::clone(shared), shared.key(request)),
@@ -68,7 +68,7 @@ impl Plan {
                     began: Instant::now(),
                     limits: (limits != Limits::default()).then(|| Box::new(limits)),
                     keeps: keep,
-                    serves: request.options().allows_fallback(),
+                    serves: request.options().allows_last_known_good(),
                 })
             }
         }

@@ -8,22 +8,22 @@ use http_body::Body;
 use tower::Service;
 
 #[cfg(feature = "reqwest")]
-use super::Fallback;
+use super::LastKnownGood;
 use super::fetch::{Planned, Warming};
 use super::layer::Config;
 use super::mode::{Foreground, Mode};
 use super::plan::Plan;
 use super::{ResponseBody, ResponseFuture};
 use crate::http::{HttpClassifier, HttpRequest};
-use crate::{BoxError, Classify, Error, HasOptions};
+use crate::{BoxError, Classify, Error, HasCallOptions};
 
 /// The service that [`LastKnownGoodLayer`](super::LastKnownGoodLayer) makes.
-pub struct LastKnownGood<S, C = HttpClassifier, M = Foreground> {
+pub struct LastKnownGoodService<S, C = HttpClassifier, M = Foreground> {
     inner: S,
     config: Arc<Config<C, M>>,
 }
 
-impl<S, C, M> LastKnownGood<S, C, M> {
+impl<S, C, M> LastKnownGoodService<S, C, M> {
     pub(super) fn new(inner: S, config: Config<C, M>) -> Self {
         Self { inner, config: Arc::new(config) }
     }
@@ -34,7 +34,7 @@ impl<S, C, M> LastKnownGood<S, C, M> {
     }
 
     #[cfg(feature = "reqwest")]
-    pub(crate) fn fallback(&self) -> Option<&Fallback> {
+    pub(crate) fn fallback(&self) -> Option<&LastKnownGood> {
         self.config.fallback.as_ref()
     }
 
@@ -46,7 +46,7 @@ impl<S, C, M> LastKnownGood<S, C, M> {
         below: impl FnOnce(&S, Req) -> F,
     ) -> ResponseFuture<F, C, M>
     where
-        Req: HasOptions + HttpRequest,
+        Req: HasCallOptions + HttpRequest,
         F: Future,
         M: Mode<F, C> + Warming<S, Req, C>,
     {
@@ -62,14 +62,14 @@ impl<S, C, M> LastKnownGood<S, C, M> {
         self.config.mode.register(&self.inner, request, Planned { plan, config: &self.config });
     }
 
-    fn plan(&self, request: &(impl HasOptions + HttpRequest)) -> Plan {
+    fn plan(&self, request: &(impl HasCallOptions + HttpRequest)) -> Plan {
         self.config.fallback.as_ref().map_or(Plan::Nothing, |fallback| Plan::new(request, fallback))
     }
 }
 
-impl<Req, S, C, M, B, E> Service<Req> for LastKnownGood<S, C, M>
+impl<Req, S, C, M, B, E> Service<Req> for LastKnownGoodService<S, C, M>
 where
-    Req: HasOptions + HttpRequest,
+    Req: HasCallOptions + HttpRequest,
     S: Service<Req, Response = Response<B>, Error = Error<E>>,
     M: Mode<S::Future, C> + Warming<S, Req, C>,
     C: Classify<Response<B>, E>,
@@ -91,15 +91,15 @@ where
     }
 }
 
-impl<S: Clone, C, M> Clone for LastKnownGood<S, C, M> {
+impl<S: Clone, C, M> Clone for LastKnownGoodService<S, C, M> {
     fn clone(&self) -> Self {
         Self { inner: self.inner.clone(), config: Arc::clone(&self.config) }
     }
 }
 
-impl<S: fmt::Debug, C, M> fmt::Debug for LastKnownGood<S, C, M> {
+impl<S: fmt::Debug, C, M> fmt::Debug for LastKnownGoodService<S, C, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LastKnownGood")
+        f.debug_struct("LastKnownGoodService")
             .field("inner", &self.inner)
             .field("fallback", &self.config.fallback)
             .finish_non_exhaustive()

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Response;
 
-use super::NotKept;
+use super::InsertError;
 use super::behind::Behind;
 use super::credentials::Credentials;
 use super::entry::{Entry, Times};
@@ -68,23 +68,23 @@ impl Shared {
         &self,
         request: &impl HttpRequest,
         response: &Response<Bytes>,
-    ) -> Result<(Key, Arc<Entry>), NotKept> {
-        let Role::Answer { keep: true, .. } = rules::role(request) else { return Err(NotKept::Request) };
+    ) -> Result<(Key, Arc<Entry>), InsertError> {
+        let Role::Answer { keep: true, .. } = rules::role(request) else { return Err(InsertError::Request) };
         let (bytes, allowed) = (response.body().len(), self.max_entry_bytes);
         if bytes > allowed {
-            return Err(NotKept::TooLarge { bytes, allowed });
+            return Err(InsertError::TooLarge { bytes, allowed });
         }
         let (key, now) = (self.key(request), self.now());
         let headers = self.headers(request, &key);
         let draft = Draft::new(response, &headers, &self.rules, key.partition().is_some());
-        let head = draft.ok_or(NotKept::Response)?.into_head();
+        let head = draft.ok_or(InsertError::Response)?.into_head();
         self.memory.outdate(&key);
         let (version, found) = (self.memory.version(&key), self.memory.find(&key, |_| false));
         let times = Times::of(response.headers(), now, now);
         let body = Received::whole(response.body());
         let entry = Arc::new(Entry::new(Arc::new(head), body, times));
         let kept = self.memory.keep(&key, version, &found, &entry, times);
-        kept.then_some((key, entry)).ok_or(NotKept::Outdated)
+        kept.then_some((key, entry)).ok_or(InsertError::Outdated)
     }
 }
 

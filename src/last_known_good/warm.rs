@@ -24,10 +24,10 @@ use crate::rng::SharedRng;
 /// ```
 /// use std::time::Duration;
 /// use steadfast::Client;
-/// use steadfast::last_known_good::{Fallback, KeepWarm, LastKnownGoodLayer};
+/// use steadfast::last_known_good::{LastKnownGood, KeepWarm, LastKnownGoodLayer};
 ///
 /// let warm = KeepWarm::builder().every(Duration::from_secs(30)).max_uris(20).build()?;
-/// let layer = LastKnownGoodLayer::new(Fallback::default()).keep_warm(&warm);
+/// let layer = LastKnownGoodLayer::new(LastKnownGood::default()).keep_warm(&warm);
 /// let client = Client::builder().last_known_good(layer).build()?;
 /// assert_eq!(warm.uris().len(), 0); // nothing has been called yet
 /// # Ok::<(), steadfast::ConfigError>(())

@@ -6,7 +6,7 @@ use pin_project::pin_project;
 use tower::Service;
 use tower::util::Oneshot;
 
-/// The future of [`PerUpstream`](super::PerUpstream).
+/// The future of [`PerUpstreamService`](super::PerUpstreamService).
 ///
 /// Cancel safe: it holds nothing but the call itself.
 #[pin_project]

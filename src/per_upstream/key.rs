@@ -108,7 +108,7 @@ impl fmt::Display for UpstreamKey {
 }
 
 /// Says which upstream a request is for. Implemented by [`Origin`] and [`By`].
-pub trait KeyOf<Req> {
+pub trait KeyExtractor<Req> {
     /// Gives the key of `request` to `with`.
     fn with_key<T>(&self, request: &Req, with: impl FnOnce(KeyRef<'_>) -> T) -> T;
 }
@@ -117,7 +117,7 @@ pub trait KeyOf<Req> {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Origin;
 
-impl<Req: HttpRequest> KeyOf<Req> for Origin {
+impl<Req: HttpRequest> KeyExtractor<Req> for Origin {
     fn with_key<T>(&self, request: &Req, with: impl FnOnce(KeyRef<'_>) -> T) -> T {
         with(KeyRef::origin(request))
     }
@@ -135,7 +135,7 @@ impl<F, Req, N> By<F, Req, N> {
     }
 }
 
-impl<F, Req, N> KeyOf<Req> for By<F, Req, N>
+impl<F, Req, N> KeyExtractor<Req> for By<F, Req, N>
 where
     F: Fn(&Req) -> N,
     N: AsRef<str>,

@@ -3,12 +3,12 @@ use std::sync::Arc;
 use tower::Layer;
 
 use super::key::{By, Origin, UpstreamKey};
-use super::service::PerUpstream;
+use super::service::PerUpstreamService;
 
 /// How the stack of one upstream is made.
 ///
 /// Any `Fn(&UpstreamKey) -> (Layer, Handles)` is a recipe.
-pub trait Recipe {
+pub trait MakeStack {
     /// What is put around the service below.
     type Layer;
     /// What the stack can be looked at by.
@@ -18,7 +18,7 @@ pub trait Recipe {
     fn make(&self, upstream: &UpstreamKey) -> (Self::Layer, Self::Handles);
 }
 
-impl<F, L, H: Clone> Recipe for F
+impl<F, L, H: Clone> MakeStack for F
 where
     F: Fn(&UpstreamKey) -> (L, H),
 {
@@ -35,19 +35,19 @@ where
 /// Default: by scheme and authority, and at most 1,000 upstreams.
 ///
 /// ```
-/// use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer};
+/// use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
 /// use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
-/// use steadfast::{Error, bulkhead::{BulkheadLayer, Compartment}};
+/// use steadfast::{Error, bulkhead::{BulkheadLayer, Bulkhead}};
 /// use tower::{ServiceBuilder, ServiceExt};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let circuit = Circuit::builder().build()?;
-/// let compartment = Compartment::builder().max_concurrent(64).build()?;
+/// let circuit = CircuitBreaker::builder().build()?;
+/// let bulkhead = Bulkhead::builder().max_concurrent(64).build()?;
 /// let per_upstream = PerUpstreamLayer::new(move |upstream: &UpstreamKey| {
 ///     let circuit = circuit.fresh(upstream.to_string());
 ///     let layers = ServiceBuilder::new()
 ///         .layer(CircuitBreakerLayer::new(circuit.clone()))
-///         .layer(BulkheadLayer::new(compartment.fresh()))
+///         .layer(BulkheadLayer::new(bulkhead.fresh()))
 ///         .into_inner();
 ///     (layers, circuit)
 /// });
@@ -68,7 +68,7 @@ pub struct PerUpstreamLayer<R, K = Origin> {
     max_upstreams: usize,
 }
 
-impl<R: Recipe> PerUpstreamLayer<R> {
+impl<R: MakeStack> PerUpstreamLayer<R> {
     /// Makes the stack of each upstream by `recipe`.
     pub fn new(recipe: R) -> Self {
         Self { recipe: Arc::new(recipe), key: Arc::new(Origin), max_upstreams: 1000 }
@@ -99,12 +99,12 @@ impl<R, K> PerUpstreamLayer<R, K> {
 impl<S, R, K> Layer<S> for PerUpstreamLayer<R, K>
 where
     S: Clone,
-    R: Recipe,
+    R: MakeStack,
     R::Layer: Layer<S>,
 {
-    type Service = PerUpstream<S, R, K>;
+    type Service = PerUpstreamService<S, R, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        PerUpstream::new(inner, Arc::clone(&self.recipe), Arc::clone(&self.key), self.max_upstreams)
+        PerUpstreamService::new(inner, Arc::clone(&self.recipe), Arc::clone(&self.key), self.max_upstreams)
     }
 }

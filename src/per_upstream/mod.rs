@@ -1,12 +1,12 @@
 //! Per upstream: one set of everything below for each scheme and authority.
 //!
-//! A circuit, a compartment or a budget that is shared by several upstreams lets the failure of one refuse the calls to
+//! A circuit, a bulkhead or a budget that is shared by several upstreams lets the failure of one refuse the calls to
 //! all. [`PerUpstreamLayer`] makes a stack of layers for each upstream by a recipe, on the first call to it. Their
 //! number is bounded; the one that has been idle for longest goes first, and with it what it knew. Looking one up takes
 //! no lock.
 //!
-//! The recipe also gives the handles that its stack can be looked at by: [`PerUpstream::handles`],
-//! [`PerUpstream::upstreams`].
+//! The recipe also gives the handles that its stack can be looked at by: [`PerUpstreamService::handles`],
+//! [`PerUpstreamService::upstreams`].
 
 mod future;
 mod key;
@@ -16,7 +16,7 @@ mod service;
 
 pub use self::{
     future::ResponseFuture,
-    key::{By, KeyOf, KeyRef, Origin, UpstreamKey},
-    layer::{PerUpstreamLayer, Recipe},
-    service::PerUpstream,
+    key::{By, KeyExtractor, KeyRef, Origin, UpstreamKey},
+    layer::{MakeStack, PerUpstreamLayer},
+    service::PerUpstreamService,
 };

@@ -5,33 +5,33 @@ use std::task::{Context, Poll};
 use tower::{Layer, Service};
 
 use super::ResponseFuture;
-use super::key::{KeyOf, Origin, UpstreamKey};
-use super::layer::Recipe;
+use super::key::{KeyExtractor, Origin, UpstreamKey};
+use super::layer::MakeStack;
 use super::map::UpstreamMap;
 
 /// The service that [`PerUpstreamLayer`](super::PerUpstreamLayer) makes. Clones share the upstreams.
-pub struct PerUpstream<S, R, K = Origin>
+pub struct PerUpstreamService<S, R, K = Origin>
 where
-    R: Recipe,
+    R: MakeStack,
     R::Layer: Layer<S>,
 {
     shared: Arc<Shared<S, R, K, StackOf<S, R>>>,
 }
 
 /// What a recipe makes of the service below.
-pub(crate) type StackOf<S, R> = <<R as Recipe>::Layer as Layer<S>>::Service;
+pub(crate) type StackOf<S, R> = <<R as MakeStack>::Layer as Layer<S>>::Service;
 
-struct Shared<S, R: Recipe, K, T> {
+struct Shared<S, R: MakeStack, K, T> {
     inner: S,
     recipe: Arc<R>,
     key: Arc<K>,
     upstreams: UpstreamMap<(T, R::Handles)>,
 }
 
-impl<S, R, K> PerUpstream<S, R, K>
+impl<S, R, K> PerUpstreamService<S, R, K>
 where
     S: Clone,
-    R: Recipe,
+    R: MakeStack,
     R::Layer: Layer<S>,
 {
     pub(super) fn new(inner: S, recipe: Arc<R>, key: Arc<K>, max: usize) -> Self {
@@ -41,7 +41,7 @@ where
     /// The handles of the upstream that `request` is for, which is made if it is not known yet.
     pub fn handles<Req>(&self, request: &Req) -> R::Handles
     where
-        K: KeyOf<Req>,
+        K: KeyExtractor<Req>,
     {
         self.with(request, |(_, handles)| handles.clone())
     }
@@ -55,7 +55,7 @@ where
     pub(crate) fn send<Req>(&self, request: Req) -> ResponseFuture<StackOf<S, R>, Req>
     where
         StackOf<S, R>: Service<Req> + Clone,
-        K: KeyOf<Req>,
+        K: KeyExtractor<Req>,
     {
         let stack = self.with(&request, |(stack, _)| stack.clone());
         ResponseFuture::new(stack, request)
@@ -63,7 +63,7 @@ where
 
     fn with<Req, T>(&self, request: &Req, read: impl FnOnce(&(StackOf<S, R>, R::Handles)) -> T) -> T
     where
-        K: KeyOf<Req>,
+        K: KeyExtractor<Req>,
     {
         let Shared { inner, recipe, key, upstreams } = &*self.shared;
         let make = |upstream: &UpstreamKey| {
@@ -74,13 +74,13 @@ where
     }
 }
 
-impl<Req, S, R, K> Service<Req> for PerUpstream<S, R, K>
+impl<Req, S, R, K> Service<Req> for PerUpstreamService<S, R, K>
 where
     S: Clone,
-    R: Recipe,
+    R: MakeStack,
     R::Layer: Layer<S>,
     StackOf<S, R>: Service<Req> + Clone,
-    K: KeyOf<Req>,
+    K: KeyExtractor<Req>,
 {
     type Response = <StackOf<S, R> as Service<Req>>::Response;
     type Error = <StackOf<S, R> as Service<Req>>::Error;
@@ -96,9 +96,9 @@ where
     }
 }
 
-impl<S, R, K> Clone for PerUpstream<S, R, K>
+impl<S, R, K> Clone for PerUpstreamService<S, R, K>
 where
-    R: Recipe,
+    R: MakeStack,
     R::Layer: Layer<S>,
 {
     fn clone(&self) -> Self {
@@ -106,9 +106,9 @@ where
     }
 }
 
-impl<S, R, K> fmt::Debug for PerUpstream<S, R, K>
+impl<S, R, K> fmt::Debug for PerUpstreamService<S, R, K>
 where
-    R: Recipe,
+    R: MakeStack,
     R::Layer: Layer<S>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

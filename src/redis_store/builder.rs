@@ -9,7 +9,7 @@ use tower::Layer;
 
 use super::RedisStore;
 use super::connections::{Connections, is_answer};
-use crate::circuit_breaker::{Circuit, CircuitBreakerLayer, CircuitBuilder};
+use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerLayer};
 use crate::error::MAX_DURATION;
 use crate::timeout::TimeoutLayer;
 use crate::{ConfigError, Error, Outcome};
@@ -21,7 +21,7 @@ pub struct RedisStoreBuilder {
     prefix: String,
     connections: usize,
     timeout: Duration,
-    circuit: Option<CircuitBuilder>,
+    circuit: Option<CircuitBreakerBuilder>,
 }
 
 impl RedisStoreBuilder {
@@ -63,7 +63,7 @@ impl RedisStoreBuilder {
     /// The circuit that keeps operations from waiting for a Redis that is down. Default: called `redis`, it trips on 3
     /// failures in a row and lets one probe through after 1 s, then after 2 s and 4 s; an operation that is dropped counts
     /// as a failure if it had run for half the timeout.
-    pub fn circuit(mut self, circuit: CircuitBuilder) -> Self {
+    pub fn circuit(mut self, circuit: CircuitBreakerBuilder) -> Self {
         self.circuit = Some(circuit);
         self
     }
@@ -81,7 +81,7 @@ impl RedisStoreBuilder {
 
         let connections = Connections::new(client, self.connections);
         let service = TimeoutLayer::attempt(self.timeout).layer(connections);
-        let breaker = CircuitBreakerLayer::new(circuit.clone()).classifier(classify as _).plain();
+        let breaker = CircuitBreakerLayer::new(circuit.clone()).classifier(classify as _).non_http();
         Ok(RedisStore { service: breaker.layer(service), circuit, prefix: Arc::from(self.prefix) })
     }
 }
@@ -98,8 +98,8 @@ impl fmt::Debug for RedisStoreBuilder {
     }
 }
 
-fn default_circuit(timeout: Duration) -> CircuitBuilder {
-    Circuit::builder()
+fn default_circuit(timeout: Duration) -> CircuitBreakerBuilder {
+    CircuitBreaker::builder()
         .name("redis")
         .consecutive_failures(3, Duration::ZERO)
         .probes(1)

@@ -12,13 +12,13 @@ use ::redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, ServerE
 use futures_util::future::{FutureExt, Shared};
 use tower::Service;
 
-use crate::{Error, HasOptions};
+use crate::{Error, HasCallOptions};
 
 /// What Redis is asked. It may be sent twice.
 pub(super) struct Command(pub(super) Cmd);
 
 /// It has no time but that of the store.
-impl HasOptions for Command {}
+impl HasCallOptions for Command {}
 
 /// A few connections, each shared by many operations. They take turns.
 #[derive(Clone)]

@@ -13,11 +13,11 @@ use tower::Service;
 
 pub use self::builder::RedisStoreBuilder;
 use self::connections::{Command, Connections};
-use crate::circuit_breaker::{Circuit, CircuitBreaker};
+use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerService};
 use crate::error::MAX_DURATION;
 use crate::last_known_good::Store;
-use crate::timeout::Timeout;
-use crate::{BoxError, Error, Outcome, Plain};
+use crate::timeout::TimeoutService;
+use crate::{BoxError, Error, NonHttp, Outcome};
 
 /// A [`Store`] in Redis, or in what speaks its protocol: shared by all replicas of a service, so that one that has just
 /// been started, or has never asked, has an answer too.
@@ -75,8 +75,8 @@ use crate::{BoxError, Error, Outcome, Plain};
 /// those behind it on the connection wait for.
 #[derive(Clone)]
 pub struct RedisStore {
-    service: CircuitBreaker<Timeout<Connections, Plain>, Classifier, Plain>,
-    circuit: Circuit,
+    service: CircuitBreakerService<TimeoutService<Connections, NonHttp>, Classifier, NonHttp>,
+    circuit: CircuitBreaker,
     prefix: Arc<str>,
 }
 
@@ -92,7 +92,7 @@ impl RedisStore {
     }
 
     /// The store's circuit: to look at, to watch, to force open while Redis is moved.
-    pub fn circuit(&self) -> &Circuit {
+    pub fn circuit(&self) -> &CircuitBreaker {
         &self.circuit
     }
 

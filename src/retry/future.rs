@@ -11,14 +11,14 @@ use tower::Service;
 use super::budget::{RetryBudget, Token};
 use super::layer::Rules;
 use super::policy::{Pause, TransientFault};
-use crate::attempts::{Attempts, Stop};
+use crate::attempts::{Attempts, StopReason};
 use crate::deadline::{self, Timer};
 use crate::handle::Handle;
 use crate::message::Discard;
 use crate::poll::{Refusal, listen_refusing, listen_sent, say_attempts};
-use crate::{Classify, Error, HasOptions, Outcome, Resend, Resendable, TimeoutScope};
+use crate::{Classify, Error, HasCallOptions, Outcome, RetrySafety, RetryableRequest, TimeoutScope};
 
-/// The future of [`Retry`](super::Retry).
+/// The future of [`RetryService`](super::RetryService).
 ///
 /// Cancel safe: dropped while it waits, it gives the token of the retry that was not sent back to the budget.
 #[pin_project]
@@ -27,8 +27,8 @@ pub struct ResponseFuture<Req, S: Service<Req>, C, K, L> {
     rules: Handle<Rules>,
     classifier: C,
     /// What a further attempt would send, or why there will be none.
-    copy: Result<Req, Stop>,
-    resend: Resend,
+    copy: Result<Req, StopReason>,
+    resend: RetrySafety,
     deadline: Option<Instant>,
     retries: u32,
     backoff: Duration,
@@ -75,7 +75,7 @@ impl<L: Future<Output = ()>> Wait<L> {
 
 impl<Req, S, C, K, L> ResponseFuture<Req, S, C, K, L>
 where
-    Req: HasOptions + Resendable,
+    Req: HasCallOptions + RetryableRequest,
     S: Service<Req>,
 {
     #[inline]
@@ -83,7 +83,7 @@ where
         if let Some(budget) = &rules.budget {
             budget.call();
         }
-        let resend = request.resend();
+        let resend = request.retry_safety();
         Self {
             copy: copy_for(&request, resend, &rules, 0),
             resend,
@@ -101,26 +101,26 @@ where
 
 /// A copy of `request`, but only while another attempt is possible after it.
 #[inline]
-fn copy_for<Req: Resendable>(
+fn copy_for<Req: RetryableRequest>(
     request: &Req,
-    resend: Resend,
+    resend: RetrySafety,
     rules: &Rules,
     retries: u32,
-) -> Result<Req, Stop> {
+) -> Result<Req, StopReason> {
     if !rules.policy.allows(retries) {
-        Err(Stop::Exhausted)
-    } else if resend == Resend::Never {
-        Err(Stop::NotIdempotent)
+        Err(StopReason::Exhausted)
+    } else if resend == RetrySafety::Never {
+        Err(StopReason::NotIdempotent)
     } else if rules.budget.as_ref().is_some_and(RetryBudget::is_spent) {
-        Err(Stop::Budget)
+        Err(StopReason::Budget)
     } else {
-        request.try_clone().ok_or(Stop::NotReplayable)
+        request.try_clone().ok_or(StopReason::NotReplayable)
     }
 }
 
 impl<Req, S, C, K, Res, E> Future for ResponseFuture<Req, S, C, K, K::Leftover>
 where
-    Req: HasOptions + Resendable,
+    Req: HasCallOptions + RetryableRequest,
     S: Service<Req, Response = Res, Error = Error<E>>,
     C: Classify<Res, E>,
     K: Discard<Res>,
@@ -171,12 +171,12 @@ struct Heard {
 
 impl Heard {
     /// Why no attempt should follow this pause.
-    fn against(&self, pause: &Pause, rules: &Rules) -> Option<Stop> {
+    fn against(&self, pause: &Pause, rules: &Rules) -> Option<StopReason> {
         match self.refusing.filter(|_| !rules.across_circuits)? {
             Refusal::Until(Some(until)) if pause.until.is_none_or(|end| end >= until) => None,
-            Refusal::Until(_) => Some(Stop::CircuitOpen),
+            Refusal::Until(_) => Some(StopReason::CircuitOpen),
             // Who wants retries without a budget wants them all.
-            Refusal::Advised => rules.budget.as_ref().map(|_| Stop::Failing),
+            Refusal::Advised => rules.budget.as_ref().map(|_| StopReason::Failing),
         }
     }
 }
@@ -184,13 +184,13 @@ impl Heard {
 /// What follows an attempt.
 enum Verdict {
     Done,
-    GiveUp(Stop),
+    GiveUp(StopReason),
     Retry(Pause),
 }
 
 impl<Req, S, C, K, Res, E> ResponseFuture<Req, S, C, K, K::Leftover>
 where
-    Req: HasOptions + Resendable,
+    Req: HasCallOptions + RetryableRequest,
     S: Service<Req, Response = Res, Error = Error<E>>,
     C: Classify<Res, E>,
     K: Discard<Res>,
@@ -211,9 +211,9 @@ where
                 budget.refund();
             }
             return Verdict::GiveUp(match error {
-                Some(Error::CircuitOpen { .. }) => Stop::CircuitOpen,
-                Some(Error::BulkheadFull { .. }) => Stop::BulkheadFull,
-                _ => Stop::Deadline,
+                Some(Error::CircuitOpen { .. }) => StopReason::CircuitOpen,
+                Some(Error::BulkheadFull { .. }) => StopReason::BulkheadFull,
+                _ => StopReason::Deadline,
             });
         };
         match (budget, outcome) {
@@ -242,10 +242,10 @@ where
             return Verdict::GiveUp(stop);
         }
         // From here on the earlier attempt can no longer spoil the copy. Its response is still there if it has.
-        if this.copy.as_ref().is_ok_and(Resendable::take_over) {
+        if this.copy.as_ref().is_ok_and(RetryableRequest::take_over) {
             Verdict::Retry(pause)
         } else {
-            Verdict::GiveUp(Stop::NotReplayable)
+            Verdict::GiveUp(StopReason::NotReplayable)
         }
     }
 
@@ -281,9 +281,9 @@ where
                     // Timers are coarse, and to become ready can take a while.
                     if deadline::has_passed(*this.deadline) {
                         let late = Error::Timeout { scope: TimeoutScope::Total, after: Duration::ZERO };
-                        return Poll::Ready(self.finish(Err(late), Some(Stop::Deadline)).map(drop));
+                        return Poll::Ready(self.finish(Err(late), Some(StopReason::Deadline)).map(drop));
                     }
-                    let Ok(request) = std::mem::replace(this.copy, Err(Stop::Exhausted)) else {
+                    let Ok(request) = std::mem::replace(this.copy, Err(StopReason::Exhausted)) else {
                         unreachable!("only a request with a copy is retried");
                     };
                     if let Some(token) = token.take() {
@@ -301,7 +301,7 @@ where
     fn finish(
         self: Pin<&mut Self>,
         result: Result<Res, Error<E>>,
-        stop: Option<Stop>,
+        stop: Option<StopReason>,
     ) -> Result<Res, Error<E>> {
         let this = self.project();
         // Without retries there is nothing to give up.

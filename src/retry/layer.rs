@@ -3,10 +3,10 @@ use std::thread::LocalKey;
 
 use tower::Layer;
 
-use super::{Retry, RetryBudget, RetryPolicy};
+use super::{RetryBudget, RetryPolicy, RetryService};
 use crate::handle::{Handle, Shared, Spares};
 use crate::http::HttpClassifier;
-use crate::{Http, Plain};
+use crate::{Http, NonHttp};
 
 /// Retries calls; see the [module](super).
 ///
@@ -92,16 +92,16 @@ impl<C, K> RetryLayer<C, K> {
     }
 
     /// For a service whose responses are not HTTP.
-    pub fn plain(self) -> RetryLayer<C, Plain> {
+    pub fn non_http(self) -> RetryLayer<C, NonHttp> {
         RetryLayer { rules: self.rules, classifier: self.classifier, kind: PhantomData }
     }
 }
 
 impl<S, C: Clone, K> Layer<S> for RetryLayer<C, K> {
-    type Service = Retry<S, C, K>;
+    type Service = RetryService<S, C, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Retry::new(inner, Handle::new(self.rules.clone()), self.classifier.clone())
+        RetryService::new(inner, Handle::new(self.rules.clone()), self.classifier.clone())
     }
 }
 

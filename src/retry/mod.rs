@@ -4,7 +4,7 @@
 //! failing, so most of this module is about when *not* to retry:
 //!
 //! - the outcome is not [`Transient`](crate::Outcome::Transient), or the call was refused on this side;
-//! - the request may not be sent twice ([`Resendable`](crate::Resendable)), or its body is gone;
+//! - the request may not be sent twice ([`RetryableRequest`](crate::RetryableRequest)), or its body is gone;
 //! - the attempts of the call ([`RetryPolicyBuilder::max_retries`]) or of everyone ([`RetryBudget`]) are spent;
 //! - the wait, be it the [`Backoff`]'s or that of `Retry-After`, would end after the call's deadline.
 //!
@@ -22,7 +22,7 @@ mod layer;
 mod policy;
 mod service;
 
-pub use crate::attempts::{Attempts, Stop};
+pub use crate::attempts::{Attempts, StopReason};
 
 pub use self::{
     backoff::{Backoff, Jitter},
@@ -30,5 +30,5 @@ pub use self::{
     future::ResponseFuture,
     layer::RetryLayer,
     policy::{RetryPolicy, RetryPolicyBuilder},
-    service::Retry,
+    service::RetryService,
 };

@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 use super::Backoff;
 use super::budget::{RetryBudget, Token};
-use crate::attempts::Stop;
+use crate::attempts::StopReason;
 use crate::error::MAX_DURATION;
 use crate::rng::SharedRng;
-use crate::{ConfigError, Resend, deadline};
+use crate::{ConfigError, RetrySafety, deadline};
 
 /// How often a call is retried, and how long it waits in between.
 ///
@@ -53,30 +53,30 @@ impl RetryPolicy {
     }
 
     /// Decides what follows a transient fault.
-    pub(super) fn decide(&self, fault: &TransientFault<'_>) -> Result<Pause, Stop> {
+    pub(super) fn decide(&self, fault: &TransientFault<'_>) -> Result<Pause, StopReason> {
         if !self.allows(fault.retries) {
-            return Err(Stop::Exhausted);
+            return Err(StopReason::Exhausted);
         }
         match fault.resend {
-            Resend::Always => {}
-            Resend::IfNotSent if !fault.sent => {}
-            Resend::IfNotSent | Resend::Never => return Err(Stop::NotIdempotent),
+            RetrySafety::Idempotent => {}
+            RetrySafety::UnlessSent if !fault.sent => {}
+            RetrySafety::UnlessSent | RetrySafety::Never => return Err(StopReason::NotIdempotent),
         }
         fault.copied?;
         let backoff = self.rng.with(|rng| self.backoff.wait(fault.retries, fault.previous_backoff, rng));
         let wait = match fault.retry_after {
-            Some(floor) if floor > self.max_retry_after => return Err(Stop::RetryAfterTooLong),
+            Some(floor) if floor > self.max_retry_after => return Err(StopReason::RetryAfterTooLong),
             // The backoff comes on top, so that all who were told the same do not come back together.
             Some(floor) => floor + backoff,
             None => backoff,
         };
         let until = deadline::after(fault.now, wait);
         if deadline::misses(fault.deadline, until) {
-            return Err(Stop::Deadline);
+            return Err(StopReason::Deadline);
         }
         // Asked last: what is not going to be sent needs no token.
         let token = match fault.budget {
-            Some(budget) => Some(budget.withdraw().ok_or(Stop::Budget)?),
+            Some(budget) => Some(budget.withdraw().ok_or(StopReason::Budget)?),
             None => None,
         };
         Ok(Pause { backoff, until, token })
@@ -98,9 +98,9 @@ pub(super) struct TransientFault<'a> {
     pub(super) previous_backoff: Duration,
     pub(super) retry_after: Option<Duration>,
     pub(super) sent: bool,
-    pub(super) resend: Resend,
+    pub(super) resend: RetrySafety,
     /// Whether there is a copy to send, or why there is none.
-    pub(super) copied: Result<(), Stop>,
+    pub(super) copied: Result<(), StopReason>,
     pub(super) budget: Option<&'a RetryBudget>,
 }
 
@@ -127,7 +127,7 @@ impl RetryPolicyBuilder {
     /// How many attempts may follow the first: 0 to 100. Default 3.
     ///
     /// There are fewer where a circuit breaker below sees [nothing but
-    /// failures](crate::circuit_breaker::CircuitBuilder::consecutive_failures).
+    /// failures](crate::circuit_breaker::CircuitBreakerBuilder::consecutive_failures).
     pub const fn max_retries(mut self, retries: u32) -> Self {
         self.max_retries = retries;
         self
@@ -192,7 +192,7 @@ mod tests {
             previous_backoff: Duration::ZERO,
             retry_after: None,
             sent: true,
-            resend: Resend::Always,
+            resend: RetrySafety::Idempotent,
             copied: Ok(()),
             budget: None,
         }
@@ -209,10 +209,10 @@ mod tests {
     fn what_may_not_be_sent_twice_is_sent_again_only_if_it_was_not_sent() {
         let stop =
             |resend, sent| policy().decide(&TransientFault { sent, resend, ..fault(Instant::now()) }).err();
-        assert_eq!(stop(Resend::IfNotSent, false), None);
-        assert_eq!(stop(Resend::IfNotSent, true), Some(Stop::NotIdempotent));
-        assert_eq!(stop(Resend::Never, false), Some(Stop::NotIdempotent));
-        assert_eq!(stop(Resend::Always, true), None);
+        assert_eq!(stop(RetrySafety::UnlessSent, false), None);
+        assert_eq!(stop(RetrySafety::UnlessSent, true), Some(StopReason::NotIdempotent));
+        assert_eq!(stop(RetrySafety::Never, false), Some(StopReason::NotIdempotent));
+        assert_eq!(stop(RetrySafety::Idempotent, true), None);
     }
 
     #[test]
@@ -241,17 +241,17 @@ mod tests {
             policy().decide(&TransientFault { retry_after: Some(wait), ..fault(Instant::now()) }).err()
         };
         assert_eq!(told(2 * SECOND), None);
-        assert_eq!(told(3 * SECOND), Some(Stop::RetryAfterTooLong));
-        assert_eq!(told(Duration::MAX), Some(Stop::RetryAfterTooLong));
+        assert_eq!(told(3 * SECOND), Some(StopReason::RetryAfterTooLong));
+        assert_eq!(told(Duration::MAX), Some(StopReason::RetryAfterTooLong));
     }
 
     #[test]
     fn a_wait_that_cannot_end_before_the_deadline_is_not_started() {
         let now = Instant::now();
         let stop = |left| policy().decide(&TransientFault { deadline: Some(now + left), ..fault(now) }).err();
-        assert_eq!(stop(SECOND / 10), Some(Stop::Deadline));
+        assert_eq!(stop(SECOND / 10), Some(StopReason::Deadline));
         assert_eq!(stop(SECOND / 9), None);
-        assert_eq!(stop(Duration::ZERO), Some(Stop::Deadline));
+        assert_eq!(stop(Duration::ZERO), Some(StopReason::Deadline));
     }
 
     #[test]
@@ -259,7 +259,7 @@ mod tests {
         let budget = RetryBudget::default();
         let now = Instant::now();
         let late = TransientFault { deadline: Some(now), budget: Some(&budget), ..fault(now) };
-        assert_eq!(policy().decide(&late).unwrap_err(), Stop::Deadline);
+        assert_eq!(policy().decide(&late).unwrap_err(), StopReason::Deadline);
         assert!((budget.tokens() - 2.0).abs() < f64::EPSILON);
     }
 
@@ -267,7 +267,7 @@ mod tests {
     fn an_empty_budget_ends_the_call() {
         let budget = RetryBudget::builder().initial(0.0).build().unwrap();
         let broke = TransientFault { budget: Some(&budget), ..fault(Instant::now()) };
-        assert_eq!(policy().decide(&broke).unwrap_err(), Stop::Budget);
+        assert_eq!(policy().decide(&broke).unwrap_err(), StopReason::Budget);
     }
 
     #[test]

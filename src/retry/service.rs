@@ -9,25 +9,25 @@ use super::layer::Rules;
 use crate::handle::Handle;
 use crate::http::HttpClassifier;
 use crate::message::Discard;
-use crate::{Classify, Error, HasOptions, Http, Resendable};
+use crate::{Classify, Error, HasCallOptions, Http, RetryableRequest};
 
 /// The service that [`RetryLayer`](super::RetryLayer) makes.
-pub struct Retry<S, C = HttpClassifier, K = Http> {
+pub struct RetryService<S, C = HttpClassifier, K = Http> {
     inner: S,
     rules: Handle<Rules>,
     classifier: C,
     kind: PhantomData<fn() -> K>,
 }
 
-impl<S, C, K> Retry<S, C, K> {
+impl<S, C, K> RetryService<S, C, K> {
     pub(super) fn new(inner: S, rules: Handle<Rules>, classifier: C) -> Self {
         Self { inner, rules, classifier, kind: PhantomData }
     }
 }
 
-impl<Req, S, C, K, Res, E> Service<Req> for Retry<S, C, K>
+impl<Req, S, C, K, Res, E> Service<Req> for RetryService<S, C, K>
 where
-    Req: HasOptions + Resendable,
+    Req: HasCallOptions + RetryableRequest,
     S: Service<Req, Response = Res, Error = Error<E>> + Clone,
     C: Classify<Res, E>,
     K: Discard<Res>,
@@ -49,14 +49,14 @@ where
     }
 }
 
-impl<S: Clone, C: Clone, K> Clone for Retry<S, C, K> {
+impl<S: Clone, C: Clone, K> Clone for RetryService<S, C, K> {
     fn clone(&self) -> Self {
         Self::new(self.inner.clone(), self.rules.clone(), self.classifier.clone())
     }
 }
 
-impl<S: fmt::Debug, C: fmt::Debug, K> fmt::Debug for Retry<S, C, K> {
+impl<S: fmt::Debug, C: fmt::Debug, K> fmt::Debug for RetryService<S, C, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Retry").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("RetryService").field("inner", &self.inner).finish_non_exhaustive()
     }
 }

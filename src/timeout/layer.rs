@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use tower::Layer;
 
-use super::Timeout;
-use crate::{Http, Plain, TimeoutScope};
+use super::TimeoutService;
+use crate::{Http, NonHttp, TimeoutScope};
 
 /// Bounds a call, or an attempt, in time; see the [module](super).
 ///
@@ -38,14 +38,14 @@ pub struct TimeoutLayer<K = Http> {
 impl TimeoutLayer<Http> {
     /// Bounds the whole call: attempts, waits between them, and the reading of the body.
     ///
-    /// A call that asks for another time ([`Options::timeout`](crate::Options::timeout)) has that instead. With zero,
+    /// A call that asks for another time ([`CallOptions::timeout`](crate::CallOptions::timeout)) has that instead. With zero,
     /// nothing is sent.
     pub const fn total(after: Duration) -> Self {
         Self::new(TimeoutScope::Total, Some(after))
     }
 }
 
-impl TimeoutLayer<Plain> {
+impl TimeoutLayer<NonHttp> {
     /// Bounds one attempt, up to the head of its response. Zero lets only an answer through that is ready at once.
     ///
     /// Its clock runs from the moment at which the answer has to be waited for.
@@ -72,17 +72,17 @@ impl<K> TimeoutLayer<K> {
     }
 
     /// For a service whose responses are not HTTP. An attempt's time ends with the head, so that it is so already.
-    pub const fn plain(self) -> TimeoutLayer<Plain> {
+    pub const fn non_http(self) -> TimeoutLayer<NonHttp> {
         let Self { scope, after, share, .. } = self;
         TimeoutLayer { scope, after, share, kind: PhantomData }
     }
 }
 
 impl<S, K> Layer<S> for TimeoutLayer<K> {
-    type Service = Timeout<S, K>;
+    type Service = TimeoutService<S, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Timeout::new(inner, *self)
+        TimeoutService::new(inner, *self)
     }
 }
 

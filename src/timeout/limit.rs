@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::BodyWatch;
 use crate::poll::say_deadline;
-use crate::{Error, HasOptions, TimeoutScope, deadline};
+use crate::{Error, HasCallOptions, TimeoutScope, deadline};
 
 /// When something has to end, how much time that was, and by which clock.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +29,7 @@ impl Limit {
     const NONE: Self = Self { end: None, after: Duration::MAX, scope: TimeoutScope::Total };
 
     /// That of the whole call, stamped on the request. Whether it is checked after each wait says who is below.
-    pub(super) fn of_call(request: &mut impl HasOptions, after: Option<Duration>, checked: bool) -> Self {
+    pub(super) fn of_call(request: &mut impl HasCallOptions, after: Option<Duration>, checked: bool) -> Self {
         let options = request.options();
         let after = options.get_timeout().or(after);
         if after.is_none() && options.get_deadline().is_none() {

@@ -19,4 +19,4 @@ mod stamp;
 
 #[cfg(feature = "reqwest")]
 pub(crate) use self::stamp::{Stamp, StampLayer};
-pub use self::{body::BodyWatch, future::ResponseFuture, layer::TimeoutLayer, service::Timeout};
+pub use self::{body::BodyWatch, future::ResponseFuture, layer::TimeoutLayer, service::TimeoutService};

@@ -8,21 +8,21 @@ use super::limit::{Attempt, Limit};
 use super::{BodyWatch, ResponseFuture, TimeoutLayer};
 use crate::deadline;
 use crate::message::Attach;
-use crate::{Error, HasOptions, Http, TimeoutScope};
+use crate::{Error, HasCallOptions, Http, TimeoutScope};
 
 /// The service that [`TimeoutLayer`] makes.
-pub struct Timeout<S, K = Http> {
+pub struct TimeoutService<S, K = Http> {
     inner: S,
     layer: TimeoutLayer<K>,
 }
 
-impl<S, K> Timeout<S, K> {
+impl<S, K> TimeoutService<S, K> {
     pub(super) const fn new(inner: S, layer: TimeoutLayer<K>) -> Self {
         Self { inner, layer }
     }
 
     /// The clock of one attempt, within that of the call.
-    fn clock_of_attempt(&self, request: &impl HasOptions) -> Attempt {
+    fn clock_of_attempt(&self, request: &impl HasCallOptions) -> Attempt {
         let options = request.options();
         let shared = self.layer.share.zip(options.get_timeout()).map(|(share, total)| scale(total, share));
         Attempt { after: shared.or(self.layer.after), deadline: options.get_deadline() }
@@ -34,9 +34,9 @@ fn scale(time: Duration, share: f64) -> Duration {
     Duration::try_from_secs_f64(time.as_secs_f64() * share).unwrap_or(time)
 }
 
-impl<Req, S, K, Res, E> Service<Req> for Timeout<S, K>
+impl<Req, S, K, Res, E> Service<Req> for TimeoutService<S, K>
 where
-    Req: HasOptions,
+    Req: HasCallOptions,
     S: Service<Req, Response = Res, Error = Error<E>>,
     K: Attach<Res, BodyWatch>,
 {
@@ -66,15 +66,15 @@ where
     }
 }
 
-impl<S: Clone, K> Clone for Timeout<S, K> {
+impl<S: Clone, K> Clone for TimeoutService<S, K> {
     fn clone(&self) -> Self {
         Self::new(self.inner.clone(), self.layer)
     }
 }
 
-impl<S: fmt::Debug, K> fmt::Debug for Timeout<S, K> {
+impl<S: fmt::Debug, K> fmt::Debug for TimeoutService<S, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Timeout")
+        f.debug_struct("TimeoutService")
             .field("inner", &self.inner)
             .field("scope", &self.layer.scope)
             .field("after", &self.layer.after)

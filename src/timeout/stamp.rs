@@ -13,7 +13,7 @@ use super::BodyWatch;
 use super::limit::Limit;
 use crate::http::body::WatchedBody;
 use crate::message::Attach;
-use crate::{Error, HasOptions, Http};
+use crate::{Error, HasCallOptions, Http};
 
 /// Stamps the deadline of the call on the request.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +44,7 @@ pub(crate) struct Stamp<S> {
 
 impl<Req, S, B, E> Service<Req> for Stamp<S>
 where
-    Req: HasOptions,
+    Req: HasCallOptions,
     S: Service<Req, Response = Response<B>, Error = Error<E>>,
     B: Body,
 {

@@ -16,10 +16,10 @@ use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
-use steadfast::bulkhead::{Bulkhead, BulkheadLayer, Compartment, CompartmentBuilder};
+use steadfast::bulkhead::{Bulkhead, BulkheadBuilder, BulkheadLayer, BulkheadService};
 use steadfast::retry::{Backoff, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
-use steadfast::{Call, Error, Resend};
+use steadfast::{Call, Error, RetrySafety};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok, task};
@@ -113,10 +113,10 @@ fn empty() -> Response<Stream> {
 
 // ===== Helpers =====
 
-type Guarded = Bulkhead<Upstream>;
+type Guarded = BulkheadService<Upstream>;
 
 struct Rig {
-    compartment: Compartment,
+    bulkhead: Bulkhead,
     upstream: Upstream,
     service: Guarded,
 }
@@ -125,11 +125,11 @@ struct Rig {
 type Begun = task::Spawn<<Guarded as Service<Request>>::Future>;
 
 impl Rig {
-    fn new(builder: CompartmentBuilder) -> Self {
-        let compartment = builder.build().unwrap();
+    fn new(builder: BulkheadBuilder) -> Self {
+        let bulkhead = builder.build().unwrap();
         let upstream = Upstream::default();
-        let service = BulkheadLayer::new(compartment.clone()).layer(upstream.clone());
-        Self { compartment, upstream, service }
+        let service = BulkheadLayer::new(bulkhead.clone()).layer(upstream.clone());
+        Self { bulkhead, upstream, service }
     }
 
     /// One call at a time, and ten in the queue for up to ten seconds.
@@ -154,12 +154,12 @@ impl Rig {
 
     /// In flight, waiting, refused.
     fn figures(&self) -> (usize, usize, u64) {
-        (self.compartment.in_flight(), self.compartment.waiting(), self.compartment.refused())
+        (self.bulkhead.in_flight(), self.bulkhead.waiting(), self.bulkhead.refused())
     }
 }
 
-fn one() -> CompartmentBuilder {
-    Compartment::builder().max_concurrent(1).max_waiting(10).max_wait(10 * SECOND)
+fn one() -> BulkheadBuilder {
+    Bulkhead::builder().max_concurrent(1).max_waiting(10).max_wait(10 * SECOND)
 }
 
 /// Calls a service that is always ready.
@@ -176,7 +176,7 @@ type Answered = Result<Response<Full<Bytes>>, Error<io::Error>>;
 
 fn resendable() -> HttpRequest {
     let mut request = http::Request::new(());
-    request.extensions_mut().insert(steadfast::Options::new().resend(Resend::Always));
+    request.extensions_mut().insert(steadfast::CallOptions::new().retry_safety(RetrySafety::Idempotent));
     request
 }
 

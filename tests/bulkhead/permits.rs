@@ -13,7 +13,7 @@ async fn the_permit_is_held_while_the_body_is_read() {
     rig.upstream.answer(Ok(response));
     let mut body = assert_ready_ok!(call.poll()).into_body();
     drop(call);
-    assert_eq!(rig.compartment.in_flight(), 1);
+    assert_eq!(rig.bulkhead.in_flight(), 1);
     let mut waiter = rig.begin("b");
     pieces.send(Ok("slowly")).unwrap();
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "slowly");
@@ -33,21 +33,21 @@ async fn the_permit_is_given_back_when_the_body_is_dropped() {
     let (_pieces, response) = streaming();
     rig.upstream.answer(Ok(response));
     let response = assert_ready_ok!(call.poll());
-    assert_eq!(rig.compartment.in_flight(), 1);
+    assert_eq!(rig.bulkhead.in_flight(), 1);
     drop(response);
-    assert_eq!(rig.compartment.in_flight(), 0);
+    assert_eq!(rig.bulkhead.in_flight(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_last_frame_gives_the_permit_back_although_the_body_lives_on() {
-    let compartment = one().build().unwrap();
-    let service = BulkheadLayer::new(compartment.clone()).layer(tower::service_fn(async |_: Request| {
+    let bulkhead = one().build().unwrap();
+    let service = BulkheadLayer::new(bulkhead.clone()).layer(tower::service_fn(async |_: Request| {
         Ok::<_, Error<Infallible>>(Response::new(Full::new(Bytes::from_static(b"whole"))))
     }));
     let mut body = service.oneshot(Call::new("a")).await.unwrap().into_body();
-    assert_eq!(compartment.in_flight(), 1);
+    assert_eq!(bulkhead.in_flight(), 1);
     body.frame().await.unwrap().unwrap();
-    assert_eq!(compartment.in_flight(), 0);
+    assert_eq!(bulkhead.in_flight(), 0);
     assert!(body.is_end_stream());
 }
 
@@ -57,7 +57,7 @@ async fn an_empty_body_gives_the_permit_back_at_once() {
     let mut call = rig.begin("a");
     rig.upstream.answer(Ok(empty()));
     let _response = assert_ready_ok!(call.poll());
-    assert_eq!(rig.compartment.in_flight(), 0);
+    assert_eq!(rig.bulkhead.in_flight(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -69,7 +69,7 @@ async fn a_body_that_breaks_gives_the_permit_back() {
     let mut body = assert_ready_ok!(call.poll()).into_body();
     pieces.send(Err(())).unwrap();
     assert!(body.frame().await.unwrap().is_err());
-    assert_eq!(rig.compartment.in_flight(), 0);
+    assert_eq!(rig.bulkhead.in_flight(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -78,32 +78,32 @@ async fn an_error_gives_the_permit_back() {
     let mut call = rig.begin("a");
     rig.upstream.answer(Err(io::ErrorKind::ConnectionReset.into()));
     assert_ready_err!(call.poll());
-    assert_eq!(rig.compartment.in_flight(), 0);
+    assert_eq!(rig.bulkhead.in_flight(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_plain_response_gives_the_permit_back() {
-    let compartment = one().build().unwrap();
+    let bulkhead = one().build().unwrap();
     let (inner, mut upstream) = mock::pair::<Request, &'static str>();
     let service = ServiceBuilder::new()
-        .layer(BulkheadLayer::new(compartment.clone()).plain())
+        .layer(BulkheadLayer::new(bulkhead.clone()).non_http())
         .map_err(Error::Upstream)
         .service(inner);
     let mut call = task::spawn(service.oneshot(Call::new("a")));
     assert_pending!(call.poll());
-    assert_eq!(compartment.in_flight(), 1);
+    assert_eq!(bulkhead.in_flight(), 1);
     upstream.next_request().await.unwrap().1.send_response("plain");
     let _response = assert_ready_ok!(call.poll());
-    assert_eq!(compartment.in_flight(), 0);
+    assert_eq!(bulkhead.in_flight(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_permit_is_held_while_a_retry_backs_off() {
-    let compartment = one().max_waiting(0).build().unwrap();
+    let bulkhead = one().max_waiting(0).build().unwrap();
     let policy = RetryPolicy::builder().backoff(Backoff::new()).seed(1).build().unwrap();
     let service = ServiceBuilder::new()
         .layer(RetryLayer::new(policy).without_budget().classifier(faulty))
-        .layer(BulkheadLayer::new(compartment.clone()))
+        .layer(BulkheadLayer::new(bulkhead.clone()))
         .service_fn(async |_: HttpRequest| {
             // A body that never ends: only being thrown away can free its permit.
             let (pieces, response) = streaming();
@@ -112,7 +112,7 @@ async fn no_permit_is_held_while_a_retry_backs_off() {
         });
     let mut call = task::spawn(service.call_once(resendable()));
     assert_pending!(call.poll());
-    assert_eq!(compartment.in_flight(), 0);
+    assert_eq!(bulkhead.in_flight(), 0);
 }
 
 // ===== Size =====
@@ -122,7 +122,7 @@ async fn growing_wakes_those_who_wait() {
     let rig = Rig::one();
     let _holder = rig.begin("a");
     let mut queue = rig.begin_all(["b", "c", "d"]);
-    rig.compartment.resize(3).unwrap();
+    rig.bulkhead.resize(3).unwrap();
     assert_eq!(queue.each_ref().map(task::Spawn::is_woken), [true, true, false]);
     for waiter in &mut queue {
         assert_pending!(waiter.poll());
@@ -135,8 +135,8 @@ async fn growing_wakes_those_who_wait() {
 async fn shrinking_lets_those_in_flight_finish_and_is_reached_as_they_do() {
     let rig = Rig::new(one().max_concurrent(3).max_waiting(0));
     let [a, b, c] = rig.begin_all(["a", "b", "c"]);
-    rig.compartment.resize(1).unwrap();
-    assert_eq!(rig.compartment.in_flight(), 3);
+    rig.bulkhead.resize(1).unwrap();
+    assert_eq!(rig.bulkhead.in_flight(), 3);
     assert!(matches!(rig.refused("d"), Error::BulkheadFull { max_concurrent: 1 }));
     drop(a);
     assert!(rig.refused("d").is_bulkhead_full());
@@ -152,7 +152,7 @@ async fn shrinking_keeps_the_queue_waiting_until_the_size_is_reached() {
     let rig = Rig::new(one().max_concurrent(2));
     let [a, b] = rig.begin_all(["a", "b"]);
     let mut waiter = rig.begin("c");
-    rig.compartment.resize(1).unwrap();
+    rig.bulkhead.resize(1).unwrap();
     drop(a);
     assert_pending!(waiter.poll());
     assert_eq!(rig.upstream.asked(), ["a", "b"]);
@@ -168,7 +168,7 @@ async fn a_turn_that_a_dropped_waiter_gives_back_goes_to_the_smaller_size_first(
     let waiter = rig.begin("c");
     drop(b);
     assert!(waiter.is_woken());
-    rig.compartment.resize(1).unwrap();
+    rig.bulkhead.resize(1).unwrap();
     drop(waiter);
     let _newcomer = rig.begin("d");
     assert_eq!(rig.upstream.asked(), ["a", "b"], "one at a time, and that is a");
@@ -179,7 +179,7 @@ async fn a_size_that_goes_down_and_up_again_is_neither_lost_nor_doubled() {
     let rig = Rig::new(one().max_concurrent(5).max_waiting(0));
     let held = rig.begin_all(["a", "b", "c", "d"]);
     for size in [1, 5, 2, 3, 1, 4, 2] {
-        rig.compartment.resize(size).unwrap();
+        rig.bulkhead.resize(size).unwrap();
     }
     drop(held);
     let _two = rig.begin_all(["e", "f"]);
@@ -189,10 +189,10 @@ async fn a_size_that_goes_down_and_up_again_is_neither_lost_nor_doubled() {
 #[tokio::test(start_paused = true)]
 async fn a_size_of_zero_is_refused_and_changes_nothing() {
     let rig = Rig::one();
-    let error = rig.compartment.resize(0).unwrap_err();
+    let error = rig.bulkhead.resize(0).unwrap_err();
     assert_eq!((error.field(), error.value()), ("bulkhead.max_concurrent", "0"));
     let _holder = rig.begin("a");
-    assert_eq!(rig.compartment.max_concurrent(), 1);
+    assert_eq!(rig.bulkhead.max_concurrent(), 1);
 }
 
 /// Counts those that are in flight, dropped ones as well.
@@ -213,9 +213,9 @@ impl Drop for InFlight {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_permit_is_lost_or_made_when_calls_and_sizes_race() {
-    let compartment = Compartment::builder().max_concurrent(4).max_waiting(8).build().unwrap();
+    let bulkhead = Bulkhead::builder().max_concurrent(4).max_waiting(8).build().unwrap();
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let service = BulkheadLayer::new(compartment.clone()).layer(tower::service_fn({
+    let service = BulkheadLayer::new(bulkhead.clone()).layer(tower::service_fn({
         let (now, most) = (Arc::clone(&now), Arc::clone(&most));
         move |_: HttpRequest| {
             let (now, most) = (Arc::clone(&now), Arc::clone(&most));
@@ -230,7 +230,7 @@ async fn no_permit_is_lost_or_made_when_calls_and_sizes_race() {
     }));
     let tasks: Vec<_> = (0..8)
         .map(|number| {
-            let (service, compartment) = (service.clone(), compartment.clone());
+            let (service, bulkhead) = (service.clone(), bulkhead.clone());
             tokio::spawn(async move {
                 for round in 0..500 {
                     // Some are dropped in the queue or in flight.
@@ -245,7 +245,7 @@ async fn no_permit_is_lost_or_made_when_calls_and_sizes_race() {
                         let _ = call.await;
                     }
                     if round % 50 == number {
-                        compartment.resize(1 + (round + number) % 6).unwrap();
+                        bulkhead.resize(1 + (round + number) % 6).unwrap();
                     }
                 }
             })
@@ -254,12 +254,12 @@ async fn no_permit_is_lost_or_made_when_calls_and_sizes_race() {
     for task in tasks {
         task.await.unwrap();
     }
-    assert_eq!((compartment.in_flight(), compartment.waiting()), (0, 0));
-    compartment.resize(3).unwrap();
+    assert_eq!((bulkhead.in_flight(), bulkhead.waiting()), (0, 0));
+    bulkhead.resize(3).unwrap();
     let held: Vec<_> = (0..3).map(|_| service.clone().call_once(HttpRequest::new(()))).collect();
-    assert_eq!((compartment.in_flight(), compartment.waiting()), (3, 0));
+    assert_eq!((bulkhead.in_flight(), bulkhead.waiting()), (3, 0));
     let _fourth = service.clone().call_once(HttpRequest::new(()));
-    assert_eq!((compartment.in_flight(), compartment.waiting()), (3, 1));
+    assert_eq!((bulkhead.in_flight(), bulkhead.waiting()), (3, 1));
     drop(held);
     assert!(most.load(Ordering::SeqCst) <= 6, "more than the largest size at a time");
 }

@@ -7,7 +7,7 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn without_a_queue_a_full_bulkhead_refuses_at_once() {
     // Mistakes 26 and 27.
-    let rig = Rig::new(Compartment::builder().max_concurrent(2).max_waiting(0));
+    let rig = Rig::new(Bulkhead::builder().max_concurrent(2).max_waiting(0));
     let _holders = rig.begin_all(["a", "b"]);
     let before = Instant::now();
     let error = rig.refused("c");
@@ -61,7 +61,7 @@ async fn the_wait_is_bounded() {
 #[tokio::test(start_paused = true)]
 async fn by_default_nobody_waits_for_ever() {
     // Mistake 27.
-    let rig = Rig::new(Compartment::builder());
+    let rig = Rig::new(Bulkhead::builder());
     let _holders: Vec<_> = (0..128).map(|_| rig.begin("holder")).collect();
     let mut waiters: Vec<_> = (0..128).map(|_| rig.begin("waiter")).collect();
     for _ in 0..10_000 {
@@ -96,31 +96,31 @@ async fn a_call_whose_deadline_has_passed_does_not_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn a_total_timeout_above_bounds_the_wait() {
-    let compartment = one().build().unwrap();
+    let bulkhead = one().build().unwrap();
     let service = ServiceBuilder::new()
         .layer(TimeoutLayer::total(SECOND))
-        .layer(BulkheadLayer::new(compartment.clone()))
+        .layer(BulkheadLayer::new(bulkhead.clone()))
         .service(Upstream::default());
     let mut holder = task::spawn(service.clone().call(Call::new("a").timeout(100 * SECOND)));
     assert_pending!(holder.poll());
     let before = Instant::now();
     assert!(service.oneshot(Call::new("b")).await.is_err());
     assert_eq!(before.elapsed(), SECOND);
-    assert_eq!((compartment.in_flight(), compartment.waiting()), (1, 0));
+    assert_eq!((bulkhead.in_flight(), bulkhead.waiting()), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_retry_gives_up_at_once_when_the_bulkhead_is_full() {
-    let compartment = one().max_waiting(0).build().unwrap();
+    let bulkhead = one().max_waiting(0).build().unwrap();
     let service = ServiceBuilder::new()
         .layer(RetryLayer::new(RetryPolicy::default()).without_budget().classifier(faulty))
-        .layer(BulkheadLayer::new(compartment.clone()))
+        .layer(BulkheadLayer::new(bulkhead.clone()))
         .service(tower::service_fn(async |_: HttpRequest| std::future::pending::<Answered>().await));
     let mut holder = task::spawn(service.clone().call(resendable()));
     assert_pending!(holder.poll());
     let mut refused = task::spawn(service.clone().call(resendable()));
     assert!(assert_ready_err!(refused.poll()).is_bulkhead_full());
-    assert_eq!(compartment.refused(), 1);
+    assert_eq!(bulkhead.refused(), 1);
 }
 
 // ===== The queue =====
@@ -224,12 +224,11 @@ async fn whoever_is_dropped_at_any_point_gives_back_what_it_held() {
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_of_the_service_below_gives_the_permit_back() {
-    let compartment = one().build().unwrap();
-    let service =
-        BulkheadLayer::new(compartment.clone()).layer(tower::service_fn(async |request: Request| {
-            assert!(request.into_inner() != "a", "a bug of someone else's");
-            Ok::<_, Error<Infallible>>(Response::new(Full::<Bytes>::default()))
-        }));
+    let bulkhead = one().build().unwrap();
+    let service = BulkheadLayer::new(bulkhead.clone()).layer(tower::service_fn(async |request: Request| {
+        assert!(request.into_inner() != "a", "a bug of someone else's");
+        Ok::<_, Error<Infallible>>(Response::new(Full::<Bytes>::default()))
+    }));
     assert!(tokio::spawn(service.oneshot(Call::new("a"))).await.unwrap_err().is_panic());
-    assert_eq!(compartment.in_flight(), 0);
+    assert_eq!(bulkhead.in_flight(), 0);
 }

@@ -7,8 +7,8 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn a_layer_that_is_applied_twice_shares_its_compartment() {
     // Mistake 8.
-    let compartment = one().max_waiting(0).build().unwrap();
-    let layer = BulkheadLayer::new(compartment.clone());
+    let bulkhead = one().max_waiting(0).build().unwrap();
+    let layer = BulkheadLayer::new(bulkhead.clone());
     let (one, two) = (layer.layer(Upstream::default()), layer.clone().layer(Upstream::default()));
     let _holder = one.call_once(Call::new("a"));
     assert!(two.oneshot(Call::new("b")).await.unwrap_err().is_bulkhead_full());
@@ -18,7 +18,7 @@ async fn a_layer_that_is_applied_twice_shares_its_compartment() {
 async fn a_fresh_compartment_shares_only_the_configuration() {
     let rig = Rig::new(one().max_waiting(0));
     let _holder = rig.begin("a");
-    let fresh = rig.compartment.fresh();
+    let fresh = rig.bulkhead.fresh();
     assert_eq!((fresh.max_concurrent(), fresh.in_flight()), (1, 0));
     let service = BulkheadLayer::new(fresh).layer(Upstream::default());
     let _other = service.clone().call_once(Call::new("b"));
@@ -110,10 +110,10 @@ impl Service<Request> for Numbered {
 
 #[tokio::test(start_paused = true)]
 async fn after_a_wait_the_service_that_was_polled_ready_is_the_one_that_is_called() {
-    let compartment = one().build().unwrap();
+    let bulkhead = one().build().unwrap();
     let inner = Numbered::new();
     let called = Arc::clone(&inner.called);
-    let mut service = BulkheadLayer::new(compartment).layer(inner);
+    let mut service = BulkheadLayer::new(bulkhead).layer(inner);
     let mut holder = task::spawn(service.ready().await.unwrap().call(Call::new("a")));
     let response = assert_ready_ok!(holder.poll());
     // Number 0 is polled ready, and waits in the queue; the service goes on with a clone.
@@ -131,7 +131,7 @@ async fn after_a_wait_the_service_that_was_polled_ready_is_the_one_that_is_calle
 async fn a_bulkhead_is_as_ready_as_what_is_below_it() {
     let (inner, mut upstream) = mock::pair::<Request, &'static str>();
     let service = ServiceBuilder::new()
-        .layer(BulkheadLayer::new(one().build().unwrap()).plain())
+        .layer(BulkheadLayer::new(one().build().unwrap()).non_http())
         .map_err(Error::Upstream)
         .service(inner);
     let mut service = mock::Spawn::new(service);
@@ -159,18 +159,18 @@ async fn no_task_is_spawned() {
 
 #[test]
 fn a_configuration_that_cannot_work_is_refused_when_it_is_built() {
-    let error = Compartment::builder().max_concurrent(0).build().unwrap_err();
+    let error = Bulkhead::builder().max_concurrent(0).build().unwrap_err();
     assert_eq!(error.to_string(), "bulkhead.max_concurrent is 0: it must be between 1 and 1000000");
-    let error = Compartment::builder().max_wait(Duration::MAX).build().unwrap_err();
+    let error = Bulkhead::builder().max_wait(Duration::MAX).build().unwrap_err();
     assert_eq!(error.field(), "bulkhead.max_wait");
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_extremes_that_are_allowed_work() {
     let year = Duration::from_secs(60 * 60 * 24 * 365);
-    let largest = Compartment::builder().max_concurrent(1_000_000).max_waiting(1_000_000).max_wait(year);
+    let largest = Bulkhead::builder().max_concurrent(1_000_000).max_waiting(1_000_000).max_wait(year);
     let rig = Rig::new(largest);
-    rig.compartment.resize(1).unwrap();
+    rig.bulkhead.resize(1).unwrap();
     let holder = rig.begin("a");
     let mut waiter = rig.begin("b");
     drop(holder);

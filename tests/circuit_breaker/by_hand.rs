@@ -174,7 +174,7 @@ async fn a_circuit_is_in_one_state_at_a_time() {
 
 #[test]
 fn after_changes_that_race_a_watch_shows_the_latest() {
-    let circuit = Circuit::builder().build().unwrap();
+    let circuit = CircuitBreaker::builder().build().unwrap();
     let states = circuit.watch();
     for _ in 0..200 {
         std::thread::scope(|scope| {
@@ -188,7 +188,7 @@ fn after_changes_that_race_a_watch_shows_the_latest() {
 
 /// Reacts to a change of state by using the circuit, inside the very call that changed it.
 struct Meddler {
-    circuit: Circuit,
+    circuit: CircuitBreaker,
     seen: Mutex<Vec<State>>,
 }
 

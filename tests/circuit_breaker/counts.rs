@@ -88,7 +88,7 @@ async fn a_classifier_of_ones_own_decides_for_a_plain_service() {
         _ => Outcome::Success,
     };
     let service = ServiceBuilder::new()
-        .layer(CircuitBreakerLayer::new(circuit.clone()).classifier(classify).plain())
+        .layer(CircuitBreakerLayer::new(circuit.clone()).classifier(classify).non_http())
         .map_err(Error::Upstream)
         .service_fn(async |number: u32| Ok::<_, Infallible>(number));
     assert_eq!(service.clone().oneshot(2).await.unwrap(), 2);
@@ -152,7 +152,7 @@ async fn a_late_failure_does_not_open_a_circuit_that_has_recovered() {
 #[tokio::test(start_paused = true)]
 async fn a_late_success_does_not_end_a_run_of_failures_of_a_later_generation() {
     // Mistake 5.
-    let (circuit, service) = build(Circuit::builder().consecutive_failures(2, Duration::ZERO));
+    let (circuit, service) = build(CircuitBreaker::builder().consecutive_failures(2, Duration::ZERO));
     let late = begin_later(&service);
     circuit.reset();
     calls(&service, 1, || BAD).await;
@@ -204,7 +204,7 @@ async fn a_circuit_that_has_recovered_has_no_memory_of_the_outage() {
 #[tokio::test(start_paused = true)]
 async fn a_black_hole_of_dropped_calls_trips() {
     // Mistake 6.
-    let (circuit, service) = build(Circuit::builder().abandoned_after(SECOND));
+    let (circuit, service) = build(CircuitBreaker::builder().abandoned_after(SECOND));
     for _ in 0..20 {
         let outer = tokio::time::timeout(2 * SECOND, call(&service, Ask::Hang)).await;
         assert!(outer.is_err());
@@ -255,7 +255,7 @@ async fn a_hang_of_an_older_generation_says_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_has_ended_counts_once() {
-    let (circuit, service) = build(Circuit::builder().consecutive_failures(100, Duration::ZERO));
+    let (circuit, service) = build(CircuitBreaker::builder().consecutive_failures(100, Duration::ZERO));
     let (answer, mut under_way) = begin_later(&service);
     advance(10 * SECOND).await;
     answer.send(503).unwrap();
@@ -283,8 +283,8 @@ async fn a_panic_of_the_service_below_frees_a_probe() {
 // ===== The body =====
 
 /// Trips on the second failure.
-fn two_strikes() -> CircuitBuilder {
-    Circuit::builder().consecutive_failures(2, Duration::ZERO)
+fn two_strikes() -> CircuitBreakerBuilder {
+    CircuitBreaker::builder().consecutive_failures(2, Duration::ZERO)
 }
 
 #[tokio::test(start_paused = true)]

@@ -131,7 +131,7 @@ async fn a_probe_that_is_dropped_after_a_long_time_counts_as_failed() {
 // ===== The open time =====
 
 /// The open times of a trip and of three failed rounds of one probe after it.
-async fn open_times(circuit: &Circuit, service: &Guarded) -> Vec<Duration> {
+async fn open_times(circuit: &CircuitBreaker, service: &Guarded) -> Vec<Duration> {
     let mut times = Vec::new();
     for _ in 0..4 {
         calls(service, 1, || BAD).await;
@@ -140,7 +140,7 @@ async fn open_times(circuit: &Circuit, service: &Guarded) -> Vec<Duration> {
     times
 }
 
-fn seconds_to_four() -> CircuitBuilder {
+fn seconds_to_four() -> CircuitBreakerBuilder {
     brittle().probes(1).open_for(SECOND).max_open_for(4 * SECOND)
 }
 
@@ -188,7 +188,7 @@ async fn the_open_time_is_repeatable_by_seed() {
 async fn clients_without_a_seed_do_not_come_back_together() {
     let mut waits = std::collections::HashSet::new();
     for _ in 0..20 {
-        let (circuit, service) = build(Circuit::builder().consecutive_failures(1, Duration::ZERO));
+        let (circuit, service) = build(CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO));
         calls(&service, 1, || BAD).await;
         waits.insert(circuit.snapshot().retry_after);
     }

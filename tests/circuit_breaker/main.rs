@@ -21,13 +21,15 @@ use http::{Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
 use steadfast::buffer_body::BufferBodyLayer;
-use steadfast::bulkhead::{BulkheadLayer, Compartment};
+use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use steadfast::circuit_breaker::{
-    Circuit, CircuitBreaker, CircuitBreakerLayer, CircuitBuilder, State, Window,
+    CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerLayer, CircuitBreakerService, State, Window,
 };
 use steadfast::retry::{Backoff, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
-use steadfast::{Call, Error, HasOptions, Options, Outcome, Resend, Resendable, TimeoutScope};
+use steadfast::{
+    Call, CallOptions, Error, HasCallOptions, Outcome, RetrySafety, RetryableRequest, TimeoutScope,
+};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready, task};
@@ -62,12 +64,12 @@ enum Ask {
 const GOOD: Ask = Ask::Status(200);
 const BAD: Ask = Ask::Status(503);
 
-impl HasOptions for Ask {}
+impl HasCallOptions for Ask {}
 
 type Answer = Result<Response<Pieces>, Error<io::Error>>;
 type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 type Upstream = ServiceFn<fn(Ask) -> Answering>;
-type Guarded = CircuitBreaker<Upstream>;
+type Guarded = CircuitBreakerService<Upstream>;
 
 fn answer(ask: Ask) -> Answering {
     Box::pin(async move {
@@ -116,11 +118,11 @@ impl Body for Pieces {
 // ===== Helpers =====
 
 /// Trips on the first failure, and opens for at most a second.
-fn brittle() -> CircuitBuilder {
-    Circuit::builder().consecutive_failures(1, Duration::ZERO).seed(1)
+fn brittle() -> CircuitBreakerBuilder {
+    CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO).seed(1)
 }
 
-fn build(builder: CircuitBuilder) -> (Circuit, Guarded) {
+fn build(builder: CircuitBreakerBuilder) -> (CircuitBreaker, Guarded) {
     let circuit = builder.build().unwrap();
     let service = CircuitBreakerLayer::new(circuit.clone()).layer(upstream());
     (circuit, service)
@@ -160,7 +162,7 @@ fn finish((answer, mut call): (oneshot::Sender<u16>, Begun), status: u16) {
 }
 
 /// Lets the open time pass; returns how long it was.
-async fn wait_out(circuit: &Circuit) -> Duration {
+async fn wait_out(circuit: &CircuitBreaker) -> Duration {
     assert_eq!(circuit.state(), State::Open);
     let wait = circuit.snapshot().retry_after.unwrap();
     advance(wait).await;
@@ -168,19 +170,19 @@ async fn wait_out(circuit: &Circuit) -> Duration {
 }
 
 /// Trips a brittle circuit, and lets the open time pass: the next call is a probe.
-async fn wait_for_probes(circuit: &Circuit, service: &Guarded) {
+async fn wait_for_probes(circuit: &CircuitBreaker, service: &Guarded) {
     calls(service, 1, || BAD).await;
     wait_out(circuit).await;
 }
 
 /// Trips on half of the calls of ten seconds, and on nothing else.
-fn half_of_ten_seconds() -> CircuitBuilder {
+fn half_of_ten_seconds() -> CircuitBreakerBuilder {
     half_of_ten().window(Window::Time(10 * SECOND))
 }
 
 /// Trips on half of the last ten calls, and on nothing else.
-fn half_of_ten() -> CircuitBuilder {
-    Circuit::builder()
+fn half_of_ten() -> CircuitBreakerBuilder {
+    CircuitBreaker::builder()
         .without_consecutive_failures()
         .window(Window::Calls(10))
         .failure_rate(0.5)
@@ -188,8 +190,8 @@ fn half_of_ten() -> CircuitBuilder {
 }
 
 /// Trips when half of the last ten calls took more than a second, and on nothing else.
-fn half_slow() -> CircuitBuilder {
-    Circuit::builder()
+fn half_slow() -> CircuitBreakerBuilder {
+    CircuitBreaker::builder()
         .without_consecutive_failures()
         .window(Window::Calls(10))
         .slow_calls(SECOND, 0.5)

@@ -50,7 +50,7 @@ async fn an_attempt_timeout_below_counts() {
 
 /// The breaker, and below it an attempt timeout that is longer than the calls' deadlines.
 fn with_deadlines(
-    circuit: &Circuit,
+    circuit: &CircuitBreaker,
 ) -> impl Service<Call<Ask>, Response = impl Send, Error = Error<io::Error>, Future = impl Send> + Clone {
     ServiceBuilder::new()
         .layer(CircuitBreakerLayer::new(circuit.clone()))
@@ -95,7 +95,7 @@ async fn a_probe_cut_early_by_the_deadline_frees_its_place() {
 #[tokio::test(start_paused = true)]
 async fn a_total_timeout_above_drops_the_call_and_a_black_hole_still_trips() {
     // Mistake 6.
-    let circuit = Circuit::builder().build().unwrap();
+    let circuit = CircuitBreaker::builder().build().unwrap();
     let service = ServiceBuilder::new()
         .layer(TimeoutLayer::total(2 * SECOND))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
@@ -110,10 +110,10 @@ async fn a_total_timeout_above_drops_the_call_and_a_black_hole_still_trips() {
 #[tokio::test(start_paused = true)]
 async fn a_full_bulkhead_below_does_not_trip() {
     let circuit = brittle().build().unwrap();
-    let compartment = Compartment::builder().max_concurrent(1).max_waiting(0).build().unwrap();
+    let bulkhead = Bulkhead::builder().max_concurrent(1).max_waiting(0).build().unwrap();
     let service = ServiceBuilder::new()
         .layer(CircuitBreakerLayer::new(circuit.clone()))
-        .layer(BulkheadLayer::new(compartment))
+        .layer(BulkheadLayer::new(bulkhead))
         .service(upstream());
     let mut holder = task::spawn(service.clone().call(Ask::Hang));
     assert_pending!(holder.poll());
@@ -126,10 +126,10 @@ async fn a_full_bulkhead_below_does_not_trip() {
 #[tokio::test(start_paused = true)]
 async fn a_wait_in_the_queue_below_is_no_hang_of_the_upstream() {
     let circuit = brittle().abandoned_after(SECOND).build().unwrap();
-    let compartment = Compartment::builder().max_concurrent(1).max_wait(100 * SECOND).build().unwrap();
+    let bulkhead = Bulkhead::builder().max_concurrent(1).max_wait(100 * SECOND).build().unwrap();
     let service = ServiceBuilder::new()
         .layer(CircuitBreakerLayer::new(circuit.clone()))
-        .layer(BulkheadLayer::new(compartment))
+        .layer(BulkheadLayer::new(bulkhead))
         .service(upstream());
     let mut holder = task::spawn(service.clone().call(Ask::After(50 * SECOND)));
     assert_pending!(holder.poll());
@@ -144,10 +144,10 @@ async fn a_wait_in_the_queue_below_is_no_hang_of_the_upstream() {
 #[tokio::test(start_paused = true)]
 async fn a_wait_in_the_queue_below_does_not_make_a_call_slow() {
     let circuit = half_slow().build().unwrap();
-    let compartment = Compartment::builder().max_concurrent(1).max_wait(100 * SECOND).build().unwrap();
+    let bulkhead = Bulkhead::builder().max_concurrent(1).max_wait(100 * SECOND).build().unwrap();
     let service = ServiceBuilder::new()
         .layer(CircuitBreakerLayer::new(circuit.clone()))
-        .layer(BulkheadLayer::new(compartment))
+        .layer(BulkheadLayer::new(bulkhead))
         .service(upstream());
     let queue: Vec<_> =
         (0..20).map(|_| tokio::spawn(service.clone().oneshot(Ask::After(SECOND / 2)))).collect();
@@ -174,15 +174,15 @@ async fn a_body_cut_short_inside_the_attempt_is_a_failed_attempt() {
 #[derive(Debug, Clone, Copy)]
 struct Again(u16);
 
-impl HasOptions for Again {
-    fn options(&self) -> Options {
-        Options::new()
+impl HasCallOptions for Again {
+    fn options(&self) -> CallOptions {
+        CallOptions::new()
     }
 }
 
-impl Resendable for Again {
-    fn resend(&self) -> Resend {
-        Resend::Always
+impl RetryableRequest for Again {
+    fn retry_safety(&self) -> RetrySafety {
+        RetrySafety::Idempotent
     }
     fn try_clone(&self) -> Option<Self> {
         Some(*self)
@@ -196,7 +196,7 @@ fn retries(number: u32) -> RetryLayer {
 
 #[tokio::test(start_paused = true)]
 async fn a_breaker_below_a_retry_sees_every_attempt() {
-    let circuit = Circuit::builder().consecutive_failures(3, Duration::ZERO).build().unwrap();
+    let circuit = CircuitBreaker::builder().consecutive_failures(3, Duration::ZERO).build().unwrap();
     let service = ServiceBuilder::new()
         .layer(retries(2))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
@@ -220,7 +220,7 @@ async fn a_retry_gives_up_at_once_when_the_circuit_opens() {
 
 #[tokio::test(start_paused = true)]
 async fn a_response_thrown_away_by_a_retry_adds_no_failure_when_its_leftovers_break() {
-    let circuit = Circuit::builder().consecutive_failures(100, Duration::ZERO).build().unwrap();
+    let circuit = CircuitBreaker::builder().consecutive_failures(100, Duration::ZERO).build().unwrap();
     let service = ServiceBuilder::new()
         .layer(retries(1))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
@@ -240,9 +240,9 @@ async fn a_response_thrown_away_by_a_retry_adds_no_failure_when_its_leftovers_br
 async fn the_service_that_was_polled_ready_is_the_one_that_is_called() {
     let (inner, mut upstream) = mock::pair::<&'static str, &'static str>();
     let classify = |_: Result<&&'static str, &Error<steadfast::BoxError>>| Outcome::Success;
-    let circuit = Circuit::builder().build().unwrap();
+    let circuit = CircuitBreaker::builder().build().unwrap();
     let service = ServiceBuilder::new()
-        .layer(CircuitBreakerLayer::new(circuit).classifier(classify).plain())
+        .layer(CircuitBreakerLayer::new(circuit).classifier(classify).non_http())
         .map_err(Error::Upstream)
         .service(inner);
     let mut service = tower_test::mock::Spawn::new(service);
@@ -325,12 +325,12 @@ async fn callers_that_race_for_the_probes_get_no_more_than_there_are() {
 #[test]
 fn a_configuration_that_cannot_work_is_refused_when_it_is_built() {
     // Mistake 12.
-    let refused = |builder: CircuitBuilder| {
+    let refused = |builder: CircuitBreakerBuilder| {
         let error = builder.build().unwrap_err();
         (error.field(), error.value().to_owned(), error.allowed().to_owned())
     };
     let expected = |field, value: &str, allowed: &str| (field, value.to_owned(), allowed.to_owned());
-    let new = Circuit::builder;
+    let new = CircuitBreaker::builder;
     assert_eq!(refused(new().probes(0)), expected("circuit_breaker.probes", "0", "between 1 and 1000"));
     assert_eq!(
         refused(new().successes_to_close(0)),

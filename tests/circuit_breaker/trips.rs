@@ -6,7 +6,7 @@ use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn failures_in_a_row_trip_only_if_they_span_the_time() {
-    let (circuit, service) = build(Circuit::builder().consecutive_failures(5, 3 * SECOND));
+    let (circuit, service) = build(CircuitBreaker::builder().consecutive_failures(5, 3 * SECOND));
     calls(&service, 50, || BAD).await;
     assert_eq!(circuit.state(), State::Closed, "fifty failures in no time");
     advance(2999 * MS).await;
@@ -19,7 +19,7 @@ async fn failures_in_a_row_trip_only_if_they_span_the_time() {
 
 #[tokio::test(start_paused = true)]
 async fn time_alone_does_not_trip() {
-    let (circuit, service) = build(Circuit::builder().consecutive_failures(5, 3 * SECOND));
+    let (circuit, service) = build(CircuitBreaker::builder().consecutive_failures(5, 3 * SECOND));
     for _ in 0..4 {
         calls(&service, 1, || BAD).await;
         advance(10 * SECOND).await;
@@ -31,7 +31,7 @@ async fn time_alone_does_not_trip() {
 
 #[tokio::test(start_paused = true)]
 async fn by_default_twenty_failures_that_span_five_seconds_trip() {
-    let (circuit, service) = build(Circuit::builder());
+    let (circuit, service) = build(CircuitBreaker::builder());
     calls(&service, 19, || BAD).await;
     advance(5 * SECOND).await;
     assert_eq!(circuit.state(), State::Closed);
@@ -41,7 +41,7 @@ async fn by_default_twenty_failures_that_span_five_seconds_trip() {
 
 #[tokio::test(start_paused = true)]
 async fn a_success_ends_a_run_of_failures() {
-    let (circuit, service) = build(Circuit::builder().consecutive_failures(3, Duration::ZERO));
+    let (circuit, service) = build(CircuitBreaker::builder().consecutive_failures(3, Duration::ZERO));
     for _ in 0..10 {
         calls(&service, 2, || BAD).await;
         calls(&service, 1, || GOOD).await;
@@ -53,7 +53,7 @@ async fn a_success_ends_a_run_of_failures() {
 
 #[tokio::test(start_paused = true)]
 async fn the_span_is_measured_from_the_first_failure_after_a_success() {
-    let (circuit, service) = build(Circuit::builder().consecutive_failures(2, 3 * SECOND));
+    let (circuit, service) = build(CircuitBreaker::builder().consecutive_failures(2, 3 * SECOND));
     calls(&service, 1, || BAD).await;
     advance(2 * SECOND).await;
     calls(&service, 1, || GOOD).await;
@@ -65,7 +65,7 @@ async fn the_span_is_measured_from_the_first_failure_after_a_success() {
 
 #[tokio::test(start_paused = true)]
 async fn without_the_rule_no_run_of_failures_trips() {
-    let (circuit, service) = build(Circuit::builder().without_consecutive_failures());
+    let (circuit, service) = build(CircuitBreaker::builder().without_consecutive_failures());
     for _ in 0..1000 {
         calls(&service, 1, || BAD).await;
         advance(SECOND).await;

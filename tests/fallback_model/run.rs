@@ -11,8 +11,8 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::Request;
 use http_body_util::BodyExt as _;
-use steadfast::last_known_good::{Cause, Fallback, LastKnownGoodLayer, ResponseBody};
-use steadfast::{Error, Options};
+use steadfast::last_known_good::{Cause, LastKnownGood, LastKnownGoodLayer, ResponseBody};
+use steadfast::{CallOptions, Error};
 use tokio::sync::oneshot;
 use tower::{Layer as _, Service as _};
 
@@ -33,8 +33,8 @@ pub(crate) struct Run {
     seed: u64,
     chance: Chance,
     model: Model,
-    fallback: Fallback,
-    service: steadfast::last_known_good::LastKnownGood<Upstream>,
+    fallback: LastKnownGood,
+    service: steadfast::last_known_good::LastKnownGoodService<Upstream>,
     /// Where the next call's answer is to come from.
     next: Arc<Mutex<Option<oneshot::Receiver<Answer>>>>,
     held: Vec<Held>,
@@ -62,7 +62,7 @@ struct Call {
 
 impl Run {
     pub(crate) fn new(seed: u64) -> Self {
-        let fallback = Fallback::builder()
+        let fallback = LastKnownGood::builder()
             .max_age(Duration::from_millis(MAX_AGE as u64))
             .max_entry_bytes(MAX_BODY)
             .private_header(http::HeaderName::from_static("x-user"))
@@ -282,7 +282,7 @@ impl Run {
         let mut request = Request::builder().method(asked.method).uri(uri).body(String::new()).unwrap();
         *request.headers_mut() = header_map(&lines);
         if !asked.falls_back {
-            request.extensions_mut().insert(Options::new().without_fallback());
+            request.extensions_mut().insert(CallOptions::new().without_last_known_good());
         }
         request
     }

@@ -12,7 +12,9 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use steadfast::Error;
-use steadfast::last_known_good::{Fallback, FallbackBuilder, LastKnownGoodLayer, MemoryStore, Stale};
+use steadfast::last_known_good::{
+    LastKnownGood, LastKnownGoodBuilder, LastKnownGoodLayer, MemoryStore, Stale,
+};
 use tower::{Layer as _, ServiceExt as _};
 
 use crate::said::{LANGUAGES, TENANTS};
@@ -104,7 +106,7 @@ fn request(rng: &mut SmallRng) -> Request<String> {
 }
 
 /// How many kept answers were served, by two replicas in turn. `is_told` says that each of them knows of every change.
-async fn serve(is_told: bool, replicas: [FallbackBuilder; 2]) -> usize {
+async fn serve(is_told: bool, replicas: [LastKnownGoodBuilder; 2]) -> usize {
     let world = Arc::new(World {
         is_down: AtomicBool::new(false),
         version: AtomicUsize::new(0),
@@ -166,8 +168,8 @@ async fn serve(is_told: bool, replicas: [FallbackBuilder; 2]) -> usize {
 
 const MAX_BYTES: u64 = 16 * 1024;
 
-fn small() -> FallbackBuilder {
-    Fallback::builder().max_bytes(MAX_BYTES).renew_after(Duration::from_secs(1))
+fn small() -> LastKnownGoodBuilder {
+    LastKnownGood::builder().max_bytes(MAX_BYTES).renew_after(Duration::from_secs(1))
 }
 
 fn store() -> MemoryStore {

@@ -1,7 +1,7 @@
 //! Which faults are covered for which kind of body: the table of `docs/last_known_good.md`, row by row.
 
 use http::Method;
-use steadfast::last_known_good::{Fallback, FallbackBuilder, LastKnownGoodLayer};
+use steadfast::last_known_good::{LastKnownGood, LastKnownGoodBuilder, LastKnownGoodLayer};
 
 use super::*;
 
@@ -28,7 +28,7 @@ const TIMED_OUT: Seen = Seen::Broken { is_timeout: true };
 struct Kind {
     method: Method,
     headers: &'static [(&'static str, &'static str)],
-    fallback: fn(FallbackBuilder) -> FallbackBuilder,
+    fallback: fn(LastKnownGoodBuilder) -> LastKnownGoodBuilder,
     buffer: BufferBodyLayer,
     good: Reply,
 }
@@ -42,7 +42,7 @@ impl Kind {
     /// What is seen of an upstream that gives the good answer once, and then does this each time.
     async fn seen(&self, fault: Reply) -> Seen {
         let server = Server::new([self.good.clone(), fault]);
-        let fallback = (self.fallback)(Fallback::builder()).build().unwrap();
+        let fallback = (self.fallback)(LastKnownGood::builder()).build().unwrap();
         let layer = || LastKnownGoodLayer::new(fallback.clone());
         let patient = eager().last_known_good(layer()).buffer_body(self.buffer).build().unwrap();
         soon(self.ask(&patient, &server).send()).await.unwrap().bytes().await.unwrap();

@@ -5,7 +5,7 @@ use super::*;
 // ===== circuit breaker and bulkhead =====
 
 fn guarded() -> Client {
-    let circuit = Circuit::builder().consecutive_failures(3, Duration::ZERO).open_for(MINUTE);
+    let circuit = CircuitBreaker::builder().consecutive_failures(3, Duration::ZERO).open_for(MINUTE);
     eager().without_retry().circuit_breaker(circuit.max_open_for(MINUTE)).build().unwrap()
 }
 
@@ -64,42 +64,42 @@ async fn a_dead_upstream_takes_no_other_down() {
 }
 
 fn narrow() -> Client {
-    let compartment = Compartment::builder().max_concurrent(1).max_waiting(0);
-    eager().bulkhead(compartment).build().unwrap()
+    let bulkhead = Bulkhead::builder().max_concurrent(1).max_waiting(0);
+    eager().bulkhead(bulkhead).build().unwrap()
 }
 
 #[tokio::test]
 async fn a_full_bulkhead_refuses_and_a_dropped_call_gives_its_permit_back() {
     let server = Server::new([Reply::never(), Reply::ok("good")]);
     let client = narrow();
-    let compartment = client.upstream(server.url("/")).unwrap().compartment().unwrap().clone();
+    let bulkhead = client.upstream(server.url("/")).unwrap().bulkhead().unwrap().clone();
     {
         let mut hung = pin!(client.get(server.url("/")).send());
         tokio::select! {
             _ = &mut hung => unreachable!("it hangs"),
             () = server.has_received(1) => {}
         }
-        assert_eq!(compartment.in_flight(), 1);
+        assert_eq!(bulkhead.in_flight(), 1);
         let error = client.get(server.url("/")).send().await.unwrap_err();
         assert!(matches!(error, Error::BulkheadFull { max_concurrent: 1 }), "{error:?}");
         // It was not sent, not retried, and says nothing about the upstream.
-        assert_eq!((server.requests(), compartment.refused()), (1, 1));
+        assert_eq!((server.requests(), bulkhead.refused()), (1, 1));
         assert_eq!(failures(&client, &server.url("/")), 0);
     }
-    assert_eq!(compartment.in_flight(), 0);
+    assert_eq!(bulkhead.in_flight(), 0);
     assert_eq!(client.get(server.url("/")).send().await.unwrap().status(), StatusCode::OK);
 }
 
 #[tokio::test]
 async fn a_wait_for_a_permit_ends_with_the_call() {
     let server = Server::new([Reply::Stall(chunked_head(200))]);
-    let compartment = Compartment::builder().max_concurrent(1).max_wait(MINUTE);
-    let client = eager().bulkhead(compartment).build().unwrap();
+    let bulkhead = Bulkhead::builder().max_concurrent(1).max_wait(MINUTE);
+    let client = eager().bulkhead(bulkhead).build().unwrap();
     let _streaming = client.get(server.url("/")).send().await.unwrap();
     let error = soon(client.get(server.url("/")).timeout(SHORT).send()).await.unwrap_err();
     assert!(error.is_bulkhead_full(), "{error:?}");
-    let compartment = client.upstream(server.url("/")).unwrap().compartment().unwrap().clone();
-    assert_eq!((compartment.waiting(), compartment.in_flight()), (0, 1));
+    let bulkhead = client.upstream(server.url("/")).unwrap().bulkhead().unwrap().clone();
+    assert_eq!((bulkhead.waiting(), bulkhead.in_flight()), (0, 1));
 }
 
 #[tokio::test]
@@ -107,14 +107,14 @@ async fn a_permit_is_held_until_the_body_is_read_or_dropped() {
     let server = Server::new([Reply::ok("good"), Reply::Stall(chunked_head(200))]);
     let client = narrow();
     keep(&client, &server.url("/kept")).await;
-    let compartment = client.upstream(server.url("/")).unwrap().compartment().unwrap().clone();
-    assert_eq!(compartment.in_flight(), 0);
+    let bulkhead = client.upstream(server.url("/")).unwrap().bulkhead().unwrap().clone();
+    assert_eq!(bulkhead.in_flight(), 0);
     let streaming = client.get(server.url("/")).send().await.unwrap();
-    assert_eq!(compartment.in_flight(), 1);
+    assert_eq!(bulkhead.in_flight(), 1);
     let response = client.get(server.url("/kept")).send().await.unwrap();
     assert_eq!(response.stale().map(|stale| stale.cause), Some(Cause::BulkheadFull));
     drop(streaming);
-    assert_eq!(compartment.in_flight(), 0);
+    assert_eq!(bulkhead.in_flight(), 0);
 }
 
 // ===== the caller's own mistakes =====

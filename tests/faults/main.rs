@@ -24,12 +24,12 @@ use http_body::Frame;
 use http_body_util::StreamBody;
 use reqwest::redirect;
 use steadfast::buffer_body::BufferBodyLayer;
-use steadfast::bulkhead::Compartment;
-use steadfast::circuit_breaker::{Circuit, State};
+use steadfast::bulkhead::Bulkhead;
+use steadfast::circuit_breaker::{CircuitBreaker, State};
 use steadfast::http::{Fault, TransportError};
 use steadfast::last_known_good::Cause;
-use steadfast::retry::{Attempts, Backoff, Jitter, RetryBudget, RetryPolicy, Stop};
-use steadfast::{Client, ClientBuilder, Error, RequestBuilder, Resend, ResponseExt, TimeoutScope};
+use steadfast::retry::{Attempts, Backoff, Jitter, RetryBudget, RetryPolicy, StopReason};
+use steadfast::{Client, ClientBuilder, Error, RequestBuilder, ResponseExt, RetrySafety, TimeoutScope};
 use tokio::sync::Notify;
 
 use self::server::{Reply, Server, chunk, chunked_head, message};
@@ -62,7 +62,7 @@ fn failures(client: &Client, url: &str) -> u16 {
     client.upstream(url).unwrap().circuit().unwrap().snapshot().consecutive_failures
 }
 
-fn stopped(response: &reqwest::Response) -> Option<Stop> {
+fn stopped(response: &reqwest::Response) -> Option<StopReason> {
     response.extensions().get::<Attempts>().and_then(|attempts| attempts.stopped)
 }
 

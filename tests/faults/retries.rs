@@ -15,7 +15,7 @@ async fn when_the_retries_are_exhausted_the_503_is_handed_on() {
     let server = Server::new([Reply::status(503, &[("x-why", "busy")], "no")]);
     let response = client().get(server.url("/")).send().await.unwrap();
     assert_eq!((response.status(), response.attempts()), (StatusCode::SERVICE_UNAVAILABLE, 4));
-    assert_eq!(stopped(&response), Some(Stop::Exhausted));
+    assert_eq!(stopped(&response), Some(StopReason::Exhausted));
     assert_eq!(response.headers()["x-why"], "busy");
     assert_eq!(response.text().await.unwrap(), "no");
     assert_eq!(server.requests(), 4);
@@ -46,7 +46,7 @@ async fn a_post_that_may_have_been_sent_is_not_sent_again() {
         let result = client().post(server.url("/")).body("once").send().await;
         assert_eq!(server.requests(), 1, "{reply:?}");
         if let Ok(response) = result {
-            assert_eq!(stopped(&response), Some(Stop::NotIdempotent));
+            assert_eq!(stopped(&response), Some(StopReason::NotIdempotent));
         }
     }
 }
@@ -56,7 +56,7 @@ async fn a_post_that_may_be_sent_twice_is() {
     let allowed: [fn(RequestBuilder) -> RequestBuilder; 3] = [
         |request| request.header("Idempotency-Key", "8e03978e"),
         |request| request.idempotent(true),
-        |request| request.resend(Resend::Always),
+        |request| request.retry_safety(RetrySafety::Idempotent),
     ];
     for allow in allowed {
         for reply in [Reply::unavailable(), Reply::Reset, Reply::closed()] {
@@ -97,7 +97,7 @@ async fn a_post_finds_an_upstream_that_has_come_back() {
 async fn a_get_that_the_caller_calls_not_idempotent_is_sent_once() {
     let server = Server::new([Reply::unavailable()]);
     let response = client().get(server.url("/")).idempotent(false).send().await.unwrap();
-    assert_eq!(stopped(&response), Some(Stop::NotIdempotent));
+    assert_eq!(stopped(&response), Some(StopReason::NotIdempotent));
     assert_eq!(server.requests(), 1);
 }
 
@@ -105,7 +105,7 @@ async fn a_get_that_the_caller_calls_not_idempotent_is_sent_once() {
 async fn resend_never_is_never_even_if_nothing_was_sent() {
     let server = Server::absent();
     let client = client();
-    client.get(server.url("/")).resend(Resend::Never).send().await.unwrap_err();
+    client.get(server.url("/")).retry_safety(RetrySafety::Never).send().await.unwrap_err();
     assert_eq!(failures(&client, &server.url("/")), 1);
 }
 
@@ -118,7 +118,7 @@ async fn a_streaming_body_is_sent_once_and_never_refused() {
     assert_eq!(server.last().body(), "some pieces");
     let response = put().send().await.unwrap();
     assert_eq!((response.status(), response.attempts()), (StatusCode::SERVICE_UNAVAILABLE, 1));
-    assert_eq!(stopped(&response), Some(Stop::NotReplayable));
+    assert_eq!(stopped(&response), Some(StopReason::NotReplayable));
     assert_eq!(server.requests(), 2);
 }
 
@@ -129,7 +129,7 @@ async fn a_client_is_born_with_a_budget_that_soon_ends_retries() {
     let client = Client::builder().retry(policy).build().unwrap();
     for _ in 0..10 {
         let response = client.get(server.url("/")).send().await.unwrap();
-        assert_eq!(stopped(&response), Some(Stop::Budget));
+        assert_eq!(stopped(&response), Some(StopReason::Budget));
     }
     assert!(server.requests() <= 12, "{}", server.requests());
     let retries = client.upstream(server.url("/")).unwrap().budget().unwrap().retries();

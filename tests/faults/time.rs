@@ -50,7 +50,7 @@ async fn reqwests_timeout_of_a_request_is_the_total_of_the_call() {
 async fn an_attempt_that_the_calls_own_end_cuts_counts_only_if_it_was_a_hang() {
     for (abandoned_after, counted) in [(MINUTE, 0), (SHORT / 4, 1)] {
         let server = Server::new([Reply::never()]);
-        let circuit = Circuit::builder().abandoned_after(abandoned_after);
+        let circuit = CircuitBreaker::builder().abandoned_after(abandoned_after);
         let client = eager().circuit_breaker(circuit).build().unwrap();
         let error = soon(client.get(server.url("/")).timeout(SHORT).send()).await.unwrap_err();
         assert!(error.is_total_timeout(), "{error:?}");
@@ -62,7 +62,7 @@ async fn an_attempt_that_the_calls_own_end_cuts_counts_only_if_it_was_a_hang() {
 async fn a_wait_that_cannot_end_in_time_is_not_started() {
     let server = Server::new([Reply::status(503, &[("retry-after", "2")], "later")]);
     let response = client().get(server.url("/")).timeout(Duration::from_secs(1)).send().await.unwrap();
-    assert_eq!(stopped(&response), Some(Stop::Deadline));
+    assert_eq!(stopped(&response), Some(StopReason::Deadline));
     assert_eq!(response.text().await.unwrap(), "later");
 }
 

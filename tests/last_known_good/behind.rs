@@ -78,7 +78,7 @@ impl Store for Shelf {
 
 /// Two replicas that share a store, each with an upstream of its own.
 pub(super) fn replicas(
-    configure: impl Fn(FallbackBuilder) -> FallbackBuilder,
+    configure: impl Fn(LastKnownGoodBuilder) -> LastKnownGoodBuilder,
 ) -> (Shelf, [(Upstream, Layered); 2]) {
     let shelf = Shelf::default();
     let replica = || service(&layer_with(|it| configure(it.store(shelf.clone()))));

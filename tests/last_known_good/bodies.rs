@@ -87,7 +87,7 @@ async fn a_stale_body_states_its_length() {
 fn a_body_in_tiny_pieces_takes_about_its_bytes() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for (piece, pieces) in [("", 500_000), ("x", 1 << 19)] {
-        let layer = LastKnownGoodLayer::new(Fallback::default());
+        let layer = LastKnownGoodLayer::new(LastKnownGood::default());
         let service = layer.layer(tower::service_fn(move |_: Request<String>| async move {
             let frame = move |_| Ok::<_, BoxError>(Frame::data(Bytes::from_static(piece.as_bytes())));
             Ok::<_, Error<io::Error>>(Response::new(StreamBody::new(futures_util::stream::iter(

@@ -9,7 +9,7 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_fails_no_call() {
     let shelf = Shelf::default();
-    let fallback = Fallback::builder().store(shelf.clone()).build().unwrap();
+    let fallback = LastKnownGood::builder().store(shelf.clone()).build().unwrap();
     let both = service(&LastKnownGoodLayer::new(fallback.clone()));
     shelf.will(Does::Fail);
     give(&both, get(), good(&[])).await;
@@ -159,7 +159,7 @@ async fn what_could_not_be_told_of_one_is_not_forgotten_for_another() {
 async fn what_is_forgotten_after_it_was_looked_for_is_not_served() {
     let shelf = Shelf::default();
     let fallback =
-        Fallback::builder().store(shelf).store_timeout(SECOND).renew_after(SECOND).build().unwrap();
+        LastKnownGood::builder().store(shelf).store_timeout(SECOND).renew_after(SECOND).build().unwrap();
     let layer = LastKnownGoodLayer::new(fallback.clone());
     give(&service(&layer), get(), good(&[])).await;
     advance(MINUTE).await;

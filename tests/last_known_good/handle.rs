@@ -1,7 +1,7 @@
 //! What a service can do by the handle, and the knobs of the rules.
 
 use http::{HeaderName, Uri};
-use steadfast::last_known_good::NotKept;
+use steadfast::last_known_good::InsertError;
 
 use super::*;
 
@@ -14,8 +14,8 @@ fn pushed(headers: &[(&str, &str)], body: &'static str) -> Response<Bytes> {
     head.body(Bytes::from(body)).unwrap()
 }
 
-fn with_handle() -> (Fallback, (Upstream, Layered)) {
-    let fallback = Fallback::builder().max_entry_bytes(10).build().unwrap();
+fn with_handle() -> (LastKnownGood, (Upstream, Layered)) {
+    let fallback = LastKnownGood::builder().max_entry_bytes(10).build().unwrap();
     let both = service(&LastKnownGoodLayer::new(fallback.clone()));
     (fallback, both)
 }
@@ -59,11 +59,14 @@ async fn what_may_not_be_kept_is_not_inserted() {
     let insert =
         async |request: Request<String>, response| fallback.insert(&request, response).await.unwrap_err();
     for headers in [[("cache-control", "no-store")], [("set-cookie", "a=b")], [("vary", "*")]] {
-        assert_eq!(insert(get(), pushed(&headers, "")).await, NotKept::Response);
+        assert_eq!(insert(get(), pushed(&headers, "")).await, InsertError::Response);
     }
-    assert_eq!(insert(request("POST", &[]), pushed(&[], "")).await, NotKept::Request);
-    assert_eq!(insert(request("GET", &[("range", "bytes=0-1")]), pushed(&[], "")).await, NotKept::Request);
-    let too_large = NotKept::TooLarge { bytes: 11, allowed: 10 };
+    assert_eq!(insert(request("POST", &[]), pushed(&[], "")).await, InsertError::Request);
+    assert_eq!(
+        insert(request("GET", &[("range", "bytes=0-1")]), pushed(&[], "")).await,
+        InsertError::Request
+    );
+    let too_large = InsertError::TooLarge { bytes: 11, allowed: 10 };
     assert_eq!(insert(get(), pushed(&[], "01234567890")).await, too_large);
     assert_eq!(too_large.to_string(), "the body has 11 bytes: it must have at most 10");
     assert_eq!(stale(&both, get()).await.unwrap(), "kept");
@@ -166,7 +169,7 @@ async fn an_origin_can_be_ignored_but_for_what_would_be_wrong() {
 #[tokio::test(start_paused = true)]
 async fn a_header_can_be_declared_a_credential() {
     let tenant = HeaderName::from_static("x-tenant");
-    let fallback = Fallback::builder().private_header(tenant).build().unwrap();
+    let fallback = LastKnownGood::builder().private_header(tenant).build().unwrap();
     let both = service(&LastKnownGoodLayer::new(fallback.clone()));
     let of = |tenant| request("GET", &[("x-tenant", tenant)]);
     give(&both, of("a"), good(&[])).await;

@@ -25,9 +25,9 @@ use http_body::{Body as _, Frame};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use steadfast::last_known_good::{
-    Cause, Fallback, FallbackBuilder, LastKnownGood, LastKnownGoodLayer, ResponseBody, Stale,
+    Cause, LastKnownGood, LastKnownGoodBuilder, LastKnownGoodLayer, LastKnownGoodService, ResponseBody, Stale,
 };
-use steadfast::{BoxError, Error, Options, TimeoutScope};
+use steadfast::{BoxError, CallOptions, Error, TimeoutScope};
 use tokio::sync::mpsc;
 use tokio::time::advance;
 use tower::{Layer, Service, ServiceExt as _};
@@ -39,7 +39,7 @@ const URI: &str = "http://sku.internal/v1/items/42";
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 type Answer = Result<Response<Body>, Error<io::Error>>;
-type Layered = LastKnownGood<Upstream>;
+type Layered = LastKnownGoodService<Upstream>;
 type Given = Response<ResponseBody<Body>>;
 
 /// Gives the answers it is told to, in order, and fails when there is none.
@@ -106,11 +106,11 @@ fn streamed() -> (mpsc::UnboundedSender<io::Result<&'static str>>, Body) {
 // ===== calls =====
 
 fn layer() -> LastKnownGoodLayer {
-    LastKnownGoodLayer::new(Fallback::default())
+    LastKnownGoodLayer::new(LastKnownGood::default())
 }
 
-fn layer_with(configure: impl FnOnce(FallbackBuilder) -> FallbackBuilder) -> LastKnownGoodLayer {
-    LastKnownGoodLayer::new(configure(Fallback::builder()).build().unwrap())
+fn layer_with(configure: impl FnOnce(LastKnownGoodBuilder) -> LastKnownGoodBuilder) -> LastKnownGoodLayer {
+    LastKnownGoodLayer::new(configure(LastKnownGood::builder()).build().unwrap())
 }
 
 fn service(layer: &LastKnownGoodLayer) -> (Upstream, Layered) {

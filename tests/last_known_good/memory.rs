@@ -23,7 +23,7 @@ async fn kept(both: &(Upstream, Layered), keys: std::ops::Range<usize>) -> Vec<u
 #[tokio::test(start_paused = true)]
 async fn new_keys_into_a_full_store_are_all_kept() {
     // Mistake 32.
-    let fallback = Fallback::builder().max_bytes(1024 * 1024).build().unwrap();
+    let fallback = LastKnownGood::builder().max_bytes(1024 * 1024).build().unwrap();
     let both = service(&LastKnownGoodLayer::new(fallback.clone()));
     fill(&both, 0..1000, 1024).await;
     let full = fallback.len();
@@ -34,7 +34,7 @@ async fn new_keys_into_a_full_store_are_all_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn the_least_recently_used_goes_first() {
-    let fallback = Fallback::builder().max_bytes(100 * 1024).build().unwrap();
+    let fallback = LastKnownGood::builder().max_bytes(100 * 1024).build().unwrap();
     let both = service(&LastKnownGoodLayer::new(fallback.clone()));
     fill(&both, 0..4, 20 * 1024).await;
     assert_eq!(kept(&both, 0..1).await, [0]);
@@ -44,7 +44,7 @@ async fn the_least_recently_used_goes_first() {
 
 #[tokio::test(start_paused = true)]
 async fn the_store_stays_within_its_bytes() {
-    let fallback = Fallback::builder().max_bytes(64 * 1024).build().unwrap();
+    let fallback = LastKnownGood::builder().max_bytes(64 * 1024).build().unwrap();
     let both = service(&LastKnownGoodLayer::new(fallback.clone()));
     for (round, length) in [0, 100, 10_000, 60_000, 3_000].into_iter().enumerate() {
         for key in 0..50 {
@@ -59,7 +59,7 @@ async fn the_store_stays_within_its_bytes() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_larger_than_the_store_is_handed_on_and_not_kept() {
-    let fallback = Fallback::builder().max_bytes(1024).build().unwrap();
+    let fallback = LastKnownGood::builder().max_bytes(1024).build().unwrap();
     let both = service(&LastKnownGoodLayer::new(fallback.clone()));
     fill(&both, 0..1, 10).await;
     fill(&both, 0..2, 4096).await;
@@ -70,7 +70,7 @@ async fn an_answer_larger_than_the_store_is_handed_on_and_not_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_removed_is_not_counted() {
-    let fallback = Fallback::default();
+    let fallback = LastKnownGood::default();
     let both = service(&LastKnownGoodLayer::new(fallback.clone()));
     give(&both, get(), good(&[])).await;
     assert_eq!(fallback.len(), 1);
@@ -80,7 +80,7 @@ async fn what_is_removed_is_not_counted() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dropped_call_leaves_no_entry() {
-    let fallback = Fallback::default();
+    let fallback = LastKnownGood::default();
     let service = LastKnownGoodLayer::new(fallback.clone()).layer(tower::service_fn(|_: Request<String>| {
         std::future::pending::<Result<Response<Body>, Error<io::Error>>>()
     }));
@@ -92,7 +92,7 @@ async fn a_dropped_call_leaves_no_entry() {
 
 #[tokio::test(start_paused = true)]
 async fn of_more_variants_than_there_is_room_for_the_newest_are_kept() {
-    let fallback = Fallback::builder().max_bytes(40 * 1024).build().unwrap();
+    let fallback = LastKnownGood::builder().max_bytes(40 * 1024).build().unwrap();
     let both = service(&LastKnownGoodLayer::new(fallback.clone()));
     let of = |tenant: &str| request("GET", &[("x-tenant", tenant)]);
     let tenants = ["a", "b", "c", "d", "e"];

@@ -193,7 +193,7 @@ async fn of_answers_that_overlap_the_one_that_was_given_last_stays() {
 
 #[tokio::test(start_paused = true)]
 async fn an_entry_that_is_evicted_meanwhile_is_kept_again() {
-    let fallback = Fallback::builder().max_bytes(8 * 1024).build().unwrap();
+    let fallback = LastKnownGood::builder().max_bytes(8 * 1024).build().unwrap();
     let both = service(&LastKnownGoodLayer::new(fallback.clone()));
     give(&both, get(), good(&[])).await;
     let same = unread(&both, &[]).await;

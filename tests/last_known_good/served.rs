@@ -123,7 +123,7 @@ async fn a_call_without_fallback_gets_none_but_its_answer_is_kept() {
     let both = service(&layer());
     let proud = || {
         let mut request = get();
-        request.extensions_mut().insert(Options::new().without_fallback());
+        request.extensions_mut().insert(CallOptions::new().without_last_known_good());
         request
     };
     give(&both, proud(), good(&[])).await;
@@ -183,7 +183,7 @@ async fn an_answer_that_varies_is_served_only_to_an_equal_request() {
 
 #[tokio::test(start_paused = true)]
 async fn debug_output_holds_no_credential_and_no_body() {
-    let fallback = Fallback::default();
+    let fallback = LastKnownGood::default();
     let layer = LastKnownGoodLayer::new(fallback.clone());
     let both = service(&layer);
     let with_key = || request("GET", &[("x-api-key", "secret"), ("accept", "secret")]);

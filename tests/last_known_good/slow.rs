@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::*;
 
 type Call = Pin<Box<dyn Future<Output = Answer> + Send>>;
-type Layered<S = Slow> = LastKnownGood<S, HttpClassifier, Background>;
+type Layered<S = Slow> = LastKnownGoodService<S, HttpClassifier, Background>;
 
 /// Answers after the time that it is told, or never.
 #[derive(Debug, Clone, Default)]
@@ -157,7 +157,7 @@ async fn what_may_not_be_served_is_not_served_for_being_slow() {
         [get(), request("GET", &[("cache-control", "no-cache")]), request("GET", &[("x", "y")])]
     {
         upstream.will(5 * SECOND, answer(200, &[], "better"));
-        request.extensions_mut().insert(Options::new().without_fallback());
+        request.extensions_mut().insert(CallOptions::new().without_last_known_good());
         assert_eq!(asked(&service, request).await, Some(("better".into(), None)));
     }
 }

@@ -6,7 +6,7 @@ use tokio::time::sleep;
 use super::slow::Slow;
 use super::*;
 
-type Layered = LastKnownGood<Slow, steadfast::http::HttpClassifier, Background<Warmed>>;
+type Layered = LastKnownGoodService<Slow, steadfast::http::HttpClassifier, Background<Warmed>>;
 
 /// Answers are "good" for ever, unless told otherwise.
 fn warmed(configure: impl FnOnce(KeepWarmBuilder) -> KeepWarmBuilder) -> (Slow, Layered, KeepWarm) {

@@ -104,11 +104,11 @@ fn request_of((line, headers): Caller) -> Request<String> {
     request
 }
 
-fn builder() -> FallbackBuilder {
-    Fallback::builder().private_header(HeaderName::from_static("x-user")).renew_after(Duration::ZERO)
+fn builder() -> LastKnownGoodBuilder {
+    LastKnownGood::builder().private_header(HeaderName::from_static("x-user")).renew_after(Duration::ZERO)
 }
 
-fn service_of(builder: FallbackBuilder) -> (Upstream, Layered) {
+fn service_of(builder: LastKnownGoodBuilder) -> (Upstream, Layered) {
     service(&LastKnownGoodLayer::new(builder.build().unwrap()))
 }
 

@@ -12,7 +12,7 @@ async fn a_server_that_hangs_is_left_alone_after_three_operations() {
     let Some(server) = server().await else { return };
     // The default, but that it stays open.
     let circuit =
-        Circuit::builder().consecutive_failures(3, Duration::ZERO).max_open_for(HOUR).open_for(HOUR);
+        CircuitBreaker::builder().consecutive_failures(3, Duration::ZERO).max_open_for(HOUR).open_for(HOUR);
     let store = RedisStore::builder(server.url()).circuit(circuit).build().unwrap();
     eventually("it works", async || works(&store).await).await;
     let sets = server.calls("set").await;
@@ -39,7 +39,7 @@ async fn a_server_that_is_back_is_used_again_by_itself() {
     let Some(mut server) = server().await else { return };
     // The default, but that it is open for a shorter time.
     let short = Duration::from_millis(50);
-    let circuit = Circuit::builder()
+    let circuit = CircuitBreaker::builder()
         .consecutive_failures(3, Duration::ZERO)
         .probes(1)
         .open_for(short)

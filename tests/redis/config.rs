@@ -13,7 +13,7 @@ fn a_number_out_of_its_range_is_refused_by_field() {
     assert_eq!(field(new().connections(101)), "redis_store.connections");
     assert_eq!(field(new().timeout(Duration::ZERO)), "redis_store.timeout");
     assert_eq!(field(new().timeout(Duration::MAX)), "redis_store.timeout");
-    assert_eq!(field(new().circuit(Circuit::builder().probes(0))), "circuit_breaker.probes");
+    assert_eq!(field(new().circuit(CircuitBreaker::builder().probes(0))), "circuit_breaker.probes");
 }
 
 #[test]
@@ -73,7 +73,7 @@ async fn the_password_is_used_and_never_shown() {
 async fn a_wrong_password_is_an_error_that_does_not_show_it() {
     let Some(server) = server_with_password("right").await else { return };
     let url = server.url().replace("right", SECRET);
-    let circuit = Circuit::builder().consecutive_failures(1, Duration::ZERO);
+    let circuit = CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO);
     let store = patient(url).circuit(circuit).build().unwrap();
     let refused = error(store.get("key").await);
     assert!(refused.upstream().is_some());

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
-use steadfast::last_known_good::{Fallback, LastKnownGoodLayer, Stale};
+use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer, Stale};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
 use super::*;
@@ -14,13 +14,13 @@ use crate::server::server;
 
 /// A service that has a fallback of its own, and an upstream which can be down.
 struct Replica {
-    fallback: Fallback,
+    fallback: LastKnownGood,
     is_down: Arc<AtomicBool>,
 }
 
 impl Replica {
     fn new(store: RedisStore) -> Self {
-        let fallback = Fallback::builder()
+        let fallback = LastKnownGood::builder()
             .store(store)
             .store_timeout(Duration::from_secs(10))
             .renew_after(Duration::ZERO);

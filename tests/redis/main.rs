@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use redis::RedisError;
-use steadfast::circuit_breaker::Circuit;
+use steadfast::circuit_breaker::CircuitBreaker;
 use steadfast::last_known_good::Store;
 use steadfast::{BoxError, Error, RedisStore, RedisStoreBuilder};
 
@@ -31,7 +31,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 fn patient(url: impl Into<String>) -> RedisStoreBuilder {
     RedisStore::builder(url)
         .timeout(Duration::from_secs(10))
-        .circuit(Circuit::builder().without_consecutive_failures())
+        .circuit(CircuitBreaker::builder().without_consecutive_failures())
 }
 
 /// A value that is told from others.

@@ -81,7 +81,7 @@ async fn who_speaks_something_else_is_an_error() {
     for says in says {
         for (greeting, answer) in [(Some(says), None), (WELCOME, Some(says))] {
             let (url, _) = peer(greeting, answer).await;
-            let circuit = Circuit::builder().consecutive_failures(1, Duration::ZERO);
+            let circuit = CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO);
             let store = patient(url).circuit(circuit).build().unwrap();
             assert!(error(store.get("key").await).upstream().is_some(), "{}", says.escape_ascii());
             assert_eq!(store.circuit().snapshot().trips, 1, "{}", says.escape_ascii());
@@ -110,7 +110,7 @@ async fn who_is_still_loading_counts_as_down_and_who_only_says_no_does_not() {
     ];
     for (says, trips) in says {
         let (url, accepted) = peer(WELCOME, Some(says)).await;
-        let circuit = Circuit::builder().consecutive_failures(2, Duration::ZERO);
+        let circuit = CircuitBreaker::builder().consecutive_failures(2, Duration::ZERO);
         let store = patient(url).connections(1).circuit(circuit).build().unwrap();
         for _ in 0..2 {
             assert!(error(store.get("key").await).upstream().is_some());

@@ -7,14 +7,14 @@ use super::*;
 /// A request that counts how often it was copied.
 struct Counted {
     copies: Arc<AtomicU32>,
-    resend: Resend,
+    resend: RetrySafety,
     can_be_copied: bool,
 }
 
-impl HasOptions for Counted {}
+impl HasCallOptions for Counted {}
 
-impl Resendable for Counted {
-    fn resend(&self) -> Resend {
+impl RetryableRequest for Counted {
+    fn retry_safety(&self) -> RetrySafety {
         self.resend
     }
 
@@ -30,9 +30,9 @@ impl Resendable for Counted {
 async fn copies(
     layer: &RetryLayer,
     answers: impl IntoIterator<Item = support::Answer>,
-    resend: Resend,
+    resend: RetrySafety,
     can_be_copied: bool,
-) -> (usize, u32, Option<Stop>) {
+) -> (usize, u32, Option<StopReason>) {
     let upstream = Upstream::answering(answers);
     let copies = Arc::default();
     let request = Counted { copies: Arc::clone(&copies), resend, can_be_copied };
@@ -44,23 +44,23 @@ async fn copies(
 #[tokio::test(start_paused = true)]
 async fn a_request_is_copied_only_while_another_attempt_is_possible() {
     // Mistake 22.
-    let exhausted = Some(Stop::Exhausted);
-    assert_eq!(copies(&retry(), [status(200)], Resend::Always, true).await, (1, 1, None));
-    assert_eq!(copies(&retry(), [status(503)], Resend::Always, true).await, (4, 3, exhausted));
+    let exhausted = Some(StopReason::Exhausted);
+    assert_eq!(copies(&retry(), [status(200)], RetrySafety::Idempotent, true).await, (1, 1, None));
+    assert_eq!(copies(&retry(), [status(503)], RetrySafety::Idempotent, true).await, (4, 3, exhausted));
     let none = RetryLayer::new(policy(0));
-    assert_eq!(copies(&none, [status(503)], Resend::Always, true).await, (1, 0, None));
-    let not = Some(Stop::NotIdempotent);
-    assert_eq!(copies(&retry(), [status(503)], Resend::Never, true).await, (1, 0, not));
-    assert_eq!(copies(&retry(), [status(503)], Resend::IfNotSent, true).await, (1, 1, not));
+    assert_eq!(copies(&none, [status(503)], RetrySafety::Idempotent, true).await, (1, 0, None));
+    let not = Some(StopReason::NotIdempotent);
+    assert_eq!(copies(&retry(), [status(503)], RetrySafety::Never, true).await, (1, 0, not));
+    assert_eq!(copies(&retry(), [status(503)], RetrySafety::UnlessSent, true).await, (1, 1, not));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_cannot_be_copied_is_sent_once_and_never_refused() {
     // Mistake 21.
-    for (code, stop) in [(200, None), (404, None), (503, Some(Stop::NotReplayable))] {
-        assert_eq!(copies(&retry(), [status(code)], Resend::Always, false).await, (1, 0, stop));
+    for (code, stop) in [(200, None), (404, None), (503, Some(StopReason::NotReplayable))] {
+        assert_eq!(copies(&retry(), [status(code)], RetrySafety::Idempotent, false).await, (1, 0, stop));
     }
-    let reset = copies(&retry(), [fault(ConnectionReset)], Resend::Always, false).await;
+    let reset = copies(&retry(), [fault(ConnectionReset)], RetrySafety::Idempotent, false).await;
     assert_eq!(reset, (1, 0, None));
 }
 
@@ -115,7 +115,8 @@ async fn a_streaming_body_is_sent_again_from_what_was_kept() {
 #[tokio::test(start_paused = true)]
 async fn a_streaming_body_over_the_limit_is_sent_once_and_never_refused() {
     // Mistake 21.
-    for (statuses, expected, stop) in [(&[200][..], 200, None), (&[503, 200], 503, Some(Stop::NotReplayable))]
+    for (statuses, expected, stop) in
+        [(&[200][..], 200, None), (&[503, 200], 503, Some(StopReason::NotReplayable))]
     {
         let bodies = Bodies::default();
         let service = ServiceBuilder::new()
@@ -157,8 +158,8 @@ async fn the_options_of_a_call_pass_through_the_replay_layer() {
         .layer(retry())
         .map_request(Call::into_inner)
         .service(reading(&bodies, &[503]));
-    let call = Call::new(put(&Script::pieces(&["one"]))).resend(Resend::Never);
-    assert_eq!(stopped(&send(&service, call).await.unwrap()), Some(Stop::NotIdempotent));
+    let call = Call::new(put(&Script::pieces(&["one"]))).retry_safety(RetrySafety::Never);
+    assert_eq!(stopped(&send(&service, call).await.unwrap()), Some(StopReason::NotIdempotent));
     assert_eq!(bodies.lock().unwrap().len(), 1);
 }
 
@@ -228,14 +229,14 @@ async fn the_permit_of_a_discarded_response_is_given_back_before_the_wait() {
     let some = Script::pieces(&["x"]).then(Step::Stall);
     let endless = Script::of(&[Step::Endless(vec![0; 1024].into())]);
     for body in [nothing, some, endless] {
-        let compartment = Compartment::builder().max_concurrent(1).max_waiting(0).build().unwrap();
+        let bulkhead = Bulkhead::builder().max_concurrent(1).max_waiting(0).build().unwrap();
         let service = ServiceBuilder::new()
             .layer(retry())
-            .layer(BulkheadLayer::new(compartment.clone()))
+            .layer(BulkheadLayer::new(bulkhead.clone()))
             .service(Upstream::answering([status(503).body(&body), status(204), status(200)]));
         let mut call = tokio_test::task::spawn(send(&service, get()));
         assert!(call.poll().is_pending());
-        assert_eq!(compartment.in_flight(), 0);
+        assert_eq!(bulkhead.in_flight(), 0);
         assert_eq!(send(&service, get()).await.unwrap().status(), 204, "while the first call backs off");
         assert_eq!(call.await.unwrap().status(), 200);
     }
@@ -244,7 +245,7 @@ async fn the_permit_of_a_discarded_response_is_given_back_before_the_wait() {
 #[tokio::test(start_paused = true)]
 async fn a_discarded_response_that_breaks_is_no_second_failure_of_the_circuit() {
     for body in [Script::of(&[Step::Fail]), Script::of(&[Step::Wait(50 * MS), Step::Fail])] {
-        let circuit = Circuit::builder().consecutive_failures(2, Duration::ZERO).build().unwrap();
+        let circuit = CircuitBreaker::builder().consecutive_failures(2, Duration::ZERO).build().unwrap();
         let service = ServiceBuilder::new()
             .layer(retry())
             .layer(CircuitBreakerLayer::new(circuit))

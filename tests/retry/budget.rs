@@ -9,7 +9,7 @@ async fn in_an_outage_the_budget_closes_by_itself() {
     let service = RetryLayer::new(policy(3)).budget(budget.clone()).layer(upstream.clone());
     for _ in 0..1000 {
         let response = send(&service, get()).await.unwrap();
-        assert_eq!(stopped(&response), Some(Stop::Budget));
+        assert_eq!(stopped(&response), Some(StopReason::Budget));
     }
     assert_eq!((upstream.count(), budget.retries()), (1001, 1));
     approximately(budget.tokens(), 0.0);
@@ -64,7 +64,7 @@ async fn the_budget_refills_by_the_clock_that_tests_can_pause() {
     // Mistake 25: wall-clock time in budgets.
     let budget = RetryBudget::builder().initial(0.0).per_second(1.0).per_failure(0.0).build().unwrap();
     let layer = retry().budget(budget.clone());
-    assert_eq!(stopped(&one(&layer, [status(503)], get()).await.0.unwrap()), Some(Stop::Budget));
+    assert_eq!(stopped(&one(&layer, [status(503)], get()).await.0.unwrap()), Some(StopReason::Budget));
     tokio::time::advance(2 * SECOND).await;
     approximately(budget.tokens(), 2.0);
     let (result, upstream) = one(&layer, [status(503), status(503), status(200)], get()).await;
@@ -174,7 +174,7 @@ async fn the_extremes_that_are_allowed_do_not_panic() {
         let policy = RetryPolicy::builder().max_retries(100).backoff(backoff).max_retry_after(year);
         let layer = RetryLayer::new(policy.build().unwrap()).without_budget();
         let (result, upstream) = one(&layer, [told("99999999999999999999")], get()).await;
-        assert_eq!((stopped(&result.unwrap()), upstream.count()), (Some(Stop::Exhausted), 101));
+        assert_eq!((stopped(&result.unwrap()), upstream.count()), (Some(StopReason::Exhausted), 101));
     }
 }
 
@@ -194,6 +194,6 @@ async fn an_attempt_that_begins_with_a_spent_budget_is_the_last() {
     let slow = layer.layer(Upstream::answering([status(503).after(5 * SECOND), status(200)]));
     let quick = layer.layer(Upstream::answering([status(200).after(SECOND)]));
     let (response, _) = futures_util::future::join(send(&slow, get()), send(&quick, get())).await;
-    assert_eq!(stopped(&response.unwrap()), Some(Stop::Budget));
+    assert_eq!(stopped(&response.unwrap()), Some(StopReason::Budget));
     assert!(budget.tokens() > 1.0);
 }

@@ -22,12 +22,12 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use io::ErrorKind::{ConnectionRefused, ConnectionReset, UnexpectedEof};
-use steadfast::bulkhead::{BulkheadLayer, Compartment};
-use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, CircuitBuilder};
+use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
+use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerLayer};
 use steadfast::http::{HttpClassifier, ReplayBody, ReplayBodyLayer};
-use steadfast::retry::{Attempts, Backoff, Jitter, RetryBudget, RetryLayer, RetryPolicy, Stop};
+use steadfast::retry::{Attempts, Backoff, Jitter, RetryBudget, RetryLayer, RetryPolicy, StopReason};
 use steadfast::timeout::TimeoutLayer;
-use steadfast::{BoxError, Call, Error, HasOptions, Options, Outcome, Resend, Resendable};
+use steadfast::{BoxError, Call, CallOptions, Error, HasCallOptions, Outcome, RetrySafety, RetryableRequest};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_test::mock;
@@ -48,11 +48,11 @@ fn attempts<B>(response: &Response<B>) -> Option<Attempts> {
     response.extensions().get().copied()
 }
 
-fn stopped<B>(response: &Response<B>) -> Option<Stop> {
+fn stopped<B>(response: &Response<B>) -> Option<StopReason> {
     attempts(response).and_then(|attempts| attempts.stopped)
 }
 
-fn with(mut request: Request<()>, options: Options) -> Request<()> {
+fn with(mut request: Request<()>, options: CallOptions) -> Request<()> {
     request.extensions_mut().insert(options);
     request
 }

@@ -13,7 +13,7 @@ async fn the_caller_gets_the_last_503_itself() {
     let response = result.unwrap();
     assert_eq!((response.status().as_u16(), &response.headers()["x-attempt"]), (503, &"4".parse().unwrap()));
     let attempts = attempts(&response).unwrap();
-    assert_eq!((attempts.made, attempts.stopped), (4, Some(Stop::Exhausted)));
+    assert_eq!((attempts.made, attempts.stopped), (4, Some(StopReason::Exhausted)));
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "down for maintenance");
 }
 
@@ -54,7 +54,7 @@ async fn the_default_is_three_retries_with_full_jitter_and_a_budget() {
     let layer = RetryLayer::new(RetryPolicy::default());
     let (result, upstream) = one(&layer, [status(503)], get()).await;
     // Two tokens at first, less 0.3 for the first failure, pay for one retry.
-    assert_eq!(stopped(&result.unwrap()), Some(Stop::Budget));
+    assert_eq!(stopped(&result.unwrap()), Some(StopReason::Budget));
     assert_eq!(upstream.count(), 2);
 
     let layer = layer.without_budget();
@@ -76,13 +76,13 @@ async fn the_default_is_three_retries_with_full_jitter_and_a_budget() {
 #[tokio::test(start_paused = true)]
 async fn each_reason_to_stop_is_named_on_the_response() {
     let empty = RetryBudget::builder().initial(0.0).build().unwrap();
-    let soon = Options::new().deadline(Instant::now() + 50 * MS);
+    let soon = CallOptions::new().deadline(Instant::now() + 50 * MS);
     let later = |seconds| status(503).header("retry-after", seconds);
     for (layer, answer, request, expected) in [
-        (retry().budget(empty), status(503), get(), Stop::Budget),
-        (retry(), status(503), with(get(), soon), Stop::Deadline),
-        (retry(), status(503), post(), Stop::NotIdempotent),
-        (retry(), later("3600"), get(), Stop::RetryAfterTooLong),
+        (retry().budget(empty), status(503), get(), StopReason::Budget),
+        (retry(), status(503), with(get(), soon), StopReason::Deadline),
+        (retry(), status(503), post(), StopReason::NotIdempotent),
+        (retry(), later("3600"), get(), StopReason::RetryAfterTooLong),
     ] {
         let (result, upstream) = one(&layer, [answer], request).await;
         let attempts = attempts(&result.unwrap()).unwrap();

@@ -124,16 +124,16 @@ async fn a_service_that_is_not_ready_makes_the_retry_not_ready() {
 async fn a_call_that_is_dropped_drops_what_it_was_doing() {
     // Promise 2: during an attempt, and during a wait in which a response is being read.
     let stalling = Script::of(&[Step::Stall]);
-    let compartment = Compartment::builder().max_concurrent(1).max_waiting(0).build().unwrap();
+    let bulkhead = Bulkhead::builder().max_concurrent(1).max_waiting(0).build().unwrap();
     let service = ServiceBuilder::new()
         .layer(retry())
-        .layer(BulkheadLayer::new(compartment.clone()))
+        .layer(BulkheadLayer::new(bulkhead.clone()))
         .service(Upstream::answering([hang(), status(503).body(&stalling)]));
     for _ in 0..2 {
         let mut call = tokio_test::task::spawn(send(&service, get()));
         assert!(call.poll().is_pending());
         drop(call);
-        assert_eq!(compartment.in_flight(), 0);
+        assert_eq!(bulkhead.in_flight(), 0);
     }
     assert_eq!(stalling.dropped(), 1);
 }
@@ -179,11 +179,11 @@ enum Answer {
 #[derive(Clone)]
 struct Lookup;
 
-impl HasOptions for Lookup {}
+impl HasCallOptions for Lookup {}
 
-impl Resendable for Lookup {
-    fn resend(&self) -> Resend {
-        Resend::Always
+impl RetryableRequest for Lookup {
+    fn retry_safety(&self) -> RetrySafety {
+        RetrySafety::Idempotent
     }
 
     fn try_clone(&self) -> Option<Self> {
@@ -203,7 +203,7 @@ async fn any_service_is_retried_by_a_classifier_of_its_own() {
     for (busy, expected, took) in [(2, Answer::Found, 300), (9, Answer::Busy, 700)] {
         let left = Arc::new(AtomicU32::new(busy));
         let service = ServiceBuilder::new()
-            .layer(retry().classifier(judge).plain())
+            .layer(retry().classifier(judge).non_http())
             .map_err(Error::Upstream)
             .service_fn(move |_: Lookup| {
                 let busy =
@@ -219,9 +219,9 @@ async fn any_service_is_retried_by_a_classifier_of_its_own() {
 #[tokio::test(start_paused = true)]
 async fn a_plain_call_has_options_and_a_deadline_like_any_other() {
     let service = ServiceBuilder::new()
-        .layer(TimeoutLayer::total(SECOND).plain())
-        .layer(retry().classifier(judge).plain())
-        .layer(TimeoutLayer::attempt(100 * MS).plain())
+        .layer(TimeoutLayer::total(SECOND).non_http())
+        .layer(retry().classifier(judge).non_http())
+        .layer(TimeoutLayer::attempt(100 * MS).non_http())
         .map_err(Error::Upstream)
         .service_fn(async |_: Call<Lookup>| {
             tokio::time::sleep(SECOND).await;
@@ -234,7 +234,7 @@ async fn a_plain_call_has_options_and_a_deadline_like_any_other() {
     assert_eq!(began.elapsed(), 600 * MS);
 
     let began = Instant::now();
-    let call = Call::new(Lookup).resend(Resend::Never);
+    let call = Call::new(Lookup).retry_safety(RetrySafety::Never);
     send(&service, call).await.unwrap_err();
     assert_eq!(began.elapsed(), 100 * MS);
 }
@@ -244,13 +244,13 @@ async fn a_plain_call_has_options_and_a_deadline_like_any_other() {
 #[tokio::test(start_paused = true)]
 async fn the_layers_compose_without_naming_a_type() {
     // Mistake 37.
-    let circuit = Circuit::builder().build().unwrap();
-    let compartment = Compartment::builder().build().unwrap();
+    let circuit = CircuitBreaker::builder().build().unwrap();
+    let bulkhead = Bulkhead::builder().build().unwrap();
     let service = ServiceBuilder::new()
         .layer(TimeoutLayer::total(3 * SECOND))
         .layer(RetryLayer::new(RetryPolicy::default()))
         .layer(CircuitBreakerLayer::new(circuit))
-        .layer(BulkheadLayer::new(compartment))
+        .layer(BulkheadLayer::new(bulkhead))
         .layer(TimeoutLayer::attempt(SECOND))
         .map_err(Error::Upstream)
         .service_fn(async |_: Request<Full<Bytes>>| {

@@ -111,7 +111,7 @@ async fn told_to_wait_for_too_long_it_gives_up_at_once() {
         let began = Instant::now();
         let (result, upstream) = one(&retry(), [told(seconds)], get()).await;
         let response = result.unwrap();
-        assert_eq!(stopped(&response), Some(Stop::RetryAfterTooLong));
+        assert_eq!(stopped(&response), Some(StopReason::RetryAfterTooLong));
         assert_eq!(response.headers()["retry-after"], seconds);
         assert_eq!((upstream.count(), began.elapsed()), (1, Duration::ZERO));
     }
@@ -120,9 +120,9 @@ async fn told_to_wait_for_too_long_it_gives_up_at_once() {
 #[tokio::test(start_paused = true)]
 async fn told_to_wait_beyond_the_deadline_it_gives_up_at_once() {
     let began = Instant::now();
-    let request = with(get(), Options::new().deadline(began + SECOND));
+    let request = with(get(), CallOptions::new().deadline(began + SECOND));
     let (result, upstream) = one(&retry(), [told("1")], request).await;
-    assert_eq!(stopped(&result.unwrap()), Some(Stop::Deadline));
+    assert_eq!(stopped(&result.unwrap()), Some(StopReason::Deadline));
     assert_eq!((upstream.count(), began.elapsed()), (1, Duration::ZERO));
 }
 
@@ -133,7 +133,10 @@ async fn how_long_it_may_be_told_to_wait_is_a_knob() {
     let layer = RetryLayer::new(policy).without_budget();
     let (_, upstream) = one(&layer, [told("60"), status(200)], get()).await;
     assert_eq!(upstream.waits(), [60_100 * MS]);
-    assert_eq!(stopped(&one(&layer, [told("61")], get()).await.0.unwrap()), Some(Stop::RetryAfterTooLong));
+    assert_eq!(
+        stopped(&one(&layer, [told("61")], get()).await.0.unwrap()),
+        Some(StopReason::RetryAfterTooLong)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -165,10 +168,10 @@ async fn nonsense_in_retry_after_leaves_the_wait_to_the_backoff() {
 async fn a_wait_that_cannot_end_before_the_deadline_is_not_started() {
     for (left, made, ended) in [(100, 1, 0), (101, 2, 100), (300, 2, 100), (301, 3, 300), (10_000, 4, 700)] {
         let began = Instant::now();
-        let request = with(get(), Options::new().deadline(began + left * MS));
+        let request = with(get(), CallOptions::new().deadline(began + left * MS));
         let (result, upstream) = one(&retry(), [status(503)], request).await;
         let response = result.unwrap();
-        let stop = if made == 4 { Stop::Exhausted } else { Stop::Deadline };
+        let stop = if made == 4 { StopReason::Exhausted } else { StopReason::Deadline };
         assert_eq!((response.status().as_u16(), stopped(&response)), (503, Some(stop)), "{left} ms");
         assert_eq!((upstream.count(), began.elapsed()), (made, ended * MS), "{left} ms");
     }
@@ -177,7 +180,7 @@ async fn a_wait_that_cannot_end_before_the_deadline_is_not_started() {
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_is_not_started_takes_no_token() {
     let budget = RetryBudget::builder().per_failure(0.0).build().unwrap();
-    let request = with(get(), Options::new().deadline(Instant::now() + 50 * MS));
+    let request = with(get(), CallOptions::new().deadline(Instant::now() + 50 * MS));
     one(&retry().budget(budget.clone()), [status(503)], request).await.0.unwrap();
     approximately(budget.tokens(), 2.0);
 }
@@ -191,7 +194,7 @@ async fn an_attempt_that_was_cut_by_the_deadline_is_not_retried_and_no_failure()
         .layer(TimeoutLayer::attempt(SECOND))
         .service(Upstream::answering([hang()]));
     let began = Instant::now();
-    let request = with(get(), Options::new().deadline(began + 500 * MS));
+    let request = with(get(), CallOptions::new().deadline(began + 500 * MS));
     assert!(send(&service, request).await.unwrap_err().is_total_timeout());
     assert_eq!(began.elapsed(), 500 * MS);
     approximately(budget.tokens(), 2.0);

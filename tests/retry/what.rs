@@ -94,7 +94,7 @@ async fn a_post_that_was_sent_at_last_is_not_sent_again() {
     let answers = [fault(ConnectionRefused), status(503)];
     let (result, upstream) = one(&retry(), answers, post()).await;
     let attempts = attempts(&result.unwrap()).unwrap();
-    assert_eq!((attempts.made, attempts.stopped), (2, Some(Stop::NotIdempotent)));
+    assert_eq!((attempts.made, attempts.stopped), (2, Some(StopReason::NotIdempotent)));
     assert_eq!(upstream.count(), 2);
 }
 
@@ -117,14 +117,16 @@ async fn a_post_with_an_idempotency_key_is_sent_again() {
 
 #[tokio::test(start_paused = true)]
 async fn the_caller_may_say_that_a_post_may_be_sent_twice() {
-    for options in [Options::new().idempotent(true), Options::new().resend(Resend::Always)] {
+    for options in
+        [CallOptions::new().idempotent(true), CallOptions::new().retry_safety(RetrySafety::Idempotent)]
+    {
         assert_eq!(one(&retry(), [status(503)], with(post(), options)).await.1.count(), 4);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_caller_may_say_that_a_get_may_not_be_sent_twice() {
-    let once = || with(get(), Options::new().idempotent(false));
+    let once = || with(get(), CallOptions::new().idempotent(false));
     assert_eq!(one(&retry(), [status(503)], once()).await.1.count(), 1);
     assert_eq!(one(&retry(), [fault(ConnectionRefused)], once()).await.1.count(), 4);
 }
@@ -132,7 +134,7 @@ async fn the_caller_may_say_that_a_get_may_not_be_sent_twice() {
 #[tokio::test(start_paused = true)]
 async fn a_request_that_may_never_be_sent_again_is_not_even_after_a_connect_failure() {
     let never = with_header(get(), "idempotency-key", "8e03978e");
-    let never = with(never, Options::new().resend(Resend::Never));
+    let never = with(never, CallOptions::new().retry_safety(RetrySafety::Never));
     assert_eq!(one(&retry(), [fault(ConnectionRefused)], never).await.1.count(), 1);
 }
 
@@ -141,9 +143,9 @@ async fn the_options_of_a_call_are_obeyed_like_those_of_a_request() {
     for (call, expected) in [
         (Call::new(post()), 1),
         (Call::new(post()).idempotent(true), 4),
-        (Call::new(get()).resend(Resend::Never), 1),
+        (Call::new(get()).retry_safety(RetrySafety::Never), 1),
         // What is said of the call weighs more than what the request carries.
-        (Call::new(with(get(), Options::new().resend(Resend::Never))).idempotent(true), 4),
+        (Call::new(with(get(), CallOptions::new().retry_safety(RetrySafety::Never))).idempotent(true), 4),
     ] {
         let upstream = Upstream::answering([status(503)]);
         send(&retry().layer(upstream.clone()), call).await.unwrap();
@@ -153,7 +155,7 @@ async fn the_options_of_a_call_are_obeyed_like_those_of_a_request() {
 
 #[tokio::test(start_paused = true)]
 async fn every_attempt_sends_the_same_request() {
-    let options = Options::new().deadline(Instant::now() + 10 * SECOND);
+    let options = CallOptions::new().deadline(Instant::now() + 10 * SECOND);
     let request = with_header(with(get(), options), "x-tenant", "7");
     let (_, upstream) = one(&retry(), [status(503)], request).await;
     for seen in upstream.take_seen() {
@@ -169,7 +171,7 @@ async fn every_attempt_sends_the_same_request() {
 #[tokio::test(start_paused = true)]
 async fn an_open_circuit_is_never_retried() {
     // Mistake 20.
-    let circuit = Circuit::builder().build().unwrap();
+    let circuit = CircuitBreaker::builder().build().unwrap();
     circuit.force_open();
     let upstream = Upstream::answering([status(200)]);
     let budget = RetryBudget::default();
@@ -185,7 +187,7 @@ async fn an_open_circuit_is_never_retried() {
 
 #[tokio::test(start_paused = true)]
 async fn when_a_fault_opens_the_circuit_the_answer_is_handed_on_at_once() {
-    let circuit = Circuit::builder().consecutive_failures(2, Duration::ZERO).build().unwrap();
+    let circuit = CircuitBreaker::builder().consecutive_failures(2, Duration::ZERO).build().unwrap();
     let upstream = Upstream::answering([status(503)]);
     let service = ServiceBuilder::new()
         .layer(retry())
@@ -195,7 +197,7 @@ async fn when_a_fault_opens_the_circuit_the_answer_is_handed_on_at_once() {
     let response = send(&service, get()).await.unwrap();
     assert_eq!(
         (response.status(), stopped(&response)),
-        (StatusCode::SERVICE_UNAVAILABLE, Some(Stop::CircuitOpen))
+        (StatusCode::SERVICE_UNAVAILABLE, Some(StopReason::CircuitOpen))
     );
     assert_eq!((upstream.count(), began.elapsed()), (2, 100 * MS));
     assert_eq!(circuit.snapshot().refused, 0, "nothing was asked that is known to be refused");
@@ -203,21 +205,21 @@ async fn when_a_fault_opens_the_circuit_the_answer_is_handed_on_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn when_many_attempts_in_a_row_have_failed_there_are_no_more_retries() {
-    let circuit = Circuit::builder().build().unwrap();
+    let circuit = CircuitBreaker::builder().build().unwrap();
     let upstream = Upstream::answering([status(503)]);
     let budget = RetryBudget::builder().initial(10.0).per_failure(0.0).build().unwrap();
     let service = ServiceBuilder::new()
         .layer(retry().budget(budget.clone()))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
         .service(upstream.clone());
-    assert_eq!(stopped(&send(&service, get()).await.unwrap()), Some(Stop::Exhausted));
-    assert_eq!(stopped(&send(&service, get()).await.unwrap()), Some(Stop::Failing));
+    assert_eq!(stopped(&send(&service, get()).await.unwrap()), Some(StopReason::Exhausted));
+    assert_eq!(stopped(&send(&service, get()).await.unwrap()), Some(StopReason::Failing));
     assert_eq!((upstream.count(), circuit.snapshot().trips), (5, 0));
     approximately(budget.tokens(), 7.0);
 }
 
 /// Why no more was tried, after so many failures one after the other.
-async fn stopped_after(failures: usize, circuit: CircuitBuilder) -> Option<Stop> {
+async fn stopped_after(failures: usize, circuit: CircuitBreakerBuilder) -> Option<StopReason> {
     let service = ServiceBuilder::new()
         .layer(retry().budget(ample()))
         .layer(CircuitBreakerLayer::new(circuit.build().unwrap()))
@@ -231,26 +233,26 @@ async fn stopped_after(failures: usize, circuit: CircuitBuilder) -> Option<Stop>
 
 #[tokio::test(start_paused = true)]
 async fn a_circuit_that_may_refuse_nothing_advises_nothing() {
-    assert_eq!(stopped_after(8, Circuit::builder()).await, Some(Stop::Failing));
-    assert_eq!(stopped_after(8, Circuit::builder().shadow(true)).await, Some(Stop::Exhausted));
+    assert_eq!(stopped_after(8, CircuitBreaker::builder()).await, Some(StopReason::Failing));
+    assert_eq!(stopped_after(8, CircuitBreaker::builder().shadow(true)).await, Some(StopReason::Exhausted));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_circuit_that_does_not_count_failures_in_a_row_advises_nothing() {
-    let circuit = Circuit::builder().without_consecutive_failures().failure_rate(0.9);
-    assert_eq!(stopped_after(8, circuit).await, Some(Stop::Exhausted));
+    let circuit = CircuitBreaker::builder().without_consecutive_failures().failure_rate(0.9);
+    assert_eq!(stopped_after(8, circuit).await, Some(StopReason::Exhausted));
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_success_brings_the_retries_back() {
-    let circuit = Circuit::default();
+    let circuit = CircuitBreaker::default();
     let answers = [503, 503, 503, 503, 503, 200, 503, 200].map(status);
     let service = ServiceBuilder::new()
         .layer(retry().budget(ample()))
         .layer(CircuitBreakerLayer::new(circuit))
         .service(Upstream::answering(answers));
-    assert_eq!(stopped(&send(&service, get()).await.unwrap()), Some(Stop::Exhausted));
-    assert_eq!(stopped(&send(&service, get()).await.unwrap()), Some(Stop::Failing));
+    assert_eq!(stopped(&send(&service, get()).await.unwrap()), Some(StopReason::Exhausted));
+    assert_eq!(stopped(&send(&service, get()).await.unwrap()), Some(StopReason::Failing));
     assert_eq!(send(&service, get()).await.unwrap().status(), StatusCode::OK);
     let response = send(&service, get()).await.unwrap();
     assert_eq!((response.status(), attempts(&response).unwrap().made), (StatusCode::OK, 2));
@@ -262,10 +264,10 @@ async fn attempts_that_fail_together_are_retried() {
     let upstream = Upstream::answering([status(503)]);
     let service = ServiceBuilder::new()
         .layer(RetryLayer::new(policy(1)).budget(ample()))
-        .layer(CircuitBreakerLayer::new(Circuit::default()))
+        .layer(CircuitBreakerLayer::new(CircuitBreaker::default()))
         .service(upstream.clone());
     let answers = futures_util::future::join_all((0..8).map(|_| send(&service, get()))).await;
-    assert!(answers.into_iter().all(|answer| stopped(&answer.unwrap()) == Some(Stop::Exhausted)));
+    assert!(answers.into_iter().all(|answer| stopped(&answer.unwrap()) == Some(StopReason::Exhausted)));
     assert_eq!(upstream.count(), 16);
 }
 
@@ -279,29 +281,29 @@ async fn without_a_budget_every_retry_is_made() {
     let upstream = Upstream::answering([status(503)]);
     let service = ServiceBuilder::new()
         .layer(RetryLayer::new(policy(10)).without_budget())
-        .layer(CircuitBreakerLayer::new(Circuit::default()))
+        .layer(CircuitBreakerLayer::new(CircuitBreaker::default()))
         .service(upstream.clone());
-    assert_eq!(stopped(&send(&service, get()).await.unwrap()), Some(Stop::Exhausted));
+    assert_eq!(stopped(&send(&service, get()).await.unwrap()), Some(StopReason::Exhausted));
     assert_eq!(upstream.count(), 11);
 }
 
 #[tokio::test(start_paused = true)]
 async fn retries_that_reach_other_circuits_do_not_mind_this_one() {
-    let circuit = Circuit::builder().build().unwrap();
+    let circuit = CircuitBreaker::builder().build().unwrap();
     let upstream = Upstream::answering([status(503)]);
     let service = ServiceBuilder::new()
         .layer(retry().budget(ample()).across_circuits())
         .layer(CircuitBreakerLayer::new(circuit))
         .service(upstream.clone());
     for _ in 0..3 {
-        assert_eq!(stopped(&send(&service, get()).await.unwrap()), Some(Stop::Exhausted));
+        assert_eq!(stopped(&send(&service, get()).await.unwrap()), Some(StopReason::Exhausted));
     }
     assert_eq!(upstream.count(), 12);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_circuit_that_is_opened_during_the_wait_ends_the_call_and_costs_no_token() {
-    let circuit = Circuit::builder().build().unwrap();
+    let circuit = CircuitBreaker::builder().build().unwrap();
     let upstream = Upstream::answering([status(503)]);
     let budget = RetryBudget::default();
     let service = ServiceBuilder::new()
@@ -320,24 +322,24 @@ async fn a_circuit_that_is_opened_during_the_wait_ends_the_call_and_costs_no_tok
 
 #[tokio::test(start_paused = true)]
 async fn a_full_bulkhead_is_never_retried() {
-    let compartment = Compartment::builder().max_concurrent(1).max_waiting(0).build().unwrap();
+    let bulkhead = Bulkhead::builder().max_concurrent(1).max_waiting(0).build().unwrap();
     let upstream = Upstream::answering([hang()]);
     let budget = RetryBudget::default();
     let service = ServiceBuilder::new()
         .layer(retry().budget(budget.clone()))
-        .layer(BulkheadLayer::new(compartment.clone()))
+        .layer(BulkheadLayer::new(bulkhead.clone()))
         .service(upstream.clone());
     let mut busy = tokio_test::task::spawn(send(&service, get()));
     assert!(busy.poll().is_pending());
     let began = Instant::now();
     assert!(send(&service, get()).await.unwrap_err().is_bulkhead_full());
-    assert_eq!((upstream.count(), began.elapsed(), compartment.refused()), (1, Duration::ZERO, 1));
+    assert_eq!((upstream.count(), began.elapsed(), bulkhead.refused()), (1, Duration::ZERO, 1));
     approximately(budget.tokens(), 2.0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_classifier_is_never_asked_about_a_refusal() {
-    let circuit = Circuit::builder().build().unwrap();
+    let circuit = CircuitBreaker::builder().build().unwrap();
     circuit.force_open();
     let asked = |_: Result<&Response<_>, &Error<io::Error>>| -> Outcome { panic!("asked about a refusal") };
     let service = ServiceBuilder::new()

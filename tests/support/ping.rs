@@ -1,15 +1,15 @@
 //! A request that costs nothing, neither to hold nor to copy, so that what is seen is the layers'.
 
-use steadfast::{HasOptions, Resend, Resendable};
+use steadfast::{HasCallOptions, RetrySafety, RetryableRequest};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ping;
 
-impl HasOptions for Ping {}
+impl HasCallOptions for Ping {}
 
-impl Resendable for Ping {
-    fn resend(&self) -> Resend {
-        Resend::Always
+impl RetryableRequest for Ping {
+    fn retry_safety(&self) -> RetrySafety {
+        RetrySafety::Idempotent
     }
 
     fn try_clone(&self) -> Option<Self> {

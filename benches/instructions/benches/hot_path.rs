@@ -15,8 +15,8 @@ use bytes::Bytes;
 use gungraun::prelude::*;
 use http::Response;
 use http_body_util::Full;
-use steadfast::bulkhead::{BulkheadLayer, Compartment};
-use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, State};
+use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
+use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State};
 use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
@@ -54,11 +54,11 @@ impl<S> Case<S> {
 
 /// The healthy call, as a retry around a circuit around a bulkhead makes it.
 fn three_steps() -> Case<impl Service<Call<Get>>> {
-    let circuit = Circuit::default();
+    let circuit = CircuitBreaker::default();
     let service = ServiceBuilder::new()
         .layer(RetryLayer::new(RetryPolicy::default()))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
-        .layer(BulkheadLayer::new(Compartment::default()))
+        .layer(BulkheadLayer::new(Bulkhead::default()))
         .service(READY);
     Case::new(service, move |service| {
         assert!(now(begin(service, get())).is_ok());
@@ -68,12 +68,12 @@ fn three_steps() -> Case<impl Service<Call<Get>>> {
 
 /// The same between the two timeouts: the whole stack.
 fn five_steps() -> Case<impl Service<Call<Get>>> {
-    let circuit = Circuit::default();
+    let circuit = CircuitBreaker::default();
     let service = ServiceBuilder::new()
         .layer(TimeoutLayer::total(3 * SECOND))
         .layer(RetryLayer::new(RetryPolicy::default()))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
-        .layer(BulkheadLayer::new(Compartment::default()))
+        .layer(BulkheadLayer::new(Bulkhead::default()))
         .layer(TimeoutLayer::attempt(SECOND))
         .service(READY);
     Case::new(service, move |service| {
@@ -83,7 +83,7 @@ fn five_steps() -> Case<impl Service<Call<Get>>> {
 }
 
 /// A closed circuit alone.
-fn closed(circuit: Circuit) -> Case<impl Service<Call<Get>>> {
+fn closed(circuit: CircuitBreaker) -> Case<impl Service<Call<Get>>> {
     let service = CircuitBreakerLayer::new(circuit.clone()).layer(READY);
     Case::new(service, move |service| {
         assert!(now(begin(service, get())).is_ok());
@@ -92,13 +92,13 @@ fn closed(circuit: Circuit) -> Case<impl Service<Call<Get>>> {
 }
 
 /// The circuit with both rates over a window of time.
-fn rates() -> Circuit {
-    Circuit::builder().failure_rate(0.5).slow_calls(SECOND, 0.5).build().unwrap()
+fn rates() -> CircuitBreaker {
+    CircuitBreaker::builder().failure_rate(0.5).slow_calls(SECOND, 0.5).build().unwrap()
 }
 
 /// A circuit that was opened by a failure, and refuses.
 fn open() -> Case<impl Service<Call<Get>>> {
-    let circuit = Circuit::builder()
+    let circuit = CircuitBreaker::builder()
         .consecutive_failures(1, Duration::ZERO)
         .max_open_for(HOUR)
         .open_for(HOUR)
@@ -133,7 +133,7 @@ fn hundred_upstreams() -> Case<impl Service<Call<Get>>> {
 #[library_benchmark(teardown = Case::check)]
 #[bench::retry_breaker_bulkhead(three_steps())]
 #[bench::five_steps(five_steps())]
-#[bench::breaker_closed(closed(Circuit::default()))]
+#[bench::breaker_closed(closed(CircuitBreaker::default()))]
 #[bench::breaker_closed_rates(closed(rates()))]
 #[bench::breaker_open(open())]
 #[bench::per_upstream_100(hundred_upstreams())]

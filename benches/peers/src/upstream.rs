@@ -12,7 +12,7 @@ use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{Empty, Full};
 use steadfast::http::{Fault, HttpRequest, TransportError};
-use steadfast::{Call, HasOptions, Resend, Resendable};
+use steadfast::{Call, HasCallOptions, RetrySafety, RetryableRequest};
 use tower::Service;
 
 // ===== Requests =====
@@ -28,11 +28,11 @@ pub fn get() -> Call<Get> {
     Call::new(Get { host: "sku.internal" })
 }
 
-impl HasOptions for Get {}
+impl HasCallOptions for Get {}
 
-impl Resendable for Get {
-    fn resend(&self) -> Resend {
-        Resend::Always
+impl RetryableRequest for Get {
+    fn retry_safety(&self) -> RetrySafety {
+        RetrySafety::Idempotent
     }
 
     fn try_clone(&self) -> Option<Self> {

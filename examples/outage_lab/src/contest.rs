@@ -11,7 +11,7 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use steadfast::retry::{Backoff, Jitter, RetryLayer, RetryPolicy};
-use steadfast::{Error, HasOptions, Outcome as Verdict, Resend, Resendable};
+use steadfast::{Error, HasCallOptions, Outcome as Verdict, RetrySafety, RetryableRequest};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -66,7 +66,7 @@ async fn everybody(clients: usize, backoff: Backoff, seed: u64) -> Outcome {
                 RetryLayer::new(policy.expect("a backoff that works"))
                     .without_budget()
                     .classifier(judge)
-                    .plain(),
+                    .non_http(),
             )
             .service(service_fn(move |Update| item.clone().update()));
         writers.spawn(client.oneshot(Update));
@@ -84,11 +84,11 @@ async fn everybody(clients: usize, backoff: Backoff, seed: u64) -> Outcome {
 /// What a client asks for: to read the version of the item, and to write the next one.
 struct Update;
 
-impl HasOptions for Update {}
+impl HasCallOptions for Update {}
 
-impl Resendable for Update {
-    fn resend(&self) -> Resend {
-        Resend::Always
+impl RetryableRequest for Update {
+    fn retry_safety(&self) -> RetrySafety {
+        RetrySafety::Idempotent
     }
 
     fn try_clone(&self) -> Option<Self> {

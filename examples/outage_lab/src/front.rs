@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use steadfast::bulkhead::Compartment;
-use steadfast::circuit_breaker::Circuit;
+use steadfast::bulkhead::Bulkhead;
+use steadfast::circuit_breaker::CircuitBreaker;
 use steadfast::retry::RetryBudget;
 
 use crate::policy::{Policy, default_client};
@@ -42,7 +42,10 @@ fn variants() -> Vec<Policy> {
     let default = default_client;
     let circuit = |name, circuit| Policy { name, circuit: Some(circuit), ..default() };
     let trips = |name, failures, span_ms| {
-        circuit(name, Circuit::builder().consecutive_failures(failures, Duration::from_millis(span_ms)))
+        circuit(
+            name,
+            CircuitBreaker::builder().consecutive_failures(failures, Duration::from_millis(span_ms)),
+        )
     };
     let budget = |name, budget| Policy { name, budget: Some(budget), ..default() };
     let attempt = |name, share: f64| Policy {
@@ -52,7 +55,7 @@ fn variants() -> Vec<Policy> {
     };
     let permits = |name, permits| Policy {
         name,
-        compartment: Some(Compartment::builder().max_concurrent(permits)),
+        bulkhead: Some(Bulkhead::builder().max_concurrent(permits)),
         ..default()
     };
     let ms = Duration::from_millis;
@@ -64,12 +67,12 @@ fn variants() -> Vec<Policy> {
         trips("trips on 20 over 4 s", 20, 4000),
         trips("trips on 20 over 6 s", 20, 6000),
         trips("trips on 30 over 5 s", 30, 5000),
-        circuit("open 0.5 s to 4 s", Circuit::builder().open_for(ms(500))),
-        circuit("open 2 s to 4 s", Circuit::builder().open_for(ms(2000))),
-        circuit("open 1 s to 2 s", Circuit::builder().max_open_for(ms(2000))),
-        circuit("open 1 s to 8 s", Circuit::builder().max_open_for(ms(8000))),
-        circuit("1 probe", Circuit::builder().probes(1)),
-        circuit("5 probes", Circuit::builder().probes(5)),
+        circuit("open 0.5 s to 4 s", CircuitBreaker::builder().open_for(ms(500))),
+        circuit("open 2 s to 4 s", CircuitBreaker::builder().open_for(ms(2000))),
+        circuit("open 1 s to 2 s", CircuitBreaker::builder().max_open_for(ms(2000))),
+        circuit("open 1 s to 8 s", CircuitBreaker::builder().max_open_for(ms(8000))),
+        circuit("1 probe", CircuitBreaker::builder().probes(1)),
+        circuit("5 probes", CircuitBreaker::builder().probes(5)),
         budget("budget of 5", RetryBudget::builder().capacity(5.0)),
         budget("budget of 20", RetryBudget::builder().capacity(20.0)),
         budget("starts with 10", RetryBudget::builder().initial(10.0)),

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use http_body_util::BodyExt;
 use steadfast::buffer_body::BufferBodyLayer;
-use steadfast::bulkhead::{BulkheadLayer, Compartment, CompartmentBuilder};
-use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, CircuitBuilder, Window};
-use steadfast::last_known_good::{Fallback, LastKnownGoodLayer};
+use steadfast::bulkhead::{Bulkhead, BulkheadBuilder, BulkheadLayer};
+use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerLayer, Window};
+use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer};
 use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{
     Backoff, Jitter, RetryBudget, RetryBudgetBuilder, RetryLayer, RetryPolicy, RetryPolicyBuilder,
@@ -30,8 +30,8 @@ pub struct Policy {
     pub attempt_timeout: Duration,
     pub retry: Option<RetryPolicyBuilder>,
     pub budget: Option<RetryBudgetBuilder>,
-    pub circuit: Option<CircuitBuilder>,
-    pub compartment: Option<CompartmentBuilder>,
+    pub circuit: Option<CircuitBreakerBuilder>,
+    pub bulkhead: Option<BulkheadBuilder>,
     pub fallback: bool,
 }
 
@@ -55,7 +55,7 @@ pub struct Client {
 }
 
 /// The circuits of the upstreams that have been called so far.
-pub type Circuits = Arc<Mutex<Vec<Circuit>>>;
+pub type Circuits = Arc<Mutex<Vec<CircuitBreaker>>>;
 
 /// The share of the total time that an attempt of the default client has.
 const ATTEMPT_SHARE: f64 = 1.0 / 3.4;
@@ -75,7 +75,7 @@ pub fn bare() -> Policy {
         retry: None,
         budget: None,
         circuit: None,
-        compartment: None,
+        bulkhead: None,
         fallback: false,
     }
 }
@@ -88,8 +88,8 @@ pub fn default_client() -> Policy {
         attempt_timeout: (10 * SECOND).mul_f64(ATTEMPT_SHARE),
         retry: Some(RetryPolicy::builder()),
         budget: Some(RetryBudget::builder()),
-        circuit: Some(Circuit::builder()),
-        compartment: Some(Compartment::builder()),
+        circuit: Some(CircuitBreaker::builder()),
+        bulkhead: Some(Bulkhead::builder()),
         fallback: true,
     }
 }
@@ -106,8 +106,8 @@ fn retries() -> Policy {
 }
 
 /// A circuit breaker that trips on five failures in a row, is open for 5 s, and asks one probe.
-fn five_consecutive() -> CircuitBuilder {
-    let circuit = Circuit::builder().consecutive_failures(5, Duration::ZERO).probes(1);
+fn five_consecutive() -> CircuitBreakerBuilder {
+    let circuit = CircuitBreaker::builder().consecutive_failures(5, Duration::ZERO).probes(1);
     circuit.open_for(5 * SECOND).max_open_for(30 * SECOND)
 }
 
@@ -153,7 +153,7 @@ pub fn all() -> Vec<Policy> {
             attempt_timeout: 10 * SECOND,
             retry: Some(RetryPolicy::builder().backoff(Backoff::new().base(2 * SECOND).cap(30 * SECOND))),
             circuit: Some(
-                Circuit::builder()
+                CircuitBreaker::builder()
                     .without_consecutive_failures()
                     .window(Window::Time(30 * SECOND))
                     .failure_rate(0.1)
@@ -166,8 +166,8 @@ pub fn all() -> Vec<Policy> {
         },
         // Each part of the default client alone.
         retrying("our budget alone", RetryBudget::builder()),
-        breaking("our breaker alone", Circuit::builder()),
-        Policy { name: "our bulkhead alone", compartment: Some(Compartment::builder()), ..bare() },
+        breaking("our breaker alone", CircuitBreaker::builder()),
+        Policy { name: "our bulkhead alone", bulkhead: Some(Bulkhead::builder()), ..bare() },
         Policy { name: "our fallback alone", fallback: true, ..bare() },
         Policy {
             name: "waits as told",
@@ -191,12 +191,9 @@ impl Policy {
             config.retry.unwrap_or(RetryPolicy::builder().max_retries(0)).seed(seed).build().expect("valid");
         let budget = config.budget.map(|budget| budget.build().expect("valid"));
         let pattern =
-            config.circuit.clone().unwrap_or_else(Circuit::builder).seed(seed).build().expect("valid");
-        let compartment = config
-            .compartment
-            .unwrap_or(Compartment::builder().max_concurrent(1_000_000))
-            .build()
-            .expect("valid");
+            config.circuit.clone().unwrap_or_else(CircuitBreaker::builder).seed(seed).build().expect("valid");
+        let bulkhead =
+            config.bulkhead.unwrap_or(Bulkhead::builder().max_concurrent(1_000_000)).build().expect("valid");
         let recipe = {
             let circuits = Arc::clone(&circuits);
             move |upstream: &UpstreamKey| {
@@ -213,7 +210,7 @@ impl Policy {
                         None => retry.without_budget(),
                     })
                     .layer(CircuitBreakerLayer::new(circuit))
-                    .layer(BulkheadLayer::new(compartment.fresh()))
+                    .layer(BulkheadLayer::new(bulkhead.fresh()))
                     .layer(TimeoutLayer::attempt(config.attempt_timeout))
                     .layer(BufferBodyLayer::new())
                     .into_inner();
@@ -226,7 +223,7 @@ impl Policy {
         });
         let service = ServiceBuilder::new().layer(PerUpstreamLayer::new(recipe)).service(network);
         let service = if self.fallback {
-            let fallback = Fallback::builder().seed(seed).build().expect("valid");
+            let fallback = LastKnownGood::builder().seed(seed).build().expect("valid");
             let fallback = LastKnownGoodLayer::new(fallback);
             BoxCloneSyncService::new(ServiceBuilder::new().layer(fallback).service(service).and_then(read))
         } else {

@@ -3,26 +3,26 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
-use crate::bulkhead::compartment::{Permit, Place};
-use crate::bulkhead::{Compartment, CompartmentBuilder};
+use crate::bulkhead::bulkhead::{Permit, Place};
+use crate::bulkhead::{Bulkhead, BulkheadBuilder};
 use crate::sync::race;
 
-/// A compartment, the permits of the calls in flight, and a place in its queue.
+/// A bulkhead, the permits of the calls in flight, and a place in its queue.
 struct Full {
-    compartment: Compartment,
+    bulkhead: Bulkhead,
     permits: RefCell<Vec<Permit>>,
     place: Cell<Option<Place>>,
 }
 
 impl Full {
     fn new(max_concurrent: usize) -> Self {
-        Self::of(Compartment::builder().max_concurrent(max_concurrent).max_waiting(1))
+        Self::of(Bulkhead::builder().max_concurrent(max_concurrent).max_waiting(1))
     }
 
-    fn of(config: CompartmentBuilder) -> Self {
-        let compartment = config.build().unwrap();
-        let permits = RefCell::new(std::iter::from_fn(|| compartment.try_acquire()).collect());
-        Self { compartment, permits, place: Cell::new(None) }
+    fn of(config: BulkheadBuilder) -> Self {
+        let bulkhead = config.build().unwrap();
+        let permits = RefCell::new(std::iter::from_fn(|| bulkhead.try_acquire()).collect());
+        Self { bulkhead, permits, place: Cell::new(None) }
     }
 
     /// The same, and somebody waits.
@@ -33,7 +33,7 @@ impl Full {
     }
 
     fn queue(&self) {
-        self.place.set(Place::take(self.compartment.clone()));
+        self.place.set(Place::take(self.bulkhead.clone()));
     }
 
     /// Who waits leaves.
@@ -47,7 +47,7 @@ impl Full {
     }
 
     fn resize(&self, max_concurrent: usize) {
-        self.compartment.resize(max_concurrent).unwrap();
+        self.bulkhead.resize(max_concurrent).unwrap();
     }
 
     /// One of the calls ends.
@@ -59,17 +59,17 @@ impl Full {
     /// How many are let through once the other calls have ended, too.
     fn free_at_the_end(&self) -> usize {
         self.permits.take();
-        *self.permits.borrow_mut() = std::iter::from_fn(|| self.compartment.try_acquire()).collect();
+        *self.permits.borrow_mut() = std::iter::from_fn(|| self.bulkhead.try_acquire()).collect();
         self.permits.borrow().len()
     }
 }
 
 #[test]
 fn a_permit_is_one_calls_at_a_time() {
-    let one_free = || Compartment::builder().max_concurrent(1).build().unwrap();
-    race(one_free, Compartment::try_acquire, Compartment::try_acquire, |compartment, one, two| {
+    let one_free = || Bulkhead::builder().max_concurrent(1).build().unwrap();
+    race(one_free, Bulkhead::try_acquire, Bulkhead::try_acquire, |bulkhead, one, two| {
         assert!(one.is_some() ^ two.is_some());
-        assert_eq!(compartment.in_flight(), 1);
+        assert_eq!(bulkhead.in_flight(), 1);
     });
 }
 
@@ -80,7 +80,7 @@ fn permits_that_come_back_at_once_are_all_free() {
         Full::end_one,
         Full::end_one,
         |full, (), ()| {
-            assert_eq!(full.compartment.in_flight(), 0);
+            assert_eq!(full.bulkhead.in_flight(), 0);
             assert_eq!(full.free_at_the_end(), 2);
         },
     );
@@ -102,11 +102,11 @@ fn who_comes_to_the_queue_when_a_permit_comes_back_gets_it() {
 #[test]
 fn who_may_not_wait_takes_no_permit_from_who_comes_later() {
     race(
-        || Full::of(Compartment::builder().max_concurrent(1).max_wait(Duration::ZERO)),
-        |full| full.compartment.queue(None).is_none(),
+        || Full::of(Bulkhead::builder().max_concurrent(1).max_wait(Duration::ZERO)),
+        |full| full.bulkhead.queue(None).is_none(),
         |full| {
             full.end_one();
-            full.compartment.try_acquire().is_some()
+            full.bulkhead.try_acquire().is_some()
         },
         |_, refused, admitted| assert!(refused && admitted),
     );
@@ -119,7 +119,7 @@ fn the_permit_of_a_waiter_that_leaves_is_free() {
         Full::leave,
         Full::end_one,
         |full, (), ()| {
-            assert_eq!((full.compartment.in_flight(), full.compartment.waiting()), (0, 0));
+            assert_eq!((full.bulkhead.in_flight(), full.bulkhead.waiting()), (0, 0));
             assert_eq!(full.free_at_the_end(), 1);
         },
     );
@@ -132,7 +132,7 @@ fn of_two_permits_that_come_back_the_waiter_gets_one() {
         Full::end_one,
         Full::end_one,
         |full, (), ()| {
-            assert!(full.compartment.try_acquire().is_some() && full.compartment.in_flight() == 1);
+            assert!(full.bulkhead.try_acquire().is_some() && full.bulkhead.in_flight() == 1);
             assert!(full.is_served());
             assert_eq!(full.free_at_the_end(), 2);
         },
@@ -159,7 +159,7 @@ fn a_smaller_size_is_reached_with_the_last_call_over_it() {
         Full::end_one,
         |full| full.resize(1),
         |full, (), ()| {
-            assert!(full.compartment.try_acquire().is_none(), "one is still in flight");
+            assert!(full.bulkhead.try_acquire().is_none(), "one is still in flight");
             assert_eq!(full.free_at_the_end(), 1);
         },
     );
@@ -177,7 +177,7 @@ fn a_permit_that_a_waiter_gave_up_makes_up_for_a_smaller_size() {
         Full::leave,
         |full| full.resize(1),
         |full, (), ()| {
-            assert!(full.compartment.try_acquire().is_none(), "one is still in flight");
+            assert!(full.bulkhead.try_acquire().is_none(), "one is still in flight");
         },
     );
 }
@@ -201,7 +201,7 @@ fn after_two_resizes_the_size_is_what_one_of_them_says() {
             one,
             two,
             |full, (), ()| {
-                assert_eq!(full.free_at_the_end(), full.compartment.max_concurrent());
+                assert_eq!(full.free_at_the_end(), full.bulkhead.max_concurrent());
             },
         );
     }
@@ -209,20 +209,20 @@ fn after_two_resizes_the_size_is_what_one_of_them_says() {
 
 #[test]
 fn the_queue_has_no_more_places_than_it_says() {
-    let take = |full: &Full| Place::take(full.compartment.clone());
+    let take = |full: &Full| Place::take(full.bulkhead.clone());
     race(
         || Full::new(1),
         take,
         take,
         |full, one, two| {
-            assert_eq!((one.is_some() ^ two.is_some(), full.compartment.waiting()), (true, 1));
+            assert_eq!((one.is_some() ^ two.is_some(), full.bulkhead.waiting()), (true, 1));
         },
     );
 }
 
 #[test]
 fn every_refusal_is_counted() {
-    race(Compartment::default, Compartment::refuse, Compartment::refuse, |compartment, _, _| {
-        assert_eq!(compartment.refused(), 2);
+    race(Bulkhead::default, Bulkhead::refuse, Bulkhead::refuse, |bulkhead, _, _| {
+        assert_eq!(bulkhead.refused(), 2);
     });
 }

@@ -10,8 +10,8 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 const BAD: Record = Record { failed: true, slow: false };
 
 /// Trips on so many failures in a row, for an hour, and has one probe.
-fn after(failures: u16) -> CircuitBuilder {
-    Circuit::builder()
+fn after(failures: u16) -> CircuitBreakerBuilder {
+    CircuitBreaker::builder()
         .consecutive_failures(failures, Duration::ZERO)
         .max_open_for(HOUR)
         .open_for(HOUR)
@@ -20,12 +20,12 @@ fn after(failures: u16) -> CircuitBuilder {
 }
 
 /// Trips on the first failure.
-fn touchy() -> Circuit {
+fn touchy() -> CircuitBreaker {
     after(1).build().unwrap()
 }
 
 /// A touchy circuit that was open until a while ago.
-fn due() -> Circuit {
+fn due() -> CircuitBreaker {
     let circuit = after(1).open_for(SECOND).build().unwrap();
     circuit.count(0, BAD, Instant::now() - HOUR);
     assert_eq!(circuit.state(), State::Open);
@@ -33,34 +33,35 @@ fn due() -> Circuit {
 }
 
 /// A call that was admitted while the circuit was new fails.
-fn fail(circuit: &Circuit) {
+fn fail(circuit: &CircuitBreaker) {
     circuit.ended(Ticket::Counted(0), Outcome::Failure, None);
 }
 
-fn trips(circuit: &Circuit) -> u64 {
+fn trips(circuit: &CircuitBreaker) -> u64 {
     circuit.0.trips.load(Ordering::Relaxed)
 }
 
-fn refused(circuit: &Circuit) -> u64 {
+fn refused(circuit: &CircuitBreaker) -> u64 {
     circuit.0.refused.load(Ordering::Relaxed)
 }
 
 #[test]
 fn who_sees_the_open_gate_sees_until_when() {
-    let look = |circuit: &Circuit| assert!(circuit.state() == State::Closed || circuit.refusal().is_some());
+    let look =
+        |circuit: &CircuitBreaker| assert!(circuit.state() == State::Closed || circuit.refusal().is_some());
     race(touchy, fail, look, |_, (), ()| {});
 }
 
 #[test]
 fn who_sees_a_new_generation_counts_nothing_of_the_old() {
     let set_up = || {
-        let builder = Circuit::builder().without_consecutive_failures().window(Window::Time(HOUR));
+        let builder = CircuitBreaker::builder().without_consecutive_failures().window(Window::Time(HOUR));
         let circuit = builder.failure_rate(1.0).minimum_calls(2).seed(1).build().unwrap();
         let now = Instant::now();
         circuit.count(0, BAD, now);
         (circuit, now)
     };
-    let look = |(circuit, now): &(Circuit, Instant)| {
+    let look = |(circuit, now): &(CircuitBreaker, Instant)| {
         if circuit.gate().generation() == 1 {
             // Its first failure is not enough.
             circuit.count(1, BAD, *now + HOUR / 10);
@@ -72,7 +73,7 @@ fn who_sees_a_new_generation_counts_nothing_of_the_old() {
 
 #[test]
 fn a_late_result_of_an_older_generation_says_nothing() {
-    race(touchy, fail, Circuit::reset, |circuit, (), ()| {
+    race(touchy, fail, CircuitBreaker::reset, |circuit, (), ()| {
         let gate = circuit.gate();
         assert_eq!(gate.state(), State::Closed);
         assert_eq!(circuit.0.consecutive.count(gate.generation()), 0);
@@ -100,7 +101,7 @@ fn failures_that_trip_it_at_once_trip_it_once() {
 
 #[test]
 fn the_place_of_a_probe_is_given_to_one() {
-    let enter = |circuit: &Circuit| circuit.enter().ok();
+    let enter = |circuit: &CircuitBreaker| circuit.enter().ok();
     race(due, enter, enter, |circuit, one, two| {
         assert_eq!((one.is_some() ^ two.is_some(), refused(circuit)), (true, 1));
     });
@@ -113,8 +114,8 @@ fn who_is_admitted_while_the_probe_ends_counts() {
         let probe = circuit.enter().unwrap();
         (circuit, probe)
     };
-    let end = |(circuit, probe): &(Circuit, Ticket)| circuit.ended(*probe, Outcome::Success, None);
-    let call = |(circuit, _): &(Circuit, Ticket)| {
+    let end = |(circuit, probe): &(CircuitBreaker, Ticket)| circuit.ended(*probe, Outcome::Success, None);
+    let call = |(circuit, _): &(CircuitBreaker, Ticket)| {
         circuit.enter().map(|call| circuit.ended(call, Outcome::Failure, None)).is_ok()
     };
     race(set_up, end, call, |(circuit, _), (), admitted| {
@@ -129,7 +130,7 @@ fn every_refusal_is_counted() {
         circuit.force_open();
         circuit
     };
-    let enter = |circuit: &Circuit| circuit.enter().is_err();
+    let enter = |circuit: &CircuitBreaker| circuit.enter().is_err();
     race(set_up, enter, enter, |circuit, one, two| assert_eq!((one, two, refused(circuit)), (true, true, 2)));
 }
 
@@ -140,7 +141,7 @@ fn the_last_report_is_the_latest_state() {
         let seen = circuit.watch();
         (circuit, seen)
     };
-    let open = |(circuit, _): &(Circuit, watch::Receiver<State>)| circuit.force_open();
-    let close = |(circuit, _): &(Circuit, watch::Receiver<State>)| circuit.force_closed();
+    let open = |(circuit, _): &(CircuitBreaker, watch::Receiver<State>)| circuit.force_open();
+    let close = |(circuit, _): &(CircuitBreaker, watch::Receiver<State>)| circuit.force_closed();
     race(set_up, open, close, |(circuit, seen), (), ()| assert_eq!(*seen.borrow(), circuit.state()));
 }

@@ -3,7 +3,7 @@
 mod model;
 
 use super::*;
-use crate::circuit_breaker::{Circuit, CircuitBuilder};
+use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerBuilder};
 
 const SECOND: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(10);
@@ -20,18 +20,18 @@ struct Rig {
 }
 
 impl Rig {
-    fn new(builder: CircuitBuilder) -> Self {
+    fn new(builder: CircuitBreakerBuilder) -> Self {
         let settings = builder.into_settings();
         Self { machine: Machine::new(), settings, now: Instant::now(), jitter: NO_JITTER }
     }
 
     /// Open 1 s to 4 s, and rounds of three probes of which one must succeed.
     fn default() -> Self {
-        Self::new(Circuit::builder())
+        Self::new(CircuitBreaker::builder())
     }
 
     fn two_of_three() -> Self {
-        Self::new(Circuit::builder().successes_to_close(2))
+        Self::new(CircuitBreaker::builder().successes_to_close(2))
     }
 
     fn trip(&mut self) {
@@ -320,7 +320,7 @@ fn the_open_time_starts_over_after_a_reset() {
 fn any_number_of_failed_rounds_stays_at_the_cap() {
     let year = Duration::from_secs(60 * 60 * 24 * 365);
     for longest in [4 * SECOND, year] {
-        let mut rig = Rig::new(Circuit::builder().probes(1).max_open_for(longest));
+        let mut rig = Rig::new(CircuitBreaker::builder().probes(1).max_open_for(longest));
         rig.machine.failed_rounds = u32::MAX - 1;
         rig.wait_for_half_open();
         for _ in 0..3 {

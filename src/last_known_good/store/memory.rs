@@ -13,16 +13,16 @@ use crate::{BoxError, ConfigError, deadline};
 
 /// A [`Store`] in memory, bounded in bytes; the least recently used go first.
 ///
-/// A [`Fallback`](super::super::Fallback) has a memory of its own and needs no such store behind it. This one is for what
+/// A [`LastKnownGood`](super::super::LastKnownGood) has a memory of its own and needs no such store behind it. This one is for what
 /// several fallbacks of a process share, and for tests that need a store which others can look into. A clone is another
 /// handle to the same store.
 ///
 /// ```
-/// use steadfast::last_known_good::{Fallback, MemoryStore};
+/// use steadfast::last_known_good::{LastKnownGood, MemoryStore};
 ///
 /// let store = MemoryStore::new(16 * 1024 * 1024)?;
-/// let one = Fallback::builder().store(store.clone()).build()?;
-/// let other = Fallback::builder().store(store).build()?; // knows what the one has kept
+/// let one = LastKnownGood::builder().store(store.clone()).build()?;
+/// let other = LastKnownGood::builder().store(store).build()?; // knows what the one has kept
 /// # Ok::<(), steadfast::ConfigError>(())
 /// ```
 #[derive(Clone)]

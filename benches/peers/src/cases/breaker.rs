@@ -1,7 +1,7 @@
 //! A closed circuit breaker.
 
 use failsafe::{Config, backoff, failure_policy};
-use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, State, Window};
+use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State, Window};
 use steadfast::{Error, Outcome};
 use tower::Layer;
 use tower_resilience_circuitbreaker::{CircuitState, FailureModel, SlidingWindowType};
@@ -33,8 +33,8 @@ fn consecutive(suite: &mut Suite) {
         suite.group(format!("breaker closed, consecutive, {inner}"), |group| {
             group.baseline("no library", inner, Plain::<Broken>::new(inner), get);
 
-            let circuit = Circuit::default();
-            let service = CircuitBreakerLayer::new(circuit.clone()).plain().classifier(judge);
+            let circuit = CircuitBreaker::default();
+            let service = CircuitBreakerLayer::new(circuit.clone()).non_http().classifier(judge);
             group.healthy("steadfast", inner, service.layer(Plain::<Below>::new(inner)), get);
             group.check(move || assert_eq!(circuit.state(), State::Closed));
 
@@ -64,13 +64,13 @@ fn window(suite: &mut Suite) {
         suite.group(format!("breaker closed, time window, {traffic} calls in it, {inner}"), |group| {
             group.baseline("no library", inner, Plain::<Broken>::new(inner), get);
 
-            let circuit = Circuit::builder()
+            let circuit = CircuitBreaker::builder()
                 .without_consecutive_failures()
                 .window(Window::Time(HOUR))
                 .failure_rate(0.5)
                 .build()
                 .unwrap();
-            let layer = CircuitBreakerLayer::new(circuit.clone()).plain().classifier(judge);
+            let layer = CircuitBreakerLayer::new(circuit.clone()).non_http().classifier(judge);
             let mut service = layer.layer(Plain::<Below>::new(inner));
             call(&mut service, traffic, Result::is_ok);
             group.healthy("steadfast", inner, service, get);

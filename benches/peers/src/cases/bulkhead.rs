@@ -1,6 +1,6 @@
 //! A bulkhead with a free permit.
 
-use steadfast::bulkhead::{BulkheadLayer, Compartment};
+use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use tower::Layer;
 use tower::limit::ConcurrencyLimit;
 
@@ -14,10 +14,10 @@ pub fn add(suite: &mut Suite) {
         suite.group(format!("bulkhead, a permit free, {inner}"), |group| {
             group.baseline("no library", inner, Plain::<Broken>::new(inner), get);
 
-            let compartment = Compartment::default();
-            let layer = BulkheadLayer::new(compartment.clone()).plain();
+            let bulkhead = Bulkhead::default();
+            let layer = BulkheadLayer::new(bulkhead.clone()).non_http();
             group.healthy("steadfast", inner, layer.layer(Plain::<Below>::new(inner)), get);
-            group.check(move || assert_eq!(compartment.in_flight(), 0));
+            group.check(move || assert_eq!(bulkhead.in_flight(), 0));
 
             group.healthy("tower", inner, ConcurrencyLimit::new(Plain::<Broken>::new(inner), 128), get);
 

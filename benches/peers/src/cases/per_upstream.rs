@@ -1,7 +1,7 @@
 //! Many upstreams: finding the one that a call is for, and what each of them takes.
 
-use steadfast::bulkhead::{BulkheadLayer, Compartment};
-use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer};
+use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
+use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
 use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{RetryLayer, RetryPolicy};
 use steadfast::{Call, Client};
@@ -32,12 +32,12 @@ pub fn add(suite: &mut Suite) {
                 let (alone, check) = steadfast_three(inner);
                 group.baseline("one upstream's stack alone", inner, alone, in_turn(count));
                 group.check(check);
-                let (circuit, compartment) = (Circuit::default(), Compartment::default());
+                let (circuit, bulkhead) = (CircuitBreaker::default(), Bulkhead::default());
                 let layer = PerUpstreamLayer::new(move |upstream: &UpstreamKey| {
                     let layers = ServiceBuilder::new()
                         .layer(RetryLayer::new(RetryPolicy::default()))
                         .layer(CircuitBreakerLayer::new(circuit.fresh(upstream.to_string())))
-                        .layer(BulkheadLayer::new(compartment.fresh()))
+                        .layer(BulkheadLayer::new(bulkhead.fresh()))
                         .into_inner();
                     (layers, ())
                 });

@@ -4,8 +4,8 @@ use std::task::Poll;
 
 use failsafe::{Config, backoff, failure_policy};
 use steadfast::Call;
-use steadfast::bulkhead::{BulkheadLayer, Compartment};
-use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, State};
+use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
+use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State};
 use tower::limit::ConcurrencyLimit;
 use tower::load_shed::{LoadShed, error::Overloaded};
 use tower::{BoxError, Layer, Service, ServiceExt};
@@ -25,14 +25,14 @@ pub fn add(suite: &mut Suite) {
 
 fn open(suite: &mut Suite) {
     suite.group("breaker open, refusing", |group| {
-        let circuit = Circuit::builder()
+        let circuit = CircuitBreaker::builder()
             .consecutive_failures(10, std::time::Duration::ZERO)
             .max_open_for(HOUR)
             .open_for(HOUR)
             .build()
             .unwrap();
         let mut service = CircuitBreakerLayer::new(circuit.clone())
-            .plain()
+            .non_http()
             .classifier(judge)
             .layer(Plain::<Below>::failing());
         call(&mut service, 10, Result::is_err);
@@ -71,13 +71,13 @@ fn full(suite: &mut Suite) {
     suite.group("bulkhead full, refusing", |group| {
         let runtime = runtime();
 
-        let compartment = Compartment::builder().max_concurrent(1).max_waiting(0).build().unwrap();
-        let layer = BulkheadLayer::new(compartment.clone()).plain();
+        let bulkhead = Bulkhead::builder().max_concurrent(1).max_waiting(0).build().unwrap();
+        let layer = BulkheadLayer::new(bulkhead.clone()).non_http();
         let service = layer.layer(Plain::<Below>::new(Inner::Ready));
         group.hold(service.clone().call(get()));
         let refused = |result: &Result<_, Below>| result.as_ref().is_err_and(Below::is_bulkhead_full);
         group.time("steadfast", Caller { service, next: get, expect: refused }.ready());
-        group.check(move || assert_eq!(compartment.in_flight(), 1));
+        group.check(move || assert_eq!(bulkhead.in_flight(), 1));
 
         let service = ConcurrencyLimit::new(Plain::<Broken>::new(Inner::Ready), 1);
         let mut holder = service.clone();

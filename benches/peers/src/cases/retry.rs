@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use steadfast::Resend;
+use steadfast::RetrySafety;
 use steadfast::retry::{RetryLayer, RetryPolicy};
 use tower::retry::Retry;
 use tower::{Layer, Service};
@@ -60,7 +60,7 @@ pub fn add(suite: &mut Suite) {
 
     let inner = Inner::Ready;
     suite.group("retry, http::Request that may not be sent again, ready", |group| {
-        let once = || http_get().resend(Resend::Never);
+        let once = || http_get().retry_safety(RetrySafety::Never);
         group.baseline("no library", inner, Http::<Broken>::new(inner), once);
         let layer = RetryLayer::new(RetryPolicy::default());
         group.healthy("steadfast", inner, layer.layer(Http::<Below>::new(inner)), once);

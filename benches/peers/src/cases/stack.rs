@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use steadfast::bulkhead::{BulkheadLayer, Compartment};
-use steadfast::circuit_breaker::{Circuit, CircuitBreakerLayer, State};
+use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
+use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State};
 use steadfast::retry::{RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
-use steadfast::{HasOptions, Resendable};
+use steadfast::{HasCallOptions, RetryableRequest};
 use tower::{Service, ServiceBuilder};
 use tower_resilience_circuitbreaker::CircuitState;
 
@@ -32,30 +32,30 @@ impl<S, Req> Callable<Req> for S where
 }
 
 /// A request that every library can copy.
-pub trait Request: HasOptions + Resendable + Clone + Send + 'static {}
+pub trait Request: HasCallOptions + RetryableRequest + Clone + Send + 'static {}
 
-impl<Req: HasOptions + Resendable + Clone + Send + 'static> Request for Req {}
+impl<Req: HasCallOptions + RetryableRequest + Clone + Send + 'static> Request for Req {}
 
 /// A stack, and what has to hold as long as it is healthy.
 pub type Checked<S> = (S, Box<dyn Fn()>);
 
 pub fn steadfast_three<Req: Request>(inner: Inner) -> Checked<impl Callable<Req>> {
-    let circuit = Circuit::default();
+    let circuit = CircuitBreaker::default();
     let service = ServiceBuilder::new()
         .layer(RetryLayer::new(RetryPolicy::default()))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
-        .layer(BulkheadLayer::new(Compartment::default()))
+        .layer(BulkheadLayer::new(Bulkhead::default()))
         .service(Http::<Below>::new(inner));
     (service, Box::new(move || assert_eq!(circuit.state(), State::Closed)))
 }
 
 pub fn steadfast_five<Req: Request>(inner: Inner) -> Checked<impl Callable<Req>> {
-    let circuit = Circuit::default();
+    let circuit = CircuitBreaker::default();
     let service = ServiceBuilder::new()
         .layer(TimeoutLayer::total(TOTAL))
         .layer(RetryLayer::new(RetryPolicy::default()))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
-        .layer(BulkheadLayer::new(Compartment::default()))
+        .layer(BulkheadLayer::new(Bulkhead::default()))
         .layer(TimeoutLayer::attempt(SECOND))
         .service(Http::<Below>::new(inner));
     (service, Box::new(move || assert_eq!(circuit.state(), State::Closed)))

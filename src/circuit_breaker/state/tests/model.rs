@@ -34,7 +34,7 @@ enum Kind {
 }
 
 impl Model {
-    fn new(builder: CircuitBuilder, seed: u64) -> Self {
+    fn new(builder: CircuitBreakerBuilder, seed: u64) -> Self {
         Self {
             rig: Rig::new(builder),
             rng: SmallRng::seed_from_u64(seed),
@@ -254,10 +254,10 @@ impl Model {
 fn whatever_happens_a_round_is_bounded_and_ends() {
     // Mistakes 3, 4 and 5.
     let settings = [
-        Circuit::builder(),
-        Circuit::builder().successes_to_close(2),
-        Circuit::builder().probes(1).max_open_for(60 * SECOND),
-        Circuit::builder().probes(10).successes_to_close(3).probe_lease(SECOND / 2),
+        CircuitBreaker::builder(),
+        CircuitBreaker::builder().successes_to_close(2),
+        CircuitBreaker::builder().probes(1).max_open_for(60 * SECOND),
+        CircuitBreaker::builder().probes(10).successes_to_close(3).probe_lease(SECOND / 2),
     ];
     for (seed, builder) in (1..).zip(settings) {
         let mut model = Model::new(builder, seed);

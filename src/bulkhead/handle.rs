@@ -26,19 +26,19 @@ use crate::sync::oneshot;
 ///
 /// ```
 /// use std::time::Duration;
-/// use steadfast::bulkhead::Compartment;
+/// use steadfast::bulkhead::Bulkhead;
 ///
-/// let compartment = Compartment::builder()
+/// let bulkhead = Bulkhead::builder()
 ///     .max_concurrent(64)
 ///     .max_waiting(16)
 ///     .max_wait(Duration::from_millis(200))
 ///     .build()?;
-/// assert_eq!((compartment.in_flight(), compartment.waiting()), (0, 0));
-/// compartment.resize(32)?;
+/// assert_eq!((bulkhead.in_flight(), bulkhead.waiting()), (0, 0));
+/// bulkhead.resize(32)?;
 /// # Ok::<(), steadfast::ConfigError>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Compartment(Handle<Inner>);
+pub struct Bulkhead(Handle<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -48,22 +48,22 @@ struct Inner {
     refused: AtomicU64,
 }
 
-impl Compartment {
+impl Bulkhead {
     /// A builder that starts from the default.
-    pub const fn builder() -> CompartmentBuilder {
-        CompartmentBuilder { max_concurrent: 128, max_waiting: 128, max_wait: Duration::from_secs(1) }
+    pub const fn builder() -> BulkheadBuilder {
+        BulkheadBuilder { max_concurrent: 128, max_waiting: 128, max_wait: Duration::from_secs(1) }
     }
 
-    /// Another compartment with the same configuration and none of the calls.
+    /// Another bulkhead with the same configuration and none of the calls.
     pub fn fresh(&self) -> Self {
-        Self::new(&CompartmentBuilder {
+        Self::new(&BulkheadBuilder {
             max_concurrent: self.max_concurrent(),
             max_waiting: self.0.max_waiting,
             max_wait: self.0.max_wait,
         })
     }
 
-    fn new(config: &CompartmentBuilder) -> Self {
+    fn new(config: &BulkheadBuilder) -> Self {
         Self(Handle::new(Inner {
             permits: Permits::new(config.max_concurrent),
             max_waiting: config.max_waiting,
@@ -137,7 +137,7 @@ impl Compartment {
 /// A wait for a permit: only who has to queue pays for the box.
 pub(super) type Waiting = Pin<Box<dyn Future<Output = Option<Permit>> + Send + Sync>>;
 
-impl Default for Compartment {
+impl Default for Bulkhead {
     fn default() -> Self {
         Self::builder().build().expect("the default is valid")
     }
@@ -154,7 +154,7 @@ impl Shared for Inner {
 
 /// The right to talk to the upstream, given back on drop.
 #[derive(Debug)]
-pub struct Permit(Compartment);
+pub struct Permit(Bulkhead);
 
 impl Drop for Permit {
     #[inline]
@@ -173,36 +173,36 @@ impl<D> Watch<D> for Option<Permit> {}
 
 /// A place in the queue, given back on drop.
 pub(super) struct Place {
-    compartment: Compartment,
+    bulkhead: Bulkhead,
     number: u64,
     pub(super) permit: oneshot::Receiver<Permit>,
 }
 
 impl Place {
-    pub(super) fn take(compartment: Compartment) -> Option<Self> {
-        let permit = || Permit(compartment.clone());
-        let (number, permit) = compartment.0.permits.queue(compartment.0.max_waiting, permit)?;
-        Some(Self { compartment, number, permit })
+    pub(super) fn take(bulkhead: Bulkhead) -> Option<Self> {
+        let permit = || Permit(bulkhead.clone());
+        let (number, permit) = bulkhead.0.permits.queue(bulkhead.0.max_waiting, permit)?;
+        Some(Self { bulkhead, number, permit })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.compartment.0.permits.leave(self.number, &mut self.permit);
+        self.bulkhead.0.permits.leave(self.number, &mut self.permit);
     }
 }
 
-// ===== CompartmentBuilder =====
+// ===== BulkheadBuilder =====
 
-/// Configures a [`Compartment`].
+/// Configures a [`Bulkhead`].
 #[derive(Debug, Clone, Copy)]
-pub struct CompartmentBuilder {
+pub struct BulkheadBuilder {
     max_concurrent: usize,
     max_waiting: usize,
     max_wait: Duration,
 }
 
-impl CompartmentBuilder {
+impl BulkheadBuilder {
     /// How many calls are let through at a time: 1 to 1,000,000. Default 128.
     pub const fn max_concurrent(mut self, calls: usize) -> Self {
         self.max_concurrent = calls;
@@ -221,12 +221,12 @@ impl CompartmentBuilder {
         self
     }
 
-    /// The compartment, empty.
-    pub fn build(self) -> Result<Compartment, ConfigError> {
+    /// The bulkhead, empty.
+    pub fn build(self) -> Result<Bulkhead, ConfigError> {
         check_max_concurrent(self.max_concurrent)?;
         ConfigError::check("bulkhead.max_waiting", self.max_waiting, 0..=1_000_000)?;
         ConfigError::check("bulkhead.max_wait", self.max_wait, Duration::ZERO..=MAX_DURATION)?;
-        Ok(Compartment::new(&self))
+        Ok(Bulkhead::new(&self))
     }
 }
 
@@ -238,52 +238,52 @@ fn check_max_concurrent(calls: usize) -> Result<usize, ConfigError> {
 mod tests {
     use super::*;
 
-    fn two() -> Compartment {
-        Compartment::builder().max_concurrent(2).build().unwrap()
+    fn two() -> Bulkhead {
+        Bulkhead::builder().max_concurrent(2).build().unwrap()
     }
 
     #[test]
     fn a_permit_comes_back_when_it_is_dropped() {
-        let compartment = two();
-        let permits = [compartment.try_acquire().unwrap(), compartment.try_acquire().unwrap()];
-        assert!(compartment.try_acquire().is_none());
-        assert_eq!(compartment.in_flight(), 2);
+        let bulkhead = two();
+        let permits = [bulkhead.try_acquire().unwrap(), bulkhead.try_acquire().unwrap()];
+        assert!(bulkhead.try_acquire().is_none());
+        assert_eq!(bulkhead.in_flight(), 2);
         drop(permits);
-        assert_eq!(compartment.in_flight(), 0);
-        assert!(compartment.try_acquire().is_some());
+        assert_eq!(bulkhead.in_flight(), 0);
+        assert!(bulkhead.try_acquire().is_some());
     }
 
     #[test]
     fn a_smaller_size_takes_what_is_free_and_then_what_comes_back() {
-        let compartment = Compartment::builder().max_concurrent(4).build().unwrap();
-        let held: Vec<_> = (0..3).map(|_| compartment.try_acquire().unwrap()).collect();
-        compartment.resize(2).unwrap();
-        assert!(compartment.try_acquire().is_none());
+        let bulkhead = Bulkhead::builder().max_concurrent(4).build().unwrap();
+        let held: Vec<_> = (0..3).map(|_| bulkhead.try_acquire().unwrap()).collect();
+        bulkhead.resize(2).unwrap();
+        assert!(bulkhead.try_acquire().is_none());
         let mut held = held.into_iter();
         drop(held.next());
-        assert!(compartment.try_acquire().is_none(), "two are still in flight");
+        assert!(bulkhead.try_acquire().is_none(), "two are still in flight");
         drop(held.next());
-        assert!(compartment.try_acquire().is_some());
+        assert!(bulkhead.try_acquire().is_some());
     }
 
     #[test]
     fn growing_again_does_not_overshoot() {
-        let compartment = Compartment::builder().max_concurrent(4).build().unwrap();
-        let held: Vec<_> = (0..4).map(|_| compartment.try_acquire().unwrap()).collect();
-        compartment.resize(1).unwrap();
-        compartment.resize(3).unwrap();
+        let bulkhead = Bulkhead::builder().max_concurrent(4).build().unwrap();
+        let held: Vec<_> = (0..4).map(|_| bulkhead.try_acquire().unwrap()).collect();
+        bulkhead.resize(1).unwrap();
+        bulkhead.resize(3).unwrap();
         drop(held);
-        let held: Vec<_> = std::iter::from_fn(|| compartment.try_acquire()).collect();
+        let held: Vec<_> = std::iter::from_fn(|| bulkhead.try_acquire()).collect();
         assert_eq!(held.len(), 3);
     }
 
     #[test]
     fn a_compartment_that_cannot_work_is_refused_by_field() {
-        let field = |builder: CompartmentBuilder| builder.build().unwrap_err().field();
-        assert_eq!(field(Compartment::builder().max_concurrent(0)), "bulkhead.max_concurrent");
-        assert_eq!(field(Compartment::builder().max_concurrent(usize::MAX)), "bulkhead.max_concurrent");
-        assert_eq!(field(Compartment::builder().max_waiting(usize::MAX)), "bulkhead.max_waiting");
-        assert_eq!(field(Compartment::builder().max_wait(Duration::MAX)), "bulkhead.max_wait");
+        let field = |builder: BulkheadBuilder| builder.build().unwrap_err().field();
+        assert_eq!(field(Bulkhead::builder().max_concurrent(0)), "bulkhead.max_concurrent");
+        assert_eq!(field(Bulkhead::builder().max_concurrent(usize::MAX)), "bulkhead.max_concurrent");
+        assert_eq!(field(Bulkhead::builder().max_waiting(usize::MAX)), "bulkhead.max_waiting");
+        assert_eq!(field(Bulkhead::builder().max_wait(Duration::MAX)), "bulkhead.max_wait");
         assert_eq!(two().resize(0).unwrap_err().field(), "bulkhead.max_concurrent");
         assert_eq!(two().max_concurrent(), 2);
     }
