@@ -25,10 +25,11 @@ use http_body_util::{Empty, Full};
 use steadfast::buffer_body::BufferBodyLayer;
 use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State, Window};
+use steadfast::deadline::DeadlineLayer;
 use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{Attempts, Backoff, Jitter, RetryBudget, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
-use steadfast::{Call, Error, RetryableRequest};
+use steadfast::{Call, Error, ErrorInfo, Outcome, RetryableRequest, classify};
 use tokio::runtime::Runtime;
 use tower::layer::util::Identity;
 use tower::{Layer, Service, ServiceBuilder};
@@ -103,8 +104,8 @@ fn layers(c: &mut Criterion) {
     bench_layer(c, "floor", &Identity::new());
     // What a timeout, and a circuit with a window, cannot do without.
     c.bench_function("floor/clock", |b| b.iter(tokio::time::Instant::now));
-    bench_layer(c, "timeout_total", &TimeoutLayer::total(3 * SECOND));
-    bench_layer(c, "timeout_attempt", &TimeoutLayer::attempt(SECOND));
+    bench_layer(c, "timeout_total", &DeadlineLayer::new(3 * SECOND));
+    bench_layer(c, "timeout_attempt", &TimeoutLayer::new(SECOND));
     bench_layer(c, "retry", &RetryLayer::new(RetryPolicy::default()));
     bench_layer(c, "bulkhead", &BulkheadLayer::new(Bulkhead::default()));
     bench_layer(c, "buffer_body", &BufferBodyLayer::new());
@@ -120,12 +121,13 @@ fn layers(c: &mut Criterion) {
 }
 
 fn stack(c: &mut Criterion) {
+    let circuit = CircuitBreaker::default();
     let five = ServiceBuilder::new()
-        .layer(TimeoutLayer::total(3 * SECOND))
-        .layer(RetryLayer::new(RetryPolicy::default()))
-        .layer(CircuitBreakerLayer::new(CircuitBreaker::default()))
+        .layer(DeadlineLayer::new(3 * SECOND))
+        .layer(RetryLayer::new(RetryPolicy::default()).advised_by(circuit.clone()))
+        .layer(CircuitBreakerLayer::new(circuit))
         .layer(BulkheadLayer::new(Bulkhead::default()))
-        .layer(TimeoutLayer::attempt(SECOND))
+        .layer(TimeoutLayer::new(SECOND))
         .into_inner();
     bench_layer(c, "stack", &five);
 
@@ -157,7 +159,7 @@ fn refusals(c: &mut Criterion) {
         .open_for(HOUR)
         .build()
         .unwrap();
-    let judge = |_: Result<&Response<Full<Bytes>>, &Error<Infallible>>| steadfast::Outcome::Failure;
+    let judge = classify::from_fn(|_: Result<&Response<Full<Bytes>>, &ErrorInfo>| Outcome::Failure);
     let mut service = CircuitBreakerLayer::new(circuit.clone()).classifier(judge).layer(READY);
     drop(now(begin(&mut service, get())));
     assert_eq!(circuit.state(), State::Open);

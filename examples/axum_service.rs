@@ -10,7 +10,8 @@ use axum::http::StatusCode;
 use axum::http::header::{AGE, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use steadfast::{Client, Error, ResponseExt};
+use steadfast::last_known_good::LastKnownGood;
+use steadfast::{Client, ErrorInfo, ResponseExt};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -47,8 +48,9 @@ fn passed_on(answer: &reqwest::Response) -> HeaderMap {
     headers
 }
 
-/// No answer, and none in store: our own caller is told whose fault it is, and when to come back.
-fn refuse(error: &Error<reqwest::Error>) -> Response {
+/// No answer, and none in store: our own caller is told whose fault it is, and when to come back, but not the address that
+/// the error as a whole names.
+fn refuse(error: &ErrorInfo) -> Response {
     let status = match error {
         error if error.is_refusal() => StatusCode::SERVICE_UNAVAILABLE,
         error if error.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
@@ -63,7 +65,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // As if a CDN stood before it.
     let price_list = get(async || ([(CACHE_STATUS, "cdn; hit"), (AGE, "2")], "9.99"));
     let (prices, running, upstream) = start(Router::new().route("/prices/{sku}", price_list)).await?;
-    let state = (Client::builder().build()?, prices);
+    let http = Client::builder().last_known_good(LastKnownGood::builder()).build()?;
+    let state = (http, prices);
     let (shop, _shop_runs, _) =
         start(Router::new().route("/shop/{sku}", get(price)).with_state(state)).await?;
 

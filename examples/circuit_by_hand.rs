@@ -6,7 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State};
-use steadfast::{Error, Outcome};
+use steadfast::{Error, ErrorInfo, Outcome, classify};
 use tower::{Service, ServiceBuilder, ServiceExt};
 
 #[tokio::main(flavor = "current_thread")]
@@ -32,9 +32,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
 
     // A service that is asked whether to succeed. It is not HTTP, so the layer is told what its results mean.
+    let judge = classify::from_fn(is_failure);
     let mut service = ServiceBuilder::new()
-        .layer(CircuitBreakerLayer::new(circuit.clone()).classifier(is_failure).non_http())
-        .map_err(Error::Upstream)
+        .layer(CircuitBreakerLayer::new(circuit.clone()).classifier(judge).non_http())
+        .map_err(Error::from_upstream)
         .service_fn(async |works: bool| if works { Ok("pong") } else { Err(io::Error::other("no route")) });
 
     println!("closed:      {:?}", service.ready().await?.call(true).await);
@@ -58,6 +59,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn is_failure(result: Result<&&str, &Error<io::Error>>) -> Outcome {
+fn is_failure(result: Result<&&str, &ErrorInfo>) -> Outcome {
     if result.is_ok() { Outcome::Success } else { Outcome::Failure }
 }

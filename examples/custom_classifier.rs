@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::{Router, routing::get};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
 use steadfast::http::HttpClassifier;
-use steadfast::{Classify, Client, Error, Outcome, ResponseExt};
+use steadfast::{Classify, Client, Error, Judge, Outcome, ResponseExt};
 use tokio::net::TcpListener;
 use tower::{ServiceBuilder, ServiceExt};
 
@@ -30,7 +30,7 @@ async fn http() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let url = format!("http://{}/", listener.local_addr()?);
     tokio::spawn(axum::serve(listener, Router::new().route("/", get(item))).into_future());
 
-    // Every layer has the same opinion: this answer is retried, counts against the upstream, and is not kept.
+    // Every layer has the same opinion: this answer is retried, counts against the upstream, and would not be kept.
     let classifier = HttpClassifier::new().on_response(|_status, headers| {
         let is_partial = headers.get("x-answer").is_some_and(|value| value == "partial");
         // `None` leaves the answer to the usual table of statuses.
@@ -49,11 +49,20 @@ enum Answer {
     Busy,
 }
 
-/// The opinion of what that means. One this small could be a closure; a type can hold configuration, and be tested.
+/// The opinion of what that means. One this small could be a function (`classify::from_fn`); a type can hold
+/// configuration, look at the request first, and be tested.
 #[derive(Clone, Copy)]
 struct Opinion;
 
-impl Classify<Answer, io::Error> for Opinion {
+impl<Req> Classify<Req, Answer, io::Error> for Opinion {
+    type Judge = Self;
+
+    fn judge(&self, _request: &Req) -> Self {
+        *self
+    }
+}
+
+impl Judge<Answer, io::Error> for Opinion {
     fn classify(&self, result: Result<&Answer, &Error<io::Error>>) -> Outcome {
         match result {
             Ok(Answer::Found | Answer::Missing) => Outcome::Success,
@@ -66,7 +75,7 @@ async fn non_http() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let circuit = CircuitBreaker::builder().consecutive_failures(2, Duration::ZERO).build()?;
     let service = ServiceBuilder::new()
         .layer(CircuitBreakerLayer::new(circuit.clone()).classifier(Opinion).non_http())
-        .map_err(Error::Upstream)
+        .map_err(Error::from_upstream)
         .service_fn(async |key: &'static str| match key {
             "sku-42" => Ok::<_, io::Error>(Answer::Found),
             "sku-7" => Ok(Answer::Missing),

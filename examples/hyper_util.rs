@@ -15,6 +15,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
+use steadfast::deadline::DeadlineLayer;
 use steadfast::http::ReplayBodyLayer;
 use steadfast::retry::{RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
@@ -29,16 +30,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     // hyper-util's own retry is for requests that it knows were not sent. One layer retries, not two.
     let client = Client::builder(TokioExecutor::new()).retry_canceled_requests(false).build_http();
 
+    let circuit = CircuitBreaker::default();
     let service = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(Duration::from_secs(3)))
         // Without it, a streaming body is sent once: there is nothing to send a second time. A body of more than
         // 64 KiB is still sent, but not again.
         .layer(ReplayBodyLayer::new(64 * 1024))
-        .layer(TimeoutLayer::total(Duration::from_secs(3)))
-        .layer(RetryLayer::new(RetryPolicy::default()))
-        .layer(CircuitBreakerLayer::new(CircuitBreaker::default()))
-        .layer(TimeoutLayer::attempt(Duration::from_secs(1)))
+        .layer(RetryLayer::new(RetryPolicy::default()).advised_by(circuit.clone()))
+        .layer(CircuitBreakerLayer::new(circuit))
+        .layer(TimeoutLayer::new(Duration::from_secs(1)))
         // Where the client's own error joins in.
-        .map_err(Error::Upstream)
+        .map_err(Error::from_upstream)
         .service(client);
 
     // A body of which nobody knows the length before it has been sent.

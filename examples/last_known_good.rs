@@ -11,7 +11,7 @@ use std::time::Duration;
 use std::{env, fs, io, process};
 
 use axum::{Router, extract::Path as Captured, routing::get};
-use steadfast::last_known_good::{DiskStore, LastKnownGood, LastKnownGoodLayer};
+use steadfast::last_known_good::{DiskStore, LastKnownGood};
 use steadfast::{BoxError, Client, ResponseExt};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines, stdin};
 use tokio::net::TcpListener;
@@ -34,9 +34,8 @@ async fn main() -> Result<(), BoxError> {
 async fn serve(prices: &str, file: &Path) -> Result<(), BoxError> {
     // All that it takes to have an answer after a restart.
     let store = DiskStore::open(file)?;
-    let fallback =
-        LastKnownGood::builder().store(store.clone()).max_age(Duration::from_secs(3600)).build()?;
-    let http = Client::builder().last_known_good(LastKnownGoodLayer::new(fallback)).build()?;
+    let fallback = LastKnownGood::builder().store(store.clone()).max_age(Duration::from_secs(3600));
+    let http = Client::builder().last_known_good(fallback).build()?;
 
     let mut paths = BufReader::new(stdin()).lines();
     while let Some(path) = paths.next_line().await? {

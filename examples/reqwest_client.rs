@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::{Router, http::StatusCode, routing::get};
 use steadfast::ResponseExt;
+use steadfast::last_known_good::LastKnownGood;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -16,7 +17,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (url, upstream) = Upstream::start().await?;
 
     // Made once, and cloned to wherever it is needed. Everything that is not said here has a sane default.
-    let http = steadfast::Client::builder().total_timeout(Duration::from_secs(3)).build()?;
+    let http = steadfast::Client::builder()
+        .total_timeout(Duration::from_secs(3))
+        .last_known_good(LastKnownGood::builder())
+        .build()?;
 
     // The upstream answers its first request with 503, so this call takes two attempts; the caller sees one answer.
     let response = http.get(&url).send().await?;

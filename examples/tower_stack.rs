@@ -9,10 +9,11 @@ use axum::{Router, http::StatusCode, routing::get};
 use http_body_util::BodyExt;
 use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
+use steadfast::deadline::DeadlineLayer;
 use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer};
 use steadfast::retry::{RetryBudget, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
-use steadfast::{Call, ResponseExt, Upstream};
+use steadfast::{Call, ReqwestService, ResponseExt};
 use tokio::net::TcpListener;
 use tower::{ServiceBuilder, ServiceExt};
 
@@ -29,16 +30,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     // One layer retries, not two: reqwest's own retries are switched off.
     let client = reqwest::Client::builder().retry(reqwest::retry::never()).build()?;
 
-    // The order is the point. The breaker sees every attempt; no permit is held while a retry waits; the attempt's
+    // The order is the point. One clock bounds the whole call, a look into the store included; the breaker sees every
+    // attempt, and tells the retry when another makes no sense; no permit is held while a retry waits; the attempt's
     // timeout is below the breaker, which so sees a hang as the failure that it is.
+    let retry = RetryLayer::new(RetryPolicy::default());
     let service = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(Duration::from_secs(3)))
         .layer(LastKnownGoodLayer::new(fallback.clone()))
-        .layer(TimeoutLayer::total(Duration::from_secs(3)))
-        .layer(RetryLayer::new(RetryPolicy::default()).budget(budget.clone()))
+        .layer(retry.budget(budget.clone()).advised_by(circuit.clone()))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
         .layer(BulkheadLayer::new(bulkhead.clone()))
-        .layer(TimeoutLayer::attempt(Duration::from_millis(700)))
-        .service(Upstream::new(client.clone()));
+        .layer(TimeoutLayer::new(Duration::from_millis(700)))
+        .service(ReqwestService::new(client.clone()));
 
     for number in 1..=3 {
         // What is particular to a call travels with it.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::{EndpointId, EndpointSet};
+
 /// How often a request may be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RetrySafety {
@@ -15,35 +17,58 @@ pub enum RetrySafety {
     Never,
 }
 
-/// What the caller asks of one call, beside the request itself.
+/// What travels down with a call, beside the request itself: what its caller asks for, and what the layers above say of it.
 ///
-/// It is one small `Copy` value: in a [`Call`] beside the request, or in the extensions of an `http::Request`.
+/// It is one small `Copy` value: in a [`Call`] beside the request, or in the extensions of an `http::Request`. Every layer can
+/// read it through [`HasCallOptions`], one of your own too.
+///
+/// | what | who says it |
+/// |---|---|
+/// | [timeout](Self::timeout), [retry safety](Self::retry_safety), [no stale answer](Self::without_last_known_good) | the caller |
+/// | [deadline](Self::deadline) | the caller or [`DeadlineLayer`](crate::deadline::DeadlineLayer) |
+/// | [attempt](Self::attempt), [whether another may follow](Self::another_may_follow), [endpoints tried](Self::tried_endpoints) | [`RetryLayer`](crate::retry::RetryLayer), for each attempt |
 ///
 /// ```
 /// use std::time::Duration;
-/// use steadfast::{HasCallOptions, CallOptions, RetrySafety};
+/// use steadfast::{CallOptions, HasCallOptions, RetrySafety};
 ///
 /// let mut request = http::Request::post("http://pay.internal/v1/charges").body(()).unwrap();
-/// request.extensions_mut().insert(CallOptions::new().timeout(Duration::from_secs(2)).retry_safety(RetrySafety::Never));
+/// let options = CallOptions::new().timeout(Duration::from_secs(2)).retry_safety(RetrySafety::Never);
+/// request.extensions_mut().insert(options);
 /// assert_eq!(request.options().get_timeout(), Some(Duration::from_secs(2)));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallOptions {
     deadline: Option<Instant>,
     timeout: Option<Duration>,
-    resend: Option<RetrySafety>,
-    fallback: bool,
-    /// Whoever lets the call wait, checks the deadline when the wait is over.
+    tried: EndpointSet,
+    /// How many attempts came before this one.
+    earlier_attempts: u32,
+    retry_safety: Option<RetrySafety>,
+    last_known_good: bool,
+    /// Unless a retry says so, nobody knows that an attempt is the last: the first attempt of a healthy call writes nothing.
+    is_last_attempt: bool,
+    /// True if every layer below that lets the call wait checks the deadline after the wait.
     deadline_is_checked: bool,
 }
 
 impl CallOptions {
     /// No wishes: the layers' own configuration decides.
     pub const fn new() -> Self {
-        Self { deadline: None, timeout: None, resend: None, fallback: true, deadline_is_checked: false }
+        Self {
+            deadline: None,
+            timeout: None,
+            tried: EndpointSet::new(),
+            earlier_attempts: 0,
+            retry_safety: None,
+            last_known_good: true,
+            is_last_attempt: false,
+            deadline_is_checked: false,
+        }
     }
 
-    /// The total time of this call, in place of the one that the total timeout is configured with.
+    /// The total time of this call, in place of the one that the [`DeadlineLayer`](crate::deadline::DeadlineLayer) is
+    /// configured with.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -55,21 +80,21 @@ impl CallOptions {
         self
     }
 
-    /// Promises that whoever lets the call wait checks the deadline when the wait is over, so that the clock need not be
-    /// read again before an attempt.
+    /// Promises that every layer below that lets the call wait checks the deadline after the wait, so that nobody else needs
+    /// a timer for it, or another look at the clock.
     pub(crate) const fn deadline_is_checked(mut self, checked: bool) -> Self {
         self.deadline_is_checked = checked;
         self
     }
 
-    /// The deadline that nobody has checked yet.
+    /// The deadline that no layer below is known to check.
     pub(crate) fn unchecked_deadline(&self) -> Option<Instant> {
         self.deadline.filter(|_| !self.deadline_is_checked)
     }
 
     /// How often the request may be sent, in place of what can be read off the request.
-    pub const fn retry_safety(mut self, resend: RetrySafety) -> Self {
-        self.resend = Some(resend);
+    pub const fn retry_safety(mut self, safety: RetrySafety) -> Self {
+        self.retry_safety = Some(safety);
         self
     }
 
@@ -78,9 +103,22 @@ impl CallOptions {
         self.retry_safety(if idempotent { RetrySafety::Idempotent } else { RetrySafety::UnlessSent })
     }
 
-    /// Answers this call from the upstream or not at all, never with a stored response.
+    /// Answers this call from the upstream or not at all, never with a stale response.
     pub const fn without_last_known_good(mut self) -> Self {
-        self.fallback = false;
+        self.last_known_good = false;
+        self
+    }
+
+    /// Says which attempt of the call the request is for, counted from 1, and whether another may follow it. Set by a retry.
+    pub const fn attempt(mut self, number: u32, another_may_follow: bool) -> Self {
+        self.earlier_attempts = number.saturating_sub(1);
+        self.is_last_attempt = !another_may_follow;
+        self
+    }
+
+    /// Adds an endpoint to those that this call has tried. Set by a retry.
+    pub fn tried_endpoint(mut self, endpoint: EndpointId) -> Self {
+        self.tried = self.tried.with(endpoint);
         self
     }
 
@@ -96,12 +134,28 @@ impl CallOptions {
 
     /// How often the caller lets the request be sent, if it said so.
     pub const fn get_retry_safety(&self) -> Option<RetrySafety> {
-        self.resend
+        self.retry_safety
     }
 
-    /// Whether a stored response may answer this call.
+    /// Whether a stale response may answer this call.
     pub const fn allows_last_known_good(&self) -> bool {
-        self.fallback
+        self.last_known_good
+    }
+
+    /// Which attempt of the call this is, counted from 1.
+    pub const fn get_attempt(&self) -> u32 {
+        self.earlier_attempts.saturating_add(1)
+    }
+
+    /// Whether another attempt may follow this one if it fails after the request was sent. True until a retry says otherwise:
+    /// its policy or its budget is spent, or the request may not, or cannot, be sent twice.
+    pub const fn another_may_follow(&self) -> bool {
+        !self.is_last_attempt
+    }
+
+    /// The endpoints that earlier attempts of the call have tried.
+    pub const fn tried_endpoints(&self) -> EndpointSet {
+        self.tried
     }
 }
 
@@ -123,7 +177,7 @@ pub trait HasCallOptions {
 
     /// Replaces the options, so that the layers below see the deadline that was set above.
     ///
-    /// Without it, a total timeout still ends the call, but the waits below it cannot end early.
+    /// Without it, a deadline still ends the call, but the waits below cannot end early.
     fn set_options(&mut self, options: CallOptions) {
         let _ = options;
     }
@@ -262,7 +316,7 @@ impl<R> HasCallOptions for Call<R> {
 
 impl<R: RetryableRequest> RetryableRequest for Call<R> {
     fn retry_safety(&self) -> RetrySafety {
-        self.options.resend.unwrap_or_else(|| self.request.retry_safety())
+        self.options.retry_safety.unwrap_or_else(|| self.request.retry_safety())
     }
 
     fn try_clone(&self) -> Option<Self> {

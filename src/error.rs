@@ -1,243 +1,291 @@
-//! What can go wrong, in one flat type that every layer shares.
+//! Why a call has no answer, in one type that every layer shares.
 
+mod info;
+
+use std::any::Any;
+use std::error::Error as StdError;
 use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::info::ErrorInfo;
+use self::info::{Boxed, Plain};
+use crate::{EndpointId, StopReason};
+
 /// A boxed error, as the tower and hyper crates use it.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// Why a call has no answer.
 ///
-/// Every layer of this crate is a service from `Error<E>` to `Error<E>`, where `E` is the error of the client
-/// at the bottom: nothing is nested and nothing is boxed to say no. The innermost service joins with
-/// `.map_err(Error::Upstream)`.
+/// Every layer of this crate is a service from `Error<E>` to `Error<E>`, where `E` is the error of the client at the bottom.
+/// The innermost service joins with `.map_err(Error::from_upstream)`, or, if it boxes its errors, with
+/// `.map_err(Error::from_boxed)`. An error says what failed ([`kind`](ErrorInfo::kind)), for which upstream, after how many
+/// attempts, why there were no more of them, and whether the upstream may have seen a request. A refusal allocates nothing.
 ///
-/// An answer of the upstream is never turned into an error: when the attempts run out on a 503, the caller gets
-/// that 503.
+/// The methods that say so are those of [`ErrorInfo`], which an `Error` dereferences to. `ErrorInfo` is not generic, and it is
+/// the first [source](StdError::source) of every `Error`, so code that meets the error in a box finds it whatever `E` is. The
+/// error of the client comes after it.
+///
+/// An answer of the upstream is never turned into an error: when the attempts run out on a 503, the caller gets that 503.
 ///
 /// ```
 /// use std::time::Duration;
-/// use steadfast::Error;
+/// use steadfast::{Error, ErrorKind};
 ///
 /// fn advice<E>(error: &Error<E>) -> &'static str {
-///     match error {
-///         Error::CircuitOpen { .. } => "the upstream is known to be down",
-///         error if error.is_refusal() => "we are too busy to ask",
-///         _ => "we asked and it did not work",
+///     match error.kind() {
+///         ErrorKind::CircuitOpen { .. } => "the upstream is known to be down",
+///         _ if error.is_refusal() => "this service is too busy to ask",
+///         _ => "the upstream was asked, and did not answer",
 ///     }
 /// }
 ///
-/// let error = Error::<std::io::Error>::CircuitOpen { retry_after: Some(Duration::from_secs(2)) };
+/// let retry_after = Some(Duration::from_millis(1234));
+/// let error = Error::<std::io::Error>::new(ErrorKind::CircuitOpen { retry_after }).with_upstream("http://sku.internal");
 /// assert_eq!(advice(&error), "the upstream is known to be down");
-/// assert_eq!(error.retry_after(), Some(Duration::from_secs(2)));
+/// assert_eq!(error.retry_after(), retry_after);
+/// assert_eq!(error.to_string(), "http://sku.internal: circuit open, retry after 1.2 s (0 attempts)");
 /// ```
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error<E> {
-    /// The client at the bottom failed: the connection, the protocol, or the request itself.
-    #[error("the upstream could not be asked or did not answer")]
-    Upstream(#[source] E),
-
-    /// The circuit breaker refused the call; nothing was sent.
-    #[error("the circuit is open{}", OptionalWait(*.retry_after))]
-    CircuitOpen {
-        /// How long until the circuit will let a probe through. `None` while the circuit is forced open.
-        retry_after: Option<Duration>,
-    },
-
-    /// The bulkhead refused the call, at once or after its bounded wait; nothing was sent.
-    #[error("the bulkhead is full: {max_concurrent} calls are in flight")]
-    BulkheadFull {
-        /// How many calls the bulkhead lets through at a time.
-        max_concurrent: usize,
-    },
-
-    /// The time for one attempt, or for the whole call, ran out.
-    #[error("the {scope} timeout of {after:?} has passed")]
-    Timeout {
-        /// Which of the two clocks ran out.
-        scope: TimeoutScope,
-        /// How much time there was.
-        after: Duration,
-    },
-
-    /// The response began, but its body could not be read whole.
-    #[error("the response body could not be read")]
-    Body(#[source] BoxError),
+pub struct Error<E> {
+    info: ErrorInfo,
+    client: PhantomData<fn() -> E>,
 }
 
-/// Which clock a timeout is about.
+/// What failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The client at the bottom failed: the connection, the protocol, or the request itself.
+    Upstream,
+    /// The circuit breaker refused; nothing was sent.
+    CircuitOpen {
+        /// How long until the circuit lets a probe through. `None` while it is forced open.
+        retry_after: Option<Duration>,
+    },
+    /// The bulkhead refused, at once or after its bounded wait; nothing was sent.
+    BulkheadFull {
+        /// How many attempts the bulkhead lets through at a time.
+        max_concurrent: usize,
+    },
+    /// A load-shedding layer of tower refused; nothing was sent.
+    Overloaded,
+    /// The time of an attempt, or of the whole call, ran out.
+    Timeout {
+        /// Which time it was.
+        scope: TimeoutScope,
+        /// How much time there was, where that is known.
+        after: Option<Duration>,
+    },
+    /// The response began, but its body could not be read whole.
+    Body,
+}
+
+/// Whose time a timeout is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum TimeoutScope {
     /// The whole call: every attempt and every wait between them.
     Total,
     /// One attempt.
     Attempt,
+    /// Whatever stands below a timeout layer of tower.
+    Other,
 }
 
 impl<E> Error<E> {
-    /// Whether the circuit breaker refused the call.
-    pub fn is_circuit_open(&self) -> bool {
-        matches!(self, Self::CircuitOpen { .. })
-    }
-
-    /// Whether the bulkhead refused the call.
-    pub fn is_bulkhead_full(&self) -> bool {
-        matches!(self, Self::BulkheadFull { .. })
-    }
-
-    /// Whether the call was refused on this side, so that the upstream never saw it.
+    /// An error of this kind that no client has caused: what a layer of your own says for itself.
     ///
-    /// A refusal says nothing about the upstream: it is never retried, and never counted against it.
-    pub fn is_refusal(&self) -> bool {
-        self.is_circuit_open() || self.is_bulkhead_full()
+    /// A refusal counts no attempt. Of any other kind, one attempt may have reached the upstream, unless
+    /// [`with_attempts`](Self::with_attempts) and [`with_sent`](Self::with_sent) say otherwise.
+    pub const fn new(kind: ErrorKind) -> Self {
+        Self::from_info(ErrorInfo::new(kind, None))
     }
 
-    /// Whether a timeout of this crate ran out, be it the attempt's or the call's.
-    pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::Timeout { .. })
+    /// The error of the client at the bottom: `.map_err(Error::from_upstream)`.
+    ///
+    /// Something may have been sent, unless `error` is known to say otherwise: a connection that did not come about, in the
+    /// errors of reqwest, hyper-util and `std::io`. For other clients, [`with_sent`](Self::with_sent) says it. If an error
+    /// of this crate is among the sources of `error`, its kind and its counts are kept.
+    pub fn from_upstream(error: E) -> Self
+    where
+        E: StdError + Send + Sync + 'static,
+    {
+        Self::from_info(ErrorInfo::of_client(Box::new(Plain(error))))
     }
 
-    /// Whether the time of the whole call ran out.
-    pub fn is_total_timeout(&self) -> bool {
-        matches!(self, Self::Timeout { scope: TimeoutScope::Total, .. })
+    /// A response whose body could not be read whole.
+    pub fn from_body(error: impl Into<BoxError>) -> Self {
+        Self::from_info(ErrorInfo::new(ErrorKind::Body, Some(Box::new(Boxed(error.into())))))
     }
 
-    /// How long to wait before asking again, where that is known.
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::CircuitOpen { retry_after } => *retry_after,
-            _ => None,
+    pub(crate) const fn from_info(info: ErrorInfo) -> Self {
+        Self { info, client: PhantomData }
+    }
+
+    /// The call ran out of time: `after` is how much it had.
+    pub(crate) const fn timeout(scope: TimeoutScope, after: Option<Duration>) -> Self {
+        Self::new(ErrorKind::Timeout { scope, after })
+    }
+
+    /// Names the upstream. An error that has a name keeps it: the layer that is nearest to the upstream knows it best.
+    #[must_use]
+    pub fn with_upstream(mut self, name: impl Into<Arc<str>>) -> Self {
+        if self.info.upstream.is_none() {
+            self.info.upstream = Some(name.into());
+        }
+        self
+    }
+
+    /// [`with_upstream`](Self::with_upstream), in place, by a handle that may have no name.
+    pub(crate) fn set_upstream(&mut self, name: Option<&Arc<str>>) {
+        if let (None, Some(name)) = (&self.info.upstream, name) {
+            self.info.upstream = Some(Arc::clone(name));
         }
     }
 
-    /// The error of the client at the bottom, if it is one.
-    pub fn upstream(&self) -> Option<&E> {
+    /// How many requests the call has handed to a connector, this error's own attempt included.
+    #[must_use]
+    pub fn with_attempts(mut self, attempts: u32) -> Self {
+        self.info.attempts = attempts.try_into().unwrap_or(u16::MAX);
+        self
+    }
+
+    /// Whether the upstream may have seen any of a request. `false` lets a retry send a POST again.
+    #[must_use]
+    pub const fn with_sent(mut self, sent: bool) -> Self {
+        self.info.maybe_sent = sent;
+        self
+    }
+
+    /// Names the endpoint that the attempt went to, so that a retry can go to another.
+    #[must_use]
+    pub const fn at_endpoint(mut self, endpoint: EndpointId) -> Self {
+        self.info.endpoint = Some(endpoint);
+        self
+    }
+
+    /// Why the call made no further attempt.
+    pub(crate) const fn with_stop_reason(mut self, reason: Option<StopReason>) -> Self {
+        self.info.stop = reason;
+        self
+    }
+
+    pub(crate) const fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.info.kind = kind;
+        self
+    }
+
+    /// What is known of the error, whatever `E` is.
+    pub const fn info(&self) -> &ErrorInfo {
+        &self.info
+    }
+}
+
+impl<E: 'static> Error<E> {
+    /// The error of the client, if the client caused this one. For an `Error<BoxError>`, it is the box.
+    pub fn inner(&self) -> Option<&E> {
+        self.info.client.as_ref()?.as_any().downcast_ref()
+    }
+
+    /// The error of the client, if the client caused this one.
+    pub fn into_inner(self) -> Option<E> {
+        let client: Box<dyn Any> = self.info.client?.into_any();
+        client.downcast().ok().map(|error| *error)
+    }
+}
+
+impl Error<BoxError> {
+    /// The way back from layers and clients that box their errors, as tower's `Timeout`, `LoadShed`, `ConcurrencyLimit` and
+    /// `Buffer` do: `.map_err(Error::from_boxed)`, between such a layer and one of this crate.
+    ///
+    /// A steadfast error in the box, or among the sources of what is in it, keeps its kind, its upstream and its counts: a
+    /// refusal stays a refusal. tower's `Elapsed` is a [timeout](ErrorKind::Timeout) and its `Overloaded` a
+    /// [refusal](ErrorKind::Overloaded). Anything else is an error of the client.
+    ///
+    /// ```
+    /// use steadfast::{BoxError, Error, ErrorKind};
+    ///
+    /// let refusal = Error::<std::io::Error>::new(ErrorKind::CircuitOpen { retry_after: None });
+    /// let boxed: BoxError = refusal.with_upstream("sku").into();
+    /// let error = Error::from_boxed(boxed);
+    /// assert!(error.is_circuit_open());
+    /// assert_eq!((error.upstream(), error.attempts()), (Some("sku"), 0));
+    /// ```
+    pub fn from_boxed(error: impl Into<BoxError>) -> Self {
+        match error.into().downcast::<Self>() {
+            Ok(error) => *error,
+            Err(error) => Self::from_info(ErrorInfo::of_client(Box::new(Boxed(error)))),
+        }
+    }
+}
+
+impl<E> Deref for Error<E> {
+    type Target = ErrorInfo;
+
+    fn deref(&self) -> &ErrorInfo {
+        &self.info
+    }
+}
+
+impl<E> fmt::Display for Error<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.info.fmt_summary(f)
+    }
+}
+
+impl<E> fmt::Debug for Error<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.info.fmt_fields("Error", f)
+    }
+}
+
+impl<E> StdError for Error<E> {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.info)
+    }
+}
+
+impl ErrorKind {
+    /// The kind in one word, as it stands in logs.
+    pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Upstream(error) => Some(error),
-            _ => None,
+            Self::Upstream => "upstream",
+            Self::CircuitOpen { .. } => "circuit_open",
+            Self::BulkheadFull { .. } => "bulkhead_full",
+            Self::Overloaded => "overloaded",
+            Self::Timeout { .. } => "timeout",
+            Self::Body => "body",
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl TimeoutScope {
+    /// The scope in one word, as it stands in logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Total => "total",
+            Self::Attempt => "attempt",
+            Self::Other => "other",
         }
     }
 }
 
 impl fmt::Display for TimeoutScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Total => "total",
-            Self::Attempt => "attempt",
-        })
+        f.write_str(self.as_str())
     }
 }
 
-/// `", retry after 2s"`, or nothing where the wait is not known.
-struct OptionalWait(Option<Duration>);
-
-impl fmt::Display for OptionalWait {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.map_or(Ok(()), |wait| write!(f, ", retry after {wait:?}"))
-    }
-}
-
-// An error travels through every layer by value: it stays as small as its largest cause, a boxed one.
-const _: () = assert!(size_of::<Error<BoxError>>() <= 24);
-
-// ===== ConfigError =====
-
-/// A configuration that cannot work, found by `build()`.
-///
-/// It names the field, the value that was given, and what is allowed.
-///
-/// ```
-/// use steadfast::circuit_breaker::CircuitBreaker;
-///
-/// let error = CircuitBreaker::builder().probes(0).build().unwrap_err();
-/// assert_eq!(error.field(), "circuit_breaker.probes");
-/// assert_eq!(error.to_string(), "circuit_breaker.probes is 0: it must be between 1 and 1000");
-/// ```
-#[derive(Debug, thiserror::Error)]
-#[error("{field} is {value}: it must be {allowed}")]
-pub struct ConfigError {
-    field: &'static str,
-    value: String,
-    allowed: String,
-    source: Option<BoxError>,
-}
-
-impl ConfigError {
-    pub(crate) fn new(field: &'static str, value: impl fmt::Debug, allowed: impl Into<String>) -> Self {
-        Self { field, value: format!("{value:?}"), allowed: allowed.into(), source: None }
-    }
-
-    /// Says what the upper bound is.
-    pub(crate) fn bounded_by(mut self, what: &str) -> Self {
-        self.allowed = format!("{}, {what}", self.allowed);
-        self
-    }
-
-    pub(crate) fn with_source(mut self, source: impl Into<BoxError>) -> Self {
-        self.source = Some(source.into());
-        self
-    }
-
-    /// The name of the field, with the part it belongs to: `retry.max_retries`.
-    pub fn field(&self) -> &'static str {
-        self.field
-    }
-
-    /// The value that was given.
-    pub fn value(&self) -> &str {
-        &self.value
-    }
-
-    /// What is allowed.
-    pub fn allowed(&self) -> &str {
-        &self.allowed
-    }
-
-    /// Refuses a value outside `allowed`.
-    pub(crate) fn check<T: PartialOrd + fmt::Debug>(
-        field: &'static str,
-        value: T,
-        allowed: std::ops::RangeInclusive<T>,
-    ) -> Result<T, Self> {
-        if allowed.contains(&value) {
-            return Ok(value);
-        }
-        let allowed = format!("between {:?} and {:?}", allowed.start(), allowed.end());
-        let allowed = allowed.replace(&format!("{MAX_DURATION:?}"), "a year");
-        Err(Self::new(field, value, allowed))
-    }
-}
-
-/// The longest time that a configuration may name. It keeps every sum of an instant and a duration in range.
-pub(crate) const MAX_DURATION: Duration = Duration::from_secs(60 * 60 * 24 * 365);
+// An error travels through every layer by value.
+const _: () = assert!(size_of::<Error<BoxError>>() <= 64);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::error::Error as _;
-
-    #[test]
-    fn display_prints_one_level_and_source_keeps_the_cause() {
-        let error = Error::Upstream(std::io::Error::other("reset by peer"));
-        assert_eq!(error.to_string(), "the upstream could not be asked or did not answer");
-        assert_eq!(error.source().unwrap().to_string(), "reset by peer");
-    }
-
-    #[test]
-    fn an_open_circuit_says_when_to_come_back() {
-        let error = Error::<std::io::Error>::CircuitOpen { retry_after: Some(Duration::from_millis(1500)) };
-        assert_eq!(error.to_string(), "the circuit is open, retry after 1.5s");
-        let forced = Error::<std::io::Error>::CircuitOpen { retry_after: None };
-        assert_eq!(forced.to_string(), "the circuit is open");
-    }
-
-    #[test]
-    fn a_timeout_names_its_clock() {
-        let error = Error::<std::io::Error>::Timeout {
-            scope: TimeoutScope::Attempt,
-            after: Duration::from_millis(250),
-        };
-        assert_eq!(error.to_string(), "the attempt timeout of 250ms has passed");
-    }
-}
+mod tests;

@@ -17,11 +17,12 @@ use http_body_util::{BodyExt, Empty, Full};
 use steadfast::buffer_body::BufferBodyLayer;
 use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerLayer, State, Window};
+use steadfast::deadline::DeadlineLayer;
 use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer};
 use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{RetryBudget, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
-use steadfast::{Call, Error, Outcome, RetryableRequest};
+use steadfast::{Call, Error, ErrorInfo, Outcome, RetryableRequest, classify};
 use tower::{Layer, Service, ServiceBuilder};
 
 use ping::Ping;
@@ -247,12 +248,12 @@ async fn a_bulkhead_allocates_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_timeout_allocates_nothing() {
-    assert_free!(TimeoutLayer::attempt(SECOND));
+    assert_free!(TimeoutLayer::new(SECOND));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_total_timeout_allocates_nothing() {
-    let total = TimeoutLayer::total(SECOND);
+    let total = DeadlineLayer::new(SECOND);
     assert_eq!(of_a_call(total, AT_ONCE, ping), 0);
     assert_eq!(of_a_call(total, AFTER_A_WAIT, ping), 0);
     assert_eq!(of_a_call(total, AT_ONCE, || Call::new(get())), 0);
@@ -266,8 +267,8 @@ async fn a_total_timeout_over_a_bare_http_request_allocates_only_its_extensions(
         http::Extensions::new().insert(steadfast::CallOptions::new());
     });
     assert!(extensions > 0);
-    assert_eq!(of_a_call(TimeoutLayer::total(SECOND), AT_ONCE, get), extensions);
-    assert_eq!(of_a_call(TimeoutLayer::total(SECOND), AFTER_A_WAIT, get), extensions);
+    assert_eq!(of_a_call(DeadlineLayer::new(SECOND), AT_ONCE, get), extensions);
+    assert_eq!(of_a_call(DeadlineLayer::new(SECOND), AFTER_A_WAIT, get), extensions);
 }
 
 #[tokio::test(start_paused = true)]
@@ -343,14 +344,14 @@ async fn a_body_that_is_kept_already_is_not_copied() {
 
 #[tokio::test(start_paused = true)]
 async fn the_layers_around_a_plain_service_allocate_nothing() {
-    let judge = |_: Result<&Response<Full<Bytes>>, &Error<Infallible>>| Outcome::Success;
+    let judge = classify::from_fn(|_: Result<&Response<Full<Bytes>>, &ErrorInfo>| Outcome::Success);
     let layers = || {
         ServiceBuilder::new()
-            .layer(TimeoutLayer::total(3 * SECOND).non_http())
-            .layer(RetryLayer::new(RetryPolicy::default()).classifier(judge).non_http())
-            .layer(CircuitBreakerLayer::new(CircuitBreaker::default()).classifier(judge).non_http())
+            .layer(DeadlineLayer::new(3 * SECOND).non_http())
+            .layer(RetryLayer::new(RetryPolicy::default()).classifier(judge.clone()).non_http())
+            .layer(CircuitBreakerLayer::new(CircuitBreaker::default()).classifier(judge.clone()).non_http())
             .layer(BulkheadLayer::new(Bulkhead::default()).non_http())
-            .layer(TimeoutLayer::attempt(SECOND).non_http())
+            .layer(TimeoutLayer::new(SECOND))
             .into_inner()
     };
     assert_eq!(of_a_call(layers(), AT_ONCE, ping), 0);
@@ -361,18 +362,18 @@ async fn the_layers_around_a_plain_service_allocate_nothing() {
 
 fn stack<S>() -> impl Layer<S, Service = Stack<S>> {
     ServiceBuilder::new()
-        .layer(TimeoutLayer::total(3 * SECOND))
+        .layer(DeadlineLayer::new(3 * SECOND))
         .layer(RetryLayer::new(RetryPolicy::default()))
         .layer(CircuitBreakerLayer::new(CircuitBreaker::default()))
         .layer(BulkheadLayer::new(Bulkhead::default()))
-        .layer(TimeoutLayer::attempt(SECOND))
+        .layer(TimeoutLayer::new(SECOND))
         .into_inner()
 }
 
-type Stack<S> = steadfast::timeout::TimeoutService<
+type Stack<S> = steadfast::deadline::DeadlineService<
     steadfast::retry::RetryService<
         steadfast::circuit_breaker::CircuitBreakerService<
-            steadfast::bulkhead::BulkheadService<steadfast::timeout::TimeoutService<S, steadfast::NonHttp>>,
+            steadfast::bulkhead::BulkheadService<steadfast::timeout::TimeoutService<S>>,
         >,
     >,
 >;
@@ -436,11 +437,11 @@ where
 async fn an_open_circuit_refuses_without_an_allocation() {
     let circuit =
         CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO).failure_rate(0.5).build().unwrap();
-    let judge = |_: Result<&Response<Full<Bytes>>, &Error<Infallible>>| Outcome::Failure;
+    let judge = classify::from_fn(|_: Result<&Response<Full<Bytes>>, &ErrorInfo>| Outcome::Failure);
     let mut service = CircuitBreakerLayer::new(circuit.clone()).classifier(judge).layer(AT_ONCE);
     call(&mut service, ping());
     assert_eq!(circuit.state(), State::Open);
-    assert_eq!(of_a_refusal(&mut service, Error::is_circuit_open), 0);
+    assert_eq!(of_a_refusal(&mut service, |error| error.is_circuit_open()), 0);
     assert_eq!(circuit.state(), State::Open);
 }
 
@@ -449,7 +450,7 @@ async fn a_circuit_that_is_forced_open_refuses_without_an_allocation() {
     let circuit = CircuitBreaker::default();
     circuit.force_open();
     let mut service = CircuitBreakerLayer::new(circuit).layer(AT_ONCE);
-    assert_eq!(of_a_refusal(&mut service, Error::is_circuit_open), 0);
+    assert_eq!(of_a_refusal(&mut service, |error| error.is_circuit_open()), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -458,7 +459,7 @@ async fn a_full_bulkhead_without_a_queue_refuses_without_an_allocation() {
     let mut service = BulkheadLayer::new(bulkhead.clone()).layer(AT_ONCE);
     let held = run(begin(&mut service, ping())).unwrap();
     assert_eq!(bulkhead.in_flight(), 1);
-    assert_eq!(of_a_refusal(&mut service, Error::is_bulkhead_full), 0);
+    assert_eq!(of_a_refusal(&mut service, |error| error.is_bulkhead_full()), 0);
     drop(held);
 }
 
@@ -467,11 +468,11 @@ async fn the_stack_hands_a_refusal_on_without_an_allocation() {
     let circuit = CircuitBreaker::default();
     circuit.force_open();
     let mut service = ServiceBuilder::new()
-        .layer(TimeoutLayer::total(3 * SECOND))
-        .layer(RetryLayer::new(RetryPolicy::default()))
+        .layer(DeadlineLayer::new(3 * SECOND))
+        .layer(RetryLayer::new(RetryPolicy::default()).advised_by(circuit.clone()))
         .layer(CircuitBreakerLayer::new(circuit))
         .layer(BulkheadLayer::new(Bulkhead::default()))
-        .layer(TimeoutLayer::attempt(SECOND))
+        .layer(TimeoutLayer::new(SECOND))
         .service(AT_ONCE);
-    assert_eq!(of_a_refusal(&mut service, Error::is_circuit_open), 0);
+    assert_eq!(of_a_refusal(&mut service, |error| error.is_circuit_open()), 0);
 }

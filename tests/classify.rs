@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, Response, StatusCode};
 use steadfast::http::{Fault, HttpClassifier, TransportError};
-use steadfast::{Classify, Error, Outcome, TimeoutScope};
+use steadfast::{Classify, Error, ErrorKind, Judge, Outcome, TimeoutScope, classify};
 
 /// 1994-11-06 08:49:37 UTC, the date of RFC 9110's examples.
 fn now() -> SystemTime {
@@ -51,7 +51,7 @@ fn every_status_has_the_outcome_of_the_table() {
     let classifier = HttpClassifier::new();
     for status in 100..=599 {
         let expected = match status {
-            502..=504 => Outcome::Transient { retry_after: None, sent: true },
+            502..=504 => Outcome::Transient { retry_after: None },
             500..=599 => Outcome::Failure,
             408 | 429 => Outcome::Neutral,
             _ => Outcome::Success,
@@ -81,7 +81,7 @@ fn the_default_is_the_table() {
 #[test]
 fn only_transient_outcomes_and_failures_are_faults() {
     assert!(Outcome::transient().is_fault());
-    assert!(Outcome::Transient { retry_after: None, sent: false }.is_fault());
+    assert!(Outcome::Transient { retry_after: None }.is_fault());
     assert!(Outcome::Failure.is_fault());
     assert!(!Outcome::Neutral.is_fault());
     assert!(!Outcome::Success.is_fault());
@@ -215,8 +215,9 @@ fn a_429_that_was_made_transient_carries_its_wait() {
 
 #[test]
 fn a_connection_that_did_not_come_about_sent_nothing() {
-    let outcome = of_error(&Error::Upstream(io::ErrorKind::ConnectionRefused.into()));
-    assert_eq!(outcome, Outcome::Transient { retry_after: None, sent: false });
+    let error = Error::from_upstream(io::ErrorKind::ConnectionRefused.into());
+    assert_eq!(of_error(&error), Outcome::transient());
+    assert!(!error.maybe_sent());
 }
 
 #[test]
@@ -227,25 +228,36 @@ fn a_connection_that_broke_may_have_sent_something() {
     };
     let kinds = [BrokenPipe, ConnectionAborted, ConnectionReset, HostUnreachable, NetworkUnreachable, Other];
     for kind in kinds.into_iter().chain([TimedOut, UnexpectedEof, WriteZero]) {
-        assert_eq!(of_error(&Error::Upstream(kind.into())), Outcome::transient(), "{kind}");
+        let error = Error::from_upstream(kind.into());
+        assert_eq!(of_error(&error), Outcome::transient(), "{kind}");
+        assert!(error.maybe_sent(), "{kind}");
     }
 }
 
 #[test]
 fn a_timeout_is_transient_and_may_have_sent_something() {
     let after = Duration::from_secs(1);
-    let outcome = of_error(&Error::Timeout { scope: TimeoutScope::Attempt, after });
-    assert_eq!(outcome, Outcome::transient());
+    let error = Error::new(ErrorKind::Timeout { scope: TimeoutScope::Attempt, after: Some(after) });
+    assert_eq!(of_error(&error), Outcome::transient());
+    assert!(error.maybe_sent());
 }
 
 #[test]
 fn a_body_cut_short_is_transient() {
-    assert_eq!(of_error(&Error::Body("cut short".into())), Outcome::transient());
+    assert_eq!(of_error(&Error::from_body("cut short")), Outcome::transient());
 }
 
 /// An error of a client of one's own.
 #[derive(Debug)]
 struct Mine(Fault);
+
+impl std::fmt::Display for Mine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+impl std::error::Error for Mine {}
 
 impl TransportError for Mine {
     fn fault(&self) -> Fault {
@@ -256,10 +268,10 @@ impl TransportError for Mine {
 #[test]
 fn an_error_of_ones_own_is_judged_by_the_fault_that_it_names() {
     let classify = |fault| {
-        let error = Error::Upstream(Mine(fault));
+        let error = Error::from_upstream(Mine(fault));
         HttpClassifier::new().classify(Err::<&Response<()>, _>(&error))
     };
-    assert_eq!(classify(Fault::Connect), Outcome::Transient { retry_after: None, sent: false });
+    assert_eq!(classify(Fault::Connect), Outcome::Transient { retry_after: None });
     assert_eq!(classify(Fault::Exchange), Outcome::transient());
     // Decoding, a redirect loop, a request that cannot be built: the caller's.
     assert_eq!(classify(Fault::Caller), Outcome::Neutral);
@@ -268,7 +280,7 @@ fn an_error_of_ones_own_is_judged_by_the_fault_that_it_names() {
 #[test]
 fn a_judgement_on_responses_is_not_asked_about_errors() {
     let classifier = HttpClassifier::new().on_response(|_, _: &HeaderMap| panic!("asked about an error"));
-    let error = Error::Upstream(io::Error::from(io::ErrorKind::ConnectionReset));
+    let error = Error::from_upstream(io::Error::from(io::ErrorKind::ConnectionReset));
     assert_eq!(classifier.classify(Err::<&Response<()>, _>(&error)), Outcome::transient());
 }
 
@@ -277,12 +289,14 @@ fn a_judgement_on_responses_is_not_asked_about_errors() {
 #[test]
 fn a_closure_classifies_what_is_not_http() {
     // Mistake 37: it names the types that it judges, and nobody else has to.
-    let classify = |result: Result<&u8, &Error<io::Error>>| match result {
+    let by_value = classify::from_fn(|result| match result {
         Ok(0) => Outcome::Success,
         Ok(_) => Outcome::Failure,
         Err(_) => Outcome::transient(),
-    };
-    assert_eq!(classify.classify(Ok(&0)), Outcome::Success);
-    assert_eq!(classify.classify(Ok(&1)), Outcome::Failure);
-    assert_eq!(classify.classify(Err(&Error::Body("gone".into()))), Outcome::transient());
+    });
+    let judge = Classify::<(), u8, io::Error>::judge(&by_value, &());
+    let classify = |result: Result<&u8, &Error<io::Error>>| judge.classify(result);
+    assert_eq!(classify(Ok(&0)), Outcome::Success);
+    assert_eq!(classify(Ok(&1)), Outcome::Failure);
+    assert_eq!(classify(Err(&Error::from_body("gone"))), Outcome::transient());
 }

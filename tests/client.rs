@@ -14,7 +14,7 @@ use steadfast::buffer_body::BufferBodyLayer;
 use steadfast::bulkhead::Bulkhead;
 use steadfast::circuit_breaker::{CircuitBreaker, State, Window};
 use steadfast::http::HttpClassifier;
-use steadfast::last_known_good::{Cause, LastKnownGood, LastKnownGoodBuilder, LastKnownGoodLayer};
+use steadfast::last_known_good::{Cause, LastKnownGood};
 use steadfast::retry::{Backoff, Jitter, RetryBudget, RetryPolicy};
 use steadfast::{
     Call, CallOptions, Client, ClientBuilder, Error, HasCallOptions, Outcome, RequestBuilder, ResponseExt,
@@ -130,7 +130,7 @@ async fn a_request_that_cannot_be_built_is_an_upstream_error_that_says_so() {
     let client = Client::new();
     for request in [client.get("not a url"), client.get("http://sku.internal/").header("x", "\n")] {
         let error = request.send().await.unwrap_err();
-        assert!(error.upstream().is_some_and(reqwest::Error::is_builder), "{error:?}");
+        assert!(error.inner().is_some_and(reqwest::Error::is_builder), "{error:?}");
     }
     assert!(client.upstreams().is_empty());
 }
@@ -175,10 +175,26 @@ async fn after_a_redirect_the_url_is_the_final_one() {
     assert_eq!(response.text().await.unwrap(), "there");
 }
 
+/// A client that has a last known good cache.
+fn caching() -> ClientBuilder {
+    Client::builder().last_known_good(LastKnownGood::builder())
+}
+
+#[tokio::test]
+async fn a_client_answers_with_what_the_upstream_sent_for_this_call_unless_it_is_asked_for_more() {
+    let mut server = Server::new([Reply::ok("good"), Reply::unavailable()]);
+    let client = Client::builder().without_retry().build().unwrap();
+    assert_eq!(client.get(server.url("/")).send().await.unwrap().text().await.unwrap(), "good");
+    let response = client.get(server.url("/")).send().await.unwrap();
+    assert_eq!((response.status(), response.stale()), (StatusCode::SERVICE_UNAVAILABLE, None));
+    server.stop().await;
+    assert!(client.get(server.url("/")).send().await.unwrap_err().is_connect());
+}
+
 #[tokio::test]
 async fn a_stale_answer_has_the_url_that_was_asked_for() {
     let mut server = Server::new([Reply::status(200, &[("x-answer", "42")], "good")]);
-    let client = Client::builder().without_retry().build().unwrap();
+    let client = caching().without_retry().build().unwrap();
     let url = server.url("/v1/items/42?full");
     client.get(&url).send().await.unwrap().bytes().await.unwrap();
     for refuses in [false, true] {
@@ -201,7 +217,7 @@ async fn a_stale_answer_has_the_url_that_was_asked_for() {
 #[tokio::test]
 async fn a_call_without_fallback_gets_no_stale_answer() {
     let server = Server::new([Reply::ok("good"), Reply::unavailable()]);
-    let client = Client::builder().without_retry().build().unwrap();
+    let client = caching().without_retry().build().unwrap();
     client.get(server.url("/")).send().await.unwrap().bytes().await.unwrap();
     let response = client.get(server.url("/")).without_last_known_good().send().await.unwrap();
     assert_eq!((response.status(), response.stale()), (StatusCode::SERVICE_UNAVAILABLE, None));
@@ -210,7 +226,7 @@ async fn a_call_without_fallback_gets_no_stale_answer() {
 #[tokio::test]
 async fn the_answer_to_a_get_with_a_body_is_not_given_to_one_with_another() {
     let server = Server::new([Reply::ok("apples"), Reply::unavailable()]);
-    let client = Client::builder().without_retry().build().unwrap();
+    let client = caching().without_retry().build().unwrap();
     let search = |term| client.get(server.url("/_search")).json(&HashMap::from([("term", term)]));
     search("apple").send().await.unwrap().bytes().await.unwrap();
     let response = search("pear").send().await.unwrap();
@@ -220,7 +236,7 @@ async fn the_answer_to_a_get_with_a_body_is_not_given_to_one_with_another() {
 #[tokio::test]
 async fn the_answer_of_one_virtual_host_is_not_given_to_another() {
     let server = Server::new([Reply::ok("a's"), Reply::unavailable()]);
-    let client = Client::builder().without_retry().build().unwrap();
+    let client = caching().without_retry().build().unwrap();
     let ask = |host| client.get(server.url("/me")).header("host", host).send();
     assert_eq!(ask("a.example").await.unwrap().text().await.unwrap(), "a's");
     assert_eq!(ask("b.example").await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -230,7 +246,7 @@ async fn the_answer_of_one_virtual_host_is_not_given_to_another() {
 #[tokio::test]
 async fn a_header_that_is_marked_sensitive_is_a_credential() {
     let server = Server::new([Reply::ok("alice's"), Reply::unavailable()]);
-    let client = Client::builder().without_retry().build().unwrap();
+    let client = caching().without_retry().build().unwrap();
     let ask = |key| {
         let mut key = HeaderValue::from_static(key);
         key.set_sensitive(true);
@@ -243,7 +259,7 @@ async fn a_header_that_is_marked_sensitive_is_a_credential() {
 #[tokio::test]
 async fn an_answer_from_before_a_put_is_not_kept_after_it() {
     let server = Server::new([Reply::chunked(200, &[b"old"]), Reply::ok(""), Reply::unavailable()]);
-    let client = Client::builder().without_retry().build().unwrap();
+    let client = caching().without_retry().build().unwrap();
     let old = client.get(server.url("/")).send().await.unwrap();
     client.put(server.url("/")).send().await.unwrap();
     assert_eq!(old.text().await.unwrap(), "old");
@@ -260,7 +276,7 @@ async fn a_degraded_answer_does_not_remove_the_good_one() {
     ]);
     let classifier = HttpClassifier::new()
         .on_response(|_, headers| headers.contains_key("x-degraded").then_some(Outcome::Failure));
-    let client = Client::builder().classifier(classifier).without_retry().build().unwrap();
+    let client = caching().classifier(classifier).without_retry().build().unwrap();
     client.get(server.url("/")).send().await.unwrap().bytes().await.unwrap();
     client.get(server.url("/")).without_last_known_good().send().await.unwrap().bytes().await.unwrap();
     assert_eq!(client.get(server.url("/")).send().await.unwrap().text().await.unwrap(), "good");
@@ -269,11 +285,36 @@ async fn a_degraded_answer_does_not_remove_the_good_one() {
 #[tokio::test]
 async fn a_post_that_was_redirected_to_a_dead_host_is_sent_once() {
     let dead = Server::absent();
-    let watched = reqwest::Client::builder().redirect(steadfast::watch_redirects(Policy::limited(5)));
-    for client in [Client::new(), Client::builder().reqwest_builder(watched).build().unwrap()] {
+    let watched = || reqwest::Client::builder().redirect(steadfast::watch_redirects(Policy::limited(5)));
+    let own = || reqwest::Client::builder().user_agent("of its own");
+    for builder in [
+        Client::builder(),
+        Client::builder().reqwest_builder(watched()).with_watched_redirects(),
+        Client::builder().reqwest_builder(watched()),
+        Client::builder().reqwest_builder(own()),
+        Client::builder().reqwest_client(own().build().unwrap()),
+    ] {
+        let client = builder.build().unwrap();
         let server = Server::new([Reply::status(303, &[("location", &dead.url("/done"))], "")]);
         client.post(server.url("/charge")).body("x").send().await.unwrap_err();
         assert_eq!(server.requests(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_post_that_no_connection_came_about_for_is_retried_where_no_redirect_can_have_been_followed() {
+    let dead = Server::absent();
+    let own = || reqwest::Client::builder().redirect(Policy::none());
+    for (builder, attempts) in [
+        (Client::builder(), 3),
+        (Client::builder().reqwest_builder(own()).with_watched_redirects(), 3),
+        (Client::builder().reqwest_client(own().build().unwrap()).with_watched_redirects(), 3),
+        (Client::builder().reqwest_builder(own()), 1),
+    ] {
+        let retry = RetryPolicy::builder().max_retries(2).backoff(Backoff::new().base(Duration::ZERO));
+        let client = builder.retry(retry).without_retry_budget().build().unwrap();
+        let error = client.post(dead.url("/")).body("x").send().await.unwrap_err();
+        assert_eq!((error.is_connect(), error.attempts()), (true, attempts), "{error:?}");
     }
 }
 
@@ -289,7 +330,7 @@ async fn a_call_that_has_no_time_sends_nothing() {
 async fn a_stored_answer_says_how_many_attempts_were_made_in_vain() {
     let mut server = Server::new([Reply::ok("good")]);
     let retry = RetryPolicy::builder().max_retries(2).backoff(Backoff::new().base(Duration::ZERO));
-    let client = Client::builder().retry(retry).without_retry_budget().build().unwrap();
+    let client = caching().retry(retry).without_retry_budget().build().unwrap();
     client.get(server.url("/")).send().await.unwrap().bytes().await.unwrap();
     server.stop().await;
     let response = client.get(server.url("/")).send().await.unwrap();
@@ -312,7 +353,7 @@ fn the_client_goes_anywhere() {
     fn is_send<T: Send>(_: &T) {}
     let client = Client::default();
     goes(&client);
-    goes(&client.upstream("http://sku.internal").unwrap());
+    goes(&client.upstream_at("http://sku.internal").unwrap());
     is_send(&client.get("http://sku.internal").send());
     is_send(&client.execute(reqwest::Request::new(Method::GET, Url::parse("http://a").unwrap())));
     is_send(&ClientBuilder::build(Client::builder()));
@@ -346,29 +387,29 @@ async fn it_is_a_service_of_requests_and_of_calls() {
 #[tokio::test]
 async fn every_upstream_has_a_handle() {
     let client = Client::new();
-    let handle = client.upstream("HTTP://user:secret@SKU.internal/v1?x").unwrap();
+    let handle = client.upstream_at("HTTP://user:secret@SKU.internal/v1?x").unwrap();
     assert_eq!(handle.name(), "http://sku.internal:80");
-    let circuit = handle.circuit().unwrap();
+    let circuit = handle.circuit_breaker().unwrap();
     assert_eq!((circuit.state(), circuit.snapshot().trips), (State::Closed, 0));
     assert_eq!(handle.bulkhead().unwrap().max_concurrent(), 128);
-    assert!((handle.budget().unwrap().tokens() - 2.0).abs() < f64::EPSILON);
-    client.clone().upstream("http://other.internal").unwrap();
+    assert!((handle.retry_budget().unwrap().tokens() - 2.0).abs() < f64::EPSILON);
+    client.clone().upstream_at("http://other.internal").unwrap();
     let mut names: Vec<_> = client.upstreams().iter().map(|it| it.name().to_owned()).collect();
     names.sort();
     assert_eq!(names, ["http://other.internal:80", "http://sku.internal:80"]);
-    assert!(client.upstream("nonsense").unwrap_err().is_builder());
+    assert!(client.upstream_at("nonsense").unwrap_err().is_builder());
 }
 
 #[tokio::test]
 async fn a_forced_open_circuit_sends_nothing_until_it_is_reset() {
     let server = Server::new([Reply::ok("")]);
     let client = Client::new();
-    let handle = client.upstream(server.url("/")).unwrap();
-    handle.circuit().unwrap().force_open();
+    let handle = client.upstream_at(server.url("/")).unwrap();
+    handle.circuit_breaker().unwrap().force_open();
     let error = client.get(server.url("/")).send().await.unwrap_err();
     assert!(error.is_circuit_open(), "{error:?}");
     assert_eq!(server.requests(), 0);
-    handle.circuit().unwrap().reset();
+    handle.circuit_breaker().unwrap().reset();
     assert_eq!(client.get(server.url("/")).send().await.unwrap().status(), StatusCode::OK);
 }
 
@@ -377,7 +418,7 @@ async fn upstreams_can_be_told_apart_by_a_function() {
     let server = Server::new([Reply::ok("")]);
     let shard = |request: &reqwest::Request| request.url().path().to_owned();
     let client = Client::builder().upstream_key(shard).build().unwrap();
-    client.upstream(server.url("/dead")).unwrap().circuit().unwrap().force_open();
+    client.upstream_at(server.url("/dead")).unwrap().circuit_breaker().unwrap().force_open();
     assert!(client.get(server.url("/dead")).send().await.unwrap_err().is_circuit_open());
     assert_eq!(client.get(server.url("/alive")).send().await.unwrap().status(), StatusCode::OK);
 }
@@ -424,8 +465,10 @@ async fn any_layer_can_be_left_out_without_another_type() {
     let client: Client = without_all.build().unwrap();
     let response = client.get(server.url("/")).send().await.unwrap();
     assert_eq!(response.text().await.unwrap(), "good");
-    let handle = client.upstream(server.url("/")).unwrap();
-    assert!(handle.circuit().is_none() && handle.bulkhead().is_none() && handle.budget().is_none());
+    let handle = client.upstream_at(server.url("/")).unwrap();
+    assert!(
+        handle.circuit_breaker().is_none() && handle.bulkhead().is_none() && handle.retry_budget().is_none()
+    );
 }
 
 #[tokio::test]
@@ -533,13 +576,11 @@ fn a_clients_circuit_that_cannot_work_is_refused_by_field() {
 #[tokio::test]
 async fn the_ends_of_every_unchecked_range_work() {
     let server = Server::new([Reply::ok("good")]);
-    let layer = |it: LastKnownGoodBuilder| LastKnownGoodLayer::new(it.build().unwrap());
     let fallback = LastKnownGood::builder;
     let builders = [
-        Client::builder().last_known_good(layer(fallback().max_entry_bytes(0))),
-        Client::builder()
-            .last_known_good(layer(fallback()).serve_stale_after(Duration::ZERO).max_refreshes(0)),
-        Client::builder().last_known_good(layer(fallback()).serve_stale_after(Duration::MAX)),
+        Client::builder().last_known_good(fallback().max_entry_bytes(0)),
+        Client::builder().last_known_good(fallback().serve_stale_after(Duration::ZERO).max_refreshes(0)),
+        Client::builder().last_known_good(fallback().serve_stale_after(Duration::MAX)),
         Client::builder().buffer_body(BufferBodyLayer::new().limit(usize::MAX).unsized_bodies(true)),
         Client::builder().circuit_breaker(CircuitBreaker::builder().abandoned_after(Duration::MAX)),
         Client::builder().total_timeout(Duration::from_millis(1)).without_total_timeout(),
@@ -575,7 +616,7 @@ async fn debug_output_holds_no_credential() {
     client.get(url).send().await.unwrap();
     let request = client.get(server.url("/")).header(AUTHORIZATION, secret);
     request.try_clone().unwrap().send().await.unwrap();
-    let shown = format!("{client:?} {:?} {:?}", client.upstreams(), client.upstream(server.url("/")));
+    let shown = format!("{client:?} {:?} {:?}", client.upstreams(), client.upstream_at(server.url("/")));
     assert!(!shown.contains("secret"), "{shown}");
 }
 
@@ -600,5 +641,5 @@ fn a_call_can_be_made_outside_of_a_runtime() {
     let client = Client::builder().reqwest_builder(builder).build().unwrap();
     let call = client.get("http://127.0.0.1:1/").send();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    assert!(runtime.block_on(call).unwrap_err().upstream().unwrap().is_connect());
+    assert!(runtime.block_on(call).unwrap_err().inner().unwrap().is_connect());
 }

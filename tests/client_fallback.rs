@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use server::{Reply, Server, message};
-use steadfast::last_known_good::{Cause, KeepWarm, LastKnownGood, LastKnownGoodLayer, MemoryStore, Store};
+use steadfast::last_known_good::{Cause, LastKnownGood, MemoryStore, PrefetchLayer, Store};
 use steadfast::{BoxError, Client, ClientBuilder, RequestBuilder, ResponseExt as _};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 fn builder(fallback: &LastKnownGood) -> ClientBuilder {
-    Client::builder().without_retry().last_known_good(LastKnownGoodLayer::new(fallback.clone()))
+    Client::builder().without_retry().last_known_good(fallback.clone())
 }
 
 fn client(fallback: &LastKnownGood) -> Client {
@@ -62,9 +62,8 @@ async fn a_slow_upstream_is_answered_for_and_what_it_says_late_is_kept() {
     let gate = Arc::new(Notify::new());
     let late = Reply::Gate(Vec::new(), Arc::clone(&gate), message(200, &[], 6, b"better"));
     let server = Server::new([Reply::ok("good"), late, Reply::closed()]);
-    let layer =
-        LastKnownGoodLayer::new(LastKnownGood::default()).serve_stale_after(Duration::from_millis(20));
-    let client = Client::builder().without_retry().last_known_good(layer).build().unwrap();
+    let fallback = LastKnownGood::builder().serve_stale_after(Duration::from_millis(20));
+    let client = Client::builder().without_retry().last_known_good(fallback).build().unwrap();
     let url = server.url("/");
     assert_eq!(send(client.get(&url)).await, Some(fresh("good")));
     assert_eq!(send(client.get(&url)).await, Some(stale("good", Cause::Slow)));
@@ -109,7 +108,7 @@ async fn a_304_to_a_caller_who_has_the_answer_makes_it_as_new() {
 async fn what_a_service_learns_elsewhere_is_what_it_falls_back_on() {
     let server = Server::absent();
     let client = client(&LastKnownGood::default());
-    let (url, fallback) = (server.url("/items/42"), client.fallback().unwrap());
+    let (url, fallback) = (server.url("/items/42"), client.last_known_good().unwrap());
     assert_eq!(send(client.get(&url)).await, None);
     let uri: http::Uri = url.parse().unwrap();
     fallback.insert(&uri, http::Response::new(Bytes::from_static(b"pushed"))).await.unwrap();
@@ -119,16 +118,17 @@ async fn what_a_service_learns_elsewhere_is_what_it_falls_back_on() {
 }
 
 #[tokio::test]
-async fn what_is_called_once_is_kept_warm_and_not_longer_than_the_handle() {
+async fn what_is_called_once_is_fetched_again_from_time_to_time() {
     let server = Server::new([Reply::ok("good")]);
-    let warm = KeepWarm::builder().every(Duration::from_secs(1)).build().unwrap();
-    let layer = LastKnownGoodLayer::new(LastKnownGood::default()).keep_warm(&warm);
-    let client = Client::builder().last_known_good(layer).build().unwrap();
+    let client = Client::builder()
+        .last_known_good(LastKnownGood::builder())
+        .prefetch(PrefetchLayer::builder().every(Duration::from_secs(1)))
+        .build()
+        .unwrap();
     assert_eq!(send(client.get(server.url("/")).header("accept", "text/html")).await, Some(fresh("good")));
-    assert_eq!(warm.uris(), [server.url("/")]);
+    assert_eq!(client.prefetched_uris(), [server.url("/")]);
     server.has_received(2).await;
     assert_eq!(server.last().header("accept"), Some("text/html"));
-    drop(warm);
 }
 
 /// A store that is not done at once.

@@ -57,7 +57,8 @@ async fn an_event_says_why_a_call_was_given_up_on() {
 
     let open = CircuitBreaker::builder().build().unwrap();
     open.force_open();
-    let open = ServiceBuilder::new().layer(retry()).layer(CircuitBreakerLayer::new(open));
+    let open =
+        ServiceBuilder::new().layer(retry().advised_by(open.clone())).layer(CircuitBreakerLayer::new(open));
     send(&open.service(Upstream::answering([status(200)])), get()).await.unwrap_err();
 
     let full = Bulkhead::builder().max_concurrent(1).max_waiting(0).build().unwrap();

@@ -14,11 +14,12 @@ use hyper_util::rt::TokioExecutor;
 use steadfast::buffer_body::BufferBodyLayer;
 use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State};
+use steadfast::deadline::DeadlineLayer;
 use steadfast::http::{Fault, ReplayBodyLayer, TransportError};
 use steadfast::last_known_good::{Cause, LastKnownGood, LastKnownGoodLayer, Stale};
 use steadfast::retry::{Attempts, Backoff, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
-use steadfast::{BoxError, CallOptions, Error, TimeoutScope};
+use steadfast::{BoxError, CallOptions, Error, ErrorKind, TimeoutScope};
 use tower::{Service, ServiceBuilder, ServiceExt as _};
 
 use self::server::{Reply, Server, chunk, chunked_head};
@@ -58,16 +59,16 @@ impl Stack {
     async fn ask(&self, request: Request<Body>) -> Result<Response<Bytes>, Failure> {
         let service = ServiceBuilder::new()
             .layer(self.last_known_good.clone())
-            .layer(TimeoutLayer::total(MINUTE))
-            .layer(retry())
+            .layer(DeadlineLayer::new(MINUTE))
+            .layer(retry().advised_by(self.circuit.clone()))
             .layer(CircuitBreakerLayer::new(self.circuit.clone()))
             .layer(BulkheadLayer::new(self.bulkhead.clone()))
-            .layer(TimeoutLayer::attempt(MINUTE))
+            .layer(TimeoutLayer::new(MINUTE))
             .layer(BufferBodyLayer::new())
-            .map_err(Error::Upstream)
+            .map_err(Error::from_upstream)
             .service(self.hyper.clone());
         let (parts, body) = service.oneshot(request).await?.into_parts();
-        let body = body.collect().await.map_err(Error::Body)?.to_bytes();
+        let body = body.collect().await.map_err(Error::from_body)?.to_bytes();
         Ok(Response::from_parts(parts, body))
     }
 
@@ -123,7 +124,7 @@ async fn a_post_that_was_refused_is_sent_again() {
     let mut server = Server::absent();
     let stack = Stack::new();
     let error = stack.ask(request(Method::POST, &server)).await.unwrap_err();
-    assert!(error.upstream().is_some_and(legacy::Error::is_connect), "{error:?}");
+    assert!(error.inner().is_some_and(legacy::Error::is_connect), "{error:?}");
     assert_eq!(stack.failures(), 4);
 
     server.replies([Reply::ok("good")]);
@@ -160,9 +161,12 @@ async fn the_last_good_answer_covers_an_outage_until_the_circuit_opens_and_after
 async fn an_attempt_that_hangs_is_cut() {
     let server = Server::new([Reply::never()]);
     let mut service =
-        ServiceBuilder::new().layer(TimeoutLayer::attempt(SHORT)).map_err(Error::Upstream).service(hyper());
+        ServiceBuilder::new().layer(TimeoutLayer::new(SHORT)).map_err(Error::from_upstream).service(hyper());
     let error = service.ready().await.unwrap().call(get(&server)).await.unwrap_err();
-    assert!(matches!(error, Error::Timeout { scope: TimeoutScope::Attempt, after: SHORT }), "{error:?}");
+    assert!(
+        matches!(error.kind(), ErrorKind::Timeout { scope: TimeoutScope::Attempt, after: Some(SHORT) }),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
@@ -180,7 +184,7 @@ async fn a_streamed_body_that_breaks_counts_as_one_failure() {
     let server = Server::new([Reply::Close([chunked_head(200), chunk(b"one")].concat())]);
     let stack = Stack::new();
     let error = stack.ask(get(&server)).await.unwrap_err();
-    assert!(matches!(error, Error::Body(_)), "{error:?}");
+    assert!(matches!(error.kind(), ErrorKind::Body), "{error:?}");
     assert_eq!((stack.failures(), server.requests()), (1, 1));
 }
 
@@ -191,7 +195,7 @@ async fn a_streaming_request_body_is_made_replayable_by_a_layer_of_its_own() {
     let service = ServiceBuilder::new()
         .layer(ReplayBodyLayer::new(1024))
         .layer(retry())
-        .map_err(Error::Upstream)
+        .map_err(Error::from_upstream)
         .service(hyper);
     let frames = ["some ", "pieces"].map(|piece| Ok::<_, BoxError>(Frame::data(Bytes::from(piece))));
     let body = StreamBody::new(futures_util::stream::iter(frames));

@@ -9,6 +9,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
+use steadfast::deadline::DeadlineLayer;
 use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer};
 use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{RetryBudget, RetryLayer, RetryPolicy};
@@ -29,7 +30,7 @@ fn kept_by(work: impl FnOnce()) -> i64 {
 fn an_upstream_takes_at_most_two_kibibytes() {
     const UPSTREAMS: u32 = 500;
     let client = Client::builder().max_upstreams(UPSTREAMS as usize).build().unwrap();
-    let visit = |number| drop(client.upstream(format!("http://sku-{number}.internal")).unwrap());
+    let visit = |number| drop(client.upstream_at(format!("http://sku-{number}.internal")).unwrap());
     let kept = kept_by(|| (0..UPSTREAMS).for_each(visit));
     assert_eq!(client.upstreams().len(), UPSTREAMS as usize);
     assert!(kept / i64::from(UPSTREAMS) <= 2048, "{} bytes", kept / i64::from(UPSTREAMS));
@@ -62,18 +63,22 @@ fn nothing_grows_in_an_hour_of_traffic() {
     let recipe = |_: &UpstreamKey| {
         let circuit = CircuitBreaker::builder().failure_rate(0.5).slow_calls(SECOND, 0.5).build().unwrap();
         let layers = ServiceBuilder::new()
-            .layer(TimeoutLayer::total(3 * SECOND))
-            .layer(RetryLayer::new(RetryPolicy::default()).budget(RetryBudget::default()))
+            .layer(DeadlineLayer::new(3 * SECOND))
+            .layer(
+                RetryLayer::new(RetryPolicy::default())
+                    .budget(RetryBudget::default())
+                    .advised_by(circuit.clone()),
+            )
             .layer(CircuitBreakerLayer::new(circuit))
             .layer(BulkheadLayer::new(Bulkhead::default()))
-            .layer(TimeoutLayer::attempt(SECOND))
+            .layer(TimeoutLayer::new(SECOND))
             .into_inner();
         (layers, ())
     };
     let service = ServiceBuilder::new()
         .layer(LastKnownGoodLayer::new(LastKnownGood::builder().max_bytes(64 * 1024).build().unwrap()))
         .layer(PerUpstreamLayer::new(recipe).max_upstreams(10))
-        .map_err(Error::Upstream)
+        .map_err(Error::from_upstream)
         .map_request(Call::into_inner)
         .service_fn(answer);
     let (mut fresh, mut stale, mut refused, mut failed) = (0, 0, 0, 0);

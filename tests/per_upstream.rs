@@ -80,7 +80,7 @@ async fn the_open_circuit_of_one_upstream_does_not_refuse_the_calls_to_another()
 async fn the_full_bulkhead_of_one_upstream_does_not_refuse_the_calls_to_another() {
     let pattern = Bulkhead::builder().max_concurrent(1).max_waiting(0).build().unwrap();
     let service = PerUpstreamLayer::new(move |_: &UpstreamKey| {
-        let bulkhead = pattern.fresh();
+        let bulkhead = pattern.fresh("fresh");
         (BulkheadLayer::new(bulkhead.clone()), bulkhead)
     })
     .layer(tower::service_fn(async |_: Request<String>| std::future::pending::<Answer>().await));
@@ -97,7 +97,7 @@ async fn a_recipe_can_make_several_layers() {
     let pattern = Bulkhead::builder().build().unwrap();
     let service = PerUpstreamLayer::new(move |upstream: &UpstreamKey| {
         let (breaker, circuit) = circuits.make(upstream);
-        let bulkhead = pattern.fresh();
+        let bulkhead = pattern.fresh("fresh");
         let layer = BulkheadLayer::new(bulkhead.clone());
         (ServiceBuilder::new().layer(breaker).layer(layer).into_inner(), (circuit, bulkhead))
     })

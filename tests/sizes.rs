@@ -18,6 +18,7 @@ use http_body_util::Full;
 use steadfast::buffer_body::BufferBodyLayer;
 use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
+use steadfast::deadline::DeadlineLayer;
 use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer};
 use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{RetryBudget, RetryLayer, RetryPolicy};
@@ -77,24 +78,18 @@ macro_rules! assert_adds {
 // ===== Errors and handles =====
 
 #[test]
-fn an_error_is_at_most_three_words() {
-    assert!(size_of::<Error<Infallible>>() <= 24);
-    assert!(size_of::<Error<io::Error>>() <= 24);
-    assert!(size_of::<Error<BoxError>>() <= 24);
+fn an_error_is_at_most_64_bytes_whatever_its_client() {
+    assert!(size_of::<Error<Infallible>>() <= 64);
+    assert!(size_of::<Error<io::Error>>() <= 64);
+    assert!(size_of::<Error<BoxError>>() <= 64);
+    assert!(size_of::<Error<[u64; 100]>>() <= 64);
 }
 
-#[cfg(feature = "reqwest")]
+#[cfg(all(feature = "reqwest", feature = "hyper"))]
 #[test]
-fn an_error_of_reqwest_is_at_most_three_words() {
-    assert!(size_of::<Error<reqwest::Error>>() <= 24);
-}
-
-#[cfg(feature = "hyper")]
-#[test]
-fn a_larger_error_grows_by_one_word_at_most() {
-    use hyper_util::client::legacy;
-    assert!(size_of::<Error<hyper::Error>>() <= 24);
-    assert!(size_of::<Error<legacy::Error>>() <= size_of::<legacy::Error>() + size_of::<usize>());
+fn the_errors_of_clients_take_no_more_room() {
+    assert!(size_of::<steadfast::ClientError>() <= 64);
+    assert!(size_of::<Error<hyper_util::client::legacy::Error>>() <= 64);
 }
 
 #[test]
@@ -118,7 +113,7 @@ fn handles_and_errors_cross_threads() {
 
 #[test]
 fn options_add_no_more_than_their_own_size_to_a_call() {
-    assert!(size_of::<CallOptions>() <= 44);
+    assert!(size_of::<CallOptions>() <= 64);
     assert_eq!(size_of::<Call<Ping>>(), size_of::<CallOptions>());
 }
 
@@ -144,8 +139,8 @@ async fn a_bulkhead_shares_the_room_of_the_call_with_that_of_the_wait_for_it() {
 
 #[tokio::test]
 async fn a_timeout_has_room_for_one_timer() {
-    assert_adds!(TimeoutLayer::total(SECOND), Ping, service <= 40, future <= 184);
-    assert_adds!(TimeoutLayer::attempt(SECOND), Ping, service <= 40, future <= 184);
+    assert_adds!(DeadlineLayer::new(SECOND), Ping, service <= 40, future <= 184);
+    assert_adds!(TimeoutLayer::new(SECOND), Ping, service <= 40, future <= 184);
 }
 
 #[test]
@@ -156,7 +151,7 @@ fn body_buffering_has_room_for_one_response() {
 #[test]
 fn last_known_good_keeps_the_headers_of_the_request() {
     let layer = LastKnownGoodLayer::new(LastKnownGood::default());
-    assert_adds!(layer, get(), service <= 8, future <= 176);
+    assert_adds!(layer, get(), service <= 16, future <= 216);
 }
 
 #[test]
@@ -172,11 +167,11 @@ fn per_upstream_has_room_for_the_request_until_its_stack_is_ready() {
 async fn the_stack_of_five_layers_fits_into_a_kilobyte() {
     let stack = || {
         ServiceBuilder::new()
-            .layer(TimeoutLayer::total(3 * SECOND))
+            .layer(DeadlineLayer::new(3 * SECOND))
             .layer(RetryLayer::new(RetryPolicy::default()))
             .layer(CircuitBreakerLayer::new(CircuitBreaker::default()))
             .layer(BulkheadLayer::new(Bulkhead::default()))
-            .layer(TimeoutLayer::attempt(SECOND))
+            .layer(TimeoutLayer::new(SECOND))
             .into_inner()
     };
     assert_adds!(stack(), Call::new(Ping), service <= 136, future <= 640);
@@ -187,13 +182,13 @@ async fn the_stack_of_five_layers_fits_into_a_kilobyte() {
 
 #[cfg(feature = "reqwest")]
 mod client {
-    use steadfast::{Client, RequestBuilder, ResponseFuture, Upstream, UpstreamFuture, UpstreamHandle};
+    use steadfast::{Client, RequestBuilder, ReqwestFuture, ReqwestService, ResponseFuture, UpstreamHandle};
 
     #[test]
     fn the_client_is_three_words_and_crosses_threads() {
         fn is_shared<T: Clone + Send + Sync + 'static>() {}
         is_shared::<Client>();
-        is_shared::<Upstream>();
+        is_shared::<ReqwestService>();
         is_shared::<UpstreamHandle>();
         assert!(size_of::<Client>() <= 24);
     }
@@ -206,7 +201,7 @@ mod client {
         fn is_send<T: Send>() {}
         is_send::<RequestBuilder>();
         is_send::<ResponseFuture>();
-        is_send::<UpstreamFuture>();
+        is_send::<ReqwestFuture>();
         let client = Client::new();
         drop(crosses(client.get("http://sku.internal/").send()));
         drop(crosses(client.execute(client.get("http://sku.internal/").build().unwrap())));

@@ -68,7 +68,7 @@ async fn a_circuit_whose_open_time_is_over_ends_no_retry() {
     let circuit = brittle(2);
     let slow_calls = Arc::new(AtomicUsize::new(0));
     let service = ServiceBuilder::new()
-        .layer(RetryLayer::new(RetryPolicy::default()))
+        .layer(RetryLayer::new(RetryPolicy::default()).advised_by(circuit.clone()))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
         .service_fn(move |request: Request<Body>| {
             let slow_calls = Arc::clone(&slow_calls);
@@ -99,12 +99,12 @@ async fn a_retry_across_circuits_goes_on_to_another_replica() {
     };
     let (dead, alive) = (replica(503), replica(200));
     let turn = Arc::new(AtomicUsize::new(0));
-    let service = ServiceBuilder::new()
-        .layer(RetryLayer::new(RetryPolicy::default()).across_circuits())
-        .service_fn(move |request: Request<Body>| {
+    let service = ServiceBuilder::new().layer(RetryLayer::new(RetryPolicy::default())).service_fn(
+        move |request: Request<Body>| {
             let first = turn.fetch_add(1, Ordering::Relaxed) == 0;
             if first { dead.clone() } else { alive.clone() }.oneshot(request)
-        });
+        },
+    );
     assert_eq!(service.oneshot(get("http://a/")).await.unwrap().status(), 200);
 }
 

@@ -11,11 +11,12 @@ use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State};
-use steadfast::retry::{Attempts, Backoff, Jitter, RetryLayer, RetryPolicy, StopReason};
+use steadfast::deadline::DeadlineLayer;
+use steadfast::retry::{Attempts, Backoff, Jitter, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
-use steadfast::{BoxError, Call, CallOptions, Error, HasCallOptions, TimeoutScope};
+use steadfast::{BoxError, Call, CallOptions, Error, ErrorKind, HasCallOptions, StopReason, TimeoutScope};
 use tokio::time::Instant;
-use tower::util::BoxService;
+use tower::util::{self, BoxService};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 
 use support::{MS, SECOND, Script, Step, TestBody, Upstream, get, hang, post, send, status};
@@ -40,8 +41,8 @@ where
     S: Service<Request<()>, Response = Response<TestBody>, Error = Error<io::Error>, Future: Send>,
     S: Send + 'static,
 {
-    let total = TimeoutLayer::total(length).layer(service());
-    let attempt = TimeoutLayer::attempt(length).layer(service());
+    let total = DeadlineLayer::new(length).layer(service());
+    let attempt = TimeoutLayer::new(length).layer(service());
     [
         BoxService::new(total.map_response(|response| response.map(BodyExt::boxed_unsync))),
         BoxService::new(
@@ -51,12 +52,13 @@ where
 }
 
 /// Which clock ran out, and how much time there was.
-fn timed_out<T: std::fmt::Debug, E: std::fmt::Debug>(
-    result: Result<T, Error<E>>,
-) -> (TimeoutScope, Duration) {
+fn timed_out<T: std::fmt::Debug, E>(result: Result<T, Error<E>>) -> (TimeoutScope, Duration) {
     match result {
-        Err(Error::Timeout { scope, after }) => (scope, after),
-        other => panic!("{other:?} is no timeout"),
+        Err(error) => match error.kind() {
+            ErrorKind::Timeout { scope, after } => (scope, after.expect("it knows how much time there was")),
+            _ => panic!("{error:?} is no timeout"),
+        },
+        Ok(other) => panic!("{other:?} is no timeout"),
     }
 }
 
@@ -72,7 +74,7 @@ fn body_timed_out<T: std::fmt::Debug>(result: Result<T, BoxError>) -> (TimeoutSc
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_hangs_ends_with_its_total_time() {
-    let service = TimeoutLayer::total(3 * SECOND).layer(Upstream::answering([hang()]));
+    let service = DeadlineLayer::new(3 * SECOND).layer(Upstream::answering([hang()]));
     let began = Instant::now();
     let result = send(&service, get()).await;
     assert_eq!(timed_out(result), (TimeoutScope::Total, 3 * SECOND));
@@ -82,7 +84,7 @@ async fn a_call_that_hangs_ends_with_its_total_time() {
 #[tokio::test(start_paused = true)]
 async fn a_call_that_answers_in_time_is_left_alone() {
     let answers = [status(200), status(200).after(999 * MS)];
-    let service = TimeoutLayer::total(SECOND).layer(Upstream::answering(answers));
+    let service = DeadlineLayer::new(SECOND).layer(Upstream::answering(answers));
     for _ in 0..2 {
         assert_eq!(send(&service, get()).await.unwrap().status(), 200);
     }
@@ -93,13 +95,13 @@ async fn an_error_from_below_is_handed_on_as_it_is() {
     let kind = io::ErrorKind::ConnectionReset;
     for service in both(SECOND, || Upstream::answering([support::fault(kind)])) {
         let error = service.oneshot(get()).await.unwrap_err();
-        assert_eq!(error.upstream().unwrap().kind(), kind);
+        assert_eq!(error.inner().unwrap().kind(), kind);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn each_call_has_a_clock_of_its_own() {
-    let service = TimeoutLayer::total(SECOND).layer(Upstream::answering([status(200).after(800 * MS)]));
+    let service = DeadlineLayer::new(SECOND).layer(Upstream::answering([status(200).after(800 * MS)]));
     for _ in 0..3 {
         send(&service, get()).await.unwrap();
     }
@@ -109,7 +111,7 @@ async fn each_call_has_a_clock_of_its_own() {
 async fn the_total_time_bounds_all_attempts_and_the_waits_between_them() {
     let upstream = Upstream::answering([status(503).after(100 * MS)]);
     let service =
-        ServiceBuilder::new().layer(TimeoutLayer::total(450 * MS)).layer(retry()).service(upstream.clone());
+        ServiceBuilder::new().layer(DeadlineLayer::new(450 * MS)).layer(retry()).service(upstream.clone());
     let began = Instant::now();
     let result = send(&service, get()).await;
     // Attempts at 0 and 200 ms; the wait from 300 to 500 ms is not begun.
@@ -123,7 +125,7 @@ async fn the_total_time_bounds_all_attempts_and_the_waits_between_them() {
 async fn the_total_time_ends_a_call_in_the_middle_of_an_attempt() {
     let upstream = Upstream::answering([status(503), hang()]);
     let service =
-        ServiceBuilder::new().layer(TimeoutLayer::total(SECOND)).layer(retry()).service(upstream.clone());
+        ServiceBuilder::new().layer(DeadlineLayer::new(SECOND)).layer(retry()).service(upstream.clone());
     let began = Instant::now();
     assert_eq!(timed_out(send(&service, get()).await), (TimeoutScope::Total, SECOND));
     assert_eq!((began.elapsed(), upstream.count()), (SECOND, 2));
@@ -135,8 +137,8 @@ async fn a_total_time_enforces_itself_on_a_service_that_knows_nothing_of_deadlin
     impl HasCallOptions for Opaque {}
 
     let service = ServiceBuilder::new()
-        .layer(TimeoutLayer::total(SECOND))
-        .map_err(Error::Upstream)
+        .layer(DeadlineLayer::new(SECOND))
+        .map_err(Error::from_upstream)
         .service_fn(async |_: Opaque| std::future::pending::<io::Result<Response<TestBody>>>().await);
     let began = Instant::now();
     assert_eq!(timed_out(send(&service, Opaque).await.map(drop)), (TimeoutScope::Total, SECOND));
@@ -148,12 +150,12 @@ async fn the_layers_below_see_the_deadline() {
     // Mistake 25: it is an instant of the clock that tests can pause.
     let upstream = Upstream::answering([status(200)]);
     let began = Instant::now();
-    send(&TimeoutLayer::total(SECOND).layer(upstream.clone()), get()).await.unwrap();
+    send(&DeadlineLayer::new(SECOND).layer(upstream.clone()), get()).await.unwrap();
     assert_eq!(upstream.take_seen()[0].options().get_deadline(), Some(began + SECOND));
 
     let upstream = Upstream::answering([status(200)]);
     let call = Call::new(post()).idempotent(true);
-    send(&TimeoutLayer::total(SECOND).layer(upstream.clone()), call).await.unwrap();
+    send(&DeadlineLayer::new(SECOND).layer(upstream.clone()), call).await.unwrap();
     let seen = upstream.take_seen()[0].options();
     assert_eq!(seen, CallOptions::new().idempotent(true).deadline(began + SECOND));
 }
@@ -161,13 +163,13 @@ async fn the_layers_below_see_the_deadline() {
 #[tokio::test(start_paused = true)]
 async fn the_time_that_a_call_asks_for_replaces_the_configured_one() {
     for asked in [100 * MS, 10 * SECOND] {
-        let service = TimeoutLayer::total(SECOND).layer(Upstream::answering([hang()]));
+        let service = DeadlineLayer::new(SECOND).layer(Upstream::answering([hang()]));
         let began = Instant::now();
         let result = send(&service, with(get(), CallOptions::new().timeout(asked))).await;
         assert_eq!(timed_out(result), (TimeoutScope::Total, asked));
         assert_eq!(began.elapsed(), asked);
 
-        let service = TimeoutLayer::total(SECOND).layer(Upstream::answering([hang()]));
+        let service = DeadlineLayer::new(SECOND).layer(Upstream::answering([hang()]));
         assert_eq!(timed_out(send(&service, Call::new(get()).timeout(asked)).await).1, asked);
     }
 }
@@ -175,7 +177,7 @@ async fn the_time_that_a_call_asks_for_replaces_the_configured_one() {
 #[tokio::test(start_paused = true)]
 async fn the_nearer_of_two_ends_counts() {
     for (deadline, expected) in [(500 * MS, 500 * MS), (5 * SECOND, SECOND)] {
-        let service = TimeoutLayer::total(SECOND).layer(Upstream::answering([hang()]));
+        let service = DeadlineLayer::new(SECOND).layer(Upstream::answering([hang()]));
         let began = Instant::now();
         let request = with(get(), CallOptions::new().deadline(began + deadline));
         assert_eq!(timed_out(send(&service, request).await), (TimeoutScope::Total, expected));
@@ -187,8 +189,8 @@ async fn the_nearer_of_two_ends_counts() {
 async fn a_total_time_within_another_ends_no_later() {
     for times in [[SECOND, 5 * SECOND], [5 * SECOND, SECOND]] {
         let service = ServiceBuilder::new()
-            .layer(TimeoutLayer::total(times[0]))
-            .layer(TimeoutLayer::total(times[1]))
+            .layer(DeadlineLayer::new(times[0]))
+            .layer(DeadlineLayer::new(times[1]))
             .service(Upstream::answering([hang()]));
         let began = Instant::now();
         assert_eq!(timed_out(send(&service, get()).await).0, TimeoutScope::Total);
@@ -213,11 +215,11 @@ async fn a_deadline_that_has_passed_sends_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_total_time_of_zero_sends_nothing() {
     let upstream = Upstream::answering([status(200)]);
-    let result = send(&TimeoutLayer::total(Duration::ZERO).layer(upstream.clone()), get()).await;
+    let result = send(&DeadlineLayer::new(Duration::ZERO).layer(upstream.clone()), get()).await;
     assert_eq!(timed_out(result), (TimeoutScope::Total, Duration::ZERO));
     let call = Call::new(get()).timeout(Duration::ZERO);
     let another = Upstream::answering([status(200)]);
-    send(&TimeoutLayer::total(SECOND).layer(another.clone()), call).await.unwrap_err();
+    send(&DeadlineLayer::new(SECOND).layer(another.clone()), call).await.unwrap_err();
     assert_eq!((upstream.count(), another.count()), (0, 0));
 }
 
@@ -240,7 +242,7 @@ async fn no_length_of_time_panics() {
 async fn body_of(script: &Script) -> (UnsyncBoxBody<Bytes, BoxError>, Instant) {
     let began = Instant::now();
     let answer = status(200).after(100 * MS).body(script);
-    let service = TimeoutLayer::total(SECOND).layer(Upstream::answering([answer]));
+    let service = DeadlineLayer::new(SECOND).layer(Upstream::answering([answer]));
     (send(&service, get()).await.unwrap().into_body().boxed_unsync(), began)
 }
 
@@ -307,7 +309,7 @@ async fn a_body_keeps_its_size_and_its_own_error() {
 
 #[tokio::test(start_paused = true)]
 async fn the_time_that_a_call_asks_for_bounds_its_body_too() {
-    let service = TimeoutLayer::total(SECOND).layer(Upstream::answering([
+    let service = DeadlineLayer::new(SECOND).layer(Upstream::answering([
         status(200).body(&Script::of(&[Step::Wait(5 * SECOND), Step::Data("late".into())]))
     ]));
     let patient = with(get(), CallOptions::new().timeout(10 * SECOND));
@@ -321,9 +323,9 @@ async fn the_time_that_a_call_asks_for_bounds_its_body_too() {
 async fn the_body_after_several_attempts_has_what_is_left_of_the_total_time() {
     let stalling = status(200).body(&Script::of(&[Step::Stall]));
     let service = ServiceBuilder::new()
-        .layer(TimeoutLayer::total(SECOND))
+        .layer(DeadlineLayer::new(SECOND))
         .layer(retry())
-        .layer(TimeoutLayer::attempt(500 * MS))
+        .layer(TimeoutLayer::new(500 * MS))
         .service(Upstream::answering([hang(), stalling]));
     let began = Instant::now();
     let body = send(&service, get()).await.unwrap().into_body();
@@ -336,7 +338,7 @@ async fn the_body_after_several_attempts_has_what_is_left_of_the_total_time() {
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_hangs_ends_with_its_own_time() {
-    let service = TimeoutLayer::attempt(SECOND).layer(Upstream::answering([hang()]));
+    let service = TimeoutLayer::new(SECOND).layer(Upstream::answering([hang()]));
     let began = Instant::now();
     let result = send(&service, get()).await;
     assert_eq!(timed_out(result), (TimeoutScope::Attempt, SECOND));
@@ -347,7 +349,7 @@ async fn an_attempt_that_hangs_ends_with_its_own_time() {
 async fn each_attempt_has_its_own_time() {
     let upstream = Upstream::answering([hang(), hang(), status(200).after(900 * MS)]);
     let service =
-        ServiceBuilder::new().layer(retry()).layer(TimeoutLayer::attempt(SECOND)).service(upstream.clone());
+        ServiceBuilder::new().layer(retry()).layer(TimeoutLayer::new(SECOND)).service(upstream.clone());
     assert_eq!(send(&service, get()).await.unwrap().status(), 200);
     assert_eq!(upstream.times(), [Duration::ZERO, 1100 * MS, 2300 * MS]);
 }
@@ -356,9 +358,9 @@ async fn each_attempt_has_its_own_time() {
 async fn an_attempt_does_not_go_beyond_the_deadline_of_its_call() {
     let upstream = Upstream::answering([hang()]);
     let service = ServiceBuilder::new()
-        .layer(TimeoutLayer::total(2500 * MS))
+        .layer(DeadlineLayer::new(2500 * MS))
         .layer(retry())
-        .layer(TimeoutLayer::attempt(SECOND))
+        .layer(TimeoutLayer::new(SECOND))
         .service(upstream.clone());
     let began = Instant::now();
     // The third attempt, from 2,300 ms on, has 200 ms left.
@@ -368,7 +370,7 @@ async fn an_attempt_does_not_go_beyond_the_deadline_of_its_call() {
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_was_cut_by_the_deadline_says_so() {
-    let service = TimeoutLayer::attempt(SECOND).layer(Upstream::answering([hang()]));
+    let service = TimeoutLayer::new(SECOND).layer(Upstream::answering([hang()]));
     let request = with(get(), CallOptions::new().deadline(Instant::now() + 300 * MS));
     let result = send(&service, request).await;
     assert_eq!(timed_out(result), (TimeoutScope::Total, 300 * MS));
@@ -376,7 +378,7 @@ async fn an_attempt_that_was_cut_by_the_deadline_says_so() {
 
 #[tokio::test(start_paused = true)]
 async fn the_time_that_a_call_asks_for_is_not_that_of_an_attempt() {
-    let service = TimeoutLayer::attempt(SECOND).layer(Upstream::answering([hang()]));
+    let service = TimeoutLayer::new(SECOND).layer(Upstream::answering([hang()]));
     let request = with(get(), CallOptions::new().timeout(100 * MS));
     assert_eq!(timed_out(send(&service, request).await), (TimeoutScope::Attempt, SECOND));
 }
@@ -384,14 +386,14 @@ async fn the_time_that_a_call_asks_for_is_not_that_of_an_attempt() {
 #[tokio::test(start_paused = true)]
 async fn the_time_of_an_attempt_ends_with_the_head_of_its_response() {
     let slow = Script::of(&[Step::Wait(5 * SECOND), Step::Data("late".into())]);
-    let service = TimeoutLayer::attempt(SECOND).layer(Upstream::answering([status(200).body(&slow)]));
+    let service = TimeoutLayer::new(SECOND).layer(Upstream::answering([status(200).body(&slow)]));
     let body = send(&service, get()).await.unwrap().into_body();
     assert_eq!(body.collect().await.unwrap().to_bytes(), "late");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_of_no_time_lets_an_answer_through_that_is_there_at_once() {
-    let layer = TimeoutLayer::attempt(Duration::ZERO);
+    let layer = TimeoutLayer::new(Duration::ZERO);
     let ready = layer.layer(Upstream::answering([status(200)]));
     assert_eq!(send(&ready, get()).await.unwrap().status(), 200);
     let slow = layer.layer(Upstream::answering([status(200).after(MS)]));
@@ -403,9 +405,9 @@ async fn a_body_that_is_cut_by_the_deadline_is_no_failure_of_the_upstream() {
     // The call ran out of time, be it because its caller read slowly: it counts like one that its caller dropped.
     let circuit = CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO).build().unwrap();
     let service = ServiceBuilder::new()
-        .layer(TimeoutLayer::total(SECOND))
+        .layer(DeadlineLayer::new(SECOND))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
-        .layer(TimeoutLayer::attempt(5 * SECOND))
+        .layer(TimeoutLayer::new(5 * SECOND))
         .service(Upstream::answering([status(200).body(&Script::of(&[Step::Stall]))]));
     let body = send(&service, get()).await.unwrap().into_body();
     assert_eq!(body_timed_out(body.collect().await).0, TimeoutScope::Total);
@@ -416,16 +418,18 @@ async fn a_body_that_is_cut_by_the_deadline_is_no_failure_of_the_upstream() {
 
 #[tokio::test(start_paused = true)]
 async fn any_service_has_a_total_time_and_one_for_each_attempt() {
-    for (layer, scope) in [
-        (TimeoutLayer::total(SECOND).non_http(), TimeoutScope::Total),
-        (TimeoutLayer::attempt(SECOND).non_http(), TimeoutScope::Attempt),
+    let inner = || {
+        ServiceBuilder::new().map_err(Error::from_upstream).service_fn(async |call: Call<Duration>| {
+            tokio::time::sleep(call.into_inner()).await;
+            Ok::<_, io::Error>("an answer of any type")
+        })
+    };
+    let deadline = DeadlineLayer::new(SECOND).non_http().layer(inner());
+    let timeout = TimeoutLayer::new(SECOND).layer(inner());
+    for (service, scope) in [
+        (util::Either::Left(deadline), TimeoutScope::Total),
+        (util::Either::Right(timeout), TimeoutScope::Attempt),
     ] {
-        let service = ServiceBuilder::new().layer(layer).map_err(Error::Upstream).service_fn(
-            async |call: Call<Duration>| {
-                tokio::time::sleep(call.into_inner()).await;
-                Ok::<_, io::Error>("an answer of any type")
-            },
-        );
         assert_eq!(send(&service, Call::new(500 * MS)).await.unwrap(), "an answer of any type");
         let began = Instant::now();
         assert_eq!(timed_out(send(&service, Call::new(2 * SECOND)).await), (scope, SECOND));
@@ -448,8 +452,8 @@ async fn a_call_that_is_dropped_or_cut_drops_the_call_below() {
         let dropped = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let flag = std::sync::Arc::clone(&dropped);
         let service = ServiceBuilder::new()
-            .layer(TimeoutLayer::total(SECOND))
-            .map_err(Error::Upstream)
+            .layer(DeadlineLayer::new(SECOND))
+            .map_err(Error::from_upstream)
             .service_fn(move |_: Request<()>| {
                 let flag = Flag(std::sync::Arc::clone(&flag));
                 async move {
@@ -473,7 +477,7 @@ async fn the_service_that_was_polled_ready_is_the_one_called() {
     // Promise 8: a mock that is called without having been polled ready panics.
     for total in [true, false] {
         let (mock, mut handle) = tower_test::mock::pair::<Request<()>, Response<TestBody>>();
-        let mock = mock.map_err(|error| Error::Upstream(io::Error::other(error)));
+        let mock = mock.map_err(|error| Error::from_upstream(io::Error::other(error)));
         let [of_call, of_attempt] = both(SECOND, || mock.clone());
         let mut service = if total { of_call } else { of_attempt };
         handle.allow(0);
@@ -496,8 +500,8 @@ async fn nothing_is_spawned() {
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let before = tasks();
     let service = ServiceBuilder::new()
-        .layer(TimeoutLayer::total(2 * SECOND))
-        .layer(TimeoutLayer::attempt(SECOND))
+        .layer(DeadlineLayer::new(2 * SECOND))
+        .layer(TimeoutLayer::new(SECOND))
         .service(Upstream::answering([hang()]));
     let mut call = tokio_test::task::spawn(send(&service, get()));
     assert!(call.poll().is_pending());

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use steadfast::bulkhead::Bulkhead;
+use steadfast::last_known_good::LastKnownGood;
 use steadfast::retry::RetryBudget;
 use steadfast::{ResponseExt as _, UpstreamHandle};
 
@@ -51,10 +52,11 @@ pub fn bare() -> reqwest::Result<reqwest::Client> {
         .build()
 }
 
-/// steadfast with the same time for a call, and its defaults for everything else.
+/// steadfast with the same time for a call, a cache of last known good answers, and its defaults for everything else.
 pub fn steadfast() -> Result<steadfast::Client, steadfast::ConfigError> {
     steadfast::Client::builder()
         .total_timeout(PATIENCE)
+        .last_known_good(LastKnownGood::builder())
         .reqwest_builder(reqwest::Client::builder().no_proxy())
         .build()
 }
@@ -92,8 +94,8 @@ impl Client {
 /// How many attempts an upstream has had once `calls` of them are over: each call is one and each retry another,
 /// unless the circuit or the bulkhead refused it.
 pub fn attempts(upstream: &UpstreamHandle, calls: u64) -> u64 {
-    let retries = upstream.budget().map_or(0, RetryBudget::retries);
-    let refused = upstream.circuit().map_or(0, |circuit| circuit.snapshot().refused)
+    let retries = upstream.retry_budget().map_or(0, RetryBudget::retries);
+    let refused = upstream.circuit_breaker().map_or(0, |circuit| circuit.snapshot().refused)
         + upstream.bulkhead().map_or(0, Bulkhead::refused);
     (calls + retries).saturating_sub(refused)
 }

@@ -26,7 +26,7 @@ pub async fn run(script: &[Phase]) -> Result<Record, Box<dyn Error>> {
     let mut servers = [Server::start(SEED)?, Server::start(SEED)?];
     let urls = servers.each_ref().map(|server| format!("http://{}", server.address()));
     let steadfast = clients::steadfast()?;
-    let upstream = steadfast.upstream(&urls[Side::Steadfast as usize])?;
+    let upstream = steadfast.upstream_at(&urls[Side::Steadfast as usize])?;
     let clients = [Client::Bare(clients::bare()?), Client::Steadfast(steadfast)];
 
     let mut drill = Drill {
@@ -72,7 +72,7 @@ impl Drill {
         let start = self.epoch.elapsed();
         let period = Duration::from_secs(1) / RATE;
         let mut schedule = tokio::time::interval_at(self.epoch + start, period);
-        let Some(mut circuit) = self.upstream.circuit().map(CircuitBreaker::watch) else {
+        let Some(mut circuit) = self.upstream.circuit_breaker().map(CircuitBreaker::watch) else {
             return Err("there is no circuit breaker to look at".into());
         };
         circuit.mark_changed();

@@ -17,7 +17,7 @@ use http_body_util::{BodyExt, Empty, Full};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer, Stale};
-use steadfast::{BoxError, Error};
+use steadfast::{BoxError, Error, ErrorKind};
 use tower::{Service, ServiceBuilder, ServiceExt};
 
 const BODY: &str = "the last good answer";
@@ -180,7 +180,7 @@ fn upstream(answer: HeaderMap, answered: bool) -> impl FnMut(Request<Empty<Bytes
         match calls {
             1 => response.headers_mut().clone_from(&answer),
             _ if answered => *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE,
-            _ => return std::future::ready(Err(Error::Body("cut short".into()))),
+            _ => return std::future::ready(Err(Error::new(ErrorKind::Body))),
         }
         std::future::ready(Ok(response))
     }
@@ -196,7 +196,7 @@ where
     B: Body<Data = Bytes, Error = BoxError>,
 {
     let (parts, body) = service.ready().await?.call(request).await?.into_parts();
-    let body = body.collect().await.map_err(Error::Body)?.to_bytes();
+    let body = body.collect().await.map_err(|_| Error::new(ErrorKind::Body))?.to_bytes();
     Ok(Response::from_parts(parts, body))
 }
 

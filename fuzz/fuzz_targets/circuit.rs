@@ -12,7 +12,7 @@ use std::time::Duration;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, CircuitBreakerService, State, Window};
-use steadfast::{Classify, Error, NonHttp, Outcome};
+use steadfast::{Classify, Error, Judge, NonHttp, Outcome};
 use tower::{Layer, Service};
 
 #[derive(Debug, Arbitrary)]
@@ -128,9 +128,17 @@ impl Future for Answer {
 }
 
 #[derive(Clone, Copy)]
-struct Judge;
+struct AsTold;
 
-impl Classify<How, Infallible> for Judge {
+impl<Req> Classify<Req, How, Infallible> for AsTold {
+    type Judge = Self;
+
+    fn judge(&self, _request: &Req) -> Self {
+        *self
+    }
+}
+
+impl Judge<How, Infallible> for AsTold {
     fn classify(&self, result: Result<&How, &Error<Infallible>>) -> Outcome {
         match result {
             Ok(How::Success) => Outcome::Success,
@@ -141,7 +149,7 @@ impl Classify<How, Infallible> for Judge {
     }
 }
 
-type Guarded = CircuitBreakerService<Upstream, Judge, NonHttp>;
+type Guarded = CircuitBreakerService<Upstream, AsTold, NonHttp>;
 type Call = Pin<Box<<Guarded as Service<Ending>>::Future>>;
 
 /// A call, polled once; `None` if it was over by then.
@@ -160,7 +168,7 @@ fn poll(call: &mut Call) -> Poll<Result<How, Error<Infallible>>> {
 
 async fn walk(settings: &Settings, steps: Vec<Step>) {
     let circuit = settings.build();
-    let mut service = CircuitBreakerLayer::new(circuit.clone()).classifier(Judge).non_http().layer(Upstream);
+    let mut service = CircuitBreakerLayer::new(circuit.clone()).classifier(AsTold).non_http().layer(Upstream);
     let mut calls: Vec<(Call, Ending)> = Vec::new();
     for step in steps {
         match step {

@@ -14,10 +14,11 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, Window};
+use steadfast::deadline::DeadlineLayer;
 use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer};
 use steadfast::retry::{Backoff, Jitter, RetryBudget, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
-use steadfast::{Call, ConfigError, Error};
+use steadfast::{Call, ConfigError, Error, ErrorKind};
 use tower::{ServiceBuilder, ServiceExt};
 
 /// A number that is usually one that makes sense, so that odd ones are met one at a time, by a rest that works.
@@ -283,7 +284,7 @@ impl Attempt {
                 *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
                 response.headers_mut().insert(RETRY_AFTER, seconds.into());
             }
-            Self::Broken => return Err(Error::Body("cut short".into())),
+            Self::Broken => return Err(Error::new(ErrorKind::Body)),
             Self::Hang => std::future::pending().await,
             Self::Slow(millis) => tokio::time::sleep(Duration::from_millis(millis.into())).await,
         }
@@ -296,7 +297,7 @@ fn check<T>(built: Result<T, ConfigError>) -> Option<T> {
     built.inspect_err(|error| assert!(error.to_string().starts_with(error.field()))).ok()
 }
 
-async fn serve(config: &Config, attempts: &[Attempt]) {
+async fn serve(config: &Config, attempts: Vec<Attempt>) {
     // Each is built, whether or not another can be.
     let (circuit, retry) = (check(config.circuit.build()), check(config.retry.build()));
     let (budget, bulkhead) = (check(config.budget.build()), check(config.bulkhead.build()));
@@ -307,15 +308,15 @@ async fn serve(config: &Config, attempts: &[Attempt]) {
     };
     let time = |time: Option<Time>, default| time.map_or(default, Duration::from);
     let total = time(config.total, Duration::from_secs(3));
-    let mut next = attempts.to_vec().into_iter().cycle();
+    let mut next = attempts.into_iter().cycle();
     let next = std::sync::Arc::new(std::sync::Mutex::new(move || next.next().unwrap_or(Attempt::Answer)));
     let service = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(total))
         .layer(LastKnownGoodLayer::new(fallback))
-        .layer(TimeoutLayer::total(total))
-        .layer(RetryLayer::new(retry).budget(budget.clone()))
+        .layer(RetryLayer::new(retry).budget(budget.clone()).advised_by(circuit.clone()))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
         .layer(BulkheadLayer::new(bulkhead.clone()))
-        .layer(TimeoutLayer::attempt(time(config.attempt, Duration::from_secs(1))))
+        .layer(TimeoutLayer::new(time(config.attempt, Duration::from_secs(1))))
         .service_fn(move |_: Call<Request<Empty<Bytes>>>| (next.lock().unwrap())().make());
     for _ in 0..8 {
         let call = service.clone().oneshot(Call::new(Request::new(Empty::new())));
@@ -330,5 +331,5 @@ async fn serve(config: &Config, attempts: &[Attempt]) {
 
 fuzz_target!(|input: (Config, Vec<Attempt>)| {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.unwrap().block_on(serve(&input.0, &input.1));
+    runtime.unwrap().block_on(serve(&input.0, input.1));
 });

@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, Empty, Full};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer, Store};
-use steadfast::{BoxError, Error};
+use steadfast::{BoxError, Error, ErrorKind};
 use tower::{ServiceBuilder, ServiceExt};
 
 #[derive(Debug, Clone, Arbitrary)]
@@ -62,7 +62,7 @@ fuzz_target!(|damage: Damage| {
         let other = LastKnownGood::builder().store(store).build().unwrap();
         let service = ServiceBuilder::new().layer(LastKnownGoodLayer::new(other)).service_fn(
             async |_: Request<Empty<Bytes>>| {
-                Err::<Response<Full<Bytes>>, _>(Error::<Infallible>::Body("down".into()))
+                Err::<Response<Full<Bytes>>, _>(Error::<Infallible>::new(ErrorKind::Body))
             },
         );
         let mut request = Request::new(Empty::new());

@@ -49,7 +49,7 @@ where
             Reading::new(response)
         };
         match reading.poll_read(cx, this.layer.limit) {
-            Poll::Ready(read) => Poll::Ready(read.map(|()| reading.finish()).map_err(Error::Body)),
+            Poll::Ready(read) => Poll::Ready(read.map(|()| reading.finish()).map_err(Error::from_body)),
             Poll::Pending => {
                 *this.reading = Some(reading);
                 Poll::Pending

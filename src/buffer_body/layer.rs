@@ -13,7 +13,7 @@ use super::BufferBodyService;
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let service = ServiceBuilder::new()
 ///     .layer(BufferBodyLayer::new().limit(64 * 1024))
-///     .map_err(Error::Upstream)
+///     .map_err(Error::from_upstream)
 ///     .service_fn(async |_: http::Request<String>| {
 ///         Ok::<_, std::io::Error>(http::Response::new(String::new()))
 ///     });

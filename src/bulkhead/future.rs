@@ -1,5 +1,4 @@
 use std::fmt;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -8,9 +7,9 @@ use tower::Service;
 
 use super::Bulkhead;
 use super::handle::{Permit, Waiting};
-use crate::Error;
-use crate::message::Attach;
-use crate::poll::{Wait, say_wait};
+use crate::response_kind::ResponseKind;
+use crate::signals::{Wait, raise_wait};
+use crate::{Error, ErrorInfo};
 
 /// The future of [`BulkheadService`](super::BulkheadService).
 ///
@@ -19,7 +18,7 @@ use crate::poll::{Wait, say_wait};
 pub struct ResponseFuture<Req, S: Service<Req>, K> {
     #[pin]
     state: State<Req, S, S::Future>,
-    kind: PhantomData<fn() -> K>,
+    kind: K,
 }
 
 #[pin_project(project = StateProj)]
@@ -30,11 +29,10 @@ enum State<Req, S, F> {
         /// `None` without a bulkhead, and once the permit has gone on with the response.
         permit: Option<Permit>,
     },
-    /// Only who has to queue pays for the room that it takes.
+    /// Boxed: only a call that has to queue pays for the room that the wait takes.
     Queued(Box<Queued<Req, S>>),
-    Refused {
-        max_concurrent: usize,
-    },
+    /// `None` once it is handed on.
+    Refused(Option<ErrorInfo>),
 }
 
 /// A wait for a permit, and what to call with it.
@@ -45,37 +43,42 @@ struct Queued<Req, S> {
 }
 
 impl<Req, S: Service<Req>, K> ResponseFuture<Req, S, K> {
-    pub(super) fn admitted(future: S::Future, permit: Option<Permit>) -> Self {
-        Self { state: State::Admitted { future, permit }, kind: PhantomData }
+    pub(super) fn admitted(future: S::Future, permit: Option<Permit>, kind: K) -> Self {
+        Self { state: State::Admitted { future, permit }, kind }
     }
 
-    pub(super) fn queued(waiting: Waiting, service: S, request: Req, bulkhead: Bulkhead) -> Self {
+    pub(super) fn queued(waiting: Waiting, service: S, request: Req, bulkhead: Bulkhead, kind: K) -> Self {
         let queued = Queued { waiting, call: Some((service, request)), bulkhead };
-        Self { state: State::Queued(Box::new(queued)), kind: PhantomData }
+        Self { state: State::Queued(Box::new(queued)), kind }
     }
 
-    pub(super) fn refused(max_concurrent: usize) -> Self {
-        Self { state: State::Refused { max_concurrent }, kind: PhantomData }
+    pub(super) const fn refused(refusal: ErrorInfo, kind: K) -> Self {
+        Self { state: State::Refused(Some(refusal)), kind }
     }
 }
 
 impl<Req, S, K, Res, E> Future for ResponseFuture<Req, S, K>
 where
     S: Service<Req, Response = Res, Error = Error<E>>,
-    K: Attach<Res, Option<Permit>>,
+    K: ResponseKind<Res>,
 {
-    type Output = Result<K::Response, Error<E>>;
+    type Output = Result<K::Observed<Option<Permit>>, Error<E>>;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
+        let this = self.project();
+        let mut state = this.state;
         loop {
             match state.as_mut().project() {
                 StateProj::Admitted { future, permit } => {
                     return match future.poll(cx) {
-                        Poll::Ready(Ok(response)) => Poll::Ready(Ok(K::attach(response, permit.take()))),
-                        Poll::Ready(Err(error)) => {
-                            *permit = None;
+                        Poll::Ready(Ok(response)) => {
+                            Poll::Ready(Ok(this.kind.observe(response, permit.take())))
+                        }
+                        Poll::Ready(Err(mut error)) => {
+                            if let Some(permit) = permit.take() {
+                                error.set_upstream(permit.shared_name());
+                            }
                             Poll::Ready(Err(error))
                         }
                         Poll::Pending => Poll::Pending,
@@ -83,19 +86,20 @@ where
                 }
                 StateProj::Queued(queued) => {
                     let Poll::Ready(permit) = queued.waiting.as_mut().poll(cx) else {
-                        say_wait(Wait::Queue);
+                        raise_wait(Wait::Queue);
                         return Poll::Pending;
                     };
                     let next = match (permit, queued.call.take()) {
                         (Some(permit), Some((mut service, request))) => {
                             State::Admitted { future: service.call(request), permit: Some(permit) }
                         }
-                        _ => State::Refused { max_concurrent: queued.bulkhead.refuse() },
+                        _ => State::Refused(Some(queued.bulkhead.refuse())),
                     };
                     state.set(next);
                 }
-                StateProj::Refused { max_concurrent } => {
-                    return Poll::Ready(Err(Error::BulkheadFull { max_concurrent: *max_concurrent }));
+                StateProj::Refused(refusal) => {
+                    let refusal = refusal.take().expect("polled after it was ready");
+                    return Poll::Ready(Err(Error::from_info(refusal)));
                 }
             }
         }

@@ -1,21 +1,22 @@
 //! What the calls to an upstream share: its permits, and how long one of them may be waited for.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::thread::LocalKey;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::permits::Permits;
-use crate::ConfigError;
-use crate::deadline;
-use crate::error::MAX_DURATION;
-use crate::handle::{Handle, Shared, Spares};
-use crate::http::body::Watch;
-use crate::message::sealed::Sealed;
+use crate::arc_pool::{Handle, Shared, Spares};
+use crate::config_error::MAX_DURATION;
+use crate::http::body::BodyObserver;
+use crate::sealed::Sealed;
+use crate::shared_settings::SharedSettings;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::oneshot;
+use crate::{ConfigError, ErrorInfo, ErrorKind, clock};
 
 /// The shared permits of a bulkhead.
 ///
@@ -42,34 +43,47 @@ pub struct Bulkhead(Handle<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    name: Option<Arc<str>>,
+    settings: SharedSettings<Settings>,
     permits: Permits<Permit>,
+    refused: AtomicU64,
+}
+
+/// What is set but for the number of permits, which is state: a permit that is held stays held.
+#[derive(Debug, Clone, Copy)]
+struct Settings {
     max_waiting: usize,
     max_wait: Duration,
-    refused: AtomicU64,
 }
 
 impl Bulkhead {
     /// A builder that starts from the default.
     pub const fn builder() -> BulkheadBuilder {
-        BulkheadBuilder { max_concurrent: 128, max_waiting: 128, max_wait: Duration::from_secs(1) }
+        BulkheadBuilder {
+            name: None,
+            max_concurrent: 128,
+            settings: Settings { max_waiting: 128, max_wait: Duration::from_secs(1) },
+        }
     }
 
-    /// Another bulkhead with the same configuration and none of the calls.
-    pub fn fresh(&self) -> Self {
-        Self::new(&BulkheadBuilder {
-            max_concurrent: self.max_concurrent(),
-            max_waiting: self.0.max_waiting,
-            max_wait: self.0.max_wait,
-        })
+    /// Another bulkhead with the same configuration and none of the calls, called `name`.
+    pub fn fresh(&self, name: impl Into<Arc<str>>) -> Self {
+        let settings = self.0.settings.read(|settings| *settings);
+        Self::new(Some(name.into()), self.max_concurrent(), settings)
     }
 
-    fn new(config: &BulkheadBuilder) -> Self {
+    fn new(name: Option<Arc<str>>, max_concurrent: usize, settings: Settings) -> Self {
         Self(Handle::new(Inner {
-            permits: Permits::new(config.max_concurrent),
-            max_waiting: config.max_waiting,
-            max_wait: config.max_wait,
+            name,
+            settings: SharedSettings::new(settings),
+            permits: Permits::new(max_concurrent),
             refused: AtomicU64::new(0),
         }))
+    }
+
+    /// The upstream's name.
+    pub fn name(&self) -> Option<&str> {
+        self.0.name.as_deref()
     }
 
     /// How many calls are let through at a time.
@@ -92,12 +106,13 @@ impl Bulkhead {
         self.0.refused.load(Relaxed)
     }
 
-    /// Notes a refusal; returns how many calls are let through at a time.
-    pub(super) fn refuse(&self) -> usize {
+    /// Counts a refusal; returns what the call ends with.
+    pub(super) fn refuse(&self) -> ErrorInfo {
         self.0.refused.fetch_add(1, Relaxed);
         let max_concurrent = self.max_concurrent();
-        tracing::debug!(target: "steadfast::bulkhead", max_concurrent, "the bulkhead is full");
-        max_concurrent
+        let upstream = self.name().unwrap_or_default();
+        tracing::debug!(target: "steadfast::bulkhead", upstream, max_concurrent, "the bulkhead is full");
+        ErrorInfo::refusal(ErrorKind::BulkheadFull { max_concurrent }, self.0.name.as_ref())
     }
 
     /// Lets this many calls through at a time from now on: 1 to 1,000,000. Those in flight finish; a smaller size is
@@ -118,18 +133,18 @@ impl Bulkhead {
     ///
     /// The future gives `None` when the wait is over in vain.
     pub(super) fn queue(&self, deadline: Option<Instant>) -> Option<Waiting> {
-        if self.waiting() >= self.0.max_waiting {
+        let Settings { max_waiting, max_wait } = self.0.settings.read(|settings| *settings);
+        if self.waiting() >= max_waiting {
             return None; // It needs no clock.
         }
         let now = Instant::now();
         // Who may not wait takes no place: a permit could come there, and would be missing elsewhere.
-        let until =
-            deadline::earliest(deadline, deadline::after(now, self.0.max_wait)).filter(|end| *end > now)?;
-        let mut place = Place::take(self.clone())?;
+        let until = clock::earliest(deadline, clock::after(now, max_wait)).filter(|end| *end > now)?;
+        let mut place = Place::take(self.clone(), max_waiting)?;
         Some(Box::pin(async move {
             let permit = tokio::time::timeout_at(until, &mut place.permit).await.ok()?.ok()?;
             // Nothing is sent once the deadline has passed; a permit that came in time for the queue is good.
-            (!deadline::has_passed(deadline)).then_some(permit)
+            (!clock::has_passed(deadline)).then_some(permit)
         }))
     }
 }
@@ -169,7 +184,13 @@ impl Drop for Permit {
 /// A permit is held while the body is read; without a bulkhead there is none. Dropping it is all there is to do.
 impl Sealed for Option<Permit> {}
 
-impl<D> Watch<D> for Option<Permit> {}
+impl BodyObserver for Option<Permit> {}
+
+impl Permit {
+    pub(super) fn shared_name(&self) -> Option<&Arc<str>> {
+        self.0.0.name.as_ref()
+    }
+}
 
 /// A place in the queue, given back on drop.
 pub(super) struct Place {
@@ -179,9 +200,9 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn take(bulkhead: Bulkhead) -> Option<Self> {
+    pub(super) fn take(bulkhead: Bulkhead, max_waiting: usize) -> Option<Self> {
         let permit = || Permit(bulkhead.clone());
-        let (number, permit) = bulkhead.0.permits.queue(bulkhead.0.max_waiting, permit)?;
+        let (number, permit) = bulkhead.0.permits.queue(max_waiting, permit)?;
         Some(Self { bulkhead, number, permit })
     }
 }
@@ -195,38 +216,44 @@ impl Drop for Place {
 // ===== BulkheadBuilder =====
 
 /// Configures a [`Bulkhead`].
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct BulkheadBuilder {
+    name: Option<Arc<str>>,
     max_concurrent: usize,
-    max_waiting: usize,
-    max_wait: Duration,
+    settings: Settings,
 }
 
 impl BulkheadBuilder {
+    /// The upstream's name, for errors and events. Default: none.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
     /// How many calls are let through at a time: 1 to 1,000,000. Default 128.
-    pub const fn max_concurrent(mut self, calls: usize) -> Self {
+    pub fn max_concurrent(mut self, calls: usize) -> Self {
         self.max_concurrent = calls;
         self
     }
 
     /// How many more may wait for one of them to end; 0 refuses at once. Default 128.
-    pub const fn max_waiting(mut self, calls: usize) -> Self {
-        self.max_waiting = calls;
+    pub fn max_waiting(mut self, calls: usize) -> Self {
+        self.settings.max_waiting = calls;
         self
     }
 
     /// How long a call may wait, within its deadline; zero refuses at once. Default 1 s.
-    pub const fn max_wait(mut self, time: Duration) -> Self {
-        self.max_wait = time;
+    pub fn max_wait(mut self, time: Duration) -> Self {
+        self.settings.max_wait = time;
         self
     }
 
     /// The bulkhead, empty.
     pub fn build(self) -> Result<Bulkhead, ConfigError> {
         check_max_concurrent(self.max_concurrent)?;
-        ConfigError::check("bulkhead.max_waiting", self.max_waiting, 0..=1_000_000)?;
-        ConfigError::check("bulkhead.max_wait", self.max_wait, Duration::ZERO..=MAX_DURATION)?;
-        Ok(Bulkhead::new(&self))
+        ConfigError::check("bulkhead.max_waiting", self.settings.max_waiting, 0..=1_000_000)?;
+        ConfigError::check("bulkhead.max_wait", self.settings.max_wait, Duration::ZERO..=MAX_DURATION)?;
+        Ok(Bulkhead::new(self.name, self.max_concurrent, self.settings))
     }
 }
 

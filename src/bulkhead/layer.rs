@@ -1,5 +1,3 @@
-use std::marker::PhantomData;
-
 use tower::Layer;
 
 use super::{Bulkhead, BulkheadService};
@@ -8,14 +6,14 @@ use crate::{Http, NonHttp};
 /// Bounds the calls in flight; see the [module](super).
 ///
 /// ```
-/// use steadfast::{Error, bulkhead::{BulkheadLayer, Bulkhead}};
+/// use steadfast::{Error, bulkhead::{Bulkhead, BulkheadLayer}};
 /// use tower::{ServiceBuilder, ServiceExt};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let bulkhead = Bulkhead::builder().max_concurrent(64).build()?;
 /// let service = ServiceBuilder::new()
 ///     .layer(BulkheadLayer::new(bulkhead.clone()))
-///     .map_err(Error::Upstream)
+///     .map_err(Error::from_upstream)
 ///     .service_fn(async |_: http::Request<String>| {
 ///         Ok::<_, std::io::Error>(http::Response::new(String::new()))
 ///     });
@@ -23,39 +21,33 @@ use crate::{Http, NonHttp};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct BulkheadLayer<K = Http> {
     bulkhead: Option<Bulkhead>,
-    kind: PhantomData<fn() -> K>,
+    kind: K,
 }
 
 impl BulkheadLayer {
     /// Takes permits from `bulkhead`.
-    pub fn new(bulkhead: Bulkhead) -> Self {
+    pub const fn new(bulkhead: Bulkhead) -> Self {
         Self::optional(Some(bulkhead))
     }
 
     /// Lets every call through, if there is no bulkhead.
-    pub(crate) fn optional(bulkhead: Option<Bulkhead>) -> Self {
-        Self { bulkhead, kind: PhantomData }
+    pub(crate) const fn optional(bulkhead: Option<Bulkhead>) -> Self {
+        Self { bulkhead, kind: Http }
     }
 
     /// For a service whose responses are not HTTP: a permit is held until the response has come.
     pub fn non_http(self) -> BulkheadLayer<NonHttp> {
-        BulkheadLayer { bulkhead: self.bulkhead, kind: PhantomData }
+        BulkheadLayer { bulkhead: self.bulkhead, kind: NonHttp }
     }
 }
 
-impl<S, K> Layer<S> for BulkheadLayer<K> {
+impl<S, K: Copy> Layer<S> for BulkheadLayer<K> {
     type Service = BulkheadService<S, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        BulkheadService::new(inner, self.bulkhead.clone())
-    }
-}
-
-impl<K> Clone for BulkheadLayer<K> {
-    fn clone(&self) -> Self {
-        Self { bulkhead: self.bulkhead.clone(), kind: PhantomData }
+        BulkheadService::new(inner, self.bulkhead.clone(), self.kind)
     }
 }

@@ -1,24 +1,24 @@
 use std::fmt;
-use std::marker::PhantomData;
 use std::task::{Context, Poll};
 
 use tower::Service;
 
 use super::handle::Permit;
 use super::{Bulkhead, ResponseFuture};
-use crate::message::Attach;
+use crate::response_kind::ResponseKind;
 use crate::{Error, HasCallOptions, Http};
 
 /// The service that [`BulkheadLayer`](super::BulkheadLayer) makes.
+#[derive(Clone)]
 pub struct BulkheadService<S, K = Http> {
     inner: S,
     bulkhead: Option<Bulkhead>,
-    kind: PhantomData<fn() -> K>,
+    kind: K,
 }
 
 impl<S, K> BulkheadService<S, K> {
-    pub(super) fn new(inner: S, bulkhead: Option<Bulkhead>) -> Self {
-        Self { inner, bulkhead, kind: PhantomData }
+    pub(super) const fn new(inner: S, bulkhead: Option<Bulkhead>, kind: K) -> Self {
+        Self { inner, bulkhead, kind }
     }
 }
 
@@ -26,9 +26,9 @@ impl<Req, S, K, Res, E> Service<Req> for BulkheadService<S, K>
 where
     Req: HasCallOptions,
     S: Service<Req, Response = Res, Error = Error<E>> + Clone,
-    K: Attach<Res, Option<Permit>>,
+    K: ResponseKind<Res>,
 {
-    type Response = K::Response;
+    type Response = K::Observed<Option<Permit>>;
     type Error = Error<E>;
     type Future = ResponseFuture<Req, S, K>;
 
@@ -40,24 +40,18 @@ where
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         let Some(bulkhead) = &self.bulkhead else {
-            return ResponseFuture::admitted(self.inner.call(request), None);
+            return ResponseFuture::admitted(self.inner.call(request), None, self.kind);
         };
         if let Some(permit) = bulkhead.try_acquire() {
-            return ResponseFuture::admitted(self.inner.call(request), Some(permit));
+            return ResponseFuture::admitted(self.inner.call(request), Some(permit), self.kind);
         }
         let Some(waiting) = bulkhead.queue(request.options().get_deadline()) else {
-            return ResponseFuture::refused(bulkhead.refuse());
+            return ResponseFuture::refused(bulkhead.refuse(), self.kind);
         };
         // The service that was polled ready waits with the request.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
-        ResponseFuture::queued(waiting, ready, request, bulkhead.clone())
-    }
-}
-
-impl<S: Clone, K> Clone for BulkheadService<S, K> {
-    fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), self.bulkhead.clone())
+        ResponseFuture::queued(waiting, ready, request, bulkhead.clone(), self.kind)
     }
 }
 

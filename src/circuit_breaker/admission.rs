@@ -6,10 +6,10 @@ use tokio::time::Instant;
 
 use super::circuit::CircuitBreaker;
 use super::gate::Ticket;
-use crate::Outcome;
-use crate::http::body::{End, Watch};
-use crate::message::sealed::Sealed;
-use crate::poll::{Wait, say_refusing};
+use crate::http::body::{BodyEnd, BodyObserver};
+use crate::sealed::Sealed;
+use crate::signals::Wait;
+use crate::{Error, Outcome};
 
 /// An admission to a circuit. Dropped before it is settled, it gives a probe's place back, and counts as a failure if
 /// the call had run long enough to be a hang.
@@ -37,6 +37,14 @@ impl Admission {
         self.circuit.is_some()
     }
 
+    /// Gives an error the name of the circuit.
+    #[cold]
+    pub(super) fn name<E>(&self, error: &mut Error<E>) {
+        if let Some(circuit) = &self.circuit {
+            error.set_upstream(circuit.shared_name());
+        }
+    }
+
     /// The call has to wait. If nobody says for what, it is for the upstream.
     #[inline]
     pub(super) fn pending(&mut self, wait: Option<Wait>) {
@@ -49,17 +57,13 @@ impl Admission {
         }
     }
 
-    /// The call has ended with this outcome. Returns who watches the body of the response, if there is one.
+    /// The call has ended with this outcome. Returns what observes the body of the response.
     #[inline]
-    pub(super) fn settle(&mut self, outcome: Outcome) -> Option<BodyWatch> {
+    pub(super) fn settle(&mut self, outcome: Outcome) -> Option<BreakerBody> {
         let circuit = self.circuit.take()?;
         circuit.ended(self.ticket, outcome, self.waiting_since);
-        // Only after a fault does anyone care whether another attempt would be let through.
-        if outcome.is_fault() {
-            circuit.refusal().into_iter().for_each(say_refusing);
-        }
         match self.ticket {
-            Ticket::Counted(generation) => Some(BodyWatch { circuit, generation }),
+            Ticket::Counted(generation) => Some(BreakerBody { circuit, generation }),
             // A probe has had its say with the head.
             Ticket::Probe(_) | Ticket::Unjudged => None,
         }
@@ -81,20 +85,20 @@ impl Drop for Admission {
     }
 }
 
-/// Watches the body of a response for the circuit breaker: one that breaks adds a failure.
+/// Observes the body of a response for the circuit breaker: one that breaks adds a failure.
 #[derive(Debug)]
-pub struct BodyWatch {
+pub struct BreakerBody {
     circuit: CircuitBreaker,
     generation: u64,
 }
 
 /// Without a circuit, there is none.
-impl Sealed for Option<BodyWatch> {}
+impl Sealed for Option<BreakerBody> {}
 
-impl<D> Watch<D> for Option<BodyWatch> {
-    fn end(self: Pin<&mut Self>, end: End) {
-        if let (End::Broken, Some(watch)) = (end, &*self) {
-            watch.circuit.ended(Ticket::Counted(watch.generation), Outcome::Failure, None);
+impl BodyObserver for Option<BreakerBody> {
+    fn end(self: Pin<&mut Self>, end: BodyEnd) {
+        if let (BodyEnd::Broken, Some(body)) = (end, &*self) {
+            body.circuit.ended(Ticket::Counted(body.generation), Outcome::Failure, None);
         }
     }
 }

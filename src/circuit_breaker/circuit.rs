@@ -12,12 +12,12 @@ use super::config::{CircuitBreakerBuilder, Consecutive, Settings};
 use super::gate::{Gate, Snapshot, State, Ticket};
 use super::state::{Entry, Machine, Phase, ProbeId, ProbeResult};
 use super::window::{ConsecutiveFailures, Counts, RateWindow, Record};
-use crate::handle::{Handle, Shared, Spares};
-use crate::poll::Refusal;
+use crate::arc_pool::{Handle, Shared, Spares};
 use crate::rng::SharedRng;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::shared_settings::SharedSettings;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, watch};
-use crate::{Outcome, deadline};
+use crate::{ErrorInfo, ErrorKind, Outcome, RetryAdvice, RetryAdvisor, clock};
 
 /// The shared state of a circuit breaker.
 ///
@@ -43,8 +43,12 @@ use crate::{Outcome, deadline};
 pub struct CircuitBreaker(Handle<Inner>);
 
 struct Inner {
-    settings: Arc<Settings>,
     name: Option<Arc<str>>,
+    settings: SharedSettings<Settings>,
+    /// Of the settings, for the calls that need no more of them: what is slow, in nanoseconds, and whether nothing is
+    /// refused. Relaxed: each stands for itself.
+    slow_after: AtomicU64,
+    is_shadow: AtomicBool,
     /// What the durations in the windows are counted from.
     epoch: Instant,
     /// [`Gate`] of the machine's phase and generation. Released after a change, so that who acquires it sees what
@@ -73,12 +77,15 @@ impl CircuitBreaker {
         CircuitBreakerBuilder::new()
     }
 
-    pub(super) fn new(settings: Arc<Settings>, name: Option<Arc<str>>, seed: Option<u64>) -> Self {
+    pub(super) fn new(settings: Settings, name: Option<Arc<str>>, seed: Option<u64>) -> Self {
         let machine = Machine::new();
+        let slow_after = settings.slow_calls.map_or(u64::MAX, |rule| nanos(rule.longer_than));
         let rates = settings.failure_rate.is_some() || settings.slow_calls.is_some();
         Self(Handle::new(Inner {
             window: rates.then(|| RateWindow::new(settings.window)),
-            settings,
+            slow_after: AtomicU64::new(slow_after),
+            is_shadow: AtomicBool::new(settings.shadow),
+            settings: SharedSettings::new(settings),
             name,
             epoch: Instant::now(),
             gate: AtomicU64::new(Gate::new(&machine).0),
@@ -95,12 +102,16 @@ impl CircuitBreaker {
     /// Another circuit with the same configuration: closed, without memory, called `name`.
     pub fn fresh(&self, name: impl Into<Arc<str>>) -> Self {
         let seed = self.0.rng.with(RngExt::random);
-        Self::new(Arc::clone(&self.0.settings), Some(name.into()), Some(seed))
+        Self::new(self.0.settings.read(Settings::clone), Some(name.into()), Some(seed))
     }
 
-    /// What it is called in logs.
+    /// The upstream's name.
     pub fn name(&self) -> Option<&str> {
         self.0.name.as_deref()
+    }
+
+    pub(super) fn shared_name(&self) -> Option<&Arc<str>> {
+        self.0.name.as_ref()
     }
 
     /// What it is doing.
@@ -176,21 +187,9 @@ impl CircuitBreaker {
         }
     }
 
-    /// Whether another attempt makes sense, as far as a look at the gate and at the run of failures can tell.
-    pub(super) fn refusal(&self) -> Option<Refusal> {
-        if self.0.settings.shadow {
-            return None;
-        }
-        match self.state() {
-            State::Open => {
-                let now = Instant::now();
-                let open_for = self.open_for(now);
-                (!open_for.is_zero()).then(|| Refusal::Until(deadline::after(now, open_for)))
-            }
-            State::ForcedOpen => Some(Refusal::Until(None)),
-            State::Closed => self.is_failing().then_some(Refusal::Advised),
-            State::HalfOpen | State::ForcedClosed => None,
-        }
+    /// What a call that was not admitted ends with.
+    pub(super) fn refusal(&self, retry_after: Option<Duration>) -> ErrorInfo {
+        ErrorInfo::refusal(ErrorKind::CircuitOpen { retry_after }, self.shared_name())
     }
 
     /// A call that was admitted has ended. If it had to wait for the upstream, it did so since then.
@@ -209,12 +208,14 @@ impl CircuitBreaker {
 
     /// A call that was admitted was dropped by its caller.
     pub(super) fn abandoned(&self, ticket: Ticket, waiting_since: Option<Instant>) {
-        let hung = waiting_since.is_some_and(|since| since.elapsed() >= self.0.settings.abandoned_after);
+        let hung = waiting_since.is_some_and(|since| {
+            since.elapsed() >= self.0.settings.read(|settings| settings.abandoned_after)
+        });
         self.ended(ticket, if hung { Outcome::Failure } else { Outcome::Neutral }, waiting_since);
     }
 
     fn record(&self, ticket: Ticket, outcome: Outcome, waiting_since: Option<Instant>) {
-        let neutral = outcome == Outcome::Neutral;
+        let neutral = matches!(outcome, Outcome::Neutral | Outcome::NotProcessed | Outcome::Throttled { .. });
         match ticket {
             Ticket::Probe(id) if neutral => self.probe_ended(id, ProbeResult::Nothing, Instant::now()),
             Ticket::Probe(id) => {
@@ -241,8 +242,7 @@ impl CircuitBreaker {
     }
 
     fn is_slow(&self, waiting_since: Option<Instant>, now: Instant) -> bool {
-        let rule = self.0.settings.slow_calls;
-        rule.zip(waiting_since).is_some_and(|(rule, since)| now - since > rule.longer_than)
+        waiting_since.is_some_and(|since| nanos(now - since) > self.0.slow_after.load(Ordering::Relaxed))
     }
 
     fn count(&self, generation: u64, record: Record, now: Instant) {
@@ -251,25 +251,34 @@ impl CircuitBreaker {
             consecutive.success(generation);
         }
         let at = self.since_epoch(now);
-        let mut tripped = false;
         if let Some(window) = window {
             window.record(at, record);
-            if record.failed || record.slow {
-                let counts = window.counts(at);
-                let enough = counts.calls >= settings.minimum_calls;
-                let failing = settings.failure_rate.is_some_and(|rate| counts.failure_rate() >= rate);
-                let slow = settings.slow_calls.is_some_and(|rule| counts.slow_rate() >= rule.rate);
-                tripped = enough && (failing && record.failed || slow && record.slow);
-            }
+        }
+        if record.failed || record.slow {
+            settings.read(|settings| {
+                if self.is_tripped_by(settings, generation, record, at) {
+                    let jitter = self.jitter();
+                    self.transition(|machine| machine.trip(settings, generation, now, jitter));
+                }
+            });
+        }
+    }
+
+    /// Counts what is no good, and asks the rules.
+    fn is_tripped_by(&self, settings: &Settings, generation: u64, record: Record, at: Duration) -> bool {
+        let mut tripped = false;
+        if let Some(window) = &self.0.window {
+            let counts = window.counts(at);
+            let enough = counts.calls >= settings.minimum_calls;
+            let failing = settings.failure_rate.is_some_and(|rate| counts.failure_rate() >= rate);
+            let slow = settings.slow_calls.is_some_and(|rule| counts.slow_rate() >= rule.rate);
+            tripped = enough && (failing && record.failed || slow && record.slow);
         }
         if let Some(rule) = settings.consecutive.filter(|_| record.failed) {
-            let (failures, span) = consecutive.failure(generation, at);
+            let (failures, span) = self.0.consecutive.failure(generation, at);
             tripped |= failures >= rule.failures && span >= rule.span;
         }
-        if tripped {
-            let jitter = self.jitter();
-            self.transition(|machine| machine.trip(settings, generation, now, jitter));
-        }
+        tripped
     }
 
     /// Asks the machine, unless the circuit is plainly open.
@@ -281,14 +290,14 @@ impl CircuitBreaker {
             Entry::Refused(Some(wait))
         } else {
             let jitter = self.jitter();
-            self.transition(|machine| machine.enter(&self.0.settings, now, jitter))
+            self.0.settings.read(|settings| self.transition(|machine| machine.enter(settings, now, jitter)))
         };
         match entry {
             Entry::Admitted => Ok(self.ticket()),
             Entry::Probe(id) => Ok(Ticket::Probe(id)),
             Entry::Refused(wait) => {
                 self.0.refused.fetch_add(1, Ordering::Relaxed);
-                if self.0.settings.shadow { Ok(Ticket::Unjudged) } else { Err(wait) }
+                if self.is_shadow() { Ok(Ticket::Unjudged) } else { Err(wait) }
             }
         }
     }
@@ -301,7 +310,9 @@ impl CircuitBreaker {
 
     fn probe_ended(&self, id: ProbeId, result: ProbeResult, now: Instant) {
         let jitter = self.jitter();
-        self.transition(|machine| machine.probe_ended(&self.0.settings, id, result, now, jitter));
+        self.0.settings.read(|settings| {
+            self.transition(|machine| machine.probe_ended(settings, id, result, now, jitter));
+        });
     }
 
     /// Changes the machine; publishes and reports the change, the latter without the lock.
@@ -331,6 +342,10 @@ impl CircuitBreaker {
         result
     }
 
+    fn is_shadow(&self) -> bool {
+        self.0.is_shadow.load(Ordering::Relaxed)
+    }
+
     /// Whoever reports last reports the latest state.
     fn report(&self, from: State, to: State) {
         self.0.watch.send_if_modified(|seen| {
@@ -339,9 +354,9 @@ impl CircuitBreaker {
         });
         let name = self.name().unwrap_or_default();
         if to == State::Open {
-            tracing::warn!(target: "steadfast::circuit_breaker", circuit = name, ?from, ?to, "the circuit opened");
+            tracing::warn!(target: "steadfast::circuit_breaker", upstream = name, ?from, ?to, "the circuit opened");
         } else {
-            tracing::info!(target: "steadfast::circuit_breaker", circuit = name, ?from, ?to, "the circuit changed");
+            tracing::info!(target: "steadfast::circuit_breaker", upstream = name, ?from, ?to, "the circuit changed");
         }
     }
 
@@ -365,6 +380,26 @@ impl CircuitBreaker {
 
     fn since_epoch(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.0.epoch)
+    }
+}
+
+/// Whether another attempt makes sense, as far as a look at the gate and at the run of failures can tell.
+impl RetryAdvisor for CircuitBreaker {
+    fn advice(&self) -> Option<RetryAdvice> {
+        if self.is_shadow() {
+            return None;
+        }
+        match self.state() {
+            State::Open => {
+                let now = Instant::now();
+                let open_for = self.open_for(now);
+                let until = clock::after(now, open_for);
+                (!open_for.is_zero()).then_some(RetryAdvice::Refusing { until })
+            }
+            State::ForcedOpen => Some(RetryAdvice::Refusing { until: None }),
+            State::Closed => self.is_failing().then_some(RetryAdvice::Failing),
+            State::HalfOpen | State::ForcedClosed => None,
+        }
     }
 }
 

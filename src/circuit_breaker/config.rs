@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::CircuitBreaker;
 use crate::ConfigError;
-use crate::error::MAX_DURATION;
+use crate::config_error::MAX_DURATION;
 
 /// Configures a [`CircuitBreaker`].
 ///
@@ -90,7 +90,7 @@ impl CircuitBreakerBuilder {
         }
     }
 
-    /// What the circuit is called in logs. Default: no name.
+    /// The upstream's name, for errors and events. Default: none.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into());
         self
@@ -99,9 +99,8 @@ impl CircuitBreakerBuilder {
     /// Trips after `failures` in a row (1 to 10,000), if the last comes at least `span` after the first. A span of
     /// zero leaves the count alone. Default: 20 and 5 s.
     ///
-    /// After five that span 100 ms, a retry layer above makes no retries, unless it has no budget or retries
-    /// [`across_circuits`](crate::retry::RetryLayer::across_circuits): a retry helps against the fault of an attempt, not
-    /// against that of an upstream.
+    /// After five that span 100 ms, a retry layer that is [advised](crate::retry::RetryLayer::advised_by) makes no retries,
+    /// unless it has no budget: a retry helps against the fault of an attempt, not against that of an upstream.
     pub fn consecutive_failures(mut self, failures: u16, span: Duration) -> Self {
         self.settings.consecutive = Some(Consecutive { failures, span });
         self
@@ -208,7 +207,7 @@ impl CircuitBreakerBuilder {
     /// The circuit, closed.
     pub fn build(self) -> Result<CircuitBreaker, ConfigError> {
         self.settings.validate()?;
-        Ok(CircuitBreaker::new(Arc::new(self.settings), self.name, self.seed))
+        Ok(CircuitBreaker::new(self.settings, self.name, self.seed))
     }
 
     /// What the machine is told, without a circuit around it.

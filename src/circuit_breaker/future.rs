@@ -1,94 +1,96 @@
 use std::fmt;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use pin_project::pin_project;
 
-use super::admission::{Admission, BodyWatch};
-use crate::message::Attach;
-use crate::poll::{listen_wait, say_wait};
-use crate::{Classify, Error, Outcome};
+use super::admission::{Admission, BreakerBody};
+use crate::response_kind::ResponseKind;
+use crate::signals::{listen_wait, raise_wait};
+use crate::{Error, ErrorInfo, Judge, Outcome};
 
 /// The future of [`CircuitBreakerService`](super::CircuitBreakerService).
 ///
 /// Cancel safe: dropped, it frees the place of a probe, and counts as a failure only if it had run for longer than
 /// [`abandoned_after`](super::CircuitBreakerBuilder::abandoned_after).
 #[pin_project]
-pub struct ResponseFuture<F, C, K> {
+pub struct ResponseFuture<F, J, K> {
     #[pin]
-    state: State<F, C>,
-    kind: PhantomData<fn() -> K>,
+    state: State<F, J>,
+    kind: K,
 }
 
 #[pin_project(project = StateProj)]
-enum State<F, C> {
+enum State<F, J> {
     Admitted {
         #[pin]
         future: F,
         admission: Admission,
-        classifier: C,
+        judge: J,
     },
-    Refused {
-        retry_after: Option<Duration>,
-    },
+    /// `None` once it is handed on.
+    Refused(Option<ErrorInfo>),
 }
 
-impl<F, C, K> ResponseFuture<F, C, K> {
-    pub(super) fn admitted(admission: Admission, future: F, classifier: C) -> Self {
-        Self { state: State::Admitted { future, admission, classifier }, kind: PhantomData }
+impl<F, J, K> ResponseFuture<F, J, K> {
+    pub(super) const fn admitted(admission: Admission, future: F, judge: J, kind: K) -> Self {
+        Self { state: State::Admitted { future, admission, judge }, kind }
     }
 
-    pub(super) fn refused(retry_after: Option<Duration>) -> Self {
-        Self { state: State::Refused { retry_after }, kind: PhantomData }
+    pub(super) const fn refused(refusal: ErrorInfo, kind: K) -> Self {
+        Self { state: State::Refused(Some(refusal)), kind }
     }
 }
 
-impl<F, C, K, Res, E> Future for ResponseFuture<F, C, K>
+impl<F, J, K, Res, E> Future for ResponseFuture<F, J, K>
 where
     F: Future<Output = Result<Res, Error<E>>>,
-    C: Classify<Res, E>,
-    K: Attach<Res, Option<BodyWatch>>,
+    J: Judge<Res, E>,
+    K: ResponseKind<Res>,
 {
-    type Output = Result<K::Response, Error<E>>;
+    type Output = Result<K::Observed<Option<BreakerBody>>, Error<E>>;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            StateProj::Admitted { future, admission, classifier } => {
+        let this = self.project();
+        match this.state.project() {
+            StateProj::Admitted { future, admission, judge } => {
                 let listening = listen_wait();
-                let polled = future.poll(cx);
+                let mut polled = future.poll(cx);
                 let wait = listening.heard();
+                if let Poll::Ready(Err(error)) = &mut polled {
+                    admission.name(error);
+                }
                 // The result is moved once, where it becomes that of this layer: responses are large.
-                let watch = match &polled {
-                    Poll::Ready(result) => judge(admission, classifier, result.as_ref()),
+                let observer = match &polled {
+                    Poll::Ready(result) => settle(admission, judge, result.as_ref()),
                     Poll::Pending => {
                         admission.pending(wait);
                         None
                     }
                 };
-                // Who listens further out hears it too.
-                wait.into_iter().for_each(say_wait);
+                // The layers further out hear it too.
+                wait.into_iter().for_each(raise_wait);
                 match polled {
-                    Poll::Ready(Ok(response)) => Poll::Ready(Ok(K::attach(response, watch))),
+                    Poll::Ready(Ok(response)) => Poll::Ready(Ok(this.kind.observe(response, observer))),
                     Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
                     Poll::Pending => Poll::Pending,
                 }
             }
-            StateProj::Refused { retry_after } => {
-                Poll::Ready(Err(Error::CircuitOpen { retry_after: *retry_after }))
+            StateProj::Refused(refusal) => {
+                let refusal = refusal.take().expect("polled after it was ready");
+                Poll::Ready(Err(Error::from_info(refusal)))
             }
         }
     }
 }
 
-/// Settles the admission; returns who watches the body.
-fn judge<Res, E>(
+/// Settles the admission; returns what observes the body.
+fn settle<Res, E>(
     admission: &mut Admission,
-    classifier: &impl Classify<Res, E>,
+    judge: &impl Judge<Res, E>,
     result: Result<&Res, &Error<E>>,
-) -> Option<BodyWatch> {
+) -> Option<BreakerBody> {
     if !admission.is_open() {
         return None;
     }
@@ -99,11 +101,11 @@ fn judge<Res, E>(
             admission.abandon();
             None
         }
-        result => admission.settle(classifier.classify(result)),
+        result => admission.settle(judge.classify(result)),
     }
 }
 
-impl<F, C, K> fmt::Debug for ResponseFuture<F, C, K> {
+impl<F, J, K> fmt::Debug for ResponseFuture<F, J, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("circuit_breaker::ResponseFuture").finish_non_exhaustive()
     }

@@ -1,5 +1,3 @@
-use std::marker::PhantomData;
-
 use tower::Layer;
 
 use super::{CircuitBreaker, CircuitBreakerService};
@@ -13,10 +11,10 @@ use crate::{Http, NonHttp};
 /// use tower::{ServiceBuilder, ServiceExt};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let circuit = CircuitBreaker::builder().build()?;
+/// let circuit_breaker = CircuitBreaker::builder().build()?;
 /// let service = ServiceBuilder::new()
-///     .layer(CircuitBreakerLayer::new(circuit.clone()))
-///     .map_err(Error::Upstream)
+///     .layer(CircuitBreakerLayer::new(circuit_breaker.clone()))
+///     .map_err(Error::from_upstream)
 ///     .service_fn(async |_: http::Request<String>| {
 ///         Ok::<_, std::io::Error>(http::Response::new(String::new()))
 ///     });
@@ -24,47 +22,41 @@ use crate::{Http, NonHttp};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct CircuitBreakerLayer<C = HttpClassifier, K = Http> {
     circuit: Option<CircuitBreaker>,
     classifier: C,
-    kind: PhantomData<fn() -> K>,
+    kind: K,
 }
 
 impl CircuitBreakerLayer {
-    /// Guards with `circuit`, and the default [`HttpClassifier`].
-    pub fn new(circuit: CircuitBreaker) -> Self {
-        Self::optional(Some(circuit))
+    /// Guards with `circuit_breaker`, and the default [`HttpClassifier`].
+    pub const fn new(circuit_breaker: CircuitBreaker) -> Self {
+        Self::optional(Some(circuit_breaker))
     }
 
     /// Lets every call through, if there is no circuit.
-    pub(crate) fn optional(circuit: Option<CircuitBreaker>) -> Self {
-        Self { circuit, classifier: HttpClassifier::new(), kind: PhantomData }
+    pub(crate) const fn optional(circuit: Option<CircuitBreaker>) -> Self {
+        Self { circuit, classifier: HttpClassifier::new(), kind: Http }
     }
 }
 
 impl<C, K> CircuitBreakerLayer<C, K> {
     /// Judges results with this classifier.
     pub fn classifier<D>(self, classifier: D) -> CircuitBreakerLayer<D, K> {
-        CircuitBreakerLayer { circuit: self.circuit, classifier, kind: PhantomData }
+        CircuitBreakerLayer { circuit: self.circuit, classifier, kind: self.kind }
     }
 
     /// For a service whose responses are not HTTP.
     pub fn non_http(self) -> CircuitBreakerLayer<C, NonHttp> {
-        CircuitBreakerLayer { circuit: self.circuit, classifier: self.classifier, kind: PhantomData }
+        CircuitBreakerLayer { circuit: self.circuit, classifier: self.classifier, kind: NonHttp }
     }
 }
 
-impl<S, C: Clone, K> Layer<S> for CircuitBreakerLayer<C, K> {
+impl<S, C: Clone, K: Copy> Layer<S> for CircuitBreakerLayer<C, K> {
     type Service = CircuitBreakerService<S, C, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        CircuitBreakerService::new(inner, self.circuit.clone(), self.classifier.clone())
-    }
-}
-
-impl<C: Clone, K> Clone for CircuitBreakerLayer<C, K> {
-    fn clone(&self) -> Self {
-        Self { circuit: self.circuit.clone(), classifier: self.classifier.clone(), kind: PhantomData }
+        CircuitBreakerService::new(inner, self.circuit.clone(), self.classifier.clone(), self.kind)
     }
 }

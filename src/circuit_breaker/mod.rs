@@ -31,7 +31,7 @@ mod state;
 mod window;
 
 pub use self::{
-    admission::BodyWatch,
+    admission::BreakerBody,
     circuit::CircuitBreaker,
     config::{CircuitBreakerBuilder, Window},
     future::ResponseFuture,

@@ -1,38 +1,38 @@
 use std::fmt;
-use std::marker::PhantomData;
 use std::task::{Context, Poll};
 
 use tower::Service;
 
-use super::admission::{Admission, BodyWatch};
+use super::admission::{Admission, BreakerBody};
 use super::{CircuitBreaker, ResponseFuture};
 use crate::http::HttpClassifier;
-use crate::message::Attach;
+use crate::response_kind::ResponseKind;
 use crate::{Classify, Error, Http};
 
 /// The service that [`CircuitBreakerLayer`](super::CircuitBreakerLayer) makes.
+#[derive(Clone)]
 pub struct CircuitBreakerService<S, C = HttpClassifier, K = Http> {
     inner: S,
     circuit: Option<CircuitBreaker>,
     classifier: C,
-    kind: PhantomData<fn() -> K>,
+    kind: K,
 }
 
 impl<S, C, K> CircuitBreakerService<S, C, K> {
-    pub(super) fn new(inner: S, circuit: Option<CircuitBreaker>, classifier: C) -> Self {
-        Self { inner, circuit, classifier, kind: PhantomData }
+    pub(super) const fn new(inner: S, circuit: Option<CircuitBreaker>, classifier: C, kind: K) -> Self {
+        Self { inner, circuit, classifier, kind }
     }
 }
 
 impl<Req, S, C, K, Res, E> Service<Req> for CircuitBreakerService<S, C, K>
 where
     S: Service<Req, Response = Res, Error = Error<E>>,
-    C: Classify<Res, E>,
-    K: Attach<Res, Option<BodyWatch>>,
+    C: Classify<Req, Res, E>,
+    K: ResponseKind<Res>,
 {
-    type Response = K::Response;
+    type Response = K::Observed<Option<BreakerBody>>;
     type Error = Error<E>;
-    type Future = ResponseFuture<S::Future, C, K>;
+    type Future = ResponseFuture<S::Future, C::Judge, K>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -44,16 +44,11 @@ where
             None => Admission::none(),
             Some(circuit) => match circuit.enter() {
                 Ok(ticket) => Admission::new(circuit.clone(), ticket),
-                Err(retry_after) => return ResponseFuture::refused(retry_after),
+                Err(retry_after) => return ResponseFuture::refused(circuit.refusal(retry_after), self.kind),
             },
         };
-        ResponseFuture::admitted(admission, self.inner.call(request), self.classifier.clone())
-    }
-}
-
-impl<S: Clone, C: Clone, K> Clone for CircuitBreakerService<S, C, K> {
-    fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), self.circuit.clone(), self.classifier.clone())
+        let judge = self.classifier.judge(&request);
+        ResponseFuture::admitted(admission, self.inner.call(request), judge, self.kind)
     }
 }
 

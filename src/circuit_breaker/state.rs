@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::config::Settings;
-use crate::deadline;
+use crate::clock;
 
 /// What the circuit is doing, and since which generation.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl Machine {
             Phase::HalfOpen(round) if round.has_room(settings) => {
                 let id = ProbeId(self.next_probe);
                 self.next_probe += 1;
-                round.leases.push((id, deadline::after(now, settings.probe_lease)));
+                round.leases.push((id, clock::after(now, settings.probe_lease)));
                 Entry::Probe(id)
             }
             Phase::HalfOpen(round) => Entry::Refused(round.next_end().map(|end| end - now)),
@@ -151,7 +151,7 @@ impl Machine {
     fn open(&mut self, settings: &Settings, now: Instant, jitter: f64) {
         let growth = 2_u32.checked_pow(self.failed_rounds).unwrap_or(u32::MAX);
         let longest = settings.open_for.saturating_mul(growth).min(settings.max_open_for);
-        self.change(Phase::Open(deadline::after(now, longest.mul_f64(1.0 - jitter / 2.0))));
+        self.change(Phase::Open(clock::after(now, longest.mul_f64(1.0 - jitter / 2.0))));
     }
 
     fn change(&mut self, phase: Phase) {

@@ -4,15 +4,16 @@ use std::time::Duration;
 use reqwest::redirect::Policy;
 use tower::Layer as _;
 
-use super::stack::{MakeUpstreamStack, StackKey};
-use super::{Client, Upstream, watch_redirects};
+use super::stack::{MakeUpstreamStack, StackClassifier, StackKey};
+use super::{Client, ReqwestService, watch_redirects};
 use crate::ConfigError;
 use crate::buffer_body::BufferBodyLayer;
 use crate::bulkhead::{Bulkhead, BulkheadBuilder};
 use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerBuilder};
-use crate::error::MAX_DURATION;
+use crate::config_error::MAX_DURATION;
+use crate::deadline::DeadlineLayer;
 use crate::http::HttpClassifier;
-use crate::last_known_good::{Background, LastKnownGood, LastKnownGoodLayer, Warmed};
+use crate::last_known_good::{LastKnownGood, LastKnownGoodLayer, PrefetchBuilder, PrefetchLayer};
 use crate::per_upstream::PerUpstreamLayer;
 use crate::retry::{RetryBudget, RetryBudgetBuilder, RetryPolicy, RetryPolicyBuilder};
 
@@ -20,8 +21,8 @@ use crate::retry::{RetryBudget, RetryBudgetBuilder, RetryPolicy, RetryPolicyBuil
 ///
 /// | layer | default |
 /// |---|---|
-/// | last known good | 64 MiB in memory, at most an hour old |
 /// | total timeout | 10 s |
+/// | [last known good](Self::last_known_good) | off: a client answers with what the upstream sent for this call, or not at all |
 /// | retry | 3 retries; backoff from 100 ms, doubling, at most 2 s, full jitter |
 /// | retry budget | at most 10 tokens, 2 at first; a success adds 0.6, a failure takes 0.3, a retry takes 1 |
 /// | circuit breaker | trips on 20 failures in a row that span 5 s; open for 1 s to 4 s; 3 probes |
@@ -49,11 +50,13 @@ pub struct ClientBuilder {
     attempt_timeout: AttemptTimeout,
     retry: Option<RetryPolicyBuilder>,
     budget: Option<RetryBudgetBuilder>,
-    circuit: Option<CircuitBreakerBuilder>,
+    circuit_breaker: Option<CircuitBreakerBuilder>,
     bulkhead: Option<BulkheadBuilder>,
     buffer_body: BufferBodyLayer,
-    last_known_good: Option<LastKnownGoodLayer<HttpClassifier, Background<Warmed>>>,
-    classifier: HttpClassifier,
+    last_known_good: Option<Result<LastKnownGood, ConfigError>>,
+    prefetch: Option<PrefetchBuilder>,
+    watched_redirects: bool,
+    classifier: StackClassifier,
     key: StackKey,
     max_upstreams: usize,
 }
@@ -87,11 +90,13 @@ impl ClientBuilder {
             attempt_timeout: AttemptTimeout::Share,
             retry: Some(RetryPolicy::builder()),
             budget: Some(RetryBudget::builder()),
-            circuit: Some(CircuitBreaker::builder()),
+            circuit_breaker: Some(CircuitBreaker::builder()),
             bulkhead: Some(Bulkhead::builder()),
             buffer_body: BufferBodyLayer::new(),
-            last_known_good: Some(LastKnownGoodLayer::new(LastKnownGood::default()).into()),
-            classifier: HttpClassifier::new(),
+            last_known_good: None,
+            prefetch: None,
+            watched_redirects: true,
+            classifier: StackClassifier { default: HttpClassifier::new(), choose: None },
             key: StackKey::default(),
             max_upstreams: 1000,
         }
@@ -99,13 +104,12 @@ impl ClientBuilder {
 
     /// Builds the reqwest client from this: TLS, proxies, headers, pools are its matter. reqwest's own retries are
     /// switched off.
-    /// A redirect policy belongs into [`watch_redirects`].
     ///
-    /// What reqwest adds to requests by itself, by `default_headers` or from a cookie jar, is not seen by the layers: a
-    /// client whose answers depend on credentials of that kind should be built
-    /// [`without_last_known_good`](Self::without_last_known_good), or serve one user only.
+    /// A redirect policy belongs into [`watch_redirects`]; then [`with_watched_redirects`](Self::with_watched_redirects) says
+    /// so.
     pub fn reqwest_builder(mut self, builder: reqwest::ClientBuilder) -> Self {
         self.transport = Transport::Builder(Box::new(builder));
+        self.watched_redirects = false;
         self
     }
 
@@ -113,6 +117,17 @@ impl ClientBuilder {
     /// `.retry(reqwest::retry::never())`; prefer [`reqwest_builder`](Self::reqwest_builder).
     pub fn reqwest_client(mut self, client: reqwest::Client) -> Self {
         self.transport = Transport::Client(client);
+        self.watched_redirects = false;
+        self
+    }
+
+    /// Says that the redirect policy of the [builder](Self::reqwest_builder) or the [client](Self::reqwest_client) that was
+    /// given before comes from [`watch_redirects`], or follows no redirects.
+    ///
+    /// Without it, a connection that fails may be one that a redirect led to, after the request was carried out: a POST is not
+    /// retried then. A client with a reqwest client of its own needs nothing.
+    pub fn with_watched_redirects(mut self) -> Self {
+        self.watched_redirects = true;
         self
     }
 
@@ -167,14 +182,14 @@ impl ClientBuilder {
     }
 
     /// Guards each upstream by this circuit breaker.
-    pub fn circuit_breaker(mut self, circuit: CircuitBreakerBuilder) -> Self {
-        self.circuit = Some(circuit);
+    pub fn circuit_breaker(mut self, circuit_breaker: CircuitBreakerBuilder) -> Self {
+        self.circuit_breaker = Some(circuit_breaker);
         self
     }
 
     /// Goes on asking an upstream that is down.
     pub fn without_circuit_breaker(mut self) -> Self {
-        self.circuit = None;
+        self.circuit_breaker = None;
         self
     }
 
@@ -202,24 +217,84 @@ impl ClientBuilder {
         self
     }
 
-    /// Falls back on responses kept by this layer. The client's [`classifier`](Self::classifier) judges for it too.
+    /// Serves the last known good response, marked as [stale](crate::ResponseExt::stale), where an answer does not come. Takes
+    /// a [builder](LastKnownGood::builder), or a handle that is shared with others. Default: off.
+    ///
+    /// The client's [`classifier`](Self::classifier) judges for it, too. What reqwest adds to requests by itself, by
+    /// `default_headers` or from a cookie jar, is not seen by the layers: a client whose answers depend on credentials of that
+    /// kind should not have a cache, or serve one user only.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use steadfast::{Client, last_known_good::LastKnownGood};
+    ///
+    /// let client = Client::builder()
+    ///     .last_known_good(LastKnownGood::builder().max_age(Duration::from_secs(600)))
+    ///     .build()?;
+    /// # Ok::<(), steadfast::ConfigError>(())
+    /// ```
     pub fn last_known_good(
         mut self,
-        layer: impl Into<LastKnownGoodLayer<HttpClassifier, Background<Warmed>>>,
+        last_known_good: impl TryInto<LastKnownGood, Error: Into<ConfigError>>,
     ) -> Self {
-        self.last_known_good = Some(layer.into());
+        self.last_known_good = Some(last_known_good.try_into().map_err(Into::into));
         self
     }
 
-    /// Keeps and serves no response.
+    /// Answers from the upstream or not at all. The default.
     pub fn without_last_known_good(mut self) -> Self {
         self.last_known_good = None;
         self
     }
 
+    /// Fetches what was called again from time to time, so that there is a last known good response when it is needed. Takes
+    /// a [cache](Self::last_known_good). Default: off.
+    ///
+    /// **This spawns** a tokio task for each URI; see [`PrefetchLayer`]. They end with the last clone of the client.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use steadfast::Client;
+    /// use steadfast::last_known_good::{LastKnownGood, PrefetchLayer};
+    ///
+    /// let client = Client::builder()
+    ///     .last_known_good(LastKnownGood::builder())
+    ///     .prefetch(PrefetchLayer::builder().every(Duration::from_secs(30)).max_uris(20))
+    ///     .build()?;
+    /// assert!(client.prefetched_uris().is_empty()); // nothing has been called yet
+    /// # Ok::<(), steadfast::ConfigError>(())
+    /// ```
+    pub fn prefetch(mut self, prefetch: PrefetchBuilder) -> Self {
+        self.prefetch = Some(prefetch);
+        self
+    }
+
     /// Judges results by this classifier, in every layer.
     pub fn classifier(mut self, classifier: HttpClassifier) -> Self {
-        self.classifier = classifier;
+        self.classifier.default = classifier;
+        self
+    }
+
+    /// Judges the results of a request by what `choose` gives for it, in every layer; where it gives `None`, by the client's
+    /// [`classifier`](Self::classifier).
+    ///
+    /// ```
+    /// use steadfast::{Outcome, http::HttpClassifier};
+    ///
+    /// // Nobody waits for reports, and they often fail: they are not to open the circuit of everything else.
+    /// let reports = HttpClassifier::new().on_response(|_, _| Some(Outcome::Neutral));
+    /// let client = steadfast::Client::builder()
+    ///     .classifier_by(move |request| {
+    ///         request.url().path().starts_with("/reports/").then(|| reports.clone())
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), steadfast::ConfigError>(())
+    /// ```
+    pub fn classifier_by(
+        mut self,
+        choose: impl Fn(&reqwest::Request) -> Option<HttpClassifier> + Send + Sync + 'static,
+    ) -> Self {
+        self.classifier.choose = Some(Arc::new(choose));
         self
     }
 
@@ -270,24 +345,42 @@ impl ClientBuilder {
         };
         // A probe that is slower than its lease is a failed one, however good its answer.
         let longest = attempt_timeout.or(self.total_timeout).unwrap_or_default();
-        let recipe = MakeUpstreamStack {
-            total_timeout: self.total_timeout,
+        let make_stack = MakeUpstreamStack {
             attempt_timeout,
             attempt_share,
             retry: self.retry.map_or_else(|| Ok(RetryPolicy::never()), RetryPolicyBuilder::build)?,
             budget: self.budget.map(RetryBudgetBuilder::build).transpose()?,
-            circuit: self.circuit.map(|circuit| circuit.probe_lease_at_least(longest).build()).transpose()?,
+            circuit_breaker: self
+                .circuit_breaker
+                .map(|circuit_breaker| circuit_breaker.probe_lease_at_least(longest).build())
+                .transpose()?,
             bulkhead: self.bulkhead.map(BulkheadBuilder::build).transpose()?,
             buffer_body: self.buffer_body,
             classifier: self.classifier.clone(),
         };
         let max_upstreams = ConfigError::check("client.max_upstreams", self.max_upstreams, 1..=100_000)?;
-        let per_upstream = PerUpstreamLayer::new(recipe).key(self.key).max_upstreams(max_upstreams);
-        let last_known_good = self.last_known_good.unwrap_or_else(LastKnownGoodLayer::none);
+        let per_upstream = PerUpstreamLayer::new(make_stack).key(self.key).max_upstreams(max_upstreams);
+        let last_known_good = self.last_known_good.transpose()?;
+        let prefetch = match (self.prefetch, &last_known_good) {
+            (None, _) => PrefetchLayer::none(),
+            (Some(prefetch), Some(last_known_good)) => prefetch.build(last_known_good)?,
+            (Some(_), None) => {
+                let without = "without client.last_known_good";
+                return Err(ConfigError::new("client.prefetch", without, "set together with it"));
+            }
+        };
         let http = self.transport.build()?;
-        let stack = last_known_good
-            .classifier(self.classifier)
-            .layer(per_upstream.layer(Upstream::new(http.clone())));
+        let service = if self.watched_redirects {
+            ReqwestService::with_watched_redirects(http.clone())
+        } else {
+            ReqwestService::new(http.clone())
+        };
+        let service = per_upstream.layer(service);
+        let service =
+            LastKnownGoodLayer::optional(last_known_good).classifier(self.classifier).layer(service);
+        let service = prefetch.layer(service);
+        // Every wait below is bounded by the deadline.
+        let stack = DeadlineLayer::checked_below(self.total_timeout).layer(service);
         Ok(Client::from_parts(http, stack))
     }
 }

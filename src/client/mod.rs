@@ -2,15 +2,18 @@
 
 mod builder;
 mod request;
+mod reqwest_service;
 mod response;
 mod service;
 mod stack;
-mod upstream;
 
 pub use self::{
     builder::ClientBuilder,
     request::RequestBuilder,
+    reqwest_service::{ReqwestFuture, ReqwestService, watch_redirects},
     service::{Client, ResponseFuture},
     stack::UpstreamHandle,
-    upstream::{Upstream, UpstreamFuture, watch_redirects},
 };
+
+/// Why a call of a [`Client`] has no answer.
+pub type ClientError = crate::Error<reqwest::Error>;

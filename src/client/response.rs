@@ -3,9 +3,9 @@
 use http::Response;
 use http_body::Body;
 
-use super::upstream::keep_url;
+use super::reqwest_service::keep_url;
 use crate::last_known_good::{RequestUri, Stale};
-use crate::response::attempts;
+use crate::response_ext::attempts;
 use crate::{BoxError, ResponseExt};
 
 /// The response with the URL that it came from, or, if it is a stored one, was asked for by.

@@ -9,31 +9,28 @@ use reqwest::IntoUrl;
 use tower::Service;
 
 use super::response::into_reqwest;
-use super::stack::{Stack, UpstreamHandle};
-use super::{ClientBuilder, RequestBuilder};
+use super::stack::{MakeUpstreamStack, Stack, StackKey, UpstreamHandle};
+use super::{ClientBuilder, ClientError, RequestBuilder, ReqwestService};
 use crate::last_known_good::LastKnownGood;
 use crate::per_upstream::PerUpstreamService;
 use crate::{Call, Error, HasCallOptions as _};
 
 /// An HTTP client that keeps a service useful while its upstreams are not.
 ///
-/// It is used like `reqwest::Client`, and answers with `reqwest::Response`s. Around every call there are: a
-/// last-known-good fallback, a total timeout, retries with a budget, a circuit breaker, a bulkhead, an attempt timeout,
-/// and the buffering of small bodies; one set for each upstream. A clone shares everything.
+/// It is used like `reqwest::Client`, and answers with `reqwest::Response`s. Around every call there is a deadline, and, one set
+/// for each upstream: retries with a budget, a circuit breaker, a bulkhead, an attempt timeout, and the buffering of small
+/// bodies. On request ([`ClientBuilder::last_known_good`]), stale responses stand in for answers that do not come. A clone
+/// shares everything.
 ///
 /// It is also a [`tower::Service`] of `reqwest::Request`s and of [`Call`]s of them.
 ///
 /// ```
 /// use std::time::Duration;
-/// use steadfast::ResponseExt;
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let http = steadfast::Client::builder().total_timeout(Duration::from_secs(3)).build()?;
 ///
 /// let response = http.get("http://sku.internal/v1/items/42").send().await?;
-/// if let Some(stale) = response.stale() {
-///     println!("the last good answer, {} s old", stale.age.as_secs());
-/// }
 /// let item = response.text().await?;
 /// # Ok(())
 /// # }
@@ -82,7 +79,7 @@ impl Client {
         self.request(Method::PUT, url)
     }
 
-    /// A PATCH request; it is sent twice as little as a [POST](Self::post).
+    /// A PATCH request. It is not idempotent: like a [POST](Self::post), it is retried only if nothing was sent.
     pub fn patch(&self, url: impl IntoUrl) -> RequestBuilder {
         self.request(Method::PATCH, url)
     }
@@ -127,7 +124,10 @@ impl Client {
             let asked = call.options().get_timeout();
             call = call.timeout(asked.unwrap_or(timeout));
         }
-        self.0.stack.send(call, PerUpstreamService::send)
+        let stack = &self.0.stack;
+        stack.send(call, |call| {
+            stack.inner().send(call, |cached, call| cached.send(call, PerUpstreamService::send))
+        })
     }
 
     /// The handle of the upstream that requests to `url` go to, which is made if it is not known yet. Its parts can be
@@ -141,28 +141,41 @@ impl Client {
     /// use steadfast::circuit_breaker::State;
     ///
     /// let client = steadfast::Client::new();
-    /// let sku = client.upstream("http://sku.internal")?;
-    /// assert_eq!(sku.circuit().unwrap().state(), State::Closed);
+    /// let sku = client.upstream_at("http://sku.internal")?;
+    /// assert_eq!(sku.circuit_breaker().unwrap().state(), State::Closed);
     /// # Ok::<(), reqwest::Error>(())
     /// ```
-    pub fn upstream(&self, url: impl IntoUrl) -> reqwest::Result<UpstreamHandle> {
+    pub fn upstream_at(&self, url: impl IntoUrl) -> reqwest::Result<UpstreamHandle> {
         let request = self.0.http.get(url).build()?;
-        Ok(self.0.stack.inner().handles(&Call::new(request)))
+        Ok(self.per_upstream().handles(&Call::new(request)))
     }
 
-    /// What is kept to fall back on; `None` if the client was built without.
+    /// The cache of stale responses; `None` unless the client was built [with one](ClientBuilder::last_known_good).
     ///
     /// ```
-    /// let client = steadfast::Client::new();
-    /// assert!(client.fallback().is_some_and(|fallback| fallback.is_empty()));
+    /// use steadfast::{Client, last_known_good::LastKnownGood};
+    ///
+    /// assert!(Client::new().last_known_good().is_none());
+    /// let client = Client::builder().last_known_good(LastKnownGood::builder()).build()?;
+    /// assert!(client.last_known_good().is_some_and(|cache| cache.is_empty()));
+    /// # Ok::<(), steadfast::ConfigError>(())
     /// ```
-    pub fn fallback(&self) -> Option<&LastKnownGood> {
-        self.0.stack.fallback()
+    pub fn last_known_good(&self) -> Option<&LastKnownGood> {
+        self.0.stack.inner().inner().last_known_good()
+    }
+
+    /// The URIs that are [fetched again](ClientBuilder::prefetch) from time to time, in no particular order.
+    pub fn prefetched_uris(&self) -> Vec<String> {
+        self.0.stack.inner().uris()
     }
 
     /// The handles of every upstream that is known.
     pub fn upstreams(&self) -> Vec<UpstreamHandle> {
-        self.0.stack.inner().upstreams().into_iter().map(|(_, handle)| handle).collect()
+        self.per_upstream().upstreams().into_iter().map(|(_, handle)| handle).collect()
+    }
+
+    fn per_upstream(&self) -> &PerUpstreamService<ReqwestService, MakeUpstreamStack, StackKey> {
+        self.0.stack.inner().inner().inner()
     }
 }
 
@@ -180,7 +193,7 @@ impl fmt::Debug for Client {
 
 impl Service<Call<reqwest::Request>> for Client {
     type Response = reqwest::Response;
-    type Error = Error<reqwest::Error>;
+    type Error = ClientError;
     type Future = ResponseFuture;
 
     // The stack of an upstream is polled ready by the call.
@@ -195,7 +208,7 @@ impl Service<Call<reqwest::Request>> for Client {
 
 impl Service<reqwest::Request> for Client {
     type Response = reqwest::Response;
-    type Error = Error<reqwest::Error>;
+    type Error = ClientError;
     type Future = ResponseFuture;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -234,7 +247,7 @@ impl ResponseFuture {
 }
 
 impl Future for ResponseFuture {
-    type Output = Result<reqwest::Response, Error<reqwest::Error>>;
+    type Output = Result<reqwest::Response, ClientError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().0;
@@ -252,7 +265,7 @@ impl Future for ResponseFuture {
                 }
                 StateProj::Failed(error) => {
                     let error = error.take().expect("polled after it was ready");
-                    return Poll::Ready(Err(Error::Upstream(error)));
+                    return Poll::Ready(Err(Error::from_upstream(error)));
                 }
             }
         }

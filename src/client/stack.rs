@@ -4,45 +4,51 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Response;
 use tower::Layer;
 
-use super::Upstream;
+use super::ReqwestService;
 use crate::buffer_body::{BufferBodyLayer, BufferBodyService};
 use crate::bulkhead::{Bulkhead, BulkheadLayer, BulkheadService};
 use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, CircuitBreakerService};
-use crate::http::HttpClassifier;
-use crate::last_known_good::{Background, LastKnownGoodService, Warmed};
+use crate::deadline::DeadlineService;
+use crate::http::{HttpClassifier, TransportError};
+use crate::last_known_good::{LastKnownGoodService, PrefetchService};
 use crate::per_upstream::{KeyExtractor, KeyRef, MakeStack, PerUpstreamService, UpstreamKey};
 use crate::retry::{RetryBudget, RetryLayer, RetryPolicy, RetryService};
-use crate::timeout::{Stamp, StampLayer, TimeoutLayer, TimeoutService};
-use crate::{Call, NonHttp};
+use crate::timeout::{TimeoutLayer, TimeoutService};
+use crate::{Call, Classify};
 
 /// What every call goes through.
-pub(super) type Stack = LastKnownGoodService<
-    PerUpstreamService<Upstream, MakeUpstreamStack, StackKey>,
-    HttpClassifier,
-    Background<Warmed>,
+pub(super) type Stack = DeadlineService<
+    PrefetchService<
+        LastKnownGoodService<
+            PerUpstreamService<ReqwestService, MakeUpstreamStack, StackKey>,
+            StackClassifier,
+        >,
+    >,
 >;
 
 /// What the calls to one upstream go through.
-pub(super) type UpstreamStack = Stamp<
-    RetryService<
-        CircuitBreakerService<BulkheadService<TimeoutService<BufferBodyService<Upstream>, NonHttp>>>,
+pub(super) type UpstreamStack = RetryService<
+    CircuitBreakerService<
+        BulkheadService<TimeoutService<BufferBodyService<ReqwestService>>>,
+        StackClassifier,
     >,
+    StackClassifier,
 >;
 
 /// How the stack of an upstream is made: what is shared by all, and patterns for what is not.
 #[derive(Debug)]
 pub(super) struct MakeUpstreamStack {
-    pub(super) total_timeout: Option<Duration>,
     pub(super) attempt_timeout: Option<Duration>,
     pub(super) attempt_share: Option<f64>,
     pub(super) retry: RetryPolicy,
     pub(super) budget: Option<RetryBudget>,
-    pub(super) circuit: Option<CircuitBreaker>,
+    pub(super) circuit_breaker: Option<CircuitBreaker>,
     pub(super) bulkhead: Option<Bulkhead>,
     pub(super) buffer_body: BufferBodyLayer,
-    pub(super) classifier: HttpClassifier,
+    pub(super) classifier: StackClassifier,
 }
 
 impl MakeStack for MakeUpstreamStack {
@@ -52,51 +58,51 @@ impl MakeStack for MakeUpstreamStack {
     fn make(&self, upstream: &UpstreamKey) -> (StackLayer, UpstreamHandle) {
         let name: Arc<str> = upstream.to_string().into();
         let handle = UpstreamHandle {
-            circuit: self.circuit.as_ref().map(|pattern| pattern.fresh(Arc::clone(&name))),
-            bulkhead: self.bulkhead.as_ref().map(Bulkhead::fresh),
-            budget: self.budget.as_ref().map(RetryBudget::fresh),
+            circuit_breaker: self.circuit_breaker.as_ref().map(|pattern| pattern.fresh(Arc::clone(&name))),
+            bulkhead: self.bulkhead.as_ref().map(|pattern| pattern.fresh(Arc::clone(&name))),
+            retry_budget: self.budget.as_ref().map(|pattern| pattern.fresh(Arc::clone(&name))),
             name,
         };
-        let retry = RetryLayer::new(self.retry.clone()).classifier(self.classifier.clone());
-        let retry = match &handle.budget {
+        let retry = RetryLayer::new(self.retry.clone()).name(Arc::clone(&handle.name));
+        let retry = match &handle.retry_budget {
             Some(budget) => retry.budget(budget.clone()),
             None => retry.without_budget(),
         };
+        let retry = match &handle.circuit_breaker {
+            Some(circuit_breaker) => retry.advised_by(circuit_breaker.clone()),
+            None => retry,
+        };
         let layer = StackLayer {
-            // Every wait below is bounded by the deadline that it stamps.
-            total: StampLayer::new(self.total_timeout),
-            retry,
-            circuit_breaker: CircuitBreakerLayer::optional(handle.circuit.clone())
+            retry: retry.classifier(self.classifier.clone()),
+            circuit_breaker: CircuitBreakerLayer::optional(handle.circuit_breaker.clone())
                 .classifier(self.classifier.clone()),
             bulkhead: BulkheadLayer::optional(handle.bulkhead.clone()),
-            attempt: TimeoutLayer::optional_attempt(self.attempt_timeout).share(self.attempt_share),
+            timeout: TimeoutLayer::optional(self.attempt_timeout).share(self.attempt_share),
             buffer_body: self.buffer_body,
         };
         (layer, handle)
     }
 }
 
-/// The layers of one upstream, outermost first.
+/// The layers of one upstream, outermost first. Each bounds its waits by the deadline.
 #[derive(Debug)]
 pub(super) struct StackLayer {
-    total: StampLayer,
-    retry: RetryLayer,
-    circuit_breaker: CircuitBreakerLayer,
+    retry: RetryLayer<StackClassifier>,
+    circuit_breaker: CircuitBreakerLayer<StackClassifier>,
     bulkhead: BulkheadLayer,
-    attempt: TimeoutLayer<NonHttp>,
+    timeout: TimeoutLayer,
     buffer_body: BufferBodyLayer,
 }
 
-impl Layer<Upstream> for StackLayer {
+impl Layer<ReqwestService> for StackLayer {
     type Service = UpstreamStack;
 
-    fn layer(&self, upstream: Upstream) -> UpstreamStack {
-        let service = self.buffer_body.layer(upstream);
-        let service = self.attempt.layer(service);
+    fn layer(&self, client: ReqwestService) -> UpstreamStack {
+        let service = self.buffer_body.layer(client);
+        let service = self.timeout.layer(service);
         let service = self.bulkhead.layer(service);
         let service = self.circuit_breaker.layer(service);
-        let service = self.retry.layer(service);
-        self.total.layer(service)
+        self.retry.layer(service)
     }
 }
 
@@ -121,15 +127,42 @@ impl fmt::Debug for StackKey {
     }
 }
 
+/// The classifier of every layer, or what the function says for a request.
+#[derive(Clone)]
+pub(super) struct StackClassifier {
+    pub(super) default: HttpClassifier,
+    pub(super) choose: Option<ClassifierFunction>,
+}
+
+pub(super) type ClassifierFunction = Arc<dyn Fn(&reqwest::Request) -> Option<HttpClassifier> + Send + Sync>;
+
+impl<B, E> Classify<Call<reqwest::Request>, Response<B>, E> for StackClassifier
+where
+    E: TransportError + 'static,
+{
+    type Judge = HttpClassifier;
+
+    fn judge(&self, call: &Call<reqwest::Request>) -> HttpClassifier {
+        let chosen = self.choose.as_ref().and_then(|choose| choose(call.request()));
+        chosen.unwrap_or_else(|| self.default.clone())
+    }
+}
+
+impl fmt::Debug for StackClassifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.default.fmt(f)
+    }
+}
+
 /// What a client knows of one upstream, to be looked at and acted on.
 ///
 /// A part that the client was built without is `None`.
 #[derive(Debug, Clone)]
 pub struct UpstreamHandle {
     name: Arc<str>,
-    circuit: Option<CircuitBreaker>,
+    circuit_breaker: Option<CircuitBreaker>,
     bulkhead: Option<Bulkhead>,
-    budget: Option<RetryBudget>,
+    retry_budget: Option<RetryBudget>,
 }
 
 impl UpstreamHandle {
@@ -139,8 +172,8 @@ impl UpstreamHandle {
     }
 
     /// Its circuit breaker.
-    pub const fn circuit(&self) -> Option<&CircuitBreaker> {
-        self.circuit.as_ref()
+    pub const fn circuit_breaker(&self) -> Option<&CircuitBreaker> {
+        self.circuit_breaker.as_ref()
     }
 
     /// Its bulkhead.
@@ -149,7 +182,7 @@ impl UpstreamHandle {
     }
 
     /// Its retry budget.
-    pub const fn budget(&self) -> Option<&RetryBudget> {
-        self.budget.as_ref()
+    pub const fn retry_budget(&self) -> Option<&RetryBudget> {
+        self.retry_budget.as_ref()
     }
 }

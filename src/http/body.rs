@@ -1,4 +1,4 @@
-//! A response body that a layer looks through: one wrapper for all of them, with a [`Watch`] each.
+//! A response body that a layer looks through: one wrapper for all of them, with a [`BodyObserver`] each.
 
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
@@ -7,12 +7,12 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use crate::BoxError;
-use crate::message::sealed::Sealed;
-use crate::poll::is_discarding;
+use crate::sealed::Sealed;
+use crate::signals::is_discarding;
 
 /// How a body came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum BodyEnd {
     /// Every byte of it arrived.
     Whole,
     /// It broke: the connection was lost, or its time ran out.
@@ -23,8 +23,8 @@ pub enum End {
 
 /// What a layer does while the body of its response is read. Implemented inside this crate.
 ///
-/// A watch is dropped as soon as the body ends, so that what it merely holds needs no code to be given back.
-pub trait Watch<D>: Sealed {
+/// An observer is dropped as soon as the body ends, so that what it merely holds needs no code to be given back.
+pub trait BodyObserver: Sealed {
     /// Whether the body has run out of time, although there is data to hand on.
     fn is_cut(&self) -> Option<BoxError> {
         None
@@ -36,49 +36,44 @@ pub trait Watch<D>: Sealed {
         Poll::Pending
     }
 
-    /// Data passes by.
-    fn data(self: Pin<&mut Self>, data: &D) {
-        let _ = data;
-    }
-
     /// The body has ended. Does not come if the body is dropped before its end.
-    fn end(self: Pin<&mut Self>, end: End) {
+    fn end(self: Pin<&mut Self>, end: BodyEnd) {
         let _ = end;
     }
 }
 
-/// A body `B`, watched by `W` as it is read.
+/// A body `B`, observed by `O` as it is read.
 ///
 /// An error of the body is boxed, when there is one; nothing else is.
 #[pin_project]
 #[derive(Debug)]
-pub struct WatchedBody<B, W> {
+pub struct ObservedBody<B, O> {
     #[pin]
     body: B,
     #[pin]
-    watch: Option<W>,
+    observer: Option<O>,
 }
 
-impl<B, W> WatchedBody<B, W>
+impl<B, O> ObservedBody<B, O>
 where
     B: Body,
-    W: Watch<B::Data>,
+    O: BodyObserver,
 {
-    pub(crate) fn new(body: B, watch: W) -> Self {
+    pub(crate) fn new(body: B, observer: O) -> Self {
         if body.is_end_stream() {
             // Nobody needs to read a body that is not there.
-            pin!(watch).end(End::Whole);
-            return Self { body, watch: None };
+            pin!(observer).end(BodyEnd::Whole);
+            return Self { body, observer: None };
         }
-        Self { body, watch: Some(watch) }
+        Self { body, observer: Some(observer) }
     }
 }
 
-impl<B, W> Body for WatchedBody<B, W>
+impl<B, O> Body for ObservedBody<B, O>
 where
     B: Body,
     B::Error: Into<BoxError>,
-    W: Watch<B::Data>,
+    O: BodyObserver,
 {
     type Data = B::Data;
     type Error = BoxError;
@@ -89,31 +84,28 @@ where
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
         if is_discarding() {
-            finish(this.watch.as_mut(), End::Discarded);
+            finish(this.observer.as_mut(), BodyEnd::Discarded);
         }
         let frame = this.body.as_mut().poll_frame(cx);
-        let Some(mut watch) = this.watch.as_mut().as_pin_mut() else {
+        let Some(mut observer) = this.observer.as_mut().as_pin_mut() else {
             return frame.map_err(Into::into);
         };
         let cut = match &frame {
-            Poll::Pending => watch.as_mut().poll_cut(cx),
+            Poll::Pending => observer.as_mut().poll_cut(cx),
             Poll::Ready(Some(Ok(_))) if !this.body.is_end_stream() => {
-                watch.is_cut().map_or(Poll::Pending, Poll::Ready)
+                observer.is_cut().map_or(Poll::Pending, Poll::Ready)
             }
             Poll::Ready(_) => Poll::Pending,
         };
         if let Poll::Ready(error) = cut {
-            finish(this.watch, End::Broken);
+            finish(this.observer, BodyEnd::Broken);
             return Poll::Ready(Some(Err(error)));
         }
         let frame = ready!(frame);
-        if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
-            watch.data(data);
-        }
         match &frame {
-            Some(Err(_)) => finish(this.watch, End::Broken),
-            None => finish(this.watch, End::Whole),
-            Some(Ok(_)) if this.body.is_end_stream() => finish(this.watch, End::Whole),
+            Some(Err(_)) => finish(this.observer, BodyEnd::Broken),
+            None => finish(this.observer, BodyEnd::Whole),
+            Some(Ok(_)) if this.body.is_end_stream() => finish(this.observer, BodyEnd::Whole),
             Some(Ok(_)) => {}
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
@@ -128,10 +120,10 @@ where
     }
 }
 
-/// Tells the watch how the body ended, and drops it.
-fn finish<D, W: Watch<D>>(mut watch: Pin<&mut Option<W>>, end: End) {
-    if let Some(watch) = watch.as_mut().as_pin_mut() {
-        watch.end(end);
+/// Tells the observer how the body ended, and drops it.
+fn finish<O: BodyObserver>(mut observer: Pin<&mut Option<O>>, end: BodyEnd) {
+    if let Some(observer) = observer.as_mut().as_pin_mut() {
+        observer.end(end);
     }
-    watch.set(None);
+    observer.set(None);
 }

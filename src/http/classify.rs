@@ -1,15 +1,14 @@
 //! What an HTTP response, or its absence, says about the upstream.
 
-#[cfg(any(feature = "reqwest", feature = "hyper"))]
-use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::{HeaderMap, Response, StatusCode};
 
-use super::retry_after;
-use crate::{BoxError, Classify, Error, Outcome};
+use super::transport::Fault;
+use super::{TransportError, retry_after};
+use crate::{Classify, Error, ErrorInfo, ErrorKind, Judge, Outcome};
 
 /// The classifier for HTTP.
 ///
@@ -18,6 +17,7 @@ use crate::{BoxError, Classify, Error, Outcome};
 /// | 502, 503, 504 ([`transient`](Self::transient)) | `Transient`, with the wait that `Retry-After` asks for |
 /// | other 5xx | `Failure` |
 /// | 408, 429 ([`neutral`](Self::neutral)) | `Neutral` |
+/// | none by default ([`throttled`](Self::throttled)) | `Throttled`, with the wait that `Retry-After` asks for |
 /// | every other status | `Success`: the upstream is alive and deciding |
 /// | connect, reset, incomplete message, timeout, body cut short | `Transient` |
 /// | the caller's own mistake: builder, redirect loop, decoding | `Neutral` |
@@ -27,8 +27,7 @@ use crate::{BoxError, Classify, Error, Outcome};
 /// use steadfast::http::HttpClassifier;
 ///
 /// // An upstream whose 429 is worth another try, after the wait that it asks for.
-/// let classifier = HttpClassifier::new()
-///     .transient([StatusCode::TOO_MANY_REQUESTS, StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE]);
+/// let classifier = HttpClassifier::new().throttled([StatusCode::TOO_MANY_REQUESTS]);
 /// ```
 #[derive(Clone, Default)]
 pub struct HttpClassifier {
@@ -39,21 +38,28 @@ pub struct HttpClassifier {
 #[derive(Clone)]
 struct Table {
     transient: StatusSet,
+    throttled: StatusSet,
     neutral: StatusSet,
-    on_response: Option<Arc<HeadJudge>>,
+    on_response: Option<Arc<ResponseHook>>,
+    on_error: Option<Arc<ErrorHook>>,
     /// `None` is the system's.
     wall_clock: Option<Arc<WallClock>>,
 }
 
 static DEFAULT: Table = Table {
     transient: StatusSet::new().with(502).with(503).with(504),
+    throttled: StatusSet::new(),
     neutral: StatusSet::new().with(408).with(429),
     on_response: None,
+    on_error: None,
     wall_clock: None,
 };
 
 /// A judgement of one's own on the head of a response; `None` leaves it to the table.
-type HeadJudge = dyn Fn(StatusCode, &HeaderMap) -> Option<Outcome> + Send + Sync;
+type ResponseHook = dyn Fn(StatusCode, &HeaderMap) -> Option<Outcome> + Send + Sync;
+
+/// A judgement of one's own on an error; `None` leaves it to the table.
+type ErrorHook = dyn Fn(&ErrorInfo) -> Option<Outcome> + Send + Sync;
 
 type WallClock = dyn Fn() -> SystemTime + Send + Sync;
 
@@ -70,13 +76,21 @@ impl HttpClassifier {
         self
     }
 
+    /// The statuses by which a healthy upstream says "not now": worth another attempt after the wait that `Retry-After` asks
+    /// for, and no fault. A status that is named here is so even if it is named elsewhere, too. Default: none; 429 is neutral.
+    pub fn throttled(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
+        self.table_mut().throttled = statuses.into_iter().collect();
+        self
+    }
+
     /// The statuses that say nothing about the upstream, in place of 408 and 429.
     pub fn neutral(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
         self.table_mut().neutral = statuses.into_iter().collect();
         self
     }
 
-    /// Asks `judge` about every response first; where it gives `None`, the table decides.
+    /// Asks `judge` about every response first; where it gives `None`, the table decides. A `Retry-After` of the response
+    /// counts even where the outcome that it gives names no wait.
     ///
     /// ```
     /// use steadfast::{Outcome, http::HttpClassifier};
@@ -91,6 +105,20 @@ impl HttpClassifier {
         judge: impl Fn(StatusCode, &HeaderMap) -> Option<Outcome> + Send + Sync + 'static,
     ) -> Self {
         self.table_mut().on_response = Some(Arc::new(judge));
+        self
+    }
+
+    /// Asks `judge` about every error first; where it gives `None`, the table decides. Refusals are not asked about.
+    ///
+    /// ```
+    /// use steadfast::{Outcome, http::HttpClassifier};
+    ///
+    /// // A name that does not resolve is a mistake in the configuration: nobody is to try again.
+    /// let classifier = HttpClassifier::new()
+    ///     .on_error(|error| error.is_connect().then_some(Outcome::Neutral));
+    /// ```
+    pub fn on_error(mut self, judge: impl Fn(&ErrorInfo) -> Option<Outcome> + Send + Sync + 'static) -> Self {
+        self.table_mut().on_error = Some(Arc::new(judge));
         self
     }
 
@@ -110,19 +138,32 @@ impl HttpClassifier {
 }
 
 impl Table {
-    fn classify(&self, status: StatusCode, headers: &HeaderMap) -> Outcome {
+    fn of_head(&self, status: StatusCode, headers: &HeaderMap) -> Outcome {
+        let wait = || retry_after::parse(headers, self.wall_clock.as_deref().unwrap_or(&system_time));
         if let Some(outcome) = self.on_response.as_ref().and_then(|judge| judge(status, headers)) {
-            return outcome;
+            return outcome.or_retry_after(wait);
         }
-        if self.transient.contains(status) {
-            let retry_after = retry_after::parse(headers, self.wall_clock.as_deref().unwrap_or(&system_time));
-            Outcome::Transient { retry_after, sent: true }
+        if self.throttled.contains(status) {
+            Outcome::Throttled { retry_after: wait() }
+        } else if self.transient.contains(status) {
+            Outcome::Transient { retry_after: wait() }
         } else if self.neutral.contains(status) {
             Outcome::Neutral
         } else if status.is_server_error() {
             Outcome::Failure
         } else {
             Outcome::Success
+        }
+    }
+
+    fn of_error<E: TransportError + 'static>(&self, error: &Error<E>) -> Outcome {
+        if let Some(outcome) = self.on_error.as_ref().and_then(|judge| judge(error.info())) {
+            return outcome;
+        }
+        let is_the_clients = error.kind() == ErrorKind::Upstream;
+        match error.inner().filter(|_| is_the_clients).map(TransportError::fault) {
+            Some(Fault::Caller) => Outcome::Neutral,
+            Some(Fault::Connect | Fault::Exchange) | None => Outcome::transient(),
         }
     }
 }
@@ -133,12 +174,21 @@ fn system_time() -> SystemTime {
     SystemTime::now()
 }
 
-impl<B, E: TransportError> Classify<Response<B>, E> for HttpClassifier {
+/// It looks at results alone, and keeps nothing of the request.
+impl<Req, B, E: TransportError + 'static> Classify<Req, Response<B>, E> for HttpClassifier {
+    type Judge = Self;
+
+    #[inline]
+    fn judge(&self, _request: &Req) -> Self {
+        self.clone()
+    }
+}
+
+impl<B, E: TransportError + 'static> Judge<Response<B>, E> for HttpClassifier {
     fn classify(&self, result: Result<&Response<B>, &Error<E>>) -> Outcome {
         match result {
-            Ok(response) => self.table().classify(response.status(), response.headers()),
-            Err(Error::Upstream(error)) => error.fault().outcome(),
-            Err(_) => Outcome::transient(),
+            Ok(response) => self.table().of_head(response.status(), response.headers()),
+            Err(error) => self.table().of_error(error),
         }
     }
 }
@@ -147,6 +197,7 @@ impl fmt::Debug for HttpClassifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpClassifier")
             .field("transient", &self.table().transient)
+            .field("throttled", &self.table().throttled)
             .field("neutral", &self.table().neutral)
             .finish_non_exhaustive()
     }
@@ -191,116 +242,4 @@ impl fmt::Debug for StatusSet {
         let statuses = (100..1000).filter_map(|status| StatusCode::from_u16(status).ok());
         f.debug_set().entries(statuses.filter(|status| self.contains(*status))).finish()
     }
-}
-
-// ===== TransportError =====
-
-/// What kind of fault left a request without a response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Fault {
-    /// No connection came about, so nothing was sent.
-    Connect,
-    /// The exchange broke off, or took too long, after something may have been sent.
-    Exchange,
-    /// The caller's own: the request could not be built, its body failed, or the response was not what the
-    /// caller asked to have.
-    Caller,
-}
-
-impl Fault {
-    fn outcome(self) -> Outcome {
-        match self {
-            Self::Connect => Outcome::Transient { retry_after: None, sent: false },
-            Self::Exchange => Outcome::transient(),
-            Self::Caller => Outcome::Neutral,
-        }
-    }
-}
-
-/// The error of an HTTP client, as [`HttpClassifier`] sees it.
-pub trait TransportError {
-    /// What kind of fault it is.
-    fn fault(&self) -> Fault;
-}
-
-impl TransportError for std::convert::Infallible {
-    fn fault(&self) -> Fault {
-        match *self {}
-    }
-}
-
-impl TransportError for std::io::Error {
-    fn fault(&self) -> Fault {
-        // Only a refusal cannot befall a connection that has come about: a host can become unreachable at any time.
-        match self.kind() {
-            std::io::ErrorKind::ConnectionRefused => Fault::Connect,
-            _ => Fault::Exchange,
-        }
-    }
-}
-
-/// One of the errors below, in a box. What is not known broke off.
-impl TransportError for BoxError {
-    fn fault(&self) -> Fault {
-        #[cfg(feature = "reqwest")]
-        if let Some(error) = self.downcast_ref::<reqwest::Error>() {
-            return error.fault();
-        }
-        #[cfg(feature = "hyper")]
-        if let Some(error) = self.downcast_ref::<hyper_util::client::legacy::Error>() {
-            return error.fault();
-        }
-        #[cfg(feature = "hyper")]
-        if let Some(error) = self.downcast_ref::<hyper::Error>() {
-            return error.fault();
-        }
-        self.downcast_ref::<std::io::Error>().map_or(Fault::Exchange, TransportError::fault)
-    }
-}
-
-#[cfg(feature = "reqwest")]
-impl TransportError for reqwest::Error {
-    fn fault(&self) -> Fault {
-        if self.is_connect() {
-            Fault::Connect
-        } else if self.is_builder()
-            || self.is_redirect()
-            || self.is_decode()
-            || self.is_status()
-            || self.is_upgrade()
-            || is_callers_fault(self)
-        {
-            Fault::Caller
-        } else {
-            Fault::Exchange
-        }
-    }
-}
-
-#[cfg(feature = "hyper")]
-impl TransportError for hyper_util::client::legacy::Error {
-    fn fault(&self) -> Fault {
-        if self.is_connect() {
-            Fault::Connect
-        } else if is_callers_fault(self) || self.source().is_none() {
-            // Without a cause it is the request that the client refused: no absolute URI, an unknown version.
-            Fault::Caller
-        } else {
-            Fault::Exchange
-        }
-    }
-}
-
-#[cfg(feature = "hyper")]
-impl TransportError for hyper::Error {
-    fn fault(&self) -> Fault {
-        if self.is_user() { Fault::Caller } else { Fault::Exchange }
-    }
-}
-
-/// Whether hyper, somewhere below, found the caller at fault: a request body that failed, a header that cannot be.
-#[cfg(any(feature = "reqwest", feature = "hyper"))]
-fn is_callers_fault(error: &(dyn StdError + 'static)) -> bool {
-    error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_user)
-        || error.source().is_some_and(is_callers_fault)
 }

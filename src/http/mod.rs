@@ -10,10 +10,12 @@ mod replay_body;
 mod replay_layer;
 mod request;
 pub(crate) mod retry_after;
+pub(crate) mod transport;
 
 pub use self::{
-    classify::{Fault, HttpClassifier, TransportError},
+    classify::HttpClassifier,
     replay_body::ReplayBody,
     replay_layer::{ReplayBodyLayer, ReplayBodyService},
     request::{HttpRequest, TryCloneBody},
+    transport::{Fault, TransportError},
 };

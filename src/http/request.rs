@@ -192,7 +192,10 @@ impl<B> HasCallOptions for Request<B> {
     }
 
     fn set_options(&mut self, options: CallOptions) {
-        self.extensions_mut().insert(options);
+        match self.extensions_mut().get_mut() {
+            Some(before) => *before = options,
+            None => drop(self.extensions_mut().insert(options)),
+        }
     }
 }
 

@@ -14,8 +14,8 @@ use tokio::time::{Instant, timeout_at};
 use super::Store;
 use super::key::Key;
 use super::moment::Moment;
-use crate::poll::apart;
-use crate::{BoxError, deadline};
+use crate::signals::isolated;
+use crate::{BoxError, clock};
 
 pub(super) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -117,7 +117,7 @@ impl Behind {
 
     /// When whatever begins now has to end.
     pub(super) fn end(&self, until: Until) -> Until {
-        deadline::earliest(deadline::after(Instant::now(), self.timeout), until)
+        clock::earliest(clock::after(Instant::now(), self.timeout), until)
     }
 
     pub(super) fn failures(&self) -> u64 {
@@ -136,7 +136,7 @@ impl Behind {
 
     async fn within<T>(&self, end: Until, mut answer: Answer<'_, T>) -> Option<T> {
         // A store may be made of layers, too.
-        let answer = poll_fn(move |cx| apart(|| answer.as_mut().poll(cx)));
+        let answer = poll_fn(move |cx| isolated(|| answer.as_mut().poll(cx)));
         let answer = match end {
             Some(end) => timeout_at(end, answer).await.unwrap_or_else(|elapsed| Err(elapsed.into())),
             None => answer.await,

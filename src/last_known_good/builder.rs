@@ -11,12 +11,14 @@ use rand::{Rng as _, SeedableRng as _, TryRng as _};
 use super::behind::Behind;
 use super::credentials::Credentials;
 use super::memory::Memory;
+use super::refresh::Refreshes;
 use super::rules::Rules;
-use super::shared::{FallsBackOn, SeededHasher, Shared};
+use super::shared::{FallsBackOn, SeededHasher, Settings, Shared};
 use super::{Cause, LastKnownGood, Store};
 use crate::ConfigError;
-use crate::error::MAX_DURATION;
-use crate::wall::WallClock;
+use crate::config_error::MAX_DURATION;
+use crate::shared_settings::SharedSettings;
+use crate::wall_clock::WallClock;
 
 /// Configures a [`LastKnownGood`].
 ///
@@ -29,8 +31,11 @@ use crate::wall::WallClock;
 /// | `store` | none |
 /// | `store_timeout` | 100 ms |
 /// | `renew_after` | 10 s |
+/// | `serve_stale_after` | never |
+/// | `max_refreshes` | 64 |
 #[must_use = "there is no fallback before `build`"]
 pub struct LastKnownGoodBuilder {
+    name: Option<Arc<str>>,
     max_age: Duration,
     max_entry_bytes: usize,
     max_bytes: u64,
@@ -41,12 +46,15 @@ pub struct LastKnownGoodBuilder {
     store: Option<Behind>,
     store_timeout: Duration,
     renew_after: Duration,
+    soft_limit: Option<Duration>,
+    max_refreshes: usize,
     seed: Option<u64>,
 }
 
 impl LastKnownGoodBuilder {
     pub(super) fn new() -> Self {
         Self {
+            name: None,
             max_age: Duration::from_secs(60 * 60),
             max_entry_bytes: 1024 * 1024,
             max_bytes: 64 * 1024 * 1024,
@@ -57,8 +65,16 @@ impl LastKnownGoodBuilder {
             store: None,
             store_timeout: Duration::from_millis(100),
             renew_after: Duration::from_secs(10),
+            soft_limit: None,
+            max_refreshes: 64,
             seed: None,
         }
+    }
+
+    /// What the cache is called, for those who look at several. Events name the upstream itself. Default: none.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
     }
 
     /// How old a response may be and still be served, where its origin says nothing by `stale-if-error` (RFC 5861 §4): 1 ms
@@ -145,6 +161,22 @@ impl LastKnownGoodBuilder {
         self
     }
 
+    /// Serves what is kept when the upstream has not answered within `soft_limit`, as [`Cause::Slow`]; the call goes on behind,
+    /// within its deadline, and renews what is kept. Where nothing is kept, it is waited for as ever. Default: never.
+    ///
+    /// **This spawns** a tokio task for each call that goes on, at most [64](Self::max_refreshes) at a time
+    /// and one for each request. Beyond that, the call is dropped when it has been answered.
+    pub fn serve_stale_after(mut self, soft_limit: Duration) -> Self {
+        self.soft_limit = Some(soft_limit);
+        self
+    }
+
+    /// How many calls go on behind at a time. Default 64.
+    pub fn max_refreshes(mut self, max: usize) -> Self {
+        self.max_refreshes = max;
+        self
+    }
+
     /// How often what is kept is renewed: 0 to a year. Default 10 s.
     ///
     /// In memory there is always the last response that was another one. One with the same body, of which only headers differ
@@ -182,16 +214,23 @@ impl LastKnownGoodBuilder {
         let (drawn_key, hash_seed) = draw(self.seed)?;
         let is_shared = self.digest_key.is_some();
         let store = self.store.map(|store| store.timeout_after(timeout).shared_with_somebodys(is_shared));
-        Ok(LastKnownGood(Arc::new(Shared {
+        let settings = Settings {
             rules: Rules { max_age, ignore_origin: self.ignore_origin },
             // A larger one would be evicted as soon as it is kept.
             max_entry_bytes: max_entry_bytes.min(max_bytes.try_into().unwrap_or(usize::MAX)),
             falls_back_on: self.falls_back_on,
+            renew_after,
+            soft_limit: self.soft_limit,
+            max_refreshes: self.max_refreshes,
+        };
+        Ok(LastKnownGood(Arc::new(Shared {
+            name: self.name,
+            settings: SharedSettings::new(settings),
             credentials: Credentials::new(self.digest_key.unwrap_or(drawn_key), self.private_headers),
             clock: WallClock::start(),
             hasher: SeededHasher(hash_seed),
             memory: Memory::new(max_bytes),
-            renew_after,
+            refreshes: Refreshes::default(),
             store,
         })))
     }
@@ -227,6 +266,8 @@ impl fmt::Debug for LastKnownGoodBuilder {
             .field("store", &self.store)
             .field("store_timeout", &self.store_timeout)
             .field("renew_after", &self.renew_after)
+            .field("serve_stale_after", &self.soft_limit)
+            .field("max_refreshes", &self.max_refreshes)
             .finish_non_exhaustive()
     }
 }

@@ -12,6 +12,7 @@ use super::behind::Behind;
 use super::entry::Entry;
 use super::key::Key;
 use super::shared::Shared;
+use crate::ConfigError;
 use crate::http::HttpRequest;
 
 /// The last good responses, and the rules by which they are kept and served.
@@ -87,6 +88,11 @@ impl LastKnownGood {
     /// A builder that starts from the defaults.
     pub fn builder() -> LastKnownGoodBuilder {
         LastKnownGoodBuilder::new()
+    }
+
+    /// What the cache is called.
+    pub fn name(&self) -> Option<&str> {
+        self.0.name.as_deref()
     }
 
     /// How many requests there is a response for in memory.
@@ -184,6 +190,14 @@ impl LastKnownGood {
     }
 }
 
+impl TryFrom<LastKnownGoodBuilder> for LastKnownGood {
+    type Error = ConfigError;
+
+    fn try_from(builder: LastKnownGoodBuilder) -> Result<Self, ConfigError> {
+        builder.build()
+    }
+}
+
 impl Default for LastKnownGood {
     fn default() -> Self {
         Self::builder().build().expect("the defaults are valid")
@@ -192,7 +206,8 @@ impl Default for LastKnownGood {
 
 impl fmt::Debug for LastKnownGood {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fallback")
+        f.debug_struct("LastKnownGood")
+            .field("name", &self.name())
             .field("len", &self.len())
             .field("bytes", &self.bytes())
             .field("store", &self.0.store)

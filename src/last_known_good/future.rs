@@ -1,6 +1,5 @@
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -9,32 +8,25 @@ use http_body::Body;
 use pin_project::pin_project;
 
 use super::ResponseBody;
-use super::behind::{BoxFuture, Until};
-use super::layer::Config;
-use super::mode::{Behind, Foreground, Mode};
+use super::behind::BoxFuture;
 use super::plan::{Answering, Plan, Settled, hand_on};
-use super::stale::Cause;
-use super::wait::Waits;
-use crate::attempts::Attempts;
-use crate::poll::{listen_attempts, listen_deadline};
-use crate::{BoxError, Classify, Error};
+use super::refresh::{self, Call};
+use super::wait::{Waited, Waits};
+use crate::{BoxError, Error, Judge, TimeoutScope};
 
 /// The future of [`LastKnownGoodService`](super::LastKnownGoodService).
 ///
 /// Cancel safe: dropped, it drops the call; what is kept stays as it is, and a store that is being told may have been or
 /// not.
 #[pin_project]
-pub struct ResponseFuture<F, C, M = Foreground>
-where
-    F: Future,
-    M: Mode<F, C>,
-{
+pub struct ResponseFuture<F: Future, J> {
     #[pin]
-    call: M::Call,
+    call: Call<F>,
     stage: Stage<F::Output>,
     plan: Plan,
     waits: Option<Pin<Box<Waits>>>,
-    config: Arc<Config<C, M>>,
+    /// `None` once the call goes on without its caller.
+    judge: Option<J>,
 }
 
 /// How far a call is.
@@ -55,42 +47,43 @@ struct Telling<T> {
 struct LookingUp<T> {
     /// `None` once it is handed on.
     failed: Option<T>,
-    attempts: Option<Attempts>,
     answering: Answering,
     search: BoxFuture<()>,
 }
 
-impl<F, C, M> ResponseFuture<F, C, M>
-where
-    F: Future,
-    M: Mode<F, C>,
-{
-    pub(super) fn new(call: F, plan: Plan, config: Arc<Config<C, M>>) -> Self {
-        let call = config.mode.begin(call, plan.serves());
-        Self::of_begun(call, plan, config)
+impl<F: Future, J> ResponseFuture<F, J> {
+    pub(super) fn new(call: F, plan: Plan, judge: J) -> Self {
+        Self::of_begun(Call::new(call, plan.may_go_on()), plan, judge)
     }
 
-    pub(super) fn of_begun(call: M::Call, plan: Plan, config: Arc<Config<C, M>>) -> Self {
-        Self { call, stage: Stage::Calling, plan, waits: None, config }
+    pub(super) const fn of_begun(call: Call<F>, plan: Plan, judge: J) -> Self {
+        Self { call, stage: Stage::Calling, plan, waits: None, judge: Some(judge) }
     }
 }
 
-impl<F, C, M, B, E> Future for ResponseFuture<F, C, M>
+impl<F, J, B, E> Future for ResponseFuture<F, J>
 where
-    F: Future<Output = Result<Response<B>, Error<E>>>,
-    M: Mode<F, C>,
-    C: Classify<Response<B>, E>,
-    B: Body<Data = Bytes>,
+    F: Future<Output = Result<Response<B>, Error<E>>> + Send + 'static,
+    J: Judge<Response<B>, E> + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
+    E: 'static,
 {
     type Output = Result<Response<ResponseBody<B>>, Error<E>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Stage::Calling = self.as_mut().project().stage {
-            let (ended, attempts, until) = self.as_mut().poll_call(cx);
-            let Poll::Ready(result) = ended else { return self.poll_waits(cx, until).map(Ok) };
+            let result = match self.as_mut().project().call.poll(cx) {
+                Poll::Ready(result) => result,
+                Poll::Pending => match ready!(self.as_mut().poll_waits(cx)) {
+                    Waited::Slow(response) => return Poll::Ready(Ok(response)),
+                    // The layers below have let the deadline pass.
+                    Waited::Late => Err(Error::timeout(TimeoutScope::Total, None)),
+                },
+            };
             let this = self.as_mut().project();
-            *this.stage = match this.config.settle(this.plan.take(), result, attempts, until) {
+            let judge = this.judge.as_ref().expect("polled after it was ready");
+            *this.stage = match this.plan.take().settle(judge, result) {
                 Settled::Now(result) => return Poll::Ready(result),
                 Settled::Telling(result, telling) => {
                     Stage::Telling(Box::new(Telling { result: Some(result), telling }))
@@ -101,12 +94,11 @@ where
                         Some(waits) if waits.has_searched() => Box::pin(std::future::ready(())),
                         Some(waits) => {
                             let begun = waits.as_mut().into_search();
-                            begun.unwrap_or_else(|| answering.look_up(until))
+                            begun.unwrap_or_else(|| answering.look_up())
                         }
-                        None => answering.look_up(until),
+                        None => answering.look_up(),
                     };
-                    let failed = Some(failed);
-                    Stage::LookingUp(Box::new(LookingUp { failed, attempts, answering, search }))
+                    Stage::LookingUp(Box::new(LookingUp { failed: Some(failed), answering, search }))
                 }
             };
         }
@@ -121,7 +113,7 @@ where
                 ready!(it.search.as_mut().poll(cx));
                 let failed = it.failed.take().expect("polled after it was ready");
                 Poll::Ready(match it.answering.find() {
-                    Some(entry) => Ok(it.answering.serve(&entry, Some(failed), it.attempts)),
+                    Some(entry) => Ok(it.answering.serve(&entry, Some(failed))),
                     None => hand_on(failed),
                 })
             }
@@ -129,47 +121,40 @@ where
     }
 }
 
-impl<F, C, M, B, E> ResponseFuture<F, C, M>
+impl<F, J, B, E> ResponseFuture<F, J>
 where
-    F: Future<Output = Result<Response<B>, Error<E>>>,
-    M: Mode<F, C>,
-    B: Body<Data = Bytes>,
+    F: Future<Output = Result<Response<B>, Error<E>>> + Send + 'static,
+    J: Judge<Response<B>, E> + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+    E: 'static,
 {
-    /// The call, and what it says by the way: how many attempts it took, and when it has to end.
-    fn poll_call(self: Pin<&mut Self>, cx: &mut Context<'_>) -> (Poll<F::Output>, Option<Attempts>, Until) {
-        let (attempts, until) = (listen_attempts(), listen_deadline());
-        let ended = self.project().call.poll(cx);
-        let until = until.heard();
-        (ended, attempts.heard(), until)
-    }
-
     /// What else is to be waited for, besides the call.
-    fn poll_waits(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        until: Until,
-    ) -> Poll<Response<ResponseBody<B>>> {
+    fn poll_waits(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Waited<Response<ResponseBody<B>>>> {
         let this = self.project();
         let Plan::Answer(answering) = &*this.plan else { return Poll::Pending };
-        if !this.plan.serves() {
+        if !answering.serves() {
             return Poll::Pending;
         }
         if this.waits.is_none() {
-            let soft_limit =
-                this.config.mode.soft_limit().filter(|_| answering.shared().falls_back_on(Cause::Slow));
-            *this.waits = Waits::new(answering, soft_limit).map(Box::pin);
+            *this.waits = Waits::new(answering).map(Box::pin);
         }
         let Some(waits) = this.waits else { return Poll::Pending };
-        let entry = ready!(waits.as_mut().poll(cx, answering, until));
-        let response = answering.serve::<B, E>(&entry, None, None);
-        if let Plan::Answer(answering) = this.plan.take() {
-            this.config.mode.go_on(this.call, Behind { answering, until, config: Arc::clone(this.config) });
+        let entry = match ready!(waits.as_mut().poll(cx, answering)) {
+            Waited::Slow(entry) => entry,
+            Waited::Late => return Poll::Ready(Waited::Late),
+        };
+        let response = answering.serve::<B, E>(&entry, None);
+        if let (Plan::Answer(answering), Some(call), Some(judge)) =
+            (this.plan.take(), this.call.take(), this.judge.take())
+        {
+            refresh::go_on(call, answering, judge);
         }
-        Poll::Ready(response)
+        Poll::Ready(Waited::Slow(response))
     }
 }
 
-impl<F: Future, C, M: Mode<F, C>> fmt::Debug for ResponseFuture<F, C, M> {
+impl<F: Future, J> fmt::Debug for ResponseFuture<F, J> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("last_known_good::ResponseFuture").finish_non_exhaustive()
     }

@@ -31,7 +31,7 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Whether the body may still be kept.
     pub(super) fn receive(&mut self, data: &Bytes) -> bool {
-        let fits = data.len() <= self.shared.max_entry_bytes - self.received.len();
+        let fits = data.len() <= self.shared.max_entry_bytes() - self.received.len();
         if fits {
             self.received.push(data, self.found.body());
         }

@@ -106,7 +106,7 @@ impl Key {
     }
 
     /// The scheme and the authority.
-    fn origin(&self) -> &str {
+    pub(super) fn origin(&self) -> &str {
         let uri = self.uri();
         let authority = uri.find("://").map_or(0, |at| at + 3);
         let end = uri[authority..].find('/').map_or(uri.len(), |at| authority + at);

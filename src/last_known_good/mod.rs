@@ -9,14 +9,16 @@
 //! use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let fallback = LastKnownGood::builder().max_age(Duration::from_secs(600)).build()?;
-//! let layer = LastKnownGoodLayer::new(fallback.clone())
-//!     .serve_stale_after(Duration::from_millis(300)); // when the upstream is slow, too
+//! let last_known_good = LastKnownGood::builder()
+//!     .max_age(Duration::from_secs(600))
+//!     .serve_stale_after(Duration::from_millis(300)) // when the upstream is slow, too
+//!     .build()?;
+//! let layer = LastKnownGoodLayer::new(last_known_good.clone());
 //!
 //! // Whoever hears of a change can say so.
 //! let uri: http::Uri = "http://sku.internal/v1/items/42".parse()?;
-//! fallback.insert(&uri, http::Response::new(r#"{"price": 999}"#.into())).await?;
-//! fallback.invalidate(&uri).await;
+//! last_known_good.insert(&uri, http::Response::new(r#"{"price": 999}"#.into())).await?;
+//! last_known_good.invalidate(&uri).await;
 //! # Ok(())
 //! # }
 //! ```
@@ -38,8 +40,11 @@
 //! (`steadfast::RedisStore`, feature `redis`), or one of your own. A store that fails or hangs fails no call, and is waited for no longer
 //! than its [bound](LastKnownGoodBuilder::store_timeout).
 //!
-//! Tasks are spawned by [`serve_stale_after`](LastKnownGoodLayer::serve_stale_after) and
-//! [`keep_warm`](LastKnownGoodLayer::keep_warm), and by nothing else here.
+//! **When it is waited for**: never beyond the deadline of the call. A layer below that lets the deadline pass is cut, so that
+//! the stale answer comes in time.
+//!
+//! Tasks are spawned by [`serve_stale_after`](LastKnownGoodBuilder::serve_stale_after) and by [`PrefetchLayer`], and by nothing
+//! else here.
 //!
 //! [page]: https://docs.rs/crate/steadfast/latest/source/docs/last_known_good.md
 
@@ -49,17 +54,17 @@ mod builder;
 mod credentials;
 mod entry;
 mod fallback;
-mod fetch;
 mod future;
 mod head;
 mod keeper;
 mod key;
 mod layer;
 mod memory;
-mod mode;
 mod moment;
 mod plan;
+mod prefetch;
 mod received;
+mod refresh;
 mod rules;
 mod service;
 mod shared;
@@ -68,7 +73,6 @@ mod store;
 mod sync;
 mod vary;
 mod wait;
-mod warm;
 mod wire;
 
 #[cfg(feature = "reqwest")]
@@ -79,12 +83,10 @@ pub use self::{
     body::ResponseBody,
     builder::LastKnownGoodBuilder,
     fallback::{EntryInfo, InsertError, LastKnownGood},
-    fetch::Warming,
     future::ResponseFuture,
     layer::LastKnownGoodLayer,
-    mode::{Background, Foreground, Mode, Unwarmed},
+    prefetch::{PrefetchBuilder, PrefetchLayer, PrefetchService},
     service::LastKnownGoodService,
     stale::{Cause, Stale},
     store::{MemoryStore, Store},
-    warm::{KeepWarm, KeepWarmBuilder, Warmed},
 };

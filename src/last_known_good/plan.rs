@@ -1,20 +1,18 @@
 //! What is to be done with a call's answer: decided when the call begins, and done when it has ended.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body::Body;
 use tokio::time::Instant;
 
-use super::LastKnownGood;
-use super::ResponseBody;
 use super::behind::{BoxFuture, Until};
 use super::entry::{Entry, Times};
 use super::head::{Draft, NextHead};
 use super::keeper::Keeper;
 use super::key::Key;
-use super::layer::Config;
 use super::memory::Found;
 use super::moment::Moment;
 use super::received::Received;
@@ -22,14 +20,16 @@ use super::rules::{self, Limits, Role};
 use super::shared::Shared;
 use super::stale::Cause;
 use super::vary::RequestHeaders;
-use crate::attempts::Attempts;
+use super::{LastKnownGood, ResponseBody};
 use crate::http::HttpRequest;
-use crate::{Classify, Error, HasCallOptions, Outcome};
+use crate::stop_reason::Attempts;
+use crate::{Error, HasCallOptions, Judge, Outcome};
 
 /// What is to be done when the call has ended.
 pub(super) enum Plan {
     Nothing,
-    Invalidate(Arc<Shared>, Key),
+    /// The end of the call is that of the wait for a store, too.
+    Invalidate(Arc<Shared>, Key, Until),
     Answer(Answering),
 }
 
@@ -45,6 +45,11 @@ pub(super) struct Answering {
     limits: Option<Box<Limits>>,
     keeps: bool,
     serves: bool,
+    /// After how long a stale response is served in place of an answer.
+    soft_limit: Option<Duration>,
+    /// The end of the call.
+    until: Until,
+    is_checked_below: bool,
 }
 
 /// The URI that a kept response was asked for by, in its extensions.
@@ -53,13 +58,19 @@ pub(super) struct Answering {
 pub(crate) struct RequestUri(pub(crate) Arc<str>);
 
 impl Plan {
-    pub(super) fn new(request: &(impl HttpRequest + HasCallOptions), fallback: &LastKnownGood) -> Self {
-        let LastKnownGood(shared) = fallback;
+    pub(super) fn new(
+        request: &(impl HttpRequest + HasCallOptions),
+        last_known_good: &LastKnownGood,
+    ) -> Self {
+        let LastKnownGood(shared) = last_known_good;
         match rules::role(request) {
             Role::Nothing => Self::Nothing,
-            Role::Invalidate => Self::Invalidate(Arc::clone(shared), shared.key(request)),
+            Role::Invalidate => {
+                let until = request.options().get_deadline();
+                Self::Invalidate(Arc::clone(shared), shared.key(request), until)
+            }
             Role::Answer { keep, limits } => {
-                let key = shared.key(request);
+                let (key, options) = (shared.key(request), request.options());
                 Self::Answer(Answering {
                     shared: Arc::clone(shared),
                     version: shared.memory.version(&key),
@@ -68,32 +79,25 @@ impl Plan {
                     began: Instant::now(),
                     limits: (limits != Limits::default()).then(|| Box::new(limits)),
                     keeps: keep,
-                    serves: request.options().allows_last_known_good(),
+                    serves: options.allows_last_known_good(),
+                    soft_limit: shared.soft_limit(),
+                    until: options.get_deadline(),
+                    is_checked_below: options.unchecked_deadline().is_none(),
                 })
             }
         }
     }
 
-    /// Whether the call may be answered with a kept response.
-    pub(super) const fn serves(&self) -> bool {
-        matches!(self, Self::Answer(Answering { serves: true, .. }))
+    /// Whether the call may go on after its caller was answered.
+    pub(super) const fn may_go_on(&self) -> bool {
+        matches!(self, Self::Answer(Answering { serves: true, soft_limit: Some(_), .. }))
     }
 
-    /// The same call, for the fallback alone.
+    /// The same call, for the cache alone.
     pub(super) fn unserved(self) -> Self {
         match self {
             Self::Answer(answering) => Self::Answer(Answering { serves: false, ..answering }),
             other => other,
-        }
-    }
-
-    /// The key of a call whose response may be kept for everybody.
-    pub(super) fn everybodys_key(&self) -> Option<&Key> {
-        match self {
-            Self::Answer(Answering { key, keeps: true, .. }) => {
-                Some(key).filter(|it| it.partition().is_none())
-            }
-            _ => None,
         }
     }
 
@@ -115,6 +119,25 @@ impl Answering {
         self.began
     }
 
+    /// Whether a stale response may answer the call.
+    pub(super) const fn serves(&self) -> bool {
+        self.serves
+    }
+
+    pub(super) const fn soft_limit(&self) -> Option<Duration> {
+        self.soft_limit
+    }
+
+    /// The end of the call.
+    pub(super) const fn until(&self) -> Until {
+        self.until
+    }
+
+    /// The end of the call, where no layer below is known to check it.
+    pub(super) fn unchecked_deadline(&self) -> Until {
+        self.until.filter(|_| !self.is_checked_below)
+    }
+
     /// Whether anything can come of the call for those after it.
     pub(super) const fn keeps(&self) -> bool {
         self.keeps
@@ -127,8 +150,8 @@ impl Answering {
     }
 
     /// Brings what the store knows into memory.
-    pub(super) fn look_up(&self, until: Until) -> BoxFuture<()> {
-        self.shared.look_up(self.key.clone(), until)
+    pub(super) fn look_up(&self) -> BoxFuture<()> {
+        self.shared.look_up(self.key.clone(), self.until)
     }
 
     /// Whether the store may know of a response that answers the call better than this one does.
@@ -137,31 +160,36 @@ impl Answering {
     }
 
     fn draft<B>(&self, response: &Response<B>) -> Option<Draft> {
-        Draft::new(response, &self.headers, &self.shared.rules, self.key.partition().is_some())
+        Draft::new(response, &self.headers, &self.shared.rules(), self.key.partition().is_some())
     }
 
-    /// The kept response, with what the failed one was annotated with.
+    /// The stale response, with what the failed one was annotated with.
     pub(super) fn serve<B: Body<Data = Bytes>, E>(
         &self,
         entry: &Entry,
         failed: Option<Result<Response<B>, Error<E>>>,
-        attempts: Option<Attempts>,
     ) -> Response<ResponseBody<B>> {
         let cause = failed.as_ref().map_or(Cause::Slow, Cause::of);
         let now = self.shared.now();
+        let error = failed.as_ref().and_then(|failed| failed.as_ref().err());
         tracing::info!(
             target: "steadfast::last_known_good",
+            upstream = error.and_then(|error| error.upstream()).unwrap_or(self.key.origin()),
             age_s = entry.age(now).as_secs(),
             %cause,
-            "served a kept response"
+            "served a stale response"
         );
         let mut response = entry.serve(now, cause).map(ResponseBody::stored);
-        if let Some(Ok(failed)) = failed {
-            let stale = std::mem::replace(response.extensions_mut(), failed.into_parts().0.extensions);
-            response.extensions_mut().extend(stale);
-        }
-        if let Some(attempts) = attempts {
-            response.extensions_mut().insert(attempts);
+        match failed {
+            Some(Ok(failed)) => {
+                let stale = std::mem::replace(response.extensions_mut(), failed.into_parts().0.extensions);
+                response.extensions_mut().extend(stale);
+            }
+            Some(Err(error)) => {
+                let attempts = Attempts::new(error.attempts(), error.stop_reason());
+                response.extensions_mut().insert(attempts);
+            }
+            None => {}
         }
         response.extensions_mut().insert(RequestUri(self.key.uri().into()));
         response
@@ -193,39 +221,37 @@ pub(super) fn hand_on<B: Body<Data = Bytes>, E>(
     result.map(|response| response.map(|body| ResponseBody::fresh(body, None)))
 }
 
-impl<C, M> Config<C, M> {
+impl Plan {
     /// Keeps a good answer, forgets what is gone, or serves something in place of a bad one.
     pub(super) fn settle<B, E>(
-        &self,
-        plan: Plan,
+        self,
+        judge: &impl Judge<Response<B>, E>,
         result: Result<Response<B>, Error<E>>,
-        attempts: Option<Attempts>,
-        until: Until,
     ) -> Settled<B, E>
     where
-        C: Classify<Response<B>, E>,
         B: Body<Data = Bytes>,
     {
-        match plan {
-            Plan::Nothing => Settled::Now(hand_on(result)),
-            Plan::Invalidate(shared, key) => invalidate(&shared, &key, result, until),
-            Plan::Answer(answering) => {
+        match self {
+            Self::Nothing => Settled::Now(hand_on(result)),
+            Self::Invalidate(shared, key, until) => invalidate(&shared, &key, result, until),
+            Self::Answer(answering) => {
                 let outcome = match &result {
-                    // The classifier is not asked about refusals.
+                    // A judge is not asked about refusals.
                     Err(error) if error.is_refusal() => Outcome::transient(),
-                    result => self.classifier.classify(result.as_ref()),
+                    result => judge.classify(result.as_ref()),
                 };
+                let is_unanswered = outcome.is_fault() || outcome == Outcome::NotProcessed;
                 let falls_back = || answering.shared.falls_back_on(Cause::of(&result));
-                if outcome.is_fault() && answering.serves && falls_back() {
+                if is_unanswered && answering.serves && falls_back() {
                     let entry = answering.find();
                     if answering.may_learn(entry.as_ref()) {
                         return Settled::Failed(result, answering);
                     }
                     if let Some(entry) = entry {
-                        return Settled::Now(Ok(answering.serve(&entry, Some(result), attempts)));
+                        return Settled::Now(Ok(answering.serve(&entry, Some(result))));
                     }
                 }
-                conclude(answering, outcome, result, until)
+                conclude(answering, outcome, result)
             }
         }
     }
@@ -264,8 +290,8 @@ fn conclude<B: Body<Data = Bytes>, E>(
     answering: Answering,
     outcome: Outcome,
     result: Result<Response<B>, Error<E>>,
-    until: Until,
 ) -> Settled<B, E> {
+    let until = answering.until;
     let response = match result {
         Ok(response) => response,
         Err(error) => return Settled::Now(Err(error)),

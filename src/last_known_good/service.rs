@@ -1,5 +1,4 @@
 use std::fmt;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -7,101 +6,83 @@ use http::Response;
 use http_body::Body;
 use tower::Service;
 
-#[cfg(feature = "reqwest")]
-use super::LastKnownGood;
-use super::fetch::{Planned, Warming};
-use super::layer::Config;
-use super::mode::{Foreground, Mode};
 use super::plan::Plan;
-use super::{ResponseBody, ResponseFuture};
+use super::{LastKnownGood, ResponseBody, ResponseFuture};
 use crate::http::{HttpClassifier, HttpRequest};
 use crate::{BoxError, Classify, Error, HasCallOptions};
 
 /// The service that [`LastKnownGoodLayer`](super::LastKnownGoodLayer) makes.
-pub struct LastKnownGoodService<S, C = HttpClassifier, M = Foreground> {
+#[derive(Clone)]
+pub struct LastKnownGoodService<S, C = HttpClassifier> {
     inner: S,
-    config: Arc<Config<C, M>>,
+    last_known_good: Option<LastKnownGood>,
+    classifier: C,
 }
 
-impl<S, C, M> LastKnownGoodService<S, C, M> {
-    pub(super) fn new(inner: S, config: Config<C, M>) -> Self {
-        Self { inner, config: Arc::new(config) }
+impl<S, C> LastKnownGoodService<S, C> {
+    pub(super) const fn new(inner: S, last_known_good: Option<LastKnownGood>, classifier: C) -> Self {
+        Self { inner, last_known_good, classifier }
     }
 
     #[cfg(feature = "reqwest")]
-    pub(crate) fn inner(&self) -> &S {
+    pub(crate) const fn inner(&self) -> &S {
         &self.inner
     }
 
     #[cfg(feature = "reqwest")]
-    pub(crate) fn fallback(&self) -> Option<&LastKnownGood> {
-        self.config.fallback.as_ref()
-    }
-
-    /// The call that `below` makes, with a fallback.
-    #[cfg(feature = "reqwest")]
-    pub(crate) fn send<Req, F>(
-        &self,
-        request: Req,
-        below: impl FnOnce(&S, Req) -> F,
-    ) -> ResponseFuture<F, C, M>
-    where
-        Req: HasCallOptions + HttpRequest,
-        F: Future,
-        M: Mode<F, C> + Warming<S, Req, C>,
-    {
-        let plan = self.plan(&request);
-        self.register(&request, &plan);
-        ResponseFuture::new(below(&self.inner, request), plan, Arc::clone(&self.config))
-    }
-
-    fn register<Req>(&self, request: &Req, plan: &Plan)
-    where
-        M: Warming<S, Req, C>,
-    {
-        self.config.mode.register(&self.inner, request, Planned { plan, config: &self.config });
+    pub(crate) const fn last_known_good(&self) -> Option<&LastKnownGood> {
+        self.last_known_good.as_ref()
     }
 
     fn plan(&self, request: &(impl HasCallOptions + HttpRequest)) -> Plan {
-        self.config.fallback.as_ref().map_or(Plan::Nothing, |fallback| Plan::new(request, fallback))
+        self.last_known_good.as_ref().map_or(Plan::Nothing, |cache| Plan::new(request, cache))
+    }
+
+    /// The call that `call` makes of the inner service, with a cache beside it.
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn send<Req, F, B, E>(
+        &self,
+        request: Req,
+        call: impl FnOnce(&S, Req) -> F,
+    ) -> ResponseFuture<F, C::Judge>
+    where
+        Req: HasCallOptions + HttpRequest,
+        F: Future<Output = Result<Response<B>, Error<E>>>,
+        C: Classify<Req, Response<B>, E>,
+    {
+        let (plan, judge) = (self.plan(&request), self.classifier.judge(&request));
+        ResponseFuture::new(call(&self.inner, request), plan, judge)
     }
 }
 
-impl<Req, S, C, M, B, E> Service<Req> for LastKnownGoodService<S, C, M>
+impl<Req, S, C, B, E> Service<Req> for LastKnownGoodService<S, C>
 where
     Req: HasCallOptions + HttpRequest,
-    S: Service<Req, Response = Response<B>, Error = Error<E>>,
-    M: Mode<S::Future, C> + Warming<S, Req, C>,
-    C: Classify<Response<B>, E>,
-    B: Body<Data = Bytes>,
+    S: Service<Req, Response = Response<B>, Error = Error<E>, Future: Send + 'static>,
+    C: Classify<Req, Response<B>, E, Judge: Send + 'static>,
+    B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
+    E: 'static,
 {
     type Response = Response<ResponseBody<B>>;
     type Error = Error<E>;
-    type Future = ResponseFuture<S::Future, C, M>;
+    type Future = ResponseFuture<S::Future, C::Judge>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        let plan = self.plan(&request);
-        self.register(&request, &plan);
-        ResponseFuture::new(self.inner.call(request), plan, Arc::clone(&self.config))
+        let (plan, judge) = (self.plan(&request), self.classifier.judge(&request));
+        ResponseFuture::new(self.inner.call(request), plan, judge)
     }
 }
 
-impl<S: Clone, C, M> Clone for LastKnownGoodService<S, C, M> {
-    fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), config: Arc::clone(&self.config) }
-    }
-}
-
-impl<S: fmt::Debug, C, M> fmt::Debug for LastKnownGoodService<S, C, M> {
+impl<S: fmt::Debug, C> fmt::Debug for LastKnownGoodService<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LastKnownGoodService")
             .field("inner", &self.inner)
-            .field("fallback", &self.config.fallback)
+            .field("last_known_good", &self.last_known_good)
             .finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! What the handles of a fallback share.
+//! What the handles of a cache share.
 
 use std::hash::{BuildHasher, DefaultHasher, Hasher};
 use std::sync::Arc;
@@ -16,30 +16,64 @@ use super::key::Key;
 use super::memory::Memory;
 use super::moment::Moment;
 use super::received::Received;
+use super::refresh::Refreshes;
 use super::rules::{self, Role, Rules};
 use super::stale::Cause;
 use super::vary::RequestHeaders;
 use crate::http::HttpRequest;
-use crate::wall::WallClock;
+use crate::shared_settings::SharedSettings;
+use crate::wall_clock::WallClock;
 
-/// The rules of a fallback, and what it keeps: all that its handles share.
+/// The settings of a cache, and what it keeps: all that its handles share.
 pub(super) struct Shared {
-    pub(super) rules: Rules,
-    pub(super) max_entry_bytes: usize,
-    /// `None` is on all of them.
-    pub(super) falls_back_on: Option<FallsBackOn>,
+    pub(super) name: Option<Arc<str>>,
+    pub(super) settings: SharedSettings<Settings>,
     pub(super) credentials: Credentials,
     pub(super) clock: WallClock,
     pub(super) hasher: SeededHasher,
     pub(super) memory: Memory,
+    pub(super) refreshes: Refreshes,
+    pub(super) store: Option<Behind>,
+}
+
+/// What can be set of a cache while it is used.
+pub(super) struct Settings {
+    pub(super) rules: Rules,
+    pub(super) max_entry_bytes: usize,
+    /// `None` is on all of them.
+    pub(super) falls_back_on: Option<FallsBackOn>,
     /// How often a response that is the same is kept anew, told to the store, or asked for there.
     pub(super) renew_after: Duration,
-    pub(super) store: Option<Behind>,
+    /// After how long a stale response is served in place of an answer.
+    pub(super) soft_limit: Option<Duration>,
+    /// How many calls go on after that at a time.
+    pub(super) max_refreshes: usize,
 }
 
 pub(super) type FallsBackOn = Arc<dyn Fn(Cause) -> bool + Send + Sync>;
 
 impl Shared {
+    pub(super) fn rules(&self) -> Rules {
+        self.settings.read(|settings| settings.rules)
+    }
+
+    pub(super) fn max_entry_bytes(&self) -> usize {
+        self.settings.read(|settings| settings.max_entry_bytes)
+    }
+
+    pub(super) fn renew_after(&self) -> Duration {
+        self.settings.read(|settings| settings.renew_after)
+    }
+
+    pub(super) fn max_refreshes(&self) -> usize {
+        self.settings.read(|settings| settings.max_refreshes)
+    }
+
+    /// After how long a stale response is served in place of an answer, if it may be.
+    pub(super) fn soft_limit(&self) -> Option<Duration> {
+        self.settings.read(|settings| settings.soft_limit.filter(|_| settings.falls_back_on(Cause::Slow)))
+    }
+
     pub(super) fn now(&self) -> Moment {
         Moment::new(self.clock.now())
     }
@@ -56,11 +90,11 @@ impl Shared {
 
     /// Whether an answer of these times need not be kept for the sake of its headers alone.
     pub(super) fn is_new_enough(&self, entry: &Entry, times: Times) -> bool {
-        times.given.since(entry.times().given) < self.renew_after
+        times.given.since(entry.times().given) < self.renew_after()
     }
 
     pub(super) fn falls_back_on(&self, cause: Cause) -> bool {
-        self.falls_back_on.as_ref().is_none_or(|falls| falls(cause))
+        self.settings.read(|settings| settings.falls_back_on(cause))
     }
 
     /// Keeps a response that was not asked for.
@@ -70,13 +104,13 @@ impl Shared {
         response: &Response<Bytes>,
     ) -> Result<(Key, Arc<Entry>), InsertError> {
         let Role::Answer { keep: true, .. } = rules::role(request) else { return Err(InsertError::Request) };
-        let (bytes, allowed) = (response.body().len(), self.max_entry_bytes);
+        let (bytes, allowed) = (response.body().len(), self.max_entry_bytes());
         if bytes > allowed {
             return Err(InsertError::TooLarge { bytes, allowed });
         }
         let (key, now) = (self.key(request), self.now());
         let headers = self.headers(request, &key);
-        let draft = Draft::new(response, &headers, &self.rules, key.partition().is_some());
+        let draft = Draft::new(response, &headers, &self.rules(), key.partition().is_some());
         let head = draft.ok_or(InsertError::Response)?.into_head();
         self.memory.outdate(&key);
         let (version, found) = (self.memory.version(&key), self.memory.find(&key, |_| false));
@@ -85,6 +119,12 @@ impl Shared {
         let entry = Arc::new(Entry::new(Arc::new(head), body, times));
         let kept = self.memory.keep(&key, version, &found, &entry, times);
         kept.then_some((key, entry)).ok_or(InsertError::Outdated)
+    }
+}
+
+impl Settings {
+    fn falls_back_on(&self, cause: Cause) -> bool {
+        self.falls_back_on.as_ref().is_none_or(|falls| falls(cause))
     }
 }
 

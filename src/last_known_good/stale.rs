@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use http::{HeaderValue, Response, StatusCode};
 
-use crate::{Error, TimeoutScope};
+use crate::{Error, ErrorKind, TimeoutScope};
 
-/// Marks a response that was served from what is kept, in its extensions.
+/// Marks a stale response, in its extensions.
 ///
 /// ```
 /// use steadfast::last_known_good::Stale;
@@ -28,7 +28,7 @@ pub struct Stale {
     pub cause: Cause,
 }
 
-/// Why a kept response was served.
+/// Why a stale response was served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
@@ -40,23 +40,28 @@ pub enum Cause {
     Body,
     /// It took too long.
     Timeout(TimeoutScope),
-    /// It had not answered within the [soft limit](super::LastKnownGoodLayer::serve_stale_after), and may still do so.
+    /// It had not answered within the [soft limit](super::LastKnownGoodBuilder::serve_stale_after), and may still do so.
     Slow,
     /// The circuit breaker refused the call.
     CircuitOpen,
     /// The bulkhead refused the call.
     BulkheadFull,
+    /// A load-shedding layer of tower refused the call.
+    Overloaded,
 }
 
 impl Cause {
     pub(super) fn of<B, E>(result: &Result<Response<B>, Error<E>>) -> Self {
         match result {
             Ok(response) => Self::Status(response.status()),
-            Err(Error::Upstream(_)) => Self::Transport,
-            Err(Error::Body(_)) => Self::Body,
-            Err(Error::Timeout { scope, .. }) => Self::Timeout(*scope),
-            Err(Error::CircuitOpen { .. }) => Self::CircuitOpen,
-            Err(Error::BulkheadFull { .. }) => Self::BulkheadFull,
+            Err(error) => match error.kind() {
+                ErrorKind::Upstream => Self::Transport,
+                ErrorKind::Body => Self::Body,
+                ErrorKind::Timeout { scope, .. } => Self::Timeout(scope),
+                ErrorKind::CircuitOpen { .. } => Self::CircuitOpen,
+                ErrorKind::BulkheadFull { .. } => Self::BulkheadFull,
+                ErrorKind::Overloaded => Self::Overloaded,
+            },
         }
     }
 
@@ -71,6 +76,7 @@ impl Cause {
             Self::Slow => ("fwd=stale", "; detail=slow"),
             Self::CircuitOpen => ("hit", "; detail=circuit-open"),
             Self::BulkheadFull => ("hit", "; detail=bulkhead-full"),
+            Self::Overloaded => ("hit", "; detail=overloaded"),
         };
         let status = match self {
             Self::Status(status) => format!("; fwd-status={}", status.as_u16()),
@@ -91,6 +97,7 @@ impl fmt::Display for Cause {
             Self::Slow => f.write_str("the upstream has not answered yet"),
             Self::CircuitOpen => f.write_str("the circuit is open"),
             Self::BulkheadFull => f.write_str("the bulkhead is full"),
+            Self::Overloaded => f.write_str("a load-shedding layer refused"),
         }
     }
 }

@@ -27,7 +27,7 @@ impl Shared {
         self.memory.forget(key);
         let store = self.store.as_ref().filter(|store| store.may_know(key))?;
         let note = Note::of_caller(key);
-        let is_known = store.has_known_gone_since(note.hash, self.now().before(self.renew_after));
+        let is_known = store.has_known_gone_since(note.hash, self.now().before(self.renew_after()));
         (!is_known).then(|| self.tell_gone(vec![note], until)).flatten()
     }
 
@@ -40,7 +40,7 @@ impl Shared {
         }
         Some(Box::pin(async move {
             let Some(store) = &shared.store else { return };
-            let (end, keep_for) = (store.end(until), shared.rules.max_age);
+            let (end, keep_for) = (store.end(until), shared.rules().max_age);
             for Note { hash, name, kept } in notes {
                 let put = async |name: &str| match wire::encode_gone(name, now) {
                     Some(value) => store.put(name, value, keep_for, end).await,
@@ -64,7 +64,7 @@ impl Shared {
     ) -> Option<BoxFuture<()>> {
         let store = self.store.as_ref()?;
         let now = self.now();
-        if !store.may_know(key) || entry.synced() > now.before(self.renew_after) {
+        if !store.may_know(key) || entry.synced() > now.before(self.renew_after()) {
             return None;
         }
         // Whatever comes of it: a store that fails is not asked with each call.
@@ -87,7 +87,7 @@ impl Shared {
         let now = self.now();
         let longest = variants.iter().map(|entry| entry.left(now)).max().unwrap_or_default();
         // A note that something is gone is kept for so long, and has to outlive it.
-        let keep_for = longest.min(self.rules.max_age);
+        let keep_for = longest.min(self.rules().max_age);
         if let Some(value) = wire::encode_kept(&name, &variants) {
             store.put(&name, value, keep_for, end).await;
         }
@@ -96,7 +96,7 @@ impl Shared {
     /// Whether the store may know more of what is kept than the memory does, which has this.
     pub(super) fn may_learn(&self, key: &Key, entry: Option<&Arc<Entry>>) -> bool {
         let Some(store) = &self.store else { return false };
-        let since = self.now().before(self.renew_after);
+        let since = self.now().before(self.renew_after());
         store.may_know(key) && entry.is_none_or(|entry| entry.synced() <= since)
     }
 
@@ -126,9 +126,9 @@ impl Shared {
             store.get(&of_caller.name, end),
         );
         let latest = self.now().after(SKEW);
-        let decode = |name: &str, value: Option<Bytes>| {
-            wire::decode(name, &value?, &self.rules, key.partition().is_some())
-        };
+        let rules = self.rules();
+        let decode =
+            |name: &str, value: Option<Bytes>| wire::decode(name, &value?, &rules, key.partition().is_some());
         let mut kept = Vec::new();
         let mut gone_at = notes.iter().map(|note| store.unknown_gone_at(note.hash)).max().unwrap_or_default();
         let known = [decode(name, own), decode(&of_uri.name, uri), decode(&of_caller.name, caller)];

@@ -3,14 +3,21 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use pin_project::pin_project;
 
-use super::behind::{BoxFuture, Until};
+use super::behind::BoxFuture;
 use super::entry::Entry;
 use super::plan::Answering;
-use crate::deadline::{Timer, after};
+use crate::clock::{Timer, after};
+
+/// What has come before the end of the call.
+pub(super) enum Waited<T> {
+    /// The soft limit has passed, and this is to be served.
+    Slow(T),
+    /// The deadline has passed.
+    Late,
+}
 
 /// The waits beside that for the call.
 #[pin_project]
@@ -23,6 +30,9 @@ pub(super) struct Waits {
     #[pin]
     ahead: Timer,
     is_late: bool,
+    /// The deadline, where no layer below is known to check it.
+    #[pin]
+    deadline: Timer,
     search: Search,
 }
 
@@ -36,37 +46,36 @@ enum Search {
 
 impl Waits {
     /// `None` if there is nothing to be done meanwhile.
-    pub(super) fn new(answering: &Answering, soft_limit: Option<Duration>) -> Option<Self> {
-        (soft_limit.is_some() || answering.shared().store.is_some()).then(|| Self {
+    pub(super) fn new(answering: &Answering) -> Option<Self> {
+        let (soft_limit, deadline) = (answering.soft_limit(), answering.unchecked_deadline());
+        let store = answering.shared().store.as_ref();
+        if soft_limit.is_none() && deadline.is_none() && store.is_none() {
+            return None;
+        }
+        let ahead = answering.until().zip(store).map(|(until, store)| {
+            // The store needs its time before the end of the call.
+            until.checked_sub(store.timeout()).unwrap_or(until)
+        });
+        Some(Self {
             soft: Timer::new(soft_limit.and_then(|limit| after(answering.began(), limit))),
             is_slow: false,
-            ahead: Timer::new(None),
+            ahead: Timer::new(ahead),
             is_late: false,
+            deadline: Timer::new(deadline),
             search: Search::NotYet,
         })
     }
 
-    /// The call has to end by then.
-    fn set_end(self: Pin<&mut Self>, answering: &Answering, until: Until) {
-        let mut this = self.project();
-        if this.ahead.is_set() {
-            return;
-        }
-        if let Some((until, store)) = until.zip(answering.shared().store.as_ref()) {
-            let at = until.checked_sub(store.timeout());
-            this.ahead.set(Timer::new(Some(at.unwrap_or(until))));
-        }
-    }
-
-    /// Ready with what is to be served in place of the call, if it is slow and there is something.
+    /// Ready when the call is slow and there is something to be served in its place, or when its deadline has passed.
     pub(super) fn poll(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         answering: &Answering,
-        until: Until,
-    ) -> Poll<Arc<Entry>> {
-        self.as_mut().set_end(answering, until);
+    ) -> Poll<Waited<Arc<Entry>>> {
         let mut this = self.project();
+        if this.deadline.as_mut().poll_elapsed(cx).is_ready() {
+            return Poll::Ready(Waited::Late);
+        }
         *this.is_slow = *this.is_slow || this.soft.as_mut().poll_elapsed(cx).is_ready();
         *this.is_late = *this.is_late || this.ahead.as_mut().poll_elapsed(cx).is_ready();
         if !*this.is_slow && !*this.is_late {
@@ -74,7 +83,7 @@ impl Waits {
         }
         if let Search::NotYet = this.search {
             *this.search = if answering.may_learn(answering.find().as_ref()) {
-                Search::Asking(answering.look_up(until))
+                Search::Asking(answering.look_up())
             } else {
                 Search::Done
             };
@@ -84,7 +93,8 @@ impl Waits {
             *this.search = Search::Done;
         }
         // As it is now: since it was looked for, it may have been forgotten, or renewed.
-        if *this.is_slow { answering.find().map_or(Poll::Pending, Poll::Ready) } else { Poll::Pending }
+        let found = if *this.is_slow { answering.find() } else { None };
+        found.map_or(Poll::Pending, |entry| Poll::Ready(Waited::Slow(entry)))
     }
 
     /// The search, for a call that has ended meanwhile; `None` if it has not begun, or is done.

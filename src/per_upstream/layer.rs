@@ -42,18 +42,18 @@ where
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let circuit = CircuitBreaker::builder().build()?;
-/// let bulkhead = Bulkhead::builder().max_concurrent(64).build()?;
+/// let bulkhead = Bulkhead::builder().max_concurrent(64).build()?; // a pattern, like the circuit
 /// let per_upstream = PerUpstreamLayer::new(move |upstream: &UpstreamKey| {
 ///     let circuit = circuit.fresh(upstream.to_string());
 ///     let layers = ServiceBuilder::new()
 ///         .layer(CircuitBreakerLayer::new(circuit.clone()))
-///         .layer(BulkheadLayer::new(bulkhead.fresh()))
+///         .layer(BulkheadLayer::new(bulkhead.fresh(upstream.to_string())))
 ///         .into_inner();
 ///     (layers, circuit)
 /// });
 /// let service = ServiceBuilder::new()
 ///     .layer(per_upstream)
-///     .map_err(Error::Upstream)
+///     .map_err(Error::from_upstream)
 ///     .service_fn(async |_: http::Request<String>| {
 ///         Ok::<_, std::io::Error>(http::Response::new(String::new()))
 ///     });

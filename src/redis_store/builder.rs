@@ -8,11 +8,11 @@ use ::redis::{Client, ErrorKind, RedisError, ServerErrorKind, Value};
 use tower::Layer;
 
 use super::RedisStore;
-use super::connections::{Connections, is_answer};
+use super::connections::{Command, Connections, is_answer};
 use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerLayer};
-use crate::error::MAX_DURATION;
+use crate::config_error::MAX_DURATION;
 use crate::timeout::TimeoutLayer;
-use crate::{ConfigError, Error, Outcome};
+use crate::{Classify, ConfigError, Error, Judge, Outcome};
 
 /// Configures a [`RedisStore`].
 #[derive(Clone)]
@@ -80,8 +80,8 @@ impl RedisStoreBuilder {
         let circuit = self.circuit.unwrap_or_else(|| default_circuit(self.timeout)).build()?;
 
         let connections = Connections::new(client, self.connections);
-        let service = TimeoutLayer::attempt(self.timeout).layer(connections);
-        let breaker = CircuitBreakerLayer::new(circuit.clone()).classifier(classify as _).non_http();
+        let service = TimeoutLayer::new(self.timeout).layer(connections);
+        let breaker = CircuitBreakerLayer::new(circuit.clone()).classifier(RedisClassifier).non_http();
         Ok(RedisStore { service: breaker.layer(service), circuit, prefix: Arc::from(self.prefix) })
     }
 }
@@ -119,11 +119,24 @@ fn scheme_alone(url: &str) -> String {
 }
 
 /// Whether Redis can be talked to, and has its data. One that is full, say, can still be read.
-fn classify(result: Result<&Value, &Error<RedisError>>) -> Outcome {
-    match result.map_err(Error::upstream) {
-        Ok(_) => Outcome::Success,
-        Err(Some(error)) if is_answer(error) && !is_down(error) => Outcome::Success,
-        Err(_) => Outcome::Failure,
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RedisClassifier;
+
+impl Classify<Command, Value, RedisError> for RedisClassifier {
+    type Judge = Self;
+
+    fn judge(&self, _command: &Command) -> Self {
+        *self
+    }
+}
+
+impl Judge<Value, RedisError> for RedisClassifier {
+    fn classify(&self, result: Result<&Value, &Error<RedisError>>) -> Outcome {
+        match result.map_err(Error::inner) {
+            Ok(_) => Outcome::Success,
+            Err(Some(error)) if is_answer(error) && !is_down(error) => Outcome::Success,
+            Err(_) => Outcome::Failure,
+        }
     }
 }
 

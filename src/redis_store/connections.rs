@@ -49,7 +49,7 @@ impl Service<Command> for Connections {
 
     fn call(&mut self, Command(command): Command) -> Self::Future {
         let inner = Arc::clone(&self.0);
-        Box::pin(async move { inner.ask(&command).await.map_err(Error::Upstream) })
+        Box::pin(async move { inner.ask(&command).await.map_err(Error::from_upstream) })
     }
 }
 

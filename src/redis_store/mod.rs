@@ -11,13 +11,14 @@ use ::redis::{ErrorKind, RedisError, Value};
 use bytes::Bytes;
 use tower::Service;
 
+use self::builder::RedisClassifier;
 pub use self::builder::RedisStoreBuilder;
 use self::connections::{Command, Connections};
 use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerService};
-use crate::error::MAX_DURATION;
+use crate::config_error::MAX_DURATION;
 use crate::last_known_good::Store;
 use crate::timeout::TimeoutService;
-use crate::{BoxError, Error, NonHttp, Outcome};
+use crate::{BoxError, Error, NonHttp};
 
 /// A [`Store`] in Redis, or in what speaks its protocol: shared by all replicas of a service, so that one that has just
 /// been started, or has never asked, has an answer too.
@@ -55,8 +56,8 @@ use crate::{BoxError, Error, NonHttp, Outcome};
 ///
 /// # Errors
 ///
-/// Both operations fail with an [`Error`]`<redis::RedisError>`: `CircuitOpen`, `Timeout`, or `Upstream` with what the
-/// redis crate has to say.
+/// Both operations fail with an [`Error`]`<redis::RedisError>`: a refusal by the circuit, a timeout, or what the redis crate
+/// has to say.
 ///
 /// # Cancel safety
 ///
@@ -75,12 +76,10 @@ use crate::{BoxError, Error, NonHttp, Outcome};
 /// those behind it on the connection wait for.
 #[derive(Clone)]
 pub struct RedisStore {
-    service: CircuitBreakerService<TimeoutService<Connections, NonHttp>, Classifier, NonHttp>,
+    service: CircuitBreakerService<TimeoutService<Connections>, RedisClassifier, NonHttp>,
     circuit: CircuitBreaker,
     prefix: Arc<str>,
 }
-
-type Classifier = fn(Result<&Value, &Error<RedisError>>) -> Outcome;
 
 impl RedisStore {
     /// A builder that starts from the defaults, for the server at
@@ -131,13 +130,14 @@ impl Store for RedisStore {
 }
 
 fn is_of_wrong_type(error: &Error<RedisError>) -> bool {
-    error.upstream().is_some_and(|error| error.code() == Some("WRONGTYPE"))
+    error.inner().is_some_and(|error| error.code() == Some("WRONGTYPE"))
 }
 
 fn not_a_string() -> Error<RedisError> {
-    Error::Upstream(
-        (ErrorKind::UnexpectedReturnType, "GET was answered with something else than a string").into(),
-    )
+    Error::from_upstream(RedisError::from((
+        ErrorKind::UnexpectedReturnType,
+        "GET was answered with something else than a string",
+    )))
 }
 
 impl fmt::Debug for RedisStore {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rand::{Rng, RngExt};
 
 use crate::ConfigError;
-use crate::error::MAX_DURATION;
+use crate::config_error::MAX_DURATION;
 
 /// Exponential backoff with jitter.
 ///

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::ConfigError;
+use crate::shared_settings::SharedSettings;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// The shared allowance of extra attempts towards one upstream: a lock-free token bucket.
@@ -39,10 +40,11 @@ pub struct RetryBudget(Arc<Bucket>);
 
 #[derive(Debug)]
 struct Bucket {
-    settings: Settings,
+    name: Option<Arc<str>>,
+    settings: SharedSettings<Settings>,
     /// What the seconds in `word` are counted from.
     epoch: Instant,
-    /// The tokens in thousandths, and in the upper half the second of the last refill by time.
+    /// The [`Word`]: the tokens in thousandths, and the second of the last refill by time.
     word: AtomicU64,
     /// Relaxed: a count stands for itself.
     retries: AtomicU64,
@@ -65,6 +67,7 @@ impl RetryBudget {
     /// A builder that starts from the default.
     pub const fn builder() -> RetryBudgetBuilder {
         RetryBudgetBuilder {
+            name: None,
             capacity: 10.0,
             initial: 2.0,
             per_call: 0.0,
@@ -76,14 +79,20 @@ impl RetryBudget {
         }
     }
 
-    /// Another bucket with the same configuration, as full as a new one.
-    pub fn fresh(&self) -> Self {
-        Self::new(self.0.settings)
+    /// Another bucket with the same configuration, as full as a new one, called `name`.
+    pub fn fresh(&self, name: impl Into<Arc<str>>) -> Self {
+        Self::new(Some(name.into()), self.0.settings.read(|settings| *settings))
+    }
+
+    /// The upstream's name.
+    pub fn name(&self) -> Option<&str> {
+        self.0.name.as_deref()
     }
 
     /// How many tokens there are.
     pub fn tokens(&self) -> f64 {
-        f64::from(self.0.refilled(self.0.word.load(Ordering::Relaxed)).tokens) / 1000.0
+        let word = self.0.word.load(Ordering::Relaxed);
+        f64::from(self.0.settings.read(|settings| self.0.refilled(settings, word)).tokens) / 1000.0
     }
 
     /// How many retries were made so far, those that were then refused on this side included.
@@ -91,47 +100,60 @@ impl RetryBudget {
         self.0.retries.load(Ordering::Relaxed)
     }
 
-    fn new(settings: Settings) -> Self {
-        let word = Word { seconds: 0, tokens: settings.initial };
+    fn new(name: Option<Arc<str>>, settings: Settings) -> Self {
+        let word = Word { seconds: 0, tokens: settings.initial }.pack(&settings);
         Self(Arc::new(Bucket {
-            settings,
+            name,
+            settings: SharedSettings::new(settings),
             epoch: Instant::now(),
-            word: AtomicU64::new(word.pack()),
+            word: AtomicU64::new(word),
             retries: AtomicU64::new(0),
         }))
     }
 
     /// A call begins.
+    #[inline]
     pub(super) fn call(&self) {
-        self.0.deposit(self.0.settings.per_call);
+        self.deposit(|settings| settings.per_call);
     }
 
     /// An attempt succeeded.
+    #[inline]
     pub(super) fn success(&self) {
-        self.0.deposit(self.0.settings.per_success);
+        self.deposit(|settings| settings.per_success);
     }
 
     /// An attempt failed.
     pub(super) fn failure(&self) {
-        let cost = self.0.settings.per_failure;
-        self.0.update(|tokens| Some(tokens.saturating_sub(cost)));
+        self.0.update(|settings, tokens| Some(tokens.saturating_sub(settings.per_failure)));
     }
 
     /// A retry that was paid for was refused on this side.
     pub(super) fn refund(&self) {
-        self.0.deposit(self.0.settings.per_retry);
+        self.deposit(|settings| settings.per_retry);
+    }
+
+    #[inline]
+    fn deposit(&self, tokens: impl Fn(&Settings) -> u32) {
+        if !self.0.is_plentiful() {
+            self.0
+                .update(|settings, held| Some(held.saturating_add(tokens(settings)).min(settings.capacity)));
+        }
     }
 
     /// Whether the bucket cannot pay for a retry now, and time will not change that.
+    #[inline]
     pub(super) fn is_spent(&self) -> bool {
-        let settings = &self.0.settings;
-        settings.per_second == 0
-            && settings.pay(Word::unpack(self.0.word.load(Ordering::Relaxed)).tokens).is_none()
+        !self.0.is_plentiful()
+            && self.0.settings.read(|settings| {
+                let word = Word::unpack(self.0.word.load(Ordering::Relaxed));
+                settings.per_second == 0 && settings.pay(word.tokens).is_none()
+            })
     }
 
     /// Pays for a retry, if the bucket can.
     pub(super) fn withdraw(&self) -> Option<Token> {
-        let paid = self.0.update(|tokens| self.0.settings.pay(tokens));
+        let paid = self.0.update(Settings::pay);
         paid.then(|| Token { budget: Some(self.clone()) })
     }
 }
@@ -183,48 +205,53 @@ struct Word {
 }
 
 impl Word {
-    fn pack(self) -> u64 {
-        u64::from(self.seconds) << 32 | u64::from(self.tokens)
+    /// Set in a word whose bucket is full and can pay for a retry: what only fills it need look no further, and healthy calls
+    /// share a line that nobody writes. Tokens are fewer.
+    const PLENTIFUL: u64 = 1 << 31;
+
+    fn pack(self, settings: &Settings) -> u64 {
+        let is_plentiful = self.tokens == settings.capacity && settings.pay(self.tokens).is_some();
+        let flag = if is_plentiful { Self::PLENTIFUL } else { 0 };
+        u64::from(self.seconds) << 32 | flag | u64::from(self.tokens)
     }
 
     #[allow(clippy::cast_possible_truncation)]
     fn unpack(word: u64) -> Self {
-        Self { seconds: (word >> 32) as u32, tokens: word as u32 }
+        Self { seconds: (word >> 32) as u32, tokens: (word & (Self::PLENTIFUL - 1)) as u32 }
     }
 }
 
 impl Bucket {
-    fn deposit(&self, tokens: u32) {
-        if tokens > 0 {
-            let capacity = self.settings.capacity;
-            self.update(|held| Some(held.saturating_add(tokens).min(capacity)));
-        }
+    #[inline]
+    fn is_plentiful(&self) -> bool {
+        self.word.load(Ordering::Relaxed) & Word::PLENTIFUL != 0
     }
 
     /// Changes the number of tokens; `None` leaves them as they are and returns `false`.
     ///
-    /// A full bucket that would stay full is not written, so that healthy calls share a line that nobody writes.
     /// Relaxed: the word is all there is, and orders nothing else.
-    fn update(&self, change: impl Fn(u32) -> Option<u32>) -> bool {
-        let mut current = self.word.load(Ordering::Relaxed);
-        loop {
-            let held = self.refilled(current);
-            let Some(tokens) = change(held.tokens) else { return false };
-            let next = Word { tokens, ..held }.pack();
-            if next == current {
-                return true;
+    fn update(&self, change: impl Fn(&Settings, u32) -> Option<u32>) -> bool {
+        self.settings.read(|settings| {
+            let mut current = self.word.load(Ordering::Relaxed);
+            loop {
+                let held = self.refilled(settings, current);
+                let Some(tokens) = change(settings, held.tokens) else { return false };
+                let next = Word { tokens, ..held }.pack(settings);
+                if next == current {
+                    return true;
+                }
+                match self.word.compare_exchange_weak(current, next, Ordering::Relaxed, Ordering::Relaxed) {
+                    Ok(_) => return true,
+                    Err(newer) => current = newer,
+                }
             }
-            match self.word.compare_exchange_weak(current, next, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return true,
-                Err(newer) => current = newer,
-            }
-        }
+        })
     }
 
     /// The word with what time has added since it was written: whole seconds, so that no fraction is lost.
-    fn refilled(&self, word: u64) -> Word {
+    fn refilled(&self, settings: &Settings, word: u64) -> Word {
         let held = Word::unpack(word);
-        let Settings { per_second, capacity, .. } = self.settings;
+        let Settings { per_second, capacity, .. } = *settings;
         if per_second == 0 {
             return held;
         }
@@ -238,8 +265,9 @@ impl Bucket {
 // ===== RetryBudgetBuilder =====
 
 /// Configures a [`RetryBudget`]. Every figure is in tokens, exact to a thousandth.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct RetryBudgetBuilder {
+    name: Option<Arc<str>>,
     capacity: f64,
     initial: f64,
     per_call: f64,
@@ -251,51 +279,57 @@ pub struct RetryBudgetBuilder {
 }
 
 impl RetryBudgetBuilder {
+    /// The upstream's name, to tell budgets apart. Default: none.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
     /// How many tokens there can be: 0 (no retry, ever) to 1,000,000.
-    pub const fn capacity(mut self, tokens: f64) -> Self {
+    pub fn capacity(mut self, tokens: f64) -> Self {
         self.capacity = tokens;
         self
     }
 
     /// How many there are at first; at most the capacity.
-    pub const fn initial(mut self, tokens: f64) -> Self {
+    pub fn initial(mut self, tokens: f64) -> Self {
         self.initial = tokens;
         self
     }
 
     /// What each call adds, whatever becomes of it. Finagle's share of extra attempts: 0.2. Default 0.
-    pub const fn per_call(mut self, tokens: f64) -> Self {
+    pub fn per_call(mut self, tokens: f64) -> Self {
         self.per_call = tokens;
         self
     }
 
     /// What each successful attempt adds.
-    pub const fn per_success(mut self, tokens: f64) -> Self {
+    pub fn per_success(mut self, tokens: f64) -> Self {
         self.per_success = tokens;
         self
     }
 
     /// What each failed attempt takes, as far as there is any.
-    pub const fn per_failure(mut self, tokens: f64) -> Self {
+    pub fn per_failure(mut self, tokens: f64) -> Self {
         self.per_failure = tokens;
         self
     }
 
     /// What a retry costs.
-    pub const fn per_retry(mut self, tokens: f64) -> Self {
+    pub fn per_retry(mut self, tokens: f64) -> Self {
         self.per_retry = tokens;
         self
     }
 
     /// What each whole second adds, for clients with few calls. Finagle's reserve: 10. Default 0.
-    pub const fn per_second(mut self, tokens: f64) -> Self {
+    pub fn per_second(mut self, tokens: f64) -> Self {
         self.per_second = tokens;
         self
     }
 
     /// How many tokens a retry has to leave in the bucket; where a retry costs nothing, how many there must be
     /// more of. Default 0.
-    pub const fn reserve(mut self, tokens: f64) -> Self {
+    pub fn reserve(mut self, tokens: f64) -> Self {
         self.reserve = tokens;
         self
     }
@@ -303,7 +337,7 @@ impl RetryBudgetBuilder {
     /// The bucket.
     pub fn build(self) -> Result<RetryBudget, ConfigError> {
         let capacity = thousandths("retry.budget.capacity", self.capacity, 1e6)?;
-        Ok(RetryBudget::new(Settings {
+        let settings = Settings {
             capacity,
             initial: thousandths("retry.budget.initial", self.initial, self.capacity)
                 .map_err(|error| error.bounded_by("which is the capacity"))?,
@@ -314,7 +348,8 @@ impl RetryBudgetBuilder {
             per_second: thousandths("retry.budget.per_second", self.per_second, 1e6)?,
             reserve: thousandths("retry.budget.reserve", self.reserve, self.capacity)
                 .map_err(|error| error.bounded_by("which is the capacity"))?,
-        }))
+        };
+        Ok(RetryBudget::new(self.name, settings))
     }
 }
 

@@ -1,5 +1,4 @@
 use std::fmt;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -9,32 +8,74 @@ use tokio::time::Instant;
 use tower::Service;
 
 use super::budget::{RetryBudget, Token};
-use super::layer::Rules;
-use super::policy::{Pause, TransientFault};
-use crate::attempts::{Attempts, StopReason};
-use crate::deadline::{self, Timer};
-use crate::handle::Handle;
-use crate::message::Discard;
-use crate::poll::{Refusal, listen_refusing, listen_sent, say_attempts};
-use crate::{Classify, Error, HasCallOptions, Outcome, RetrySafety, RetryableRequest, TimeoutScope};
+use super::layer::Settings;
+use super::policy::{FailedAttempt, Pause};
+use crate::arc_pool::Handle;
+use crate::clock::{self, Timer};
+use crate::response_kind::ResponseKind;
+use crate::stop_reason::{Attempts, StopReason};
+use crate::{
+    Error, HasCallOptions, Judge, Outcome, RetryAdvice, RetrySafety, RetryableRequest, TimeoutScope,
+};
 
 /// The future of [`RetryService`](super::RetryService).
 ///
 /// Cancel safe: dropped while it waits, it gives the token of the retry that was not sent back to the budget.
 #[pin_project]
-pub struct ResponseFuture<Req, S: Service<Req>, C, K, L> {
+pub struct ResponseFuture<Req, S: Service<Req>, J, K, L> {
     service: S,
-    rules: Handle<Rules>,
-    classifier: C,
+    settings: Handle<Settings>,
+    judge: J,
+    kind: K,
     /// What a further attempt would send, or why there will be none.
     copy: Result<Req, StopReason>,
-    resend: RetrySafety,
+    safety: RetrySafety,
     deadline: Option<Instant>,
-    retries: u32,
     backoff: Duration,
+    history: History,
     #[pin]
     state: State<S::Future, L>,
-    kind: PhantomData<fn() -> K>,
+}
+
+/// What the attempts so far have come to.
+#[derive(Debug, Clone, Copy, Default)]
+struct History {
+    /// How many retries of the policy were made.
+    retries: u32,
+    /// How often the request was sent again because it had not been processed.
+    resent: u32,
+    /// Whether the budget has paid for the last attempt.
+    is_paid: bool,
+    /// How many requests were handed to a connector.
+    attempts: u32,
+    /// Whether the upstream may have seen any of them.
+    maybe_sent: bool,
+}
+
+impl History {
+    fn is_first_attempt(&self) -> bool {
+        self.retries == 0 && self.resent == 0
+    }
+
+    /// The number of the attempt that is under way.
+    fn number(&self) -> u32 {
+        self.retries + self.resent + 1
+    }
+
+    /// The next attempt is being sent.
+    fn begin(&mut self, next: &mut Next) {
+        match next {
+            Next::Retry(token) => {
+                self.retries += 1;
+                self.is_paid = token.is_some();
+                token.take().into_iter().for_each(Token::spend);
+            }
+            Next::Resend => {
+                self.resent += 1;
+                self.is_paid = false;
+            }
+        }
+    }
 }
 
 #[pin_project(project = StateProj)]
@@ -46,8 +87,16 @@ enum State<F, L> {
     },
     /// Between two attempts. Boxed, so that a call without retries does not carry the room for it.
     Wait(Pin<Box<Wait<L>>>),
-    /// The wait is over, and the service has to be ready for another request.
-    Ready { token: Option<Token> },
+    /// The service has to be ready for another request.
+    Ready(Next),
+}
+
+/// How the next attempt counts.
+enum Next {
+    /// As a retry of the policy, and for this token of the budget, if there is one.
+    Retry(Option<Token>),
+    /// The upstream has not processed the attempt before.
+    Resend,
 }
 
 /// The wait between two attempts; what is left of the last response is read meanwhile.
@@ -73,28 +122,40 @@ impl<L: Future<Output = ()>> Wait<L> {
     }
 }
 
-impl<Req, S, C, K, L> ResponseFuture<Req, S, C, K, L>
+impl<Req, S, J, K, L> ResponseFuture<Req, S, J, K, L>
 where
     Req: HasCallOptions + RetryableRequest,
     S: Service<Req>,
 {
     #[inline]
-    pub(super) fn new(mut service: S, rules: Handle<Rules>, classifier: C, request: Req) -> Self {
-        if let Some(budget) = &rules.budget {
+    pub(super) fn new(
+        mut service: S,
+        settings: Handle<Settings>,
+        judge: J,
+        kind: K,
+        mut request: Req,
+    ) -> Self {
+        if let Some(budget) = &settings.budget {
             budget.call();
         }
-        let resend = request.retry_safety();
+        let safety = request.retry_safety();
+        let copy = copy_for(&request, safety, &settings, 0);
+        let options = request.options();
+        // Another attempt may follow, unless the request hears otherwise.
+        if !may_follow(&copy, safety) {
+            request.set_options(options.attempt(1, false));
+        }
         Self {
-            copy: copy_for(&request, resend, &rules, 0),
-            resend,
-            deadline: request.options().get_deadline(),
-            retries: 0,
+            copy,
+            safety,
+            deadline: options.get_deadline(),
             backoff: Duration::ZERO,
+            history: History::default(),
             state: State::Attempt { future: service.call(request) },
             service,
-            rules,
-            classifier,
-            kind: PhantomData,
+            settings,
+            judge,
+            kind,
         }
     }
 }
@@ -103,27 +164,32 @@ where
 #[inline]
 fn copy_for<Req: RetryableRequest>(
     request: &Req,
-    resend: RetrySafety,
-    rules: &Rules,
+    safety: RetrySafety,
+    settings: &Settings,
     retries: u32,
 ) -> Result<Req, StopReason> {
-    if !rules.policy.allows(retries) {
+    if !settings.policy.allows(retries) {
         Err(StopReason::Exhausted)
-    } else if resend == RetrySafety::Never {
+    } else if safety == RetrySafety::Never {
         Err(StopReason::NotIdempotent)
-    } else if rules.budget.as_ref().is_some_and(RetryBudget::is_spent) {
+    } else if settings.budget.as_ref().is_some_and(RetryBudget::is_spent) {
         Err(StopReason::Budget)
     } else {
         request.try_clone().ok_or(StopReason::NotReplayable)
     }
 }
 
-impl<Req, S, C, K, Res, E> Future for ResponseFuture<Req, S, C, K, K::Leftover>
+/// Whether another attempt may follow one that was sent and failed.
+const fn may_follow<Req>(copy: &Result<Req, StopReason>, safety: RetrySafety) -> bool {
+    copy.is_ok() && matches!(safety, RetrySafety::Idempotent)
+}
+
+impl<Req, S, J, K, Res, E> Future for ResponseFuture<Req, S, J, K, K::Leftover>
 where
     Req: HasCallOptions + RetryableRequest,
     S: Service<Req, Response = Res, Error = Error<E>>,
-    C: Classify<Res, E>,
-    K: Discard<Res>,
+    J: Judge<Res, E>,
+    K: ResponseKind<Res>,
 {
     type Output = Result<Res, Error<E>>;
 
@@ -137,131 +203,147 @@ where
                     Err(error) => return Poll::Ready(Err(error)),
                 }
             };
-            let (refusing, sent) = (listen_refusing(), listen_sent());
             let polled = future.poll(cx);
-            let heard = Heard { refusing: refusing.heard(), sent: sent.heard() };
             let outcome = match &polled {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) if error.is_refusal() || error.is_total_timeout() => None,
-                Poll::Ready(result) => Some(this.classifier.classify(result.as_ref())),
+                Poll::Ready(result) => Some(this.judge.classify(result.as_ref())),
             };
-            if let (Some(Outcome::Success), 0) = (outcome, *this.retries) {
-                this.rules.budget.iter().for_each(RetryBudget::success);
+            if outcome == Some(Outcome::Success) && this.history.is_first_attempt() {
+                this.settings.budget.iter().for_each(RetryBudget::success);
                 // As it came: responses are large.
                 return polled;
             }
             let result = ready!(polled);
-            match self.as_mut().judge(result.as_ref().err(), outcome, heard) {
-                Verdict::Done => return Poll::Ready(self.finish(result, None)),
-                Verdict::GiveUp(stop) => return Poll::Ready(self.finish(result, Some(stop))),
-                Verdict::Retry(pause) => self.as_mut().pause(result, pause),
+            match self.as_mut().next_step(result.as_ref(), outcome) {
+                NextStep::Done => return Poll::Ready(self.finish(result, None)),
+                NextStep::GiveUp(stop) => return Poll::Ready(self.finish(result, Some(stop))),
+                NextStep::Retry(pause) => self.as_mut().pause(result, pause),
+                NextStep::ResendNow => {
+                    tracing::debug!(
+                        target: "steadfast::retry",
+                        upstream = self.name(),
+                        "an attempt was not processed and is sent again"
+                    );
+                    self.as_mut().project().state.set(State::Ready(Next::Resend));
+                }
             }
         }
     }
 }
 
-/// What the layers below said with the result of an attempt.
-#[derive(Clone, Copy)]
-struct Heard {
-    /// There should be no other attempt.
-    refusing: Option<Refusal>,
-    /// Something was sent, whatever the result looks like.
-    sent: bool,
-}
-
-impl Heard {
-    /// Why no attempt should follow this pause.
-    fn against(&self, pause: &Pause, rules: &Rules) -> Option<StopReason> {
-        match self.refusing.filter(|_| !rules.across_circuits)? {
-            Refusal::Until(Some(until)) if pause.until.is_none_or(|end| end >= until) => None,
-            Refusal::Until(_) => Some(StopReason::CircuitOpen),
-            // Who wants retries without a budget wants them all.
-            Refusal::Advised => rules.budget.as_ref().map(|_| StopReason::Failing),
-        }
-    }
-}
+/// How often a call sends a request again that the upstream says it has not processed.
+const MOST_RESENT: u32 = 3;
 
 /// What follows an attempt.
-enum Verdict {
+enum NextStep {
     Done,
     GiveUp(StopReason),
     Retry(Pause),
+    /// Nobody has looked at the request: there is nothing to wait for, and nothing to pay.
+    ResendNow,
 }
 
-impl<Req, S, C, K, Res, E> ResponseFuture<Req, S, C, K, K::Leftover>
+impl<Req, S: Service<Req>, J, K, L> ResponseFuture<Req, S, J, K, L> {
+    fn name(&self) -> &str {
+        self.settings.name.as_deref().unwrap_or_default()
+    }
+}
+
+impl<Req, S, J, K, Res, E> ResponseFuture<Req, S, J, K, K::Leftover>
 where
     Req: HasCallOptions + RetryableRequest,
     S: Service<Req, Response = Res, Error = Error<E>>,
-    C: Classify<Res, E>,
-    K: Discard<Res>,
+    J: Judge<Res, E>,
+    K: ResponseKind<Res>,
 {
     /// What follows an attempt that ended in this way; without an outcome, it was ended on this side.
     #[cold]
-    fn judge(
+    fn next_step(
         self: Pin<&mut Self>,
-        error: Option<&Error<E>>,
+        result: Result<&Res, &Error<E>>,
         outcome: Option<Outcome>,
-        heard: Heard,
-    ) -> Verdict {
+    ) -> NextStep {
         let this = self.project();
-        let budget = this.rules.budget.as_ref();
+        let (attempts, sent, endpoint) = match result {
+            Ok(response) => (this.kind.attempts(response), true, this.kind.endpoint(response)),
+            Err(error) => (error.attempts(), error.maybe_sent(), error.endpoint()),
+        };
+        this.history.attempts += attempts;
+        this.history.maybe_sent |= sent;
+
+        let budget = this.settings.budget.as_ref();
         let Some(outcome) = outcome else {
-            if let (Some(budget), true) = (budget, *this.retries > 0 && error.is_some_and(Error::is_refusal))
-            {
+            let error = result.err();
+            let is_refusal = error.is_some_and(|error| error.is_refusal());
+            if let Some(budget) = budget.filter(|_| is_refusal && this.history.is_paid) {
+                // The token has bought nothing.
                 budget.refund();
             }
-            return Verdict::GiveUp(match error {
-                Some(Error::CircuitOpen { .. }) => StopReason::CircuitOpen,
-                Some(Error::BulkheadFull { .. }) => StopReason::BulkheadFull,
-                _ => StopReason::Deadline,
-            });
+            let stop = error.and_then(|error| error.stop_reason());
+            return NextStep::GiveUp(stop.unwrap_or(StopReason::Deadline));
         };
         match (budget, outcome) {
             (Some(budget), Outcome::Success) => budget.success(),
             (Some(budget), outcome) if outcome.is_fault() => budget.failure(),
             _ => {}
         }
-        let Outcome::Transient { retry_after, sent } = outcome else { return Verdict::Done };
-        let decision = this.rules.policy.decide(&TransientFault {
-            now: Instant::now(),
-            deadline: *this.deadline,
-            retries: *this.retries,
-            previous_backoff: *this.backoff,
-            retry_after,
-            sent: sent || heard.sent,
-            resend: *this.resend,
-            copied: this.copy.as_ref().map(|_| ()).map_err(|stop| *stop),
-            budget,
-        });
-        let pause = match decision {
-            Ok(pause) => pause,
-            Err(stop) => return Verdict::GiveUp(stop),
-        };
-        // The answer that is there is worth more than a refusal.
-        if let Some(stop) = heard.against(&pause, this.rules) {
-            return Verdict::GiveUp(stop);
+        if let (Some(endpoint), Ok(copy)) = (endpoint, this.copy.as_mut()) {
+            let options = copy.options().tried_endpoint(endpoint);
+            copy.set_options(options);
         }
+        let step = match outcome {
+            Outcome::NotProcessed => match this.copy {
+                Ok(_) if this.history.resent < MOST_RESENT => NextStep::ResendNow,
+                Ok(_) => return NextStep::GiveUp(StopReason::Exhausted),
+                Err(stop) => return NextStep::GiveUp(*stop),
+            },
+            Outcome::Transient { retry_after } | Outcome::Throttled { retry_after } => {
+                let decision = this.settings.policy.decide(&FailedAttempt {
+                    now: Instant::now(),
+                    deadline: *this.deadline,
+                    retries: this.history.retries,
+                    previous_backoff: *this.backoff,
+                    retry_after,
+                    sent,
+                    safety: *this.safety,
+                    copied: this.copy.as_ref().map(|_| ()).map_err(|stop| *stop),
+                    budget,
+                });
+                let pause = match decision {
+                    Ok(pause) => pause,
+                    Err(stop) => return NextStep::GiveUp(stop),
+                };
+                // The answer that is there is worth more than a refusal.
+                if let Some(stop) = advice_against(&pause, this.settings) {
+                    return NextStep::GiveUp(stop);
+                }
+                NextStep::Retry(pause)
+            }
+            _ => return NextStep::Done,
+        };
         // From here on the earlier attempt can no longer spoil the copy. Its response is still there if it has.
         if this.copy.as_ref().is_ok_and(RetryableRequest::take_over) {
-            Verdict::Retry(pause)
+            step
         } else {
-            Verdict::GiveUp(StopReason::NotReplayable)
+            NextStep::GiveUp(StopReason::NotReplayable)
         }
     }
 
     /// Begins the wait, and the reading of what is left of the response that it follows.
     fn pause(self: Pin<&mut Self>, result: Result<Res, Error<E>>, pause: Pause) {
-        let mut this = self.project();
         tracing::debug!(
             target: "steadfast::retry",
-            retry = *this.retries + 1,
+            upstream = self.name(),
+            retry = self.history.number(),
             backoff = ?pause.backoff,
             "an attempt failed and will be retried"
         );
+        let mut this = self.project();
         *this.backoff = pause.backoff;
         this.state.set(State::Wait(Box::pin(Wait {
             timer: Timer::new(pause.until),
-            leftover: result.ok().map(K::discard),
+            leftover: result.ok().map(|response| this.kind.discard(response)),
             token: pause.token,
         })));
     }
@@ -274,23 +356,26 @@ where
                 StateProj::Attempt { .. } => return Poll::Ready(Ok(())),
                 StateProj::Wait(wait) => {
                     let token = ready!(wait.as_mut().poll_over(cx));
-                    this.state.set(State::Ready { token });
+                    this.state.set(State::Ready(Next::Retry(token)));
                 }
-                StateProj::Ready { token } => {
-                    ready!(this.service.poll_ready(cx))?;
+                StateProj::Ready(next) => {
+                    if let Err(error) = ready!(this.service.poll_ready(cx)) {
+                        let stop = error.stop_reason();
+                        return Poll::Ready(self.finish(Err(error), stop).map(drop));
+                    }
                     // Timers are coarse, and to become ready can take a while.
-                    if deadline::has_passed(*this.deadline) {
-                        let late = Error::Timeout { scope: TimeoutScope::Total, after: Duration::ZERO };
+                    if clock::has_passed(*this.deadline) {
+                        let late = Error::timeout(TimeoutScope::Total, None).with_attempts(0);
                         return Poll::Ready(self.finish(Err(late), Some(StopReason::Deadline)).map(drop));
                     }
-                    let Ok(request) = std::mem::replace(this.copy, Err(StopReason::Exhausted)) else {
+                    let Ok(mut request) = std::mem::replace(this.copy, Err(StopReason::Exhausted)) else {
                         unreachable!("only a request with a copy is retried");
                     };
-                    if let Some(token) = token.take() {
-                        token.spend();
-                    }
-                    *this.retries += 1;
-                    *this.copy = copy_for(&request, *this.resend, this.rules, *this.retries);
+                    this.history.begin(next);
+                    *this.copy = copy_for(&request, *this.safety, this.settings, this.history.retries);
+                    let options = request.options();
+                    let may_follow = may_follow(this.copy, *this.safety);
+                    request.set_options(options.attempt(this.history.number(), may_follow));
                     let future = this.service.call(request);
                     this.state.set(State::Attempt { future });
                 }
@@ -298,37 +383,54 @@ where
         }
     }
 
+    /// The only way out, but for an answer at the first attempt: says how many attempts there were, and why no more.
     fn finish(
         self: Pin<&mut Self>,
         result: Result<Res, Error<E>>,
         stop: Option<StopReason>,
     ) -> Result<Res, Error<E>> {
-        let this = self.project();
+        let name = self.name();
         // Without retries there is nothing to give up.
-        let stopped = stop.filter(|_| this.rules.policy.allows(0));
-        let made = *this.retries + 1;
-        if let Some(stop) = stopped {
-            tracing::debug!(target: "steadfast::retry", attempts = made, reason = stop.as_str(), "gave up");
+        let stop = stop.filter(|_| self.settings.policy.allows(0));
+        let History { attempts, maybe_sent, .. } = self.history;
+        if let Some(stop) = stop {
+            tracing::debug!(
+                target: "steadfast::retry",
+                upstream = name,
+                attempts,
+                reason = stop.as_str(),
+                "gave up"
+            );
         }
-        if made == 1 && stopped.is_none() {
-            return result;
-        }
-        let attempts = Attempts::new(made, stopped);
         match result {
             Ok(mut response) => {
-                K::annotate(&mut response, attempts);
+                if attempts != 1 || stop.is_some() {
+                    self.kind.add_note(&mut response, Attempts::new(attempts, stop));
+                }
                 Ok(response)
             }
             Err(error) => {
-                say_attempts(attempts);
+                let sent = maybe_sent || error.maybe_sent();
+                let mut error = error.with_attempts(attempts).with_sent(sent).with_stop_reason(stop);
+                error.set_upstream(self.settings.name.as_ref());
                 Err(error)
             }
         }
     }
 }
 
-impl<Req, S: Service<Req>, C, K, L> fmt::Debug for ResponseFuture<Req, S, C, K, L> {
+/// Why no attempt should follow this pause.
+fn advice_against(pause: &Pause, settings: &Settings) -> Option<StopReason> {
+    match settings.advisor.as_ref()?.advice()? {
+        RetryAdvice::Refusing { until: Some(until) } if pause.until.is_none_or(|end| end >= until) => None,
+        RetryAdvice::Refusing { .. } => Some(StopReason::CircuitOpen),
+        // A retry without a budget wants every attempt that the policy allows.
+        RetryAdvice::Failing => settings.budget.as_ref().map(|_| StopReason::Failing),
+    }
+}
+
+impl<Req, S: Service<Req>, J, K, L> fmt::Debug for ResponseFuture<Req, S, J, K, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("retry::ResponseFuture").field("retries", &self.retries).finish_non_exhaustive()
+        f.debug_struct("retry::ResponseFuture").field("history", &self.history).finish_non_exhaustive()
     }
 }

@@ -1,25 +1,30 @@
-use std::marker::PhantomData;
+use std::fmt;
+use std::sync::Arc;
 use std::thread::LocalKey;
 
 use tower::Layer;
 
 use super::{RetryBudget, RetryPolicy, RetryService};
-use crate::handle::{Handle, Shared, Spares};
+use crate::arc_pool::{Handle, Shared, Spares};
 use crate::http::HttpClassifier;
-use crate::{Http, NonHttp};
+use crate::{Http, NonHttp, RetryAdvisor};
 
 /// Retries calls; see the [module](super).
 ///
 /// Every service that one layer makes shares its budget.
 ///
 /// ```
-/// use steadfast::{Call, Error, retry::{RetryLayer, RetryPolicy}};
+/// use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
+/// use steadfast::retry::{RetryLayer, RetryPolicy};
+/// use steadfast::{Call, Error};
 /// use tower::{ServiceBuilder, ServiceExt};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let circuit_breaker = CircuitBreaker::builder().name("sku").build()?;
 /// let service = ServiceBuilder::new()
-///     .layer(RetryLayer::new(RetryPolicy::default()))
-///     .map_err(Error::Upstream)
+///     .layer(RetryLayer::new(RetryPolicy::default()).name("sku").advised_by(circuit_breaker.clone()))
+///     .layer(CircuitBreakerLayer::new(circuit_breaker))
+///     .map_err(Error::from_upstream)
 ///     .service_fn(async |_: Call<http::Request<String>>| {
 ///         Ok::<_, std::io::Error>(http::Response::new(String::new()))
 ///     });
@@ -27,25 +32,26 @@ use crate::{Http, NonHttp};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct RetryLayer<C = HttpClassifier, K = Http> {
-    rules: Rules,
+    settings: Settings,
     classifier: C,
-    kind: PhantomData<fn() -> K>,
+    kind: K,
 }
 
 /// What every call is retried by, whatever its type.
-#[derive(Debug, Clone)]
-pub(super) struct Rules {
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) name: Option<Arc<str>>,
     pub(super) policy: RetryPolicy,
     pub(super) budget: Option<RetryBudget>,
-    pub(super) across_circuits: bool,
+    pub(super) advisor: Option<Arc<dyn RetryAdvisor + Send + Sync>>,
 }
 
-impl Shared for Rules {
+impl Shared for Settings {
     fn spares() -> &'static LocalKey<Spares<Self>> {
         thread_local! {
-            static SPARES: Spares<Rules> = const { Spares::new() };
+            static SPARES: Spares<Settings> = const { Spares::new() };
         }
         &SPARES
     }
@@ -57,56 +63,72 @@ impl RetryLayer {
     /// The budget starts nearly empty: the first retries of a fresh layer are fewer than the policy allows.
     pub fn new(policy: RetryPolicy) -> Self {
         Self {
-            rules: Rules { policy, budget: Some(RetryBudget::default()), across_circuits: false },
+            settings: Settings { name: None, policy, budget: Some(RetryBudget::default()), advisor: None },
             classifier: HttpClassifier::new(),
-            kind: PhantomData,
+            kind: Http,
         }
     }
 }
 
 impl<C, K> RetryLayer<C, K> {
+    /// The upstream's name, for errors and events. Default: none.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.settings.name = Some(name.into());
+        self
+    }
+
     /// Shares this budget, in place of one of the layer's own.
     pub fn budget(mut self, budget: RetryBudget) -> Self {
-        self.rules.budget = Some(budget);
+        self.settings.budget = Some(budget);
         self
     }
 
     /// Retries without a budget. In an outage every call is then sent as often as the policy allows: only for
     /// clients whose number of calls is bounded otherwise.
     pub fn without_budget(mut self) -> Self {
-        self.rules.budget = None;
+        self.settings.budget = None;
         self
     }
 
-    /// For a retry above several circuits, of replicas that take turns: where one of them opens, the next attempt may
-    /// still be let through by another. Without this, a fault that opens the circuit below ends the call, and so does one
-    /// of many in a row that it sees.
-    pub fn across_circuits(mut self) -> Self {
-        self.rules.across_circuits = true;
+    /// Asks `advisor` before each retry: the [`CircuitBreaker`](crate::circuit_breaker::CircuitBreaker) below, above all.
+    /// Default: nobody.
+    ///
+    /// A fault that opens the circuit then ends the call, and the caller gets the answer in hand instead of a refusal after a
+    /// wait; so does one of many faults in a row. Above several circuits, of replicas that take turns, leave it out: where one
+    /// of them opens, another may still let the next attempt through.
+    ///
+    /// A thread that has made calls can keep the advisor for a while after the layer and its services are gone.
+    pub fn advised_by(mut self, advisor: impl RetryAdvisor + Send + Sync + 'static) -> Self {
+        self.settings.advisor = Some(Arc::new(advisor));
         self
     }
 
     /// Judges results with this classifier.
     pub fn classifier<D>(self, classifier: D) -> RetryLayer<D, K> {
-        RetryLayer { rules: self.rules, classifier, kind: PhantomData }
+        RetryLayer { settings: self.settings, classifier, kind: self.kind }
     }
 
     /// For a service whose responses are not HTTP.
     pub fn non_http(self) -> RetryLayer<C, NonHttp> {
-        RetryLayer { rules: self.rules, classifier: self.classifier, kind: PhantomData }
+        RetryLayer { settings: self.settings, classifier: self.classifier, kind: NonHttp }
     }
 }
 
-impl<S, C: Clone, K> Layer<S> for RetryLayer<C, K> {
+impl<S, C: Clone, K: Copy> Layer<S> for RetryLayer<C, K> {
     type Service = RetryService<S, C, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RetryService::new(inner, Handle::new(self.rules.clone()), self.classifier.clone())
+        RetryService::new(inner, Handle::new(self.settings.clone()), self.classifier.clone(), self.kind)
     }
 }
 
-impl<C: Clone, K> Clone for RetryLayer<C, K> {
-    fn clone(&self) -> Self {
-        Self { rules: self.rules.clone(), classifier: self.classifier.clone(), kind: PhantomData }
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("name", &self.name)
+            .field("policy", &self.policy)
+            .field("budget", &self.budget)
+            .field("is_advised", &self.advisor.is_some())
+            .finish()
     }
 }

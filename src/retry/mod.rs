@@ -22,7 +22,7 @@ mod layer;
 mod policy;
 mod service;
 
-pub use crate::attempts::{Attempts, StopReason};
+pub use crate::stop_reason::Attempts;
 
 pub use self::{
     backoff::{Backoff, Jitter},

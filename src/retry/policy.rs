@@ -1,5 +1,6 @@
 //! When to retry, and when to stop: the decision, apart from the doing.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,10 +8,12 @@ use tokio::time::Instant;
 
 use super::Backoff;
 use super::budget::{RetryBudget, Token};
-use crate::attempts::StopReason;
-use crate::error::MAX_DURATION;
+use crate::config_error::MAX_DURATION;
 use crate::rng::SharedRng;
-use crate::{ConfigError, RetrySafety, deadline};
+use crate::shared_settings::SharedSettings;
+use crate::stop_reason::StopReason;
+use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use crate::{ConfigError, RetrySafety, clock};
 
 /// How often a call is retried, and how long it waits in between.
 ///
@@ -28,12 +31,20 @@ use crate::{ConfigError, RetrySafety, deadline};
 ///     .build()?;
 /// # Ok::<(), steadfast::ConfigError>(())
 /// ```
-#[derive(Debug, Clone)]
-pub struct RetryPolicy {
-    max_retries: u32,
+#[derive(Clone)]
+pub struct RetryPolicy(Arc<Inner>);
+
+struct Inner {
+    settings: SharedSettings<Settings>,
+    /// A setting, too, in the place where every call finds it. Relaxed: the number stands for itself.
+    max_retries: AtomicU32,
+    rng: SharedRng,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Settings {
     backoff: Backoff,
     max_retry_after: Duration,
-    rng: Arc<SharedRng>,
 }
 
 impl RetryPolicy {
@@ -49,37 +60,47 @@ impl RetryPolicy {
 
     /// Whether another retry is possible at all after `retries` of them.
     pub(super) fn allows(&self, retries: u32) -> bool {
-        retries < self.max_retries
+        retries < self.0.max_retries.load(Relaxed)
     }
 
-    /// Decides what follows a transient fault.
-    pub(super) fn decide(&self, fault: &TransientFault<'_>) -> Result<Pause, StopReason> {
-        if !self.allows(fault.retries) {
+    /// Decides what follows an attempt that another may fare better than.
+    pub(super) fn decide(&self, attempt: &FailedAttempt<'_>) -> Result<Pause, StopReason> {
+        if !self.allows(attempt.retries) {
             return Err(StopReason::Exhausted);
         }
-        match fault.resend {
+        match attempt.safety {
             RetrySafety::Idempotent => {}
-            RetrySafety::UnlessSent if !fault.sent => {}
+            RetrySafety::UnlessSent if !attempt.sent => {}
             RetrySafety::UnlessSent | RetrySafety::Never => return Err(StopReason::NotIdempotent),
         }
-        fault.copied?;
-        let backoff = self.rng.with(|rng| self.backoff.wait(fault.retries, fault.previous_backoff, rng));
-        let wait = match fault.retry_after {
-            Some(floor) if floor > self.max_retry_after => return Err(StopReason::RetryAfterTooLong),
+        attempt.copied?;
+        let Settings { backoff, max_retry_after, .. } = self.0.settings.read(|settings| *settings);
+        let backoff = self.0.rng.with(|rng| backoff.wait(attempt.retries, attempt.previous_backoff, rng));
+        let wait = match attempt.retry_after {
+            Some(floor) if floor > max_retry_after => return Err(StopReason::RetryAfterTooLong),
             // The backoff comes on top, so that all who were told the same do not come back together.
             Some(floor) => floor + backoff,
             None => backoff,
         };
-        let until = deadline::after(fault.now, wait);
-        if deadline::misses(fault.deadline, until) {
+        let until = clock::after(attempt.now, wait);
+        if clock::misses(attempt.deadline, until) {
             return Err(StopReason::Deadline);
         }
         // Asked last: what is not going to be sent needs no token.
-        let token = match fault.budget {
+        let token = match attempt.budget {
             Some(budget) => Some(budget.withdraw().ok_or(StopReason::Budget)?),
             None => None,
         };
         Ok(Pause { backoff, until, token })
+    }
+}
+
+impl fmt::Debug for RetryPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RetryPolicy")
+            .field("max_retries", &self.0.max_retries.load(Relaxed))
+            .field("settings", &self.0.settings)
+            .finish()
     }
 }
 
@@ -89,16 +110,16 @@ impl Default for RetryPolicy {
     }
 }
 
-/// What is known when an attempt has met a transient fault.
-pub(super) struct TransientFault<'a> {
+/// What is known when an attempt has met a transient fault, or was throttled.
+pub(super) struct FailedAttempt<'a> {
     pub(super) now: Instant,
     pub(super) deadline: Option<Instant>,
-    /// How many retries there were before this fault.
+    /// How many retries came before, this attempt included.
     pub(super) retries: u32,
     pub(super) previous_backoff: Duration,
     pub(super) retry_after: Option<Duration>,
     pub(super) sent: bool,
-    pub(super) resend: RetrySafety,
+    pub(super) safety: RetrySafety,
     /// Whether there is a copy to send, or why there is none.
     pub(super) copied: Result<(), StopReason>,
     pub(super) budget: Option<&'a RetryBudget>,
@@ -158,12 +179,12 @@ impl RetryPolicyBuilder {
         self.backoff.validate()?;
         let max_retry_after = self.max_retry_after.unwrap_or(self.backoff.get_cap());
         ConfigError::check("retry.max_retry_after", max_retry_after, Duration::ZERO..=MAX_DURATION)?;
-        Ok(RetryPolicy {
-            max_retries,
-            backoff: self.backoff,
-            max_retry_after,
-            rng: Arc::new(SharedRng::new(self.seed)),
-        })
+        let settings = Settings { backoff: self.backoff, max_retry_after };
+        Ok(RetryPolicy(Arc::new(Inner {
+            settings: SharedSettings::new(settings),
+            max_retries: AtomicU32::new(max_retries),
+            rng: SharedRng::new(self.seed),
+        })))
     }
 }
 
@@ -184,15 +205,15 @@ mod tests {
         RetryPolicy::builder().backoff(Backoff::new().jitter(Jitter::None)).build().unwrap()
     }
 
-    fn fault(now: Instant) -> TransientFault<'static> {
-        TransientFault {
+    fn fault(now: Instant) -> FailedAttempt<'static> {
+        FailedAttempt {
             now,
             deadline: None,
             retries: 0,
             previous_backoff: Duration::ZERO,
             retry_after: None,
             sent: true,
-            resend: RetrySafety::Idempotent,
+            safety: RetrySafety::Idempotent,
             copied: Ok(()),
             budget: None,
         }
@@ -208,7 +229,7 @@ mod tests {
     #[test]
     fn what_may_not_be_sent_twice_is_sent_again_only_if_it_was_not_sent() {
         let stop =
-            |resend, sent| policy().decide(&TransientFault { sent, resend, ..fault(Instant::now()) }).err();
+            |safety, sent| policy().decide(&FailedAttempt { sent, safety, ..fault(Instant::now()) }).err();
         assert_eq!(stop(RetrySafety::UnlessSent, false), None);
         assert_eq!(stop(RetrySafety::UnlessSent, true), Some(StopReason::NotIdempotent));
         assert_eq!(stop(RetrySafety::Never, false), Some(StopReason::NotIdempotent));
@@ -218,7 +239,7 @@ mod tests {
     #[test]
     fn retry_after_is_a_floor_with_the_backoff_on_top() {
         let now = Instant::now();
-        let pause = policy().decide(&TransientFault { retry_after: Some(SECOND), ..fault(now) }).unwrap();
+        let pause = policy().decide(&FailedAttempt { retry_after: Some(SECOND), ..fault(now) }).unwrap();
         assert_eq!(pause.until, Some(now + SECOND + SECOND / 10));
     }
 
@@ -227,9 +248,7 @@ mod tests {
         let now = Instant::now();
         let policy = RetryPolicy::builder().seed(1).build().unwrap();
         let ends: std::collections::HashSet<_> = (0..100)
-            .map(|_| {
-                policy.decide(&TransientFault { retry_after: Some(SECOND), ..fault(now) }).unwrap().until
-            })
+            .map(|_| policy.decide(&FailedAttempt { retry_after: Some(SECOND), ..fault(now) }).unwrap().until)
             .collect();
         assert!(ends.len() > 90);
         assert!(ends.iter().all(|end| end.is_some_and(|end| end >= now + SECOND)));
@@ -237,9 +256,8 @@ mod tests {
 
     #[test]
     fn told_to_wait_longer_than_the_cap_it_gives_up() {
-        let told = |wait| {
-            policy().decide(&TransientFault { retry_after: Some(wait), ..fault(Instant::now()) }).err()
-        };
+        let told =
+            |wait| policy().decide(&FailedAttempt { retry_after: Some(wait), ..fault(Instant::now()) }).err();
         assert_eq!(told(2 * SECOND), None);
         assert_eq!(told(3 * SECOND), Some(StopReason::RetryAfterTooLong));
         assert_eq!(told(Duration::MAX), Some(StopReason::RetryAfterTooLong));
@@ -248,7 +266,7 @@ mod tests {
     #[test]
     fn a_wait_that_cannot_end_before_the_deadline_is_not_started() {
         let now = Instant::now();
-        let stop = |left| policy().decide(&TransientFault { deadline: Some(now + left), ..fault(now) }).err();
+        let stop = |left| policy().decide(&FailedAttempt { deadline: Some(now + left), ..fault(now) }).err();
         assert_eq!(stop(SECOND / 10), Some(StopReason::Deadline));
         assert_eq!(stop(SECOND / 9), None);
         assert_eq!(stop(Duration::ZERO), Some(StopReason::Deadline));
@@ -258,7 +276,7 @@ mod tests {
     fn a_retry_that_is_not_made_takes_no_token() {
         let budget = RetryBudget::default();
         let now = Instant::now();
-        let late = TransientFault { deadline: Some(now), budget: Some(&budget), ..fault(now) };
+        let late = FailedAttempt { deadline: Some(now), budget: Some(&budget), ..fault(now) };
         assert_eq!(policy().decide(&late).unwrap_err(), StopReason::Deadline);
         assert!((budget.tokens() - 2.0).abs() < f64::EPSILON);
     }
@@ -266,7 +284,7 @@ mod tests {
     #[test]
     fn an_empty_budget_ends_the_call() {
         let budget = RetryBudget::builder().initial(0.0).build().unwrap();
-        let broke = TransientFault { budget: Some(&budget), ..fault(Instant::now()) };
+        let broke = FailedAttempt { budget: Some(&budget), ..fault(Instant::now()) };
         assert_eq!(policy().decide(&broke).unwrap_err(), StopReason::Budget);
     }
 

@@ -1,27 +1,27 @@
 use std::fmt;
-use std::marker::PhantomData;
 use std::task::{Context, Poll};
 
 use tower::Service;
 
 use super::ResponseFuture;
-use super::layer::Rules;
-use crate::handle::Handle;
+use super::layer::Settings;
+use crate::arc_pool::Handle;
 use crate::http::HttpClassifier;
-use crate::message::Discard;
+use crate::response_kind::ResponseKind;
 use crate::{Classify, Error, HasCallOptions, Http, RetryableRequest};
 
 /// The service that [`RetryLayer`](super::RetryLayer) makes.
+#[derive(Clone)]
 pub struct RetryService<S, C = HttpClassifier, K = Http> {
     inner: S,
-    rules: Handle<Rules>,
+    settings: Handle<Settings>,
     classifier: C,
-    kind: PhantomData<fn() -> K>,
+    kind: K,
 }
 
 impl<S, C, K> RetryService<S, C, K> {
-    pub(super) fn new(inner: S, rules: Handle<Rules>, classifier: C) -> Self {
-        Self { inner, rules, classifier, kind: PhantomData }
+    pub(super) const fn new(inner: S, settings: Handle<Settings>, classifier: C, kind: K) -> Self {
+        Self { inner, settings, classifier, kind }
     }
 }
 
@@ -29,12 +29,12 @@ impl<Req, S, C, K, Res, E> Service<Req> for RetryService<S, C, K>
 where
     Req: HasCallOptions + RetryableRequest,
     S: Service<Req, Response = Res, Error = Error<E>> + Clone,
-    C: Classify<Res, E>,
-    K: Discard<Res>,
+    C: Classify<Req, Res, E>,
+    K: ResponseKind<Res>,
 {
     type Response = Res;
     type Error = Error<E>;
-    type Future = ResponseFuture<Req, S, C, K, K::Leftover>;
+    type Future = ResponseFuture<Req, S, C::Judge, K, K::Leftover>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -45,18 +45,16 @@ where
         // The service that was polled ready goes with the call; the clone that stays has to be polled anew.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
-        ResponseFuture::new(ready, self.rules.clone(), self.classifier.clone(), request)
+        let judge = self.classifier.judge(&request);
+        ResponseFuture::new(ready, self.settings.clone(), judge, self.kind, request)
     }
 }
 
-impl<S: Clone, C: Clone, K> Clone for RetryService<S, C, K> {
-    fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), self.rules.clone(), self.classifier.clone())
-    }
-}
-
-impl<S: fmt::Debug, C: fmt::Debug, K> fmt::Debug for RetryService<S, C, K> {
+impl<S: fmt::Debug, C, K> fmt::Debug for RetryService<S, C, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RetryService").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("RetryService")
+            .field("inner", &self.inner)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }

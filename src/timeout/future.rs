@@ -1,100 +1,105 @@
 use std::fmt;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use pin_project::pin_project;
 use tokio::time::Instant;
 
-use super::BodyWatch;
-use super::limit::{Attempt, Limit};
-use crate::Error;
-use crate::deadline::Timer;
-use crate::message::Attach;
-use crate::poll::{Wait, say_wait};
+use crate::clock::{self, Timer};
+use crate::signals::{Wait, raise_wait};
+use crate::{Error, TimeoutScope};
 
-/// The future of [`Timeout`](super::Timeout).
+/// The future of [`TimeoutService`](super::TimeoutService).
 ///
 /// Cancel safe: it holds nothing but the call itself.
 #[pin_project]
-pub struct ResponseFuture<F, K> {
+pub struct ResponseFuture<F> {
     /// `None` if there was no time left to make the call.
     #[pin]
     future: Option<F>,
     clock: Clock,
     #[pin]
     timer: Timer,
-    kind: PhantomData<fn() -> K>,
 }
 
-/// The clock of a call runs from its beginning, and that of an attempt from its first wait.
-#[derive(Debug)]
+/// The clock of an attempt runs from its first wait.
+#[derive(Debug, Clone, Copy)]
 enum Clock {
+    Stopped(Allowance),
     Running(Limit),
-    Stopped(Attempt),
 }
 
-impl<F, K> ResponseFuture<F, K> {
-    pub(super) fn of_call(future: Option<F>, limit: Limit) -> Self {
-        Self { future, clock: Clock::Running(limit), timer: Timer::new(limit.end), kind: PhantomData }
-    }
+/// The time that an attempt has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Allowance {
+    pub(super) after: Option<Duration>,
+    /// The end of the call, which is the end of every attempt too.
+    pub(super) deadline: Option<Instant>,
+}
 
-    pub(super) fn of_attempt(future: Option<F>, attempt: Attempt) -> Self {
-        let clock = Clock::Stopped(attempt);
-        Self { future, clock, timer: Timer::new(None), kind: PhantomData }
+/// How much time there was, and by which clock.
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    after: Duration,
+    scope: TimeoutScope,
+}
+
+impl<F> ResponseFuture<F> {
+    pub(super) const fn new(future: Option<F>, allowance: Allowance) -> Self {
+        Self { future, clock: Clock::Stopped(allowance), timer: Timer::new(None) }
     }
 }
 
-impl<F, K, Res, E> Future for ResponseFuture<F, K>
+impl Allowance {
+    /// The wait begins: when it has to end, and what that means.
+    fn begin(self, now: Instant) -> (Option<Instant>, Limit) {
+        let own = self.after.and_then(|after| clock::after(now, after));
+        let end = clock::earliest(own, self.deadline);
+        let is_the_calls = self.deadline.is_some() && end == self.deadline;
+        let after = end.map_or(Duration::MAX, |end| end.saturating_duration_since(now));
+        let scope = if is_the_calls { TimeoutScope::Total } else { TimeoutScope::Attempt };
+        (end, Limit { after, scope })
+    }
+}
+
+impl<F, Res, E> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<Res, Error<E>>>,
-    K: Attach<Res, BodyWatch>,
 {
-    type Output = Result<K::Response, Error<E>>;
+    type Output = Result<Res, Error<E>>;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        if let Clock::Running(limit) = this.clock {
-            limit.say();
-        }
-        if let Some(future) = this.future.as_pin_mut() {
-            match future.poll(cx) {
-                Poll::Ready(Ok(response)) => {
-                    let watch = match this.clock {
-                        Clock::Running(limit) => limit.watch(),
-                        Clock::Stopped(_) => BodyWatch::none(),
-                    };
-                    return Poll::Ready(Ok(K::attach(response, watch)));
-                }
-                Poll::Ready(Err(error)) => {
-                    return Poll::Ready(Err(match this.clock {
-                        Clock::Running(limit) => limit.rephrase(error),
-                        Clock::Stopped(_) => error,
-                    }));
-                }
-                Poll::Pending => {}
-            }
+        let Some(future) = this.future.as_pin_mut() else {
+            let late = Error::timeout(TimeoutScope::Total, Some(Duration::ZERO));
+            return Poll::Ready(Err(late.with_attempts(0).with_sent(false)));
+        };
+        let polled = future.poll(cx);
+        if polled.is_ready() {
+            return polled;
         }
         let limit = match *this.clock {
             Clock::Running(limit) => limit,
-            Clock::Stopped(attempt) => {
+            Clock::Stopped(allowance) => {
                 let now = Instant::now();
-                say_wait(Wait::Upstream(now));
-                let limit = attempt.begin(now);
+                raise_wait(Wait::Upstream(now));
+                let (end, limit) = allowance.begin(now);
                 *this.clock = Clock::Running(limit);
-                this.timer.set(Timer::new(limit.end));
+                this.timer.set(Timer::new(end));
                 limit
             }
         };
-        if limit.is_over() {
-            return Poll::Ready(Err(limit.passed()));
+        let passed = || Err(Error::timeout(limit.scope, Some(limit.after)));
+        if limit.after.is_zero() {
+            return Poll::Ready(passed());
         }
-        this.timer.poll_elapsed(cx).map(|()| Err(limit.passed()))
+        this.timer.poll_elapsed(cx).map(|()| passed())
     }
 }
 
-impl<F, K> fmt::Debug for ResponseFuture<F, K> {
+impl<F> fmt::Debug for ResponseFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("timeout::ResponseFuture").field("clock", &self.clock).finish_non_exhaustive()
     }

@@ -17,9 +17,9 @@ use http::Response;
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
 use steadfast::bulkhead::{Bulkhead, BulkheadBuilder, BulkheadLayer, BulkheadService};
+use steadfast::deadline::DeadlineLayer;
 use steadfast::retry::{Backoff, RetryLayer, RetryPolicy};
-use steadfast::timeout::TimeoutLayer;
-use steadfast::{Call, Error, RetrySafety};
+use steadfast::{Call, Error, ErrorInfo, ErrorKind, RetrySafety, classify};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok, task};
@@ -69,7 +69,7 @@ impl Service<Request> for Upstream {
     fn call(&mut self, request: Request) -> Answering {
         let (sender, answer) = tokio::sync::oneshot::channel();
         self.0.lock().unwrap().push((request.into_inner(), sender));
-        Box::pin(async move { answer.await.expect("the test answers").map_err(Error::Upstream) })
+        Box::pin(async move { answer.await.expect("the test answers").map_err(Error::from_upstream) })
     }
 }
 
@@ -181,6 +181,6 @@ fn resendable() -> HttpRequest {
 }
 
 /// Everything deserves another attempt.
-fn faulty<B>(_: Result<&Response<B>, &Error<io::Error>>) -> steadfast::Outcome {
+fn faulty<B>(_: Result<&Response<B>, &ErrorInfo>) -> steadfast::Outcome {
     steadfast::Outcome::transient()
 }

@@ -87,7 +87,7 @@ async fn a_plain_response_gives_the_permit_back() {
     let (inner, mut upstream) = mock::pair::<Request, &'static str>();
     let service = ServiceBuilder::new()
         .layer(BulkheadLayer::new(bulkhead.clone()).non_http())
-        .map_err(Error::Upstream)
+        .map_err(Error::from_boxed)
         .service(inner);
     let mut call = task::spawn(service.oneshot(Call::new("a")));
     assert_pending!(call.poll());
@@ -102,7 +102,7 @@ async fn no_permit_is_held_while_a_retry_backs_off() {
     let bulkhead = one().max_waiting(0).build().unwrap();
     let policy = RetryPolicy::builder().backoff(Backoff::new()).seed(1).build().unwrap();
     let service = ServiceBuilder::new()
-        .layer(RetryLayer::new(policy).without_budget().classifier(faulty))
+        .layer(RetryLayer::new(policy).without_budget().classifier(classify::from_fn(faulty)))
         .layer(BulkheadLayer::new(bulkhead.clone()))
         .service_fn(async |_: HttpRequest| {
             // A body that never ends: only being thrown away can free its permit.
@@ -137,7 +137,7 @@ async fn shrinking_lets_those_in_flight_finish_and_is_reached_as_they_do() {
     let [a, b, c] = rig.begin_all(["a", "b", "c"]);
     rig.bulkhead.resize(1).unwrap();
     assert_eq!(rig.bulkhead.in_flight(), 3);
-    assert!(matches!(rig.refused("d"), Error::BulkheadFull { max_concurrent: 1 }));
+    assert!(matches!(rig.refused("d").kind(), ErrorKind::BulkheadFull { max_concurrent: 1 }));
     drop(a);
     assert!(rig.refused("d").is_bulkhead_full());
     drop(b);

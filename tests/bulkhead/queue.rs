@@ -11,7 +11,7 @@ async fn without_a_queue_a_full_bulkhead_refuses_at_once() {
     let _holders = rig.begin_all(["a", "b"]);
     let before = Instant::now();
     let error = rig.refused("c");
-    assert!(matches!(error, Error::BulkheadFull { max_concurrent: 2 }));
+    assert!(matches!(error.kind(), ErrorKind::BulkheadFull { max_concurrent: 2 }));
     assert_eq!(Instant::now(), before);
     assert_eq!(rig.upstream.asked(), ["a", "b"]);
 }
@@ -98,7 +98,7 @@ async fn a_call_whose_deadline_has_passed_does_not_wait() {
 async fn a_total_timeout_above_bounds_the_wait() {
     let bulkhead = one().build().unwrap();
     let service = ServiceBuilder::new()
-        .layer(TimeoutLayer::total(SECOND))
+        .layer(DeadlineLayer::new(SECOND))
         .layer(BulkheadLayer::new(bulkhead.clone()))
         .service(Upstream::default());
     let mut holder = task::spawn(service.clone().call(Call::new("a").timeout(100 * SECOND)));
@@ -113,7 +113,7 @@ async fn a_total_timeout_above_bounds_the_wait() {
 async fn a_retry_gives_up_at_once_when_the_bulkhead_is_full() {
     let bulkhead = one().max_waiting(0).build().unwrap();
     let service = ServiceBuilder::new()
-        .layer(RetryLayer::new(RetryPolicy::default()).without_budget().classifier(faulty))
+        .layer(RetryLayer::new(RetryPolicy::default()).without_budget().classifier(classify::from_fn(faulty)))
         .layer(BulkheadLayer::new(bulkhead.clone()))
         .service(tower::service_fn(async |_: HttpRequest| std::future::pending::<Answered>().await));
     let mut holder = task::spawn(service.clone().call(resendable()));

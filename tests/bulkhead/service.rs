@@ -18,7 +18,7 @@ async fn a_layer_that_is_applied_twice_shares_its_compartment() {
 async fn a_fresh_compartment_shares_only_the_configuration() {
     let rig = Rig::new(one().max_waiting(0));
     let _holder = rig.begin("a");
-    let fresh = rig.bulkhead.fresh();
+    let fresh = rig.bulkhead.fresh("fresh");
     assert_eq!((fresh.max_concurrent(), fresh.in_flight()), (1, 0));
     let service = BulkheadLayer::new(fresh).layer(Upstream::default());
     let _other = service.clone().call_once(Call::new("b"));
@@ -132,7 +132,7 @@ async fn a_bulkhead_is_as_ready_as_what_is_below_it() {
     let (inner, mut upstream) = mock::pair::<Request, &'static str>();
     let service = ServiceBuilder::new()
         .layer(BulkheadLayer::new(one().build().unwrap()).non_http())
-        .map_err(Error::Upstream)
+        .map_err(Error::from_boxed)
         .service(inner);
     let mut service = mock::Spawn::new(service);
     upstream.allow(0);

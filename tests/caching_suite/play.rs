@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, Method, StatusCode};
 use httpdate::fmt_http_date;
+use steadfast::last_known_good::LastKnownGood;
 use steadfast::{Client, ResponseExt};
 use tokio::time::Instant;
 
@@ -83,7 +84,11 @@ struct Came {
 impl Play {
     #[allow(clippy::disallowed_methods)] // Dates are by the system's clock; it is read once.
     fn begin() -> Self {
-        let client = Client::builder().total_timeout(MINUTE).attempt_timeout(MINUTE).without_retry();
+        let client = Client::builder()
+            .last_known_good(LastKnownGood::builder())
+            .total_timeout(MINUTE)
+            .attempt_timeout(MINUTE)
+            .without_retry();
         Self {
             server: Server::new([Reply::closed()]),
             client: client.build().unwrap(),
@@ -137,7 +142,7 @@ impl Play {
         assert_eq!(self.server.requests(), asked_before + 1, "the upstream is always asked, once");
         match result {
             Err(error) => {
-                assert!(error.upstream().is_some(), "{error:?}");
+                assert!(error.inner().is_some(), "{error:?}");
                 Came { status: None, headers: HeaderMap::new(), body: String::new(), is_stale: false }
             }
             Ok(response) => Came {

@@ -19,8 +19,8 @@ async fn every_kind_of_fault_counts() {
         || Ask::Status(502),
         || Ask::Status(504),
         || Ask::Reset,
-        || Ask::Fail(Error::Timeout { scope: TimeoutScope::Attempt, after: SECOND }),
-        || Ask::Fail(Error::Body("cut short".into())),
+        || Ask::Fail(Error::new(ErrorKind::Timeout { scope: TimeoutScope::Attempt, after: Some(SECOND) })),
+        || Ask::Fail(Error::from_body("cut short")),
     ] {
         let (circuit, service) = build(brittle());
         calls(&service, 1, ask).await;
@@ -63,8 +63,8 @@ async fn a_neutral_probe_decides_nothing_and_frees_its_place() {
 #[tokio::test(start_paused = true)]
 async fn what_was_refused_on_this_side_never_counts() {
     let (circuit, service) = build(brittle());
-    calls(&service, 100, || Ask::Fail(Error::BulkheadFull { max_concurrent: 1 })).await;
-    calls(&service, 100, || Ask::Fail(Error::CircuitOpen { retry_after: None })).await;
+    calls(&service, 100, || Ask::Fail(Error::new(ErrorKind::BulkheadFull { max_concurrent: 1 }))).await;
+    calls(&service, 100, || Ask::Fail(Error::new(ErrorKind::CircuitOpen { retry_after: None }))).await;
     assert_eq!(circuit.state(), State::Closed);
 }
 
@@ -73,7 +73,7 @@ async fn a_probe_that_the_bulkhead_refuses_frees_its_place() {
     // Mistake 3.
     let (circuit, service) = build(brittle().probes(1));
     wait_for_probes(&circuit, &service).await;
-    calls(&service, 100, || Ask::Fail(Error::BulkheadFull { max_concurrent: 1 })).await;
+    calls(&service, 100, || Ask::Fail(Error::new(ErrorKind::BulkheadFull { max_concurrent: 1 }))).await;
     assert_eq!(circuit.snapshot().probes_in_flight, 0);
     calls(&service, 1, || GOOD).await;
     assert_eq!(circuit.state(), State::Closed);
@@ -82,14 +82,14 @@ async fn a_probe_that_the_bulkhead_refuses_frees_its_place() {
 #[tokio::test(start_paused = true)]
 async fn a_classifier_of_ones_own_decides_for_a_plain_service() {
     let circuit = brittle().build().unwrap();
-    let classify = |result: Result<&u32, &Error<Infallible>>| match result {
+    let classify = classify::from_fn(|result: Result<&u32, &ErrorInfo>| match result {
         Ok(0) => Outcome::Failure,
         Ok(1) => Outcome::Neutral,
         _ => Outcome::Success,
-    };
+    });
     let service = ServiceBuilder::new()
         .layer(CircuitBreakerLayer::new(circuit.clone()).classifier(classify).non_http())
-        .map_err(Error::Upstream)
+        .map_err(Error::from_upstream)
         .service_fn(async |number: u32| Ok::<_, Infallible>(number));
     assert_eq!(service.clone().oneshot(2).await.unwrap(), 2);
     assert_eq!(service.clone().oneshot(1).await.unwrap(), 1);

@@ -25,10 +25,12 @@ use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use steadfast::circuit_breaker::{
     CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerLayer, CircuitBreakerService, State, Window,
 };
+use steadfast::deadline::DeadlineLayer;
 use steadfast::retry::{Backoff, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
 use steadfast::{
-    Call, CallOptions, Error, HasCallOptions, Outcome, RetrySafety, RetryableRequest, TimeoutScope,
+    Call, CallOptions, Error, ErrorInfo, ErrorKind, HasCallOptions, Outcome, RetrySafety, RetryableRequest,
+    TimeoutScope, classify,
 };
 use tokio::sync::oneshot;
 use tokio::time::{Instant, advance};
@@ -79,7 +81,7 @@ fn answer(ask: Ask) -> Answering {
                 tokio::time::sleep(time).await;
                 Ok(status_of(200))
             }
-            Ask::Reset => Err(Error::Upstream(io::ErrorKind::ConnectionReset.into())),
+            Ask::Reset => Err(Error::from_upstream(io::ErrorKind::ConnectionReset.into())),
             Ask::Fail(error) => Err(error),
             Ask::Hang => pending().await,
             Ask::Later(status) => Ok(status_of(status.await.unwrap())),

@@ -42,7 +42,7 @@ async fn an_attempt_timeout_below_counts() {
     let circuit = brittle().build().unwrap();
     let service = ServiceBuilder::new()
         .layer(CircuitBreakerLayer::new(circuit.clone()))
-        .layer(TimeoutLayer::attempt(100 * MS))
+        .layer(TimeoutLayer::new(100 * MS))
         .service(upstream());
     assert!(service.oneshot(Ask::Hang).await.unwrap_err().is_timeout());
     assert_eq!(circuit.state(), State::Open);
@@ -54,7 +54,7 @@ fn with_deadlines(
 ) -> impl Service<Call<Ask>, Response = impl Send, Error = Error<io::Error>, Future = impl Send> + Clone {
     ServiceBuilder::new()
         .layer(CircuitBreakerLayer::new(circuit.clone()))
-        .layer(TimeoutLayer::attempt(100 * SECOND))
+        .layer(TimeoutLayer::new(100 * SECOND))
         .map_request(Call::into_inner)
         .service(upstream())
 }
@@ -97,7 +97,7 @@ async fn a_total_timeout_above_drops_the_call_and_a_black_hole_still_trips() {
     // Mistake 6.
     let circuit = CircuitBreaker::builder().build().unwrap();
     let service = ServiceBuilder::new()
-        .layer(TimeoutLayer::total(2 * SECOND))
+        .layer(DeadlineLayer::new(2 * SECOND))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
         .map_request(Call::into_inner)
         .service(upstream());
@@ -166,7 +166,7 @@ async fn a_body_cut_short_inside_the_attempt_is_a_failed_attempt() {
         .layer(BufferBodyLayer::new().unsized_bodies(true))
         .service(upstream());
     let error = service.oneshot(Ask::Pieces(vec![Ok("half"), Err(())])).await.unwrap_err();
-    assert!(matches!(error, Error::Body(_)));
+    assert!(matches!(error.kind(), ErrorKind::Body));
     assert_eq!(circuit.state(), State::Open);
 }
 
@@ -198,7 +198,7 @@ fn retries(number: u32) -> RetryLayer {
 async fn a_breaker_below_a_retry_sees_every_attempt() {
     let circuit = CircuitBreaker::builder().consecutive_failures(3, Duration::ZERO).build().unwrap();
     let service = ServiceBuilder::new()
-        .layer(retries(2))
+        .layer(retries(2).advised_by(circuit.clone()))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
         .map_request(|Again(status)| Ask::Status(status))
         .service(upstream());
@@ -210,7 +210,7 @@ async fn a_breaker_below_a_retry_sees_every_attempt() {
 async fn a_retry_gives_up_at_once_when_the_circuit_opens() {
     let circuit = brittle().build().unwrap();
     let service = ServiceBuilder::new()
-        .layer(retries(10))
+        .layer(retries(10).advised_by(circuit.clone()))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
         .map_request(|Again(status)| Ask::Status(status))
         .service(upstream());
@@ -222,7 +222,7 @@ async fn a_retry_gives_up_at_once_when_the_circuit_opens() {
 async fn a_response_thrown_away_by_a_retry_adds_no_failure_when_its_leftovers_break() {
     let circuit = CircuitBreaker::builder().consecutive_failures(100, Duration::ZERO).build().unwrap();
     let service = ServiceBuilder::new()
-        .layer(retries(1))
+        .layer(retries(1).advised_by(circuit.clone()))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
         .service_fn(async |_: Again| {
             let mut response = Response::new(Pieces(vec![Ok("half"), Err(())].into()));
@@ -239,11 +239,11 @@ async fn a_response_thrown_away_by_a_retry_adds_no_failure_when_its_leftovers_br
 #[tokio::test(start_paused = true)]
 async fn the_service_that_was_polled_ready_is_the_one_that_is_called() {
     let (inner, mut upstream) = mock::pair::<&'static str, &'static str>();
-    let classify = |_: Result<&&'static str, &Error<steadfast::BoxError>>| Outcome::Success;
+    let classify = classify::from_fn(|_: Result<&&'static str, &ErrorInfo>| Outcome::Success);
     let circuit = CircuitBreaker::builder().build().unwrap();
     let service = ServiceBuilder::new()
         .layer(CircuitBreakerLayer::new(circuit).classifier(classify).non_http())
-        .map_err(Error::Upstream)
+        .map_err(Error::from_boxed)
         .service(inner);
     let mut service = tower_test::mock::Spawn::new(service);
     upstream.allow(0);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use steadfast::Error;
 use steadfast::last_known_good::{Cause, Stale};
+use steadfast::{Error, ErrorKind};
 
 use crate::chance::Reply;
 use crate::model::Kept;
@@ -43,11 +43,13 @@ pub(crate) fn given_by(reply: &Reply) -> Answer {
 
 pub(crate) fn error_of(cause: Cause) -> Error<io::Error> {
     match cause {
-        Cause::Body => Error::Body("cut short".into()),
-        Cause::Timeout(scope) => Error::Timeout { scope, after: Duration::from_secs(1) },
-        Cause::CircuitOpen => Error::CircuitOpen { retry_after: None },
-        Cause::BulkheadFull => Error::BulkheadFull { max_concurrent: 1 },
-        _ => Error::Upstream(io::ErrorKind::ConnectionRefused.into()),
+        Cause::Body => Error::from_body("cut short"),
+        Cause::Timeout(scope) => {
+            Error::new(ErrorKind::Timeout { scope, after: Some(Duration::from_secs(1)) })
+        }
+        Cause::CircuitOpen => Error::new(ErrorKind::CircuitOpen { retry_after: None }),
+        Cause::BulkheadFull => Error::new(ErrorKind::BulkheadFull { max_concurrent: 1 }),
+        _ => Error::from_upstream(io::ErrorKind::ConnectionRefused.into()),
     }
 }
 

@@ -44,7 +44,7 @@ impl World {
             return Ok(Response::default());
         }
         if self.is_down.load(Ordering::Relaxed) {
-            return Err(Error::Upstream(io::ErrorKind::ConnectionRefused.into()));
+            return Err(Error::from_upstream(io::ErrorKind::ConnectionRefused.into()));
         }
         let rng = &mut *self.rng.lock().unwrap();
         let vary =

@@ -15,7 +15,7 @@ async fn a_body_that_is_always_cut_short_is_an_error_of_the_body() {
     let server = Server::new([Reply::cut_short("go", 4)]);
     let client = client();
     let error = client.get(server.url("/")).send().await.unwrap_err();
-    assert!(matches!(error, Error::Body(_)), "{error:?}");
+    assert!(matches!(error.kind(), ErrorKind::Body), "{error:?}");
     assert_eq!(server.requests(), 4);
     assert_eq!(failures(&client, &server.url("/")), 4);
 }

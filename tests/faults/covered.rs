@@ -1,7 +1,7 @@
 //! Which faults are covered for which kind of body: the table of `docs/last_known_good.md`, row by row.
 
 use http::Method;
-use steadfast::last_known_good::{LastKnownGood, LastKnownGoodBuilder, LastKnownGoodLayer};
+use steadfast::last_known_good::{LastKnownGood, LastKnownGoodBuilder};
 
 use super::*;
 
@@ -43,11 +43,10 @@ impl Kind {
     async fn seen(&self, fault: Reply) -> Seen {
         let server = Server::new([self.good.clone(), fault]);
         let fallback = (self.fallback)(LastKnownGood::builder()).build().unwrap();
-        let layer = || LastKnownGoodLayer::new(fallback.clone());
-        let patient = eager().last_known_good(layer()).buffer_body(self.buffer).build().unwrap();
+        let patient = eager().last_known_good(fallback.clone()).buffer_body(self.buffer).build().unwrap();
         soon(self.ask(&patient, &server).send()).await.unwrap().bytes().await.unwrap();
 
-        let hasty = eager().last_known_good(layer()).buffer_body(self.buffer).attempt_timeout(SHORT);
+        let hasty = eager().last_known_good(fallback.clone()).buffer_body(self.buffer).attempt_timeout(SHORT);
         let hasty = hasty.total_timeout(12 * SHORT).build().unwrap();
         let Ok(response) = soon(self.ask(&hasty, &server).send()).await else { return Seen::Failed };
         let (status, cause) = (response.status().as_u16(), response.stale().map(|stale| stale.cause));

@@ -13,7 +13,7 @@ fn guarded() -> Client {
 async fn an_open_circuit_sends_nothing() {
     let server = Server::new([Reply::unavailable(), Reply::status(500, &[], ""), Reply::Reset]);
     let client = guarded();
-    let circuit = client.upstream(server.url("/")).unwrap().circuit().unwrap().clone();
+    let circuit = client.upstream_at(server.url("/")).unwrap().circuit_breaker().unwrap().clone();
     for call in 1..=3 {
         assert_eq!(circuit.state(), State::Closed);
         let _ = client.get(server.url("/")).send().await;
@@ -43,7 +43,7 @@ async fn an_open_circuit_is_answered_stale() {
     let server = Server::new([Reply::ok("good")]);
     let client = guarded();
     keep(&client, &server.url("/")).await;
-    client.upstream(server.url("/")).unwrap().circuit().unwrap().force_open();
+    client.upstream_at(server.url("/")).unwrap().circuit_breaker().unwrap().force_open();
     let response = client.get(server.url("/")).send().await.unwrap();
     assert_eq!(response.stale().map(|stale| stale.cause), Some(Cause::CircuitOpen));
     assert_eq!(response.headers()["cache-status"], "steadfast; hit; ttl=0; detail=circuit-open");
@@ -58,7 +58,8 @@ async fn a_dead_upstream_takes_no_other_down() {
         client.get(dead.url("/")).send().await.unwrap_err();
         assert_eq!(client.get(alive.url("/")).send().await.unwrap().text().await.unwrap(), "good");
     }
-    let state = |server: &Server| client.upstream(server.url("/")).unwrap().circuit().unwrap().state();
+    let state =
+        |server: &Server| client.upstream_at(server.url("/")).unwrap().circuit_breaker().unwrap().state();
     assert_eq!((state(&dead), state(&alive)), (State::Open, State::Closed));
     assert_eq!((alive.requests(), client.upstreams().len()), (5, 2));
 }
@@ -72,7 +73,7 @@ fn narrow() -> Client {
 async fn a_full_bulkhead_refuses_and_a_dropped_call_gives_its_permit_back() {
     let server = Server::new([Reply::never(), Reply::ok("good")]);
     let client = narrow();
-    let bulkhead = client.upstream(server.url("/")).unwrap().bulkhead().unwrap().clone();
+    let bulkhead = client.upstream_at(server.url("/")).unwrap().bulkhead().unwrap().clone();
     {
         let mut hung = pin!(client.get(server.url("/")).send());
         tokio::select! {
@@ -81,7 +82,7 @@ async fn a_full_bulkhead_refuses_and_a_dropped_call_gives_its_permit_back() {
         }
         assert_eq!(bulkhead.in_flight(), 1);
         let error = client.get(server.url("/")).send().await.unwrap_err();
-        assert!(matches!(error, Error::BulkheadFull { max_concurrent: 1 }), "{error:?}");
+        assert!(matches!(error.kind(), ErrorKind::BulkheadFull { max_concurrent: 1 }), "{error:?}");
         // It was not sent, not retried, and says nothing about the upstream.
         assert_eq!((server.requests(), bulkhead.refused()), (1, 1));
         assert_eq!(failures(&client, &server.url("/")), 0);
@@ -98,7 +99,7 @@ async fn a_wait_for_a_permit_ends_with_the_call() {
     let _streaming = client.get(server.url("/")).send().await.unwrap();
     let error = soon(client.get(server.url("/")).timeout(SHORT).send()).await.unwrap_err();
     assert!(error.is_bulkhead_full(), "{error:?}");
-    let bulkhead = client.upstream(server.url("/")).unwrap().bulkhead().unwrap().clone();
+    let bulkhead = client.upstream_at(server.url("/")).unwrap().bulkhead().unwrap().clone();
     assert_eq!((bulkhead.waiting(), bulkhead.in_flight()), (0, 1));
 }
 
@@ -107,7 +108,7 @@ async fn a_permit_is_held_until_the_body_is_read_or_dropped() {
     let server = Server::new([Reply::ok("good"), Reply::Stall(chunked_head(200))]);
     let client = narrow();
     keep(&client, &server.url("/kept")).await;
-    let bulkhead = client.upstream(server.url("/")).unwrap().bulkhead().unwrap().clone();
+    let bulkhead = client.upstream_at(server.url("/")).unwrap().bulkhead().unwrap().clone();
     assert_eq!(bulkhead.in_flight(), 0);
     let streaming = client.get(server.url("/")).send().await.unwrap();
     assert_eq!(bulkhead.in_flight(), 1);
@@ -126,7 +127,7 @@ async fn a_redirect_loop_is_not_retried_not_counted_and_not_covered_up() {
     let client = eager().reqwest_builder(reqwest).build().unwrap();
     keep(&client, &server.url("/")).await;
     let error = client.get(server.url("/")).send().await.unwrap_err();
-    assert!(error.upstream().is_some_and(reqwest::Error::is_redirect), "{error:?}");
+    assert!(error.inner().is_some_and(reqwest::Error::is_redirect), "{error:?}");
     assert_eq!((server.requests(), failures(&client, &server.url("/"))), (4, 0));
 }
 
@@ -134,7 +135,7 @@ async fn a_redirect_loop_is_not_retried_not_counted_and_not_covered_up() {
 async fn an_unknown_scheme_is_not_retried_and_not_counted() {
     let client = client();
     let error = client.get("gopher://sku.internal/").send().await.unwrap_err();
-    assert!(error.upstream().is_some_and(reqwest::Error::is_builder), "{error:?}");
+    assert!(error.inner().is_some_and(reqwest::Error::is_builder), "{error:?}");
     assert_eq!(failures(&client, "gopher://sku.internal/"), 0);
 }
 
@@ -145,7 +146,7 @@ async fn a_request_body_that_fails_is_the_callers_fault() {
     let frames = [Ok(Frame::data(Bytes::from("one"))), Err("the file is gone")];
     let body = reqwest::Body::wrap(StreamBody::new(stream::iter(frames)));
     let error = client.put(server.url("/")).body(body).send().await.unwrap_err();
-    assert_eq!(error.upstream().map(TransportError::fault), Some(Fault::Caller), "{error:?}");
+    assert_eq!(error.inner().map(TransportError::fault), Some(Fault::Caller), "{error:?}");
     assert_eq!(failures(&client, &server.url("/")), 0);
 }
 

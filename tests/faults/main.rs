@@ -27,9 +27,12 @@ use steadfast::buffer_body::BufferBodyLayer;
 use steadfast::bulkhead::Bulkhead;
 use steadfast::circuit_breaker::{CircuitBreaker, State};
 use steadfast::http::{Fault, TransportError};
-use steadfast::last_known_good::Cause;
-use steadfast::retry::{Attempts, Backoff, Jitter, RetryBudget, RetryPolicy, StopReason};
-use steadfast::{Client, ClientBuilder, Error, RequestBuilder, ResponseExt, RetrySafety, TimeoutScope};
+use steadfast::last_known_good::{Cause, LastKnownGood};
+use steadfast::retry::{Attempts, Backoff, Jitter, RetryBudget, RetryPolicy};
+use steadfast::{
+    Client, ClientBuilder, Error, ErrorKind, RequestBuilder, ResponseExt, RetrySafety, StopReason,
+    TimeoutScope,
+};
 use tokio::sync::Notify;
 
 use self::server::{Reply, Server, chunk, chunked_head, message};
@@ -37,10 +40,15 @@ use self::server::{Reply, Server, chunk, chunked_head, message};
 const MINUTE: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(80);
 
-/// Retries three times, at once, whatever the budget says.
+/// Retries three times, at once, whatever the budget says, and falls back on what is kept.
 fn eager() -> ClientBuilder {
     let policy = RetryPolicy::builder().backoff(Backoff::new().base(Duration::ZERO));
-    Client::builder().total_timeout(MINUTE).attempt_timeout(MINUTE).retry(policy).without_retry_budget()
+    Client::builder()
+        .last_known_good(LastKnownGood::builder())
+        .total_timeout(MINUTE)
+        .attempt_timeout(MINUTE)
+        .retry(policy)
+        .without_retry_budget()
 }
 
 fn client() -> Client {
@@ -59,7 +67,7 @@ async fn keep(client: &Client, url: &str) {
 
 /// How many attempts in a row the circuit has seen fail.
 fn failures(client: &Client, url: &str) -> u16 {
-    client.upstream(url).unwrap().circuit().unwrap().snapshot().consecutive_failures
+    client.upstream_at(url).unwrap().circuit_breaker().unwrap().snapshot().consecutive_failures
 }
 
 fn stopped(response: &reqwest::Response) -> Option<StopReason> {

@@ -76,7 +76,7 @@ async fn what_was_refused_was_not_sent_and_is_sent_again_whatever_the_method() {
     let requests = [client.post(server.url("/")), client.get(server.url("/")).idempotent(false)];
     for (calls, request) in (1..).zip(requests) {
         let error = request.send().await.unwrap_err();
-        assert!(error.upstream().is_some_and(reqwest::Error::is_connect), "{error:?}");
+        assert!(error.inner().is_some_and(reqwest::Error::is_connect), "{error:?}");
         assert_eq!(failures(&client, &server.url("/")), 4 * calls);
     }
 }
@@ -132,7 +132,7 @@ async fn a_client_is_born_with_a_budget_that_soon_ends_retries() {
         assert_eq!(stopped(&response), Some(StopReason::Budget));
     }
     assert!(server.requests() <= 12, "{}", server.requests());
-    let retries = client.upstream(server.url("/")).unwrap().budget().unwrap().retries();
+    let retries = client.upstream_at(server.url("/")).unwrap().retry_budget().unwrap().retries();
     assert_eq!(retries, server.requests() as u64 - 10);
 }
 

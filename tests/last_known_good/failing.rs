@@ -1,6 +1,6 @@
 //! A store behind the memory that fails, hangs, or is late.
 
-use steadfast::timeout::TimeoutLayer;
+use steadfast::deadline::DeadlineLayer;
 use tokio::time::{Instant, sleep};
 
 use super::behind::{Does, MILLISECOND, Shelf, replicas};
@@ -17,7 +17,7 @@ async fn a_store_that_fails_fails_no_call() {
     advance(MINUTE).await;
     assert_eq!(stale(&both, get()).await.unwrap(), "good");
     give(&both, request("DELETE", &[]), answer(204, &[], "")).await;
-    assert!(ask(&both.1, get()).await.unwrap_err().upstream().is_some());
+    assert!(ask(&both.1, get()).await.unwrap_err().inner().is_some());
     assert_eq!(fallback.store_failures(), 10);
     fallback.insert(&get(), Response::new("pushed".into())).await.unwrap();
     fallback.invalidate(&get()).await;
@@ -164,7 +164,7 @@ async fn what_is_forgotten_after_it_was_looked_for_is_not_served() {
     give(&service(&layer), get(), good(&[])).await;
     advance(MINUTE).await;
     let hangs = tower::service_fn(|_: Request<String>| std::future::pending::<Answer>());
-    let call = tokio::spawn(layer.layer(TimeoutLayer::total(3 * SECOND).layer(hangs)).oneshot(get()));
+    let call = tokio::spawn(DeadlineLayer::new(3 * SECOND).layer(layer.layer(hangs)).oneshot(get()));
     sleep(2500 * MILLISECOND).await;
     fallback.invalidate(&get()).await;
     assert!(call.await.unwrap().is_err());
@@ -191,7 +191,7 @@ async fn total(does: Does) -> (Duration, Option<Bytes>) {
     give(&one, get(), good(&[])).await;
     shelf.will(does);
     let hangs = tower::service_fn(|_: Request<String>| std::future::pending::<Answer>());
-    let service = layer_with(|it| it.store(shelf)).layer(TimeoutLayer::total(SECOND).layer(hangs));
+    let service = DeadlineLayer::new(SECOND).layer(layer_with(|it| it.store(shelf)).layer(hangs));
     let began = Instant::now();
     let response = service.oneshot(get()).await;
     let elapsed = began.elapsed();
@@ -222,7 +222,7 @@ async fn the_end_of_a_body_is_not_waited_for_beyond_the_total_time() {
         sleep(980 * MILLISECOND).await;
         Ok::<_, Error<io::Error>>(good(&[]))
     });
-    let service = layer_with(|it| it.store(shelf)).layer(TimeoutLayer::total(SECOND).layer(upstream));
+    let service = DeadlineLayer::new(SECOND).layer(layer_with(|it| it.store(shelf)).layer(upstream));
     let began = Instant::now();
     let response = service.oneshot(get()).await.unwrap();
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "good");

@@ -144,7 +144,7 @@ async fn it_falls_back_on_the_causes_that_are_named() {
     both.0.will(answer(503, &[], "no"));
     let response = ask(&both.1, get()).await.unwrap();
     assert_eq!((response.status().as_u16(), response.extensions().get::<Stale>()), (503, None));
-    both.0.will_fail(Error::CircuitOpen { retry_after: None });
+    both.0.will_fail(Error::new(ErrorKind::CircuitOpen { retry_after: None }));
     assert_eq!(stale(&both, get()).await.unwrap(), "good");
 }
 

@@ -6,10 +6,10 @@ mod failing;
 mod handle;
 mod kept;
 mod memory;
+mod prefetch;
 mod renewed;
 mod served;
 mod slow;
-mod warm;
 mod whose;
 
 use std::collections::VecDeque;
@@ -27,7 +27,7 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 use steadfast::last_known_good::{
     Cause, LastKnownGood, LastKnownGoodBuilder, LastKnownGoodLayer, LastKnownGoodService, ResponseBody, Stale,
 };
-use steadfast::{BoxError, CallOptions, Error, TimeoutScope};
+use steadfast::{BoxError, CallOptions, Error, ErrorInfo, ErrorKind, TimeoutScope, classify};
 use tokio::sync::mpsc;
 use tokio::time::advance;
 use tower::{Layer, Service, ServiceExt as _};
@@ -73,7 +73,7 @@ impl Service<Request<String>> for Upstream {
 // ===== answers =====
 
 fn refused() -> Answer {
-    Err(Error::Upstream(io::ErrorKind::ConnectionRefused.into()))
+    Err(Error::from_upstream(io::ErrorKind::ConnectionRefused.into()))
 }
 
 fn with(status: u16, headers: &[(&str, &str)], body: Body) -> Response<Body> {

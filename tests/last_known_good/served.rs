@@ -7,7 +7,7 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn without_an_entry_a_failure_is_handed_on() {
     let (upstream, service) = service(&layer());
-    assert!(ask(&service, get()).await.unwrap_err().upstream().is_some());
+    assert!(ask(&service, get()).await.unwrap_err().inner().is_some());
     upstream.will(answer(503, &[], "no"));
     let response = ask(&service, get()).await.unwrap();
     assert_eq!(
@@ -21,17 +21,17 @@ async fn without_an_entry_a_failure_is_handed_on() {
 async fn every_failure_and_every_refusal_is_answered_with_the_last_good_answer() {
     let both = service(&layer());
     give(&both, get(), good(&[])).await;
-    let timeout = |scope| Err(Error::Timeout { scope, after: SECOND });
+    let timeout = |scope| Err(Error::new(ErrorKind::Timeout { scope, after: Some(SECOND) }));
     let failures: [(Answer, Cause); 9] = [
         (Ok(answer(503, &[], "")), Cause::Status(StatusCode::SERVICE_UNAVAILABLE)),
         (Ok(answer(504, &[], "")), Cause::Status(StatusCode::GATEWAY_TIMEOUT)),
         (Ok(answer(500, &[], "")), Cause::Status(StatusCode::INTERNAL_SERVER_ERROR)),
         (refused(), Cause::Transport),
-        (Err(Error::Body("cut short".into())), Cause::Body),
+        (Err(Error::from_body("cut short")), Cause::Body),
         (timeout(TimeoutScope::Attempt), Cause::Timeout(TimeoutScope::Attempt)),
         (timeout(TimeoutScope::Total), Cause::Timeout(TimeoutScope::Total)),
-        (Err(Error::CircuitOpen { retry_after: None }), Cause::CircuitOpen),
-        (Err(Error::BulkheadFull { max_concurrent: 1 }), Cause::BulkheadFull),
+        (Err(Error::new(ErrorKind::CircuitOpen { retry_after: None })), Cause::CircuitOpen),
+        (Err(Error::new(ErrorKind::BulkheadFull { max_concurrent: 1 })), Cause::BulkheadFull),
     ];
     for (failure, cause) in failures {
         both.0.0.lock().unwrap().push_back(failure);
@@ -104,17 +104,17 @@ async fn a_neutral_outcome_gets_no_fallback() {
 
 #[tokio::test(start_paused = true)]
 async fn an_error_that_the_classifier_calls_neutral_gets_no_fallback() {
-    let neutral = |result: Result<&Response<Body>, &Error<io::Error>>| match result {
+    let neutral = classify::from_fn(|result: Result<&Response<Body>, &ErrorInfo>| match result {
         Ok(_) => steadfast::Outcome::Success,
         Err(_) => steadfast::Outcome::Neutral,
-    };
+    });
     let upstream = Upstream::default();
     let service = layer().classifier(neutral).layer(upstream.clone());
     upstream.will(good(&[]));
     service.clone().oneshot(get()).await.unwrap().into_body().collect().await.unwrap();
     assert!(service.clone().oneshot(get()).await.is_err());
     // The classifier is not asked about refusals.
-    upstream.will_fail(Error::CircuitOpen { retry_after: None });
+    upstream.will_fail(Error::new(ErrorKind::CircuitOpen { retry_after: None }));
     assert!(service.clone().oneshot(get()).await.is_ok());
 }
 

@@ -3,16 +3,14 @@
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use steadfast::http::HttpClassifier;
-use steadfast::last_known_good::Background;
-use steadfast::timeout::TimeoutLayer;
+use steadfast::deadline::DeadlineLayer;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use super::*;
 
 type Call = Pin<Box<dyn Future<Output = Answer> + Send>>;
-type Layered<S = Slow> = LastKnownGoodService<S, HttpClassifier, Background>;
+type Layered = LastKnownGoodService<Slow>;
 
 /// Answers after the time that it is told, or never.
 #[derive(Debug, Clone, Default)]
@@ -40,7 +38,7 @@ impl Slow {
         self.0.lock().unwrap().push_back((Some(after), Ok(answer)));
     }
 
-    fn will_never(&self) {
+    pub(super) fn will_never(&self) {
         self.0.lock().unwrap().push_back((None, refused()));
     }
 
@@ -48,7 +46,7 @@ impl Slow {
         self.1.called.load(Ordering::Relaxed)
     }
 
-    fn under_way(&self) -> usize {
+    pub(super) fn under_way(&self) -> usize {
         self.1.under_way.load(Ordering::Relaxed)
     }
 }
@@ -78,9 +76,14 @@ impl Service<Request<String>> for Slow {
     }
 }
 
-fn slow(layer: LastKnownGoodLayer) -> (Slow, Layered) {
+/// Serves what is kept after a second.
+fn impatient() -> LastKnownGoodLayer {
+    layer_with(|it| it.serve_stale_after(SECOND))
+}
+
+fn slow(layer: &LastKnownGoodLayer) -> (Slow, Layered) {
     let upstream = Slow::default();
-    (upstream.clone(), layer.serve_stale_after(SECOND).layer(upstream))
+    (upstream.clone(), layer.layer(upstream))
 }
 
 /// The body of the answer, and why it is stale, if it is.
@@ -106,7 +109,7 @@ async fn settle() {
 }
 
 /// Keeps "good" for a GET.
-async fn primed(layer: LastKnownGoodLayer) -> (Slow, Layered) {
+async fn primed(layer: &LastKnownGoodLayer) -> (Slow, Layered) {
     let (upstream, service) = slow(layer);
     upstream.will(Duration::ZERO, good(&[]));
     assert_eq!(asked(&service, get()).await, Some(("good".into(), None)));
@@ -115,7 +118,7 @@ async fn primed(layer: LastKnownGoodLayer) -> (Slow, Layered) {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_kept_is_served_after_the_soft_limit_and_the_call_renews_it() {
-    let (upstream, service) = primed(layer()).await;
+    let (upstream, service) = primed(&impatient()).await;
     advance(MINUTE).await;
     upstream.will(3 * SECOND, answer(200, &[], "better"));
     let began = Instant::now();
@@ -133,14 +136,14 @@ async fn what_is_kept_is_served_after_the_soft_limit_and_the_call_renews_it() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_within_the_soft_limit_is_fresh() {
-    let (upstream, service) = primed(layer()).await;
+    let (upstream, service) = primed(&impatient()).await;
     upstream.will(Duration::from_millis(999), answer(200, &[], "better"));
     assert_eq!(asked(&service, get()).await, Some(("better".into(), None)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn where_nothing_is_kept_a_slow_call_is_waited_for() {
-    let (upstream, service) = slow(layer());
+    let (upstream, service) = slow(&impatient());
     upstream.will(5 * SECOND, good(&[]));
     let began = Instant::now();
     assert_eq!(asked(&service, get()).await, Some(("good".into(), None)));
@@ -149,10 +152,12 @@ async fn where_nothing_is_kept_a_slow_call_is_waited_for() {
 
 #[tokio::test(start_paused = true)]
 async fn what_may_not_be_served_is_not_served_for_being_slow() {
-    let (upstream, service) = primed(layer_with(|it| it.fall_back_on(|cause| cause != Cause::Slow))).await;
+    let (upstream, service) =
+        primed(&layer_with(|it| it.serve_stale_after(SECOND).fall_back_on(|cause| cause != Cause::Slow)))
+            .await;
     upstream.will(5 * SECOND, answer(200, &[], "better"));
     assert_eq!(asked(&service, get()).await, Some(("better".into(), None)));
-    let (upstream, service) = primed(layer()).await;
+    let (upstream, service) = primed(&impatient()).await;
     for mut request in
         [get(), request("GET", &[("cache-control", "no-cache")]), request("GET", &[("x", "y")])]
     {
@@ -164,7 +169,7 @@ async fn what_may_not_be_served_is_not_served_for_being_slow() {
 
 #[tokio::test(start_paused = true)]
 async fn one_call_for_each_key_goes_on_and_the_others_are_dropped() {
-    let (upstream, service) = primed(layer()).await;
+    let (upstream, service) = primed(&impatient()).await;
     for _ in 0..5 {
         upstream.will(MINUTE, answer(200, &[], "better"));
         assert_eq!(asked(&service, get()).await, Some(stale_good()));
@@ -182,7 +187,7 @@ async fn one_call_for_each_key_goes_on_and_the_others_are_dropped() {
 #[tokio::test(start_paused = true)]
 async fn so_many_calls_go_on_at_a_time() {
     let upstream = Slow::default();
-    let service = layer().serve_stale_after(SECOND).max_refreshes(3).layer(upstream.clone());
+    let service = layer_with(|it| it.serve_stale_after(SECOND).max_refreshes(3)).layer(upstream.clone());
     let of = |key: usize| Request::get(format!("http://sku.internal/{key}")).body(String::new()).unwrap();
     for key in 0..10 {
         upstream.will(Duration::ZERO, good(&[]));
@@ -198,8 +203,7 @@ async fn so_many_calls_go_on_at_a_time() {
 #[tokio::test(start_paused = true)]
 async fn a_call_that_goes_on_ends_with_its_deadline() {
     let upstream = Slow::default();
-    let service =
-        layer().serve_stale_after(SECOND).layer(TimeoutLayer::total(3 * SECOND).layer(upstream.clone()));
+    let service = DeadlineLayer::new(3 * SECOND).layer(impatient().layer(upstream.clone()));
     upstream.will(Duration::ZERO, good(&[]));
     asked(&service, get()).await.unwrap();
     upstream.will_never();
@@ -213,7 +217,7 @@ async fn a_call_that_goes_on_ends_with_its_deadline() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_without_a_deadline_goes_on_for_a_minute() {
-    let (upstream, service) = primed(layer()).await;
+    let (upstream, service) = primed(&impatient()).await;
     upstream.will_never();
     assert_eq!(asked(&service, get()).await, Some(stale_good()));
     sleep(MINUTE).await;
@@ -224,14 +228,14 @@ async fn a_call_without_a_deadline_goes_on_for_a_minute() {
 #[tokio::test(start_paused = true)]
 async fn what_comes_of_a_call_behind_counts_as_ever() {
     // It is gone.
-    let (upstream, service) = primed(layer()).await;
+    let (upstream, service) = primed(&impatient()).await;
     upstream.will(2 * SECOND, answer(404, &[], ""));
     assert_eq!(asked(&service, get()).await, Some(stale_good()));
     sleep(2 * SECOND).await;
     settle().await;
     assert_eq!(asked(&service, get()).await, None);
     // It has failed.
-    let (upstream, service) = primed(layer()).await;
+    let (upstream, service) = primed(&impatient()).await;
     upstream.will(2 * SECOND, answer(503, &[], ""));
     assert_eq!(asked(&service, get()).await, Some(stale_good()));
     sleep(2 * SECOND).await;
@@ -241,7 +245,7 @@ async fn what_comes_of_a_call_behind_counts_as_ever() {
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_who_leaves_takes_the_call_along() {
-    let (upstream, service) = primed(layer()).await;
+    let (upstream, service) = primed(&impatient()).await;
     upstream.will_never();
     let mut call = tokio_test::task::spawn(service.clone().oneshot(get()));
     assert!(call.poll().is_pending());
@@ -259,6 +263,6 @@ async fn a_soft_limit_wants_no_more_of_a_request_than_a_fallback_does() {
         sleep(500 * Duration::from_millis(1)).await;
         Ok::<_, Error<io::Error>>(good(&[]))
     });
-    let service = layer().serve_stale_after(SECOND).layer(upstream);
+    let service = impatient().layer(upstream);
     assert!(service.oneshot(once()).await.is_ok());
 }

@@ -76,7 +76,7 @@ async fn by_default_it_trips_after_three_operations_and_has_a_name() {
     server.kill();
     for _ in 0..3 {
         assert_eq!(store.circuit().snapshot().trips, 0);
-        assert!(error(store.get("key").await).upstream().is_some());
+        assert!(error(store.get("key").await).inner().is_some());
     }
     assert_eq!(store.circuit().snapshot().trips, 1);
 }

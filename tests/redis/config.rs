@@ -76,7 +76,7 @@ async fn a_wrong_password_is_an_error_that_does_not_show_it() {
     let circuit = CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO);
     let store = patient(url).circuit(circuit).build().unwrap();
     let refused = error(store.get("key").await);
-    assert!(refused.upstream().is_some());
+    assert!(refused.inner().is_some());
     assert!(!all_of(&refused).contains(SECRET));
     assert_eq!(store.circuit().snapshot().trips, 1, "Redis cannot be talked to");
 }

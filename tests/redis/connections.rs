@@ -102,7 +102,7 @@ async fn a_primary_that_was_demoted_is_connected_to_anew() {
     let _: String = server.ask(&["REPLICAOF", "127.0.0.1", "1"]).await;
     let before = server.connections().await;
     let refused = error(store.put("key", value("refused"), MINUTE).await);
-    assert_eq!(refused.upstream().unwrap().code(), Some("READONLY"));
+    assert_eq!(refused.inner().unwrap().code(), Some("READONLY"));
     assert_eq!(store.get("works").await.unwrap(), Some(value("yes")), "it can be read");
     assert_eq!(server.connections().await - before, 2, "a new one, and the one that asks");
     let _: String = server.ask(&["REPLICAOF", "NO", "ONE"]).await;

@@ -32,7 +32,7 @@ impl Replica {
         let is_down = Arc::clone(&self.is_down);
         let upstream = service_fn(move |_: Request<String>| {
             let answer = if is_down.load(Ordering::Relaxed) {
-                Err(Error::Upstream(io::Error::from(io::ErrorKind::ConnectionRefused)))
+                Err(Error::from_upstream(io::Error::from(io::ErrorKind::ConnectionRefused)))
             } else {
                 Ok(Response::new(Full::new(value("good"))))
             };

@@ -12,7 +12,7 @@ async fn a_server_that_comes_later_is_found_by_the_same_handle() {
     let store = patient(server.url()).build().unwrap();
     for _ in 0..3 {
         let down = error(store.get("key").await);
-        assert!(down.upstream().unwrap().is_connection_refusal(), "{down:?}");
+        assert!(down.inner().unwrap().is_connection_refusal(), "{down:?}");
     }
     server.restart().await;
     assert!(works(&store).await);
@@ -53,7 +53,7 @@ async fn a_kill_ends_all_that_is_under_way() {
     let (results, ()) = tokio::join!(join_all(under_way), async { server.kill() });
     for result in results {
         let cut = error(result);
-        assert!(cut.upstream().unwrap().is_connection_dropped(), "{cut:?}");
+        assert!(cut.inner().unwrap().is_connection_dropped(), "{cut:?}");
     }
     server.restart().await;
     assert!(works(&store).await);
@@ -95,7 +95,7 @@ async fn a_full_server_is_still_read() {
         }
         assert!(kept.len() < 100, "it never gets full");
     };
-    assert_eq!(full.upstream().unwrap().code(), Some("OOM"), "{full:?}");
+    assert_eq!(full.inner().unwrap().code(), Some("OOM"), "{full:?}");
     assert!(!kept.is_empty());
     for key in &kept {
         assert_eq!(store.get(key).await.unwrap().unwrap().len(), 1024 * 1024);

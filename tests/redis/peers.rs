@@ -83,7 +83,7 @@ async fn who_speaks_something_else_is_an_error() {
             let (url, _) = peer(greeting, answer).await;
             let circuit = CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO);
             let store = patient(url).circuit(circuit).build().unwrap();
-            assert!(error(store.get("key").await).upstream().is_some(), "{}", says.escape_ascii());
+            assert!(error(store.get("key").await).inner().is_some(), "{}", says.escape_ascii());
             assert_eq!(store.circuit().snapshot().trips, 1, "{}", says.escape_ascii());
         }
     }
@@ -95,7 +95,7 @@ async fn an_answer_of_another_type_is_an_error() {
         let (url, _) = peer(WELCOME, Some(says)).await;
         let store = patient(url).build().unwrap();
         let refused = error(store.get("key").await);
-        assert_eq!(refused.upstream().unwrap().kind(), redis::ErrorKind::UnexpectedReturnType);
+        assert_eq!(refused.inner().unwrap().kind(), redis::ErrorKind::UnexpectedReturnType);
     }
 }
 
@@ -113,7 +113,7 @@ async fn who_is_still_loading_counts_as_down_and_who_only_says_no_does_not() {
         let circuit = CircuitBreaker::builder().consecutive_failures(2, Duration::ZERO);
         let store = patient(url).connections(1).circuit(circuit).build().unwrap();
         for _ in 0..2 {
-            assert!(error(store.get("key").await).upstream().is_some());
+            assert!(error(store.get("key").await).inner().is_some());
         }
         assert_eq!(store.circuit().snapshot().trips, trips, "{}", says.escape_ascii());
         assert_eq!(accepted.load(Ordering::Relaxed), 1, "the connection is fine");
@@ -125,6 +125,6 @@ async fn all_who_wait_for_a_connection_share_one_attempt_and_its_end() {
     let (url, accepted) = peer(None, None).await;
     let store = patient(url).connections(2).build().unwrap();
     let results = join_all((0..100).map(|_| store.get("key"))).await;
-    assert!(results.into_iter().all(|result| error(result).upstream().is_some()));
+    assert!(results.into_iter().all(|result| error(result).inner().is_some()));
     assert_eq!(accepted.load(Ordering::Relaxed), 2, "one for each connection");
 }

@@ -140,7 +140,7 @@ async fn a_streaming_body_that_was_not_read_can_be_sent_again_whatever_its_size(
         async move {
             match call {
                 Some(call) => call.await,
-                None => Err(Error::Upstream(ConnectionRefused.into())),
+                None => Err(Error::from_upstream(ConnectionRefused.into())),
             }
         }
     });
@@ -176,7 +176,7 @@ async fn an_upload_that_outgrows_the_limit_while_the_retry_waits_costs_the_calle
                 tokio::spawn(body.collect());
                 return Ok(Response::builder().status(503).body(Script::of(&[]).sized().start()).unwrap());
             }
-            let read = body.collect().await.map_err(|error| Error::Upstream(io::Error::other(error)))?;
+            let read = body.collect().await.map_err(|error| Error::from_upstream(io::Error::other(error)))?;
             assert_eq!(read.to_bytes(), "one two three");
             Ok(Response::new(Script::of(&[]).sized().start()))
         }
@@ -247,7 +247,7 @@ async fn a_discarded_response_that_breaks_is_no_second_failure_of_the_circuit() 
     for body in [Script::of(&[Step::Fail]), Script::of(&[Step::Wait(50 * MS), Step::Fail])] {
         let circuit = CircuitBreaker::builder().consecutive_failures(2, Duration::ZERO).build().unwrap();
         let service = ServiceBuilder::new()
-            .layer(retry())
+            .layer(retry().advised_by(circuit.clone()))
             .layer(CircuitBreakerLayer::new(circuit))
             .service(Upstream::answering([status(503).body(&body), status(200)]));
         assert_eq!(send(&service, get()).await.unwrap().status(), 200);

@@ -24,10 +24,14 @@ use http_body_util::{BodyExt, Full};
 use io::ErrorKind::{ConnectionRefused, ConnectionReset, UnexpectedEof};
 use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerLayer};
+use steadfast::deadline::DeadlineLayer;
 use steadfast::http::{HttpClassifier, ReplayBody, ReplayBodyLayer};
-use steadfast::retry::{Attempts, Backoff, Jitter, RetryBudget, RetryLayer, RetryPolicy, StopReason};
+use steadfast::retry::{Attempts, Backoff, Jitter, RetryBudget, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
-use steadfast::{BoxError, Call, CallOptions, Error, HasCallOptions, Outcome, RetrySafety, RetryableRequest};
+use steadfast::{
+    BoxError, Call, CallOptions, Error, ErrorInfo, HasCallOptions, Outcome, RetrySafety, RetryableRequest,
+    StopReason, classify,
+};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_test::mock;

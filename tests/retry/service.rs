@@ -8,7 +8,7 @@ type MockUpstream = mock::Mock<Request<()>, Response<TestBody>>;
 type MockHandle = mock::Handle<Request<()>, Response<TestBody>>;
 
 fn mock_error(error: BoxError) -> Error<io::Error> {
-    Error::Upstream(io::Error::other(error))
+    Error::from_upstream(io::Error::other(error))
 }
 
 /// A service that panics when it is called without having been polled ready, behind `layer`.
@@ -85,7 +85,7 @@ async fn a_service_that_fails_to_become_ready_ends_the_call() {
     handle.next_request().await.unwrap().1.send_response(answer(503));
     handle.send_error("closed");
     let error = call.await.unwrap_err();
-    assert_eq!(error.upstream().unwrap().to_string(), "closed");
+    assert_eq!(error.inner().unwrap().to_string(), "closed");
     approximately(budget.tokens(), 2.0);
     assert_eq!(budget.retries(), 0);
 }
@@ -145,9 +145,9 @@ async fn nothing_is_spawned() {
     let before = tasks();
     let body = Script::of(&[Step::Stall]);
     let service = ServiceBuilder::new()
-        .layer(TimeoutLayer::total(10 * SECOND))
+        .layer(DeadlineLayer::new(10 * SECOND))
         .layer(retry())
-        .layer(TimeoutLayer::attempt(SECOND))
+        .layer(TimeoutLayer::new(SECOND))
         .service(Upstream::answering([status(503).body(&body), hang(), status(200)]));
     let mut call = tokio_test::task::spawn(send(&service, get()));
     for _ in 0..2 {
@@ -191,7 +191,7 @@ impl RetryableRequest for Lookup {
     }
 }
 
-fn judge(result: Result<&Answer, &Error<io::Error>>) -> Outcome {
+fn judge(result: Result<&Answer, &ErrorInfo>) -> Outcome {
     match result {
         Ok(Answer::Found) => Outcome::Success,
         Ok(Answer::Busy) | Err(_) => Outcome::transient(),
@@ -203,8 +203,8 @@ async fn any_service_is_retried_by_a_classifier_of_its_own() {
     for (busy, expected, took) in [(2, Answer::Found, 300), (9, Answer::Busy, 700)] {
         let left = Arc::new(AtomicU32::new(busy));
         let service = ServiceBuilder::new()
-            .layer(retry().classifier(judge).non_http())
-            .map_err(Error::Upstream)
+            .layer(retry().classifier(classify::from_fn(judge)).non_http())
+            .map_err(Error::from_upstream)
             .service_fn(move |_: Lookup| {
                 let busy =
                     left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
@@ -219,10 +219,10 @@ async fn any_service_is_retried_by_a_classifier_of_its_own() {
 #[tokio::test(start_paused = true)]
 async fn a_plain_call_has_options_and_a_deadline_like_any_other() {
     let service = ServiceBuilder::new()
-        .layer(TimeoutLayer::total(SECOND).non_http())
-        .layer(retry().classifier(judge).non_http())
-        .layer(TimeoutLayer::attempt(100 * MS).non_http())
-        .map_err(Error::Upstream)
+        .layer(DeadlineLayer::new(SECOND).non_http())
+        .layer(retry().classifier(classify::from_fn(judge)).non_http())
+        .layer(TimeoutLayer::new(100 * MS))
+        .map_err(Error::from_upstream)
         .service_fn(async |_: Call<Lookup>| {
             tokio::time::sleep(SECOND).await;
             Ok::<_, io::Error>(Answer::Busy)
@@ -247,12 +247,12 @@ async fn the_layers_compose_without_naming_a_type() {
     let circuit = CircuitBreaker::builder().build().unwrap();
     let bulkhead = Bulkhead::builder().build().unwrap();
     let service = ServiceBuilder::new()
-        .layer(TimeoutLayer::total(3 * SECOND))
-        .layer(RetryLayer::new(RetryPolicy::default()))
+        .layer(DeadlineLayer::new(3 * SECOND))
+        .layer(RetryLayer::new(RetryPolicy::default()).advised_by(circuit.clone()))
         .layer(CircuitBreakerLayer::new(circuit))
         .layer(BulkheadLayer::new(bulkhead))
-        .layer(TimeoutLayer::attempt(SECOND))
-        .map_err(Error::Upstream)
+        .layer(TimeoutLayer::new(SECOND))
+        .map_err(Error::from_upstream)
         .service_fn(async |_: Request<Full<Bytes>>| {
             Ok::<_, io::Error>(Response::new(Full::new(Bytes::from_static(b"fine"))))
         });
@@ -262,7 +262,7 @@ async fn the_layers_compose_without_naming_a_type() {
 
 #[tokio::test(start_paused = true)]
 async fn an_upstream_that_cannot_fail_composes_too() {
-    let service = ServiceBuilder::new().layer(retry()).map_err(Error::Upstream).service_fn(
+    let service = ServiceBuilder::new().layer(retry()).map_err(Error::from_upstream).service_fn(
         async |_: Call<Request<()>>| Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())),
     );
     let result: Result<_, Error<Infallible>> = service.oneshot(Call::new(get())).await;

@@ -191,7 +191,7 @@ async fn an_attempt_that_was_cut_by_the_deadline_is_not_retried_and_no_failure()
     let budget = RetryBudget::default();
     let service = layer
         .layer(retry().budget(budget.clone()))
-        .layer(TimeoutLayer::attempt(SECOND))
+        .layer(TimeoutLayer::new(SECOND))
         .service(Upstream::answering([hang()]));
     let began = Instant::now();
     let request = with(get(), CallOptions::new().deadline(began + 500 * MS));

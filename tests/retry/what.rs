@@ -34,7 +34,7 @@ async fn transport_faults_are_retried() {
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_hangs_is_cut_and_retried() {
-    let layer = ServiceBuilder::new().layer(retry()).layer(TimeoutLayer::attempt(SECOND));
+    let layer = ServiceBuilder::new().layer(retry()).layer(TimeoutLayer::new(SECOND));
     let upstream = Upstream::answering([hang(), status(200)]);
     let response = send(&layer.service(upstream.clone()), get()).await.unwrap();
     assert_eq!(response.status(), 200);
@@ -46,18 +46,18 @@ async fn when_every_attempt_has_failed_the_last_error_is_the_callers() {
     let answers =
         [fault(ConnectionReset), fault(ConnectionReset), fault(ConnectionReset), fault(UnexpectedEof)];
     let (result, upstream) = one(&retry(), answers, get()).await;
-    assert_eq!(result.unwrap_err().upstream().unwrap().kind(), UnexpectedEof);
+    assert_eq!(result.unwrap_err().inner().unwrap().kind(), UnexpectedEof);
     assert_eq!(upstream.count(), 4);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_error_that_is_the_callers_own_is_not_retried() {
-    let callers = |result: Result<&Response<TestBody>, &Error<io::Error>>| match result {
+    let callers = classify::from_fn(|result: Result<&Response<TestBody>, &ErrorInfo>| match result {
         Ok(_) => Outcome::Success,
         Err(_) => Outcome::Neutral,
-    };
+    });
     let (result, upstream) = one(&retry().classifier(callers), [fault(ConnectionReset)], get()).await;
-    assert!(result.unwrap_err().upstream().is_some());
+    assert!(result.unwrap_err().inner().is_some());
     assert_eq!(upstream.count(), 1);
 }
 
@@ -100,7 +100,7 @@ async fn a_post_that_was_sent_at_last_is_not_sent_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_post_whose_attempt_timed_out_is_not_sent_again() {
-    let layer = ServiceBuilder::new().layer(retry()).layer(TimeoutLayer::attempt(SECOND));
+    let layer = ServiceBuilder::new().layer(retry()).layer(TimeoutLayer::new(SECOND));
     let upstream = Upstream::answering([hang()]);
     let error = send(&layer.service(upstream.clone()), post()).await.unwrap_err();
     assert!(error.is_timeout());
@@ -158,11 +158,11 @@ async fn every_attempt_sends_the_same_request() {
     let options = CallOptions::new().deadline(Instant::now() + 10 * SECOND);
     let request = with_header(with(get(), options), "x-tenant", "7");
     let (_, upstream) = one(&retry(), [status(503)], request).await;
-    for seen in upstream.take_seen() {
+    for (seen, number) in upstream.take_seen().into_iter().zip(1..) {
         assert_eq!(seen.method(), Method::GET);
         assert_eq!(seen.uri(), "http://sku.internal/v1/items/42");
         assert_eq!(seen.headers()["x-tenant"], "7");
-        assert_eq!(seen.options(), options);
+        assert_eq!(seen.options(), options.attempt(number, number < 4), "but for the attempt's number");
     }
 }
 
@@ -176,7 +176,7 @@ async fn an_open_circuit_is_never_retried() {
     let upstream = Upstream::answering([status(200)]);
     let budget = RetryBudget::default();
     let service = ServiceBuilder::new()
-        .layer(retry().budget(budget.clone()))
+        .layer(retry().budget(budget.clone()).advised_by(circuit.clone()))
         .layer(CircuitBreakerLayer::new(circuit))
         .service(upstream.clone());
     let began = Instant::now();
@@ -190,7 +190,7 @@ async fn when_a_fault_opens_the_circuit_the_answer_is_handed_on_at_once() {
     let circuit = CircuitBreaker::builder().consecutive_failures(2, Duration::ZERO).build().unwrap();
     let upstream = Upstream::answering([status(503)]);
     let service = ServiceBuilder::new()
-        .layer(retry())
+        .layer(retry().advised_by(circuit.clone()))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
         .service(upstream.clone());
     let began = Instant::now();
@@ -209,7 +209,7 @@ async fn when_many_attempts_in_a_row_have_failed_there_are_no_more_retries() {
     let upstream = Upstream::answering([status(503)]);
     let budget = RetryBudget::builder().initial(10.0).per_failure(0.0).build().unwrap();
     let service = ServiceBuilder::new()
-        .layer(retry().budget(budget.clone()))
+        .layer(retry().budget(budget.clone()).advised_by(circuit.clone()))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
         .service(upstream.clone());
     assert_eq!(stopped(&send(&service, get()).await.unwrap()), Some(StopReason::Exhausted));
@@ -220,9 +220,10 @@ async fn when_many_attempts_in_a_row_have_failed_there_are_no_more_retries() {
 
 /// Why no more was tried, after so many failures one after the other.
 async fn stopped_after(failures: usize, circuit: CircuitBreakerBuilder) -> Option<StopReason> {
+    let circuit = circuit.build().unwrap();
     let service = ServiceBuilder::new()
-        .layer(retry().budget(ample()))
-        .layer(CircuitBreakerLayer::new(circuit.build().unwrap()))
+        .layer(retry().budget(ample()).advised_by(circuit.clone()))
+        .layer(CircuitBreakerLayer::new(circuit))
         .service(Upstream::answering([status(503)]));
     let mut stop = None;
     for _ in 0..failures / 4 {
@@ -248,7 +249,7 @@ async fn one_success_brings_the_retries_back() {
     let circuit = CircuitBreaker::default();
     let answers = [503, 503, 503, 503, 503, 200, 503, 200].map(status);
     let service = ServiceBuilder::new()
-        .layer(retry().budget(ample()))
+        .layer(retry().budget(ample()).advised_by(circuit.clone()))
         .layer(CircuitBreakerLayer::new(circuit))
         .service(Upstream::answering(answers));
     assert_eq!(stopped(&send(&service, get()).await.unwrap()), Some(StopReason::Exhausted));
@@ -262,9 +263,10 @@ async fn one_success_brings_the_retries_back() {
 async fn attempts_that_fail_together_are_retried() {
     // As when a connection breaks that they share.
     let upstream = Upstream::answering([status(503)]);
+    let circuit = CircuitBreaker::default();
     let service = ServiceBuilder::new()
-        .layer(RetryLayer::new(policy(1)).budget(ample()))
-        .layer(CircuitBreakerLayer::new(CircuitBreaker::default()))
+        .layer(RetryLayer::new(policy(1)).budget(ample()).advised_by(circuit.clone()))
+        .layer(CircuitBreakerLayer::new(circuit))
         .service(upstream.clone());
     let answers = futures_util::future::join_all((0..8).map(|_| send(&service, get()))).await;
     assert!(answers.into_iter().all(|answer| stopped(&answer.unwrap()) == Some(StopReason::Exhausted)));
@@ -279,20 +281,21 @@ fn ample() -> RetryBudget {
 #[tokio::test(start_paused = true)]
 async fn without_a_budget_every_retry_is_made() {
     let upstream = Upstream::answering([status(503)]);
+    let circuit = CircuitBreaker::default();
     let service = ServiceBuilder::new()
-        .layer(RetryLayer::new(policy(10)).without_budget())
-        .layer(CircuitBreakerLayer::new(CircuitBreaker::default()))
+        .layer(RetryLayer::new(policy(10)).without_budget().advised_by(circuit.clone()))
+        .layer(CircuitBreakerLayer::new(circuit))
         .service(upstream.clone());
     assert_eq!(stopped(&send(&service, get()).await.unwrap()), Some(StopReason::Exhausted));
     assert_eq!(upstream.count(), 11);
 }
 
 #[tokio::test(start_paused = true)]
-async fn retries_that_reach_other_circuits_do_not_mind_this_one() {
+async fn a_retry_that_nobody_advises_makes_every_attempt() {
     let circuit = CircuitBreaker::builder().build().unwrap();
     let upstream = Upstream::answering([status(503)]);
     let service = ServiceBuilder::new()
-        .layer(retry().budget(ample()).across_circuits())
+        .layer(retry().budget(ample()))
         .layer(CircuitBreakerLayer::new(circuit))
         .service(upstream.clone());
     for _ in 0..3 {
@@ -307,7 +310,7 @@ async fn a_circuit_that_is_opened_during_the_wait_ends_the_call_and_costs_no_tok
     let upstream = Upstream::answering([status(503)]);
     let budget = RetryBudget::default();
     let service = ServiceBuilder::new()
-        .layer(retry().budget(budget.clone()))
+        .layer(retry().budget(budget.clone()).advised_by(circuit.clone()))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
         .service(upstream.clone());
     let mut call = tokio_test::task::spawn(send(&service, get()));
@@ -341,9 +344,9 @@ async fn a_full_bulkhead_is_never_retried() {
 async fn the_classifier_is_never_asked_about_a_refusal() {
     let circuit = CircuitBreaker::builder().build().unwrap();
     circuit.force_open();
-    let asked = |_: Result<&Response<_>, &Error<io::Error>>| -> Outcome { panic!("asked about a refusal") };
+    let asked = classify::from_fn(|_: Result<&Response<_>, &ErrorInfo>| panic!("asked about a refusal"));
     let service = ServiceBuilder::new()
-        .layer(retry().classifier(asked))
+        .layer(retry().classifier(asked).advised_by(circuit.clone()))
         .layer(CircuitBreakerLayer::new(circuit))
         .service(Upstream::answering([status(200)]));
     assert!(send(&service, get()).await.unwrap_err().is_circuit_open());

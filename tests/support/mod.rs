@@ -158,7 +158,7 @@ impl<R> Service<R> for Upstream<R> {
             if !answer.after.is_zero() {
                 tokio::time::sleep(answer.after).await;
             }
-            let status = answer.result.map_err(|kind| Error::Upstream(kind.into()))?;
+            let status = answer.result.map_err(|kind| Error::from_upstream(kind.into()))?;
             let mut response = Response::new(answer.body.start());
             *response.status_mut() = status.try_into().unwrap();
             *response.headers_mut() = answer.headers;

@@ -17,10 +17,11 @@ use http::Response;
 use http_body_util::Full;
 use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State};
+use steadfast::deadline::DeadlineLayer;
 use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
-use steadfast::{Call, Error, Outcome};
+use steadfast::{Call, ErrorInfo, Outcome, classify};
 use steadfast_instructions::CALLS;
 use tower::layer::util::Identity;
 use tower::{Layer, Service, ServiceBuilder};
@@ -56,7 +57,7 @@ impl<S> Case<S> {
 fn three_steps() -> Case<impl Service<Call<Get>>> {
     let circuit = CircuitBreaker::default();
     let service = ServiceBuilder::new()
-        .layer(RetryLayer::new(RetryPolicy::default()))
+        .layer(RetryLayer::new(RetryPolicy::default()).advised_by(circuit.clone()))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
         .layer(BulkheadLayer::new(Bulkhead::default()))
         .service(READY);
@@ -70,11 +71,11 @@ fn three_steps() -> Case<impl Service<Call<Get>>> {
 fn five_steps() -> Case<impl Service<Call<Get>>> {
     let circuit = CircuitBreaker::default();
     let service = ServiceBuilder::new()
-        .layer(TimeoutLayer::total(3 * SECOND))
-        .layer(RetryLayer::new(RetryPolicy::default()))
+        .layer(DeadlineLayer::new(3 * SECOND))
+        .layer(RetryLayer::new(RetryPolicy::default()).advised_by(circuit.clone()))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
         .layer(BulkheadLayer::new(Bulkhead::default()))
-        .layer(TimeoutLayer::attempt(SECOND))
+        .layer(TimeoutLayer::new(SECOND))
         .service(READY);
     Case::new(service, move |service| {
         assert!(now(begin(service, get())).is_ok());
@@ -104,7 +105,7 @@ fn open() -> Case<impl Service<Call<Get>>> {
         .open_for(HOUR)
         .build()
         .unwrap();
-    let judge = |_: Result<&Response<Full<Bytes>>, &Error<_>>| Outcome::Failure;
+    let judge = classify::from_fn(|_: Result<&Response<Full<Bytes>>, &ErrorInfo>| Outcome::Failure);
     let mut service = CircuitBreakerLayer::new(circuit.clone()).classifier(judge).layer(READY);
     assert!(now(begin(&mut service, get())).is_ok());
     Case::new(service, move |service| {

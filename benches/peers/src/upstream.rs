@@ -163,7 +163,7 @@ impl Failure for Broken {
 
 impl Failure for steadfast::Error<Broken> {
     fn failure() -> Self {
-        Self::Upstream(Broken)
+        Self::from_upstream(Broken)
     }
 }
 

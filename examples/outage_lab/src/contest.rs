@@ -11,7 +11,9 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use steadfast::retry::{Backoff, Jitter, RetryLayer, RetryPolicy};
-use steadfast::{Error, HasCallOptions, Outcome as Verdict, RetrySafety, RetryableRequest};
+use steadfast::{
+    Error, ErrorInfo, HasCallOptions, Outcome as Verdict, RetrySafety, RetryableRequest, classify,
+};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -65,7 +67,7 @@ async fn everybody(clients: usize, backoff: Backoff, seed: u64) -> Outcome {
             .layer(
                 RetryLayer::new(policy.expect("a backoff that works"))
                     .without_budget()
-                    .classifier(judge)
+                    .classifier(classify::from_fn(judge))
                     .non_http(),
             )
             .service(service_fn(move |Update| item.clone().update()));
@@ -106,7 +108,7 @@ enum Answer {
 /// No attempt fails in another way.
 type Never = Error<std::convert::Infallible>;
 
-fn judge(result: Result<&Answer, &Never>) -> Verdict {
+fn judge(result: Result<&Answer, &ErrorInfo>) -> Verdict {
     match result {
         Ok(Answer::Conflict) => Verdict::transient(),
         Ok(Answer::Written) | Err(_) => Verdict::Success,

@@ -86,7 +86,7 @@ async fn everybody(scenario: &Scenario, policy: &Policy, seed: u64) -> Record {
             };
             Arc::new(Process {
                 stage: Arc::clone(&stage),
-                client: policy.client(at, seeds.random()),
+                client: policy.client(scenario, at, seeds.random()),
                 workers: scenario.callers.workers.map(Semaphore::new),
                 in_flight: AtomicUsize::new(0),
                 most_in_flight: AtomicUsize::new(0),

@@ -9,6 +9,7 @@ use http_body_util::BodyExt;
 use steadfast::buffer_body::BufferBodyLayer;
 use steadfast::bulkhead::{Bulkhead, BulkheadBuilder, BulkheadLayer};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerLayer, Window};
+use steadfast::deadline::DeadlineLayer;
 use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer};
 use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{
@@ -20,6 +21,7 @@ use tower::ServiceBuilder;
 use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt};
 
+use crate::scenario::Scenario;
 use crate::upstream::{self, Ask, Upstream};
 
 /// A way of calling an upstream.
@@ -32,7 +34,16 @@ pub struct Policy {
     pub budget: Option<RetryBudgetBuilder>,
     pub circuit: Option<CircuitBreakerBuilder>,
     pub bulkhead: Option<BulkheadBuilder>,
-    pub fallback: bool,
+    pub fallback: Fallback,
+}
+
+/// When the last good answers stand in for those that do not come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fallback {
+    Never,
+    /// Off by default, and switched on [where it is asked for](Scenario::asks_for_fallback).
+    WhereAskedFor,
+    Always,
 }
 
 /// What a caller gets.
@@ -76,11 +87,11 @@ pub fn bare() -> Policy {
         budget: None,
         circuit: None,
         bulkhead: None,
-        fallback: false,
+        fallback: Fallback::Never,
     }
 }
 
-/// What `steadfast::Client` is without any configuration.
+/// What `steadfast::Client` is without any configuration, but for the scenarios that ask for its fallback.
 pub fn default_client() -> Policy {
     Policy {
         name: "steadfast",
@@ -90,7 +101,7 @@ pub fn default_client() -> Policy {
         budget: Some(RetryBudget::builder()),
         circuit: Some(CircuitBreaker::builder()),
         bulkhead: Some(Bulkhead::builder()),
-        fallback: true,
+        fallback: Fallback::WhereAskedFor,
     }
 }
 
@@ -115,7 +126,7 @@ fn five_consecutive() -> CircuitBreakerBuilder {
 pub fn all() -> Vec<Policy> {
     let retrying = |name, budget: RetryBudgetBuilder| Policy { name, budget: Some(budget), ..retries() };
     let breaking = |name, circuit| Policy { name, circuit: Some(circuit), ..bare() };
-    let empty = RetryBudget::builder().per_failure(0.0).per_success(0.0).initial(0.0);
+    let empty = || RetryBudget::builder().per_failure(0.0).per_success(0.0).initial(0.0);
     vec![
         bare(),
         Policy { name: "bare, 10 s", total_timeout: 10 * SECOND, ..bare() },
@@ -129,22 +140,28 @@ pub fn all() -> Vec<Policy> {
         },
         retries(),
         // A call deposits a fifth, and ten more a second; a retry takes one.
-        retrying("Finagle's budget", empty.capacity(200.0).per_call(0.2).per_second(10.0).initial(100.0)),
+        retrying("Finagle's budget", empty().capacity(200.0).per_call(0.2).per_second(10.0).initial(100.0)),
         // Starts full; a failure takes one, a success adds a tenth, and half of it has to remain.
         retrying(
             "gRPC's budget",
-            empty.capacity(10.0).initial(10.0).per_success(0.1).per_failure(1.0).per_retry(0.0).reserve(5.0),
+            empty()
+                .capacity(10.0)
+                .initial(10.0)
+                .per_success(0.1)
+                .per_failure(1.0)
+                .per_retry(0.0)
+                .reserve(5.0),
         ),
         // As the AWS SDKs: 500 tokens, five for a retry, one for a success. A retry that succeeds gets its five back
         // there, which no setting here says: where a part fails, theirs lasts longer.
-        retrying("AWS' budget", empty.capacity(500.0).initial(500.0).per_success(1.0).per_retry(5.0)),
+        retrying("AWS' budget", empty().capacity(500.0).initial(500.0).per_success(1.0).per_retry(5.0)),
         breaking("five in a row", five_consecutive()),
         // Envoy's outlier detection, for an upstream of one host: 5 in a row, 30 s; and its budget of a fifth, at least 3.
         // Its panic threshold is taken to be 0: by default it sends to hosts that are ejected if more than half are.
         Policy {
             name: "Envoy's",
             circuit: Some(five_consecutive().open_for(30 * SECOND).max_open_for(300 * SECOND)),
-            ..retrying("", empty.capacity(20.0).initial(3.0).per_call(0.2))
+            ..retrying("", empty().capacity(20.0).initial(3.0).per_call(0.2))
         },
         // Microsoft's standard handler: 10 % of at least 100 calls in 30 s, open for 5 s; no budget.
         Policy {
@@ -168,7 +185,7 @@ pub fn all() -> Vec<Policy> {
         retrying("our budget alone", RetryBudget::builder()),
         breaking("our breaker alone", CircuitBreaker::builder()),
         Policy { name: "our bulkhead alone", bulkhead: Some(Bulkhead::builder()), ..bare() },
-        Policy { name: "our fallback alone", fallback: true, ..bare() },
+        Policy { name: "our fallback alone", fallback: Fallback::Always, ..bare() },
         Policy {
             name: "waits as told",
             retry: Some(RetryPolicy::builder().max_retry_after(10 * SECOND)),
@@ -182,6 +199,7 @@ impl Policy {
     /// A process that calls these upstreams in this way. What is left out is there, and does nothing.
     pub fn client(
         &self,
+        scenario: &Scenario,
         upstreams: impl Fn(&str) -> Upstream + Clone + Send + Sync + 'static,
         seed: u64,
     ) -> Client {
@@ -197,21 +215,21 @@ impl Policy {
         let recipe = {
             let circuits = Arc::clone(&circuits);
             move |upstream: &UpstreamKey| {
-                let circuit = pattern.fresh(upstream.to_string());
+                let name: Arc<str> = upstream.to_string().into();
+                let circuit = pattern.fresh(Arc::clone(&name));
                 if config.circuit.is_none() {
                     circuit.force_closed();
                 }
                 circuits.lock().expect("nobody panics with it").push(circuit.clone());
-                let retry = RetryLayer::new(retry.clone());
+                let retry = RetryLayer::new(retry.clone()).advised_by(circuit.clone());
                 let layers = ServiceBuilder::new()
-                    .layer(TimeoutLayer::total(config.total_timeout))
                     .layer(match &budget {
-                        Some(budget) => retry.budget(budget.fresh()),
+                        Some(budget) => retry.budget(budget.fresh(Arc::clone(&name))),
                         None => retry.without_budget(),
                     })
                     .layer(CircuitBreakerLayer::new(circuit))
-                    .layer(BulkheadLayer::new(bulkhead.fresh()))
-                    .layer(TimeoutLayer::attempt(config.attempt_timeout))
+                    .layer(BulkheadLayer::new(bulkhead.fresh(name)))
+                    .layer(TimeoutLayer::new(config.attempt_timeout))
                     .layer(BufferBodyLayer::new())
                     .into_inner();
                 (layers, ())
@@ -222,14 +240,23 @@ impl Policy {
             upstream.call(request)
         });
         let service = ServiceBuilder::new().layer(PerUpstreamLayer::new(recipe)).service(network);
-        let service = if self.fallback {
+        let deadline = ServiceBuilder::new().layer(DeadlineLayer::new(self.total_timeout));
+        let service = if self.falls_back_in(scenario) {
             let fallback = LastKnownGood::builder().seed(seed).build().expect("valid");
             let fallback = LastKnownGoodLayer::new(fallback);
-            BoxCloneSyncService::new(ServiceBuilder::new().layer(fallback).service(service).and_then(read))
+            BoxCloneSyncService::new(deadline.layer(fallback).service(service).and_then(read))
         } else {
-            BoxCloneSyncService::new(service.and_then(read))
+            BoxCloneSyncService::new(deadline.service(service).and_then(read))
         };
         Client { service, circuits }
+    }
+
+    fn falls_back_in(&self, scenario: &Scenario) -> bool {
+        match self.fallback {
+            Fallback::Never => false,
+            Fallback::WhereAskedFor => scenario.asks_for_fallback,
+            Fallback::Always => true,
+        }
     }
 }
 

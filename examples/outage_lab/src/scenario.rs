@@ -23,6 +23,8 @@ pub struct Scenario {
     pub during: Range<Duration>,
     /// What counts as *after*.
     pub after: Range<Duration>,
+    /// Whether it is about what was known before: a client whose fallback is off by default has it switched on.
+    pub asks_for_fallback: bool,
 }
 
 /// Who calls.
@@ -119,6 +121,7 @@ fn outage(population: Population, before: u64, fault: Fault, end: u64, length: u
         length: s(length),
         during: s(before)..s(end),
         after: s(end)..s(length),
+        asks_for_fallback: false,
     }
 }
 
@@ -300,6 +303,7 @@ pub fn known(percent: usize) -> Scenario {
         name: format!("known-{percent}"),
         story: "a minute of nothing but 503; a share of what is asked for has been answered before",
         callers: Callers { keys, ..scenario.callers },
+        asks_for_fallback: true,
         ..scenario
     }
 }

@@ -189,7 +189,7 @@ impl Service<Ask> for Upstream {
         Box::pin(async move {
             match fate {
                 Fate::Hung => std::future::pending().await,
-                Fate::Refused => Err(Error::Upstream(io::ErrorKind::ConnectionRefused.into())),
+                Fate::Refused => Err(Error::from_upstream(io::ErrorKind::ConnectionRefused.into())),
                 Fate::Answered(at, status, retry_after) => {
                     sleep_until(at).await;
                     let mut response = Response::new(time_stamp(at - start));

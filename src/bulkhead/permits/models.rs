@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
-use crate::bulkhead::bulkhead::{Permit, Place};
+use crate::bulkhead::handle::{Permit, Place};
 use crate::bulkhead::{Bulkhead, BulkheadBuilder};
 use crate::sync::race;
 
@@ -33,7 +33,7 @@ impl Full {
     }
 
     fn queue(&self) {
-        self.place.set(Place::take(self.bulkhead.clone()));
+        self.place.set(Place::take(self.bulkhead.clone(), 1));
     }
 
     /// Who waits leaves.
@@ -209,7 +209,7 @@ fn after_two_resizes_the_size_is_what_one_of_them_says() {
 
 #[test]
 fn the_queue_has_no_more_places_than_it_says() {
-    let take = |full: &Full| Place::take(full.bulkhead.clone());
+    let take = |full: &Full| Place::take(full.bulkhead.clone(), 1);
     race(
         || Full::new(1),
         take,

@@ -48,7 +48,7 @@ fn refused(circuit: &CircuitBreaker) -> u64 {
 #[test]
 fn who_sees_the_open_gate_sees_until_when() {
     let look =
-        |circuit: &CircuitBreaker| assert!(circuit.state() == State::Closed || circuit.refusal().is_some());
+        |circuit: &CircuitBreaker| assert!(circuit.state() == State::Closed || circuit.advice().is_some());
     race(touchy, fail, look, |_, (), ()| {});
 }
 

@@ -9,7 +9,7 @@ use moka::sync::Cache;
 use tokio::time::Instant;
 
 use super::Store;
-use crate::{BoxError, ConfigError, deadline};
+use crate::{BoxError, ConfigError, clock};
 
 /// A [`Store`] in memory, bounded in bytes; the least recently used go first.
 ///
@@ -57,7 +57,7 @@ impl Store for MemoryStore {
     }
 
     async fn put(&self, key: &str, value: Bytes, keep_for: Duration) -> Result<(), BoxError> {
-        let until = deadline::after(Instant::now(), keep_for);
+        let until = clock::after(Instant::now(), keep_for);
         self.0.insert(key.to_owned(), Value { bytes: value, until });
         // moka puts evictions off; a bound that can be overrun meanwhile is none.
         self.0.run_pending_tasks();

@@ -49,11 +49,13 @@ fn a_bucket_that_is_left_full_lacks_nothing() {
 #[test]
 fn what_time_has_added_is_added_once() {
     let set_up = || {
-        let settings = holding(0.0).per_second(1.0).per_success(0.5).build().unwrap().0.settings;
+        let settings = SharedSettings::new(
+            holding(0.0).per_second(1.0).per_success(0.5).build().unwrap().0.settings.read(|it| *it),
+        );
         // A second and a half ago, so that every thread's clock is in the same second.
         let epoch = Instant::now() - Duration::from_millis(1500);
-        let word = AtomicU64::new(Word { seconds: 0, tokens: 0 }.pack());
-        RetryBudget(Arc::new(Bucket { settings, epoch, word, retries: AtomicU64::new(0) }))
+        let word = AtomicU64::new(0);
+        RetryBudget(Arc::new(Bucket { name: None, settings, epoch, word, retries: AtomicU64::new(0) }))
     };
     race(set_up, RetryBudget::success, RetryBudget::success, |budget, (), ()| {
         assert_eq!(thousandths_in(budget), 2000);

@@ -109,7 +109,7 @@ fn a_clone_is_the_same_bucket_and_a_fresh_one_is_not() {
     let budget = RetryBudget::default();
     budget.clone().withdraw().unwrap().spend();
     assert!((budget.tokens() - 1.0).abs() < f64::EPSILON);
-    assert!((budget.fresh().tokens() - 2.0).abs() < f64::EPSILON);
+    assert!((budget.fresh("sku").tokens() - 2.0).abs() < f64::EPSILON);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use failsafe::{Config, backoff, failure_policy};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State, Window};
-use steadfast::{Error, Outcome};
+use steadfast::{ErrorInfo, Outcome, classify};
 use tower::Layer;
 use tower_resilience_circuitbreaker::{CircuitState, FailureModel, SlidingWindowType};
 
@@ -20,7 +20,7 @@ pub fn add(suite: &mut Suite) {
     window(suite);
 }
 
-pub fn judge(result: Result<&u64, &Error<Broken>>) -> Outcome {
+pub fn judge(result: Result<&u64, &ErrorInfo>) -> Outcome {
     match result {
         Ok(status) if *status < 500 => Outcome::Success,
         Ok(502..=504) | Err(_) => Outcome::transient(),
@@ -34,7 +34,8 @@ fn consecutive(suite: &mut Suite) {
             group.baseline("no library", inner, Plain::<Broken>::new(inner), get);
 
             let circuit = CircuitBreaker::default();
-            let service = CircuitBreakerLayer::new(circuit.clone()).non_http().classifier(judge);
+            let service =
+                CircuitBreakerLayer::new(circuit.clone()).non_http().classifier(classify::from_fn(judge));
             group.healthy("steadfast", inner, service.layer(Plain::<Below>::new(inner)), get);
             group.check(move || assert_eq!(circuit.state(), State::Closed));
 
@@ -70,7 +71,8 @@ fn window(suite: &mut Suite) {
                 .failure_rate(0.5)
                 .build()
                 .unwrap();
-            let layer = CircuitBreakerLayer::new(circuit.clone()).non_http().classifier(judge);
+            let layer =
+                CircuitBreakerLayer::new(circuit.clone()).non_http().classifier(classify::from_fn(judge));
             let mut service = layer.layer(Plain::<Below>::new(inner));
             call(&mut service, traffic, Result::is_ok);
             group.healthy("steadfast", inner, service, get);

@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use reqwest_retry::RetryTransientMiddleware;
 use reqwest_retry::policies::ExponentialBackoff;
+use steadfast::last_known_good::LastKnownGood;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
@@ -37,7 +38,6 @@ pub fn add(suite: &mut Suite) {
             group.baseline = group.baseline.or(Some(run));
         }
         let edges = steadfast::Client::builder()
-            .without_last_known_good()
             .without_total_timeout()
             .without_attempt_timeout()
             .without_retry()
@@ -55,8 +55,8 @@ fn clients(site: impl Fn() -> Site) -> [(&'static str, Subject); 4] {
     let alone = here.load(move || client.get(&url).send());
 
     let builder = steadfast::Client::builder;
-    let whole = of_steadfast(builder(), site());
-    let without = of_steadfast(builder().without_last_known_good(), site());
+    let default = of_steadfast(builder(), site());
+    let with_cache = of_steadfast(builder().last_known_good(LastKnownGood::builder()), site());
 
     let backoff = ExponentialBackoff::builder().build_with_max_retries(3);
     let retry = RetryTransientMiddleware::new_with_policy(backoff);
@@ -66,8 +66,8 @@ fn clients(site: impl Fn() -> Site) -> [(&'static str, Subject); 4] {
     let middleware = here.load(move || client.get(&url).send());
     [
         ("reqwest alone", alone),
-        ("steadfast", whole),
-        ("steadfast, no last known good", without),
+        ("steadfast", default),
+        ("steadfast, with last known good", with_cache),
         ("reqwest-middleware + reqwest-retry", middleware),
     ]
 }

@@ -1,5 +1,7 @@
 //! Many upstreams: finding the one that a call is for, and what each of them takes.
 
+use std::sync::Arc;
+
 use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
 use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
@@ -34,10 +36,12 @@ pub fn add(suite: &mut Suite) {
                 group.check(check);
                 let (circuit, bulkhead) = (CircuitBreaker::default(), Bulkhead::default());
                 let layer = PerUpstreamLayer::new(move |upstream: &UpstreamKey| {
+                    let name: Arc<str> = upstream.to_string().into();
+                    let circuit = circuit.fresh(Arc::clone(&name));
                     let layers = ServiceBuilder::new()
-                        .layer(RetryLayer::new(RetryPolicy::default()))
-                        .layer(CircuitBreakerLayer::new(circuit.fresh(upstream.to_string())))
-                        .layer(BulkheadLayer::new(bulkhead.fresh()))
+                        .layer(RetryLayer::new(RetryPolicy::default()).advised_by(circuit.clone()))
+                        .layer(CircuitBreakerLayer::new(circuit))
+                        .layer(BulkheadLayer::new(bulkhead.fresh(name)))
                         .into_inner();
                     (layers, ())
                 });
@@ -83,7 +87,7 @@ fn memory() -> f64 {
     let client = Client::new();
     let before = allocations::live_bytes();
     for number in 0..UPSTREAMS {
-        client.upstream(format!("http://sku-{number}.internal/")).expect("a valid URL");
+        client.upstream_at(format!("http://sku-{number}.internal/")).expect("a valid URL");
     }
     let kept = allocations::live_bytes().wrapping_sub(before);
     assert_eq!(client.upstreams().len(), UPSTREAMS);

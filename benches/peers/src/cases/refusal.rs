@@ -3,9 +3,9 @@
 use std::task::Poll;
 
 use failsafe::{Config, backoff, failure_policy};
-use steadfast::Call;
 use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State};
+use steadfast::{Call, classify};
 use tower::limit::ConcurrencyLimit;
 use tower::load_shed::{LoadShed, error::Overloaded};
 use tower::{BoxError, Layer, Service, ServiceExt};
@@ -33,10 +33,10 @@ fn open(suite: &mut Suite) {
             .unwrap();
         let mut service = CircuitBreakerLayer::new(circuit.clone())
             .non_http()
-            .classifier(judge)
+            .classifier(classify::from_fn(judge))
             .layer(Plain::<Below>::failing());
         call(&mut service, 10, Result::is_err);
-        let refused = |result: &Result<_, Below>| result.as_ref().is_err_and(Below::is_circuit_open);
+        let refused = |result: &Result<_, Below>| result.as_ref().is_err_and(|error| error.is_circuit_open());
         group.time("steadfast", Caller { service, next: get, expect: refused }.ready());
         group.check(move || assert_eq!(circuit.state(), State::Open));
 
@@ -75,7 +75,8 @@ fn full(suite: &mut Suite) {
         let layer = BulkheadLayer::new(bulkhead.clone()).non_http();
         let service = layer.layer(Plain::<Below>::new(Inner::Ready));
         group.hold(service.clone().call(get()));
-        let refused = |result: &Result<_, Below>| result.as_ref().is_err_and(Below::is_bulkhead_full);
+        let refused =
+            |result: &Result<_, Below>| result.as_ref().is_err_and(|error| error.is_bulkhead_full());
         group.time("steadfast", Caller { service, next: get, expect: refused }.ready());
         group.check(move || assert_eq!(bulkhead.in_flight(), 1));
 

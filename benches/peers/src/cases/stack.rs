@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State};
+use steadfast::deadline::DeadlineLayer;
 use steadfast::retry::{RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
 use steadfast::{HasCallOptions, RetryableRequest};
@@ -42,7 +43,7 @@ pub type Checked<S> = (S, Box<dyn Fn()>);
 pub fn steadfast_three<Req: Request>(inner: Inner) -> Checked<impl Callable<Req>> {
     let circuit = CircuitBreaker::default();
     let service = ServiceBuilder::new()
-        .layer(RetryLayer::new(RetryPolicy::default()))
+        .layer(RetryLayer::new(RetryPolicy::default()).advised_by(circuit.clone()))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
         .layer(BulkheadLayer::new(Bulkhead::default()))
         .service(Http::<Below>::new(inner));
@@ -52,11 +53,11 @@ pub fn steadfast_three<Req: Request>(inner: Inner) -> Checked<impl Callable<Req>
 pub fn steadfast_five<Req: Request>(inner: Inner) -> Checked<impl Callable<Req>> {
     let circuit = CircuitBreaker::default();
     let service = ServiceBuilder::new()
-        .layer(TimeoutLayer::total(TOTAL))
-        .layer(RetryLayer::new(RetryPolicy::default()))
+        .layer(DeadlineLayer::new(TOTAL))
+        .layer(RetryLayer::new(RetryPolicy::default()).advised_by(circuit.clone()))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
         .layer(BulkheadLayer::new(Bulkhead::default()))
-        .layer(TimeoutLayer::attempt(SECOND))
+        .layer(TimeoutLayer::new(SECOND))
         .service(Http::<Below>::new(inner));
     (service, Box::new(move || assert_eq!(circuit.state(), State::Closed)))
 }

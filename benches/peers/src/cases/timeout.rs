@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use steadfast::deadline::DeadlineLayer;
 use steadfast::timeout::TimeoutLayer;
 use tokio::time::Instant;
 use tower::timeout::Timeout;
@@ -18,9 +19,9 @@ pub fn add(suite: &mut Suite) {
     for inner in INNER {
         suite.group(format!("timeout, {inner}"), |group| {
             group.baseline("no library", inner, Http::<Broken>::new(inner), get);
-            let layer = TimeoutLayer::attempt(SECOND);
+            let layer = TimeoutLayer::new(SECOND);
             group.healthy("steadfast", inner, layer.layer(Http::<Below>::new(inner)), get);
-            let layer = TimeoutLayer::total(TOTAL);
+            let layer = DeadlineLayer::new(TOTAL);
             group.healthy("steadfast, total", inner, layer.layer(Http::<Below>::new(inner)), get);
             group.healthy("tower", inner, Timeout::new(Http::<Broken>::new(inner), SECOND), get);
             let layer = resilience_timeout(SECOND);
@@ -30,13 +31,13 @@ pub fn add(suite: &mut Suite) {
         suite.group(format!("timeouts, total and attempt, {inner}"), |group| {
             group.baseline("no library", inner, Http::<Broken>::new(inner), get);
             let layers =
-                ServiceBuilder::new().layer(TimeoutLayer::total(TOTAL)).layer(TimeoutLayer::attempt(SECOND));
+                ServiceBuilder::new().layer(DeadlineLayer::new(TOTAL)).layer(TimeoutLayer::new(SECOND));
             group.healthy("steadfast", inner, layers.service(Http::<Below>::new(inner)), get);
             // The client's own total only stamps the deadline: one reading of the clock more, and no timer. A deadline
             // that is on the call already costs its attempt the same.
             let deadline = Instant::now() + HOUR;
             let stamped = move || get().deadline(deadline);
-            let layer = TimeoutLayer::attempt(SECOND).layer(Http::<Below>::new(inner));
+            let layer = TimeoutLayer::new(SECOND).layer(Http::<Below>::new(inner));
             group.healthy("steadfast, as in the client", inner, layer, stamped);
             group.healthy("tower, one timeout", inner, Timeout::new(Http::<Broken>::new(inner), SECOND), get);
             let both = Timeout::new(Timeout::new(Http::<Broken>::new(inner), SECOND), TOTAL);

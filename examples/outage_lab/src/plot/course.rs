@@ -14,12 +14,16 @@ const HEIGHT: f64 = 640.0;
 const GAP: f64 = 28.0;
 
 /// The policies that are drawn, and what they are called.
-const COLUMNS: [(&str, &str); 4] = [
-    ("bare", "one attempt, nothing else"),
-    ("retries", "retries with backoff"),
-    ("five in a row", "a breaker: five in a row"),
-    ("steadfast", "steadfast's default"),
-];
+const fn columns(scenario: &Scenario) -> [(&'static str, &'static str); 4] {
+    let steadfast =
+        if scenario.asks_for_fallback { "steadfast with its fallback" } else { "steadfast's default" };
+    [
+        ("bare", "one attempt, nothing else"),
+        ("retries", "retries with backoff"),
+        ("five in a row", "a breaker: five in a row"),
+        ("steadfast", steadfast),
+    ]
+}
 
 const SHADE: &str = "#e3e8ee";
 const CALLS: Stroke = Stroke { colour: INK, width: 1.2, dashed: true };
@@ -38,7 +42,7 @@ pub fn draw(title: &str, scenario: &Scenario, runs: &[Run]) -> Svg {
 
     let run_of = |policy| runs.iter().find(|run| run.policy == policy && run.scenario.name == scenario.name);
     let played: Vec<_> =
-        COLUMNS.iter().filter_map(|(policy, name)| Some((*name, run_of(*policy)?))).collect();
+        columns(scenario).into_iter().filter_map(|(policy, name)| Some((name, run_of(policy)?))).collect();
     let most = |count: fn(&Second) -> u32| {
         let counts = played.iter().flat_map(|(_, run)| seconds(run)).map(|(_, second)| count(second));
         f64::from(counts.max().unwrap_or_default().max(1)) * 1.05

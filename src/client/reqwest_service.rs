@@ -1,5 +1,6 @@
 //! The inner edge: a `reqwest::Client` as a service of `http` responses.
 
+use std::cell::Cell;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -10,13 +11,12 @@ use reqwest::ResponseBuilderExt as _;
 use reqwest::redirect::Policy;
 use tower::Service;
 
-use crate::poll::{listen_sent, say_sent};
 use crate::{Call, Error};
 
 /// A `reqwest::Client` at the bottom of a stack of layers.
 ///
-/// Its requests are `reqwest::Request`s, bare or in a [`Call`], its responses `http::Response`s, and its errors
-/// [`Error::Upstream`]. The URL that the response came from is kept for the way back, which is
+/// Its requests are `reqwest::Request`s, bare or in a [`Call`], its responses `http::Response`s, and its errors have the
+/// client's [inside](Error::inner). The URL that the response came from is kept for the way back, which is
 /// `reqwest::Response::from(response.map(reqwest::Body::wrap))`.
 ///
 /// reqwest retries some protocol errors by itself. One layer should retry, not two: build the client that is handed in
@@ -24,107 +24,127 @@ use crate::{Call, Error};
 ///
 /// ```
 /// use std::time::Duration;
-/// use steadfast::{Call, Upstream, timeout::TimeoutLayer};
+/// use steadfast::{Call, ReqwestService, deadline::DeadlineLayer};
 /// use tower::{ServiceBuilder, ServiceExt};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 /// let client = reqwest::Client::builder().retry(reqwest::retry::never()).build()?;
 /// let service = ServiceBuilder::new()
-///     .layer(TimeoutLayer::total(Duration::from_secs(3)))
-///     .service(Upstream::new(client.clone()));
+///     .layer(DeadlineLayer::new(Duration::from_secs(3)))
+///     .service(ReqwestService::new(client.clone()));
 /// let request = client.get("http://sku.internal/v1/items/42").build()?;
 /// let response = service.oneshot(Call::new(request)).await?;
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone)]
-pub struct Upstream {
+pub struct ReqwestService {
     client: reqwest::Client,
+    /// Whether its redirect policy is one that [`watch_redirects`] has made.
+    is_watched: bool,
 }
 
-impl Upstream {
-    /// The service of this client.
+impl ReqwestService {
+    /// The service of this client, whose redirect policy can be any.
+    ///
+    /// A host that cannot be connected to may have been redirected to, so a failed connection does not count as "nothing was
+    /// sent": a POST is then sent once. [`with_watched_redirects`](Self::with_watched_redirects) knows better.
     pub const fn new(client: reqwest::Client) -> Self {
-        Self { client }
+        Self { client, is_watched: false }
+    }
+
+    /// The service of a client whose redirect policy comes from [`watch_redirects`], or follows no redirects: a POST whose
+    /// connection fails before any redirect was not sent, and can be retried.
+    pub const fn with_watched_redirects(client: reqwest::Client) -> Self {
+        Self { client, is_watched: true }
     }
 }
 
-impl Service<reqwest::Request> for Upstream {
+impl Service<reqwest::Request> for ReqwestService {
     type Response = Response<reqwest::Body>;
     type Error = Error<reqwest::Error>;
-    type Future = UpstreamFuture;
+    type Future = ReqwestFuture;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Service::poll_ready(&mut self.client, cx).map_err(Error::Upstream)
+        Service::poll_ready(&mut self.client, cx).map_err(Error::from_upstream)
     }
 
-    fn call(&mut self, request: reqwest::Request) -> UpstreamFuture {
-        UpstreamFuture { response: self.client.call(request), redirected: false }
+    fn call(&mut self, request: reqwest::Request) -> ReqwestFuture {
+        // An unknown policy may have followed a redirect at any time.
+        ReqwestFuture { response: self.client.call(request), may_be_redirected: !self.is_watched }
     }
 }
 
-impl Service<Call<reqwest::Request>> for Upstream {
+impl Service<Call<reqwest::Request>> for ReqwestService {
     type Response = Response<reqwest::Body>;
     type Error = Error<reqwest::Error>;
-    type Future = UpstreamFuture;
+    type Future = ReqwestFuture;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Service::<reqwest::Request>::poll_ready(self, cx)
     }
 
-    fn call(&mut self, call: Call<reqwest::Request>) -> UpstreamFuture {
+    fn call(&mut self, call: Call<reqwest::Request>) -> ReqwestFuture {
         self.call(call.into_inner())
     }
 }
 
-/// The future of [`Upstream`].
+/// The future of [`ReqwestService`].
 #[pin_project]
-pub struct UpstreamFuture {
+pub struct ReqwestFuture {
     #[pin]
     response: <reqwest::Client as Service<reqwest::Request>>::Future,
-    redirected: bool,
+    /// Whether the request may have been answered by a redirect already.
+    may_be_redirected: bool,
 }
 
-impl Future for UpstreamFuture {
+impl Future for ReqwestFuture {
     type Output = Result<Response<reqwest::Body>, Error<reqwest::Error>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let listening = listen_sent();
+        let around = REDIRECTED.replace(false);
         let polled = this.response.poll(cx);
-        *this.redirected |= listening.heard();
-        let result = ready!(polled);
-        if *this.redirected {
-            // A connection that fails now is not the first: the request has been answered once already.
-            say_sent();
-        }
-        Poll::Ready(result.map(from_reqwest).map_err(Error::Upstream))
+        *this.may_be_redirected |= REDIRECTED.replace(around);
+        let may_be_redirected = *this.may_be_redirected;
+        Poll::Ready(ready!(polled).map(from_reqwest).map_err(|error| {
+            let error = Error::from_upstream(error);
+            // A connection that fails after a redirect is not the first: the request has been answered once already.
+            let sent = error.maybe_sent() || may_be_redirected && error.attempts() > 0;
+            error.with_sent(sent)
+        }))
     }
 }
 
-impl fmt::Debug for UpstreamFuture {
+impl fmt::Debug for ReqwestFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("UpstreamFuture")
+        f.write_str("ReqwestFuture")
     }
+}
+
+thread_local! {
+    /// Set by a watched policy inside one poll of [`ReqwestFuture`], and read by that poll: reqwest calls a policy with no other
+    /// way to find the request again.
+    static REDIRECTED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// A redirect policy that lets a retry know when a redirect was followed.
 ///
 /// reqwest reports a host that cannot be connected to in the same way whether the request went there first or was
 /// redirected there. In the first case nothing was sent; in the second, a POST has been carried out already and must not
-/// be sent again. A [`Client`](crate::Client) that builds its own reqwest client uses this policy; one that is built
-/// elsewhere should too, if it follows redirects:
+/// be sent again. A [`Client`](crate::Client) with a reqwest client of its own uses this policy. With any other policy,
+/// a failed connection counts as sent, and a POST is not retried after it. So a client of your own settings wants this one, too:
 ///
 /// ```
 /// use reqwest::redirect::Policy;
 ///
 /// let builder = reqwest::Client::builder().redirect(steadfast::watch_redirects(Policy::limited(3)));
-/// let client = steadfast::Client::builder().reqwest_builder(builder).build()?;
+/// let client = steadfast::Client::builder().reqwest_builder(builder).with_watched_redirects().build()?;
 /// # Ok::<(), steadfast::ConfigError>(())
 /// ```
 pub fn watch_redirects(policy: Policy) -> Policy {
     Policy::custom(move |attempt| {
-        say_sent();
+        REDIRECTED.set(true);
         policy.redirect(attempt)
     })
 }

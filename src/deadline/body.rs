@@ -1,4 +1,4 @@
-//! What is left of the total time bounds the reading of the body.
+//! What is left of the call's time bounds the reading of the body.
 
 use std::convert::Infallible;
 use std::io;
@@ -9,43 +9,38 @@ use std::time::Duration;
 use pin_project::pin_project;
 use tokio::time::Instant;
 
-use crate::deadline::Timer;
-use crate::http::body::Watch;
-use crate::message::sealed::Sealed;
+use crate::clock::Timer;
+use crate::http::body::BodyObserver;
+use crate::sealed::Sealed;
 use crate::{BoxError, Error, TimeoutScope};
 
-/// Watches the body of a response for the total timeout: one that is not read in time is cut.
+/// Observes the body of a response for the deadline of its call: a body that is not read in time is cut.
 ///
-/// The error is an `io::Error` of the kind `TimedOut`, as clients know it (`reqwest::Error::is_timeout` sees it), around
-/// an [`Error::<Infallible>::Timeout`](Error::Timeout).
+/// The error is an `io::Error` of the kind `TimedOut`, as clients know it (`reqwest::Error::is_timeout` sees it), around an
+/// [`Error`] that says so.
 #[pin_project]
 #[derive(Debug)]
-pub struct BodyWatch {
+pub struct DeadlineBody {
     #[pin]
     timer: Timer,
     after: Duration,
 }
 
-impl BodyWatch {
+impl DeadlineBody {
     /// Cuts the body at `end`, which is `after` from the beginning of the call.
-    pub(super) fn new(end: Option<Instant>, after: Duration) -> Self {
+    pub(super) const fn new(end: Option<Instant>, after: Duration) -> Self {
         Self { timer: Timer::new(end), after }
     }
 
-    /// Never cuts the body.
-    pub(super) fn none() -> Self {
-        Self::new(None, Duration::MAX)
-    }
-
     fn error(after: Duration) -> BoxError {
-        let timeout = Error::<Infallible>::Timeout { scope: TimeoutScope::Total, after };
+        let timeout = Error::<Infallible>::timeout(TimeoutScope::Total, Some(after));
         io::Error::new(io::ErrorKind::TimedOut, timeout).into()
     }
 }
 
-impl Sealed for BodyWatch {}
+impl Sealed for DeadlineBody {}
 
-impl<D> Watch<D> for BodyWatch {
+impl BodyObserver for DeadlineBody {
     fn is_cut(&self) -> Option<BoxError> {
         self.timer.has_elapsed().then(|| Self::error(self.after))
     }

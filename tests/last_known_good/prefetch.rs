@@ -1,18 +1,20 @@
-//! What is kept warm.
+//! What is fetched again from time to time.
 
-use steadfast::last_known_good::{Background, KeepWarm, KeepWarmBuilder, Warmed};
-use tokio::time::sleep;
+use steadfast::last_known_good::{PrefetchBuilder, PrefetchLayer, PrefetchService};
+use tokio::time::{Instant, sleep};
 
 use super::slow::Slow;
 use super::*;
 
-type Layered = LastKnownGoodService<Slow, steadfast::http::HttpClassifier, Background<Warmed>>;
+type Layered = PrefetchService<LastKnownGoodService<Slow>>;
 
 /// Answers are "good" for ever, unless told otherwise.
-fn warmed(configure: impl FnOnce(KeepWarmBuilder) -> KeepWarmBuilder) -> (Slow, Layered, KeepWarm) {
-    let warm = configure(KeepWarm::builder().every(MINUTE).seed(1)).build().unwrap();
+fn prefetched(configure: impl FnOnce(PrefetchBuilder) -> PrefetchBuilder) -> (Slow, Layered, PrefetchLayer) {
+    let cache = LastKnownGood::builder().max_age(10 * MINUTE).build().unwrap();
+    let prefetch = configure(PrefetchLayer::builder().every(MINUTE).seed(1)).build(&cache).unwrap();
     let upstream = Slow::default();
-    (upstream.clone(), layer_with(|it| it.max_age(10 * MINUTE)).keep_warm(&warm).layer(upstream), warm)
+    let service = prefetch.layer(LastKnownGoodLayer::new(cache).layer(upstream.clone()));
+    (upstream, service, prefetch)
 }
 
 fn of(key: usize) -> Request<String> {
@@ -26,9 +28,9 @@ async fn call(service: &Layered, upstream: &Slow, request: Request<String>, answ
 
 #[tokio::test(start_paused = true)]
 async fn what_was_called_once_is_fetched_again_about_every_minute() {
-    let (upstream, service, warm) = warmed(|it| it);
+    let (upstream, service, prefetch) = prefetched(|it| it);
     call(&service, &upstream, of(1), good(&[])).await;
-    assert_eq!(warm.uris(), ["http://sku.internal:80/1"]);
+    assert_eq!(prefetch.uris(), ["http://sku.internal:80/1"]);
     (0..20).for_each(|_| upstream.will(Duration::ZERO, answer(200, &[], "better")));
     sleep(10 * MINUTE).await;
     let called = upstream.called() - 1;
@@ -44,7 +46,7 @@ async fn what_was_called_once_is_fetched_again_about_every_minute() {
 
 #[tokio::test(start_paused = true)]
 async fn what_callers_fetch_themselves_is_left_out() {
-    let (upstream, service, _warm) = warmed(|it| it);
+    let (upstream, service, _prefetch) = prefetched(|it| it);
     for _ in 0..60 {
         call(&service, &upstream, of(1), good(&[])).await;
         sleep(10 * SECOND).await;
@@ -54,17 +56,17 @@ async fn what_callers_fetch_themselves_is_left_out() {
 
 #[tokio::test(start_paused = true)]
 async fn an_upstream_that_is_down_is_asked_less_and_less() {
-    let (upstream, service, warm) = warmed(|it| it);
+    let (upstream, service, prefetch) = prefetched(|it| it);
     call(&service, &upstream, of(1), good(&[])).await;
     sleep(60 * MINUTE).await;
     let called = upstream.called() - 1;
     assert!((5..=7).contains(&called), "{called} times in an hour");
-    assert_eq!(warm.uris().len(), 1);
+    assert_eq!(prefetch.uris().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_304_is_a_good_answer_to_a_first_call_that_asked_for_one() {
-    let (upstream, service, _warm) = warmed(|it| it);
+    let (upstream, service, _prefetch) = prefetched(|it| it);
     let first = request("GET", &[("if-none-match", "\"1\"")]);
     call(&service, &upstream, first, good(&[("etag", "\"1\"")])).await;
     (0..100).for_each(|_| upstream.will(Duration::ZERO, answer(304, &[("etag", "\"1\"")], "")));
@@ -74,19 +76,19 @@ async fn a_304_is_a_good_answer_to_a_first_call_that_asked_for_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn so_many_are_kept_warm_as_are_allowed() {
-    let (upstream, service, warm) = warmed(|it| it.max_uris(3));
+async fn so_many_are_fetched_again_as_are_allowed() {
+    let (upstream, service, prefetch) = prefetched(|it| it.max_uris(3));
     for key in 0..10 {
         call(&service, &upstream, of(key), good(&[])).await;
     }
-    let mut uris = warm.uris();
+    let mut uris = prefetch.uris();
     uris.sort_unstable();
     assert_eq!(uris, ["http://sku.internal:80/0", "http://sku.internal:80/1", "http://sku.internal:80/2"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_credentials_or_is_no_get_is_not_kept_warm() {
-    let (upstream, service, warm) = warmed(|it| it);
+async fn what_has_credentials_or_is_no_get_is_not_fetched_again() {
+    let (upstream, service, prefetch) = prefetched(|it| it);
     for request in [
         request("GET", &[("authorization", "secret")]),
         request("GET", &[("cache-control", "no-store")]),
@@ -95,18 +97,18 @@ async fn what_has_credentials_or_is_no_get_is_not_kept_warm() {
     ] {
         call(&service, &upstream, request, good(&[])).await;
     }
-    assert!(warm.uris().is_empty());
+    assert!(prefetch.uris().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_gone_or_may_not_be_kept_makes_room() {
-    let (upstream, service, warm) = warmed(|it| it);
+    let (upstream, service, prefetch) = prefetched(|it| it);
     for last in [answer(404, &[], ""), answer(200, &[("cache-control", "no-store")], "")] {
         call(&service, &upstream, of(1), good(&[])).await;
-        assert_eq!(warm.uris().len(), 1);
+        assert_eq!(prefetch.uris().len(), 1);
         upstream.will(Duration::ZERO, last);
         sleep(2 * MINUTE).await;
-        assert!(warm.uris().is_empty());
+        assert!(prefetch.uris().is_empty());
         let called = upstream.called();
         sleep(10 * MINUTE).await;
         assert_eq!(upstream.called(), called);
@@ -114,27 +116,40 @@ async fn what_is_gone_or_may_not_be_kept_makes_room() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_the_last_handle_it_ends() {
-    let (upstream, service, warm) = warmed(|it| it);
+async fn with_the_last_layer_and_service_it_ends() {
+    let (upstream, service, prefetch) = prefetched(|it| it);
     for key in 0..5 {
         call(&service, &upstream, of(key), good(&[])).await;
     }
-    drop(warm.clone());
+    drop(prefetch);
     sleep(2 * MINUTE).await;
     let called = upstream.called();
-    assert!(called > 5);
-    drop(warm);
+    assert!(called > 5, "the service goes on by itself");
+    drop(service);
     sleep(60 * MINUTE).await;
     assert_eq!(upstream.called(), called);
-    // And nothing new is registered.
-    call(&service, &upstream, of(9), good(&[])).await;
-    sleep(60 * MINUTE).await;
-    assert_eq!(upstream.called(), called + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_has_as_much_time_as_the_call_had() {
+    let (upstream, service, _prefetch) = prefetched(|it| it);
+    let mut first = of(1);
+    first.extensions_mut().insert(CallOptions::new().deadline(Instant::now() + 3 * SECOND));
+    call(&service, &upstream, first, good(&[])).await;
+    upstream.will_never();
+    while upstream.called() < 2 {
+        sleep(SECOND).await;
+    }
+    let began = Instant::now();
+    while upstream.under_way() > 0 {
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert!(began.elapsed() <= 3 * SECOND, "{:?}", began.elapsed());
 }
 
 #[test]
 fn a_configuration_that_cannot_work_is_an_error() {
-    let field = |it: KeepWarmBuilder| it.build().unwrap_err().field();
-    assert_eq!(field(KeepWarm::builder().every(Duration::ZERO)), "keep_warm.every");
-    assert_eq!(field(KeepWarm::builder().max_uris(0)), "keep_warm.max_uris");
+    let field = |it: PrefetchBuilder| it.build(&LastKnownGood::default()).unwrap_err().field();
+    assert_eq!(field(PrefetchLayer::builder().every(Duration::ZERO)), "prefetch.every");
+    assert_eq!(field(PrefetchLayer::builder().max_uris(0)), "prefetch.max_uris");
 }

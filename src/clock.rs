@@ -44,11 +44,6 @@ impl Timer {
         Self { at, sleep: None }
     }
 
-    /// Whether there is an end.
-    pub(crate) const fn is_set(&self) -> bool {
-        self.at.is_some()
-    }
-
     /// Ready once the end has come; never, if there is none.
     pub(crate) fn poll_elapsed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();

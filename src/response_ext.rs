@@ -2,8 +2,8 @@
 
 use http::{Extensions, Response};
 
-use crate::attempts::Attempts;
 use crate::last_known_good::Stale;
+use crate::stop_reason::Attempts;
 
 /// What steadfast knows of a response: an `http::Response`, or a `reqwest::Response`.
 ///

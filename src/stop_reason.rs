@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// How many attempts an answer took, in the extensions of the response.
+/// How many attempts an answer took, in the extensions of the response. An error says it
+/// [itself](crate::ErrorInfo::attempts).
 ///
 /// Absent means one, and that there was no reason to want more: the healthy path writes nothing.
 ///
@@ -16,7 +17,8 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Attempts {
-    /// How many requests were made, this response's own among them.
+    /// How many requests were handed to a connector, this response's own among them. For a stale response, those that were
+    /// made in vain, which can be none.
     pub made: u32,
     /// Why there was no further one, where the last had failed.
     pub stopped: Option<StopReason>,
@@ -48,6 +50,8 @@ pub enum StopReason {
     Failing,
     /// The bulkhead refused.
     BulkheadFull,
+    /// A load-shedding layer of tower refused.
+    Overloaded,
     /// The upstream asked for a longer wait than the policy allows.
     RetryAfterTooLong,
 }
@@ -64,6 +68,7 @@ impl StopReason {
             Self::CircuitOpen => "circuit_open",
             Self::Failing => "failing",
             Self::BulkheadFull => "bulkhead_full",
+            Self::Overloaded => "overloaded",
             Self::RetryAfterTooLong => "retry_after_too_long",
         }
     }

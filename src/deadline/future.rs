@@ -1,0 +1,83 @@
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use pin_project::pin_project;
+use tokio::time::Instant;
+
+use super::DeadlineBody;
+use crate::clock::Timer;
+use crate::response_kind::ResponseKind;
+use crate::{Error, ErrorKind, TimeoutScope};
+
+/// When the call has to end, and how much time that was.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limit {
+    pub(super) end: Option<Instant>,
+    pub(super) after: Duration,
+}
+
+impl Limit {
+    pub(super) const NONE: Self = Self { end: None, after: Duration::MAX };
+
+    fn kind(self) -> ErrorKind {
+        ErrorKind::Timeout { scope: TimeoutScope::Total, after: Some(self.after) }
+    }
+}
+
+/// The future of [`DeadlineService`](super::DeadlineService).
+///
+/// Cancel safe: it holds nothing but the call itself.
+#[pin_project]
+pub struct ResponseFuture<F, K> {
+    /// `None` if there was no time left to make the call.
+    #[pin]
+    future: Option<F>,
+    limit: Limit,
+    /// Set where the layers below may let the deadline pass.
+    #[pin]
+    timer: Timer,
+    kind: K,
+}
+
+impl<F, K> ResponseFuture<F, K> {
+    pub(super) const fn new(future: Option<F>, limit: Limit, is_checked_below: bool, kind: K) -> Self {
+        let timer = Timer::new(if is_checked_below { None } else { limit.end });
+        Self { future, limit, timer, kind }
+    }
+}
+
+impl<F, K, Res, E> Future for ResponseFuture<F, K>
+where
+    F: Future<Output = Result<Res, Error<E>>>,
+    K: ResponseKind<Res>,
+{
+    type Output = Result<K::Observed<DeadlineBody>, Error<E>>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let limit = *this.limit;
+        let Some(future) = this.future.as_pin_mut() else {
+            return Poll::Ready(Err(Error::new(limit.kind()).with_attempts(0).with_sent(false)));
+        };
+        match future.poll(cx) {
+            Poll::Ready(Ok(response)) => {
+                Poll::Ready(Ok(this.kind.observe(response, DeadlineBody::new(limit.end, limit.after))))
+            }
+            // A layer below knows only what was left when it began.
+            Poll::Ready(Err(error)) if error.is_total_timeout() => {
+                Poll::Ready(Err(error.with_kind(limit.kind())))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => this.timer.poll_elapsed(cx).map(|()| Err(Error::new(limit.kind()))),
+        }
+    }
+}
+
+impl<F, K> fmt::Debug for ResponseFuture<F, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("deadline::ResponseFuture").field("limit", &self.limit).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,358 @@
+//! What is known of an error whatever the client: its kind, its upstream and its counts, with the client's error behind a box.
+
+use std::any::Any;
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{BoxError, ErrorKind, TimeoutScope};
+use crate::http::transport::{self, Sent, causes};
+use crate::{EndpointId, StopReason};
+
+/// What is known of an [`Error`](super::Error), whatever the error type of its client.
+///
+/// It is not generic, so it can be found in a box, or in the chain of `anyhow` or `eyre`, by code that does not know the client:
+///
+/// ```
+/// use steadfast::{BoxError, Error, ErrorInfo, ErrorKind};
+///
+/// let refusal = Error::<std::io::Error>::new(ErrorKind::BulkheadFull { max_concurrent: 128 });
+/// let boxed: BoxError = refusal.with_upstream("http://sku.internal").into();
+///
+/// let info = boxed.source().and_then(|source| source.downcast_ref::<ErrorInfo>()).unwrap();
+/// assert!(info.is_refusal());
+/// assert_eq!(info.upstream(), Some("http://sku.internal"));
+/// ```
+pub struct ErrorInfo {
+    pub(super) kind: ErrorKind,
+    pub(super) client: Option<Box<dyn ClientError>>,
+    pub(super) upstream: Option<Arc<str>>,
+    /// More than 65,535 count as so many: an error fits into 64 bytes.
+    pub(super) attempts: u16,
+    pub(super) stop: Option<StopReason>,
+    pub(super) maybe_sent: bool,
+    pub(super) endpoint: Option<EndpointId>,
+}
+
+/// The client's error, whose type is known to [`Error`](super::Error) alone.
+pub(super) trait ClientError: Send + Sync {
+    fn as_error(&self) -> &(dyn StdError + 'static);
+    fn as_any(&self) -> &dyn Any;
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+}
+
+/// An error.
+pub(super) struct Plain<E>(pub(super) E);
+
+impl<E: StdError + Send + Sync + 'static> ClientError for Plain<E> {
+    fn as_error(&self) -> &(dyn StdError + 'static) {
+        &self.0
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        &self.0
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        Box::new(self.0)
+    }
+}
+
+/// A box, which is no error itself.
+pub(super) struct Boxed(pub(super) BoxError);
+
+impl ClientError for Boxed {
+    fn as_error(&self) -> &(dyn StdError + 'static) {
+        &*self.0
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        &self.0
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        Box::new(self.0)
+    }
+}
+
+impl ErrorInfo {
+    pub(super) const fn new(kind: ErrorKind, client: Option<Box<dyn ClientError>>) -> Self {
+        let is_refusal = kind.is_refusal();
+        Self {
+            kind,
+            client,
+            upstream: None,
+            attempts: if is_refusal { 0 } else { 1 },
+            stop: None,
+            maybe_sent: !is_refusal,
+            endpoint: None,
+        }
+    }
+
+    /// The refusal of a handle that may have a name.
+    pub(crate) fn refusal(kind: ErrorKind, upstream: Option<&Arc<str>>) -> Self {
+        Self { upstream: upstream.cloned(), ..Self::new(kind, None) }
+    }
+
+    /// What an error of the client says: what a steadfast error among its sources knows, or what its type is known to mean.
+    pub(super) fn of_client(client: Box<dyn ClientError>) -> Self {
+        let of_error = |error: &(dyn StdError + 'static)| {
+            let known = causes(error).find_map(|error| error.downcast_ref::<Self>());
+            if let Some(known) = known {
+                return Self { upstream: known.upstream.clone(), client: None, ..*known };
+            }
+            if let Some(kind) = causes(error).find_map(kind_of_tower) {
+                return Self::new(kind, None);
+            }
+            let sent = transport::inspect(error).map_or(Sent::Maybe, |seen| seen.sent);
+            Self {
+                attempts: u16::from(sent != Sent::NotAttempted),
+                maybe_sent: sent == Sent::Maybe,
+                ..Self::new(ErrorKind::Upstream, None)
+            }
+        };
+        of_error(client.as_error()).with_client(client)
+    }
+
+    fn with_client(mut self, client: Box<dyn ClientError>) -> Self {
+        self.client = Some(client);
+        self
+    }
+
+    /// What failed.
+    pub const fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The upstream's name: its scheme and authority, or what its handles are called. `None` where no layer has a name.
+    pub fn upstream(&self) -> Option<&str> {
+        self.upstream.as_deref()
+    }
+
+    /// How many requests the call handed to a connector. A connection that did not come about counts; a refusal does not.
+    pub const fn attempts(&self) -> u32 {
+        self.attempts as u32
+    }
+
+    /// Why the call made no further attempt; `None` where nothing would have made one.
+    pub const fn stop_reason(&self) -> Option<StopReason> {
+        match (self.stop, self.kind) {
+            (None, ErrorKind::CircuitOpen { .. }) => Some(StopReason::CircuitOpen),
+            (None, ErrorKind::BulkheadFull { .. }) => Some(StopReason::BulkheadFull),
+            (None, ErrorKind::Overloaded) => Some(StopReason::Overloaded),
+            (None, ErrorKind::Timeout { scope: TimeoutScope::Total, .. }) => Some(StopReason::Deadline),
+            (stop, _) => stop,
+        }
+    }
+
+    /// Whether the upstream may have seen any request of the call. If not, sending it again is safe, whatever the method.
+    pub const fn maybe_sent(&self) -> bool {
+        self.maybe_sent
+    }
+
+    /// The endpoint that the last attempt went to, where there is a choice of them.
+    pub const fn endpoint(&self) -> Option<EndpointId> {
+        self.endpoint
+    }
+
+    /// Whether the call was refused on this side, at its last attempt: by the circuit breaker, the bulkhead, or a
+    /// load-shedding layer of tower.
+    ///
+    /// A refusal says nothing about the upstream: it is never retried, and never counted against it.
+    pub const fn is_refusal(&self) -> bool {
+        self.kind.is_refusal()
+    }
+
+    /// Whether the circuit breaker refused.
+    pub const fn is_circuit_open(&self) -> bool {
+        matches!(self.kind, ErrorKind::CircuitOpen { .. })
+    }
+
+    /// Whether the bulkhead refused.
+    pub const fn is_bulkhead_full(&self) -> bool {
+        matches!(self.kind, ErrorKind::BulkheadFull { .. })
+    }
+
+    /// Whether time ran out, be it the call's, the attempt's, or that of a timeout in the client.
+    pub fn is_timeout(&self) -> bool {
+        let of_client = || self.client_error().is_some_and(transport::is_timeout);
+        matches!(self.kind, ErrorKind::Timeout { .. }) || of_client()
+    }
+
+    /// Whether the time of the whole call ran out.
+    pub const fn is_total_timeout(&self) -> bool {
+        matches!(self.kind, ErrorKind::Timeout { scope: TimeoutScope::Total, .. })
+    }
+
+    /// Whether no connection came about.
+    pub fn is_connect(&self) -> bool {
+        self.client_error().is_some_and(transport::is_connect)
+    }
+
+    /// How long until another call makes sense, where that is known.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self.kind {
+            ErrorKind::CircuitOpen { retry_after } => retry_after,
+            _ => None,
+        }
+    }
+
+    /// The status that the client's error is about, if there is one: after `error_for_status`, say.
+    pub fn status(&self) -> Option<http::StatusCode> {
+        #[cfg(feature = "reqwest")]
+        return self.reqwest_error()?.status();
+        #[cfg(not(feature = "reqwest"))]
+        None
+    }
+
+    /// The URL that the client's error is about, where reqwest knows it. It is whole: think of its query before it is logged.
+    #[cfg(feature = "reqwest")]
+    pub fn url(&self) -> Option<&reqwest::Url> {
+        self.reqwest_error()?.url()
+    }
+
+    #[cfg(feature = "reqwest")]
+    fn reqwest_error(&self) -> Option<&reqwest::Error> {
+        causes(self.client_error()?).find_map(|error| error.downcast_ref())
+    }
+
+    fn client_error(&self) -> Option<&(dyn StdError + 'static)> {
+        self.client.as_ref().map(|client| client.as_error())
+    }
+
+    /// One line for whoever reads a log: the upstream, what failed and why, and how many attempts were made.
+    pub(super) fn fmt_summary(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(upstream) = &self.upstream {
+            write!(f, "{upstream}: ")?;
+        }
+        match self.kind {
+            ErrorKind::Upstream => self.fmt_client(f)?,
+            ErrorKind::CircuitOpen { retry_after: None } => f.write_str("circuit open")?,
+            ErrorKind::CircuitOpen { retry_after: Some(wait) } => {
+                write!(f, "circuit open, retry after {}", Rounded(wait))?;
+            }
+            ErrorKind::BulkheadFull { max_concurrent } => {
+                write!(f, "bulkhead full, {max_concurrent} attempts in flight")?;
+            }
+            ErrorKind::Overloaded => f.write_str("refused by a load-shedding layer")?,
+            ErrorKind::Timeout { scope, after } => {
+                f.write_str(match scope {
+                    TimeoutScope::Total => "deadline passed",
+                    TimeoutScope::Attempt => "attempt timed out",
+                    TimeoutScope::Other => "timed out",
+                })?;
+                after.map_or(Ok(()), |after| write!(f, " after {}", Rounded(after)))?;
+            }
+            ErrorKind::Body => {
+                f.write_str("response body broke off")?;
+                self.fmt_root(f)?;
+            }
+        }
+        let s = if self.attempts == 1 { "" } else { "s" };
+        write!(f, " ({} attempt{s}", self.attempts)?;
+        // A refusal is its own reason.
+        if let Some(stop) = self.stop.filter(|_| !self.is_refusal() && !self.is_total_timeout()) {
+            write!(f, ", no retry: {stop}")?;
+        }
+        f.write_str(")")
+    }
+
+    /// What the client's error means, and the last of its causes. The errors in between can print the URL, with its query.
+    fn fmt_client(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(error) = self.client_error() else { return f.write_str("the client failed") };
+        match transport::inspect(error) {
+            Some(seen) => {
+                f.write_str(seen.text)?;
+                self.fmt_root(f)
+            }
+            None => write!(f, "{error}"),
+        }
+    }
+
+    fn fmt_root(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(error) = self.client_error() else { return Ok(()) };
+        let root = causes(error).last().filter(|root| !transport::may_print_a_url(*root));
+        root.map_or(Ok(()), |root| write!(f, ": {root}"))
+    }
+
+    pub(super) fn fmt_fields(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = f.debug_struct(name);
+        fields.field("kind", &self.kind).field("upstream", &self.upstream).field("attempts", &self.attempts);
+        fields.field("stop_reason", &self.stop_reason()).field("maybe_sent", &self.maybe_sent);
+        if let Some(endpoint) = self.endpoint {
+            fields.field("endpoint", &endpoint.get());
+        }
+        if let Some(client) = self.client_error() {
+            fields.field("client", &client);
+        }
+        fields.finish()
+    }
+}
+
+impl ErrorKind {
+    pub(super) const fn is_refusal(self) -> bool {
+        matches!(self, Self::CircuitOpen { .. } | Self::BulkheadFull { .. } | Self::Overloaded)
+    }
+}
+
+/// The errors of tower's own layers.
+fn kind_of_tower(error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
+    if error.is::<tower::timeout::error::Elapsed>() {
+        Some(ErrorKind::Timeout { scope: TimeoutScope::Other, after: None })
+    } else if error.is::<tower::load_shed::error::Overloaded>() {
+        Some(ErrorKind::Overloaded)
+    } else {
+        None
+    }
+}
+
+/// In a chain of causes, after the summary: who ended the call, and what the upstream may have seen of it.
+impl fmt::Display for ErrorInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            ErrorKind::Upstream => "the client had no answer",
+            ErrorKind::CircuitOpen { .. } => "the circuit breaker refused",
+            ErrorKind::BulkheadFull { .. } => "the bulkhead refused",
+            ErrorKind::Overloaded => "a load-shedding layer refused",
+            ErrorKind::Timeout { .. } => "the answer did not come in time",
+            ErrorKind::Body => "the answer was not whole",
+        })?;
+        f.write_str(if self.maybe_sent {
+            "; the upstream may have seen the request"
+        } else {
+            "; the upstream has not seen the request"
+        })
+    }
+}
+
+impl fmt::Debug for ErrorInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fmt_fields("ErrorInfo", f)
+    }
+}
+
+impl StdError for ErrorInfo {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.client_error()
+    }
+}
+
+/// A time to two digits or so: `1.2 s`, `294 ms`.
+struct Rounded(Duration);
+
+impl fmt::Display for Rounded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs_f64();
+        if seconds >= 9.95 {
+            write!(f, "{seconds:.0} s")
+        } else if seconds >= 0.9995 {
+            let tenths = (seconds * 10.0).round() / 10.0;
+            write!(f, "{tenths} s")
+        } else if seconds >= 0.001 || self.0.is_zero() {
+            write!(f, "{:.0} ms", seconds * 1e3)
+        } else {
+            write!(f, "{:.0} µs", seconds * 1e6)
+        }
+    }
+}

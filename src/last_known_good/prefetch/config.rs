@@ -1,0 +1,49 @@
+use std::time::Duration;
+
+use super::PrefetchLayer;
+use super::registry::Registry;
+use crate::ConfigError;
+use crate::config_error::MAX_DURATION;
+use crate::last_known_good::LastKnownGood;
+use crate::rng::SharedRng;
+
+/// Configures a [`PrefetchLayer`].
+#[derive(Debug, Clone, Copy)]
+#[must_use = "nothing is fetched before `build`"]
+pub struct PrefetchBuilder {
+    every: Duration,
+    max_uris: usize,
+    seed: Option<u64>,
+}
+
+impl PrefetchBuilder {
+    pub(super) const fn new() -> Self {
+        Self { every: Duration::from_secs(60), max_uris: 100, seed: None }
+    }
+
+    /// How often a URI is fetched again, a fifth more or less: 1 s to a year. Default: a minute.
+    pub const fn every(mut self, time: Duration) -> Self {
+        self.every = time;
+        self
+    }
+
+    /// How many URIs are fetched again at most, 1 to 10,000: those that are called first. Default 100.
+    pub const fn max_uris(mut self, uris: usize) -> Self {
+        self.max_uris = uris;
+        self
+    }
+
+    /// Draws the jitter from this seed, so that a test can be replayed. Default: seeded by the operating system.
+    pub const fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// The layer. `last_known_good` is the cache of the layer below it, which keeps what is fetched.
+    pub fn build(self, last_known_good: &LastKnownGood) -> Result<PrefetchLayer, ConfigError> {
+        let every = ConfigError::check("prefetch.every", self.every, Duration::from_secs(1)..=MAX_DURATION)?;
+        let max_uris = ConfigError::check("prefetch.max_uris", self.max_uris, 1..=10_000)?;
+        let rng = SharedRng::new(self.seed);
+        Ok(PrefetchLayer::new(Registry::new(last_known_good.clone(), every, max_uris, rng)))
+    }
+}

@@ -1,0 +1,162 @@
+//! One URI, fetched again and again.
+
+use std::pin::pin;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Buf;
+use http::{Response, StatusCode};
+use http_body::Body;
+use http_body_util::BodyExt as _;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep, timeout_at};
+use tower::{Service, ServiceExt as _};
+
+use super::registry::Registry;
+use crate::http::HttpRequest;
+use crate::last_known_good::LastKnownGood;
+use crate::last_known_good::key::Key;
+use crate::last_known_good::moment::Moment;
+use crate::last_known_good::rules::{self, Role};
+use crate::last_known_good::shared::Shared;
+use crate::{BoxError, Error, HasCallOptions, RetryableRequest};
+
+/// Fetches what is called from now on again from time to time, if it may be kept for everybody.
+pub(super) fn register<S, Req, B, E>(registry: &Arc<Registry>, inner: &S, request: &Req)
+where
+    Req: HttpRequest + HasCallOptions + RetryableRequest + Send + Sync + 'static,
+    S: Service<Req, Response = Response<B>, Error = Error<E>, Future: Send> + Clone + Send + Sync + 'static,
+    B: Body + Send + 'static,
+    B::Error: Into<BoxError>,
+    E: 'static,
+{
+    if !registry.has_room() || !matches!(rules::role(request), Role::Answer { keep: true, .. }) {
+        return;
+    }
+    let key = registry.last_known_good().0.key(request);
+    if key.partition().is_some() || registry.contains(&key) {
+        return;
+    }
+    let (Some(copy), Ok(runtime)) = (request.try_clone(), Handle::try_current()) else { return };
+    let deadline = request.options().get_deadline();
+    let fetcher = Fetcher {
+        inner: inner.clone(),
+        request: copy,
+        key: key.clone(),
+        last_known_good: registry.last_known_good().clone(),
+        time: deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())),
+    };
+    let (weak, every) = (Arc::downgrade(registry), registry.every());
+    registry.register(key, || runtime.spawn(fetcher.fetch_every(every, weak)).abort_handle());
+}
+
+/// Fetches one URI again and again.
+struct Fetcher<S, Req> {
+    inner: S,
+    request: Req,
+    key: Key,
+    last_known_good: LastKnownGood,
+    /// How much time the caller gave the call.
+    time: Option<Duration>,
+}
+
+/// The place of a URI, until its task ends: a later call of it registers it anew.
+struct Registered {
+    registry: Weak<Registry>,
+    key: Key,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        if let Some(registry) = self.registry.upgrade() {
+            registry.unregister(&self.key);
+        }
+    }
+}
+
+/// What came of a fetch.
+enum Fetched {
+    Kept,
+    /// It is good, or taken back, and nothing is kept of it: there is nothing to fetch.
+    NothingToKeep,
+    Failed,
+}
+
+impl<S, Req, B, E> Fetcher<S, Req>
+where
+    Req: HttpRequest + HasCallOptions + RetryableRequest + Send + Sync + 'static,
+    S: Service<Req, Response = Response<B>, Error = Error<E>, Future: Send> + Clone + Send + Sync + 'static,
+    B: Body + Send + 'static,
+    B::Error: Into<BoxError>,
+    E: 'static,
+{
+    async fn fetch_every(self, every: Duration, registry: Weak<Registry>) {
+        const MOST_DOUBLED: u32 = 16;
+        let _registered = Registered { registry: Weak::clone(&registry), key: self.key.clone() };
+        let mut factor = 1;
+        loop {
+            let Some(wait) = registry.upgrade().map(|registry| registry.jittered(every * factor)) else {
+                return;
+            };
+            sleep(wait).await;
+            if factor == 1 && self.is_younger_than(every / 2) {
+                continue;
+            }
+            factor = match self.fetch().await {
+                Fetched::Kept => 1,
+                Fetched::Failed => (factor * 2).min(MOST_DOUBLED),
+                Fetched::NothingToKeep => return,
+            };
+        }
+    }
+
+    async fn fetch(&self) -> Fetched {
+        /// How long a fetch may take, where the call had no end.
+        const LONGEST: Duration = Duration::from_secs(60);
+        let Some(mut request) = self.request.try_clone() else { return Fetched::NothingToKeep };
+        let end = Instant::now() + self.time.unwrap_or(LONGEST);
+        let mut options = request.options().without_last_known_good();
+        if self.time.is_some() {
+            options = options.deadline(end);
+        }
+        request.set_options(options);
+        let status = timeout_at(end, self.read(request)).await.ok().flatten();
+        // The first caller may have had an answer already, and asked whether there is another.
+        let is_good =
+            |it: StatusCode| it.is_success() || it == StatusCode::NOT_MODIFIED || rules::takes_back(it);
+        match self.given() {
+            _ if !status.is_some_and(is_good) => Fetched::Failed,
+            Some(_) => Fetched::Kept,
+            None => Fetched::NothingToKeep,
+        }
+    }
+
+    /// Reads a response, for as long as it may be kept; returns its status.
+    async fn read(&self, request: Req) -> Option<StatusCode> {
+        let response = self.inner.clone().oneshot(request).await.ok()?;
+        let status = response.status();
+        let mut left = self.shared().max_entry_bytes();
+        let mut body = pin!(response.into_body());
+        while let Some(frame) = body.frame().await {
+            let length = frame.ok()?.data_ref().map_or(0, Buf::remaining);
+            let Some(rest) = left.checked_sub(length) else { break };
+            left = rest;
+        }
+        Some(status)
+    }
+
+    /// Whether a caller has had an answer not long ago.
+    fn is_younger_than(&self, age: Duration) -> bool {
+        self.given().is_some_and(|given| self.shared().now().since(given) < age)
+    }
+
+    /// When what is kept was last given.
+    fn given(&self) -> Option<Moment> {
+        let variants = self.shared().memory.find(&self.key, |_| false).variants?;
+        variants.iter().map(|entry| entry.times().given).max()
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.last_known_good.0
+    }
+}

@@ -1,0 +1,101 @@
+//! Which URIs are fetched again.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use rand::RngExt as _;
+use tokio::task::AbortHandle;
+
+use crate::last_known_good::LastKnownGood;
+use crate::last_known_good::key::Key;
+use crate::rng::SharedRng;
+
+pub(super) struct Registry {
+    /// Keeps what is fetched.
+    last_known_good: LastKnownGood,
+    every: Duration,
+    max_uris: usize,
+    rng: SharedRng,
+    tasks: RwLock<HashMap<Key, Task>>,
+}
+
+/// Ends with the registry.
+struct Task(AbortHandle);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Registry {
+    pub(super) fn new(
+        last_known_good: LastKnownGood,
+        every: Duration,
+        max_uris: usize,
+        rng: SharedRng,
+    ) -> Self {
+        Self { last_known_good, every, max_uris, rng, tasks: RwLock::default() }
+    }
+
+    pub(super) const fn last_known_good(&self) -> &LastKnownGood {
+        &self.last_known_good
+    }
+
+    pub(super) fn uris(&self) -> Vec<String> {
+        self.read().keys().map(|key| key.uri().to_owned()).collect()
+    }
+
+    /// Whether there is a place for another key.
+    pub(super) fn has_room(&self) -> bool {
+        self.read().len() < self.max_uris
+    }
+
+    /// Whether a key has a place.
+    pub(super) fn contains(&self, key: &Key) -> bool {
+        self.read().contains_key(key)
+    }
+
+    /// Gives a key a place, if there still is one and the key has none.
+    pub(super) fn register(&self, key: Key, spawn: impl FnOnce() -> AbortHandle) {
+        let mut tasks = self.write();
+        if tasks.len() < self.max_uris && !tasks.contains_key(&key) {
+            tasks.insert(key, Task(spawn()));
+        }
+    }
+
+    /// Gives the place of a key to another.
+    pub(super) fn unregister(&self, key: &Key) {
+        let task = self.write().remove(key);
+        drop(task);
+    }
+
+    pub(super) const fn every(&self) -> Duration {
+        self.every
+    }
+
+    /// The next wait: a fifth more or less, so that what was registered together is not fetched together.
+    pub(super) fn jittered(&self, wait: Duration) -> Duration {
+        wait.mul_f64(self.rng.with(|rng| rng.random_range(0.8..1.2)))
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<Key, Task>> {
+        self.tasks.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, HashMap<Key, Task>> {
+        self.tasks.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("every", &self.every)
+            .field("max_uris", &self.max_uris)
+            .field("uris", &self.read().len())
+            .finish_non_exhaustive()
+    }
+}
