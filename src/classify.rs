@@ -38,7 +38,8 @@ pub enum Outcome {
         retry_after: Option<Duration>,
     },
     /// The upstream has not looked at the request, and says so (RFC 9113 §8.7): it is sent again at once, whatever its method,
-    /// and nobody is to blame.
+    /// and nobody is to blame. A retry that has no copy of the request, because its policy or its budget is spent, hands the
+    /// result on.
     NotProcessed,
     /// The upstream is healthy and answers "not now" (429): another attempt makes sense after the wait, and there is no fault.
     Throttled {

@@ -1,7 +1,7 @@
 //! The one clock of a call: when it ends, and a timer that is registered only once something has to wait.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use pin_project::pin_project;
@@ -57,5 +57,38 @@ impl Timer {
     /// Whether the end has come, without registering a timer.
     pub(crate) fn has_elapsed(&self) -> bool {
         has_passed(self.at)
+    }
+}
+
+/// The timer of a layer that cuts what is below it at the deadline.
+///
+/// What is below ends at the same moment, and knows more: how many attempts there were. Where it runs in another task, it may
+/// not have been polled yet. So this timer gives way for a few turns of the scheduler before it is over.
+#[pin_project]
+#[derive(Debug)]
+pub(crate) struct CutTimer {
+    #[pin]
+    timer: Timer,
+    turns: u8,
+}
+
+impl CutTimer {
+    /// More than there are tasks between two layers of any stack that makes sense.
+    const TURNS: u8 = 4;
+
+    pub(crate) const fn new(at: Option<Instant>) -> Self {
+        Self { timer: Timer::new(at), turns: 0 }
+    }
+
+    /// Ready once the end has come and the others have had their turns; never, if there is no end.
+    pub(crate) fn poll_elapsed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        ready!(this.timer.poll_elapsed(cx));
+        if *this.turns < Self::TURNS {
+            *this.turns += 1;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
     }
 }

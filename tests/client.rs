@@ -15,12 +15,12 @@ use steadfast::bulkhead::Bulkhead;
 use steadfast::circuit_breaker::{CircuitBreaker, State, Window};
 use steadfast::http::HttpClassifier;
 use steadfast::last_known_good::{Cause, LastKnownGood};
-use steadfast::retry::{Backoff, Jitter, RetryBudget, RetryPolicy};
+use steadfast::retry::{Backoff, Jitter, RetryBudget, RetryLayer, RetryPolicy};
 use steadfast::{
-    Call, CallOptions, Client, ClientBuilder, Error, HasCallOptions, Outcome, RequestBuilder, ResponseExt,
-    RetrySafety,
+    Call, CallOptions, Client, ClientBuilder, Error, HasCallOptions, Outcome, RequestBuilder, ReqwestService,
+    ResponseExt, RetrySafety, StopReason,
 };
-use tower::{Service, ServiceExt};
+use tower::{Service, ServiceBuilder, ServiceExt};
 
 use self::server::{Reply, Server};
 
@@ -301,6 +301,31 @@ async fn a_post_that_was_redirected_to_a_dead_host_is_sent_once() {
     }
 }
 
+/// Case 25: the same, in a stack with a task of its own between the retry and the client.
+#[tokio::test]
+async fn a_redirected_post_is_sent_once_also_where_another_task_makes_the_attempt() {
+    let dead = Server::absent();
+    let watched = reqwest::Client::builder().redirect(steadfast::watch_redirects(Policy::limited(5)));
+    for service in [
+        ReqwestService::with_watched_redirects(watched.build().unwrap()),
+        ReqwestService::new(reqwest::Client::new()),
+    ] {
+        let server = Server::new([Reply::status(303, &[("location", &dead.url("/done"))], "")]);
+        let policy = RetryPolicy::builder().backoff(Backoff::new().base(Duration::ZERO)).build().unwrap();
+        let service = ServiceBuilder::new().layer(RetryLayer::new(policy).without_budget()).service_fn(
+            move |call: Call<reqwest::Request>| {
+                let attempt = tokio::spawn(service.clone().oneshot(call));
+                async move { attempt.await.unwrap() }
+            },
+        );
+        let post = reqwest::Client::new().post(server.url("/charge")).body("x").build().unwrap();
+        let error = service.oneshot(Call::new(post)).await.unwrap_err();
+        assert!(error.is_connect() && error.maybe_sent(), "{error:?}");
+        assert_eq!((server.requests(), error.attempts()), (1, 1));
+        assert_eq!(error.stop_reason(), Some(StopReason::NotIdempotent));
+    }
+}
+
 #[tokio::test]
 async fn a_post_that_no_connection_came_about_for_is_retried_where_no_redirect_can_have_been_followed() {
     let dead = Server::absent();
@@ -388,7 +413,7 @@ async fn it_is_a_service_of_requests_and_of_calls() {
 async fn every_upstream_has_a_handle() {
     let client = Client::new();
     let handle = client.upstream_at("HTTP://user:secret@SKU.internal/v1?x").unwrap();
-    assert_eq!(handle.name(), "http://sku.internal:80");
+    assert_eq!(handle.name(), "http://sku.internal");
     let circuit = handle.circuit_breaker().unwrap();
     assert_eq!((circuit.state(), circuit.snapshot().trips), (State::Closed, 0));
     assert_eq!(handle.bulkhead().unwrap().max_concurrent(), 128);
@@ -396,7 +421,7 @@ async fn every_upstream_has_a_handle() {
     client.clone().upstream_at("http://other.internal").unwrap();
     let mut names: Vec<_> = client.upstreams().iter().map(|it| it.name().to_owned()).collect();
     names.sort();
-    assert_eq!(names, ["http://other.internal:80", "http://sku.internal:80"]);
+    assert_eq!(names, ["http://other.internal", "http://sku.internal"]);
     assert!(client.upstream_at("nonsense").unwrap_err().is_builder());
 }
 

@@ -1,44 +1,56 @@
-//! The events that say why a call was given up on.
+//! The events: each names its upstream, and some say why a call was given up on.
 //!
 //! One test, in a process of its own: whether an event is wanted at all is decided once for a process, when it first
 //! comes, and other tests have no subscriber.
 
 mod support;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind::ConnectionReset;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, Uri};
+use http_body_util::Empty;
 use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
+use steadfast::http::HttpClassifier;
+use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer, Store};
 use steadfast::retry::{RetryLayer, RetryPolicy};
-use tower::{Layer, ServiceBuilder};
+use steadfast::{BoxError, Error, Outcome};
+use tower::{Layer, ServiceBuilder, ServiceExt};
 
 use support::{Upstream, fault, get, hang, post, send, status};
 
-fn retry() -> RetryLayer {
-    RetryLayer::new(RetryPolicy::builder().seed(1).build().unwrap()).without_budget()
+fn retry(name: &str) -> RetryLayer {
+    RetryLayer::new(RetryPolicy::builder().seed(1).build().unwrap()).without_budget().name(name)
 }
 
-/// Collects the `reason` of every event that says why a call was given up on.
-struct Reasons(Arc<Mutex<Vec<String>>>);
+/// What is collected of an event: its message, the upstream that it names, and the reason, if it gives one.
+type Told = (String, Option<String>, Option<String>);
 
-impl tracing::Subscriber for Reasons {
+/// Collects every event of the crate.
+struct Events(Arc<Mutex<Vec<Told>>>);
+
+impl tracing::Subscriber for Events {
     fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target() == "steadfast::retry"
+        metadata.target().starts_with("steadfast::")
     }
 
     fn event(&self, event: &tracing::Event<'_>) {
-        struct Reason(Option<String>);
-        impl tracing::field::Visit for Reason {
+        #[derive(Default)]
+        struct Fields(BTreeMap<&'static str, String>);
+        impl tracing::field::Visit for Fields {
             fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-                if field.name() == "reason" {
-                    self.0 = Some(format!("{value:?}").trim_matches('"').to_owned());
-                }
+                self.0.insert(field.name(), format!("{value:?}").trim_matches('"').to_owned());
             }
         }
-        let mut reason = Reason(None);
-        event.record(&mut reason);
-        self.0.lock().unwrap().extend(reason.0);
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let mut field = |name| fields.0.remove(name);
+        let told = (field("message").unwrap(), field("upstream"), field("reason"));
+        self.0.lock().unwrap().push(told);
     }
 
     fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
@@ -51,27 +63,82 @@ impl tracing::Subscriber for Reasons {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_says_why_a_call_was_given_up_on() {
-    let reasons = Arc::default();
-    let _guard = tracing::subscriber::set_default(Reasons(Arc::clone(&reasons)));
+async fn every_event_names_its_upstream_and_says_why_a_call_was_given_up_on() {
+    let events = Arc::default();
+    let _guard = tracing::subscriber::set_default(Events(Arc::clone(&events)));
+    let upstream = |answers: &[support::Answer]| Upstream::answering(answers.iter().cloned());
 
-    let open = CircuitBreaker::builder().build().unwrap();
+    let open = CircuitBreaker::builder().name("open").build().unwrap();
     open.force_open();
-    let open =
-        ServiceBuilder::new().layer(retry().advised_by(open.clone())).layer(CircuitBreakerLayer::new(open));
-    send(&open.service(Upstream::answering([status(200)])), get()).await.unwrap_err();
+    let retry_above = retry("open").advised_by(open.clone());
+    let service = ServiceBuilder::new().layer(retry_above).layer(CircuitBreakerLayer::new(open));
+    send(&service.service(upstream(&[status(200)])), get()).await.unwrap_err();
 
-    let full = Bulkhead::builder().max_concurrent(1).max_waiting(0).build().unwrap();
-    let full = ServiceBuilder::new().layer(retry()).layer(BulkheadLayer::new(full));
-    let full = full.service(Upstream::answering([hang()]));
-    let mut busy = tokio_test::task::spawn(send(&full, get()));
+    let full = Bulkhead::builder().name("full").max_concurrent(1).max_waiting(0).build().unwrap();
+    let service = ServiceBuilder::new().layer(retry("full")).layer(BulkheadLayer::new(full));
+    let service = service.service(upstream(&[hang()]));
+    let mut busy = tokio_test::task::spawn(send(&service, get()));
     assert!(busy.poll().is_pending());
-    send(&full, get()).await.unwrap_err();
+    send(&service, get()).await.unwrap_err();
 
-    let reset = retry().layer(Upstream::answering([fault(ConnectionReset)]));
+    let trips =
+        CircuitBreaker::builder().name("trips").consecutive_failures(1, Duration::ZERO).build().unwrap();
+    let service = CircuitBreakerLayer::new(trips).layer(upstream(&[status(503)]));
+    send(&service, get()).await.unwrap();
+
+    let reset = retry("reset").layer(upstream(&[fault(ConnectionReset)]));
     send(&reset, get()).await.unwrap_err();
     send(&reset, post()).await.unwrap_err();
-    send(&retry().layer(Upstream::answering([status(503), status(200)])), get()).await.unwrap();
+    send(&retry("sku").layer(upstream(&[status(503), status(200)])), get()).await.unwrap();
+    let classifier = HttpClassifier::new().on_response(|status, _| {
+        (status == StatusCode::MISDIRECTED_REQUEST).then_some(Outcome::NotProcessed)
+    });
+    let resent = retry("resent").classifier(classifier).layer(upstream(&[status(421), status(200)]));
+    send(&resent, get()).await.unwrap();
 
-    assert_eq!(*reasons.lock().unwrap(), ["circuit_open", "bulkhead_full", "exhausted", "not_idempotent"]);
+    // A cache whose store fails, and which serves what it has.
+    let cache = LastKnownGood::builder().store(Broken).build().unwrap();
+    let uri: Uri = "http://cached.internal/v1/items/42?secret".parse().unwrap();
+    cache.insert(&uri, Response::new("good".into())).await.unwrap();
+    let service =
+        LastKnownGoodLayer::new(cache).layer(tower::service_fn(async |_: Request<Empty<Bytes>>| {
+            Err::<Response<Empty<Bytes>>, _>(Error::from_upstream(std::io::Error::from(ConnectionReset)))
+        }));
+    service.oneshot(Request::get(uri).body(Empty::new()).unwrap()).await.unwrap();
+
+    let events = std::mem::take(&mut *events.lock().unwrap());
+    let nameless: Vec<_> =
+        events.iter().filter(|(_, upstream, _)| upstream.as_deref().is_none_or(str::is_empty)).collect();
+    assert!(nameless.is_empty(), "{nameless:?}");
+    let names: BTreeSet<_> = events
+        .iter()
+        .filter_map(|(message, upstream, _)| Some((message.as_str(), upstream.as_deref()?)))
+        .collect();
+    for expected in [
+        ("the circuit changed", "open"),
+        ("the bulkhead is full", "full"),
+        ("the circuit opened", "trips"),
+        ("gave up", "reset"),
+        ("an attempt failed and will be retried", "sku"),
+        ("an attempt was not processed and is sent again", "resent"),
+        ("the store could not be used", "http://cached.internal"),
+        ("served a stale response", "http://cached.internal"),
+    ] {
+        assert!(names.contains(&expected), "{expected:?} is not in {names:?}");
+    }
+    let reasons: Vec<_> = events.iter().filter_map(|(_, _, reason)| reason.as_deref()).collect();
+    assert_eq!(reasons, ["circuit_open", "bulkhead_full", "exhausted", "not_idempotent"]);
+}
+
+/// A store that fails.
+struct Broken;
+
+impl Store for Broken {
+    async fn get(&self, _: &str) -> Result<Option<Bytes>, BoxError> {
+        Err("broken".into())
+    }
+
+    async fn put(&self, _: &str, _: Bytes, _: Duration) -> Result<(), BoxError> {
+        Err("broken".into())
+    }
 }

@@ -123,39 +123,39 @@ async fn told_apart(uris: &[&str]) -> Vec<String> {
 async fn by_default_an_upstream_is_a_scheme_a_host_and_a_port() {
     let uris = ["http://a.internal/", "https://a.internal/", "http://a.internal:81/", "http://b.internal/"];
     let expected =
-        ["http://a.internal:80", "http://a.internal:81", "http://b.internal:80", "https://a.internal:443"];
+        ["http://a.internal", "http://a.internal:81", "http://b.internal", "https://a.internal"];
     assert_eq!(told_apart(&uris).await, expected);
 }
 
 #[tokio::test]
 async fn the_path_and_the_query_do_not_tell_upstreams_apart() {
     let uris = ["http://a.internal", "http://a.internal/v1?x=1", "http://a.internal/v2?x=2"];
-    assert_eq!(told_apart(&uris).await, ["http://a.internal:80"]);
+    assert_eq!(told_apart(&uris).await, ["http://a.internal"]);
 }
 
 #[tokio::test]
 async fn the_case_of_scheme_and_host_does_not_tell_upstreams_apart() {
     let uris = ["http://a.internal/", "HTTP://A.Internal/", "http://A.INTERNAL/"];
-    assert_eq!(told_apart(&uris).await, ["http://a.internal:80"]);
+    assert_eq!(told_apart(&uris).await, ["http://a.internal"]);
 }
 
 #[tokio::test]
 async fn the_default_port_is_filled_in() {
     let uris =
         ["http://a.internal/", "http://a.internal:80/", "https://a.internal/", "https://a.internal:443/"];
-    assert_eq!(told_apart(&uris).await, ["http://a.internal:80", "https://a.internal:443"]);
+    assert_eq!(told_apart(&uris).await, ["http://a.internal", "https://a.internal"]);
 }
 
 #[tokio::test]
 async fn userinfo_neither_tells_upstreams_apart_nor_is_kept() {
     let uris = ["http://a.internal/", "http://user:secret@a.internal/", "http://other@a.internal:80/"];
-    assert_eq!(told_apart(&uris).await, ["http://a.internal:80"]);
+    assert_eq!(told_apart(&uris).await, ["http://a.internal"]);
 }
 
 #[tokio::test]
 async fn an_address_is_an_upstream_too() {
     let uris = ["http://[::1]:8080/", "http://127.0.0.1/"];
-    assert_eq!(told_apart(&uris).await, ["http://127.0.0.1:80", "http://[::1]:8080"]);
+    assert_eq!(told_apart(&uris).await, ["http://127.0.0.1", "http://[::1]:8080"]);
 }
 
 #[tokio::test]
@@ -168,7 +168,7 @@ async fn a_call_is_for_the_upstream_of_its_request() {
     let service = PerUpstreamLayer::new(numbered(&Arc::default()))
         .layer(tower::service_fn(async |call: Call<Request<String>>| answer(call.into_inner()).await));
     service.clone().oneshot(Call::new(get("https://a.internal/"))).await.unwrap();
-    assert_eq!(names(&service), ["https://a.internal:443"]);
+    assert_eq!(names(&service), ["https://a.internal"]);
 }
 
 #[cfg(feature = "reqwest")]
@@ -180,7 +180,7 @@ async fn a_request_of_reqwest_is_for_the_same_upstream_as_one_of_http() {
         service.handles(&reqwest::Request::new(http::Method::GET, url));
         service.handles(&get(uri));
     }
-    assert_eq!(names(&service), ["http://a.internal:80", "https://a.internal:8443"]);
+    assert_eq!(names(&service), ["http://a.internal", "https://a.internal:8443"]);
 }
 
 #[tokio::test]
@@ -338,7 +338,7 @@ async fn a_call_in_flight_ends_although_its_upstream_is_forgotten() {
     let mut in_flight = task::spawn(service.clone().oneshot(get("http://slow.internal/")));
     assert_pending!(in_flight.poll());
     service.clone().oneshot(get("http://sku.internal/")).await.unwrap();
-    assert_eq!(names(&service), ["http://sku.internal:80"]);
+    assert_eq!(names(&service), ["http://sku.internal"]);
     go.notify_one();
     assert_eq!(assert_ready_ok!(in_flight.poll()).status(), 200);
 }
@@ -360,7 +360,7 @@ async fn the_handles_are_those_of_the_stack_in_use() {
     let service = PerUpstreamLayer::new(circuits()).layer(tower::service_fn(answer));
     service.clone().oneshot(get("http://down.internal/")).await.unwrap();
     let circuit = service.handles(&get("http://down.internal/another/path"));
-    assert_eq!((circuit.state(), circuit.name()), (State::Open, Some("http://down.internal:80")));
+    assert_eq!((circuit.state(), circuit.name()), (State::Open, Some("http://down.internal")));
     circuit.reset();
     service.clone().oneshot(get("http://down.internal/")).await.unwrap();
     assert_eq!(circuit.state(), State::Open);
@@ -388,7 +388,7 @@ async fn every_upstream_that_is_known_can_be_looked_at() {
         .filter(|(_, circuit)| circuit.state() == State::Open)
         .map(|(key, _)| key.to_string())
         .collect();
-    assert_eq!(open, ["http://down.internal:80"]);
+    assert_eq!(open, ["http://down.internal"]);
     assert_eq!(service.upstreams().len(), 3);
 }
 

@@ -7,7 +7,7 @@ use pin_project::pin_project;
 use tokio::time::Instant;
 
 use super::DeadlineBody;
-use crate::clock::Timer;
+use crate::clock::CutTimer;
 use crate::response_kind::ResponseKind;
 use crate::{Error, ErrorKind, TimeoutScope};
 
@@ -37,13 +37,13 @@ pub struct ResponseFuture<F, K> {
     limit: Limit,
     /// Set where the layers below may let the deadline pass.
     #[pin]
-    timer: Timer,
+    timer: CutTimer,
     kind: K,
 }
 
 impl<F, K> ResponseFuture<F, K> {
     pub(super) const fn new(future: Option<F>, limit: Limit, is_checked_below: bool, kind: K) -> Self {
-        let timer = Timer::new(if is_checked_below { None } else { limit.end });
+        let timer = CutTimer::new(if is_checked_below { None } else { limit.end });
         Self { future, limit, timer, kind }
     }
 }

@@ -221,6 +221,15 @@ impl ErrorInfo {
         self.client.as_ref().map(|client| client.as_error())
     }
 
+    /// The error of the client itself, where layers that box errors have put a steadfast error around it.
+    fn innermost_client_error(&self) -> Option<&(dyn StdError + 'static)> {
+        let error = self.client_error()?;
+        match causes(error).find_map(|error| error.downcast_ref::<Self>()) {
+            Some(boxed) => boxed.innermost_client_error(),
+            None => Some(error),
+        }
+    }
+
     /// One line for whoever reads a log: the upstream, what failed and why, and how many attempts were made.
     pub(super) fn fmt_summary(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(upstream) = &self.upstream {
@@ -260,8 +269,8 @@ impl ErrorInfo {
 
     /// What the client's error means, and the last of its causes. The errors in between can print the URL, with its query.
     fn fmt_client(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(error) = self.client_error() else { return f.write_str("the client failed") };
-        match transport::inspect(error) {
+        let Some(error) = self.innermost_client_error() else { return f.write_str("the client failed") };
+        match causes(error).find_map(transport::inspect) {
             Some(seen) => {
                 f.write_str(seen.text)?;
                 self.fmt_root(f)
@@ -271,7 +280,7 @@ impl ErrorInfo {
     }
 
     fn fmt_root(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(error) = self.client_error() else { return Ok(()) };
+        let Some(error) = self.innermost_client_error() else { return Ok(()) };
         let root = causes(error).last().filter(|root| !transport::may_print_a_url(*root));
         root.map_or(Ok(()), |root| write!(f, ": {root}"))
     }

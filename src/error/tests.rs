@@ -105,6 +105,17 @@ fn a_box_around_a_box_loses_nothing() {
 }
 
 #[test]
+fn a_box_says_no_more_than_what_is_in_it() {
+    let line = "http://sku.internal: connection broke off: reset by peer (1 attempt)";
+    let named = || reset().with_upstream("http://sku.internal");
+    assert_eq!(named().to_string(), line);
+    assert_eq!(Error::from_boxed(named()).to_string(), line);
+    assert_eq!(Error::from_boxed(Error::from_boxed(io::Error::other(named()))).to_string(), line);
+    let unknown = || Error::from_upstream(std::fmt::Error).with_upstream("sku");
+    assert_eq!(Error::from_boxed(unknown()).to_string(), unknown().to_string());
+}
+
+#[test]
 fn the_errors_of_towers_layers_have_their_kinds() {
     let elapsed = Error::from_boxed(tower::timeout::error::Elapsed::new());
     assert!(elapsed.is_timeout() && elapsed.maybe_sent() && !elapsed.is_total_timeout());

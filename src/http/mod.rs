@@ -12,6 +12,7 @@ mod request;
 pub(crate) mod retry_after;
 pub(crate) mod transport;
 
+pub(crate) use self::request::default_port;
 pub use self::{
     classify::HttpClassifier,
     replay_body::ReplayBody,

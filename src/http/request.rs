@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, Method, Request, Uri, header::HOST, uri::Scheme};
+use http::{HeaderMap, Method, Request, Uri, header::HOST};
 use http_body::Body;
 use http_body_util::{Empty, Full};
 
@@ -118,11 +118,7 @@ impl HttpRequest for Uri {
     }
 
     fn port(&self) -> Option<u16> {
-        self.port_u16().or_else(|| match self.scheme() {
-            Some(scheme) if *scheme == Scheme::HTTP => Some(80),
-            Some(scheme) if *scheme == Scheme::HTTPS => Some(443),
-            _ => None,
-        })
+        self.port_u16().or_else(|| default_port(HttpRequest::scheme(self)))
     }
 
     fn userinfo(&self) -> Option<&str> {
@@ -139,6 +135,17 @@ impl HttpRequest for Uri {
 
     fn has_body(&self) -> bool {
         false
+    }
+}
+
+/// The port that a URI of this scheme need not spell out.
+pub(crate) fn default_port(scheme: &str) -> Option<u16> {
+    if scheme.eq_ignore_ascii_case("http") {
+        Some(80)
+    } else if scheme.eq_ignore_ascii_case("https") {
+        Some(443)
+    } else {
+        None
     }
 }
 

@@ -37,10 +37,10 @@ impl TransportError for io::Error {
     }
 }
 
-/// One of the errors below, in a box. What is not known broke off.
+/// One of the errors below, in a box, however often it was wrapped. What is not known broke off.
 impl TransportError for BoxError {
     fn fault(&self) -> Fault {
-        inspect(&**self).map_or(Fault::Exchange, |seen| seen.fault)
+        causes(&**self).find_map(inspect).map_or(Fault::Exchange, |seen| seen.fault)
     }
 }
 

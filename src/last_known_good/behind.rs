@@ -12,7 +12,7 @@ use moka::sync::Cache;
 use tokio::time::{Instant, timeout_at};
 
 use super::Store;
-use super::key::Key;
+use super::key::{Key, upstream_of};
 use super::moment::Moment;
 use crate::signals::isolated;
 use crate::{BoxError, clock};
@@ -126,15 +126,15 @@ impl Behind {
 
     /// What there is; nothing, if that cannot be found out by then.
     pub(super) async fn get(&self, key: &str, end: Until) -> Option<Bytes> {
-        self.within(end, self.store.get(key)).await.flatten()
+        self.within(end, key, self.store.get(key)).await.flatten()
     }
 
     /// Whether it was put there by then.
     pub(super) async fn put(&self, key: &str, value: Bytes, keep_for: Duration, end: Until) -> bool {
-        self.within(end, self.store.put(key, value, keep_for)).await.is_some()
+        self.within(end, key, self.store.put(key, value, keep_for)).await.is_some()
     }
 
-    async fn within<T>(&self, end: Until, mut answer: Answer<'_, T>) -> Option<T> {
+    async fn within<T>(&self, end: Until, key: &str, mut answer: Answer<'_, T>) -> Option<T> {
         // A store may be made of layers, too.
         let answer = poll_fn(move |cx| isolated(|| answer.as_mut().poll(cx)));
         let answer = match end {
@@ -144,7 +144,12 @@ impl Behind {
         answer
             .inspect_err(|error| {
                 self.failures.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!(target: "steadfast::last_known_good", %error, "the store could not be used");
+                tracing::debug!(
+                    target: "steadfast::last_known_good",
+                    upstream = upstream_of(key),
+                    %error,
+                    "the store could not be used"
+                );
             })
             .ok()
     }

@@ -7,7 +7,7 @@ use http::{Method, Uri};
 use iri_string::types::{UriAbsoluteStr, UriReferenceStr};
 
 use super::credentials::Partition;
-use crate::http::HttpRequest;
+use crate::http::{HttpRequest, default_port};
 
 /// The method, the URI and the credentials of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,11 +106,13 @@ impl Key {
     }
 
     /// The scheme and the authority.
-    pub(super) fn origin(&self) -> &str {
-        let uri = self.uri();
-        let authority = uri.find("://").map_or(0, |at| at + 3);
-        let end = uri[authority..].find('/').map_or(uri.len(), |at| authority + at);
-        &uri[..end]
+    fn origin(&self) -> &str {
+        origin(self.uri())
+    }
+
+    /// The name of the upstream, for events.
+    pub(super) fn upstream(&self) -> &str {
+        upstream_of(self.uri())
     }
 }
 
@@ -129,6 +131,21 @@ impl fmt::Display for Key {
             None => write!(f, "{} - {}", self.method(), self.text),
         }
     }
+}
+
+fn origin(uri: &str) -> &str {
+    let authority = uri.find("://").map_or(0, |at| at + 3);
+    let end = uri[authority..].find('/').map_or(uri.len(), |at| authority + at);
+    &uri[..end]
+}
+
+/// The name of the upstream of a URI, or of a name in a store, which ends with one.
+pub(super) fn upstream_of(name: &str) -> &str {
+    let uri = name.split(' ').find(|part| part.contains("://")).unwrap_or(name);
+    let origin = origin(uri);
+    let Some((scheme, _)) = origin.split_once("://") else { return origin };
+    let default = default_port(scheme).map(|port| format!(":{port}"));
+    default.and_then(|port| origin.strip_suffix(port.as_str())).unwrap_or(origin)
 }
 
 /// What the URI of a request takes at most.
@@ -209,6 +226,20 @@ mod tests {
         assert_ne!(one.to_string(), head.to_string());
         assert_eq!(head.either_method(), [one.clone(), head.clone()]);
         assert_eq!(one.hash(), head.hash());
+    }
+
+    #[test]
+    fn a_name_in_a_store_names_its_upstream() {
+        for (uri, upstream) in [
+            ("http://sku.internal/v1?x=http://other/", "http://sku.internal"),
+            ("https://sku.internal:8443/", "https://sku.internal:8443"),
+            ("https://sku.internal:80/", "https://sku.internal:80"),
+        ] {
+            let key = key(Method::GET, uri);
+            assert_eq!((key.upstream(), upstream_of(&key.to_string())), (upstream, upstream));
+            assert_eq!(upstream_of(&format!("GONE * {}", key.text())), upstream);
+        }
+        assert_eq!(upstream_of("no URI"), "no URI");
     }
 
     #[test]

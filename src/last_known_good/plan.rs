@@ -174,7 +174,7 @@ impl Answering {
         let error = failed.as_ref().and_then(|failed| failed.as_ref().err());
         tracing::info!(
             target: "steadfast::last_known_good",
-            upstream = error.and_then(|error| error.upstream()).unwrap_or(self.key.origin()),
+            upstream = error.and_then(|error| error.upstream()).unwrap_or(self.key.upstream()),
             age_s = entry.age(now).as_secs(),
             %cause,
             "served a stale response"

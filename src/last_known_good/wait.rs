@@ -9,7 +9,7 @@ use pin_project::pin_project;
 use super::behind::BoxFuture;
 use super::entry::Entry;
 use super::plan::Answering;
-use crate::clock::{Timer, after};
+use crate::clock::{CutTimer, Timer, after};
 
 /// What has come before the end of the call.
 pub(super) enum Waited<T> {
@@ -32,7 +32,7 @@ pub(super) struct Waits {
     is_late: bool,
     /// The deadline, where no layer below is known to check it.
     #[pin]
-    deadline: Timer,
+    deadline: CutTimer,
     search: Search,
 }
 
@@ -61,7 +61,7 @@ impl Waits {
             is_slow: false,
             ahead: Timer::new(ahead),
             is_late: false,
-            deadline: Timer::new(deadline),
+            deadline: CutTimer::new(deadline),
             search: Search::NotYet,
         })
     }

@@ -5,9 +5,9 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 
-use crate::http::HttpRequest;
+use crate::http::{HttpRequest, default_port};
 
-/// The name of an upstream: `http://sku.internal:80`, or what a key function says.
+/// The name of an upstream: `http://sku.internal`, or what a key function says. Shown without the default port of its scheme.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamKey(KeyRef<'static>);
 
@@ -99,7 +99,8 @@ impl fmt::Display for UpstreamKey {
         match &self.0 {
             KeyRef::Origin { scheme, host, port, virtual_host } => {
                 write!(f, "{scheme}://{host}")?;
-                port.map_or(Ok(()), |port| write!(f, ":{port}"))?;
+                let spelled_out = port.filter(|port| Some(*port) != default_port(scheme));
+                spelled_out.map_or(Ok(()), |port| write!(f, ":{port}"))?;
                 virtual_host.as_ref().map_or(Ok(()), |host| write!(f, " ({host})"))
             }
             KeyRef::Named(name) => f.write_str(name),
@@ -163,8 +164,10 @@ mod tests {
 
     #[test]
     fn an_upstream_is_its_scheme_host_and_port() {
-        assert_eq!(key("http://sku.internal/v1?x"), "http://sku.internal:80");
-        assert_eq!(key("HTTPS://user:secret@SKU.internal/"), "https://sku.internal:443");
+        assert_eq!(key("http://sku.internal/v1?x"), "http://sku.internal");
+        assert_eq!(key("http://sku.internal:80/"), "http://sku.internal");
+        assert_eq!(key("https://sku.internal:80/"), "https://sku.internal:80");
+        assert_eq!(key("HTTPS://user:secret@SKU.internal/"), "https://sku.internal");
         assert_eq!(key("http://[::1]:8080/"), "http://[::1]:8080");
         assert_eq!(key("/only/a/path"), "://");
         let sidecar = Request::get("http://127.0.0.1:4140/").header("host", "SKU.internal");
@@ -172,7 +175,7 @@ mod tests {
         assert_eq!(KeyRef::origin(&sidecar).to_key().to_string(), "http://127.0.0.1:4140 (sku.internal)");
         for host in ["sku.internal", "SKU.internal:80"] {
             let same = Request::get("http://sku.internal/").header("host", host).body(String::new()).unwrap();
-            assert_eq!(KeyRef::origin(&same).to_key().to_string(), "http://sku.internal:80");
+            assert_eq!(KeyRef::origin(&same).to_key().to_string(), "http://sku.internal");
         }
     }
 }

@@ -2,6 +2,8 @@
 
 mod bodies;
 mod budget;
+mod judged;
+mod options;
 mod outcome;
 mod service;
 mod waits;

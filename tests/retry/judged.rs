@@ -1,0 +1,97 @@
+//! Outcomes that are no faults, and are tried again all the same.
+
+use steadfast::circuit_breaker::State;
+
+use super::*;
+
+fn throttled() -> HttpClassifier {
+    HttpClassifier::new().throttled([StatusCode::TOO_MANY_REQUESTS])
+}
+
+/// Case 30: the wait that a 429 asks for is a floor.
+#[tokio::test(start_paused = true)]
+async fn a_throttled_call_is_sent_again_after_the_wait_that_it_was_asked_for() {
+    let told = status(429).header("retry-after", "1");
+    let (result, upstream) = one(&retry().classifier(throttled()), [told, status(200)], get()).await;
+    assert_eq!(result.unwrap().status(), StatusCode::OK);
+    assert!(
+        upstream.waits()[0] >= SECOND && upstream.waits()[0] <= SECOND + 100 * MS,
+        "{:?}",
+        upstream.waits()
+    );
+}
+
+/// The same, where a closure makes it retryable and says nothing of the wait.
+#[tokio::test(start_paused = true)]
+async fn the_wait_survives_a_judgement_of_ones_own() {
+    let classifier = HttpClassifier::new().on_response(|status, _| {
+        (status == StatusCode::TOO_MANY_REQUESTS).then_some(Outcome::Throttled { retry_after: None })
+    });
+    let told = status(429).header("retry-after", "1");
+    let (_, upstream) = one(&retry().classifier(classifier), [told, status(200)], get()).await;
+    assert!(upstream.waits()[0] >= SECOND, "{:?}", upstream.waits());
+}
+
+/// Case 29: within the budget, and no fault.
+#[tokio::test(start_paused = true)]
+async fn throttled_calls_are_retried_within_the_budget_and_count_against_nobody() {
+    let circuit = CircuitBreaker::builder().consecutive_failures(3, Duration::ZERO).build().unwrap();
+    let budget = RetryBudget::builder().initial(10.0).build().unwrap();
+    let upstream = Upstream::answering([status(429)]);
+    let service = ServiceBuilder::new()
+        .layer(retry().budget(budget.clone()).classifier(throttled()).advised_by(circuit.clone()))
+        .layer(CircuitBreakerLayer::new(circuit.clone()).classifier(throttled()))
+        .service(upstream.clone());
+    for _ in 0..40 {
+        assert_eq!(send(&service, get()).await.unwrap().status(), StatusCode::TOO_MANY_REQUESTS);
+    }
+    assert_eq!(upstream.count(), 40 + 10, "ten tokens");
+    assert_eq!((circuit.state(), circuit.snapshot().consecutive_failures), (State::Closed, 0));
+    assert!(budget.tokens().abs() < 1e-9, "a throttled attempt costs its retry and no more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_word_a_429_is_not_retried() {
+    let (result, upstream) = one(&retry(), [status(429), status(200)], get()).await;
+    assert_eq!((result.unwrap().status(), upstream.count()), (StatusCode::TOO_MANY_REQUESTS, 1));
+}
+
+/// Answers 421 to what it has not looked at.
+fn not_processed() -> HttpClassifier {
+    HttpClassifier::new()
+        .on_response(|status, _| (status == StatusCode::MISDIRECTED_REQUEST).then_some(Outcome::NotProcessed))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_processed_is_sent_again_at_once_whatever_its_method_and_costs_nothing() {
+    let budget = RetryBudget::default();
+    let layer = retry().budget(budget.clone()).classifier(not_processed());
+    for request in [get(), post()] {
+        let (result, upstream) = one(&layer, [status(421), status(421), status(201)], request).await;
+        let response = result.unwrap();
+        assert_eq!((response.status(), attempts(&response).unwrap().made), (StatusCode::CREATED, 3));
+        assert!(upstream.waits().iter().all(Duration::is_zero), "{:?}", upstream.waits());
+    }
+    assert_eq!(budget.retries(), 0);
+    assert!(budget.tokens() >= 2.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_never_processed_is_sent_a_few_times() {
+    let (result, upstream) = one(&retry().classifier(not_processed()), [status(421)], get()).await;
+    assert_eq!((upstream.count(), stopped(&result.unwrap())), (4, Some(StopReason::Exhausted)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_be_sent_once_is_sent_once_even_if_it_was_not_processed() {
+    let once = with(get(), CallOptions::new().retry_safety(RetrySafety::Never));
+    let (_, upstream) = one(&retry().classifier(not_processed()), [status(421), status(200)], once).await;
+    assert_eq!(upstream.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resend_takes_no_retry_from_those_that_the_policy_allows() {
+    let answers = [421, 503, 421, 503, 503, 200].map(status);
+    let (result, upstream) = one(&retry().classifier(not_processed()), answers, get()).await;
+    assert_eq!((result.unwrap().status(), upstream.count()), (StatusCode::OK, 6));
+}

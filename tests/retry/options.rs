@@ -1,0 +1,108 @@
+//! What a retry tells the layers below of each attempt, and what it hears of the last one.
+
+use std::num::NonZeroU32;
+
+use steadfast::{EndpointId, EndpointSet, RetryAdvice, RetryAdvisor};
+
+use super::*;
+
+/// The number of each attempt, and whether another could follow it.
+async fn told(
+    layer: &RetryLayer,
+    answers: impl IntoIterator<Item = support::Answer>,
+    request: Request<()>,
+) -> Vec<(u32, bool)> {
+    let (_, upstream) = one(layer, answers, request).await;
+    let options = upstream.take_seen().into_iter().map(|request| request.options());
+    options.map(|options| (options.get_attempt(), options.another_may_follow())).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_attempt_knows_its_number_and_whether_another_may_follow() {
+    let down = [status(503)];
+    assert_eq!(told(&retry(), down, get()).await, [(1, true), (2, true), (3, true), (4, false)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_nothing_can_follow_is_told_so() {
+    let down = || [status(503)];
+    let never = with(get(), CallOptions::new().retry_safety(RetrySafety::Never));
+    assert_eq!(told(&RetryLayer::new(policy(0)), down(), get()).await, [(1, false)], "no retries");
+    assert_eq!(told(&retry(), down(), post()).await, [(1, false)], "not idempotent");
+    assert_eq!(told(&retry(), down(), never).await, [(1, false)], "never");
+    let spent = RetryBudget::builder().initial(0.0).build().unwrap();
+    assert_eq!(told(&retry().budget(spent), down(), get()).await, [(1, false)], "no budget");
+    // What was not sent can be sent again; it is the last attempt all the same, should it be sent.
+    let not_sent = [fault(io::ErrorKind::ConnectionRefused), status(200)];
+    assert_eq!(told(&retry(), not_sent, post()).await, [(1, false), (2, false)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_caller_asked_for_goes_with_each_attempt() {
+    let asked = CallOptions::new().deadline(Instant::now() + 10 * SECOND).without_last_known_good();
+    let (_, upstream) = one(&retry(), [status(503)], with(get(), asked)).await;
+    for (request, number) in upstream.take_seen().into_iter().zip(1..) {
+        assert_eq!(request.options(), asked.attempt(number, number < 4));
+    }
+}
+
+fn endpoint(number: u32) -> EndpointId {
+    EndpointId::new(NonZeroU32::new(number).unwrap())
+}
+
+/// Each attempt goes to the next endpoint, and fails there: by a response, and then by an error.
+#[tokio::test(start_paused = true)]
+async fn each_attempt_knows_the_endpoints_that_were_tried_before_it() {
+    let tried: Arc<Mutex<Vec<EndpointSet>>> = Arc::default();
+    let seen = Arc::clone(&tried);
+    let service = retry().layer(tower::service_fn(move |request: Request<()>| {
+        let options = request.options();
+        seen.lock().unwrap().push(options.tried_endpoints());
+        async move {
+            if options.get_attempt() % 2 == 1 {
+                let mut response = Response::new(Script::of(&[]).sized().start());
+                *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                response.extensions_mut().insert(endpoint(options.get_attempt()));
+                return Ok(response);
+            }
+            Err(Error::from_upstream(io::Error::from(ConnectionReset))
+                .at_endpoint(endpoint(options.get_attempt())))
+        }
+    }));
+    let error = service.oneshot(get()).await.unwrap_err();
+    assert_eq!((error.endpoint(), error.attempts()), (Some(endpoint(4)), 4));
+    let set =
+        |numbers: &[u32]| numbers.iter().copied().map(endpoint).fold(EndpointSet::new(), EndpointSet::with);
+    assert_eq!(*tried.lock().unwrap(), [set(&[]), set(&[1]), set(&[1, 2]), set(&[1, 2, 3])]);
+}
+
+/// A guard of one's own.
+struct Says(Option<RetryAdvice>);
+
+impl RetryAdvisor for Says {
+    fn advice(&self) -> Option<RetryAdvice> {
+        self.0
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_advisor_of_ones_own_is_asked_before_each_retry() {
+    let now = Instant::now();
+    let refusing = |after| Some(RetryAdvice::Refusing { until: Some(now + after) });
+    for (says, count, stop) in [
+        (None, 4, StopReason::Exhausted),
+        (Some(RetryAdvice::Refusing { until: None }), 1, StopReason::CircuitOpen),
+        (refusing(3600 * SECOND), 1, StopReason::CircuitOpen),
+        // It is over when the wait is.
+        (refusing(MS), 4, StopReason::Exhausted),
+        // Without a budget, every retry is wanted that can be had.
+        (Some(RetryAdvice::Failing), 4, StopReason::Exhausted),
+    ] {
+        let (result, upstream) = one(&retry().advised_by(Says(says)), [status(503)], get()).await;
+        assert_eq!((upstream.count(), stopped(&result.unwrap())), (count, Some(stop)), "{says:?}");
+    }
+    let full = RetryBudget::builder().initial(10.0).build().unwrap();
+    let layer = retry().budget(full).advised_by(Says(Some(RetryAdvice::Failing)));
+    let (result, upstream) = one(&layer, [status(503)], get()).await;
+    assert_eq!((upstream.count(), stopped(&result.unwrap())), (1, Some(StopReason::Failing)));
+}
