@@ -1,6 +1,6 @@
 //! Which endpoints a call has tried: what a retry tells a choice of endpoints, and what a failed attempt tells a retry.
 
-use std::num::NonZeroU32;
+use std::num::NonZeroU16;
 
 /// One address of an upstream, by a number that whoever chooses endpoints gives it.
 ///
@@ -8,16 +8,16 @@ use std::num::NonZeroU32;
 /// `EndpointId` in its extensions. A retry collects them in the [`EndpointSet`] of the next attempt's
 /// [`CallOptions`](crate::CallOptions::tried_endpoints).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct EndpointId(NonZeroU32);
+pub struct EndpointId(NonZeroU16);
 
 impl EndpointId {
     /// The endpoint of this number.
-    pub const fn new(number: NonZeroU32) -> Self {
+    pub const fn new(number: NonZeroU16) -> Self {
         Self(number)
     }
 
     /// Its number.
-    pub const fn get(self) -> u32 {
+    pub const fn get(self) -> u16 {
         self.0.get()
     }
 }
@@ -25,10 +25,10 @@ impl EndpointId {
 /// The endpoints that a call has tried: the last four of them, which is one more than a call tries by default.
 ///
 /// ```
-/// use std::num::NonZeroU32;
+/// use std::num::NonZeroU16;
 /// use steadfast::{EndpointId, EndpointSet};
 ///
-/// let endpoint = |number| EndpointId::new(NonZeroU32::new(number).unwrap());
+/// let endpoint = |number| EndpointId::new(NonZeroU16::new(number).unwrap());
 /// let tried = EndpointSet::new().with(endpoint(7));
 /// assert!(tried.contains(endpoint(7)) && !tried.contains(endpoint(8)));
 /// ```
@@ -71,8 +71,8 @@ impl EndpointSet {
 mod tests {
     use super::*;
 
-    fn set(numbers: &[u32]) -> EndpointSet {
-        let ids = numbers.iter().map(|number| EndpointId::new(NonZeroU32::new(*number).unwrap()));
+    fn set(numbers: &[u16]) -> EndpointSet {
+        let ids = numbers.iter().map(|number| EndpointId::new(NonZeroU16::new(*number).unwrap()));
         ids.fold(EndpointSet::new(), EndpointSet::with)
     }
 

@@ -120,6 +120,11 @@ impl<E> Error<E> {
         Self::from_info(ErrorInfo::new(ErrorKind::Body, Some(Box::new(Boxed(error.into())))))
     }
 
+    /// What a future that was refused ends with.
+    pub(crate) fn from_refusal(refusal: &mut Option<ErrorInfo>) -> Self {
+        Self::from_info(refusal.take().expect("polled after it was ready"))
+    }
+
     pub(crate) const fn from_info(info: ErrorInfo) -> Self {
         Self { info, client: PhantomData }
     }
@@ -147,8 +152,8 @@ impl<E> Error<E> {
 
     /// How many requests the call has handed to a connector, this error's own attempt included.
     #[must_use]
-    pub fn with_attempts(mut self, attempts: u32) -> Self {
-        self.info.attempts = attempts.try_into().unwrap_or(u16::MAX);
+    pub const fn with_attempts(mut self, attempts: u32) -> Self {
+        self.info.attempts = attempts;
         self
     }
 

@@ -246,7 +246,7 @@ async fn play(
             Ok(response) => {
                 let (status, attempts, stale) =
                     (response.status(), response.attempts(), response.stale().is_some());
-                let body = response.into_body().collect().await.map(|body| body.to_bytes());
+                let body = response.into_body().collect().await.map(http_body_util::Collected::to_bytes);
                 format!("{status} {attempts} {stale} {body:?}")
             }
             Err(error) => format!("{error} {:?} {}", error.stop_reason(), error.maybe_sent()),

@@ -93,8 +93,8 @@ async fn every_event_names_its_upstream_and_says_why_a_call_was_given_up_on() {
     let classifier = HttpClassifier::new().on_response(|status, _| {
         (status == StatusCode::MISDIRECTED_REQUEST).then_some(Outcome::NotProcessed)
     });
-    let resent = retry("resent").classifier(classifier).layer(upstream(&[status(421), status(200)]));
-    send(&resent, get()).await.unwrap();
+    let unprocessed = retry("resent").classifier(classifier).layer(upstream(&[status(421), status(200)]));
+    send(&unprocessed, get()).await.unwrap();
 
     // A cache whose store fails, and which serves what it has.
     let cache = LastKnownGood::builder().store(Broken).build().unwrap();

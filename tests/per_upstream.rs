@@ -122,8 +122,7 @@ async fn told_apart(uris: &[&str]) -> Vec<String> {
 #[tokio::test]
 async fn by_default_an_upstream_is_a_scheme_a_host_and_a_port() {
     let uris = ["http://a.internal/", "https://a.internal/", "http://a.internal:81/", "http://b.internal/"];
-    let expected =
-        ["http://a.internal", "http://a.internal:81", "http://b.internal", "https://a.internal"];
+    let expected = ["http://a.internal", "http://a.internal:81", "http://b.internal", "https://a.internal"];
     assert_eq!(told_apart(&uris).await, expected);
 }
 

@@ -113,7 +113,7 @@ fn handles_and_errors_cross_threads() {
 
 #[test]
 fn options_add_no_more_than_their_own_size_to_a_call() {
-    assert!(size_of::<CallOptions>() <= 64);
+    assert!(size_of::<CallOptions>() <= 48);
     assert_eq!(size_of::<Call<Ping>>(), size_of::<CallOptions>());
 }
 

@@ -98,8 +98,7 @@ where
                     state.set(next);
                 }
                 StateProj::Refused(refusal) => {
-                    let refusal = refusal.take().expect("polled after it was ready");
-                    return Poll::Ready(Err(Error::from_info(refusal)));
+                    return Poll::Ready(Err(Error::from_refusal(refusal)));
                 }
             }
         }

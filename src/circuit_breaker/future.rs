@@ -58,12 +58,13 @@ where
                 let listening = listen_wait();
                 let mut polled = future.poll(cx);
                 let wait = listening.heard();
-                if let Poll::Ready(Err(error)) = &mut polled {
-                    admission.name(error);
-                }
                 // The result is moved once, where it becomes that of this layer: responses are large.
-                let observer = match &polled {
-                    Poll::Ready(result) => settle(admission, judge, result.as_ref()),
+                let observer = match &mut polled {
+                    Poll::Ready(Ok(response)) => settle(admission, judge, Ok(response)),
+                    Poll::Ready(Err(error)) => {
+                        admission.name(error);
+                        settle(admission, judge, Err(error))
+                    }
                     Poll::Pending => {
                         admission.pending(wait);
                         None
@@ -77,10 +78,7 @@ where
                     Poll::Pending => Poll::Pending,
                 }
             }
-            StateProj::Refused(refusal) => {
-                let refusal = refusal.take().expect("polled after it was ready");
-                Poll::Ready(Err(Error::from_info(refusal)))
-            }
+            StateProj::Refused(refusal) => Poll::Ready(Err(Error::from_refusal(refusal))),
         }
     }
 }

@@ -28,8 +28,7 @@ pub struct ErrorInfo {
     pub(super) kind: ErrorKind,
     pub(super) client: Option<Box<dyn ClientError>>,
     pub(super) upstream: Option<Arc<str>>,
-    /// More than 65,535 count as so many: an error fits into 64 bytes.
-    pub(super) attempts: u16,
+    pub(super) attempts: u32,
     pub(super) stop: Option<StopReason>,
     pub(super) maybe_sent: bool,
     pub(super) endpoint: Option<EndpointId>,
@@ -107,7 +106,7 @@ impl ErrorInfo {
             }
             let sent = transport::inspect(error).map_or(Sent::Maybe, |seen| seen.sent);
             Self {
-                attempts: u16::from(sent != Sent::NotAttempted),
+                attempts: u32::from(sent != Sent::NotAttempted),
                 maybe_sent: sent == Sent::Maybe,
                 ..Self::new(ErrorKind::Upstream, None)
             }
@@ -132,7 +131,7 @@ impl ErrorInfo {
 
     /// How many requests the call handed to a connector. A connection that did not come about counts; a refusal does not.
     pub const fn attempts(&self) -> u32 {
-        self.attempts as u32
+        self.attempts
     }
 
     /// Why the call made no further attempt; `None` where nothing would have made one.

@@ -94,7 +94,7 @@ fn nothing_was_sent_only_where_that_is_known() {
 
 #[test]
 fn a_box_around_a_box_loses_nothing() {
-    let endpoint = EndpointId::new(std::num::NonZeroU32::MIN);
+    let endpoint = EndpointId::new(std::num::NonZeroU16::MIN);
     let error = reset().with_upstream("sku").with_attempts(3).at_endpoint(endpoint);
     let error = error.with_stop_reason(Some(StopReason::Budget));
     // An error of somebody else's stands around it, as `tower::buffer` puts one.

@@ -40,6 +40,8 @@ struct Table {
     transient: StatusSet,
     throttled: StatusSet,
     neutral: StatusSet,
+    /// Those of the three sets: any other status is judged by its class.
+    named: StatusSet,
     on_response: Option<Arc<ResponseHook>>,
     on_error: Option<Arc<ErrorHook>>,
     /// `None` is the system's.
@@ -50,6 +52,7 @@ static DEFAULT: Table = Table {
     transient: StatusSet::new().with(502).with(503).with(504),
     throttled: StatusSet::new(),
     neutral: StatusSet::new().with(408).with(429),
+    named: StatusSet::new().with(408).with(429).with(502).with(503).with(504),
     on_response: None,
     on_error: None,
     wall_clock: None,
@@ -72,20 +75,20 @@ impl HttpClassifier {
     /// The statuses that are worth another attempt, in place of 502, 503 and 504. A status that is named here is
     /// transient even if it is also named as neutral.
     pub fn transient(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
-        self.table_mut().transient = statuses.into_iter().collect();
+        self.name_statuses(|table| table.transient = statuses.into_iter().collect());
         self
     }
 
     /// The statuses by which a healthy upstream says "not now": worth another attempt after the wait that `Retry-After` asks
     /// for, and no fault. A status that is named here is so even if it is named elsewhere, too. Default: none; 429 is neutral.
     pub fn throttled(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
-        self.table_mut().throttled = statuses.into_iter().collect();
+        self.name_statuses(|table| table.throttled = statuses.into_iter().collect());
         self
     }
 
     /// The statuses that say nothing about the upstream, in place of 408 and 429.
     pub fn neutral(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
-        self.table_mut().neutral = statuses.into_iter().collect();
+        self.name_statuses(|table| table.neutral = statuses.into_iter().collect());
         self
     }
 
@@ -128,6 +131,12 @@ impl HttpClassifier {
         self
     }
 
+    fn name_statuses(&mut self, name: impl FnOnce(&mut Table)) {
+        let table = self.table_mut();
+        name(table);
+        table.named = table.transient.union(table.throttled).union(table.neutral);
+    }
+
     fn table(&self) -> &Table {
         self.table.as_deref().unwrap_or(&DEFAULT)
     }
@@ -143,16 +152,15 @@ impl Table {
         if let Some(outcome) = self.on_response.as_ref().and_then(|judge| judge(status, headers)) {
             return outcome.or_retry_after(wait);
         }
+        if !self.named.contains(status) {
+            return if status.is_server_error() { Outcome::Failure } else { Outcome::Success };
+        }
         if self.throttled.contains(status) {
             Outcome::Throttled { retry_after: wait() }
         } else if self.transient.contains(status) {
             Outcome::Transient { retry_after: wait() }
-        } else if self.neutral.contains(status) {
-            Outcome::Neutral
-        } else if status.is_server_error() {
-            Outcome::Failure
         } else {
-            Outcome::Success
+            Outcome::Neutral
         }
     }
 
@@ -217,6 +225,11 @@ impl StatusSet {
     const fn with(mut self, status: u16) -> Self {
         let (word, bit) = Self::position(status);
         self.0[word] |= bit;
+        self
+    }
+
+    fn union(mut self, other: Self) -> Self {
+        self.0.iter_mut().zip(other.0).for_each(|(word, others)| *word |= others);
         self
     }
 

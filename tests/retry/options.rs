@@ -1,6 +1,6 @@
 //! What a retry tells the layers below of each attempt, and what it hears of the last one.
 
-use std::num::NonZeroU32;
+use std::num::NonZeroU16;
 
 use steadfast::{EndpointId, EndpointSet, RetryAdvice, RetryAdvisor};
 
@@ -47,7 +47,7 @@ async fn what_the_caller_asked_for_goes_with_each_attempt() {
 }
 
 fn endpoint(number: u32) -> EndpointId {
-    EndpointId::new(NonZeroU32::new(number).unwrap())
+    EndpointId::new(NonZeroU16::new(number.try_into().unwrap()).unwrap())
 }
 
 /// Each attempt goes to the next endpoint, and fails there: by a response, and then by an error.
