@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compartment_that_cannot_work_is_refused_by_field() {
+    fn a_bulkhead_that_cannot_work_is_refused_by_field() {
         let field = |builder: BulkheadBuilder| builder.build().unwrap_err().field();
         assert_eq!(field(Bulkhead::builder().max_concurrent(0)), "bulkhead.max_concurrent");
         assert_eq!(field(Bulkhead::builder().max_concurrent(usize::MAX)), "bulkhead.max_concurrent");

@@ -127,6 +127,8 @@ impl CircuitBreakerBuilder {
 
     /// Trips when at least the share `rate` of the calls in the window took longer than `longer_than`, whether they
     /// succeeded or not. Judged at each slow call; a slow probe counts as a failed one. Default: off.
+    ///
+    /// The time in a bulkhead's queue does not count, unless a layer between the two makes the call in another task.
     pub fn slow_calls(mut self, longer_than: Duration, rate: f64) -> Self {
         self.settings.slow_calls = Some(SlowCalls { longer_than, rate });
         self
@@ -187,6 +189,8 @@ impl CircuitBreakerBuilder {
 
     /// A call that its caller drops counts as a failure if it had run at least this long: a hang that nobody waited
     /// for the end of. Dropped earlier, it says nothing. Default: 1 s.
+    ///
+    /// The time in a bulkhead's queue does not count, unless a layer between the two makes the call in another task.
     pub fn abandoned_after(mut self, time: Duration) -> Self {
         self.settings.abandoned_after = time;
         self

@@ -5,7 +5,7 @@ use super::*;
 // ===== Sharing, figures =====
 
 #[tokio::test(start_paused = true)]
-async fn a_layer_that_is_applied_twice_shares_its_compartment() {
+async fn a_layer_that_is_applied_twice_shares_its_bulkhead() {
     // Mistake 8.
     let bulkhead = one().max_waiting(0).build().unwrap();
     let layer = BulkheadLayer::new(bulkhead.clone());
@@ -15,7 +15,7 @@ async fn a_layer_that_is_applied_twice_shares_its_compartment() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fresh_compartment_shares_only_the_configuration() {
+async fn a_fresh_bulkhead_shares_only_the_configuration() {
     let rig = Rig::new(one().max_waiting(0));
     let _holder = rig.begin("a");
     let fresh = rig.bulkhead.fresh("fresh");
