@@ -108,18 +108,17 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod advice;
-mod arc_pool;
 pub mod buffer_body;
 pub mod bulkhead;
 mod call;
 pub mod circuit_breaker;
 pub mod classify;
-mod clock;
 mod config_error;
 pub mod deadline;
 mod endpoint;
 mod error;
 pub mod http;
+mod internal;
 pub mod last_known_good;
 pub mod per_upstream;
 #[cfg(feature = "redis")]
@@ -127,14 +126,9 @@ mod redis_store;
 mod response_ext;
 mod response_kind;
 pub mod retry;
-mod rng;
 mod sealed;
-mod shared_settings;
-mod signals;
 mod stop_reason;
-mod sync;
 pub mod timeout;
-mod wall_clock;
 
 pub use self::{
     advice::{RetryAdvice, RetryAdvisor},

@@ -7,8 +7,8 @@ use tower::Service;
 
 use super::Bulkhead;
 use super::handle::{Permit, Waiting};
+use crate::internal::signals::{Wait, raise_wait};
 use crate::response_kind::ResponseKind;
-use crate::signals::{Wait, raise_wait};
 use crate::{Error, ErrorInfo};
 
 /// The future of [`BulkheadService`](super::BulkheadService).

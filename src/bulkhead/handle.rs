@@ -8,15 +8,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::permits::Permits;
-use crate::arc_pool::{Handle, Shared, Spares};
 use crate::config_error::MAX_DURATION;
 use crate::http::body::BodyObserver;
+use crate::internal::arc_pool::{Handle, Shared, Spares};
+use crate::internal::clock;
+use crate::internal::shared_settings::SharedSettings;
+use crate::internal::sync::atomic::AtomicU64;
+use crate::internal::sync::atomic::Ordering::Relaxed;
+use crate::internal::sync::oneshot;
 use crate::sealed::Sealed;
-use crate::shared_settings::SharedSettings;
-use crate::sync::atomic::AtomicU64;
-use crate::sync::atomic::Ordering::Relaxed;
-use crate::sync::oneshot;
-use crate::{ConfigError, ErrorInfo, ErrorKind, clock};
+use crate::{ConfigError, ErrorInfo, ErrorKind};
 
 /// The shared permits of a bulkhead.
 ///

@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
-use crate::sync::atomic::AtomicUsize;
-use crate::sync::atomic::Ordering::Relaxed;
-use crate::sync::{Mutex, MutexGuard, oneshot};
+use crate::internal::sync::atomic::AtomicUsize;
+use crate::internal::sync::atomic::Ordering::Relaxed;
+use crate::internal::sync::{Mutex, MutexGuard, oneshot};
 
 /// Permits, of which `P` is given to who has waited for one.
 #[derive(Debug)]

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use super::circuit::CircuitBreaker;
 use super::gate::Ticket;
 use crate::http::body::{BodyEnd, BodyObserver};
+use crate::internal::signals::Wait;
 use crate::sealed::Sealed;
-use crate::signals::Wait;
 use crate::{Error, Outcome};
 
 /// An admission to a circuit. Dropped before it is settled, it gives a probe's place back, and counts as a failure if

@@ -12,12 +12,13 @@ use super::config::{CircuitBreakerBuilder, Consecutive, Settings};
 use super::gate::{Gate, Snapshot, State, Ticket};
 use super::state::{Entry, Machine, Phase, ProbeId, ProbeResult};
 use super::window::{ConsecutiveFailures, Counts, RateWindow, Record};
-use crate::arc_pool::{Handle, Shared, Spares};
-use crate::rng::SharedRng;
-use crate::shared_settings::SharedSettings;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Mutex, MutexGuard, watch};
-use crate::{ErrorInfo, ErrorKind, Outcome, RetryAdvice, RetryAdvisor, clock};
+use crate::internal::arc_pool::{Handle, Shared, Spares};
+use crate::internal::clock;
+use crate::internal::rng::SharedRng;
+use crate::internal::shared_settings::SharedSettings;
+use crate::internal::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::internal::sync::{Mutex, MutexGuard, watch};
+use crate::{ErrorInfo, ErrorKind, Outcome, RetryAdvice, RetryAdvisor};
 
 /// The shared state of a circuit breaker.
 ///

@@ -5,8 +5,8 @@ use std::task::{Context, Poll};
 use pin_project::pin_project;
 
 use super::admission::{Admission, BreakerBody};
+use crate::internal::signals::{listen_wait, raise_wait};
 use crate::response_kind::ResponseKind;
-use crate::signals::{listen_wait, raise_wait};
 use crate::{Error, ErrorInfo, Judge, Outcome};
 
 /// The future of [`CircuitBreakerService`](super::CircuitBreakerService).

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::config::Settings;
-use crate::clock;
+use crate::internal::clock;
 
 /// What the circuit is doing, and since which generation.
 #[derive(Debug)]

@@ -7,9 +7,9 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::config::Window;
-use crate::sync::Mutex;
-use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use crate::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64};
+use crate::internal::sync::Mutex;
+use crate::internal::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use crate::internal::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64};
 
 /// How one call went, as far as a window cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use std::time::Duration;
 use pin_project::pin_project;
 use tokio::time::Instant;
 
-use crate::clock::Timer;
 use crate::http::body::BodyObserver;
+use crate::internal::clock::Timer;
 use crate::sealed::Sealed;
 use crate::{BoxError, Error, TimeoutScope};
 

@@ -7,7 +7,7 @@ use pin_project::pin_project;
 use tokio::time::Instant;
 
 use super::DeadlineBody;
-use crate::clock::CutTimer;
+use crate::internal::clock::CutTimer;
 use crate::response_kind::ResponseKind;
 use crate::{Error, ErrorKind, TimeoutScope};
 

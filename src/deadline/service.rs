@@ -5,7 +5,7 @@ use tower::Service;
 
 use super::future::Limit;
 use super::{DeadlineBody, DeadlineLayer, ResponseFuture};
-use crate::clock;
+use crate::internal::clock;
 use crate::response_kind::ResponseKind;
 use crate::{Error, HasCallOptions, Http};
 

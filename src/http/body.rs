@@ -7,8 +7,8 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use crate::BoxError;
+use crate::internal::signals::is_discarding;
 use crate::sealed::Sealed;
-use crate::signals::is_discarding;
 
 /// How a body came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use http_body::Body;
 use pin_project::pin_project;
 
-use crate::signals::discarding;
+use crate::internal::signals::discarding;
 
 /// Reads a body to its end, or until it has shown itself to be larger than it is worth.
 #[pin_project]

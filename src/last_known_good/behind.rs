@@ -14,8 +14,9 @@ use tokio::time::{Instant, timeout_at};
 use super::Store;
 use super::key::{Key, upstream_of};
 use super::moment::Moment;
-use crate::signals::isolated;
-use crate::{BoxError, clock};
+use crate::BoxError;
+use crate::internal::clock;
+use crate::internal::signals::isolated;
 
 pub(super) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 

@@ -12,7 +12,7 @@ use pin_project::pin_project;
 use super::behind::BoxFuture;
 use super::keeper::Keeper;
 use crate::BoxError;
-use crate::signals::is_discarding;
+use crate::internal::signals::is_discarding;
 
 /// The body of a response that came through [`LastKnownGoodService`](super::LastKnownGoodService).
 ///

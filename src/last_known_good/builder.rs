@@ -17,8 +17,8 @@ use super::shared::{FallsBackOn, SeededHasher, Settings, Shared};
 use super::{Cause, LastKnownGood, Store};
 use crate::ConfigError;
 use crate::config_error::MAX_DURATION;
-use crate::shared_settings::SharedSettings;
-use crate::wall_clock::WallClock;
+use crate::internal::shared_settings::SharedSettings;
+use crate::internal::wall_clock::WallClock;
 
 /// Configures a [`LastKnownGood`].
 ///

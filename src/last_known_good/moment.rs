@@ -7,7 +7,7 @@ use std::time::Duration;
 pub(super) struct Moment(pub(super) u64);
 
 impl Moment {
-    /// The time of day, as [`WallClock`](crate::wall_clock::WallClock) tells it.
+    /// The time of day, as [`WallClock`](crate::internal::wall_clock::WallClock) tells it.
     pub(super) fn new(since_1970: Duration) -> Self {
         Self(since_1970.as_nanos().try_into().unwrap_or(u64::MAX))
     }

@@ -21,8 +21,8 @@ use super::rules::{self, Role, Rules};
 use super::stale::Cause;
 use super::vary::RequestHeaders;
 use crate::http::HttpRequest;
-use crate::shared_settings::SharedSettings;
-use crate::wall_clock::WallClock;
+use crate::internal::shared_settings::SharedSettings;
+use crate::internal::wall_clock::WallClock;
 
 /// The settings of a cache, and what it keeps: all that its handles share.
 pub(super) struct Shared {

@@ -9,7 +9,7 @@ use pin_project::pin_project;
 use super::behind::BoxFuture;
 use super::entry::Entry;
 use super::plan::Answering;
-use crate::clock::{CutTimer, Timer, after};
+use crate::internal::clock::{CutTimer, Timer, after};
 
 /// What has come before the end of the call.
 pub(super) enum Waited<T> {

@@ -9,8 +9,8 @@ use std::sync::{Arc, PoisonError};
 use hashbrown::{Equivalent, HashSet};
 
 use super::key::{KeyRef, UpstreamKey};
-use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use crate::sync::{ArcSwap, Mutex, RandomState};
+use crate::internal::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::internal::sync::{ArcSwap, Mutex, RandomState};
 
 /// The upstreams by their keys. To copy it is to copy pointers.
 type Entries<T> = HashSet<Arc<Entry<T>>, RandomState>;

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::ConfigError;
-use crate::shared_settings::SharedSettings;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::internal::shared_settings::SharedSettings;
+use crate::internal::sync::atomic::{AtomicU64, Ordering};
 
 /// The shared allowance of extra attempts towards one upstream: a lock-free token bucket.
 ///

@@ -10,8 +10,8 @@ use tower::Service;
 use super::budget::{RetryBudget, Token};
 use super::layer::Settings;
 use super::policy::{FailedAttempt, Pause};
-use crate::arc_pool::Handle;
-use crate::clock::{self, Timer};
+use crate::internal::arc_pool::Handle;
+use crate::internal::clock::{self, Timer};
 use crate::response_kind::ResponseKind;
 use crate::stop_reason::{Attempts, StopReason};
 use crate::{

@@ -5,8 +5,8 @@ use std::thread::LocalKey;
 use tower::Layer;
 
 use super::{RetryBudget, RetryPolicy, RetryService};
-use crate::arc_pool::{Handle, Shared, Spares};
 use crate::http::HttpClassifier;
+use crate::internal::arc_pool::{Handle, Shared, Spares};
 use crate::{Http, NonHttp, RetryAdvisor};
 
 /// Retries calls; see the [module](super).

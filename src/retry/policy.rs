@@ -9,11 +9,12 @@ use tokio::time::Instant;
 use super::Backoff;
 use super::budget::{RetryBudget, Token};
 use crate::config_error::MAX_DURATION;
-use crate::rng::SharedRng;
-use crate::shared_settings::SharedSettings;
+use crate::internal::clock;
+use crate::internal::rng::SharedRng;
+use crate::internal::shared_settings::SharedSettings;
+use crate::internal::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use crate::stop_reason::StopReason;
-use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use crate::{ConfigError, RetrySafety, clock};
+use crate::{ConfigError, RetrySafety};
 
 /// How often a call is retried, and how long it waits in between.
 ///

@@ -5,8 +5,8 @@ use tower::Service;
 
 use super::ResponseFuture;
 use super::layer::Settings;
-use crate::arc_pool::Handle;
 use crate::http::HttpClassifier;
+use crate::internal::arc_pool::Handle;
 use crate::response_kind::ResponseKind;
 use crate::{Classify, Error, HasCallOptions, Http, RetryableRequest};
 

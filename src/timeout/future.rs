@@ -6,8 +6,8 @@ use std::time::Duration;
 use pin_project::pin_project;
 use tokio::time::Instant;
 
-use crate::clock::{self, Timer};
-use crate::signals::{Wait, raise_wait};
+use crate::internal::clock::{self, Timer};
+use crate::internal::signals::{Wait, raise_wait};
 use crate::{Error, TimeoutScope};
 
 /// The future of [`TimeoutService`](super::TimeoutService).

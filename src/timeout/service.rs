@@ -5,7 +5,7 @@ use tower::Service;
 
 use super::future::Allowance;
 use super::{ResponseFuture, TimeoutLayer};
-use crate::clock;
+use crate::internal::clock;
 use crate::{Error, HasCallOptions};
 
 /// The service that [`TimeoutLayer`] makes.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::bulkhead::handle::{Permit, Place};
 use crate::bulkhead::{Bulkhead, BulkheadBuilder};
-use crate::sync::race;
+use crate::internal::sync::race;
 
 /// A bulkhead, the permits of the calls in flight, and a place in its queue.
 struct Full {

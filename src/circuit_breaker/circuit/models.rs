@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::circuit_breaker::Window;
-use crate::sync::race;
+use crate::internal::sync::race;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Longer than any model takes to run.

@@ -1,7 +1,7 @@
 //! What must hold of the windows in whatever order threads come.
 
 use super::*;
-use crate::sync::race;
+use crate::internal::sync::race;
 
 const BAD: Record = Record { failed: true, slow: false };
 const BAD_AND_SLOW: Record = Record { failed: true, slow: true };

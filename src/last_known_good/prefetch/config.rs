@@ -4,8 +4,8 @@ use super::PrefetchLayer;
 use super::registry::Registry;
 use crate::ConfigError;
 use crate::config_error::MAX_DURATION;
+use crate::internal::rng::SharedRng;
 use crate::last_known_good::LastKnownGood;
-use crate::rng::SharedRng;
 
 /// Configures a [`PrefetchLayer`].
 #[derive(Debug, Clone, Copy)]

@@ -8,9 +8,9 @@ use std::time::Duration;
 use rand::RngExt as _;
 use tokio::task::AbortHandle;
 
+use crate::internal::rng::SharedRng;
 use crate::last_known_good::LastKnownGood;
 use crate::last_known_good::key::Key;
-use crate::rng::SharedRng;
 
 pub(super) struct Registry {
     /// Keeps what is fetched.

@@ -9,7 +9,8 @@ use moka::sync::Cache;
 use tokio::time::Instant;
 
 use super::Store;
-use crate::{BoxError, ConfigError, clock};
+use crate::internal::clock;
+use crate::{BoxError, ConfigError};
 
 /// A [`Store`] in memory, bounded in bytes; the least recently used go first.
 ///

@@ -1,7 +1,7 @@
 //! What must hold of the map in whatever order threads come.
 
 use super::*;
-use crate::sync::race;
+use crate::internal::sync::race;
 
 type Names = UpstreamMap<String>;
 

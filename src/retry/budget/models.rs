@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::sync::race;
+use crate::internal::sync::race;
 
 /// Tokens that neither successes nor failures change, but only retries.
 fn holding(tokens: f64) -> RetryBudgetBuilder {

@@ -18,7 +18,7 @@ pub use self::error::DiskStoreError;
 use self::queue::{Queue, size};
 use self::writer::Shared;
 use super::Store;
-use crate::wall_clock::WallClock;
+use crate::internal::wall_clock::WallClock;
 use crate::{BoxError, ConfigError};
 
 const MEBIBYTE: u64 = 1024 * 1024;

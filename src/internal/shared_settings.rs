@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::sync::ArcSwap;
+use crate::internal::sync::ArcSwap;
 
 /// Settings that the clones of a handle share.
 ///

@@ -1,0 +1,9 @@
+//! Private mechanisms that several layers use. Each file says why it exists.
+
+pub(crate) mod arc_pool;
+pub(crate) mod clock;
+pub(crate) mod rng;
+pub(crate) mod shared_settings;
+pub(crate) mod signals;
+pub(crate) mod sync;
+pub(crate) mod wall_clock;
