@@ -4,6 +4,7 @@ pub mod body;
 pub(crate) mod cache_control;
 mod classify;
 pub(crate) mod discard;
+pub(crate) mod fields;
 mod idempotency;
 pub(crate) mod media_type;
 mod replay_body;

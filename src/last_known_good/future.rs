@@ -8,10 +8,10 @@ use http_body::Body;
 use pin_project::pin_project;
 
 use super::ResponseBody;
-use super::behind::BoxFuture;
-use super::plan::{Answering, Plan, Settled, hand_on};
-use super::refresh::{self, Call};
-use super::wait::{Waited, Waits};
+use crate::last_known_good::plan::{Answering, Plan, Settled, hand_on};
+use crate::last_known_good::refresh::{self, Call};
+use crate::last_known_good::tier::bounded_store::BoxFuture;
+use crate::last_known_good::wait::{Waited, Waits};
 use crate::{BoxError, Error, Judge, TimeoutScope};
 
 /// The future of [`LastKnownGoodService`](super::LastKnownGoodService).

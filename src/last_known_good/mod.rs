@@ -48,45 +48,35 @@
 //!
 //! [page]: https://docs.rs/crate/steadfast/latest/source/docs/last_known_good.md
 
-mod behind;
-mod body;
-mod builder;
-mod credentials;
+mod config;
 mod entry;
-mod fallback;
 mod future;
-mod head;
-mod keeper;
-mod key;
+mod handle;
 mod layer;
 mod memory;
-mod moment;
 mod plan;
+mod policy;
 mod prefetch;
-mod received;
+mod record;
 mod refresh;
-mod rules;
 mod service;
 mod shared;
-mod stale;
 mod store;
-mod sync;
-mod vary;
+mod tier;
 mod wait;
-mod wire;
 
 #[cfg(feature = "reqwest")]
 pub(crate) use self::plan::RequestUri;
 #[cfg(feature = "disk")]
 pub use self::store::{DiskStore, DiskStoreBuilder, DiskStoreError};
 pub use self::{
-    body::ResponseBody,
-    builder::LastKnownGoodBuilder,
-    fallback::{EntryInfo, InsertError, LastKnownGood},
+    config::LastKnownGoodBuilder,
+    entry::stale::{Cause, Stale},
     future::ResponseFuture,
+    handle::{EntryInfo, InsertError, LastKnownGood},
     layer::LastKnownGoodLayer,
     prefetch::{PrefetchBuilder, PrefetchLayer, PrefetchService},
+    record::body::ResponseBody,
     service::LastKnownGoodService,
-    stale::{Cause, Stale},
     store::{MemoryStore, Store},
 };

@@ -8,20 +8,20 @@ use http::{Response, StatusCode};
 use http_body::Body;
 use tokio::time::Instant;
 
-use super::behind::{BoxFuture, Until};
-use super::entry::{Entry, Times};
-use super::head::{Draft, NextHead};
-use super::keeper::Keeper;
-use super::key::Key;
-use super::memory::Found;
-use super::moment::Moment;
-use super::received::Received;
-use super::rules::{self, Limits, Role};
-use super::shared::Shared;
-use super::stale::Cause;
-use super::vary::RequestHeaders;
 use super::{LastKnownGood, ResponseBody};
 use crate::http::HttpRequest;
+use crate::last_known_good::entry::head::{Draft, NextHead};
+use crate::last_known_good::entry::stale::Cause;
+use crate::last_known_good::entry::unix_nanos::UnixNanos;
+use crate::last_known_good::entry::{Entry, Times};
+use crate::last_known_good::memory::cache::Found;
+use crate::last_known_good::policy::key::Key;
+use crate::last_known_good::policy::rules::{self, Limits, Role};
+use crate::last_known_good::policy::vary::RequestHeaders;
+use crate::last_known_good::record::capture::BodyCapture;
+use crate::last_known_good::record::recorder::Recorder;
+use crate::last_known_good::shared::Shared;
+use crate::last_known_good::tier::bounded_store::{BoxFuture, Until};
 use crate::stop_reason::Attempts;
 use crate::{Error, HasCallOptions, Judge, Outcome};
 
@@ -200,7 +200,7 @@ impl Answering {
     }
 
     fn times<B>(&self, response: &Response<B>) -> Times {
-        let asked = Moment::new(self.shared.clock.at(self.began));
+        let asked = UnixNanos::new(self.shared.clock.at(self.began));
         Times::of(response.headers(), asked, self.shared.now())
     }
 }
@@ -310,16 +310,16 @@ fn conclude<B: Body<Data = Bytes>, E>(
     if rules::ends_with_connection(response.version(), response.headers(), has_length) {
         return Settled::Now(hand_on(Ok(response)));
     }
-    let keeper = kept.map(|(found, head)| {
+    let recorder = kept.map(|(found, head)| {
         let times = answering.times(&response);
         let Answering { shared, key, version, .. } = answering;
-        Keeper { shared, key, version, found, head, times, received: Received::default(), until }
+        Recorder { shared, key, version, found, head, times, capture: BodyCapture::default(), until }
     });
     if response.body().is_end_stream() {
         // Nobody needs to read a body that is not there.
-        return after(keeper.and_then(Keeper::keep), Ok(response));
+        return after(recorder.and_then(Recorder::keep), Ok(response));
     }
-    Settled::Now(Ok(response.map(|body| ResponseBody::fresh(body, keeper))))
+    Settled::Now(Ok(response.map(|body| ResponseBody::fresh(body, recorder))))
 }
 
 /// What there is for a good response, and the head that is to be kept of it. `None` if it may not be kept.

@@ -14,9 +14,9 @@ use pin_project::pin_project;
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument as _;
 
-use super::key::Key;
-use super::plan::{Answering, Plan};
 use super::{ResponseBody, ResponseFuture};
+use crate::last_known_good::plan::{Answering, Plan};
+use crate::last_known_good::policy::key::Key;
 use crate::{BoxError, Error, Judge};
 
 /// A call that can leave its caller, if it may outlive it.

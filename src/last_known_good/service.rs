@@ -6,9 +6,9 @@ use http::Response;
 use http_body::Body;
 use tower::Service;
 
-use super::plan::Plan;
 use super::{LastKnownGood, ResponseBody, ResponseFuture};
 use crate::http::{HttpClassifier, HttpRequest};
+use crate::last_known_good::plan::Plan;
 use crate::{BoxError, Classify, Error, HasCallOptions};
 
 /// The service that [`LastKnownGoodLayer`](super::LastKnownGoodLayer) makes.

@@ -8,24 +8,24 @@ use bytes::Bytes;
 use http::Response;
 
 use super::InsertError;
-use super::behind::Behind;
-use super::credentials::Credentials;
-use super::entry::{Entry, Times};
-use super::head::Draft;
-use super::key::Key;
-use super::memory::Memory;
-use super::moment::Moment;
-use super::received::Received;
-use super::refresh::Refreshes;
-use super::rules::{self, Role, Rules};
-use super::stale::Cause;
-use super::vary::RequestHeaders;
 use crate::http::HttpRequest;
 use crate::internal::shared_settings::SharedSettings;
 use crate::internal::wall_clock::WallClock;
+use crate::last_known_good::entry::head::Draft;
+use crate::last_known_good::entry::stale::Cause;
+use crate::last_known_good::entry::unix_nanos::UnixNanos;
+use crate::last_known_good::entry::{Entry, Times};
+use crate::last_known_good::memory::cache::Memory;
+use crate::last_known_good::policy::credentials::Credentials;
+use crate::last_known_good::policy::key::Key;
+use crate::last_known_good::policy::rules::{self, Role, Rules};
+use crate::last_known_good::policy::vary::RequestHeaders;
+use crate::last_known_good::record::capture::BodyCapture;
+use crate::last_known_good::refresh::Refreshes;
+use crate::last_known_good::tier::bounded_store::BoundedStore;
 
 /// The settings of a cache, and what it keeps: all that its handles share.
-pub(super) struct Shared {
+pub(crate) struct Shared {
     pub(super) name: Option<Arc<str>>,
     pub(super) settings: SharedSettings<Settings>,
     pub(super) credentials: Credentials,
@@ -33,11 +33,11 @@ pub(super) struct Shared {
     pub(super) hasher: SeededHasher,
     pub(super) memory: Memory,
     pub(super) refreshes: Refreshes,
-    pub(super) store: Option<Behind>,
+    pub(super) store: Option<BoundedStore>,
 }
 
 /// What can be set of a cache while it is used.
-pub(super) struct Settings {
+pub(crate) struct Settings {
     pub(super) rules: Rules,
     pub(super) max_entry_bytes: usize,
     /// `None` is on all of them.
@@ -74,8 +74,8 @@ impl Shared {
         self.settings.read(|settings| settings.soft_limit.filter(|_| settings.falls_back_on(Cause::Slow)))
     }
 
-    pub(super) fn now(&self) -> Moment {
-        Moment::new(self.clock.now())
+    pub(super) fn now(&self) -> UnixNanos {
+        UnixNanos::new(self.clock.now())
     }
 
     /// What a request is known by here.
@@ -115,7 +115,7 @@ impl Shared {
         self.memory.outdate(&key);
         let (version, found) = (self.memory.version(&key), self.memory.find(&key, |_| false));
         let times = Times::of(response.headers(), now, now);
-        let body = Received::whole(response.body());
+        let body = BodyCapture::whole(response.body());
         let entry = Arc::new(Entry::new(Arc::new(head), body, times));
         let kept = self.memory.keep(&key, version, &found, &entry, times);
         kept.then_some((key, entry)).ok_or(InsertError::Outdated)
@@ -129,7 +129,7 @@ impl Settings {
 }
 
 /// Hashes by a seed of its own: where two URIs share a count of removals is chance, and can be replayed.
-pub(super) struct SeededHasher(pub(super) u64);
+pub(crate) struct SeededHasher(pub(super) u64);
 
 impl BuildHasher for SeededHasher {
     type Hasher = DefaultHasher;

@@ -6,10 +6,10 @@ use std::task::{Context, Poll, ready};
 
 use pin_project::pin_project;
 
-use super::behind::BoxFuture;
-use super::entry::Entry;
-use super::plan::Answering;
 use crate::internal::clock::{CutTimer, Timer, after};
+use crate::last_known_good::entry::Entry;
+use crate::last_known_good::plan::Answering;
+use crate::last_known_good::tier::bounded_store::BoxFuture;
 
 /// What has come before the end of the call.
 pub(super) enum Waited<T> {

@@ -15,9 +15,9 @@ use tower::{Service, ServiceExt as _};
 use super::registry::Registry;
 use crate::http::HttpRequest;
 use crate::last_known_good::LastKnownGood;
-use crate::last_known_good::key::Key;
-use crate::last_known_good::moment::Moment;
-use crate::last_known_good::rules::{self, Role};
+use crate::last_known_good::entry::unix_nanos::UnixNanos;
+use crate::last_known_good::policy::key::Key;
+use crate::last_known_good::policy::rules::{self, Role};
 use crate::last_known_good::shared::Shared;
 use crate::{BoxError, Error, HasCallOptions, RetryableRequest};
 
@@ -151,7 +151,7 @@ where
     }
 
     /// When what is kept was last given.
-    fn given(&self) -> Option<Moment> {
+    fn given(&self) -> Option<UnixNanos> {
         let variants = self.shared().memory.find(&self.key, |_| false).variants?;
         variants.iter().map(|entry| entry.times().given).max()
     }

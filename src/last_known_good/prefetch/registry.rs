@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 
 use crate::internal::rng::SharedRng;
 use crate::last_known_good::LastKnownGood;
-use crate::last_known_good::key::Key;
+use crate::last_known_good::policy::key::Key;
 
 pub(super) struct Registry {
     /// Keeps what is fetched.

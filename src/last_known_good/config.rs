@@ -8,17 +8,17 @@ use http::HeaderName;
 use rand::rngs::{SmallRng, SysRng};
 use rand::{Rng as _, SeedableRng as _, TryRng as _};
 
-use super::behind::Behind;
-use super::credentials::Credentials;
-use super::memory::Memory;
-use super::refresh::Refreshes;
-use super::rules::Rules;
-use super::shared::{FallsBackOn, SeededHasher, Settings, Shared};
 use super::{Cause, LastKnownGood, Store};
 use crate::ConfigError;
 use crate::config_error::MAX_DURATION;
 use crate::internal::shared_settings::SharedSettings;
 use crate::internal::wall_clock::WallClock;
+use crate::last_known_good::memory::cache::Memory;
+use crate::last_known_good::policy::credentials::Credentials;
+use crate::last_known_good::policy::rules::Rules;
+use crate::last_known_good::refresh::Refreshes;
+use crate::last_known_good::shared::{FallsBackOn, SeededHasher, Settings, Shared};
+use crate::last_known_good::tier::bounded_store::BoundedStore;
 
 /// Configures a [`LastKnownGood`].
 ///
@@ -43,7 +43,7 @@ pub struct LastKnownGoodBuilder {
     falls_back_on: Option<FallsBackOn>,
     private_headers: Vec<HeaderName>,
     digest_key: Option<[u8; 32]>,
-    store: Option<Behind>,
+    store: Option<BoundedStore>,
     store_timeout: Duration,
     renew_after: Duration,
     soft_limit: Option<Duration>,
@@ -151,7 +151,7 @@ impl LastKnownGoodBuilder {
 
     /// Keeps responses in this store, too. The memory stands in front of it.
     pub fn store(mut self, store: impl Store) -> Self {
-        self.store = Some(Behind::new(store));
+        self.store = Some(BoundedStore::new(store));
         self
     }
 

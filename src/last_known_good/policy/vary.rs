@@ -3,17 +3,17 @@
 use http::header::VARY;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::credentials::Credentials;
-use super::head::detached;
+use crate::http::fields::detached;
+use crate::last_known_good::policy::credentials::Credentials;
 
 /// A copy of a request's headers, in one piece: what the response varies on is known only when it has come. Credentials
 /// are not among them: an answer is kept for the one caller who has them.
 #[derive(Clone)]
-pub(super) struct RequestHeaders(Vec<(HeaderName, HeaderValue)>);
+pub(crate) struct RequestHeaders(Vec<(HeaderName, HeaderValue)>);
 
 impl RequestHeaders {
     /// Without `credentials`, the request has none.
-    pub(super) fn new(headers: &HeaderMap, credentials: Option<&Credentials>) -> Self {
+    pub(crate) fn new(headers: &HeaderMap, credentials: Option<&Credentials>) -> Self {
         let mut copy = Vec::with_capacity(headers.len());
         let is_other = |name: &HeaderName| credentials.is_none_or(|it| !it.include(headers, name));
         let others = headers.iter().filter(|(name, _)| is_other(name));
@@ -28,11 +28,11 @@ impl RequestHeaders {
 
 /// The request headers that a response depends on, with what they were.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Vary(Vec<(HeaderName, Vec<HeaderValue>)>);
+pub(crate) struct Vary(Vec<(HeaderName, Vec<HeaderValue>)>);
 
 impl Vary {
     /// `None` if the response depends on more than headers: `Vary: *`, or a line that cannot be read.
-    pub(super) fn new(response: &HeaderMap, request: &RequestHeaders) -> Option<Self> {
+    pub(crate) fn new(response: &HeaderMap, request: &RequestHeaders) -> Option<Self> {
         let mut names = Vec::new();
         for line in response.get_all(VARY) {
             for name in line.to_str().ok()?.split(',').map(str::trim).filter(|name| !name.is_empty()) {
@@ -51,32 +51,32 @@ impl Vary {
     }
 
     /// That of a response which was kept elsewhere.
-    pub(super) const fn of(lines: Vec<(HeaderName, Vec<HeaderValue>)>) -> Self {
+    pub(crate) const fn of(lines: Vec<(HeaderName, Vec<HeaderValue>)>) -> Self {
         Self(lines)
     }
 
     /// Whether the response is the same for all requests.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn lines(&self) -> impl Iterator<Item = (&HeaderName, &[HeaderValue])> {
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (&HeaderName, &[HeaderValue])> {
         self.0.iter().map(|(name, values)| (name, &**values))
     }
 
     /// What it takes in memory, in bytes, near enough.
-    pub(super) fn weight(&self) -> usize {
+    pub(crate) fn weight(&self) -> usize {
         let values = |values: &Vec<HeaderValue>| values.iter().map(|value| value.len() + 64).sum::<usize>();
         self.0.iter().map(|(name, it)| name.as_str().len() + 64 + values(it)).sum()
     }
 
     /// Whether a request is the same in all of them.
-    pub(super) fn matches(&self, request: &RequestHeaders) -> bool {
+    pub(crate) fn matches(&self, request: &RequestHeaders) -> bool {
         self.0.iter().all(|(name, values)| request.get_all(name).eq(values))
     }
 
     /// Whether another response depends on the same headers, whatever they were.
-    pub(super) fn has_names_of(&self, other: &Self) -> bool {
+    pub(crate) fn has_names_of(&self, other: &Self) -> bool {
         self.0.iter().map(|(name, _)| name).eq(other.0.iter().map(|(name, _)| name))
     }
 }

@@ -6,12 +6,12 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use http::{Method, Uri};
 use iri_string::types::{UriAbsoluteStr, UriReferenceStr};
 
-use super::credentials::Partition;
 use crate::http::{HttpRequest, default_port};
+use crate::last_known_good::policy::credentials::Partition;
 
 /// The method, the URI and the credentials of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Key {
+pub(crate) struct Key {
     /// Of the text, and taken once: each call needs it more than once.
     hash: u64,
     /// The URI; then, after a space, the `Host` header, where the request has one of its own.
@@ -23,7 +23,7 @@ pub(super) struct Key {
 
 impl Key {
     /// The key of a request, as if it were a GET unless it is a HEAD.
-    pub(super) fn new(
+    pub(crate) fn new(
         request: &impl HttpRequest,
         partition: Option<Partition>,
         hasher: &impl BuildHasher,
@@ -52,7 +52,7 @@ impl Key {
     }
 
     /// The key of what a header of a response refers to, if that is of the same origin: everybody's GET.
-    pub(super) fn refer(&self, reference: &str, hasher: &impl BuildHasher) -> Option<Self> {
+    pub(crate) fn refer(&self, reference: &str, hasher: &impl BuildHasher) -> Option<Self> {
         let base = UriAbsoluteStr::new(self.uri()).ok()?;
         let resolved = UriReferenceStr::new(reference).ok()?.resolve_against(base).to_string();
         let without_fragment = resolved.split('#').next()?;
@@ -62,46 +62,46 @@ impl Key {
     }
 
     /// The same caller's keys of the same URI, for either method.
-    pub(super) fn either_method(&self) -> [Self; 2] {
+    pub(crate) fn either_method(&self) -> [Self; 2] {
         [false, true].map(|head| Self { head, ..self.clone() })
     }
 
     /// Everybody's key of the same URI and method.
-    pub(super) fn everybodys(&self) -> Self {
+    pub(crate) fn everybodys(&self) -> Self {
         Self { partition: None, ..self.clone() }
     }
 
     /// That of the URI: the same for both methods, and whoever asks.
-    pub(super) const fn hash(&self) -> u64 {
+    pub(crate) const fn hash(&self) -> u64 {
         self.hash
     }
 
     /// That of the URI and the caller: the same for both methods.
-    pub(super) fn hash_of_caller(&self) -> u64 {
+    pub(crate) fn hash_of_caller(&self) -> u64 {
         // Not that of the URI, for nobody.
         let caller = self.partition.map_or(1, Partition::word);
         self.hash.rotate_left(32) ^ caller
     }
 
-    pub(super) fn uri(&self) -> &str {
+    pub(crate) fn uri(&self) -> &str {
         &self.text[..self.uri_length]
     }
 
     /// The URI, and the `Host` header if the request has one of its own.
-    pub(super) fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
-    pub(super) const fn method(&self) -> Method {
+    pub(crate) const fn method(&self) -> Method {
         if self.head { Method::HEAD } else { Method::GET }
     }
 
-    pub(super) const fn partition(&self) -> Option<Partition> {
+    pub(crate) const fn partition(&self) -> Option<Partition> {
         self.partition
     }
 
     /// What it takes in memory beside itself, in bytes.
-    pub(super) fn weight(&self) -> usize {
+    pub(crate) fn weight(&self) -> usize {
         self.text.len()
     }
 
@@ -111,7 +111,7 @@ impl Key {
     }
 
     /// The name of the upstream, for events.
-    pub(super) fn upstream(&self) -> &str {
+    pub(crate) fn upstream(&self) -> &str {
         upstream_of(self.uri())
     }
 }
@@ -140,7 +140,7 @@ fn origin(uri: &str) -> &str {
 }
 
 /// The name of the upstream of a URI, or of a name in a store, which ends with one.
-pub(super) fn upstream_of(name: &str) -> &str {
+pub(crate) fn upstream_of(name: &str) -> &str {
     let uri = name.split(' ').find(|part| part.contains("://")).unwrap_or(name);
     let origin = origin(uri);
     let Some((scheme, _)) = origin.split_once("://") else { return origin };

@@ -8,12 +8,12 @@ use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 
 use super::LastKnownGoodBuilder;
-use super::behind::Behind;
-use super::entry::Entry;
-use super::key::Key;
-use super::shared::Shared;
 use crate::ConfigError;
 use crate::http::HttpRequest;
+use crate::last_known_good::entry::Entry;
+use crate::last_known_good::policy::key::Key;
+use crate::last_known_good::shared::Shared;
+use crate::last_known_good::tier::bounded_store::BoundedStore;
 
 /// The last good responses, and the rules by which they are kept and served.
 ///
@@ -112,7 +112,7 @@ impl LastKnownGood {
 
     /// How often the store behind has failed, or has not answered in time.
     pub fn store_failures(&self) -> u64 {
-        self.0.store.as_ref().map_or(0, Behind::failures)
+        self.0.store.as_ref().map_or(0, BoundedStore::failures)
     }
 
     /// What there is in memory, in no particular order. It takes as long as there is much.

@@ -10,18 +10,18 @@ use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use super::entry::{Entry, Times};
-use super::key::Key;
-use super::moment::Moment;
+use crate::last_known_good::entry::unix_nanos::UnixNanos;
+use crate::last_known_good::entry::{Entry, Times};
+use crate::last_known_good::policy::key::Key;
 
 /// How many variants of one response there are at most: of so many callers' languages, encodings, tenants.
 const MAX_VARIANTS: usize = 16;
 
 /// What there is for a key: the newest first, all of which vary on the same headers.
-pub(super) type Variants = Arc<[Arc<Entry>]>;
+pub(crate) type Variants = Arc<[Arc<Entry>]>;
 
 /// Good responses, bounded in bytes; the least recently used go first.
-pub(super) struct Memory {
+pub(crate) struct Memory {
     entries: Cache<Key, Variants>,
     max_bytes: u64,
     somebodys: Arc<Somebodys>,
@@ -33,22 +33,22 @@ pub(super) struct Memory {
 
 /// What there was for a key, and of that for a request.
 #[derive(Default)]
-pub(super) struct Found {
-    pub(super) variants: Option<Variants>,
-    pub(super) entry: Option<Arc<Entry>>,
+pub(crate) struct Found {
+    pub(crate) variants: Option<Variants>,
+    pub(crate) entry: Option<Arc<Entry>>,
     changes: u64,
 }
 
 impl Found {
     /// The body that there was; empty if there was none.
-    pub(super) fn body(&self) -> &Bytes {
+    pub(crate) fn body(&self) -> &Bytes {
         static NONE: Bytes = Bytes::new();
         self.entry.as_ref().map_or(&NONE, |entry| entry.body())
     }
 }
 
 impl Memory {
-    pub(super) fn new(max_bytes: u64) -> Self {
+    pub(crate) fn new(max_bytes: u64) -> Self {
         let somebodys = Arc::new(Somebodys::default());
         let ended = Arc::clone(&somebodys);
         let entries = Cache::builder()
@@ -64,23 +64,23 @@ impl Memory {
         Self { entries, max_bytes, somebodys, removals: Removals::default(), changes: AtomicU64::new(0) }
     }
 
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         // moka counts a removal when it gets round to it.
         self.entries.run_pending_tasks();
         self.entries.entry_count()
     }
 
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.entries.run_pending_tasks();
         self.entries.weighted_size()
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = (Arc<Key>, Variants)> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = (Arc<Key>, Variants)> {
         self.entries.iter()
     }
 
     /// What there is for a key, and of that the newest which `answers`.
-    pub(super) fn find(&self, key: &Key, answers: impl Fn(&Entry) -> bool) -> Found {
+    pub(crate) fn find(&self, key: &Key, answers: impl Fn(&Entry) -> bool) -> Found {
         // The count goes first: what changes in between is then looked for again.
         let changes = self.changes.load(Ordering::Acquire);
         let variants = self.entries.get(key);
@@ -89,7 +89,7 @@ impl Memory {
     }
 
     /// Changes when a key is forgotten: what was asked for before is then not to be kept.
-    pub(super) fn version(&self, key: &Key) -> u64 {
+    pub(crate) fn version(&self, key: &Key) -> u64 {
         let count = |hash| self.removals.of(hash).load(Ordering::Acquire);
         count(key.hash()).wrapping_add(count(key.hash_of_caller()))
     }
@@ -97,7 +97,7 @@ impl Memory {
     /// Keeps an answer that was given to a call which began when the key had this version, unless the key was forgotten since or
     /// has a newer answer. `found` is what there was meanwhile, and may have the entry itself: then nothing but its times
     /// change. Whether it is kept.
-    pub(super) fn keep(
+    pub(crate) fn keep(
         &self,
         key: &Key,
         version: u64,
@@ -152,7 +152,7 @@ impl Memory {
     }
 
     /// Forgets what is kept for a URI, whichever of the methods it was asked for with, and whoever asked.
-    pub(super) fn forget_uri(&self, key: &Key) {
+    pub(crate) fn forget_uri(&self, key: &Key) {
         self.removals.of(key.hash()).fetch_add(1, Ordering::AcqRel);
         let somebodys = self.somebodys.of(key);
         key.everybodys()
@@ -164,19 +164,19 @@ impl Memory {
     }
 
     /// What is being asked for by this key's caller is not to be kept: something newer is known.
-    pub(super) fn outdate(&self, key: &Key) {
+    pub(crate) fn outdate(&self, key: &Key) {
         self.removals.of(key.hash_of_caller()).fetch_add(1, Ordering::AcqRel);
     }
 
     /// Forgets what is kept for a URI and one caller.
-    pub(super) fn forget(&self, key: &Key) {
+    pub(crate) fn forget(&self, key: &Key) {
         self.outdate(key);
         key.either_method().iter().for_each(|key| self.entries.invalidate(key));
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Forgets what is kept for one key and was asked for before that moment, which was learnt from elsewhere.
-    pub(super) fn remove_before(&self, key: &Key, moment: Moment) {
+    pub(crate) fn remove_before(&self, key: &Key, moment: UnixNanos) {
         let version = self.version(key);
         let is_older = |entry: &Arc<Entry>| entry.times().asked < moment;
         if !self.entries.get(key).is_some_and(|it| it.iter().any(is_older)) {
@@ -279,11 +279,11 @@ mod tests {
     use http::{HeaderMap, HeaderName, Request, Response};
 
     use super::*;
-    use crate::last_known_good::credentials::Credentials;
-    use crate::last_known_good::head::Draft;
-    use crate::last_known_good::rules::Rules;
+    use crate::last_known_good::entry::head::Draft;
+    use crate::last_known_good::policy::credentials::Credentials;
+    use crate::last_known_good::policy::rules::Rules;
+    use crate::last_known_good::policy::vary::RequestHeaders;
     use crate::last_known_good::shared::SeededHasher;
-    use crate::last_known_good::vary::RequestHeaders;
 
     fn credentials() -> Credentials {
         Credentials::new([7; 32], Vec::new())
@@ -302,7 +302,7 @@ mod tests {
         let rules = Rules { max_age: Duration::from_secs(60), ignore_origin: false };
         let request = RequestHeaders::new(&headers, None);
         let head = Draft::new(&response, &request, &rules, true).unwrap().into_head();
-        let times = Times { asked: Moment(1), given: Moment(2), made: Moment(2), date: 0 };
+        let times = Times { asked: UnixNanos(1), given: UnixNanos(2), made: UnixNanos(2), date: 0 };
         (Arc::new(Entry::new(Arc::new(head), Bytes::from_static(body), times)), times)
     }
 
@@ -316,8 +316,8 @@ mod tests {
             assert!(memory.keep(&key, version, &found, &entry, times));
             match round % 7 {
                 0 => memory.forget(&key),
-                1 => memory.remove_before(&key, Moment(2)),
-                2 => memory.remove_before(&key, Moment(1)),
+                1 => memory.remove_before(&key, UnixNanos(2)),
+                2 => memory.remove_before(&key, UnixNanos(1)),
                 _ => {}
             }
             memory.entries.run_pending_tasks();
@@ -340,7 +340,7 @@ mod tests {
             let found = memory.find(&key, |_| false);
             std::thread::scope(|scope| {
                 scope.spawn(|| memory.keep(&key, version, &found, &entry, times));
-                scope.spawn(|| memory.remove_before(&key, Moment(1)));
+                scope.spawn(|| memory.remove_before(&key, UnixNanos(1)));
                 scope.spawn(|| if round % 2 == 0 { memory.forget(&key) } else { memory.forget_uri(&key) });
             });
             assert!(memory.find(&key, |_| true).entry.is_none(), "{round}");

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::behind::{BoxFuture, Until};
-use super::entry::Entry;
-use super::key::Key;
-use super::shared::Shared;
-use super::wire::{self, Known};
+use crate::last_known_good::entry::Entry;
+use crate::last_known_good::entry::wire::{self, Known};
+use crate::last_known_good::policy::key::Key;
+use crate::last_known_good::shared::Shared;
+use crate::last_known_good::tier::bounded_store::{BoxFuture, Until};
 
 impl Shared {
     /// Forgets what is kept for these URIs, whoever asked; the store is still to be told.
-    pub(super) fn forget_uris(
+    pub(crate) fn forget_uris(
         self: &Arc<Self>,
         keys: impl IntoIterator<Item = Key>,
         until: Until,
@@ -23,7 +23,7 @@ impl Shared {
     }
 
     /// Forgets what is kept for a URI and one caller; the store is still to be told, unless it knows.
-    pub(super) fn forget(self: &Arc<Self>, key: &Key, until: Until) -> Option<BoxFuture<()>> {
+    pub(crate) fn forget(self: &Arc<Self>, key: &Key, until: Until) -> Option<BoxFuture<()>> {
         self.memory.forget(key);
         let store = self.store.as_ref().filter(|store| store.may_know(key))?;
         let note = Note::of_caller(key);
@@ -56,7 +56,7 @@ impl Shared {
     }
 
     /// Tells the store of an entry, with the other variants, unless it knows of it, or may not.
-    pub(super) fn tell_store(
+    pub(crate) fn tell_store(
         self: &Arc<Self>,
         key: &Key,
         entry: &Arc<Entry>,
@@ -94,14 +94,14 @@ impl Shared {
     }
 
     /// Whether the store may know more of what is kept than the memory does, which has this.
-    pub(super) fn may_learn(&self, key: &Key, entry: Option<&Arc<Entry>>) -> bool {
+    pub(crate) fn may_learn(&self, key: &Key, entry: Option<&Arc<Entry>>) -> bool {
         let Some(store) = &self.store else { return false };
         let since = self.now().before(self.renew_after());
         store.may_know(key) && entry.is_none_or(|entry| entry.synced() <= since)
     }
 
     /// Brings what the store knows of a key into memory, and does not look again for a while.
-    pub(super) fn look_up(self: &Arc<Self>, key: Key, until: Until) -> BoxFuture<()> {
+    pub(crate) fn look_up(self: &Arc<Self>, key: Key, until: Until) -> BoxFuture<()> {
         let shared = Arc::clone(self);
         Box::pin(async move {
             let Some(store) = &shared.store else { return };

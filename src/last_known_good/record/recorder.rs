@@ -5,43 +5,43 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::behind::{BoxFuture, Until};
-use super::entry::{Entry, Times};
-use super::head::NextHead;
-use super::key::Key;
-use super::memory::Found;
-use super::received::Received;
-use super::shared::Shared;
+use crate::last_known_good::entry::head::NextHead;
+use crate::last_known_good::entry::{Entry, Times};
+use crate::last_known_good::memory::cache::Found;
+use crate::last_known_good::policy::key::Key;
+use crate::last_known_good::record::capture::BodyCapture;
+use crate::last_known_good::shared::Shared;
+use crate::last_known_good::tier::bounded_store::{BoxFuture, Until};
 
 /// Sees the body of a good response without a wait, and keeps the response if it was whole.
-pub(super) struct Keeper {
-    pub(super) shared: Arc<Shared>,
-    pub(super) key: Key,
+pub(crate) struct Recorder {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) key: Key,
     /// The version of the key when the call began.
-    pub(super) version: u64,
+    pub(crate) version: u64,
     /// What there was when the head came.
-    pub(super) found: Found,
-    pub(super) head: NextHead,
-    pub(super) times: Times,
-    pub(super) received: Received,
+    pub(crate) found: Found,
+    pub(crate) head: NextHead,
+    pub(crate) times: Times,
+    pub(crate) capture: BodyCapture,
     /// The end of the call, which is also that of the wait for a store.
-    pub(super) until: Until,
+    pub(crate) until: Until,
 }
 
-impl Keeper {
+impl Recorder {
     /// Whether the body may still be kept.
-    pub(super) fn receive(&mut self, data: &Bytes) -> bool {
-        let fits = data.len() <= self.shared.max_entry_bytes() - self.received.len();
+    pub(crate) fn receive(&mut self, data: &Bytes) -> bool {
+        let fits = data.len() <= self.shared.max_entry_bytes() - self.capture.len();
         if fits {
-            self.received.push(data, self.found.body());
+            self.capture.push(data, self.found.body());
         }
         fits
     }
 
     /// What is still to be done, if a store is to be told.
-    pub(super) fn keep(self) -> Option<BoxFuture<()>> {
-        let Self { shared, key, version, found, head, times, received, until } = self;
-        let same_body = found.entry.as_ref().filter(|entry| received.is_all_of(entry.body()));
+    pub(crate) fn keep(self) -> Option<BoxFuture<()>> {
+        let Self { shared, key, version, found, head, times, capture, until } = self;
+        let same_body = found.entry.as_ref().filter(|entry| capture.is_all_of(entry.body()));
         let entry = match (head, same_body) {
             (NextHead::Same(_), Some(same)) => Arc::clone(same),
             // For the sake of its other headers it is not kept again and again.
@@ -51,7 +51,7 @@ impl Keeper {
                 return None;
             }
             (head, _) => {
-                let entry = Entry::new(head.into_head(), received.into_body(found.body()), times);
+                let entry = Entry::new(head.into_head(), capture.into_body(found.body()), times);
                 if let Some(before) = &found.entry {
                     entry.set_synced(before.synced());
                 }
@@ -64,8 +64,8 @@ impl Keeper {
 }
 
 // What is kept may be secret: the headers that the response varies on, its own, and its body.
-impl fmt::Debug for Keeper {
+impl fmt::Debug for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keeper").field("length", &self.received.len()).finish_non_exhaustive()
+        f.debug_struct("Recorder").field("length", &self.capture.len()).finish_non_exhaustive()
     }
 }

@@ -40,7 +40,7 @@ pub enum Cause {
     Body,
     /// It took too long.
     Timeout(TimeoutScope),
-    /// It had not answered within the [soft limit](super::LastKnownGoodBuilder::serve_stale_after), and may still do so.
+    /// It had not answered within the [soft limit](crate::last_known_good::LastKnownGoodBuilder::serve_stale_after), and may still do so.
     Slow,
     /// The circuit breaker refused the call.
     CircuitOpen,
@@ -51,7 +51,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    pub(super) fn of<B, E>(result: &Result<Response<B>, Error<E>>) -> Self {
+    pub(crate) fn of<B, E>(result: &Result<Response<B>, Error<E>>) -> Self {
         match result {
             Ok(response) => Self::Status(response.status()),
             Err(error) => match error.kind() {
@@ -67,7 +67,7 @@ impl Cause {
 
     /// A member of `Cache-Status` (RFC 9211): a `hit` if the call went no further (§2.1), `fwd=stale` if it did (§2.2).
     /// `ttl` is what is left of the response's freshness, in seconds; below zero, it is past it (§2.4).
-    pub(super) fn cache_status(self, ttl: i64) -> HeaderValue {
+    pub(crate) fn cache_status(self, ttl: i64) -> HeaderValue {
         let (went, detail) = match self {
             Self::Status(_) => ("fwd=stale", ""),
             Self::Transport => ("fwd=stale", "; detail=transport"),

@@ -11,17 +11,17 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use tokio::time::{Instant, timeout_at};
 
-use super::Store;
-use super::key::{Key, upstream_of};
-use super::moment::Moment;
 use crate::BoxError;
 use crate::internal::clock;
 use crate::internal::signals::isolated;
+use crate::last_known_good::Store;
+use crate::last_known_good::entry::unix_nanos::UnixNanos;
+use crate::last_known_good::policy::key::{Key, upstream_of};
 
-pub(super) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// When a wait has to end at the latest; `None` is never.
-pub(super) type Until = Option<Instant>;
+pub(crate) type Until = Option<Instant>;
 
 /// A store of any type.
 trait AnyStore: Send + Sync {
@@ -41,20 +41,20 @@ impl<S: Store> AnyStore for S {
     }
 }
 
-pub(super) struct Behind {
+pub(crate) struct BoundedStore {
     store: Box<dyn AnyStore>,
     timeout: Duration,
     failures: AtomicU64,
     /// Whether others can find what is kept for somebody: they digest credentials with the same key.
     is_shared_with_somebodys: bool,
     /// When something was forgotten of which the store could not be told, by the hash of its note: it may still have it.
-    untold: Cache<u64, Moment>,
+    untold: Cache<u64, UnixNanos>,
     /// When the store was last told that something was forgotten, and of nothing new since.
-    told: Cache<u64, Moment>,
+    told: Cache<u64, UnixNanos>,
 }
 
-impl Behind {
-    pub(super) fn new(store: impl Store) -> Self {
+impl BoundedStore {
+    pub(crate) fn new(store: impl Store) -> Self {
         const MOST_NOTES: u64 = 10_000;
         let notes =
             || Cache::builder().max_capacity(MOST_NOTES).eviction_policy(EvictionPolicy::lru()).build();
@@ -69,27 +69,27 @@ impl Behind {
     }
 
     /// Nobody waits for it for longer than that.
-    pub(super) fn timeout_after(self, timeout: Duration) -> Self {
+    pub(crate) fn timeout_after(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
     /// It is told of what is kept for somebody, or it is not.
-    pub(super) fn shared_with_somebodys(self, shared: bool) -> Self {
+    pub(crate) fn shared_with_somebodys(self, shared: bool) -> Self {
         Self { is_shared_with_somebodys: shared, ..self }
     }
 
     /// Whether it is told of what is kept for this key.
-    pub(super) const fn may_know(&self, key: &Key) -> bool {
+    pub(crate) const fn may_know(&self, key: &Key) -> bool {
         self.is_shared_with_somebodys || key.partition().is_none()
     }
 
     /// Something is forgotten, and the store is about to be told.
-    pub(super) fn has_yet_to_know_gone(&self, note: u64, at: Moment) {
+    pub(crate) fn has_yet_to_know_gone(&self, note: u64, at: UnixNanos) {
         self.untold.insert(note, at);
     }
 
     /// The store was told.
-    pub(super) fn knows_gone(&self, note: u64, at: Moment) {
+    pub(crate) fn knows_gone(&self, note: u64, at: UnixNanos) {
         self.told.insert(note, at);
         if self.untold.get(&note) == Some(at) {
             self.untold.invalidate(&note);
@@ -97,41 +97,41 @@ impl Behind {
     }
 
     /// Whether the store has known since that moment, and of nothing new.
-    pub(super) fn has_known_gone_since(&self, note: u64, moment: Moment) -> bool {
+    pub(crate) fn has_known_gone_since(&self, note: u64, moment: UnixNanos) -> bool {
         self.told.get(&note).is_some_and(|told| told > moment)
     }
 
     /// The store is told of something new.
-    pub(super) fn knows_more(&self, note: u64) {
+    pub(crate) fn knows_more(&self, note: u64) {
         self.told.invalidate(&note);
     }
 
     /// When something was last forgotten of which the store could not be told.
-    pub(super) fn unknown_gone_at(&self, note: u64) -> Moment {
+    pub(crate) fn unknown_gone_at(&self, note: u64) -> UnixNanos {
         self.untold.get(&note).unwrap_or_default()
     }
 
     /// How long a call waits for it at most.
-    pub(super) const fn timeout(&self) -> Duration {
+    pub(crate) const fn timeout(&self) -> Duration {
         self.timeout
     }
 
     /// When whatever begins now has to end.
-    pub(super) fn end(&self, until: Until) -> Until {
+    pub(crate) fn end(&self, until: Until) -> Until {
         clock::earliest(clock::after(Instant::now(), self.timeout), until)
     }
 
-    pub(super) fn failures(&self) -> u64 {
+    pub(crate) fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
     }
 
     /// What there is; nothing, if that cannot be found out by then.
-    pub(super) async fn get(&self, key: &str, end: Until) -> Option<Bytes> {
+    pub(crate) async fn get(&self, key: &str, end: Until) -> Option<Bytes> {
         self.within(end, key, self.store.get(key)).await.flatten()
     }
 
     /// Whether it was put there by then.
-    pub(super) async fn put(&self, key: &str, value: Bytes, keep_for: Duration, end: Until) -> bool {
+    pub(crate) async fn put(&self, key: &str, value: Bytes, keep_for: Duration, end: Until) -> bool {
         self.within(end, key, self.store.put(key, value, keep_for)).await.is_some()
     }
 
@@ -156,9 +156,9 @@ impl Behind {
     }
 }
 
-impl fmt::Debug for Behind {
+impl fmt::Debug for BoundedStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Behind")
+        f.debug_struct("BoundedStore")
             .field("timeout", &self.timeout)
             .field("failures", &self.failures())
             .finish_non_exhaustive()

@@ -9,12 +9,12 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use pin_project::pin_project;
 
-use super::behind::BoxFuture;
-use super::keeper::Keeper;
 use crate::BoxError;
 use crate::internal::signals::is_discarding;
+use crate::last_known_good::record::recorder::Recorder;
+use crate::last_known_good::tier::bounded_store::BoxFuture;
 
-/// The body of a response that came through [`LastKnownGoodService`](super::LastKnownGoodService).
+/// The body of a response that came through [`LastKnownGoodService`](crate::last_known_good::LastKnownGoodService).
 ///
 /// What passes by is retained by reference, and kept if it was whole. Where a store has to be told of it, the last piece is
 /// handed on when it has been, or its bound has passed: who reads a body of a stated length may not look for its end.
@@ -38,7 +38,7 @@ struct Kept<B> {
     #[pin]
     body: B,
     /// `None` if it is not kept, or not any more.
-    keeper: Option<Keeper>,
+    recorder: Option<Recorder>,
     ending: Ending,
 }
 
@@ -59,19 +59,19 @@ struct Telling {
 }
 
 impl<B: Body<Data = Bytes>> ResponseBody<B> {
-    /// A body that is handed on, and kept if there is a keeper.
-    pub(super) fn fresh(body: B, keeper: Option<Keeper>) -> Self {
-        Self(Kind::Fresh(Kept { body, keeper, ending: Ending::NotYet }))
+    /// A body that is handed on, and kept if there is a recorder.
+    pub(crate) fn fresh(body: B, recorder: Option<Recorder>) -> Self {
+        Self(Kind::Fresh(Kept { body, recorder, ending: Ending::NotYet }))
     }
 
-    pub(super) fn stored(body: Bytes) -> Self {
+    pub(crate) fn stored(body: Bytes) -> Self {
         Self(Kind::Stored(Full::new(body)))
     }
 
     /// Whether it is still being kept, or a store has yet to be told that it was.
-    pub(super) fn is_kept(&self) -> bool {
+    pub(crate) fn is_kept(&self) -> bool {
         match &self.0 {
-            Kind::Fresh(kept) => kept.keeper.is_some() || matches!(kept.ending, Ending::Telling(_)),
+            Kind::Fresh(kept) => kept.recorder.is_some() || matches!(kept.ending, Ending::Telling(_)),
             Kind::Stored(_) => false,
         }
     }
@@ -88,7 +88,7 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut this = self.project();
         if is_discarding() {
-            *this.keeper = None;
+            *this.recorder = None;
         }
         match this.ending {
             Ending::NotYet => {}
@@ -101,7 +101,7 @@ where
             Ending::Over => return Poll::Ready(None),
         }
         let frame = ready!(this.body.as_mut().poll_frame(cx)).transpose().map_err(|error| {
-            *this.keeper = None;
+            *this.recorder = None;
             error.into()
         });
         let frame = match frame {
@@ -109,10 +109,10 @@ where
             Err(error) => return Poll::Ready(Some(Err(error))),
         };
         if let Some(data) = frame.as_ref().and_then(Frame::data_ref) {
-            this.keeper.take_if(|keeper| !keeper.receive(data));
+            this.recorder.take_if(|recorder| !recorder.receive(data));
         }
         let is_last = frame.is_none() || this.body.is_end_stream();
-        let telling = is_last.then(|| this.keeper.take()?.keep()).flatten();
+        let telling = is_last.then(|| this.recorder.take()?.keep()).flatten();
         if let Some(telling) = telling {
             let mut telling = Box::new(Telling { telling: Mutex::new(telling), last: None });
             if telling.poll(cx).is_pending() {

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::http::HttpRequest;
 
 /// What a fallback takes for a credential, and the key that it digests them with.
-pub(super) struct Credentials {
+pub(crate) struct Credentials {
     headers: Vec<HeaderName>,
     key: [u8; 32],
 }
@@ -16,11 +16,11 @@ pub(super) struct Credentials {
 /// What stands for the credentials of a request: 128 bits of a keyed BLAKE3. Who does not know the key can neither find
 /// two callers with the same one, nor try out what a caller's credentials are.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Partition([u8; 16]);
+pub(crate) struct Partition([u8; 16]);
 
 impl Credentials {
     /// Those that everybody takes for one, and these.
-    pub(super) fn new(key: [u8; 32], others: Vec<HeaderName>) -> Self {
+    pub(crate) fn new(key: [u8; 32], others: Vec<HeaderName>) -> Self {
         let known = ["api-key", "x-api-key", "x-auth-token", "x-access-token"];
         let mut headers = vec![AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE];
         headers.extend(known.map(HeaderName::from_static));
@@ -30,12 +30,12 @@ impl Credentials {
 
     /// Whether the headers of this name are some. Those with a value that is marked sensitive are, whatever their name; all
     /// of its values then are one credential.
-    pub(super) fn include(&self, headers: &HeaderMap, name: &HeaderName) -> bool {
+    pub(crate) fn include(&self, headers: &HeaderMap, name: &HeaderName) -> bool {
         self.headers.contains(name) || headers.get_all(name).iter().any(HeaderValue::is_sensitive)
     }
 
     /// What stands for those of a request; `None` if it has none.
-    pub(super) fn of(&self, request: &impl HttpRequest) -> Option<Partition> {
+    pub(crate) fn of(&self, request: &impl HttpRequest) -> Option<Partition> {
         let (userinfo, all) = (request.userinfo(), request.headers());
         let is_any = || all.iter().any(|(name, value)| value.is_sensitive() || self.headers.contains(name));
         if userinfo.is_none() && !is_any() {
@@ -62,7 +62,7 @@ impl Credentials {
 impl Partition {
     /// A part of it, which is as random.
     #[allow(clippy::cast_possible_truncation)]
-    pub(super) const fn word(self) -> u64 {
+    pub(crate) const fn word(self) -> u64 {
         u128::from_le_bytes(self.0) as u64
     }
 }

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 use serde::{Deserialize, Serialize};
 
-use super::entry::{Entry, Times};
-use super::head::Head;
-use super::moment::Moment;
-use super::rules::Rules;
-use super::vary::Vary;
+use crate::last_known_good::entry::head::Head;
+use crate::last_known_good::entry::unix_nanos::UnixNanos;
+use crate::last_known_good::entry::{Entry, Times};
+use crate::last_known_good::policy::rules::Rules;
+use crate::last_known_good::policy::vary::Vary;
 
 /// Begins each value. The last byte is the version of what follows.
 const MARK: &[u8] = b"steadfast\x01";
@@ -22,25 +22,25 @@ const END_OF_DATES: u64 = 253_402_300_800;
 const CHECK_BYTES: usize = 16;
 
 /// What stands under a name.
-pub(super) enum Known {
+pub(crate) enum Known {
     /// The responses to a request.
     Kept(Vec<Entry>),
     /// Whatever was asked for before that moment is not good any more.
-    Gone(Moment),
+    Gone(UnixNanos),
 }
 
-pub(super) fn encode_kept(key: &str, variants: &[Arc<Entry>]) -> Option<Bytes> {
+pub(crate) fn encode_kept(key: &str, variants: &[Arc<Entry>]) -> Option<Bytes> {
     seal(key, &Record::Kept(variants.iter().map(|entry| Stored::from_entry(entry)).collect()))
 }
 
-pub(super) fn encode_gone(key: &str, at: Moment) -> Option<Bytes> {
+pub(crate) fn encode_gone(key: &str, at: UnixNanos) -> Option<Bytes> {
     seal(key, &Record::Gone(at.0))
 }
 
 /// `None` if it is not what was encoded under this key, or, by these rules, is not to be served.
-pub(super) fn decode(key: &str, value: &[u8], rules: &Rules, is_somebodys: bool) -> Option<Known> {
+pub(crate) fn decode(key: &str, value: &[u8], rules: &Rules, is_somebodys: bool) -> Option<Known> {
     Some(match postcard::from_bytes(open(key, value)?).ok()? {
-        Record::Gone(at) => Known::Gone(Moment(at)),
+        Record::Gone(at) => Known::Gone(UnixNanos(at)),
         Record::Kept(stored) => {
             let entries = stored.into_iter().map(|it| it.into_entry(rules, is_somebodys));
             Known::Kept(entries.collect::<Option<_>>()?)
@@ -139,7 +139,7 @@ impl Stored {
             headers,
             vary: Vary::of(vary),
         };
-        let (asked, given, made) = (Moment(self.asked), Moment(self.given), Moment(self.made));
+        let (asked, given, made) = (UnixNanos(self.asked), UnixNanos(self.given), UnixNanos(self.made));
         let date = if self.date < END_OF_DATES { self.date } else { 0 };
         let times = Times { asked, given, made, date };
         Some(Entry::new(Arc::new(head), self.body, times))
@@ -169,8 +169,8 @@ mod tests {
     use http::Response;
 
     use super::*;
-    use crate::last_known_good::head::Draft;
-    use crate::last_known_good::vary::RequestHeaders;
+    use crate::last_known_good::entry::head::Draft;
+    use crate::last_known_good::policy::vary::RequestHeaders;
 
     const RULES: Rules = Rules { max_age: Duration::from_secs(3600), ignore_origin: false };
 
@@ -191,7 +191,7 @@ mod tests {
             let request = HeaderMap::from_iter([(http::header::ACCEPT_LANGUAGE, language.parse().unwrap())]);
             let request = RequestHeaders::new(&request, None);
             let head = Draft::new(&response, &request, &RULES, false).unwrap().into_head();
-            let times = Times { asked: Moment(1), given: Moment(3), made: Moment(2), date: 4 };
+            let times = Times { asked: UnixNanos(1), given: UnixNanos(3), made: UnixNanos(2), date: 4 };
             Arc::new(Entry::new(Arc::new(head), Bytes::from_static(body.as_bytes()), times))
         };
         vec![entry("de", "gut"), entry("en", "good")]
@@ -204,7 +204,7 @@ mod tests {
         }
     }
 
-    fn gone_at(key: &str, value: &[u8]) -> Option<Moment> {
+    fn gone_at(key: &str, value: &[u8]) -> Option<UnixNanos> {
         match decode(key, value, &RULES, false)? {
             Known::Kept(_) => None,
             Known::Gone(at) => Some(at),
@@ -233,8 +233,8 @@ mod tests {
     fn what_is_foreign_is_nothing() {
         let value = encode_kept("GET - http://a/", &variants()).unwrap();
         assert!(kept("GET - http://b/", &value, &RULES).is_none());
-        let gone = encode_gone("GET - http://a/", Moment(7)).unwrap();
-        assert_eq!(gone_at("GET - http://a/", &gone), Some(Moment(7)));
+        let gone = encode_gone("GET - http://a/", UnixNanos(7)).unwrap();
+        assert_eq!(gone_at("GET - http://a/", &gone), Some(UnixNanos(7)));
         assert_eq!(gone_at("GET - http://b/", &gone), None);
         for foreign in ["", "steadfast", "steadfast\u{1}", "{\"status\":200}"] {
             assert!(kept("GET - http://a/", foreign.as_bytes(), &RULES).is_none());
@@ -260,7 +260,7 @@ mod tests {
         let ignoring = Rules { ignore_origin: true, ..RULES };
         let request = RequestHeaders::new(&HeaderMap::new(), None);
         let head = Draft::new(&response, &request, &ignoring, false).unwrap().into_head();
-        let times = Times { asked: Moment(1), given: Moment(1), made: Moment(1), date: 0 };
+        let times = Times { asked: UnixNanos(1), given: UnixNanos(1), made: UnixNanos(1), date: 0 };
         let value = encode_kept("k", &[Arc::new(Entry::new(Arc::new(head), Bytes::new(), times))]).unwrap();
         assert!(kept("k", &value, &ignoring).is_some());
         assert!(kept("k", &value, &RULES).is_none());

@@ -8,7 +8,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, Method, StatusCode, Version};
 
-use super::head::lists;
+use crate::http::fields::lists;
 
 use crate::http::HttpRequest;
 use crate::http::cache_control::CacheControl;
@@ -18,7 +18,7 @@ use crate::http::media_type::is_of_type;
 
 /// What a fallback may have to do with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
+pub(crate) enum Role {
     /// It may be answered with a kept response, if that is within the limits, and its own response may be kept.
     Answer { keep: bool, limits: Limits },
     /// If it succeeds, what is kept for its URI is no longer known to be good (RFC 9111 §4.4).
@@ -27,7 +27,7 @@ pub(super) enum Role {
     Nothing,
 }
 
-pub(super) fn role(request: &impl HttpRequest) -> Role {
+pub(crate) fn role(request: &impl HttpRequest) -> Role {
     let (method, headers) = (request.method(), request.headers());
     if !method.is_safe() {
         return Role::Invalidate;
@@ -51,7 +51,7 @@ fn has_one_host(headers: &HeaderMap) -> bool {
 
 /// What a request says of the kept response that it would take (RFC 9111 §5.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     none: bool,
     max_age: Option<Duration>,
     max_stale: Option<Duration>,
@@ -73,7 +73,7 @@ impl Limits {
     }
 
     /// Whether a response of this age, which is fresh for so long, is taken.
-    pub(super) fn take(&self, age: Duration, fresh_for: Duration) -> bool {
+    pub(crate) fn take(&self, age: Duration, fresh_for: Duration) -> bool {
         !self.none
             && self.max_age.is_none_or(|max| age <= max)
             && self.max_stale.is_none_or(|max| age <= fresh_for.saturating_add(max))
@@ -85,18 +85,18 @@ impl Limits {
 
 /// What holds for every response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Rules {
+pub(crate) struct Rules {
     /// How old a response may be and still be served, where its origin does not say so.
-    pub(super) max_age: Duration,
+    pub(crate) max_age: Duration,
     /// Whether what the origin says in `Cache-Control` is passed over.
-    pub(super) ignore_origin: bool,
+    pub(crate) ignore_origin: bool,
 }
 
 /// For how long a response is fresh, and for how long it may be served, counted from when it was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Lifetime {
-    pub(super) fresh_for: Duration,
-    pub(super) served_for: Duration,
+pub(crate) struct Lifetime {
+    pub(crate) fresh_for: Duration,
+    pub(crate) served_for: Duration,
 }
 
 impl Rules {
@@ -105,7 +105,7 @@ impl Rules {
     /// Without a word from the origin it is served for `max_age`. `stale-if-error` replaces that (RFC 5861 §4), counted from
     /// the end of the response's freshness. What must be revalidated is served while it is fresh (RFC 9111 §4.2.4,
     /// §5.2.2.2, §5.2.2.8, §5.2.2.10), and what must always be revalidated never is (§5.2.2.4).
-    pub(super) fn lifetime(
+    pub(crate) fn lifetime(
         &self,
         status: StatusCode,
         headers: &HeaderMap,
@@ -156,7 +156,7 @@ fn expires_after(headers: &HeaderMap) -> Option<Duration> {
 
 /// Whether an answer with this status says that what its caller had before is not theirs to have any more: the thing is gone,
 /// or they may not see it.
-pub(super) fn takes_back(status: StatusCode) -> bool {
+pub(crate) fn takes_back(status: StatusCode) -> bool {
     matches!(
         status,
         StatusCode::NOT_FOUND
@@ -168,7 +168,7 @@ pub(super) fn takes_back(status: StatusCode) -> bool {
 }
 
 /// Whether the end of the body is that of its connection, so that nobody can tell whether it is whole (RFC 9112 §6.3).
-pub(super) fn ends_with_connection(version: Version, headers: &HeaderMap, has_length: bool) -> bool {
+pub(crate) fn ends_with_connection(version: Version, headers: &HeaderMap, has_length: bool) -> bool {
     let closes = || headers.get_all(CONNECTION).iter().any(|line| lists(line, "close"));
     !has_length
         && !headers.contains_key(TRANSFER_ENCODING)
@@ -176,24 +176,24 @@ pub(super) fn ends_with_connection(version: Version, headers: &HeaderMap, has_le
 }
 
 /// Whether a request with an unsafe method has done what it asked for (RFC 9111 §4.4).
-pub(super) fn has_changed_something(status: StatusCode) -> bool {
+pub(crate) fn has_changed_something(status: StatusCode) -> bool {
     status.is_success() || status.is_redirection()
 }
 
 /// What such an answer refers to, beside its own URI, that it may have changed (RFC 9111 §4.4).
-pub(super) fn refers_to(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+pub(crate) fn refers_to(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     [LOCATION, CONTENT_LOCATION].into_iter().filter_map(|name| headers.get(name)?.to_str().ok())
 }
 
 /// Whether a 304 is about the response with these headers (RFC 9111 §4.3.4): the same `ETag`, or, if it has none, the
 /// same `Last-Modified`. One that names neither may be about any.
-pub(super) fn revalidates(not_modified: &HeaderMap, kept: &HeaderMap) -> bool {
+pub(crate) fn revalidates(not_modified: &HeaderMap, kept: &HeaderMap) -> bool {
     let named = [ETAG, LAST_MODIFIED].into_iter().find_map(|name| Some((not_modified.get(&name)?, name)));
     named.is_some_and(|(value, name)| kept.get(name) == Some(value))
 }
 
 /// The headers that a 304 may not replace: they are about the body, which it does not have (RFC 9111 §3.2).
-pub(super) fn is_of_the_body(name: &HeaderName) -> bool {
+pub(crate) fn is_of_the_body(name: &HeaderName) -> bool {
     matches!(name.as_str(), "content-encoding" | "content-length" | "content-range" | "content-type")
 }
 

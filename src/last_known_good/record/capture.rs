@@ -4,20 +4,20 @@ use bytes::{Bytes, BytesMut};
 
 /// The bytes of a body that have come: no more than their number, as long as they are those of the known one.
 #[derive(Debug)]
-pub(super) enum Received {
+pub(crate) enum BodyCapture {
     Known(usize),
     // Boxed, because it is the rarer one: what keeps a body is moved with the response.
     Other(Box<Pieces>),
 }
 
-impl Default for Received {
+impl Default for BodyCapture {
     fn default() -> Self {
         Self::Known(0)
     }
 }
 
-impl Received {
-    pub(super) fn len(&self) -> usize {
+impl BodyCapture {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::Known(length) => *length,
             Self::Other(pieces) => pieces.length,
@@ -25,12 +25,12 @@ impl Received {
     }
 
     /// A copy of a whole body, which holds on to nothing else.
-    pub(super) fn whole(body: &Bytes) -> Bytes {
+    pub(crate) fn whole(body: &Bytes) -> Bytes {
         Bytes::copy_from_slice(body)
     }
 
     /// More has come. The known body is the same each time.
-    pub(super) fn push(&mut self, data: &Bytes, known: &Bytes) {
+    pub(crate) fn push(&mut self, data: &Bytes, known: &Bytes) {
         match self {
             Self::Known(length) if known[*length..].starts_with(data) => *length += data.len(),
             Self::Known(length) => {
@@ -43,13 +43,13 @@ impl Received {
         }
     }
 
-    pub(super) const fn is_all_of(&self, known: &Bytes) -> bool {
+    pub(crate) const fn is_all_of(&self, known: &Bytes) -> bool {
         matches!(self, Self::Known(length) if *length == known.len())
     }
 
     /// The whole: the known body itself, or a copy of its exact size. A piece is a part of the buffer that the
     /// connection was read into, and would hold on to all of it.
-    pub(super) fn into_body(self, known: &Bytes) -> Bytes {
+    pub(crate) fn into_body(self, known: &Bytes) -> Bytes {
         match self {
             Self::Known(_) if self.is_all_of(known) => known.clone(),
             Self::Known(length) => Bytes::copy_from_slice(&known[..length]),
@@ -59,7 +59,7 @@ impl Received {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Pieces {
+pub(crate) struct Pieces {
     large: Vec<Bytes>,
     /// Small pieces after those, joined, so that a body in many of them takes no more memory than its bytes.
     tail: BytesMut,

@@ -1,5 +1,10 @@
 //! A response that was good, whole.
 
+pub(crate) mod head;
+pub(crate) mod stale;
+pub(crate) mod unix_nanos;
+pub(crate) mod wire;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
@@ -9,29 +14,30 @@ use http::header::{AGE, DATE, HeaderName};
 use http::{HeaderMap, HeaderValue, Response};
 use httpdate::{fmt_http_date, parse_http_date};
 
-use super::head::{Head, stated_age};
-use super::moment::Moment;
-use super::rules::Limits;
-use super::stale::{Cause, Stale};
-use super::vary::RequestHeaders;
+use crate::http::fields::stated_age;
+use crate::last_known_good::entry::head::Head;
+use crate::last_known_good::entry::stale::{Cause, Stale};
+use crate::last_known_good::entry::unix_nanos::UnixNanos;
+use crate::last_known_good::policy::rules::Limits;
+use crate::last_known_good::policy::vary::RequestHeaders;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// When an answer was asked for, given and made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Times {
-    pub(super) asked: Moment,
-    pub(super) given: Moment,
+pub(crate) struct Times {
+    pub(crate) asked: UnixNanos,
+    pub(crate) given: UnixNanos,
     /// By its own word, which may come through another cache: RFC 9111 §4.2.3, without the `Date`, since that would compare
     /// the origin's clock with this one, and a wrong one would take the fallback away unnoticed.
-    pub(super) made: Moment,
+    pub(crate) made: UnixNanos,
     /// What it says in `Date`, in seconds since the beginning of 1970; 0 if it has none.
-    pub(super) date: u64,
+    pub(crate) date: u64,
 }
 
 impl Times {
     /// Those of an answer with these headers. It may have been made at any time since it was asked for.
-    pub(super) fn of(headers: &HeaderMap, asked: Moment, given: Moment) -> Self {
+    pub(crate) fn of(headers: &HeaderMap, asked: UnixNanos, given: UnixNanos) -> Self {
         let stated = stated_age(headers);
         let made = if stated.is_zero() { given } else { asked.before(stated) };
         Self { asked, given, made, date: date(headers).unwrap_or_default() }
@@ -40,7 +46,7 @@ impl Times {
 
 /// A good response, whole.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     head: Arc<Head>,
     body: Bytes,
     /// When the same was last asked for, given and made.
@@ -52,7 +58,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) const fn new(head: Arc<Head>, body: Bytes, times: Times) -> Self {
+    pub(crate) const fn new(head: Arc<Head>, body: Bytes, times: Times) -> Self {
         Self {
             head,
             body,
@@ -65,81 +71,81 @@ impl Entry {
     }
 
     /// The same body with another head.
-    pub(super) fn with_head(&self, head: Head, times: Times) -> Self {
+    pub(crate) fn with_head(&self, head: Head, times: Times) -> Self {
         let entry = Self::new(Arc::new(head), self.body.clone(), times);
         entry.set_synced(self.synced());
         entry
     }
 
     /// The upstream has given the same again.
-    pub(super) fn renew(&self, times: Times) {
+    pub(crate) fn renew(&self, times: Times) {
         self.asked.fetch_max(times.asked.0, Ordering::Relaxed);
         self.given.fetch_max(times.given.0, Ordering::Relaxed);
         self.made.fetch_max(times.made.0, Ordering::Relaxed);
         self.date.fetch_max(times.date, Ordering::Relaxed);
     }
 
-    pub(super) fn times(&self) -> Times {
+    pub(crate) fn times(&self) -> Times {
         Times {
-            asked: Moment(self.asked.load(Ordering::Relaxed)),
-            given: Moment(self.given.load(Ordering::Relaxed)),
-            made: Moment(self.made.load(Ordering::Relaxed)),
+            asked: UnixNanos(self.asked.load(Ordering::Relaxed)),
+            given: UnixNanos(self.given.load(Ordering::Relaxed)),
+            made: UnixNanos(self.made.load(Ordering::Relaxed)),
             date: self.date.load(Ordering::Relaxed),
         }
     }
 
     /// How long ago the origin made it.
-    pub(super) fn age(&self, now: Moment) -> Duration {
+    pub(crate) fn age(&self, now: UnixNanos) -> Duration {
         now.since(self.times().made)
     }
 
     /// For how long it may still be served; nothing, if it is too old.
-    pub(super) fn left(&self, now: Moment) -> Duration {
+    pub(crate) fn left(&self, now: UnixNanos) -> Duration {
         self.head.lifetime.served_for.saturating_sub(self.age(now))
     }
 
     /// Whether it may be served to a request with these headers and limits.
-    pub(super) fn answers(&self, request: &RequestHeaders, limits: &Limits, now: Moment) -> bool {
+    pub(crate) fn answers(&self, request: &RequestHeaders, limits: &Limits, now: UnixNanos) -> bool {
         !self.left(now).is_zero()
             && limits.take(self.age(now), self.head.lifetime.fresh_for)
             && self.head.vary.matches(request)
     }
 
     /// Whether the upstream gave it later than that.
-    pub(super) fn is_newer_than(&self, given: Moment) -> bool {
+    pub(crate) fn is_newer_than(&self, given: UnixNanos) -> bool {
         self.times().given > given
     }
 
     /// Whether it stands in the place of another: of the one for equal requests, or of one that varies on other headers.
-    pub(super) fn replaces(&self, other: &Self) -> bool {
+    pub(crate) fn replaces(&self, other: &Self) -> bool {
         let (vary, others) = (&self.head.vary, &other.head.vary);
         vary == others || !vary.has_names_of(others)
     }
 
     /// When the store behind was last told of it or of the one before, or asked for a newer one.
-    pub(super) fn synced(&self) -> Moment {
-        Moment(self.synced.load(Ordering::Relaxed))
+    pub(crate) fn synced(&self) -> UnixNanos {
+        UnixNanos(self.synced.load(Ordering::Relaxed))
     }
 
-    pub(super) fn set_synced(&self, at: Moment) {
+    pub(crate) fn set_synced(&self, at: UnixNanos) {
         self.synced.store(at.0, Ordering::Relaxed);
     }
 
-    pub(super) const fn head(&self) -> &Arc<Head> {
+    pub(crate) const fn head(&self) -> &Arc<Head> {
         &self.head
     }
 
-    pub(super) const fn body(&self) -> &Bytes {
+    pub(crate) const fn body(&self) -> &Bytes {
         &self.body
     }
 
     /// What it takes in memory, in bytes, near enough.
-    pub(super) fn weight(&self) -> usize {
+    pub(crate) fn weight(&self) -> usize {
         size_of::<Self>() + self.head.weight() + self.body.len()
     }
 
     /// The response, marked.
-    pub(super) fn serve(&self, now: Moment, cause: Cause) -> Response<Bytes> {
+    pub(crate) fn serve(&self, now: UnixNanos, cause: Cause) -> Response<Bytes> {
         let age = self.age(now);
         let mut response = Response::new(self.body.clone());
         *response.status_mut() = self.head.status;

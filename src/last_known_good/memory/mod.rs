@@ -1,0 +1,3 @@
+//! Where entries are: in memory.
+
+pub(crate) mod cache;
