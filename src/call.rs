@@ -74,7 +74,8 @@ impl CallOptions {
         self
     }
 
-    /// The end of this call. It bounds every wait below, and never moves a nearer end.
+    /// The end of this call. It bounds every wait below, and a [`DeadlineLayer`](crate::deadline::DeadlineLayer) on the way never
+    /// puts it off.
     pub const fn deadline(mut self, deadline: Instant) -> Self {
         self.deadline = Some(deadline);
         self

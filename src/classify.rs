@@ -70,15 +70,6 @@ impl Outcome {
             _ => None,
         }
     }
-
-    /// The same outcome; where it makes another attempt worth a wait and names none, with this wait.
-    pub(crate) fn or_retry_after(self, wait: impl FnOnce() -> Option<Duration>) -> Self {
-        match self {
-            Self::Transient { retry_after: None } => Self::Transient { retry_after: wait() },
-            Self::Throttled { retry_after: None } => Self::Throttled { retry_after: wait() },
-            outcome => outcome,
-        }
-    }
 }
 
 /// Decides what attempts say about the upstream. Asked with each request before it is sent.

@@ -143,6 +143,13 @@ impl<E> Error<E> {
         self
     }
 
+    /// The error of a service that cannot become ready: nothing was sent.
+    pub(crate) fn of_readiness(self, upstream: Option<&Arc<str>>) -> Self {
+        let mut error = self.with_attempts(0).with_sent(false);
+        error.set_upstream(upstream);
+        error
+    }
+
     /// [`with_upstream`](Self::with_upstream), in place, by a handle that may have no name.
     pub(crate) fn set_upstream(&mut self, name: Option<&Arc<str>>) {
         if let (None, Some(name)) = (&self.info.upstream, name) {

@@ -2,7 +2,7 @@
 
 use std::future::Ready;
 
-use http::Response;
+use http::{HeaderMap, Response};
 use http_body::Body;
 
 use crate::EndpointId;
@@ -34,6 +34,9 @@ pub trait ResponseKind<Res>: Sealed + Copy {
     /// Throws `response` away.
     fn discard(self, response: Res) -> Self::Leftover;
 
+    /// The headers of a response, if it has any.
+    fn headers(self, response: &Res) -> Option<&HeaderMap>;
+
     /// What the layers below have noted on a response.
     fn note<T: Clone + Send + Sync + 'static>(self, response: &Res) -> Option<&T>;
 
@@ -64,6 +67,10 @@ impl<B: Body> ResponseKind<Response<B>> for Http {
         Drain::new(response.into_body())
     }
 
+    fn headers(self, response: &Response<B>) -> Option<&HeaderMap> {
+        Some(response.headers())
+    }
+
     fn note<T: Clone + Send + Sync + 'static>(self, response: &Response<B>) -> Option<&T> {
         response.extensions().get()
     }
@@ -84,6 +91,10 @@ impl<Res> ResponseKind<Res> for NonHttp {
 
     fn discard(self, _response: Res) -> Ready<()> {
         std::future::ready(())
+    }
+
+    fn headers(self, _response: &Res) -> Option<&HeaderMap> {
+        None
     }
 
     fn note<T>(self, _response: &Res) -> Option<&T> {

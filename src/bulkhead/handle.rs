@@ -87,6 +87,10 @@ impl Bulkhead {
         self.0.name.as_deref()
     }
 
+    pub(super) fn shared_name(&self) -> Option<&Arc<str>> {
+        self.0.name.as_ref()
+    }
+
     /// How many calls are let through at a time.
     pub fn max_concurrent(&self) -> usize {
         self.0.permits.size()
@@ -113,7 +117,7 @@ impl Bulkhead {
         let max_concurrent = self.max_concurrent();
         let upstream = self.name().unwrap_or_default();
         tracing::debug!(target: "steadfast::bulkhead", upstream, max_concurrent, "the bulkhead is full");
-        ErrorInfo::refusal(ErrorKind::BulkheadFull { max_concurrent }, self.0.name.as_ref())
+        ErrorInfo::refusal(ErrorKind::BulkheadFull { max_concurrent }, self.shared_name())
     }
 
     /// Lets this many calls through at a time from now on: 1 to 1,000,000. Those in flight finish; a smaller size is
@@ -189,7 +193,7 @@ impl BodyObserver for Option<Permit> {}
 
 impl Permit {
     pub(super) fn shared_name(&self) -> Option<&Arc<str>> {
-        self.0.0.name.as_ref()
+        self.0.shared_name()
     }
 }
 

@@ -33,7 +33,8 @@ where
     type Future = ResponseFuture<Req, S, K>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
+        let name = self.bulkhead.as_ref().and_then(Bulkhead::shared_name);
+        self.inner.poll_ready(cx).map_err(|error| error.of_readiness(name))
     }
 
     // The permit is taken here and not in `poll_ready`: a clone that is never called holds nothing.
@@ -57,7 +58,7 @@ where
 
 impl<S: fmt::Debug, K> fmt::Debug for BulkheadService<S, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bulkhead")
+        f.debug_struct("BulkheadService")
             .field("inner", &self.inner)
             .field("bulkhead", &self.bulkhead)
             .finish_non_exhaustive()

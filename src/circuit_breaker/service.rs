@@ -35,7 +35,8 @@ where
     type Future = ResponseFuture<S::Future, C::Judge, K>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
+        let name = self.circuit.as_ref().and_then(CircuitBreaker::shared_name);
+        self.inner.poll_ready(cx).map_err(|error| error.of_readiness(name))
     }
 
     #[inline]

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use http::{Extensions, Response};
 use pin_project::pin_project;
@@ -71,7 +71,11 @@ impl Service<reqwest::Request> for ReqwestService {
 
     fn call(&mut self, request: reqwest::Request) -> ReqwestFuture {
         // An unknown policy may have followed a redirect at any time.
-        ReqwestFuture { response: self.client.call(request), may_be_redirected: !self.is_watched }
+        ReqwestFuture {
+            response: self.client.call(request),
+            may_be_redirected: !self.is_watched,
+            has_waited: false,
+        }
     }
 }
 
@@ -96,6 +100,8 @@ pub struct ReqwestFuture {
     response: <reqwest::Client as Service<reqwest::Request>>::Future,
     /// Whether the request may have been answered by a redirect already.
     may_be_redirected: bool,
+    /// Whether reqwest has had to wait for something: then the request was more than looked at.
+    has_waited: bool,
 }
 
 impl Future for ReqwestFuture {
@@ -106,13 +112,22 @@ impl Future for ReqwestFuture {
         let around = REDIRECTED.replace(false);
         let polled = this.response.poll(cx);
         *this.may_be_redirected |= REDIRECTED.replace(around);
-        let may_be_redirected = *this.may_be_redirected;
-        Poll::Ready(ready!(polled).map(from_reqwest).map_err(|error| {
+        if polled.is_pending() {
+            *this.has_waited = true;
+            return Poll::Pending;
+        }
+        let (may_be_redirected, has_waited) = (*this.may_be_redirected, *this.has_waited);
+        polled.map_ok(from_reqwest).map_err(|error| {
             let error = Error::from_upstream(error);
-            // A connection that fails after a redirect is not the first: the request has been answered once already.
-            let sent = error.maybe_sent() || may_be_redirected && error.attempts() > 0;
+            if error.attempts() == 0 && has_waited {
+                // What cannot be sent is the request that a redirect asked for; the one before it was answered.
+                return error.with_attempts(1).with_sent(true);
+            }
+            // The first connection did not come about, so nothing was sent. One that fails after a redirect is not the first.
+            let is_unsent = error.attempts() == 0 || error.is_connect() && !may_be_redirected;
+            let sent = error.maybe_sent() && !is_unsent;
             error.with_sent(sent)
-        }))
+        })
     }
 }
 

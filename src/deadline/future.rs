@@ -7,7 +7,7 @@ use pin_project::pin_project;
 use tokio::time::Instant;
 
 use super::DeadlineBody;
-use crate::internal::clock::CutTimer;
+use crate::internal::clock::{self, CutTimer};
 use crate::response_kind::ResponseKind;
 use crate::{Error, ErrorKind, TimeoutScope};
 
@@ -42,8 +42,8 @@ pub struct ResponseFuture<F, K> {
 }
 
 impl<F, K> ResponseFuture<F, K> {
-    pub(super) const fn new(future: Option<F>, limit: Limit, is_checked_below: bool, kind: K) -> Self {
-        let timer = CutTimer::new(if is_checked_below { None } else { limit.end });
+    pub(super) fn new(future: Option<F>, limit: Limit, is_checked_below: bool, kind: K) -> Self {
+        let timer = CutTimer::of_deadline(if is_checked_below { None } else { limit.end });
         Self { future, limit, timer, kind }
     }
 }
@@ -66,8 +66,8 @@ where
             Poll::Ready(Ok(response)) => {
                 Poll::Ready(Ok(this.kind.observe(response, DeadlineBody::new(limit.end, limit.after))))
             }
-            // A layer below knows only what was left when it began.
-            Poll::Ready(Err(error)) if error.is_total_timeout() => {
+            // A layer below knows only what was left when it began. One that has a nearer end of its own knows better.
+            Poll::Ready(Err(error)) if error.is_total_timeout() && clock::has_passed(limit.end) => {
                 Poll::Ready(Err(error.with_kind(limit.kind())))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),

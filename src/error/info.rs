@@ -97,14 +97,14 @@ impl ErrorInfo {
     /// What an error of the client says: what a steadfast error among its sources knows, or what its type is known to mean.
     pub(super) fn of_client(client: Box<dyn ClientError>) -> Self {
         let of_error = |error: &(dyn StdError + 'static)| {
-            let known = causes(error).find_map(|error| error.downcast_ref::<Self>());
-            if let Some(known) = known {
+            if let Some(known) = wrapped(error).find_map(|error| error.downcast_ref::<Self>()) {
                 return Self { upstream: known.upstream.clone(), client: None, ..*known };
             }
-            if let Some(kind) = causes(error).find_map(kind_of_tower) {
+            if let Some(kind) = wrapped(error).find_map(kind_of_tower) {
                 return Self::new(kind, None);
             }
-            let sent = transport::inspect(error).map_or(Sent::Maybe, |seen| seen.sent);
+            let innermost = causes(error).find(|error| !transport::is_wrapper(*error));
+            let sent = innermost.and_then(transport::inspect).map_or(Sent::Maybe, |seen| seen.sent);
             Self {
                 attempts: u32::from(sent != Sent::NotAttempted),
                 maybe_sent: sent == Sent::Maybe,
@@ -143,6 +143,11 @@ impl ErrorInfo {
             (None, ErrorKind::Timeout { scope: TimeoutScope::Total, .. }) => Some(StopReason::Deadline),
             (stop, _) => stop,
         }
+    }
+
+    /// What a retry below has said of why it made no further attempt.
+    pub(crate) const fn stop_of_retry(&self) -> Option<StopReason> {
+        self.stop
     }
 
     /// Whether the upstream may have seen any request of the call. If not, sending it again is safe, whatever the method.
@@ -220,12 +225,12 @@ impl ErrorInfo {
         self.client.as_ref().map(|client| client.as_error())
     }
 
-    /// The error of the client itself, where layers that box errors have put a steadfast error around it.
+    /// The error of the client itself, where layers that box errors have put a steadfast error or an `io::Error` around it.
     fn innermost_client_error(&self) -> Option<&(dyn StdError + 'static)> {
         let error = self.client_error()?;
-        match causes(error).find_map(|error| error.downcast_ref::<Self>()) {
+        match wrapped(error).find_map(|error| error.downcast_ref::<Self>()) {
             Some(boxed) => boxed.innermost_client_error(),
-            None => Some(error),
+            None => causes(error).find(|error| !transport::is_wrapper(*error)),
         }
     }
 
@@ -266,22 +271,29 @@ impl ErrorInfo {
         f.write_str(")")
     }
 
-    /// What the client's error means, and the last of its causes. The errors in between can print the URL, with its query.
+    /// What the client's error means, and the last of its causes; or what it says itself.
     fn fmt_client(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(error) = self.innermost_client_error() else { return f.write_str("the client failed") };
-        match causes(error).find_map(transport::inspect) {
-            Some(seen) => {
-                f.write_str(seen.text)?;
+        match transport::inspect(error).and_then(|seen| seen.text) {
+            Some(text) => {
+                f.write_str(text)?;
                 self.fmt_root(f)
             }
-            None => write!(f, "{error}"),
+            None => fmt_line(&error.to_string(), f),
         }
     }
 
+    /// The last of the causes. Those in between say less.
     fn fmt_root(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(error) = self.innermost_client_error() else { return Ok(()) };
-        let root = causes(error).last().filter(|root| !transport::may_print_a_url(*root));
-        root.map_or(Ok(()), |root| write!(f, ": {root}"))
+        // An error of reqwest that has no cause says what is said already, and its URL.
+        match causes(error).last().filter(|root| !transport::is_of_a_client(*root)) {
+            Some(root) => {
+                f.write_str(": ")?;
+                fmt_line(&root.to_string(), f)
+            }
+            None => Ok(()),
+        }
     }
 
     pub(super) fn fmt_fields(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -302,6 +314,12 @@ impl ErrorKind {
     pub(super) const fn is_refusal(self) -> bool {
         matches!(self, Self::CircuitOpen { .. } | Self::BulkheadFull { .. } | Self::Overloaded)
     }
+}
+
+/// An error and what it wraps, as far as boxes and wrappers go: what lies below the error of an HTTP client, such as that of a
+/// request's body, speaks of something else than this attempt.
+fn wrapped<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    causes(error).take_while(|error| !transport::is_of_a_client(*error))
 }
 
 /// The errors of tower's own layers.
@@ -346,6 +364,25 @@ impl StdError for ErrorInfo {
     }
 }
 
+/// The first line of a text of somebody else's; of a URL in it, neither the credentials nor the query.
+fn fmt_line(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let line = text.lines().next().unwrap_or_default();
+    for (number, word) in line.split(' ').enumerate() {
+        if number > 0 {
+            f.write_str(" ")?;
+        }
+        let Some((scheme, rest)) = word.split_once("://") else {
+            f.write_str(word)?;
+            continue;
+        };
+        let (shown, cut) = rest.split_once(['?', '#']).map_or((rest, ""), |(shown, _)| (shown, "?…"));
+        let authority = shown.find('/').unwrap_or(shown.len());
+        let host = shown[..authority].rfind('@').map_or(0, |at| at + 1);
+        write!(f, "{scheme}://{}{cut}", &shown[host..])?;
+    }
+    Ok(())
+}
+
 /// A time to two digits or so: `1.2 s`, `294 ms`.
 struct Rounded(Duration);
 
@@ -357,10 +394,10 @@ impl fmt::Display for Rounded {
         } else if seconds >= 0.9995 {
             let tenths = (seconds * 10.0).round() / 10.0;
             write!(f, "{tenths} s")
-        } else if seconds >= 0.001 || self.0.is_zero() {
+        } else if seconds >= 0.000_999_5 || self.0.is_zero() {
             write!(f, "{:.0} ms", seconds * 1e3)
         } else {
-            write!(f, "{:.0} µs", seconds * 1e6)
+            write!(f, "{:.0} µs", (seconds * 1e6).max(1.0))
         }
     }
 }

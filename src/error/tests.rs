@@ -1,7 +1,6 @@
 use std::io;
 
 use super::*;
-use crate::http::transport::causes;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -44,6 +43,33 @@ fn the_summary_is_one_line_that_names_the_upstream_the_cause_and_the_attempts() 
 }
 
 #[test]
+fn an_unknown_error_says_what_it_says_in_one_line_and_keeps_its_secrets() {
+    #[derive(Debug)]
+    struct Mine(&'static str);
+    impl fmt::Display for Mine {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+    impl StdError for Mine {
+        fn source(&self) -> Option<&(dyn StdError + 'static)> {
+            None
+        }
+    }
+    let text = |text| Error::from_upstream(Mine(text)).to_string();
+    assert_eq!(text("no such symbol"), "no such symbol (1 attempt)");
+    assert_eq!(text("one\ntwo\nthree"), "one (1 attempt)");
+    assert_eq!(
+        text("cannot reach https://user:secret@sku.internal/v1?token=secret (twice)"),
+        "cannot reach https://sku.internal/v1?… (twice) (1 attempt)"
+    );
+    assert_eq!(
+        Error::from_upstream(io::Error::other("no such symbol")).to_string(),
+        "no such symbol (1 attempt)"
+    );
+}
+
+#[test]
 fn times_are_rounded() {
     let text = |after| of(ErrorKind::CircuitOpen { retry_after: Some(after) }).to_string();
     for (after, expected) in [
@@ -60,7 +86,8 @@ fn times_are_rounded() {
 #[test]
 fn each_level_of_the_chain_says_something_of_its_own() {
     let error = reset();
-    let lines: Vec<_> = causes(&error).map(ToString::to_string).collect();
+    let chain = std::iter::successors(Some(&error as &dyn StdError), |error| StdError::source(*error));
+    let lines: Vec<_> = chain.map(ToString::to_string).collect();
     assert_eq!(
         lines,
         [

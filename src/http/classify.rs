@@ -148,9 +148,10 @@ impl HttpClassifier {
 
 impl Table {
     fn of_head(&self, status: StatusCode, headers: &HeaderMap) -> Outcome {
-        let wait = || retry_after::parse(headers, self.wall_clock.as_deref().unwrap_or(&system_time));
+        let wait =
+            || retry_after::parse(headers, self.wall_clock.as_deref().unwrap_or(&retry_after::system_time));
         if let Some(outcome) = self.on_response.as_ref().and_then(|judge| judge(status, headers)) {
-            return outcome.or_retry_after(wait);
+            return outcome;
         }
         if !self.named.contains(status) {
             return if status.is_server_error() { Outcome::Failure } else { Outcome::Success };
@@ -174,12 +175,6 @@ impl Table {
             Some(Fault::Connect | Fault::Exchange) | None => Outcome::transient(),
         }
     }
-}
-
-/// A date in `Retry-After` is wall-clock time, and nothing else is.
-#[allow(clippy::disallowed_methods)]
-fn system_time() -> SystemTime {
-    SystemTime::now()
 }
 
 /// It looks at results alone, and keeps nothing of the request.

@@ -20,6 +20,12 @@ pub(crate) fn parse(headers: &HeaderMap, now: impl FnOnce() -> SystemTime) -> Op
     Some(date.duration_since(now()).unwrap_or_default().min(LONGEST))
 }
 
+/// The wall clock: a date in `Retry-After` is wall-clock time, and nothing else here is.
+#[allow(clippy::disallowed_methods)]
+pub(crate) fn system_time() -> SystemTime {
+    SystemTime::now()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

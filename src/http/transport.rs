@@ -33,7 +33,7 @@ impl TransportError for std::convert::Infallible {
 
 impl TransportError for io::Error {
     fn fault(&self) -> Fault {
-        of_io(self).fault
+        causes(self).find_map(inspect).map_or(Fault::Exchange, |seen| seen.fault)
     }
 }
 
@@ -70,8 +70,8 @@ impl TransportError for hyper::Error {
 pub(crate) struct Seen {
     pub(crate) fault: Fault,
     pub(crate) sent: Sent,
-    /// What it means, in a few words.
-    pub(crate) text: &'static str,
+    /// What it means, in a few words; `None` if it says so itself.
+    pub(crate) text: Option<&'static str>,
 }
 
 /// How far the request came.
@@ -85,7 +85,7 @@ pub(crate) enum Sent {
 }
 
 const fn seen(fault: Fault, sent: Sent, text: &'static str) -> Seen {
-    Seen { fault, sent, text }
+    Seen { fault, sent, text: Some(text) }
 }
 
 const NO_CONNECTION: Seen = seen(Fault::Connect, Sent::No, "connection failed");
@@ -108,6 +108,9 @@ pub(crate) fn inspect(error: &(dyn StdError + 'static)) -> Option<Seen> {
     #[cfg(feature = "hyper")]
     if let Some(error) = error.downcast_ref() {
         return Some(of_hyper(error));
+    }
+    if is_wrapper(error) {
+        return None;
     }
     error.downcast_ref().map(of_io)
 }
@@ -133,15 +136,29 @@ pub(crate) fn is_connect(error: &(dyn StdError + 'static)) -> bool {
     causes(error).any(|error| inspect(error).is_some_and(|seen| seen.fault == Fault::Connect))
 }
 
-/// Whether the text of an error may hold a URL.
-pub(crate) fn may_print_a_url(error: &(dyn StdError + 'static)) -> bool {
+/// Whether an error is that of an HTTP client.
+pub(crate) fn is_of_a_client(error: &(dyn StdError + 'static)) -> bool {
     #[cfg(feature = "reqwest")]
-    return error.is::<reqwest::Error>();
-    #[cfg(not(feature = "reqwest"))]
-    {
-        let _ = error;
-        false
+    if error.is::<reqwest::Error>() {
+        return true;
     }
+    #[cfg(feature = "hyper")]
+    if error.is::<hyper_util::client::legacy::Error>() {
+        return true;
+    }
+    #[cfg(any(feature = "reqwest", feature = "hyper"))]
+    if error.is::<hyper::Error>() {
+        return true;
+    }
+    let _ = error;
+    false
+}
+
+/// Whether an error is an `io::Error` that was made of another one, and says nothing but that.
+pub(crate) fn is_wrapper(error: &(dyn StdError + 'static)) -> bool {
+    error
+        .downcast_ref()
+        .is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::Other && error.get_ref().is_some())
 }
 
 /// An error and its causes, outermost first.
@@ -150,22 +167,38 @@ pub(crate) fn causes<'a>(
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |error: &&'a (dyn StdError + 'static)| {
         let error: &'a (dyn StdError + 'static) = *error;
-        error.source()
+        // What made the body of a request fail is no cause of what became of the call.
+        #[cfg(any(feature = "reqwest", feature = "hyper"))]
+        if error.downcast_ref().is_some_and(hyper::Error::is_user) {
+            return None;
+        }
+        // As its source, an `io::Error` gives that of the error which it was made of.
+        match error.downcast_ref().and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        }
     })
 }
 
 fn of_io(error: &io::Error) -> Seen {
+    use io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, NotConnected, UnexpectedEof,
+    };
     match error.kind() {
         // Only a refusal cannot befall a connection that has come about: a host can become unreachable at any time.
-        io::ErrorKind::ConnectionRefused => NO_CONNECTION,
-        _ => BROKE_OFF,
+        ConnectionRefused => NO_CONNECTION,
+        ConnectionReset | ConnectionAborted | BrokenPipe | NotConnected | UnexpectedEof => BROKE_OFF,
+        _ => Seen { text: None, ..BROKE_OFF },
     }
 }
 
 #[cfg(feature = "reqwest")]
 fn of_reqwest(error: &reqwest::Error) -> Seen {
-    if error.is_connect() {
-        NO_CONNECTION
+    if is_callers_fault(error) {
+        BAD_BODY
+    } else if error.is_connect() {
+        // Perhaps that of a host which another redirected to: `ReqwestService` knows, and says so.
+        Seen { sent: Sent::Maybe, ..NO_CONNECTION }
     } else if error.is_builder() {
         BAD_REQUEST
     } else if error.is_redirect() {
@@ -176,8 +209,6 @@ fn of_reqwest(error: &reqwest::Error) -> Seen {
         seen(Fault::Caller, Sent::Maybe, "status taken for an error")
     } else if error.is_upgrade() {
         seen(Fault::Caller, Sent::Maybe, "connection not upgraded")
-    } else if is_callers_fault(error) {
-        BAD_BODY
     } else if error.is_timeout() {
         seen(Fault::Exchange, Sent::Maybe, "client timed out")
     } else {

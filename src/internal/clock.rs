@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use pin_project::pin_project;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::{Instant, Sleep};
 
 /// The instant `after` from `now`; `None`, that is never, where no clock reaches.
@@ -46,8 +47,14 @@ impl Timer {
 
     /// Ready once the end has come; never, if there is none.
     pub(crate) fn poll_elapsed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match self.at {
+            Some(at) => self.poll_until(at, cx),
+            None => Poll::Pending,
+        }
+    }
+
+    fn poll_until(self: Pin<&mut Self>, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
-        let Some(at) = *this.at else { return Poll::Pending };
         if this.sleep.is_none() {
             this.sleep.set(Some(tokio::time::sleep_until(at)));
         }
@@ -62,33 +69,82 @@ impl Timer {
 
 /// The timer of a layer that cuts what is below it at the deadline.
 ///
-/// What is below ends at the same moment, and knows more: how many attempts there were. Where it runs in another task, it may
-/// not have been polled yet. So this timer gives way for a few turns of the scheduler before it is over.
+/// What is below ends at the same moment, and knows more: a stale answer, or how many attempts there were. In the same task it
+/// is polled first. Where it runs in another task, this timer gives way: for a few turns of the scheduler, or for a few
+/// milliseconds where tasks run on several threads. One that nobody has polled in the last millisecond is late already, and
+/// gives way no more.
 #[pin_project]
 #[derive(Debug)]
 pub(crate) struct CutTimer {
     #[pin]
     timer: Timer,
-    turns: u8,
+    place: Place,
+    /// How often it still gives way; `None` before the last millisecond.
+    turns: Option<u8>,
+}
+
+/// Which layer cuts. Of two, the inner one is to be first.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Cache,
+    Outermost,
+}
+
+impl Place {
+    /// For how many turns a timer gives way: more than there are tasks between two layers of any stack that makes sense.
+    const fn turns(self) -> u8 {
+        match self {
+            Self::Cache => 4,
+            Self::Outermost => 8,
+        }
+    }
+
+    /// For how long a timer gives way to other threads.
+    const fn time(self) -> Duration {
+        match self {
+            Self::Cache => Duration::from_millis(2),
+            Self::Outermost => Duration::from_millis(5),
+        }
+    }
 }
 
 impl CutTimer {
-    /// More than there are tasks between two layers of any stack that makes sense.
-    const TURNS: u8 = 4;
+    pub(crate) const fn of_cache(end: Option<Instant>) -> Self {
+        Self { timer: Timer::new(end), place: Place::Cache, turns: None }
+    }
 
-    pub(crate) const fn new(at: Option<Instant>) -> Self {
-        Self { timer: Timer::new(at), turns: 0 }
+    pub(crate) const fn of_deadline(end: Option<Instant>) -> Self {
+        Self { timer: Timer::new(end), place: Place::Outermost, turns: None }
     }
 
     /// Ready once the end has come and the others have had their turns; never, if there is no end.
     pub(crate) fn poll_elapsed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.project();
+        const LAST: Duration = Duration::from_millis(1);
+        let mut this = self.project();
+        let turns = match this.turns {
+            Some(turns) => turns,
+            none => {
+                let Some(end) = this.timer.at else { return Poll::Pending };
+                ready!(this.timer.as_mut().poll_until(end.checked_sub(LAST).unwrap_or(end), cx));
+                if Instant::now() >= end {
+                    return Poll::Ready(());
+                }
+                let on_threads = is_multi_threaded();
+                let later = if on_threads { after(end, this.place.time()) } else { Some(end) };
+                this.timer.set(Timer::new(later));
+                none.insert(if on_threads { 0 } else { this.place.turns() })
+            }
+        };
         ready!(this.timer.poll_elapsed(cx));
-        if *this.turns < Self::TURNS {
-            *this.turns += 1;
+        if *turns > 0 {
+            *turns -= 1;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         Poll::Ready(())
     }
+}
+
+fn is_multi_threaded() -> bool {
+    Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() != RuntimeFlavor::CurrentThread)
 }

@@ -61,7 +61,7 @@ impl Waits {
             is_slow: false,
             ahead: Timer::new(ahead),
             is_late: false,
-            deadline: CutTimer::new(deadline),
+            deadline: CutTimer::of_cache(deadline),
             search: Search::NotYet,
         })
     }

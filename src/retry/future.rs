@@ -10,6 +10,7 @@ use tower::Service;
 use super::budget::{RetryBudget, Token};
 use super::layer::Settings;
 use super::policy::{FailedAttempt, Pause};
+use crate::http::retry_after;
 use crate::internal::arc_pool::Handle;
 use crate::internal::clock::{self, Timer};
 use crate::response_kind::ResponseKind;
@@ -31,6 +32,8 @@ pub struct ResponseFuture<Req, S: Service<Req>, J, K, L> {
     copy: Result<Req, StopReason>,
     safety: RetrySafety,
     deadline: Option<Instant>,
+    /// Whether a layer below is known to end an attempt at the deadline.
+    is_checked_below: bool,
     backoff: Duration,
     history: History,
     #[pin]
@@ -99,6 +102,13 @@ enum Next {
     Resend,
 }
 
+impl Next {
+    /// There will be no next attempt: its token goes back.
+    fn give_up(&mut self) {
+        *self = Self::Resend;
+    }
+}
+
 /// The wait between two attempts; what is left of the last response is read meanwhile.
 #[pin_project]
 struct Wait<L> {
@@ -141,14 +151,16 @@ where
         let safety = request.retry_safety();
         let copy = copy_for(&request, safety, &settings, 0);
         let options = request.options();
-        // Another attempt may follow, unless the request hears otherwise.
-        if !may_follow(&copy, safety) {
-            request.set_options(options.attempt(1, false));
+        let told = options.attempt(1, may_follow(&copy, safety));
+        // That it is the first, and that another may follow, is what a request says by itself.
+        if told != options {
+            request.set_options(told);
         }
         Self {
             copy,
             safety,
             deadline: options.get_deadline(),
+            is_checked_below: options.unchecked_deadline().is_none(),
             backoff: Duration::ZERO,
             history: History::default(),
             state: State::Attempt { future: service.call(request) },
@@ -203,7 +215,11 @@ where
                     Err(error) => return Poll::Ready(Err(error)),
                 }
             };
-            let polled = future.poll(cx);
+            let mut polled = future.poll(cx);
+            if polled.is_pending() && !*this.is_checked_below && clock::has_passed(*this.deadline) {
+                // Who has set the deadline is about to cut the call, and does not know how many attempts there were.
+                polled = Poll::Ready(Err(Error::timeout(TimeoutScope::Total, None)));
+            }
             let outcome = match &polled {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) if error.is_refusal() || error.is_total_timeout() => None,
@@ -274,12 +290,11 @@ where
 
         let budget = this.settings.budget.as_ref();
         let Some(outcome) = outcome else {
-            let error = result.err();
-            let is_refusal = error.is_some_and(|error| error.is_refusal());
-            if let Some(budget) = budget.filter(|_| is_refusal && this.history.is_paid) {
+            if let Some(budget) = budget.filter(|_| attempts == 0 && this.history.is_paid) {
                 // The token has bought nothing.
                 budget.refund();
             }
+            let error = result.err();
             let stop = error.and_then(|error| error.stop_reason());
             return NextStep::GiveUp(stop.unwrap_or(StopReason::Deadline));
         };
@@ -304,7 +319,7 @@ where
                     deadline: *this.deadline,
                     retries: this.history.retries,
                     previous_backoff: *this.backoff,
-                    retry_after,
+                    retry_after: retry_after.or_else(|| asked_to_wait(*this.kind, result)),
                     sent,
                     safety: *this.safety,
                     copied: this.copy.as_ref().map(|_| ()).map_err(|stop| *stop),
@@ -359,13 +374,20 @@ where
                     this.state.set(State::Ready(Next::Retry(token)));
                 }
                 StateProj::Ready(next) => {
-                    if let Err(error) = ready!(this.service.poll_ready(cx)) {
+                    let is_ready = this.service.poll_ready(cx);
+                    if is_ready.is_pending() && (*this.is_checked_below || !clock::has_passed(*this.deadline))
+                    {
+                        return Poll::Pending;
+                    }
+                    if let Poll::Ready(Err(error)) = is_ready {
+                        next.give_up();
                         let stop = error.stop_reason();
                         return Poll::Ready(self.finish(Err(error), stop).map(drop));
                     }
                     // Timers are coarse, and to become ready can take a while.
                     if clock::has_passed(*this.deadline) {
-                        let late = Error::timeout(TimeoutScope::Total, None).with_attempts(0);
+                        next.give_up();
+                        let late = Error::timeout(TimeoutScope::Total, None);
                         return Poll::Ready(self.finish(Err(late), Some(StopReason::Deadline)).map(drop));
                     }
                     let Ok(mut request) = std::mem::replace(this.copy, Err(StopReason::Exhausted)) else {
@@ -404,19 +426,27 @@ where
         }
         match result {
             Ok(mut response) => {
+                // Another retry, below, may have had a reason of its own.
+                let stop =
+                    stop.or_else(|| self.kind.note(&response).and_then(|below: &Attempts| below.stopped));
                 if attempts != 1 || stop.is_some() {
                     self.kind.add_note(&mut response, Attempts::new(attempts, stop));
                 }
                 Ok(response)
             }
             Err(error) => {
-                let sent = maybe_sent || error.maybe_sent();
-                let mut error = error.with_attempts(attempts).with_sent(sent).with_stop_reason(stop);
+                let stop = stop.or(error.stop_of_retry());
+                let mut error = error.with_attempts(attempts).with_sent(maybe_sent).with_stop_reason(stop);
                 error.set_upstream(self.settings.name.as_ref());
                 Err(error)
             }
         }
     }
+}
+
+/// The wait that a response asks for, where the classifier did not look.
+fn asked_to_wait<Res, E, K: ResponseKind<Res>>(kind: K, result: Result<&Res, &Error<E>>) -> Option<Duration> {
+    retry_after::parse(kind.headers(result.ok()?)?, retry_after::system_time)
 }
 
 /// Why no attempt should follow this pause.

@@ -37,7 +37,7 @@ where
     type Future = ResponseFuture<Req, S, C::Judge, K, K::Leftover>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
+        self.inner.poll_ready(cx).map_err(|error| error.of_readiness(self.settings.name.as_ref()))
     }
 
     #[inline]

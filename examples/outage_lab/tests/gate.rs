@@ -3,7 +3,7 @@
 
 use outage_lab::musts::{self, Must, judge};
 use outage_lab::play::play;
-use outage_lab::policy::{bare, default_client};
+use outage_lab::policy::{Fallback, bare, default_client};
 use outage_lab::report;
 use outage_lab::scenario::{Population, recovery, spike};
 
@@ -101,9 +101,14 @@ fn the_default_client_is_the_crates() {
     // The client itself is bound to reqwest, whose connector cannot be replaced: what it sets is repeated here.
     let builder = include_str!("../../../src/client/builder.rs");
     let policy = include_str!("../src/policy.rs");
-    for constant in ["const ATTEMPT_SHARE: f64 = 1.0 / 3.4;", "Duration = Duration::from_secs(10);"] {
+    for constant in [
+        "const ATTEMPT_SHARE: f64 = 1.0 / 3.4;",
+        "Duration = Duration::from_secs(10);",
+        "last_known_good: None,",
+    ] {
         assert!(builder.contains(constant), "{constant}");
     }
     assert!(policy.contains("const ATTEMPT_SHARE: f64 = 1.0 / 3.4;"));
     assert_eq!(default_client().total_timeout.as_secs(), 10);
+    assert_eq!(default_client().fallback, Fallback::WhereAskedFor);
 }

@@ -14,6 +14,7 @@ use tower::{Service, ServiceExt as _};
 
 use super::registry::Registry;
 use crate::http::HttpRequest;
+use crate::internal::clock;
 use crate::last_known_good::LastKnownGood;
 use crate::last_known_good::entry::unix_nanos::UnixNanos;
 use crate::last_known_good::policy::key::Key;
@@ -114,13 +115,15 @@ where
         /// How long a fetch may take, where the call had no end.
         const LONGEST: Duration = Duration::from_secs(60);
         let Some(mut request) = self.request.try_clone() else { return Fetched::NothingToKeep };
-        let end = Instant::now() + self.time.unwrap_or(LONGEST);
+        let now = Instant::now();
+        // An end that no clock reaches is as good as none.
+        let end = self.time.and_then(|time| clock::after(now, time));
         let mut options = request.options().without_last_known_good();
-        if self.time.is_some() {
+        if let Some(end) = end {
             options = options.deadline(end);
         }
         request.set_options(options);
-        let status = timeout_at(end, self.read(request)).await.ok().flatten();
+        let status = timeout_at(end.unwrap_or(now + LONGEST), self.read(request)).await.ok().flatten();
         // The first caller may have had an answer already, and asked whether there is another.
         let is_good =
             |it: StatusCode| it.is_success() || it == StatusCode::NOT_MODIFIED || rules::takes_back(it);

@@ -24,6 +24,13 @@ pub(super) struct Registry {
 /// Ends with the registry.
 struct Task(AbortHandle);
 
+impl Task {
+    /// Whether it goes on. A runtime that ends takes its tasks along, even those that have not begun.
+    fn is_alive(&self) -> bool {
+        !self.0.is_finished()
+    }
+}
+
 impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();
@@ -45,22 +52,23 @@ impl Registry {
     }
 
     pub(super) fn uris(&self) -> Vec<String> {
-        self.read().keys().map(|key| key.uri().to_owned()).collect()
+        self.read().iter().filter(|(_, task)| task.is_alive()).map(|(key, _)| key.uri().to_owned()).collect()
     }
 
     /// Whether there is a place for another key.
     pub(super) fn has_room(&self) -> bool {
-        self.read().len() < self.max_uris
+        self.read().values().filter(|task| task.is_alive()).count() < self.max_uris
     }
 
     /// Whether a key has a place.
     pub(super) fn contains(&self, key: &Key) -> bool {
-        self.read().contains_key(key)
+        self.read().get(key).is_some_and(Task::is_alive)
     }
 
     /// Gives a key a place, if there still is one and the key has none.
     pub(super) fn register(&self, key: Key, spawn: impl FnOnce() -> AbortHandle) {
         let mut tasks = self.write();
+        tasks.retain(|_, task| task.is_alive());
         if tasks.len() < self.max_uris && !tasks.contains_key(&key) {
             tasks.insert(key, Task(spawn()));
         }
