@@ -366,3 +366,38 @@ async fn a_layer_of_ones_own_hears_of_each_attempt() {
     assert_eq!(calls.load(Ordering::Relaxed), 2);
     assert_eq!(MS * 1000, SECOND);
 }
+
+// ===== The deadline =====
+
+/// A cache that cuts an upstream which nothing else bounds, with what a call sees of it.
+fn cut_by_the_cache(between: Between, deadline: Duration) -> Opaque {
+    let good = Script::of(&[Step::Data("good".into())]).sized();
+    let upstream = Upstream::<Ask>::answering([status(200).body(&good), hang()]);
+    let service = opaque(upstream.map_err(Error::from_boxed));
+    let service = opaque(RetryLayer::new(policy()).name("sku").layer(service));
+    let service =
+        opaque(LastKnownGoodLayer::new(LastKnownGood::default()).layer(between.put_around(service)));
+    opaque(DeadlineLayer::new(deadline).layer(between.put_around(service)))
+}
+
+async fn answer(service: Opaque) -> String {
+    match service.oneshot(get()).await {
+        Ok(response) => {
+            let is_stale = response.stale().is_some();
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            format!("{body:?} {is_stale}")
+        }
+        Err(error) => error.to_string(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_a_deadline_that_nobody_else_checks_the_cache_still_answers() {
+    for between in [Between::Nothing, Between::Spawn, Between::Buffer, Between::Boxed] {
+        let service = cut_by_the_cache(between, 2 * SECOND);
+        assert_eq!(answer(service.clone()).await, "b\"good\" false");
+        let began = Instant::now();
+        assert_eq!(answer(service.clone()).await, "b\"good\" true", "{between:?}");
+        assert_eq!(began.elapsed(), 2 * SECOND);
+    }
+}

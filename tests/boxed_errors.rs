@@ -176,3 +176,46 @@ async fn an_error_of_readiness_says_how_many_attempts_came_before() {
     assert!(error.maybe_sent(), "the attempt before it may have been sent");
     assert!((budget.tokens() - 1.7).abs() < 1e-9, "the token of the retry that was not sent is back");
 }
+
+/// `io::Error::other` is what much code turns every error into.
+#[test]
+fn an_io_error_around_another_error_hides_nothing() {
+    let elapsed = io::Error::other(tower::timeout::error::Elapsed::new());
+    assert!(Error::from_boxed(elapsed).is_timeout());
+    let overloaded = io::Error::other(tower::load_shed::error::Overloaded::new());
+    assert_eq!(Error::from_boxed(overloaded).kind(), ErrorKind::Overloaded);
+    let refusal = Error::<io::Error>::new(ErrorKind::CircuitOpen { retry_after: None }).with_upstream("sku");
+    let error = Error::from_upstream(io::Error::other(refusal));
+    assert_eq!(error.to_string(), "sku: circuit open (0 attempts)");
+    let refused = Error::from_upstream(io::Error::other(io::Error::from(io::ErrorKind::ConnectionRefused)));
+    assert_eq!((refused.is_connect(), refused.maybe_sent()), (true, false));
+}
+
+#[cfg(feature = "reqwest")]
+#[tokio::test]
+async fn an_error_of_reqwest_in_any_wrapper_keeps_its_meaning_and_its_secrets() {
+    /// As `#[error(transparent)]` of thiserror makes them.
+    #[derive(Debug)]
+    struct Transparent(reqwest::Error);
+    impl std::fmt::Display for Transparent {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            self.0.fmt(f)
+        }
+    }
+    impl std::error::Error for Transparent {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            self.0.source()
+        }
+    }
+    let bad = async || reqwest::get("ftp://user:secret@127.0.0.1/?token=secret").await.unwrap_err();
+    let errors = [
+        Error::from_boxed(io::Error::other(bad().await)),
+        Error::from_boxed(Transparent(bad().await)),
+        Error::from_boxed(bad().await),
+    ];
+    for error in errors {
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+    let wrapped = Error::from_upstream(io::Error::other(bad().await));
+    assert_eq!((wrapped.attempts(), wrapped.maybe_sent()), (0, false));
+}

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tower::util::{self, BoxService};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 
-use support::{MS, SECOND, Script, Step, TestBody, Upstream, get, hang, post, send, status};
+use support::{MS, SECOND, Script, Step, TestBody, Upstream, fault, get, hang, post, send, status};
 
 /// Waits of 100, 200 and 400 ms.
 fn retry() -> RetryLayer {
@@ -435,6 +435,30 @@ async fn any_service_has_a_total_time_and_one_for_each_attempt() {
         assert_eq!(timed_out(send(&service, Call::new(2 * SECOND)).await), (scope, SECOND));
         assert_eq!(began.elapsed(), SECOND);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_deadlines_the_one_that_has_passed_says_its_time() {
+    for outer in [10 * SECOND, Duration::MAX] {
+        let service = ServiceBuilder::new()
+            .layer(DeadlineLayer::new(outer))
+            .layer(DeadlineLayer::new(SECOND))
+            .service(Upstream::answering([hang()]));
+        let error = send(&service, get()).await.unwrap_err();
+        assert_eq!(error.to_string(), "deadline passed after 1 s (1 attempt)");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_only_the_outermost_layer_checks_ends_the_call_with_its_name_and_its_attempts() {
+    let service = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(2 * SECOND))
+        .layer(RetryLayer::new(RetryPolicy::default()).name("sku"))
+        .service(Upstream::answering([fault(io::ErrorKind::ConnectionReset), hang()]));
+    let began = Instant::now();
+    let error = send(&service, get()).await.unwrap_err();
+    assert_eq!(error.to_string(), "sku: deadline passed after 2 s (2 attempts)");
+    assert_eq!((error.stop_reason(), began.elapsed()), (Some(StopReason::Deadline), 2 * SECOND));
 }
 
 // ===== Promises =====

@@ -103,8 +103,10 @@ impl ErrorInfo {
             if let Some(kind) = wrapped(error).find_map(kind_of_tower) {
                 return Self::new(kind, None);
             }
-            let innermost = causes(error).find(|error| !transport::is_wrapper(*error));
-            let sent = innermost.and_then(transport::inspect).map_or(Sent::Maybe, |seen| seen.sent);
+            // An error of an HTTP client tells of its own call. An `io::Error` far below can be about anything, a file even.
+            let told = causes(error).find(|error| transport::is_of_a_client(*error));
+            let told = told.or_else(|| causes(error).find(|error| !transport::is_wrapper(*error)));
+            let sent = told.and_then(transport::inspect).map_or(Sent::Maybe, |seen| seen.sent);
             Self {
                 attempts: u32::from(sent != Sent::NotAttempted),
                 maybe_sent: sent == Sent::Maybe,

@@ -71,15 +71,15 @@ impl Timer {
 ///
 /// What is below ends at the same moment, and knows more: a stale answer, or how many attempts there were. In the same task it
 /// is polled first. Where it runs in another task, this timer gives way: for a few turns of the scheduler, or for a few
-/// milliseconds where tasks run on several threads. One that nobody has polled in the last millisecond is late already, and
-/// gives way no more.
+/// milliseconds where tasks run on several threads. On a single thread, one that
+/// nobody has polled in its last few milliseconds is late already, and gives way no more.
 #[pin_project]
 #[derive(Debug)]
 pub(crate) struct CutTimer {
     #[pin]
     timer: Timer,
     place: Place,
-    /// How often it still gives way; `None` before the last millisecond.
+    /// How often it still gives way; `None` before its last few milliseconds.
     turns: Option<u8>,
 }
 
@@ -103,7 +103,7 @@ impl Place {
     const fn time(self) -> Duration {
         match self {
             Self::Cache => Duration::from_millis(2),
-            Self::Outermost => Duration::from_millis(5),
+            Self::Outermost => Duration::from_millis(10),
         }
     }
 }
@@ -119,20 +119,22 @@ impl CutTimer {
 
     /// Ready once the end has come and the others have had their turns; never, if there is no end.
     pub(crate) fn poll_elapsed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        const LAST: Duration = Duration::from_millis(1);
+        const ALMOST: Duration = Duration::from_millis(5);
         let mut this = self.project();
+        let Some(end) = this.timer.at else { return Poll::Pending };
         let turns = match this.turns {
             Some(turns) => turns,
+            none if is_multi_threaded() => {
+                this.timer.set(Timer::new(after(end, this.place.time())));
+                none.insert(0)
+            }
             none => {
-                let Some(end) = this.timer.at else { return Poll::Pending };
-                ready!(this.timer.as_mut().poll_until(end.checked_sub(LAST).unwrap_or(end), cx));
+                ready!(this.timer.as_mut().poll_until(end.checked_sub(ALMOST).unwrap_or(end), cx));
                 if Instant::now() >= end {
                     return Poll::Ready(());
                 }
-                let on_threads = is_multi_threaded();
-                let later = if on_threads { after(end, this.place.time()) } else { Some(end) };
-                this.timer.set(Timer::new(later));
-                none.insert(if on_threads { 0 } else { this.place.turns() })
+                this.timer.set(Timer::new(Some(end)));
+                none.insert(this.place.turns())
             }
         };
         ready!(this.timer.poll_elapsed(cx));

@@ -1,5 +1,6 @@
 //! What is fetched again from time to time.
 
+use steadfast::HasCallOptions;
 use steadfast::last_known_good::{PrefetchBuilder, PrefetchLayer, PrefetchService};
 use tokio::time::{Instant, sleep};
 
@@ -152,4 +153,40 @@ fn a_configuration_that_cannot_work_is_an_error() {
     let field = |it: PrefetchBuilder| it.build(&LastKnownGood::default()).unwrap_err().field();
     assert_eq!(field(PrefetchLayer::builder().every(Duration::ZERO)), "prefetch.every");
     assert_eq!(field(PrefetchLayer::builder().max_uris(0)), "prefetch.max_uris");
+}
+
+#[test]
+fn what_the_end_of_a_runtime_has_stopped_is_fetched_again_on_the_next() {
+    let (upstream, service, prefetch) = prefetched(|it| it);
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().start_paused(true).build().unwrap()
+    };
+    // The task of the first call has not even begun.
+    runtime().block_on(call(&service, &upstream, of(1), good(&[])));
+    assert!(prefetch.uris().is_empty());
+    runtime().block_on(async {
+        call(&service, &upstream, of(1), good(&[])).await;
+        upstream.will(Duration::ZERO, good(&[]));
+        sleep(2 * MINUTE).await;
+    });
+    assert!(upstream.called() > 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_no_clock_reaches_is_no_end_for_what_is_fetched_again() {
+    let (upstream, service, _prefetch) = prefetched(|it| it);
+    let (mut far, mut step) = (Instant::now(), Duration::from_secs(1 << 62));
+    while step >= Duration::from_millis(1500) {
+        match far.checked_add(step) {
+            Some(later) => far = later,
+            None => step /= 2,
+        }
+    }
+    let mut request = of(1);
+    request.set_options(CallOptions::new().deadline(far));
+    call(&service, &upstream, request, good(&[])).await;
+    upstream.will(Duration::ZERO, good(&[]));
+    sleep(2 * MINUTE).await;
+    assert!(upstream.called() > 1);
 }

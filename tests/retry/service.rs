@@ -268,3 +268,56 @@ async fn an_upstream_that_cannot_fail_composes_too() {
     let result: Result<_, Error<Infallible>> = service.oneshot(Call::new(get())).await;
     assert_eq!(result.unwrap().status(), 200);
 }
+
+/// Ready for its first request at once, and for each further one after a second.
+#[derive(Clone)]
+struct SlowToReady {
+    upstream: Upstream,
+    wait: Arc<Mutex<Option<std::pin::Pin<Box<tokio::time::Sleep>>>>>,
+}
+
+impl Service<Request<()>> for SlowToReady {
+    type Response = Response<TestBody>;
+    type Error = Error<io::Error>;
+    type Future = <Upstream as Service<Request<()>>>::Future;
+
+    fn poll_ready(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Result<(), Self::Error>> {
+        if self.upstream.count() > 0 {
+            let mut wait = self.wait.lock().unwrap();
+            let wait = wait.get_or_insert_with(|| Box::pin(tokio::time::sleep(SECOND)));
+            std::task::ready!(wait.as_mut().poll(cx));
+        }
+        self.upstream.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<()>) -> Self::Future {
+        self.upstream.call(request)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_passes_between_two_attempts_sends_nothing_and_costs_nothing() {
+    let budget = RetryBudget::builder().initial(2.0).per_failure(0.0).build().unwrap();
+    let upstream = Upstream::answering([fault(ConnectionRefused)]);
+    let slow = SlowToReady { upstream: upstream.clone(), wait: Arc::default() };
+    let mut service = retry().budget(budget.clone()).layer(slow);
+    let request = with(post(), CallOptions::new().deadline(Instant::now() + SECOND / 2));
+    let mut call = std::pin::pin!(service.ready().await.unwrap().call(request));
+    let error = call.as_mut().await.unwrap_err();
+    assert!(error.is_total_timeout());
+    assert_eq!((error.attempts(), error.maybe_sent(), upstream.count()), (1, false, 1));
+    approximately(budget.tokens(), 2.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_retries_the_inner_one_says_why_it_stopped() {
+    for answer in [status(503), fault(ConnectionReset)] {
+        let service =
+            RetryLayer::new(policy(0)).layer(RetryLayer::new(policy(1)).layer(Upstream::answering([answer])));
+        let stop = match send(&service, get()).await {
+            Ok(response) => stopped(&response),
+            Err(error) => error.stop_reason(),
+        };
+        assert_eq!(stop, Some(StopReason::Exhausted));
+    }
+}
