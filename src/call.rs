@@ -261,8 +261,8 @@ impl<R> Call<R> {
     }
 
     /// See [`CallOptions::retry_safety`].
-    pub fn retry_safety(mut self, resend: RetrySafety) -> Self {
-        self.options = self.options.retry_safety(resend);
+    pub fn retry_safety(mut self, safety: RetrySafety) -> Self {
+        self.options = self.options.retry_safety(safety);
         self
     }
 

@@ -114,7 +114,8 @@ pub trait Classify<Req, Res, E>: Clone {
 
 /// Judges the result of one attempt, or, in a retry, of each attempt of one call.
 ///
-/// It is never asked about what was refused on this side ([`ErrorInfo::is_refusal`]): the layers know those.
+/// It is never asked about what was refused on this side ([`ErrorInfo::is_refusal`]): the layers know those. Nor do retry and
+/// circuit breaker ask about a call that was cut by its deadline.
 pub trait Judge<Res, E> {
     /// What `result` says about the upstream.
     fn classify(&self, result: Result<&Res, &Error<E>>) -> Outcome;
@@ -132,6 +133,8 @@ where
 
 /// A classifier for each request: what `choose` gives, or else `default`.
 ///
+/// A request whose every result is neutral is not retried, and a cache neither keeps its answers nor answers it.
+///
 /// ```
 /// use http::Request;
 /// use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
@@ -139,9 +142,10 @@ where
 /// use steadfast::{Outcome, classify};
 ///
 /// // Nobody waits for reports, and they often fail: they are not to open the circuit of everything else.
-/// let reports = HttpClassifier::new().on_response(|_, _| Some(Outcome::Neutral));
+/// let neutral = HttpClassifier::new().on_response(|_, _| Some(Outcome::Neutral));
+/// let neutral = neutral.on_error(|_| Some(Outcome::Neutral));
 /// let classifier = classify::by_request(HttpClassifier::new(), move |request: &Request<String>| {
-///     request.uri().path().starts_with("/reports/").then(|| reports.clone())
+///     request.uri().path().starts_with("/reports/").then(|| neutral.clone())
 /// });
 /// let layer = CircuitBreakerLayer::new(CircuitBreaker::default()).classifier(classifier);
 /// ```

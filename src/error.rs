@@ -106,7 +106,8 @@ impl<E> Error<E> {
     /// The error of the client at the bottom: `.map_err(Error::from_upstream)`.
     ///
     /// Something may have been sent, unless `error` is known to say otherwise: a connection that did not come about, in the
-    /// errors of reqwest, hyper-util and `std::io`. For other clients, [`with_sent`](Self::with_sent) says it. If an error
+    /// errors of hyper-util and `std::io`. One of reqwest may be that to the target of a redirect, so it needs a
+    /// `ReqwestService` to tell. For other clients, [`with_sent`](Self::with_sent) says it. If an error
     /// of this crate is among the sources of `error`, its kind and its counts are kept.
     pub fn from_upstream(error: E) -> Self
     where
@@ -224,6 +225,29 @@ impl Error<BoxError> {
     /// let error = Error::from_boxed(boxed);
     /// assert!(error.is_circuit_open());
     /// assert_eq!((error.upstream(), error.attempts()), (Some("sku"), 0));
+    /// ```
+    ///
+    /// In a stack:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use http::{Request, Response};
+    /// use steadfast::Error;
+    /// use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
+    /// use steadfast::retry::{RetryLayer, RetryPolicy};
+    /// use tower::{ServiceBuilder, ServiceExt};
+    ///
+    /// # async fn example() -> Result<(), steadfast::BoxError> {
+    /// let service = ServiceBuilder::new()
+    ///     .layer(RetryLayer::new(RetryPolicy::default()))
+    ///     .map_err(Error::from_boxed)     // what tower has boxed,
+    ///     .timeout(Duration::from_secs(1)) // as this layer does
+    ///     .layer(CircuitBreakerLayer::new(CircuitBreaker::default()))
+    ///     .map_err(Error::from_upstream)
+    ///     .service_fn(async |_: Request<String>| Ok::<_, std::io::Error>(Response::new(String::new())));
+    /// let response = service.oneshot(Request::new(String::new())).await?;
+    /// # Ok(())
+    /// # }
     /// ```
     pub fn from_boxed(error: impl Into<BoxError>) -> Self {
         match error.into().downcast::<Self>() {

@@ -84,8 +84,9 @@
 //! - **One error.** [`Error`] says what failed, for which upstream, after how many attempts, and whether anything was sent. A
 //!   status is never an error: when the attempts run out on a 503, you get that 503. tower's own layers box errors:
 //!   [`Error::from_boxed`] is the way back.
-//! - **Options travel with the call.** [`Call`] carries a request and its [`CallOptions`]: a timeout, whether it may be sent
-//!   twice, no stale answer. `http::Request` carries them in its extensions.
+//! - **Options travel with the call.** [`Call`] carries a request and its [`CallOptions`]: a timeout or a deadline, whether it may
+//!   be sent twice, no stale answer; and, for each attempt, its number and whether another may follow. `http::Request` carries
+//!   them in its extensions. A bare `reqwest::Request` has no room for them: wrap it in a [`Call`].
 //! - **Correctness depends on types alone.** What a retry has to know is in the error, the response and the options, so a layer
 //!   of yours may move a call to another task. Two pieces of advice are lost then, and cost only time: a permit goes back when
 //!   a body that is thrown away has ended, and the circuit breaker counts the time in a queue towards slow and abandoned calls.
@@ -127,6 +128,7 @@ mod response_ext;
 mod response_kind;
 pub mod retry;
 mod sealed;
+mod stale;
 mod stop_reason;
 pub mod timeout;
 

@@ -39,6 +39,9 @@ use crate::{ConfigError, ErrorInfo, ErrorKind};
 /// bulkhead.resize(32)?;
 /// # Ok::<(), steadfast::ConfigError>(())
 /// ```
+#[doc(alias = "compartment")]
+#[doc(alias = "semaphore")]
+#[doc(alias = "concurrency limit")]
 #[derive(Debug, Clone)]
 pub struct Bulkhead(Handle<Inner>);
 

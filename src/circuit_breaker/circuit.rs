@@ -40,6 +40,7 @@ use crate::{ErrorInfo, ErrorKind, Outcome, RetryAdvice, RetryAdvisor};
 /// assert_eq!(circuit.state(), State::Closed);
 /// # Ok::<(), steadfast::ConfigError>(())
 /// ```
+#[doc(alias = "circuit")]
 #[derive(Clone)]
 pub struct CircuitBreaker(Handle<Inner>);
 
@@ -118,6 +119,11 @@ impl CircuitBreaker {
     /// What it is doing.
     pub fn state(&self) -> State {
         self.gate().state()
+    }
+
+    /// Whether it is open, be it for its open time or because it was forced open.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state(), State::Open | State::ForcedOpen)
     }
 
     /// What can be seen of it now.
@@ -426,7 +432,7 @@ impl Default for CircuitBreaker {
 
 impl fmt::Debug for CircuitBreaker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Circuit")
+        f.debug_struct("CircuitBreaker")
             .field("name", &self.name())
             .field("state", &self.state())
             .finish_non_exhaustive()

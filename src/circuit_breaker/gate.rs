@@ -1,5 +1,6 @@
 //! What a circuit is doing: as calls read it, and as people do.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::state::{Machine, Phase, ProbeId};
@@ -17,6 +18,25 @@ pub enum State {
     ForcedOpen,
     /// Calls go through whatever their results, until the circuit is reset.
     ForcedClosed,
+}
+
+impl State {
+    /// The state in one word, as it stands in logs and labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+            Self::ForcedOpen => "forced_open",
+            Self::ForcedClosed => "forced_closed",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// What can be seen of a circuit at one moment.

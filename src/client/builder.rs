@@ -131,7 +131,8 @@ impl ClientBuilder {
         self
     }
 
-    /// The time of a whole call, retries and the reading of the body included: 1 ms to a year. Default 10 s.
+    /// The time of a whole call, retries and the reading of the body included: 1 ms to a year. Default 10 s. Unless
+    /// [`attempt_timeout`](Self::attempt_timeout) says otherwise, an attempt has a 3.4th of it.
     pub fn total_timeout(mut self, timeout: Duration) -> Self {
         self.total_timeout = Some(timeout);
         self
@@ -269,7 +270,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Judges results by this classifier, in every layer.
+    /// Judges results by this classifier, in every layer. [`classifier_by`](Self::classifier_by) looks at the request, too.
     pub fn classifier(mut self, classifier: HttpClassifier) -> Self {
         self.classifier.default = classifier;
         self
@@ -282,10 +283,11 @@ impl ClientBuilder {
     /// use steadfast::{Outcome, http::HttpClassifier};
     ///
     /// // Nobody waits for reports, and they often fail: they are not to open the circuit of everything else.
-    /// let reports = HttpClassifier::new().on_response(|_, _| Some(Outcome::Neutral));
+    /// let neutral = HttpClassifier::new().on_response(|_, _| Some(Outcome::Neutral));
+    /// let neutral = neutral.on_error(|_| Some(Outcome::Neutral));
     /// let client = steadfast::Client::builder()
     ///     .classifier_by(move |request| {
-    ///         request.url().path().starts_with("/reports/").then(|| reports.clone())
+    ///         request.url().path().starts_with("/reports/").then(|| neutral.clone())
     ///     })
     ///     .build()?;
     /// # Ok::<(), steadfast::ConfigError>(())

@@ -91,15 +91,15 @@ impl RequestBuilder {
     }
 
     /// Whether this request may be sent twice, in place of what its method and headers say. `false` still lets it be
-    /// sent again where nothing was sent before; see [`resend`](Self::retry_safety) for never.
+    /// sent again where nothing was sent before; see [`retry_safety`](Self::retry_safety) for never.
     pub fn idempotent(mut self, idempotent: bool) -> Self {
         self.options = self.options.idempotent(idempotent);
         self
     }
 
     /// How often this request may be sent.
-    pub fn retry_safety(mut self, resend: RetrySafety) -> Self {
-        self.options = self.options.retry_safety(resend);
+    pub fn retry_safety(mut self, safety: RetrySafety) -> Self {
+        self.options = self.options.retry_safety(safety);
         self
     }
 

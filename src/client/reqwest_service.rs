@@ -15,7 +15,8 @@ use crate::{Call, Error};
 
 /// A `reqwest::Client` at the bottom of a stack of layers.
 ///
-/// Its requests are `reqwest::Request`s, bare or in a [`Call`], its responses `http::Response`s, and its errors have the
+/// Its requests are `reqwest::Request`s in a [`Call`], which carries their options and their deadline, or bare ones, which have
+/// neither: a [`DeadlineLayer`](crate::deadline::DeadlineLayer) above can only cut those. Its responses `http::Response`s, and its errors have the
 /// client's [inside](Error::inner). The URL that the response came from is kept for the way back, which is
 /// `reqwest::Response::from(response.map(reqwest::Body::wrap))`.
 ///

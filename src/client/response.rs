@@ -4,9 +4,10 @@ use http::Response;
 use http_body::Body;
 
 use super::reqwest_service::keep_url;
-use crate::last_known_good::{RequestUri, Stale};
-use crate::response_ext::attempts;
-use crate::{BoxError, ResponseExt};
+use crate::last_known_good::RequestUri;
+use crate::response_ext::{attempts, stop_reason};
+use crate::stale::Stale;
+use crate::{BoxError, ResponseExt, StopReason};
 
 /// The response with the URL that it came from, or, if it is a stored one, was asked for by.
 pub(super) fn into_reqwest<B>(mut response: Response<B>) -> reqwest::Response
@@ -29,5 +30,9 @@ impl ResponseExt for reqwest::Response {
 
     fn attempts(&self) -> u32 {
         attempts(self.extensions())
+    }
+
+    fn stop_reason(&self) -> Option<StopReason> {
+        stop_reason(self.extensions())
     }
 }

@@ -121,6 +121,19 @@ impl ErrorInfo {
         self
     }
 
+    /// What a steadfast error says that is somewhere in this chain of causes, whatever boxes and wrappers it is in.
+    ///
+    /// ```
+    /// use steadfast::{Error, ErrorInfo, ErrorKind};
+    ///
+    /// let error = Error::<std::io::Error>::new(ErrorKind::CircuitOpen { retry_after: None });
+    /// let boxed: Box<dyn std::error::Error> = Box::new(error);
+    /// assert!(ErrorInfo::find(&*boxed).is_some_and(ErrorInfo::is_circuit_open));
+    /// ```
+    pub fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
+        causes(error).find_map(|error| error.downcast_ref())
+    }
+
     /// What failed.
     pub const fn kind(&self) -> ErrorKind {
         self.kind

@@ -6,7 +6,8 @@
 //! the references that were dropped on it, and the next clone takes one of those.
 //!
 //! What is kept in this way by other threads lives on after its last handle is gone, until their places are needed or they
-//! end. It has to be inert, therefore: no service, no closure and nothing of a user's may hang from it.
+//! end. It has to be inert, therefore: no service and no closure may hang from it. The one thing of a user's that does is the
+//! advisor of a retry, of which a thread keeps a few references in the same way.
 
 use std::cell::RefCell;
 use std::fmt;

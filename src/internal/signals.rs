@@ -10,8 +10,9 @@
 //!
 //! A layer that moves the call or the body to another task (`tokio::spawn`, `tower::buffer`) hides both. Then a permit goes
 //! back when a discarded body has ended or is dropped, and the circuit breaker counts the time in a queue towards slow and
-//! abandoned calls. Neither changes which requests are sent or which answer the caller gets: what that depends on travels in
-//! the request's options, in the error, or in the response's extensions.
+//! abandoned calls, which can open a circuit earlier. A call of another stack that is polled in the same poll (`join!`) is heard,
+//! too, and can do the opposite. What decides whether a request may be sent again travels in the request's options, in the
+//! error, or in the response's extensions.
 
 use std::cell::Cell;
 use std::thread::LocalKey;

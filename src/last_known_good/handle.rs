@@ -36,6 +36,8 @@ use crate::last_known_good::tier::bounded_store::BoundedStore;
 /// assert!(fallback.is_empty());
 /// # Ok::<(), steadfast::ConfigError>(())
 /// ```
+#[doc(alias = "stale-if-error")]
+#[doc(alias = "fallback")]
 #[derive(Clone)]
 pub struct LastKnownGood(pub(super) Arc<Shared>);
 

@@ -69,9 +69,10 @@ mod wait;
 pub(crate) use self::plan::RequestUri;
 #[cfg(feature = "disk")]
 pub use self::store::{DiskStore, DiskStoreBuilder, DiskStoreError};
+pub use crate::stale::{Cause, Stale};
+
 pub use self::{
     config::LastKnownGoodBuilder,
-    entry::stale::{Cause, Stale},
     future::ResponseFuture,
     handle::{EntryInfo, InsertError, LastKnownGood},
     layer::LastKnownGoodLayer,

@@ -11,7 +11,6 @@ use tokio::time::Instant;
 use super::{LastKnownGood, ResponseBody};
 use crate::http::HttpRequest;
 use crate::last_known_good::entry::head::{Draft, NextHead};
-use crate::last_known_good::entry::stale::Cause;
 use crate::last_known_good::entry::unix_nanos::UnixNanos;
 use crate::last_known_good::entry::{Entry, Times};
 use crate::last_known_good::memory::cache::Found;
@@ -22,6 +21,7 @@ use crate::last_known_good::record::capture::BodyCapture;
 use crate::last_known_good::record::recorder::Recorder;
 use crate::last_known_good::shared::Shared;
 use crate::last_known_good::tier::bounded_store::{BoxFuture, Until};
+use crate::stale::Cause;
 use crate::stop_reason::Attempts;
 use crate::{Error, HasCallOptions, Judge, Outcome};
 
@@ -189,7 +189,10 @@ impl Answering {
                 let attempts = Attempts::new(error.attempts(), error.stop_reason());
                 response.extensions_mut().insert(attempts);
             }
-            None => {}
+            // The call goes on, and nobody knows yet how many attempts it will take.
+            None => {
+                response.extensions_mut().insert(Attempts::new(0, None));
+            }
         }
         response.extensions_mut().insert(RequestUri(self.key.uri().into()));
         response

@@ -12,7 +12,6 @@ use crate::http::HttpRequest;
 use crate::internal::shared_settings::SharedSettings;
 use crate::internal::wall_clock::WallClock;
 use crate::last_known_good::entry::head::Draft;
-use crate::last_known_good::entry::stale::Cause;
 use crate::last_known_good::entry::unix_nanos::UnixNanos;
 use crate::last_known_good::entry::{Entry, Times};
 use crate::last_known_good::memory::cache::Memory;
@@ -23,6 +22,7 @@ use crate::last_known_good::policy::vary::RequestHeaders;
 use crate::last_known_good::record::capture::BodyCapture;
 use crate::last_known_good::refresh::Refreshes;
 use crate::last_known_good::tier::bounded_store::BoundedStore;
+use crate::stale::Cause;
 
 /// The settings of a cache, and what it keeps: all that its handles share.
 pub(crate) struct Shared {

@@ -113,6 +113,6 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let upstreams = self.shared.upstreams.read_all(|key, _| key.to_string());
-        f.debug_struct("PerUpstream").field("upstreams", &upstreams).finish_non_exhaustive()
+        f.debug_struct("PerUpstreamService").field("upstreams", &upstreams).finish_non_exhaustive()
     }
 }

@@ -1,7 +1,6 @@
 //! A response that was good, whole.
 
 pub(crate) mod head;
-pub(crate) mod stale;
 pub(crate) mod unix_nanos;
 pub(crate) mod wire;
 
@@ -16,10 +15,10 @@ use httpdate::{fmt_http_date, parse_http_date};
 
 use crate::http::fields::stated_age;
 use crate::last_known_good::entry::head::Head;
-use crate::last_known_good::entry::stale::{Cause, Stale};
 use crate::last_known_good::entry::unix_nanos::UnixNanos;
 use crate::last_known_good::policy::rules::Limits;
 use crate::last_known_good::policy::vary::RequestHeaders;
+use crate::stale::{Cause, Stale};
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 

@@ -27,6 +27,7 @@ use super::{PrefetchBuilder, PrefetchService};
 /// assert_eq!(prefetch.uris().len(), 0); // nothing has been called yet
 /// # Ok::<(), steadfast::ConfigError>(())
 /// ```
+#[doc(alias = "keep warm")]
 #[derive(Debug, Clone)]
 pub struct PrefetchLayer {
     registry: Option<Arc<Registry>>,

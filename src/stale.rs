@@ -51,6 +51,20 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// The cause in one word, as it stands in logs and labels. Its `Display` is half a sentence for people.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Status(_) => "status",
+            Self::Transport => "transport",
+            Self::Body => "body",
+            Self::Timeout(_) => "timeout",
+            Self::Slow => "slow",
+            Self::CircuitOpen => "circuit_open",
+            Self::BulkheadFull => "bulkhead_full",
+            Self::Overloaded => "overloaded",
+        }
+    }
+
     pub(crate) fn of<B, E>(result: &Result<Response<B>, Error<E>>) -> Self {
         match result {
             Ok(response) => Self::Status(response.status()),
