@@ -69,10 +69,10 @@ impl Timer {
 
 /// The timer of a layer that cuts what is below it at the deadline.
 ///
-/// What is below ends at the same moment, and knows more: a stale answer, or how many attempts there were. In the same task it
-/// is polled first. Where it runs in another task, this timer gives way: for a few turns of the scheduler, or for a few
-/// milliseconds where tasks run on several threads. On a single thread, one that
-/// nobody has polled in its last few milliseconds is late already, and gives way no more.
+/// The layers below end at the same moment, and know more: a stale answer, or how many attempts there were. In the same task
+/// they are polled first. For those in another task, this timer gives way: for a few turns of the scheduler, or, where tasks run
+/// on several threads, for a few milliseconds. On a single thread, a timer that nobody has polled in its last few milliseconds is
+/// late already, and gives way no more.
 #[pin_project]
 #[derive(Debug)]
 pub(crate) struct CutTimer {
