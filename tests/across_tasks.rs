@@ -22,29 +22,31 @@ use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
 use steadfast::deadline::DeadlineLayer;
 use steadfast::http::HttpRequest;
-use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer};
+use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer, PrefetchLayer};
+use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{Backoff, Jitter, RetryBudget, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
 use steadfast::{BoxError, Call, Error, HasCallOptions, ResponseExt};
 use support::{Answer, MS, SECOND, Script, Step, Upstream, fault, hang, status};
 use tokio::time::Instant;
 use tower::buffer::Buffer;
-use tower::util::{BoxCloneService, Either};
+use tower::layer::util::Identity;
+use tower::util::{BoxCloneSyncService, Either};
 use tower::{Layer, Service, ServiceExt};
 
 type Ask = Call<Request<Empty<Bytes>>>;
 type Body = UnsyncBoxBody<Bytes, BoxError>;
 /// A service of which nothing is known but what it asks for and gives.
-type Opaque = BoxCloneService<Ask, Response<Body>, Error<BoxError>>;
+type Opaque = BoxCloneSyncService<Ask, Response<Body>, Error<BoxError>>;
 
 fn opaque<S, B>(service: S) -> Opaque
 where
-    S: Service<Ask, Response = Response<B>, Error = Error<BoxError>> + Clone + Send + 'static,
+    S: Service<Ask, Response = Response<B>, Error = Error<BoxError>> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
     B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     let boxed = |response: Response<B>| response.map(|body| body.map_err(Into::into).boxed_unsync());
-    BoxCloneService::new(service.map_response(boxed))
+    BoxCloneSyncService::new(service.map_response(boxed))
 }
 
 // ===== What stands between two layers =====
@@ -210,12 +212,17 @@ impl Parts {
         let service = at(3, opaque(BulkheadLayer::new(self.bulkhead.clone()).layer(service)));
         let service = at(4, opaque(CircuitBreakerLayer::new(self.circuit.clone()).layer(service)));
         let service = at(5, opaque(retry.layer(service)));
-        let service = at(6, opaque(LastKnownGoodLayer::new(LastKnownGood::default()).layer(service)));
+        let per_upstream = PerUpstreamLayer::new(|_: &UpstreamKey| (Identity::new(), ()));
+        let service = at(6, opaque(per_upstream.layer(service)));
+        let cache = LastKnownGood::default();
+        let prefetch = PrefetchLayer::builder().every(3600 * SECOND).build(&cache).unwrap();
+        let service = at(7, opaque(LastKnownGoodLayer::new(cache).layer(service)));
+        let service = at(8, opaque(prefetch.layer(service)));
         opaque(DeadlineLayer::new(4 * SECOND).layer(service))
     }
 }
 
-const GAPS: usize = 7;
+const GAPS: usize = 9;
 
 // ===== What is seen =====
 
