@@ -30,24 +30,35 @@ pub trait ResponseExt {
     fn stop_reason(&self) -> Option<StopReason>;
 }
 
-impl<B> ResponseExt for Response<B> {
+/// A response of either crate.
+pub trait HasExtensions {
+    /// Its extensions.
+    fn extensions(&self) -> &Extensions;
+}
+
+impl<B> HasExtensions for Response<B> {
+    fn extensions(&self) -> &Extensions {
+        self.extensions()
+    }
+}
+
+#[cfg(feature = "reqwest")]
+impl HasExtensions for reqwest::Response {
+    fn extensions(&self) -> &Extensions {
+        self.extensions()
+    }
+}
+
+impl<R: HasExtensions> ResponseExt for R {
     fn stale(&self) -> Option<&Stale> {
         self.extensions().get()
     }
 
     fn attempts(&self) -> u32 {
-        attempts(self.extensions())
+        self.extensions().get::<Attempts>().map_or(1, |attempts| attempts.made)
     }
 
     fn stop_reason(&self) -> Option<StopReason> {
-        stop_reason(self.extensions())
+        self.extensions().get::<Attempts>()?.stopped
     }
-}
-
-pub(crate) fn attempts(extensions: &Extensions) -> u32 {
-    extensions.get::<Attempts>().map_or(1, |attempts| attempts.made)
-}
-
-pub(crate) fn stop_reason(extensions: &Extensions) -> Option<StopReason> {
-    extensions.get::<Attempts>()?.stopped
 }

@@ -11,6 +11,7 @@ use reqwest::ResponseBuilderExt as _;
 use reqwest::redirect::Policy;
 use tower::Service;
 
+use crate::http::{Fault, TransportError as _};
 use crate::{Call, Error};
 
 /// A `reqwest::Client` at the bottom of a stack of layers.
@@ -119,15 +120,17 @@ impl Future for ReqwestFuture {
         }
         let (may_be_redirected, has_waited) = (*this.may_be_redirected, *this.has_waited);
         polled.map_ok(from_reqwest).map_err(|error| {
+            let is_connect = error.fault() == Fault::Connect;
             let error = Error::from_upstream(error);
             if error.attempts() == 0 && has_waited {
-                // What cannot be sent is the request that a redirect asked for; the one before it was answered.
-                return error.with_attempts(1).with_sent(true);
+                // The request that cannot be sent is the one that a redirect asked for; the one before it was answered.
+                error.with_attempts(1).with_sent(true)
+            } else if is_connect && !may_be_redirected {
+                // The connection that failed was the first.
+                error.with_sent(false)
+            } else {
+                error
             }
-            // The first connection did not come about, so nothing was sent. One that fails after a redirect is not the first.
-            let is_unsent = error.attempts() == 0 || error.is_connect() && !may_be_redirected;
-            let sent = error.maybe_sent() && !is_unsent;
-            error.with_sent(sent)
         })
     }
 }

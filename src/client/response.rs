@@ -4,10 +4,8 @@ use http::Response;
 use http_body::Body;
 
 use super::reqwest_service::keep_url;
+use crate::BoxError;
 use crate::last_known_good::RequestUri;
-use crate::response_ext::{attempts, stop_reason};
-use crate::stale::Stale;
-use crate::{BoxError, ResponseExt, StopReason};
 
 /// The response with the URL that it came from, or, if it is a stored one, was asked for by.
 pub(super) fn into_reqwest<B>(mut response: Response<B>) -> reqwest::Response
@@ -21,18 +19,4 @@ where
         }
     }
     response.map(reqwest::Body::wrap).into()
-}
-
-impl ResponseExt for reqwest::Response {
-    fn stale(&self) -> Option<&Stale> {
-        self.extensions().get()
-    }
-
-    fn attempts(&self) -> u32 {
-        attempts(self.extensions())
-    }
-
-    fn stop_reason(&self) -> Option<StopReason> {
-        stop_reason(self.extensions())
-    }
 }

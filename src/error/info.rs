@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{BoxError, ErrorKind, TimeoutScope};
+use crate::http::Fault;
 use crate::http::transport::{self, Sent, causes};
 use crate::{EndpointId, StopReason};
 
@@ -206,7 +207,7 @@ impl ErrorInfo {
 
     /// Whether no connection came about.
     pub fn is_connect(&self) -> bool {
-        self.client_error().is_some_and(transport::is_connect)
+        self.client_error().is_some_and(|error| transport::fault_of(error) == Fault::Connect)
     }
 
     /// How long until another call makes sense, where that is known.

@@ -33,14 +33,14 @@ impl TransportError for std::convert::Infallible {
 
 impl TransportError for io::Error {
     fn fault(&self) -> Fault {
-        causes(self).find_map(inspect).map_or(Fault::Exchange, |seen| seen.fault)
+        fault_of(self)
     }
 }
 
 /// One of the errors below, in a box, however often it was wrapped. What is not known broke off.
 impl TransportError for BoxError {
     fn fault(&self) -> Fault {
-        causes(&**self).find_map(inspect).map_or(Fault::Exchange, |seen| seen.fault)
+        fault_of(&**self)
     }
 }
 
@@ -131,9 +131,9 @@ pub(crate) fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
     })
 }
 
-/// Whether an error, or one of its causes, is that no connection came about.
-pub(crate) fn is_connect(error: &(dyn StdError + 'static)) -> bool {
-    causes(error).any(|error| inspect(error).is_some_and(|seen| seen.fault == Fault::Connect))
+/// The fault that an error is, whatever it is wrapped in: the outermost error that is known decides.
+pub(crate) fn fault_of(error: &(dyn StdError + 'static)) -> Fault {
+    causes(error).find_map(inspect).map_or(Fault::Exchange, |seen| seen.fault)
 }
 
 /// Whether an error is that of an HTTP client.

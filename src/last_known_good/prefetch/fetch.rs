@@ -23,7 +23,7 @@ use crate::last_known_good::shared::Shared;
 use crate::{BoxError, Error, HasCallOptions, RetryableRequest};
 
 /// Fetches what is called from now on again from time to time, if it may be kept for everybody.
-pub(super) fn register<S, Req, B, E>(registry: &Arc<Registry>, inner: &S, request: &Req)
+pub(super) fn register<S, Req, B, E>(registry: Option<&Arc<Registry>>, inner: &S, request: &Req)
 where
     Req: HttpRequest + HasCallOptions + RetryableRequest + Send + Sync + 'static,
     S: Service<Req, Response = Response<B>, Error = Error<E>, Future: Send> + Clone + Send + Sync + 'static,
@@ -31,6 +31,7 @@ where
     B::Error: Into<BoxError>,
     E: 'static,
 {
+    let Some(registry) = registry else { return };
     if !registry.has_room() || !matches!(rules::role(request), Role::Answer { keep: true, .. }) {
         return;
     }

@@ -47,9 +47,7 @@ impl<S> PrefetchService<S> {
         B::Error: Into<BoxError>,
         E: 'static,
     {
-        if let Some(registry) = &self.registry {
-            fetch::register(registry, &self.inner, &request);
-        }
+        fetch::register(self.registry.as_ref(), &self.inner, &request);
         call(&self.inner, request)
     }
 }
@@ -71,9 +69,7 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        if let Some(registry) = &self.registry {
-            fetch::register(registry, &self.inner, &request);
-        }
+        fetch::register(self.registry.as_ref(), &self.inner, &request);
         self.inner.call(request)
     }
 }
