@@ -7,12 +7,14 @@ use pin_project::pin_project;
 use tokio::time::Instant;
 use tower::Service;
 
-use super::budget::{RetryBudget, Token};
+use super::budget::RetryBudget;
+use super::history::{History, Next};
 use super::layer::Settings;
 use super::policy::{FailedAttempt, Pause};
+use super::wait::Wait;
 use crate::http::retry_after;
 use crate::internal::arc_pool::Handle;
-use crate::internal::clock::{self, Timer};
+use crate::internal::clock;
 use crate::response_kind::ResponseKind;
 use crate::stop_reason::{Attempts, StopReason};
 use crate::{
@@ -40,47 +42,6 @@ pub struct ResponseFuture<Req, S: Service<Req>, J, K, L> {
     state: State<S::Future, L>,
 }
 
-/// What the attempts so far have come to.
-#[derive(Debug, Clone, Copy, Default)]
-struct History {
-    /// How many retries of the policy were made.
-    retries: u32,
-    /// How often the request was sent again because it had not been processed.
-    resent: u32,
-    /// Whether the budget has paid for the last attempt.
-    is_paid: bool,
-    /// How many requests were handed to a connector.
-    attempts: u32,
-    /// Whether the upstream may have seen any of them.
-    maybe_sent: bool,
-}
-
-impl History {
-    fn is_first_attempt(&self) -> bool {
-        self.retries == 0 && self.resent == 0
-    }
-
-    /// The number of the attempt that is under way.
-    fn number(&self) -> u32 {
-        self.retries + self.resent + 1
-    }
-
-    /// The next attempt is being sent.
-    fn begin(&mut self, next: &mut Next) {
-        match next {
-            Next::Retry(token) => {
-                self.retries += 1;
-                self.is_paid = token.is_some();
-                token.take().into_iter().for_each(Token::spend);
-            }
-            Next::Resend => {
-                self.resent += 1;
-                self.is_paid = false;
-            }
-        }
-    }
-}
-
 #[pin_project(project = StateProj)]
 enum State<F, L> {
     /// An attempt is under way.
@@ -92,44 +53,6 @@ enum State<F, L> {
     Wait(Pin<Box<Wait<L>>>),
     /// The service has to be ready for another request.
     Ready(Next),
-}
-
-/// How the next attempt counts.
-enum Next {
-    /// As a retry of the policy, and for this token of the budget, if there is one.
-    Retry(Option<Token>),
-    /// The upstream has not processed the attempt before.
-    Resend,
-}
-
-impl Next {
-    /// There will be no next attempt: its token goes back.
-    fn give_up(&mut self) {
-        *self = Self::Resend;
-    }
-}
-
-/// The wait between two attempts; what is left of the last response is read meanwhile.
-#[pin_project]
-struct Wait<L> {
-    #[pin]
-    timer: Timer,
-    #[pin]
-    leftover: Option<L>,
-    token: Option<Token>,
-}
-
-impl<L: Future<Output = ()>> Wait<L> {
-    /// Ready with the token that the next attempt is paid for with.
-    fn poll_over(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Token>> {
-        let mut this = self.project();
-        if let Some(reading) = this.leftover.as_mut().as_pin_mut() {
-            if reading.poll(cx).is_ready() {
-                this.leftover.set(None);
-            }
-        }
-        this.timer.poll_elapsed(cx).map(|()| this.token.take())
-    }
 }
 
 impl<Req, S, J, K, L> ResponseFuture<Req, S, J, K, L>
@@ -217,7 +140,7 @@ where
             };
             let mut polled = future.poll(cx);
             if polled.is_pending() && !*this.is_checked_below && clock::has_passed(*this.deadline) {
-                // Who has set the deadline is about to cut the call, and does not know how many attempts there were.
+                // The layer that set the deadline is about to cut the call, and does not know how many attempts there were.
                 polled = Poll::Ready(Err(Error::timeout(TimeoutScope::Total, None)));
             }
             let outcome = match &polled {
@@ -356,11 +279,8 @@ where
         );
         let mut this = self.project();
         *this.backoff = pause.backoff;
-        this.state.set(State::Wait(Box::pin(Wait {
-            timer: Timer::new(pause.until),
-            leftover: result.ok().map(|response| this.kind.discard(response)),
-            token: pause.token,
-        })));
+        let leftover = result.ok().map(|response| this.kind.discard(response));
+        this.state.set(State::Wait(Box::pin(Wait::new(pause.until, leftover, pause.token))));
     }
 
     /// Waits, and sends the next attempt. Ready when it is under way; an error ends the call.

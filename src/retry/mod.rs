@@ -23,9 +23,11 @@
 mod backoff;
 mod budget;
 mod future;
+mod history;
 mod layer;
 mod policy;
 mod service;
+mod wait;
 
 pub use crate::stop_reason::Attempts;
 

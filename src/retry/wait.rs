@@ -1,0 +1,39 @@
+//! The wait between two attempts.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project::pin_project;
+use tokio::time::Instant;
+
+use super::budget::Token;
+use crate::internal::clock::Timer;
+
+/// The wait between two attempts; what is left of the last response is read meanwhile.
+#[pin_project]
+pub(super) struct Wait<L> {
+    #[pin]
+    timer: Timer,
+    #[pin]
+    leftover: Option<L>,
+    token: Option<Token>,
+}
+
+impl<L> Wait<L> {
+    pub(super) const fn new(until: Option<Instant>, leftover: Option<L>, token: Option<Token>) -> Self {
+        Self { timer: Timer::new(until), leftover, token }
+    }
+}
+
+impl<L: Future<Output = ()>> Wait<L> {
+    /// Ready with the token that the next attempt is paid for with.
+    pub(super) fn poll_over(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Token>> {
+        let mut this = self.project();
+        if let Some(reading) = this.leftover.as_mut().as_pin_mut() {
+            if reading.poll(cx).is_ready() {
+                this.leftover.set(None);
+            }
+        }
+        this.timer.poll_elapsed(cx).map(|()| this.token.take())
+    }
+}
