@@ -116,7 +116,7 @@ impl CircuitBreaker {
         self.0.name.as_ref()
     }
 
-    /// What it is doing.
+    /// The state of the circuit breaker.
     pub fn state(&self) -> State {
         self.gate().state()
     }
@@ -126,7 +126,7 @@ impl CircuitBreaker {
         matches!(self.state(), State::Open | State::ForcedOpen)
     }
 
-    /// What can be seen of it now.
+    /// The state of the circuit breaker now, and the counts behind it.
     pub fn snapshot(&self) -> Snapshot {
         let now = Instant::now();
         let gate = self.gate();

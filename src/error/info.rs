@@ -161,7 +161,7 @@ impl ErrorInfo {
         }
     }
 
-    /// What a retry below has said of why it made no further attempt.
+    /// The reason that a retry below has given for making no further attempt.
     pub(crate) const fn stop_of_retry(&self) -> Option<StopReason> {
         self.stop
     }
@@ -287,7 +287,7 @@ impl ErrorInfo {
         f.write_str(")")
     }
 
-    /// What the client's error means, and the last of its causes; or what it says itself.
+    /// Writes the meaning of the client's error and the last of its causes; or, if the type is not known, its own text.
     fn fmt_client(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(error) = self.innermost_client_error() else { return f.write_str("the client failed") };
         match transport::inspect(error).and_then(|seen| seen.text) {
@@ -302,7 +302,7 @@ impl ErrorInfo {
     /// The last of the causes. Those in between say less.
     fn fmt_root(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(error) = self.innermost_client_error() else { return Ok(()) };
-        // An error of reqwest that has no cause says what is said already, and its URL.
+        // An error of reqwest that has no cause repeats the summary, and adds its URL.
         match causes(error).last().filter(|root| !transport::is_of_a_client(*root)) {
             Some(root) => {
                 f.write_str(": ")?;
@@ -332,8 +332,8 @@ impl ErrorKind {
     }
 }
 
-/// An error and what it wraps, as far as boxes and wrappers go: what lies below the error of an HTTP client, such as that of a
-/// request's body, speaks of something else than this attempt.
+/// An error and the errors that it wraps, as far as the first error of an HTTP client, which is left out: its causes can be errors
+/// of another call, such as the one that the request's body came from.
 fn wrapped<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     causes(error).take_while(|error| !transport::is_of_a_client(*error))
 }
@@ -380,7 +380,7 @@ impl StdError for ErrorInfo {
     }
 }
 
-/// The first line of a text of somebody else's; of a URL in it, neither the credentials nor the query.
+/// Writes the first line of a foreign text, without the credentials and the query of any URL in it.
 fn fmt_line(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let line = text.lines().next().unwrap_or_default();
     for (number, word) in line.split(' ').enumerate() {

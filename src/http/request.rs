@@ -35,7 +35,7 @@ pub trait HttpRequest {
     /// The path, beginning with `/`.
     fn path(&self) -> &str;
 
-    /// What follows the `?`, if there is one.
+    /// The part after the `?`; `None` without one.
     fn query(&self) -> Option<&str>;
 
     /// The `Host` header, where the request has one that says something else than its URI: with a sidecar in front, it

@@ -167,7 +167,7 @@ pub(crate) fn causes<'a>(
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |error: &&'a (dyn StdError + 'static)| {
         let error: &'a (dyn StdError + 'static) = *error;
-        // What made the body of a request fail is no cause of what became of the call.
+        // The error of a request's own body comes from another source, perhaps another call, and says nothing about this call.
         #[cfg(any(feature = "reqwest", feature = "hyper"))]
         if error.downcast_ref().is_some_and(hyper::Error::is_user) {
             return None;

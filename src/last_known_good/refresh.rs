@@ -79,7 +79,7 @@ where
         let _over = timeout_at(end, read(call)).await;
         drop(slot);
     };
-    // What it logs belongs to the call that began it.
+    // The events of the refresh belong to the span of the call that began it.
     tokio::spawn(goes_on.in_current_span());
 }
 

@@ -88,7 +88,8 @@ type Connecting = Shared<Pin<Box<dyn Future<Output = Result<MultiplexedConnectio
 struct Place(Mutex<Option<Connecting>>);
 
 impl Place {
-    /// What is here, for one operation. If nothing is, this begins to connect: one attempt at a time, however many wait.
+    /// The connection of this place, for one operation. If there is none, this begins to connect: one attempt at a time, however
+    /// many operations wait.
     fn line(&self, client: &Client) -> Line<'_> {
         let connecting = self.get().get_or_insert_with(|| connect(client.clone())).clone();
         Line { place: self, connecting, is_fine: false }

@@ -108,7 +108,7 @@ impl RedisStore {
 }
 
 impl Store for RedisStore {
-    /// What there is for `key`; nothing, if it holds something else than a string.
+    /// The value of `key`; `None` if it holds something else than a string.
     async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
         match self.ask(self.command("GET", key)).await {
             Ok(Value::BulkString(value)) => Ok(Some(Bytes::from(value))),

@@ -1,4 +1,4 @@
-//! What counts, and what says nothing.
+//! Which results count, and which say nothing.
 
 use super::*;
 

@@ -80,7 +80,7 @@ impl Upstream {
         })))
     }
 
-    /// What has reached it so far.
+    /// The requests that have reached the upstream so far.
     pub fn seen(&self) -> Seen {
         self.state().seen.clone()
     }

@@ -19,7 +19,7 @@ pub(crate) struct Credentials {
 pub(crate) struct Partition([u8; 16]);
 
 impl Credentials {
-    /// Those that everybody takes for one, and these.
+    /// The headers that everybody takes for credentials, and these `others`.
     pub(crate) fn new(key: [u8; 32], others: Vec<HeaderName>) -> Self {
         let known = ["api-key", "x-api-key", "x-auth-token", "x-access-token"];
         let mut headers = vec![AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE];
