@@ -1,6 +1,7 @@
 //! Why a call has no answer, in one type that every layer shares.
 
 mod info;
+mod kind;
 
 use std::any::Any;
 use std::error::Error as StdError;
@@ -11,11 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::info::ErrorInfo;
-use self::info::{Boxed, Plain};
+use self::info::{BoxedInner, TypedInner};
+pub use self::kind::{BoxError, ErrorKind, TimeoutScope};
 use crate::{EndpointId, StopReason};
-
-/// A boxed error, as the tower and hyper crates use it.
-pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// Why a call has no answer.
 ///
@@ -53,47 +52,6 @@ pub struct Error<E> {
     client: PhantomData<fn() -> E>,
 }
 
-/// What failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// The client at the bottom failed: the connection, the protocol, or the request itself.
-    Upstream,
-    /// The circuit breaker refused; nothing was sent.
-    CircuitOpen {
-        /// How long until the circuit lets a probe through. `None` while it is forced open.
-        retry_after: Option<Duration>,
-    },
-    /// The bulkhead refused, at once or after its bounded wait; nothing was sent.
-    BulkheadFull {
-        /// How many attempts the bulkhead lets through at a time.
-        max_concurrent: usize,
-    },
-    /// A load-shedding layer of tower refused; nothing was sent.
-    Overloaded,
-    /// The time of an attempt, or of the whole call, ran out.
-    Timeout {
-        /// Which time it was.
-        scope: TimeoutScope,
-        /// How much time there was, where that is known.
-        after: Option<Duration>,
-    },
-    /// The response began, but its body could not be read whole.
-    Body,
-}
-
-/// Whose time a timeout is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum TimeoutScope {
-    /// The whole call: every attempt and every wait between them.
-    Total,
-    /// One attempt.
-    Attempt,
-    /// Whatever stands below a timeout layer of tower.
-    Other,
-}
-
 impl<E> Error<E> {
     /// An error of this kind that no client has caused: what a layer of your own says for itself.
     ///
@@ -113,12 +71,12 @@ impl<E> Error<E> {
     where
         E: StdError + Send + Sync + 'static,
     {
-        Self::from_info(ErrorInfo::of_client(Box::new(Plain(error))))
+        Self::from_info(ErrorInfo::of_client(Box::new(TypedInner(error))))
     }
 
     /// A response whose body could not be read whole.
     pub fn from_body(error: impl Into<BoxError>) -> Self {
-        Self::from_info(ErrorInfo::new(ErrorKind::Body, Some(Box::new(Boxed(error.into())))))
+        Self::from_info(ErrorInfo::new(ErrorKind::Body, Some(Box::new(BoxedInner(error.into())))))
     }
 
     /// What a future that was refused ends with.
@@ -252,7 +210,7 @@ impl Error<BoxError> {
     pub fn from_boxed(error: impl Into<BoxError>) -> Self {
         match error.into().downcast::<Self>() {
             Ok(error) => *error,
-            Err(error) => Self::from_info(ErrorInfo::of_client(Box::new(Boxed(error)))),
+            Err(error) => Self::from_info(ErrorInfo::of_client(Box::new(BoxedInner(error)))),
         }
     }
 }
@@ -280,43 +238,6 @@ impl<E> fmt::Debug for Error<E> {
 impl<E> StdError for Error<E> {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         Some(&self.info)
-    }
-}
-
-impl ErrorKind {
-    /// The kind in one word, as it stands in logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Upstream => "upstream",
-            Self::CircuitOpen { .. } => "circuit_open",
-            Self::BulkheadFull { .. } => "bulkhead_full",
-            Self::Overloaded => "overloaded",
-            Self::Timeout { .. } => "timeout",
-            Self::Body => "body",
-        }
-    }
-}
-
-impl fmt::Display for ErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl TimeoutScope {
-    /// The scope in one word, as it stands in logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Total => "total",
-            Self::Attempt => "attempt",
-            Self::Other => "other",
-        }
-    }
-}
-
-impl fmt::Display for TimeoutScope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

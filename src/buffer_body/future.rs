@@ -8,8 +8,8 @@ use http::response::{Parts, Response};
 use http_body::Body;
 use pin_project::pin_project;
 
-use super::{BufferBodyLayer, BufferedBody};
-use crate::http::media_type::is_of_type;
+use super::body::BufferedBody;
+use super::config::BufferBodySettings;
 use crate::{BoxError, Error};
 
 /// The future of [`BufferBodyService`](super::BufferBodyService).
@@ -20,12 +20,12 @@ pub struct ResponseFuture<F, B> {
     #[pin]
     future: F,
     reading: Option<Reading<B>>,
-    layer: BufferBodyLayer,
+    settings: BufferBodySettings,
 }
 
 impl<F, B> ResponseFuture<F, B> {
-    pub(super) fn new(future: F, layer: BufferBodyLayer) -> Self {
-        Self { future, reading: None, layer }
+    pub(super) fn new(future: F, settings: BufferBodySettings) -> Self {
+        Self { future, reading: None, settings }
     }
 }
 
@@ -43,29 +43,18 @@ where
             reading
         } else {
             let response = ready!(this.future.poll(cx))?;
-            if !this.layer.reads(&response) {
+            if !this.settings.reads(&response) {
                 return Poll::Ready(Ok(response.map(|body| BufferedBody::begun(Bytes::new(), body))));
             }
             Reading::new(response)
         };
-        match reading.poll_read(cx, this.layer.limit) {
+        match reading.poll_read(cx, this.settings.limit) {
             Poll::Ready(read) => Poll::Ready(read.map(|()| reading.finish()).map_err(Error::from_body)),
             Poll::Pending => {
                 *this.reading = Some(reading);
                 Poll::Pending
             }
         }
-    }
-}
-
-impl BufferBodyLayer {
-    /// Whether the body of this response is to be read.
-    fn reads<B: Body>(&self, response: &Response<B>) -> bool {
-        let fits = match response.body().size_hint().exact() {
-            Some(length) => length > 0 && length <= self.limit as u64,
-            None => self.unsized_bodies && self.limit > 0,
-        };
-        fits && !is_of_type(response.headers(), "text/event-stream")
     }
 }
 
@@ -164,6 +153,8 @@ where
 
 impl<F, B> fmt::Debug for ResponseFuture<F, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("buffer_body::ResponseFuture").field("layer", &self.layer).finish_non_exhaustive()
+        f.debug_struct("buffer_body::ResponseFuture")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,7 @@
 use tower::Layer;
 
-use super::BufferBodyService;
+use super::config::BufferBodySettings;
+use super::service::BufferBodyService;
 
 /// Reads small bodies inside the attempt; see the [module](super).
 ///
@@ -23,19 +24,18 @@ use super::BufferBodyService;
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct BufferBodyLayer {
-    pub(super) limit: usize,
-    pub(super) unsized_bodies: bool,
+    settings: BufferBodySettings,
 }
 
 impl BufferBodyLayer {
     /// The default.
     pub const fn new() -> Self {
-        Self { limit: 1024 * 1024, unsized_bodies: false }
+        Self { settings: BufferBodySettings { limit: 1024 * 1024, unsized_bodies: false } }
     }
 
     /// The largest body that is read, in bytes. Zero reads none.
     pub const fn limit(mut self, bytes: usize) -> Self {
-        self.limit = bytes;
+        self.settings.limit = bytes;
         self
     }
 
@@ -43,7 +43,7 @@ impl BufferBodyLayer {
     /// read, and then streams. An event stream never is. Default: `false`, since the caller of a stream wants its
     /// beginning when it comes. A body that the client below decompresses has no stated length either.
     pub const fn unsized_bodies(mut self, read: bool) -> Self {
-        self.unsized_bodies = read;
+        self.settings.unsized_bodies = read;
         self
     }
 }
@@ -58,6 +58,6 @@ impl<S> Layer<S> for BufferBodyLayer {
     type Service = BufferBodyService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        BufferBodyService::new(inner, *self)
+        BufferBodyService::new(inner, self.settings)
     }
 }

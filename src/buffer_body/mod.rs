@@ -9,6 +9,7 @@
 //! A body that comes in one piece is not copied.
 
 mod body;
+mod config;
 mod future;
 mod layer;
 mod service;

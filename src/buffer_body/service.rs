@@ -4,19 +4,21 @@ use http::Response;
 use http_body::Body;
 use tower::Service;
 
-use super::{BufferBodyLayer, BufferedBody, ResponseFuture};
+use super::body::BufferedBody;
+use super::config::BufferBodySettings;
+use super::future::ResponseFuture;
 use crate::{BoxError, Error};
 
 /// The service that [`BufferBodyLayer`] makes.
 #[derive(Debug, Clone, Copy)]
 pub struct BufferBodyService<S> {
     inner: S,
-    layer: BufferBodyLayer,
+    settings: BufferBodySettings,
 }
 
 impl<S> BufferBodyService<S> {
-    pub(super) const fn new(inner: S, layer: BufferBodyLayer) -> Self {
-        Self { inner, layer }
+    pub(super) const fn new(inner: S, settings: BufferBodySettings) -> Self {
+        Self { inner, settings }
     }
 }
 
@@ -35,6 +37,6 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        ResponseFuture::new(self.inner.call(request), self.layer)
+        ResponseFuture::new(self.inner.call(request), self.settings)
     }
 }

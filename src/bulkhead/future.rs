@@ -17,12 +17,12 @@ use crate::{Error, ErrorInfo};
 #[pin_project]
 pub struct ResponseFuture<Req, S: Service<Req>, K> {
     #[pin]
-    state: State<Req, S, S::Future>,
+    stage: BulkheadStage<Req, S, S::Future>,
     kind: K,
 }
 
-#[pin_project(project = StateProj)]
-enum State<Req, S, F> {
+#[pin_project(project = BulkheadStageProj)]
+enum BulkheadStage<Req, S, F> {
     Admitted {
         #[pin]
         future: F,
@@ -44,16 +44,16 @@ struct Queued<Req, S> {
 
 impl<Req, S: Service<Req>, K> ResponseFuture<Req, S, K> {
     pub(super) fn admitted(future: S::Future, permit: Option<Permit>, kind: K) -> Self {
-        Self { state: State::Admitted { future, permit }, kind }
+        Self { stage: BulkheadStage::Admitted { future, permit }, kind }
     }
 
     pub(super) fn queued(waiting: Waiting, service: S, request: Req, bulkhead: Bulkhead, kind: K) -> Self {
         let queued = Queued { waiting, call: Some((service, request)), bulkhead };
-        Self { state: State::Queued(Box::new(queued)), kind }
+        Self { stage: BulkheadStage::Queued(Box::new(queued)), kind }
     }
 
     pub(super) const fn refused(refusal: ErrorInfo, kind: K) -> Self {
-        Self { state: State::Refused(Some(refusal)), kind }
+        Self { stage: BulkheadStage::Refused(Some(refusal)), kind }
     }
 }
 
@@ -67,10 +67,10 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut state = this.state;
+        let mut stage = this.stage;
         loop {
-            match state.as_mut().project() {
-                StateProj::Admitted { future, permit } => {
+            match stage.as_mut().project() {
+                BulkheadStageProj::Admitted { future, permit } => {
                     return match future.poll(cx) {
                         Poll::Ready(Ok(response)) => {
                             Poll::Ready(Ok(this.kind.observe(response, permit.take())))
@@ -84,20 +84,20 @@ where
                         Poll::Pending => Poll::Pending,
                     };
                 }
-                StateProj::Queued(queued) => {
+                BulkheadStageProj::Queued(queued) => {
                     let Poll::Ready(permit) = queued.waiting.as_mut().poll(cx) else {
                         raise_wait(Wait::Queue);
                         return Poll::Pending;
                     };
                     let next = match (permit, queued.call.take()) {
                         (Some(permit), Some((mut service, request))) => {
-                            State::Admitted { future: service.call(request), permit: Some(permit) }
+                            BulkheadStage::Admitted { future: service.call(request), permit: Some(permit) }
                         }
-                        _ => State::Refused(Some(queued.bulkhead.refuse())),
+                        _ => BulkheadStage::Refused(Some(queued.bulkhead.refuse())),
                     };
-                    state.set(next);
+                    stage.set(next);
                 }
-                StateProj::Refused(refusal) => {
+                BulkheadStageProj::Refused(refusal) => {
                     return Poll::Ready(Err(Error::from_refusal(refusal)));
                 }
             }

@@ -3,20 +3,17 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::thread::LocalKey;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::config::{BulkheadBuilder, BulkheadSettings, check_max_concurrent};
 use super::permits::Permits;
-use crate::config_error::MAX_DURATION;
-use crate::http::body::BodyObserver;
-use crate::internal::arc_pool::{Handle, Shared, Spares};
+use crate::internal::arc_pool::{Pooled, PooledArc, Spares};
 use crate::internal::clock;
 use crate::internal::shared_settings::SharedSettings;
 use crate::internal::sync::atomic::AtomicU64;
 use crate::internal::sync::atomic::Ordering::Relaxed;
 use crate::internal::sync::oneshot;
-use crate::sealed::Sealed;
 use crate::{ConfigError, ErrorInfo, ErrorKind};
 
 /// The shared permits of a bulkhead.
@@ -27,8 +24,7 @@ use crate::{ConfigError, ErrorInfo, ErrorKind};
 /// Default: 128 calls at a time, 128 more in the queue, for at most a second.
 ///
 /// ```
-/// use std::time::Duration;
-/// use steadfast::bulkhead::Bulkhead;
+/// /// use steadfast::bulkhead::Bulkhead;
 ///
 /// let bulkhead = Bulkhead::builder()
 ///     .max_concurrent(64)
@@ -43,31 +39,20 @@ use crate::{ConfigError, ErrorInfo, ErrorKind};
 #[doc(alias = "semaphore")]
 #[doc(alias = "concurrency limit")]
 #[derive(Debug, Clone)]
-pub struct Bulkhead(Handle<Inner>);
+pub struct Bulkhead(PooledArc<BulkheadInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct BulkheadInner {
     name: Option<Arc<str>>,
-    settings: SharedSettings<Settings>,
+    settings: SharedSettings<BulkheadSettings>,
     permits: Permits<Permit>,
     refused: AtomicU64,
-}
-
-/// What is set but for the number of permits, which is state: a permit that is held stays held.
-#[derive(Debug, Clone, Copy)]
-struct Settings {
-    max_waiting: usize,
-    max_wait: Duration,
 }
 
 impl Bulkhead {
     /// A builder that starts from the default.
     pub const fn builder() -> BulkheadBuilder {
-        BulkheadBuilder {
-            name: None,
-            max_concurrent: 128,
-            settings: Settings { max_waiting: 128, max_wait: Duration::from_secs(1) },
-        }
+        BulkheadBuilder::new()
     }
 
     /// Another bulkhead with the same configuration and none of the calls, called `name`.
@@ -76,8 +61,8 @@ impl Bulkhead {
         Self::new(Some(name.into()), self.max_concurrent(), settings)
     }
 
-    fn new(name: Option<Arc<str>>, max_concurrent: usize, settings: Settings) -> Self {
-        Self(Handle::new(Inner {
+    fn new(name: Option<Arc<str>>, max_concurrent: usize, settings: BulkheadSettings) -> Self {
+        Self(PooledArc::new(BulkheadInner {
             name,
             settings: SharedSettings::new(settings),
             permits: Permits::new(max_concurrent),
@@ -141,16 +126,16 @@ impl Bulkhead {
     ///
     /// The future gives `None` when the wait is over in vain.
     pub(super) fn queue(&self, deadline: Option<Instant>) -> Option<Waiting> {
-        let Settings { max_waiting, max_wait } = self.0.settings.read(|settings| *settings);
+        let BulkheadSettings { max_waiting, max_wait } = self.0.settings.read(|settings| *settings);
         if self.waiting() >= max_waiting {
             return None; // It needs no clock.
         }
         let now = Instant::now();
         // Who may not wait takes no place: a permit could come there, and would be missing elsewhere.
         let until = clock::earliest(deadline, clock::after(now, max_wait)).filter(|end| *end > now)?;
-        let mut place = Place::take(self.clone(), max_waiting)?;
+        let mut slot = WaitSlot::take(self.clone(), max_waiting)?;
         Some(Box::pin(async move {
-            let permit = tokio::time::timeout_at(until, &mut place.permit).await.ok()?.ok()?;
+            let permit = tokio::time::timeout_at(until, &mut slot.permit).await.ok()?.ok()?;
             // Nothing is sent once the deadline has passed; a permit that came in time for the queue is good.
             (!clock::has_passed(deadline)).then_some(permit)
         }))
@@ -160,16 +145,28 @@ impl Bulkhead {
 /// A wait for a permit: only who has to queue pays for the box.
 pub(super) type Waiting = Pin<Box<dyn Future<Output = Option<Permit>> + Send + Sync>>;
 
+impl BulkheadBuilder {
+    /// The bulkhead, empty.
+    ///
+    /// # Errors
+    ///
+    /// If a setting is out of its range.
+    pub fn build(self) -> Result<Bulkhead, ConfigError> {
+        self.validate()?;
+        Ok(Bulkhead::new(self.name, self.max_concurrent, self.settings))
+    }
+}
+
 impl Default for Bulkhead {
     fn default() -> Self {
         Self::builder().build().expect("the default is valid")
     }
 }
 
-impl Shared for Inner {
+impl Pooled for BulkheadInner {
     fn spares() -> &'static LocalKey<Spares<Self>> {
         thread_local! {
-            static SPARES: Spares<Inner> = const { Spares::new() };
+            static SPARES: Spares<BulkheadInner> = const { Spares::new() };
         }
         &SPARES
     }
@@ -189,11 +186,6 @@ impl Drop for Permit {
     }
 }
 
-/// A permit is held while the body is read; without a bulkhead there is none. Dropping it is all there is to do.
-impl Sealed for Option<Permit> {}
-
-impl BodyObserver for Option<Permit> {}
-
 impl Permit {
     pub(super) fn shared_name(&self) -> Option<&Arc<str>> {
         self.0.shared_name()
@@ -201,13 +193,13 @@ impl Permit {
 }
 
 /// A place in the queue, given back on drop.
-pub(super) struct Place {
+pub(super) struct WaitSlot {
     bulkhead: Bulkhead,
     number: u64,
     pub(super) permit: oneshot::Receiver<Permit>,
 }
 
-impl Place {
+impl WaitSlot {
     pub(super) fn take(bulkhead: Bulkhead, max_waiting: usize) -> Option<Self> {
         let permit = || Permit(bulkhead.clone());
         let (number, permit) = bulkhead.0.permits.queue(max_waiting, permit)?;
@@ -215,62 +207,16 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for WaitSlot {
     fn drop(&mut self) {
         self.bulkhead.0.permits.leave(self.number, &mut self.permit);
     }
 }
 
-// ===== BulkheadBuilder =====
-
-/// Configures a [`Bulkhead`].
-#[derive(Debug, Clone)]
-pub struct BulkheadBuilder {
-    name: Option<Arc<str>>,
-    max_concurrent: usize,
-    settings: Settings,
-}
-
-impl BulkheadBuilder {
-    /// The upstream's name, for errors and events. Default: none.
-    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// How many calls are let through at a time: 1 to 1,000,000. Default 128.
-    pub fn max_concurrent(mut self, calls: usize) -> Self {
-        self.max_concurrent = calls;
-        self
-    }
-
-    /// How many more may wait for one of them to end; 0 refuses at once. Default 128.
-    pub fn max_waiting(mut self, calls: usize) -> Self {
-        self.settings.max_waiting = calls;
-        self
-    }
-
-    /// How long a call may wait, within its deadline; zero refuses at once. Default 1 s.
-    pub fn max_wait(mut self, time: Duration) -> Self {
-        self.settings.max_wait = time;
-        self
-    }
-
-    /// The bulkhead, empty.
-    pub fn build(self) -> Result<Bulkhead, ConfigError> {
-        check_max_concurrent(self.max_concurrent)?;
-        ConfigError::check("bulkhead.max_waiting", self.settings.max_waiting, 0..=1_000_000)?;
-        ConfigError::check("bulkhead.max_wait", self.settings.max_wait, Duration::ZERO..=MAX_DURATION)?;
-        Ok(Bulkhead::new(self.name, self.max_concurrent, self.settings))
-    }
-}
-
-fn check_max_concurrent(calls: usize) -> Result<usize, ConfigError> {
-    ConfigError::check("bulkhead.max_concurrent", calls, 1..=1_000_000)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn two() -> Bulkhead {

@@ -8,6 +8,8 @@
 //! The service is ready whenever the one below is: its queue is inside the call. So a `LoadShed` of tower above it finds nothing
 //! to shed; `max_waiting(0)` refuses at once.
 
+mod body;
+mod config;
 mod future;
 mod handle;
 mod layer;
@@ -15,8 +17,9 @@ mod permits;
 mod service;
 
 pub use self::{
+    config::BulkheadBuilder,
     future::ResponseFuture,
-    handle::{Bulkhead, BulkheadBuilder, Permit},
+    handle::{Bulkhead, Permit},
     layer::BulkheadLayer,
     service::BulkheadService,
 };

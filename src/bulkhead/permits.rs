@@ -35,7 +35,7 @@ struct Claims<P> {
 }
 
 /// A place in the queue: its number, and where the permit comes in.
-pub(super) type Place<P> = (u64, oneshot::Receiver<P>);
+pub(super) type QueuePlace<P> = (u64, oneshot::Receiver<P>);
 
 impl<P> Permits<P> {
     pub(super) fn new(size: usize) -> Self {
@@ -99,7 +99,7 @@ impl<P> Permits<P> {
     }
 
     /// A place in the queue, unless it has this many already. If a permit is free by now, it lies there.
-    pub(super) fn queue(&self, max_waiting: usize, permit: impl FnOnce() -> P) -> Option<Place<P>> {
+    pub(super) fn queue(&self, max_waiting: usize, permit: impl FnOnce() -> P) -> Option<QueuePlace<P>> {
         let mut claims = self.claims();
         if claims.waiters.len() >= max_waiting {
             return None;
@@ -174,7 +174,7 @@ mod tests {
         permits: Permits<()>,
         size: usize,
         held: usize,
-        queue: VecDeque<Place<()>>,
+        queue: VecDeque<QueuePlace<()>>,
     }
 
     const STEPS: usize = 8;

@@ -1,14 +1,11 @@
 //! What an admitted call holds: the duty to say how it went.
 
-use std::pin::Pin;
-
 use tokio::time::Instant;
 
-use super::circuit::CircuitBreaker;
+use super::body::BreakerBody;
 use super::gate::Ticket;
-use crate::http::body::{BodyEnd, BodyObserver};
+use super::handle::CircuitBreaker;
 use crate::internal::signals::Wait;
-use crate::sealed::Sealed;
 use crate::{Error, Outcome};
 
 /// An admission to a circuit. Dropped before it is settled, it gives a probe's place back, and counts as a failure if
@@ -63,7 +60,7 @@ impl Admission {
         let circuit = self.circuit.take()?;
         circuit.ended(self.ticket, outcome, self.waiting_since);
         match self.ticket {
-            Ticket::Counted(generation) => Some(BreakerBody { circuit, generation }),
+            Ticket::Counted(generation) => Some(BreakerBody::new(circuit, generation)),
             // A probe has had its say with the head.
             Ticket::Probe(_) | Ticket::Unjudged => None,
         }
@@ -82,23 +79,5 @@ impl Drop for Admission {
     #[inline]
     fn drop(&mut self) {
         self.abandon();
-    }
-}
-
-/// Observes the body of a response for the circuit breaker: one that breaks adds a failure.
-#[derive(Debug)]
-pub struct BreakerBody {
-    circuit: CircuitBreaker,
-    generation: u64,
-}
-
-/// Without a circuit, there is none.
-impl Sealed for Option<BreakerBody> {}
-
-impl BodyObserver for Option<BreakerBody> {
-    fn end(self: Pin<&mut Self>, end: BodyEnd) {
-        if let (BodyEnd::Broken, Some(body)) = (end, &*self) {
-            body.circuit.ended(Ticket::Counted(body.generation), Outcome::Failure, None);
-        }
     }
 }

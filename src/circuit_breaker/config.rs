@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::CircuitBreaker;
 use crate::ConfigError;
 use crate::config_error::MAX_DURATION;
 
-/// Configures a [`CircuitBreaker`].
+/// Configures a [`CircuitBreaker`](super::CircuitBreaker).
 ///
 /// ```
 /// use std::time::Duration;
@@ -23,14 +22,14 @@ use crate::config_error::MAX_DURATION;
 /// ```
 #[derive(Debug, Clone)]
 pub struct CircuitBreakerBuilder {
-    settings: Settings,
-    name: Option<Arc<str>>,
-    seed: Option<u64>,
+    pub(super) settings: BreakerSettings,
+    pub(super) name: Option<Arc<str>>,
+    pub(super) seed: Option<u64>,
 }
 
 /// A valid configuration.
 #[derive(Debug, Clone)]
-pub(super) struct Settings {
+pub(super) struct BreakerSettings {
     pub(super) consecutive: Option<Consecutive>,
     pub(super) window: Window,
     pub(super) failure_rate: Option<f64>,
@@ -71,7 +70,7 @@ pub enum Window {
 impl CircuitBreakerBuilder {
     pub(super) fn new() -> Self {
         Self {
-            settings: Settings {
+            settings: BreakerSettings {
                 consecutive: Some(Consecutive { failures: 20, span: Duration::from_secs(5) }),
                 window: Window::Time(Duration::from_secs(30)),
                 failure_rate: None,
@@ -208,22 +207,16 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// The circuit, closed.
-    pub fn build(self) -> Result<CircuitBreaker, ConfigError> {
-        self.settings.validate()?;
-        Ok(CircuitBreaker::new(self.settings, self.name, self.seed))
-    }
-
     /// What the machine is told, without a circuit around it.
     #[cfg(test)]
-    pub(super) fn into_settings(self) -> Settings {
+    pub(super) fn into_settings(self) -> BreakerSettings {
         self.settings.validate().expect("a test's settings are valid");
         self.settings
     }
 }
 
-impl Settings {
-    fn validate(&self) -> Result<(), ConfigError> {
+impl BreakerSettings {
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
         const MILLISECOND: Duration = Duration::from_millis(1);
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         if let Some(Consecutive { failures, span }) = self.consecutive {

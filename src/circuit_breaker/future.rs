@@ -4,7 +4,8 @@ use std::task::{Context, Poll};
 
 use pin_project::pin_project;
 
-use super::admission::{Admission, BreakerBody};
+use super::admission::Admission;
+use super::body::BreakerBody;
 use crate::internal::signals::{listen_wait, raise_wait};
 use crate::response_kind::ResponseKind;
 use crate::{Error, ErrorInfo, Judge, Outcome};
@@ -16,12 +17,12 @@ use crate::{Error, ErrorInfo, Judge, Outcome};
 #[pin_project]
 pub struct ResponseFuture<F, J, K> {
     #[pin]
-    state: State<F, J>,
+    stage: BreakerStage<F, J>,
     kind: K,
 }
 
-#[pin_project(project = StateProj)]
-enum State<F, J> {
+#[pin_project(project = BreakerStageProj)]
+enum BreakerStage<F, J> {
     Admitted {
         #[pin]
         future: F,
@@ -34,11 +35,11 @@ enum State<F, J> {
 
 impl<F, J, K> ResponseFuture<F, J, K> {
     pub(super) const fn admitted(admission: Admission, future: F, judge: J, kind: K) -> Self {
-        Self { state: State::Admitted { future, admission, judge }, kind }
+        Self { stage: BreakerStage::Admitted { future, admission, judge }, kind }
     }
 
     pub(super) const fn refused(refusal: ErrorInfo, kind: K) -> Self {
-        Self { state: State::Refused(Some(refusal)), kind }
+        Self { stage: BreakerStage::Refused(Some(refusal)), kind }
     }
 }
 
@@ -53,8 +54,8 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        match this.state.project() {
-            StateProj::Admitted { future, admission, judge } => {
+        match this.stage.project() {
+            BreakerStageProj::Admitted { future, admission, judge } => {
                 let listening = listen_wait();
                 let mut polled = future.poll(cx);
                 let wait = listening.heard();
@@ -78,7 +79,7 @@ where
                     Poll::Pending => Poll::Pending,
                 }
             }
-            StateProj::Refused(refusal) => Poll::Ready(Err(Error::from_refusal(refusal))),
+            BreakerStageProj::Refused(refusal) => Poll::Ready(Err(Error::from_refusal(refusal))),
         }
     }
 }

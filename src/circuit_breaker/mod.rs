@@ -21,21 +21,23 @@
 //! failure, in the same generation.
 
 mod admission;
-mod circuit;
+mod body;
 mod config;
 mod future;
 mod gate;
+mod handle;
 mod layer;
+mod machine;
 mod service;
 mod state;
 mod window;
 
 pub use self::{
-    admission::BreakerBody,
-    circuit::CircuitBreaker,
+    body::BreakerBody,
     config::{CircuitBreakerBuilder, Window},
     future::ResponseFuture,
-    gate::{Snapshot, State},
+    handle::CircuitBreaker,
     layer::CircuitBreakerLayer,
     service::CircuitBreakerService,
+    state::{Snapshot, State},
 };

@@ -3,7 +3,8 @@ use std::task::{Context, Poll};
 
 use tower::Service;
 
-use super::admission::{Admission, BreakerBody};
+use super::admission::Admission;
+use super::body::BreakerBody;
 use super::{CircuitBreaker, ResponseFuture};
 use crate::http::HttpClassifier;
 use crate::response_kind::ResponseKind;

@@ -13,7 +13,7 @@ use crate::internal::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64};
 
 /// How one call went, as far as a window cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Record {
+pub(super) struct CallRecord {
     pub(super) failed: bool,
     pub(super) slow: bool,
 }
@@ -149,7 +149,7 @@ const BUCKETS: u32 = 10;
 #[derive(Debug)]
 pub(super) struct TimeWindow {
     bucket_length: Duration,
-    buckets: [Bucket; BUCKETS as usize],
+    buckets: [TimeBucket; BUCKETS as usize],
     /// The number, since the beginning, of the bucket that is being filled.
     head: AtomicU64,
     /// Held to move the head: once a bucket, not once a call.
@@ -157,7 +157,7 @@ pub(super) struct TimeWindow {
 }
 
 #[derive(Debug, Default)]
-struct Bucket {
+struct TimeBucket {
     /// Calls in the lower half, failures in the upper.
     calls_and_failures: AtomicU64,
     slow: AtomicU32,
@@ -173,7 +173,7 @@ impl TimeWindow {
         }
     }
 
-    pub(super) fn record(&self, now: Duration, record: Record) {
+    pub(super) fn record(&self, now: Duration, record: CallRecord) {
         let bucket = self.bucket(self.advance(now));
         bucket.calls_and_failures.fetch_add(1 | u64::from(record.failed) << 32, Relaxed);
         if record.slow {
@@ -195,7 +195,7 @@ impl TimeWindow {
     }
 
     pub(super) fn clear(&self) {
-        self.buckets.iter().for_each(Bucket::clear);
+        self.buckets.iter().for_each(TimeBucket::clear);
     }
 
     /// Moves the head to `now`, emptying what drops out on the way, and returns it.
@@ -221,12 +221,12 @@ impl TimeWindow {
     }
 
     #[allow(clippy::cast_possible_truncation)]
-    fn bucket(&self, number: u64) -> &Bucket {
+    fn bucket(&self, number: u64) -> &TimeBucket {
         &self.buckets[(number % u64::from(BUCKETS)) as usize]
     }
 }
 
-impl Bucket {
+impl TimeBucket {
     fn clear(&self) {
         self.calls_and_failures.store(0, Relaxed);
         self.slow.store(0, Relaxed);
@@ -262,7 +262,7 @@ impl CallWindow {
         }
     }
 
-    pub(super) fn record(&self, record: Record) {
+    pub(super) fn record(&self, record: CallRecord) {
         let entry = CALL | if record.failed { FAILED } else { 0 } | if record.slow { SLOW } else { 0 };
         let position = self.cursor.fetch_add(1, Relaxed) % self.ring.len() as u64;
         #[allow(clippy::cast_possible_truncation)]
@@ -308,7 +308,7 @@ impl RateWindow {
         }
     }
 
-    pub(super) fn record(&self, now: Duration, record: Record) {
+    pub(super) fn record(&self, now: Duration, record: CallRecord) {
         match self {
             Self::Time(window) => window.record(now, record),
             Self::Calls(window) => window.record(record),
@@ -337,14 +337,14 @@ mod models;
 mod tests {
     use super::*;
 
-    const GOOD: Record = Record { failed: false, slow: false };
-    const BAD: Record = Record { failed: true, slow: false };
-    const SLOW_CALL: Record = Record { failed: false, slow: true };
+    const GOOD: CallRecord = CallRecord { failed: false, slow: false };
+    const BAD: CallRecord = CallRecord { failed: true, slow: false };
+    const SLOW_CALL: CallRecord = CallRecord { failed: false, slow: true };
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
     fn a_window_of_calls_slides_after_any_number_of_them() {
-        // Mistake 1: after 10,000 successes, five failures are half of the last ten.
+        // Known mistake 1: after 10,000 successes, five failures are half of the last ten.
         let window = CallWindow::new(10);
         for _ in 0..10_000 {
             window.record(GOOD);

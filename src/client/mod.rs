@@ -1,6 +1,8 @@
 //! The client: every layer around a `reqwest::Client`, in the right order, with sane defaults.
 
-mod builder;
+mod config;
+mod future;
+mod handle;
 mod request;
 mod reqwest_service;
 mod response;
@@ -8,10 +10,11 @@ mod service;
 mod stack;
 
 pub use self::{
-    builder::ClientBuilder,
+    config::ClientBuilder,
+    future::ResponseFuture,
+    handle::Client,
     request::RequestBuilder,
     reqwest_service::{ReqwestFuture, ReqwestService, watch_redirects},
-    service::{Client, ResponseFuture},
     stack::UpstreamHandle,
 };
 

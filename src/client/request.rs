@@ -1,11 +1,51 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use reqwest::IntoUrl;
 use serde::Serialize;
 
-use super::{Client, ResponseFuture};
+use super::future::ResponseFuture;
+use super::handle::Client;
 use crate::{Call, CallOptions, RetrySafety};
+
+impl Client {
+    /// A GET request.
+    pub fn get(&self, url: impl IntoUrl) -> RequestBuilder {
+        self.request(Method::GET, url)
+    }
+
+    /// A POST request. Without an `Idempotency-Key`, or the caller's word ([`RequestBuilder::idempotent`]), it is sent
+    /// again only if nothing of it was sent before.
+    pub fn post(&self, url: impl IntoUrl) -> RequestBuilder {
+        self.request(Method::POST, url)
+    }
+
+    /// A PUT request.
+    pub fn put(&self, url: impl IntoUrl) -> RequestBuilder {
+        self.request(Method::PUT, url)
+    }
+
+    /// A PATCH request. It is not idempotent: like a [POST](Self::post), it is retried only if nothing was sent.
+    pub fn patch(&self, url: impl IntoUrl) -> RequestBuilder {
+        self.request(Method::PATCH, url)
+    }
+
+    /// A DELETE request.
+    pub fn delete(&self, url: impl IntoUrl) -> RequestBuilder {
+        self.request(Method::DELETE, url)
+    }
+
+    /// A HEAD request.
+    pub fn head(&self, url: impl IntoUrl) -> RequestBuilder {
+        self.request(Method::HEAD, url)
+    }
+
+    /// A request of any method.
+    pub fn request(&self, method: Method, url: impl IntoUrl) -> RequestBuilder {
+        RequestBuilder::new(self.clone(), self.http().request(method, url))
+    }
+}
 
 /// Builds a request, as reqwest's own builder does, and says what the call may do.
 #[derive(Debug)]
@@ -117,7 +157,7 @@ impl RequestBuilder {
     /// Sends the request; see [`Client::execute`].
     pub fn send(self) -> ResponseFuture {
         match self.builder.build() {
-            Ok(request) => self.client.begin(Call::with_options(request, self.options)),
+            Ok(request) => ResponseFuture::new(self.client, Call::with_options(request, self.options)),
             Err(error) => ResponseFuture::failed(error),
         }
     }

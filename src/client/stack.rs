@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Response;
-use tower::Layer;
+use tower::{Layer, Service};
 
-use super::ReqwestService;
+use super::reqwest_service::ReqwestService;
 use crate::buffer_body::{BufferBodyLayer, BufferBodyService};
 use crate::bulkhead::{Bulkhead, BulkheadLayer, BulkheadService};
 use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, CircuitBreakerService};
@@ -28,6 +28,9 @@ pub(super) type Stack = DeadlineService<
         >,
     >,
 >;
+
+/// The future of a call to the stack.
+pub(super) type StackFuture = <Stack as Service<Call<reqwest::Request>>>::Future;
 
 /// What the calls to one upstream go through.
 pub(super) type UpstreamStack = RetryService<

@@ -1,30 +1,14 @@
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use pin_project::pin_project;
-use tokio::time::Instant;
 
-use super::DeadlineBody;
+use super::body::DeadlineBody;
+use super::config::CallLimit;
+use crate::Error;
 use crate::internal::clock::{self, CutTimer};
 use crate::response_kind::ResponseKind;
-use crate::{Error, ErrorKind, TimeoutScope};
-
-/// When the call has to end, and how much time that was.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limit {
-    pub(super) end: Option<Instant>,
-    pub(super) after: Duration,
-}
-
-impl Limit {
-    pub(super) const NONE: Self = Self { end: None, after: Duration::MAX };
-
-    fn kind(self) -> ErrorKind {
-        ErrorKind::Timeout { scope: TimeoutScope::Total, after: Some(self.after) }
-    }
-}
 
 /// The future of [`DeadlineService`](super::DeadlineService).
 ///
@@ -34,7 +18,7 @@ pub struct ResponseFuture<F, K> {
     /// `None` if there was no time left to make the call.
     #[pin]
     future: Option<F>,
-    limit: Limit,
+    limit: CallLimit,
     /// Set where the layers below may let the deadline pass.
     #[pin]
     timer: CutTimer,
@@ -42,7 +26,7 @@ pub struct ResponseFuture<F, K> {
 }
 
 impl<F, K> ResponseFuture<F, K> {
-    pub(super) fn new(future: Option<F>, limit: Limit, is_checked_below: bool, kind: K) -> Self {
+    pub(super) fn new(future: Option<F>, limit: CallLimit, is_checked_below: bool, kind: K) -> Self {
         let timer = CutTimer::of_deadline(if is_checked_below { None } else { limit.end });
         Self { future, limit, timer, kind }
     }

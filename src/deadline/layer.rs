@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use tower::Layer;
 
-use super::DeadlineService;
+use super::config::DeadlineSettings;
+use super::service::DeadlineService;
 use crate::{Http, NonHttp};
 
 /// Bounds a whole call in time; see the [module](super).
@@ -26,9 +27,8 @@ use crate::{Http, NonHttp};
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct DeadlineLayer<K = Http> {
-    pub(super) after: Option<Duration>,
-    pub(super) is_checked_below: bool,
-    pub(super) kind: K,
+    settings: DeadlineSettings,
+    kind: K,
 }
 
 impl DeadlineLayer {
@@ -37,21 +37,21 @@ impl DeadlineLayer {
     /// A call that asks for another time ([`CallOptions::timeout`](crate::CallOptions::timeout)) has that instead, and never more
     /// than its own [deadline](crate::CallOptions::deadline) leaves. With zero, nothing is sent.
     pub const fn new(after: Duration) -> Self {
-        Self { after: Some(after), is_checked_below: false, kind: Http }
+        Self { settings: DeadlineSettings { after: Some(after), is_checked_below: false }, kind: Http }
     }
 
     /// Bounds a call in a stack whose layers all check the deadline, so that this one needs no timer. Without a time of its
     /// own, it bounds the calls that ask for one.
     #[cfg(feature = "reqwest")]
     pub(crate) const fn checked_below(after: Option<Duration>) -> Self {
-        Self { after, is_checked_below: true, kind: Http }
+        Self { settings: DeadlineSettings { after, is_checked_below: true }, kind: Http }
     }
 }
 
 impl<K> DeadlineLayer<K> {
     /// For a service whose responses are not HTTP: the call ends with the response.
     pub fn non_http(self) -> DeadlineLayer<NonHttp> {
-        DeadlineLayer { after: self.after, is_checked_below: self.is_checked_below, kind: NonHttp }
+        DeadlineLayer { settings: self.settings, kind: NonHttp }
     }
 }
 
@@ -59,6 +59,6 @@ impl<S, K: Copy> Layer<S> for DeadlineLayer<K> {
     type Service = DeadlineService<S, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        DeadlineService::new(inner, *self)
+        DeadlineService::new(inner, self.settings, self.kind)
     }
 }

@@ -21,6 +21,7 @@
 //! ```
 
 mod body;
+mod config;
 mod future;
 mod layer;
 mod service;

@@ -1,11 +1,10 @@
 use std::task::{Context, Poll};
 
-use tokio::time::Instant;
 use tower::Service;
 
-use super::future::Limit;
-use super::{DeadlineBody, DeadlineLayer, ResponseFuture};
-use crate::internal::clock;
+use super::body::DeadlineBody;
+use super::config::DeadlineSettings;
+use super::future::ResponseFuture;
 use crate::response_kind::ResponseKind;
 use crate::{Error, HasCallOptions, Http};
 
@@ -13,12 +12,13 @@ use crate::{Error, HasCallOptions, Http};
 #[derive(Debug, Clone, Copy)]
 pub struct DeadlineService<S, K = Http> {
     inner: S,
-    layer: DeadlineLayer<K>,
+    settings: DeadlineSettings,
+    kind: K,
 }
 
 impl<S, K> DeadlineService<S, K> {
-    pub(super) const fn new(inner: S, layer: DeadlineLayer<K>) -> Self {
-        Self { inner, layer }
+    pub(super) const fn new(inner: S, settings: DeadlineSettings, kind: K) -> Self {
+        Self { inner, settings, kind }
     }
 
     #[cfg(feature = "reqwest")]
@@ -36,35 +36,7 @@ impl<S, K> DeadlineService<S, K> {
     where
         K: Copy,
     {
-        self.layer.begin(request, call)
-    }
-}
-
-impl<K: Copy> DeadlineLayer<K> {
-    /// Makes a call within its time.
-    #[inline]
-    fn begin<Req, F>(&self, mut request: Req, call: impl FnOnce(Req) -> F) -> ResponseFuture<F, K>
-    where
-        Req: HasCallOptions,
-    {
-        let limit = self.stamp(&mut request);
-        // Nothing is sent once the deadline has passed.
-        let future = (!limit.after.is_zero()).then(|| call(request));
-        ResponseFuture::new(future, limit, self.is_checked_below, self.kind)
-    }
-
-    /// Stamps the deadline on the request. It is never later than one that is there.
-    fn stamp(&self, request: &mut impl HasCallOptions) -> Limit {
-        let options = request.options();
-        let after = options.get_timeout().or(self.after);
-        if after.is_none() && options.get_deadline().is_none() {
-            return Limit::NONE;
-        }
-        let now = Instant::now();
-        let own = after.and_then(|after| clock::after(now, after));
-        let Some(end) = clock::earliest(own, options.get_deadline()) else { return Limit::NONE };
-        request.set_options(options.deadline(end).deadline_is_checked(self.is_checked_below));
-        Limit { end: Some(end), after: end.saturating_duration_since(now) }
+        begin(self.settings, self.kind, request, call)
     }
 }
 
@@ -83,6 +55,23 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        self.layer.begin(request, |request| self.inner.call(request))
+        begin(self.settings, self.kind, request, |request| self.inner.call(request))
     }
+}
+
+/// Makes a call within its time.
+#[inline]
+fn begin<Req, F, K>(
+    settings: DeadlineSettings,
+    kind: K,
+    mut request: Req,
+    call: impl FnOnce(Req) -> F,
+) -> ResponseFuture<F, K>
+where
+    Req: HasCallOptions,
+{
+    let limit = settings.stamp(&mut request);
+    // Nothing is sent once the deadline has passed.
+    let future = (!limit.after.is_zero()).then(|| call(request));
+    ResponseFuture::new(future, limit, settings.is_checked_below, kind)
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{BoxError, ErrorKind, TimeoutScope};
+use super::kind::{BoxError, ErrorKind, TimeoutScope};
 use crate::http::Fault;
 use crate::http::transport::{self, Sent, causes};
 use crate::{EndpointId, StopReason};
@@ -27,7 +27,7 @@ use crate::{EndpointId, StopReason};
 /// ```
 pub struct ErrorInfo {
     pub(super) kind: ErrorKind,
-    pub(super) client: Option<Box<dyn ClientError>>,
+    pub(super) client: Option<Box<dyn InnerError>>,
     pub(super) upstream: Option<Arc<str>>,
     pub(super) attempts: u32,
     pub(super) stop: Option<StopReason>,
@@ -36,16 +36,16 @@ pub struct ErrorInfo {
 }
 
 /// The client's error, whose type is known to [`Error`](super::Error) alone.
-pub(super) trait ClientError: Send + Sync {
+pub(super) trait InnerError: Send + Sync {
     fn as_error(&self) -> &(dyn StdError + 'static);
     fn as_any(&self) -> &dyn Any;
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
 
 /// An error.
-pub(super) struct Plain<E>(pub(super) E);
+pub(super) struct TypedInner<E>(pub(super) E);
 
-impl<E: StdError + Send + Sync + 'static> ClientError for Plain<E> {
+impl<E: StdError + Send + Sync + 'static> InnerError for TypedInner<E> {
     fn as_error(&self) -> &(dyn StdError + 'static) {
         &self.0
     }
@@ -60,9 +60,9 @@ impl<E: StdError + Send + Sync + 'static> ClientError for Plain<E> {
 }
 
 /// A box, which is no error itself.
-pub(super) struct Boxed(pub(super) BoxError);
+pub(super) struct BoxedInner(pub(super) BoxError);
 
-impl ClientError for Boxed {
+impl InnerError for BoxedInner {
     fn as_error(&self) -> &(dyn StdError + 'static) {
         &*self.0
     }
@@ -77,7 +77,7 @@ impl ClientError for Boxed {
 }
 
 impl ErrorInfo {
-    pub(super) const fn new(kind: ErrorKind, client: Option<Box<dyn ClientError>>) -> Self {
+    pub(super) const fn new(kind: ErrorKind, client: Option<Box<dyn InnerError>>) -> Self {
         let is_refusal = kind.is_refusal();
         Self {
             kind,
@@ -96,7 +96,7 @@ impl ErrorInfo {
     }
 
     /// What an error of the client says: what a steadfast error among its sources knows, or what its type is known to mean.
-    pub(super) fn of_client(client: Box<dyn ClientError>) -> Self {
+    pub(super) fn of_client(client: Box<dyn InnerError>) -> Self {
         let of_error = |error: &(dyn StdError + 'static)| {
             if let Some(known) = wrapped(error).find_map(|error| error.downcast_ref::<Self>()) {
                 return Self { upstream: known.upstream.clone(), client: None, ..*known };
@@ -117,7 +117,7 @@ impl ErrorInfo {
         of_error(client.as_error()).with_client(client)
     }
 
-    fn with_client(mut self, client: Box<dyn ClientError>) -> Self {
+    fn with_client(mut self, client: Box<dyn InnerError>) -> Self {
         self.client = Some(client);
         self
     }
@@ -323,12 +323,6 @@ impl ErrorInfo {
             fields.field("client", &client);
         }
         fields.finish()
-    }
-}
-
-impl ErrorKind {
-    pub(super) const fn is_refusal(self) -> bool {
-        matches!(self, Self::CircuitOpen { .. } | Self::BulkheadFull { .. } | Self::Overloaded)
     }
 }
 

@@ -45,7 +45,7 @@ struct Table {
     on_response: Option<Arc<ResponseHook>>,
     on_error: Option<Arc<ErrorHook>>,
     /// `None` is the system's.
-    wall_clock: Option<Arc<WallClock>>,
+    wall_clock: Option<Arc<ClockFunction>>,
 }
 
 static DEFAULT: Table = Table {
@@ -64,7 +64,7 @@ type ResponseHook = dyn Fn(StatusCode, &HeaderMap) -> Option<Outcome> + Send + S
 /// A judgement of one's own on an error; `None` leaves it to the table.
 type ErrorHook = dyn Fn(&ErrorInfo) -> Option<Outcome> + Send + Sync;
 
-type WallClock = dyn Fn() -> SystemTime + Send + Sync;
+type ClockFunction = dyn Fn() -> SystemTime + Send + Sync;
 
 impl HttpClassifier {
     /// The table above.

@@ -21,7 +21,7 @@ use crate::BoxError;
 /// that is still being read ends with an error.
 #[derive(Debug)]
 pub struct ReplayBody<B> {
-    shared: Arc<Mutex<Shared<B>>>,
+    buffer: Arc<Mutex<ReplayBuffer<B>>>,
     /// Which copy this is; the original is 0.
     generation: u32,
     /// How many frames of data this copy has handed on, and how many bytes.
@@ -31,7 +31,7 @@ pub struct ReplayBody<B> {
 }
 
 #[derive(Debug)]
-struct Shared<B> {
+struct ReplayBuffer<B> {
     body: B,
     size_hint: SizeHint,
     /// The frames so far, unless there were too many bytes of them.
@@ -54,7 +54,7 @@ struct Shared<B> {
 impl<B: Body> ReplayBody<B> {
     /// Keeps up to `limit` bytes of `body`.
     pub fn new(body: B, limit: usize) -> Self {
-        let shared = Shared {
+        let buffer = ReplayBuffer {
             size_hint: body.size_hint(),
             ended: body.is_end_stream(),
             body,
@@ -69,7 +69,7 @@ impl<B: Body> ReplayBody<B> {
             waiting: None,
         };
         Self {
-            shared: Arc::new(Mutex::new(shared)),
+            buffer: Arc::new(Mutex::new(buffer)),
             generation: 0,
             frames: 0,
             bytes: 0,
@@ -79,26 +79,26 @@ impl<B: Body> ReplayBody<B> {
 }
 
 impl<B> ReplayBody<B> {
-    fn shared(&self) -> MutexGuard<'_, Shared<B>> {
-        lock(&self.shared)
+    fn buffer(&self) -> MutexGuard<'_, ReplayBuffer<B>> {
+        lock(&self.buffer)
     }
 }
 
 /// A body that panicked while it was polled leaves its frames as they were.
-fn lock<B>(shared: &Mutex<Shared<B>>) -> MutexGuard<'_, Shared<B>> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<B>(buffer: &Mutex<ReplayBuffer<B>>) -> MutexGuard<'_, ReplayBuffer<B>> {
+    buffer.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<B> TryCloneBody for ReplayBody<B> {
     fn try_clone(&self) -> Option<Self> {
-        let mut shared = self.shared();
-        if shared.incomplete {
+        let mut buffer = self.buffer();
+        if buffer.incomplete {
             return None;
         }
-        shared.newest += 1;
+        buffer.newest += 1;
         Some(Self {
-            shared: Arc::clone(&self.shared),
-            generation: shared.newest,
+            buffer: Arc::clone(&self.buffer),
+            generation: buffer.newest,
             frames: 0,
             bytes: 0,
             trailers_sent: false,
@@ -106,10 +106,10 @@ impl<B> TryCloneBody for ReplayBody<B> {
     }
 
     fn take_over(&self) -> bool {
-        let mut shared = self.shared();
-        let whole = !shared.incomplete && shared.reader <= self.generation;
+        let mut buffer = self.buffer();
+        let whole = !buffer.incomplete && buffer.reader <= self.generation;
         if whole {
-            shared.read_by(self.generation);
+            buffer.read_by(self.generation);
         }
         whole
     }
@@ -128,41 +128,41 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
-        let wanted_again = Arc::strong_count(&this.shared) > 1;
-        let mut shared = lock(&this.shared);
-        if shared.reader > this.generation {
+        let wanted_again = Arc::strong_count(&this.buffer) > 1;
+        let mut buffer = lock(&this.buffer);
+        if buffer.reader > this.generation {
             return Poll::Ready(Some(Err("a later attempt sends this body now".into())));
         }
-        shared.read_by(this.generation);
-        if this.frames == shared.frames {
-            let Poll::Ready(next) = shared.poll_next(cx, wanted_again) else {
-                shared.waiting = Some(cx.waker().clone());
+        buffer.read_by(this.generation);
+        if this.frames == buffer.frames {
+            let Poll::Ready(next) = buffer.poll_next(cx, wanted_again) else {
+                buffer.waiting = Some(cx.waker().clone());
                 return Poll::Pending;
             };
             next?;
         }
-        if this.frames < shared.frames {
+        if this.frames < buffer.frames {
             // The last frame is kept even where the earlier ones no longer are.
-            let missing = shared.frames - shared.kept.len();
-            let Some(data) = this.frames.checked_sub(missing).map(|index| shared.kept[index].clone()) else {
+            let missing = buffer.frames - buffer.kept.len();
+            let Some(data) = this.frames.checked_sub(missing).map(|index| buffer.kept[index].clone()) else {
                 return Poll::Ready(Some(Err("this body is too long to be sent again".into())));
             };
             this.frames += 1;
             this.bytes += data.len() as u64;
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
-        let trailers = shared.trailers.clone().filter(|_| !this.trailers_sent);
+        let trailers = buffer.trailers.clone().filter(|_| !this.trailers_sent);
         this.trailers_sent = true;
         Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
     }
 
     fn is_end_stream(&self) -> bool {
-        let shared = self.shared();
-        shared.ended && self.frames == shared.frames && (self.trailers_sent || shared.trailers.is_none())
+        let buffer = self.buffer();
+        buffer.ended && self.frames == buffer.frames && (self.trailers_sent || buffer.trailers.is_none())
     }
 
     fn size_hint(&self) -> SizeHint {
-        let whole = self.shared().size_hint;
+        let whole = self.buffer().size_hint;
         let mut left = SizeHint::new();
         if let Some(upper) = whole.upper() {
             left.set_upper(upper.saturating_sub(self.bytes));
@@ -172,7 +172,7 @@ where
     }
 }
 
-impl<B> Shared<B> {
+impl<B> ReplayBuffer<B> {
     /// Makes this copy the one that reads; an older one that waits is told.
     fn read_by(&mut self, generation: u32) {
         if std::mem::replace(&mut self.reader, generation) != generation {
@@ -183,7 +183,7 @@ impl<B> Shared<B> {
     }
 }
 
-impl<B> Shared<B>
+impl<B> ReplayBuffer<B>
 where
     B: Body + Unpin,
     B::Error: Into<BoxError>,
@@ -321,7 +321,7 @@ mod tests {
         let mut only = body(64);
         next(&mut only).await;
         next(&mut only).await;
-        assert_eq!(only.shared().kept.len(), 1);
+        assert_eq!(only.buffer().kept.len(), 1);
     }
 
     #[tokio::test]
@@ -388,6 +388,6 @@ mod tests {
         let first = ReplayBody::new(Stream(frames.into_iter()), 64);
         let copy = first.try_clone().unwrap();
         assert_eq!(read(first).await.unwrap(), "");
-        assert!(copy.shared().kept.is_empty());
+        assert!(copy.buffer().kept.is_empty());
     }
 }

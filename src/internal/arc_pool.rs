@@ -16,28 +16,28 @@ use std::sync::Arc;
 use std::thread::LocalKey;
 
 /// A reference to a `T` that calls share: an `Arc` that the thread recycles.
-pub(crate) struct Handle<T: Shared>(
+pub(crate) struct PooledArc<T: Pooled>(
     /// `None` only while the handle is being dropped.
-    Option<Arc<Apart<T>>>,
+    Option<Arc<CachePadded<T>>>,
 );
 
 /// What begins on a cache line of its own, so that who looks at the count does not wait for who writes the state.
 #[repr(align(64))]
-pub(crate) struct Apart<T>(T);
+pub(crate) struct CachePadded<T>(T);
 
 /// State that calls share.
-pub(crate) trait Shared: Sized + 'static {
+pub(crate) trait Pooled: Sized + 'static {
     /// The references to states of this kind that this thread keeps for its next calls.
     fn spares() -> &'static LocalKey<Spares<Self>>;
 }
 
-impl<T: Shared> Handle<T> {
+impl<T: Pooled> PooledArc<T> {
     pub(crate) fn new(shared: T) -> Self {
-        Self(Some(Arc::new(Apart(shared))))
+        Self(Some(Arc::new(CachePadded(shared))))
     }
 }
 
-impl<T: Shared> Deref for Handle<T> {
+impl<T: Pooled> Deref for PooledArc<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -45,7 +45,7 @@ impl<T: Shared> Deref for Handle<T> {
     }
 }
 
-impl<T: Shared> Clone for Handle<T> {
+impl<T: Pooled> Clone for PooledArc<T> {
     fn clone(&self) -> Self {
         let own = self.0.as_ref().expect("a handle refers to something until it is dropped");
         let spare = T::spares().try_with(|spares| spares.take(own)).ok().flatten();
@@ -53,7 +53,7 @@ impl<T: Shared> Clone for Handle<T> {
     }
 }
 
-impl<T: Shared> Drop for Handle<T> {
+impl<T: Pooled> Drop for PooledArc<T> {
     fn drop(&mut self) {
         let Some(own) = self.0.take() else { return };
         if cfg!(all(test, steadfast_loom)) {
@@ -67,7 +67,7 @@ impl<T: Shared> Drop for Handle<T> {
     }
 }
 
-impl<T: Shared + fmt::Debug> fmt::Debug for Handle<T> {
+impl<T: Pooled + fmt::Debug> fmt::Debug for PooledArc<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         T::fmt(self, f)
     }
@@ -82,14 +82,14 @@ const GROUPS: usize = 8;
 /// The references that a thread keeps.
 pub(crate) struct Spares<T>(RefCell<[Group<T>; GROUPS]>);
 
-type Group<T> = [Option<Arc<Apart<T>>>; WAYS];
+type Group<T> = [Option<Arc<CachePadded<T>>>; WAYS];
 
 impl<T> Spares<T> {
     pub(crate) const fn new() -> Self {
         Self(RefCell::new([const { [const { None }; WAYS] }; GROUPS]))
     }
 
-    fn take(&self, like: &Arc<Apart<T>>) -> Option<Arc<Apart<T>>> {
+    fn take(&self, like: &Arc<CachePadded<T>>) -> Option<Arc<CachePadded<T>>> {
         let group = &mut self.0.borrow_mut()[group(like)];
         group.iter_mut().find(|place| place.as_ref().is_some_and(|it| Arc::ptr_eq(it, like)))?.take()
     }
@@ -99,7 +99,7 @@ impl<T> Spares<T> {
     /// # Errors
     ///
     /// Nobody has one any more but this thread: there will be no next call.
-    fn put(&self, spare: Arc<Apart<T>>) -> Result<Option<Arc<Apart<T>>>, Arc<Apart<T>>> {
+    fn put(&self, spare: Arc<CachePadded<T>>) -> Result<Option<Arc<CachePadded<T>>>, Arc<CachePadded<T>>> {
         let group = &mut self.0.borrow_mut()[group(&spare)];
         let kept = group.iter().flatten().filter(|it| Arc::ptr_eq(it, &spare)).count();
         if Arc::strong_count(&spare) == kept + 1 {
@@ -113,7 +113,7 @@ impl<T> Spares<T> {
     }
 
     #[cold]
-    fn take_all(&self, like: &Arc<Apart<T>>) -> Group<T> {
+    fn take_all(&self, like: &Arc<CachePadded<T>>) -> Group<T> {
         self.0.borrow_mut()[group(like)].each_mut().map(|place| place.take_if(|it| Arc::ptr_eq(it, like)))
     }
 }
@@ -121,7 +121,7 @@ impl<T> Spares<T> {
 /// The places of a state follow from its address, of which the lower bits are those of many others (Fibonacci hashing,
 /// Knuth, volume 3, 6.4).
 #[allow(clippy::cast_possible_truncation)]
-fn group<T>(shared: &Arc<Apart<T>>) -> usize {
+fn group<T>(shared: &Arc<CachePadded<T>>) -> usize {
     let address = Arc::as_ptr(shared).addr() as u64;
     (address.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - GROUPS.ilog2())) as usize
 }
@@ -136,7 +136,7 @@ mod tests {
         alive: Arc<()>,
     }
 
-    impl Shared for Upstream {
+    impl Pooled for Upstream {
         fn spares() -> &'static LocalKey<Spares<Self>> {
             thread_local! {
                 static SPARES: Spares<Upstream> = const { Spares::new() };
@@ -146,18 +146,18 @@ mod tests {
     }
 
     /// So many upstreams, and the count of those that are alive.
-    fn upstreams(count: usize) -> (Vec<Handle<Upstream>>, Arc<()>) {
+    fn upstreams(count: usize) -> (Vec<PooledArc<Upstream>>, Arc<()>) {
         let alive = Arc::new(());
-        let make = |number| Handle::new(Upstream { number, alive: Arc::clone(&alive) });
+        let make = |number| PooledArc::new(Upstream { number, alive: Arc::clone(&alive) });
         ((0..count).map(make).collect(), alive)
     }
 
-    fn one() -> (Handle<Upstream>, Arc<()>) {
+    fn one() -> (PooledArc<Upstream>, Arc<()>) {
         let (mut upstreams, alive) = upstreams(1);
         (upstreams.remove(0), alive)
     }
 
-    fn references(handle: &Handle<Upstream>) -> usize {
+    fn references(handle: &PooledArc<Upstream>) -> usize {
         Arc::strong_count(handle.0.as_ref().unwrap())
     }
 
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn what_is_gone_makes_room_for_what_is_there() {
         let (gone, alive) = upstreams(1000);
-        drop(gone.iter().map(Handle::clone).collect::<Vec<_>>());
+        drop(gone.iter().map(PooledArc::clone).collect::<Vec<_>>());
         // The last handles are dropped where nobody knows of what this thread keeps.
         std::thread::spawn(move || drop(gone)).join().unwrap();
         assert!(Arc::strong_count(&alive) > 1, "this thread has filled its places");

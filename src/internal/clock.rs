@@ -78,24 +78,24 @@ impl Timer {
 pub(crate) struct CutTimer {
     #[pin]
     timer: Timer,
-    place: Place,
+    layer: CutLayer,
     /// How often it still gives way; `None` before its last few milliseconds.
     turns: Option<u8>,
 }
 
 /// Which layer cuts. Of two, the inner one is to be first.
 #[derive(Debug, Clone, Copy)]
-enum Place {
+enum CutLayer {
     Cache,
-    Outermost,
+    Deadline,
 }
 
-impl Place {
+impl CutLayer {
     /// For how many turns a timer gives way: more than there are tasks between two layers of any stack that makes sense.
     const fn turns(self) -> u8 {
         match self {
             Self::Cache => 4,
-            Self::Outermost => 8,
+            Self::Deadline => 8,
         }
     }
 
@@ -103,18 +103,18 @@ impl Place {
     const fn time(self) -> Duration {
         match self {
             Self::Cache => Duration::from_millis(2),
-            Self::Outermost => Duration::from_millis(10),
+            Self::Deadline => Duration::from_millis(10),
         }
     }
 }
 
 impl CutTimer {
     pub(crate) const fn of_cache(end: Option<Instant>) -> Self {
-        Self { timer: Timer::new(end), place: Place::Cache, turns: None }
+        Self { timer: Timer::new(end), layer: CutLayer::Cache, turns: None }
     }
 
     pub(crate) const fn of_deadline(end: Option<Instant>) -> Self {
-        Self { timer: Timer::new(end), place: Place::Outermost, turns: None }
+        Self { timer: Timer::new(end), layer: CutLayer::Deadline, turns: None }
     }
 
     /// Ready once the end has come and the others have had their turns; never, if there is no end.
@@ -125,7 +125,7 @@ impl CutTimer {
         let turns = match this.turns {
             Some(turns) => turns,
             none if is_multi_threaded() => {
-                this.timer.set(Timer::new(after(end, this.place.time())));
+                this.timer.set(Timer::new(after(end, this.layer.time())));
                 none.insert(0)
             }
             none => {
@@ -134,7 +134,7 @@ impl CutTimer {
                     return Poll::Ready(());
                 }
                 this.timer.set(Timer::new(Some(end)));
-                none.insert(this.place.turns())
+                none.insert(this.layer.turns())
             }
         };
         ready!(this.timer.poll_elapsed(cx));

@@ -26,7 +26,7 @@ thread_local! {
 
 /// Polls a body that nobody wants: a layer that holds something for its sake gives it back.
 pub(crate) fn discarding<T>(poll: impl FnOnce() -> T) -> T {
-    let _scope = Scope::enter(&DISCARDING, Some(()));
+    let _scope = SignalScope::enter(&DISCARDING, Some(()));
     poll()
 }
 
@@ -54,8 +54,8 @@ pub(crate) fn raise_wait(wait: Wait) {
 }
 
 /// Listens for what a call waits for.
-pub(crate) fn listen_wait() -> Scope<Wait> {
-    Scope::enter(&WAIT, None)
+pub(crate) fn listen_wait() -> SignalScope<Wait> {
+    SignalScope::enter(&WAIT, None)
 }
 
 /// Polls something that is no part of the call, and drops what it signals.
@@ -88,12 +88,12 @@ impl<T: Copy> Signal<T> {
 }
 
 /// The length of one poll. When it ends, the signal is as it was before.
-pub(crate) struct Scope<T: Copy + 'static> {
+pub(crate) struct SignalScope<T: Copy + 'static> {
     signal: &'static LocalKey<Signal<T>>,
     before: Option<T>,
 }
 
-impl<T: Copy> Scope<T> {
+impl<T: Copy> SignalScope<T> {
     fn enter(signal: &'static LocalKey<Signal<T>>, value: Option<T>) -> Self {
         let before = signal.with(|signal| {
             let before = signal.get();
@@ -109,7 +109,7 @@ impl<T: Copy> Scope<T> {
     }
 }
 
-impl<T: Copy> Drop for Scope<T> {
+impl<T: Copy> Drop for SignalScope<T> {
     fn drop(&mut self) {
         self.signal.with(|signal| signal.set(self.before));
     }

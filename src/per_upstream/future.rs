@@ -10,10 +10,10 @@ use tower::util::Oneshot;
 ///
 /// Cancel safe: it holds nothing but the call itself.
 #[pin_project]
-pub struct ResponseFuture<S: Service<Req>, Req>(#[pin] State<S, Req>);
+pub struct ResponseFuture<S: Service<Req>, Req>(#[pin] StackStage<S, Req>);
 
-#[pin_project(project = StateProj)]
-enum State<S: Service<Req>, Req> {
+#[pin_project(project = StackStageProj)]
+enum StackStage<S: Service<Req>, Req> {
     /// The stack was ready, as it nearly always is.
     Called(#[pin] S::Future),
     /// The stack has to become ready first.
@@ -26,9 +26,9 @@ impl<S: Service<Req>, Req> ResponseFuture<S, Req> {
     pub(super) fn new(mut stack: S, request: Req) -> Self {
         // Nobody is to be woken yet: a stack that is not ready is asked again by whoever polls this.
         Self(match stack.poll_ready(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(())) => State::Called(stack.call(request)),
-            Poll::Ready(Err(error)) => State::Failed(Some(error)),
-            Poll::Pending => State::Waiting(Oneshot::new(stack, request)),
+            Poll::Ready(Ok(())) => StackStage::Called(stack.call(request)),
+            Poll::Ready(Err(error)) => StackStage::Failed(Some(error)),
+            Poll::Pending => StackStage::Waiting(Oneshot::new(stack, request)),
         })
     }
 }
@@ -38,9 +38,11 @@ impl<S: Service<Req>, Req> Future for ResponseFuture<S, Req> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().0.project() {
-            StateProj::Called(future) => future.poll(cx),
-            StateProj::Waiting(oneshot) => oneshot.poll(cx),
-            StateProj::Failed(error) => Poll::Ready(Err(error.take().expect("polled after it was ready"))),
+            StackStageProj::Called(future) => future.poll(cx),
+            StackStageProj::Waiting(oneshot) => oneshot.poll(cx),
+            StackStageProj::Failed(error) => {
+                Poll::Ready(Err(error.take().expect("polled after it was ready")))
+            }
         }
     }
 }

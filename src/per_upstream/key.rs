@@ -67,7 +67,7 @@ fn lower_case(part: &str) -> Cow<'_, str> {
 }
 
 impl Hash for KeyRef<'_> {
-    /// By what tells upstreams apart, in as few pieces as possible.
+    /// Hashes the parts that tell upstreams apart, in as few pieces as possible.
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self {
             Self::Origin { host, port, virtual_host, .. } => {
@@ -108,7 +108,7 @@ impl fmt::Display for UpstreamKey {
     }
 }
 
-/// Says which upstream a request is for. Implemented by [`Origin`] and [`By`].
+/// Says which upstream a request is for. Implemented by [`Origin`] and [`KeyFn`].
 pub trait KeyExtractor<Req> {
     /// Gives the key of `request` to `with`.
     fn with_key<T>(&self, request: &Req, with: impl FnOnce(KeyRef<'_>) -> T) -> T;
@@ -125,18 +125,18 @@ impl<Req: HttpRequest> KeyExtractor<Req> for Origin {
 }
 
 /// A function of the request, made by [`PerUpstreamLayer::key_by`](super::PerUpstreamLayer::key_by).
-pub struct By<F, Req, N> {
+pub struct KeyFn<F, Req, N> {
     function: F,
     signature: PhantomData<fn(&Req) -> N>,
 }
 
-impl<F, Req, N> By<F, Req, N> {
+impl<F, Req, N> KeyFn<F, Req, N> {
     pub(super) const fn new(function: F) -> Self {
         Self { function, signature: PhantomData }
     }
 }
 
-impl<F, Req, N> KeyExtractor<Req> for By<F, Req, N>
+impl<F, Req, N> KeyExtractor<Req> for KeyFn<F, Req, N>
 where
     F: Fn(&Req) -> N,
     N: AsRef<str>,
@@ -146,9 +146,9 @@ where
     }
 }
 
-impl<F, Req, N> fmt::Debug for By<F, Req, N> {
+impl<F, Req, N> fmt::Debug for KeyFn<F, Req, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("By")
+        f.write_str("KeyFn")
     }
 }
 

@@ -2,33 +2,9 @@ use std::sync::Arc;
 
 use tower::Layer;
 
-use super::key::{By, Origin, UpstreamKey};
+use super::key::{KeyFn, Origin};
+use super::make_stack::MakeStack;
 use super::service::PerUpstreamService;
-
-/// How the stack of one upstream is made.
-///
-/// Any `Fn(&UpstreamKey) -> (Layer, Handles)` is a recipe.
-pub trait MakeStack {
-    /// What is put around the service below.
-    type Layer;
-    /// What the stack can be looked at by.
-    type Handles: Clone;
-
-    /// Makes the layers of one upstream, and the handles to look at them.
-    fn make(&self, upstream: &UpstreamKey) -> (Self::Layer, Self::Handles);
-}
-
-impl<F, L, H: Clone> MakeStack for F
-where
-    F: Fn(&UpstreamKey) -> (L, H),
-{
-    type Layer = L;
-    type Handles = H;
-
-    fn make(&self, upstream: &UpstreamKey) -> (L, H) {
-        self(upstream)
-    }
-}
 
 /// Makes a stack for each upstream; see the [module](super).
 ///
@@ -63,15 +39,15 @@ where
 /// ```
 #[derive(Debug, Clone)]
 pub struct PerUpstreamLayer<R, K = Origin> {
-    recipe: Arc<R>,
+    make_stack: Arc<R>,
     key: Arc<K>,
     max_upstreams: usize,
 }
 
 impl<R: MakeStack> PerUpstreamLayer<R> {
-    /// Makes the stack of each upstream by `recipe`.
-    pub fn new(recipe: R) -> Self {
-        Self { recipe: Arc::new(recipe), key: Arc::new(Origin), max_upstreams: 1000 }
+    /// Makes the stack of each upstream with `make_stack`.
+    pub fn new(make_stack: R) -> Self {
+        Self { make_stack: Arc::new(make_stack), key: Arc::new(Origin), max_upstreams: 1000 }
     }
 }
 
@@ -83,16 +59,20 @@ impl<R, K> PerUpstreamLayer<R, K> {
     }
 
     /// Tells upstreams apart by a function of the request, in place of its scheme and authority.
-    pub fn key_by<F, Req, N>(self, function: F) -> PerUpstreamLayer<R, By<F, Req, N>>
+    pub fn key_by<F, Req, N>(self, function: F) -> PerUpstreamLayer<R, KeyFn<F, Req, N>>
     where
         F: Fn(&Req) -> N,
         N: AsRef<str>,
     {
-        self.key(By::new(function))
+        self.key(KeyFn::new(function))
     }
 
     pub(crate) fn key<L>(self, key: L) -> PerUpstreamLayer<R, L> {
-        PerUpstreamLayer { recipe: self.recipe, key: Arc::new(key), max_upstreams: self.max_upstreams }
+        PerUpstreamLayer {
+            make_stack: self.make_stack,
+            key: Arc::new(key),
+            max_upstreams: self.max_upstreams,
+        }
     }
 }
 
@@ -105,6 +85,11 @@ where
     type Service = PerUpstreamService<S, R, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        PerUpstreamService::new(inner, Arc::clone(&self.recipe), Arc::clone(&self.key), self.max_upstreams)
+        PerUpstreamService::new(
+            inner,
+            Arc::clone(&self.make_stack),
+            Arc::clone(&self.key),
+            self.max_upstreams,
+        )
     }
 }

@@ -13,11 +13,11 @@ use crate::internal::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::internal::sync::{ArcSwap, Mutex, RandomState};
 
 /// The upstreams by their keys. To copy it is to copy pointers.
-type Entries<T> = HashSet<Arc<Entry<T>>, RandomState>;
+type Slots<T> = HashSet<Arc<UpstreamSlot<T>>, RandomState>;
 
 /// At most so many upstreams, with a `T` each.
 pub(super) struct UpstreamMap<T> {
-    entries: ArcSwap<Entries<T>>,
+    entries: ArcSwap<Slots<T>>,
     max: usize,
     /// Moves on whenever another upstream than the last is used: time, as far as idleness is concerned, so that a call
     /// reads no clock. Relaxed: an age is compared with ages, and orders nothing else.
@@ -25,29 +25,29 @@ pub(super) struct UpstreamMap<T> {
     adding: Mutex<()>,
 }
 
-struct Entry<T> {
+struct UpstreamSlot<T> {
     key: UpstreamKey,
     value: T,
     /// The age in which it was last used.
     last_used: AtomicU64,
 }
 
-impl<T> Hash for Entry<T> {
+impl<T> Hash for UpstreamSlot<T> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.key.hash(state);
     }
 }
 
-impl<T> PartialEq for Entry<T> {
+impl<T> PartialEq for UpstreamSlot<T> {
     fn eq(&self, other: &Self) -> bool {
         self.key == other.key
     }
 }
 
-impl<T> Eq for Entry<T> {}
+impl<T> Eq for UpstreamSlot<T> {}
 
-impl<T> Equivalent<Arc<Entry<T>>> for KeyRef<'_> {
-    fn equivalent(&self, entry: &Arc<Entry<T>>) -> bool {
+impl<T> Equivalent<Arc<UpstreamSlot<T>>> for KeyRef<'_> {
+    fn equivalent(&self, entry: &Arc<UpstreamSlot<T>>) -> bool {
         *self == entry.key
     }
 }
@@ -55,7 +55,7 @@ impl<T> Equivalent<Arc<Entry<T>>> for KeyRef<'_> {
 impl<T> UpstreamMap<T> {
     pub(super) fn new(max: usize) -> Self {
         Self {
-            entries: ArcSwap::from_pointee(Entries::default()),
+            entries: ArcSwap::from_pointee(Slots::default()),
             max,
             age: AtomicU64::new(0),
             adding: Mutex::new(()),
@@ -93,7 +93,7 @@ impl<T> UpstreamMap<T> {
     }
 
     #[cold]
-    fn add(&self, key: &KeyRef<'_>, make: impl FnOnce(&UpstreamKey) -> T) -> Arc<Entry<T>> {
+    fn add(&self, key: &KeyRef<'_>, make: impl FnOnce(&UpstreamKey) -> T) -> Arc<UpstreamSlot<T>> {
         let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.entries.load();
         if let Some(entry) = current.get(key) {
@@ -101,8 +101,8 @@ impl<T> UpstreamMap<T> {
         }
         let key = key.to_key();
         let value = make(&key);
-        let entry = Arc::new(Entry { key, value, last_used: AtomicU64::new(self.next_age()) });
-        let mut entries = Entries::clone(&current);
+        let entry = Arc::new(UpstreamSlot { key, value, last_used: AtomicU64::new(self.next_age()) });
+        let mut entries = Slots::clone(&current);
         if entries.len() >= self.max {
             let idle_for_longest = entries.iter().min_by_key(|entry| entry.last_used.load(Relaxed)).cloned();
             idle_for_longest.map(|idle| entries.remove(&idle));

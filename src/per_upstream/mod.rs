@@ -11,12 +11,14 @@
 mod future;
 mod key;
 mod layer;
+mod make_stack;
 mod map;
 mod service;
 
 pub use self::{
     future::ResponseFuture,
-    key::{By, KeyExtractor, KeyRef, Origin, UpstreamKey},
-    layer::{MakeStack, PerUpstreamLayer},
+    key::{KeyExtractor, KeyFn, KeyRef, Origin, UpstreamKey},
+    layer::PerUpstreamLayer,
+    make_stack::MakeStack,
     service::PerUpstreamService,
 };

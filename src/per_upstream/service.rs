@@ -4,9 +4,9 @@ use std::task::{Context, Poll};
 
 use tower::{Layer, Service};
 
-use super::ResponseFuture;
+use super::future::ResponseFuture;
 use super::key::{KeyExtractor, Origin, UpstreamKey};
-use super::layer::MakeStack;
+use super::make_stack::MakeStack;
 use super::map::UpstreamMap;
 
 /// The service that [`PerUpstreamLayer`](super::PerUpstreamLayer) makes. Clones share the upstreams.
@@ -15,15 +15,15 @@ where
     R: MakeStack,
     R::Layer: Layer<S>,
 {
-    shared: Arc<Shared<S, R, K, StackOf<S, R>>>,
+    inner: Arc<PerUpstreamInner<S, R, K, StackOf<S, R>>>,
 }
 
-/// What a recipe makes of the service below.
+/// The stack of one upstream around the service below.
 pub(crate) type StackOf<S, R> = <<R as MakeStack>::Layer as Layer<S>>::Service;
 
-struct Shared<S, R: MakeStack, K, T> {
-    inner: S,
-    recipe: Arc<R>,
+struct PerUpstreamInner<S, R: MakeStack, K, T> {
+    service: S,
+    make_stack: Arc<R>,
     key: Arc<K>,
     upstreams: UpstreamMap<(T, R::Handles)>,
 }
@@ -34,8 +34,10 @@ where
     R: MakeStack,
     R::Layer: Layer<S>,
 {
-    pub(super) fn new(inner: S, recipe: Arc<R>, key: Arc<K>, max: usize) -> Self {
-        Self { shared: Arc::new(Shared { inner, recipe, key, upstreams: UpstreamMap::new(max) }) }
+    pub(super) fn new(service: S, make_stack: Arc<R>, key: Arc<K>, max: usize) -> Self {
+        Self {
+            inner: Arc::new(PerUpstreamInner { service, make_stack, key, upstreams: UpstreamMap::new(max) }),
+        }
     }
 
     /// The handles of the upstream that `request` is for, which is made if it is not known yet.
@@ -48,7 +50,7 @@ where
 
     /// Every upstream that is known, with its handles.
     pub fn upstreams(&self) -> Vec<(UpstreamKey, R::Handles)> {
-        self.shared.upstreams.read_all(|key, (_, handles)| (key.clone(), handles.clone()))
+        self.inner.upstreams.read_all(|key, (_, handles)| (key.clone(), handles.clone()))
     }
 
     /// Calls the stack of the upstream that `request` is for.
@@ -65,10 +67,10 @@ where
     where
         K: KeyExtractor<Req>,
     {
-        let Shared { inner, recipe, key, upstreams } = &*self.shared;
+        let PerUpstreamInner { service, make_stack, key, upstreams } = &*self.inner;
         let make = |upstream: &UpstreamKey| {
-            let (layer, handles) = recipe.make(upstream);
-            (layer.layer(inner.clone()), handles)
+            let (layer, handles) = make_stack.make(upstream);
+            (layer.layer(service.clone()), handles)
         };
         key.with_key(request, |key| upstreams.with(&key, make, read))
     }
@@ -102,7 +104,7 @@ where
     R::Layer: Layer<S>,
 {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self { inner: Arc::clone(&self.inner) }
     }
 }
 
@@ -112,7 +114,7 @@ where
     R::Layer: Layer<S>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let upstreams = self.shared.upstreams.read_all(|key, _| key.to_string());
+        let upstreams = self.inner.upstreams.read_all(|key, _| key.to_string());
         f.debug_struct("PerUpstreamService").field("upstreams", &upstreams).finish_non_exhaustive()
     }
 }

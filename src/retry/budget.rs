@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::config::{BudgetSettings, RetryBudgetBuilder};
 use crate::ConfigError;
 use crate::internal::shared_settings::SharedSettings;
 use crate::internal::sync::atomic::{AtomicU64, Ordering};
@@ -37,12 +38,12 @@ use crate::internal::sync::atomic::{AtomicU64, Ordering};
 /// ```
 #[doc(alias = "token bucket")]
 #[derive(Debug, Clone)]
-pub struct RetryBudget(Arc<Bucket>);
+pub struct RetryBudget(Arc<TokenBucket>);
 
 #[derive(Debug)]
-struct Bucket {
+struct TokenBucket {
     name: Option<Arc<str>>,
-    settings: SharedSettings<Settings>,
+    settings: SharedSettings<BudgetSettings>,
     /// What the seconds in `word` are counted from.
     epoch: Instant,
     /// The [`Word`]: the tokens in thousandths, and the second of the last refill by time.
@@ -51,33 +52,10 @@ struct Bucket {
     retries: AtomicU64,
 }
 
-/// Tokens in thousandths, so that a bucket is a whole number.
-#[derive(Debug, Clone, Copy)]
-struct Settings {
-    capacity: u32,
-    initial: u32,
-    per_call: u32,
-    per_success: u32,
-    per_failure: u32,
-    per_retry: u32,
-    per_second: u32,
-    reserve: u32,
-}
-
 impl RetryBudget {
     /// A builder that starts from the default.
     pub const fn builder() -> RetryBudgetBuilder {
-        RetryBudgetBuilder {
-            name: None,
-            capacity: 10.0,
-            initial: 2.0,
-            per_call: 0.0,
-            per_success: 0.6,
-            per_failure: 0.3,
-            per_retry: 1.0,
-            per_second: 0.0,
-            reserve: 0.0,
-        }
+        RetryBudgetBuilder::new()
     }
 
     /// Another bucket with the same configuration, as full as a new one, called `name`.
@@ -101,9 +79,9 @@ impl RetryBudget {
         self.0.retries.load(Ordering::Relaxed)
     }
 
-    fn new(name: Option<Arc<str>>, settings: Settings) -> Self {
+    fn new(name: Option<Arc<str>>, settings: BudgetSettings) -> Self {
         let word = Word { seconds: 0, tokens: settings.initial }.pack(&settings);
-        Self(Arc::new(Bucket {
+        Self(Arc::new(TokenBucket {
             name,
             settings: SharedSettings::new(settings),
             epoch: Instant::now(),
@@ -135,7 +113,7 @@ impl RetryBudget {
     }
 
     #[inline]
-    fn deposit(&self, tokens: impl Fn(&Settings) -> u32) {
+    fn deposit(&self, tokens: impl Fn(&BudgetSettings) -> u32) {
         if !self.0.is_plentiful() {
             self.0
                 .update(|settings, held| Some(held.saturating_add(tokens(settings)).min(settings.capacity)));
@@ -154,8 +132,20 @@ impl RetryBudget {
 
     /// Pays for a retry, if the bucket can.
     pub(super) fn withdraw(&self) -> Option<Token> {
-        let paid = self.0.update(Settings::pay);
+        let paid = self.0.update(BudgetSettings::pay);
         paid.then(|| Token { budget: Some(self.clone()) })
+    }
+}
+
+impl RetryBudgetBuilder {
+    /// The bucket.
+    ///
+    /// # Errors
+    ///
+    /// If a figure is out of its range.
+    pub fn build(self) -> Result<RetryBudget, ConfigError> {
+        let settings = self.validate()?;
+        Ok(RetryBudget::new(self.name, settings))
     }
 }
 
@@ -188,16 +178,7 @@ impl Drop for Token {
     }
 }
 
-impl Settings {
-    /// What remains of so many tokens when a retry is paid for, if it can be.
-    fn pay(&self, tokens: u32) -> Option<u32> {
-        let left = tokens.checked_sub(self.per_retry)?;
-        // With a price, the reserve must remain; without one, the bucket must hold more than it.
-        (if self.per_retry > 0 { left >= self.reserve } else { tokens > self.reserve }).then_some(left)
-    }
-}
-
-// ===== impl Bucket =====
+// ===== impl TokenBucket =====
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Word {
@@ -210,7 +191,7 @@ impl Word {
     /// share a line that nobody writes. Tokens are fewer.
     const PLENTIFUL: u64 = 1 << 31;
 
-    fn pack(self, settings: &Settings) -> u64 {
+    fn pack(self, settings: &BudgetSettings) -> u64 {
         let is_plentiful = self.tokens == settings.capacity && settings.pay(self.tokens).is_some();
         let flag = if is_plentiful { Self::PLENTIFUL } else { 0 };
         u64::from(self.seconds) << 32 | flag | u64::from(self.tokens)
@@ -222,7 +203,7 @@ impl Word {
     }
 }
 
-impl Bucket {
+impl TokenBucket {
     #[inline]
     fn is_plentiful(&self) -> bool {
         self.word.load(Ordering::Relaxed) & Word::PLENTIFUL != 0
@@ -231,7 +212,7 @@ impl Bucket {
     /// Changes the number of tokens; `None` leaves them as they are and returns `false`.
     ///
     /// Relaxed: the word is all there is, and orders nothing else.
-    fn update(&self, change: impl Fn(&Settings, u32) -> Option<u32>) -> bool {
+    fn update(&self, change: impl Fn(&BudgetSettings, u32) -> Option<u32>) -> bool {
         self.settings.read(|settings| {
             let mut current = self.word.load(Ordering::Relaxed);
             loop {
@@ -250,9 +231,9 @@ impl Bucket {
     }
 
     /// The word with what time has added since it was written: whole seconds, so that no fraction is lost.
-    fn refilled(&self, settings: &Settings, word: u64) -> Word {
+    fn refilled(&self, settings: &BudgetSettings, word: u64) -> Word {
         let held = Word::unpack(word);
-        let Settings { per_second, capacity, .. } = *settings;
+        let BudgetSettings { per_second, capacity, .. } = *settings;
         if per_second == 0 {
             return held;
         }
@@ -261,108 +242,6 @@ impl Bucket {
         let added = now.saturating_sub(held.seconds).saturating_mul(per_second);
         Word { seconds: now.max(held.seconds), tokens: held.tokens.saturating_add(added).min(capacity) }
     }
-}
-
-// ===== RetryBudgetBuilder =====
-
-/// Configures a [`RetryBudget`]. Every figure is in tokens, exact to a thousandth.
-#[derive(Debug, Clone)]
-pub struct RetryBudgetBuilder {
-    name: Option<Arc<str>>,
-    capacity: f64,
-    initial: f64,
-    per_call: f64,
-    per_success: f64,
-    per_failure: f64,
-    per_retry: f64,
-    per_second: f64,
-    reserve: f64,
-}
-
-impl RetryBudgetBuilder {
-    /// The upstream's name, to tell budgets apart. Default: none.
-    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// How many tokens there can be: 0 (no retry, ever) to 1,000,000.
-    pub fn capacity(mut self, tokens: f64) -> Self {
-        self.capacity = tokens;
-        self
-    }
-
-    /// How many there are at first; at most the capacity.
-    pub fn initial(mut self, tokens: f64) -> Self {
-        self.initial = tokens;
-        self
-    }
-
-    /// What each call adds, whatever becomes of it. Finagle's share of extra attempts: 0.2. Default 0.
-    pub fn per_call(mut self, tokens: f64) -> Self {
-        self.per_call = tokens;
-        self
-    }
-
-    /// What each successful attempt adds.
-    pub fn per_success(mut self, tokens: f64) -> Self {
-        self.per_success = tokens;
-        self
-    }
-
-    /// What each failed attempt takes, as far as there is any.
-    pub fn per_failure(mut self, tokens: f64) -> Self {
-        self.per_failure = tokens;
-        self
-    }
-
-    /// What a retry costs.
-    pub fn per_retry(mut self, tokens: f64) -> Self {
-        self.per_retry = tokens;
-        self
-    }
-
-    /// What each whole second adds, for clients with few calls. Finagle's reserve: 10. Default 0.
-    pub fn per_second(mut self, tokens: f64) -> Self {
-        self.per_second = tokens;
-        self
-    }
-
-    /// How many tokens a retry has to leave in the bucket; where a retry costs nothing, how many there must be
-    /// more of. Default 0.
-    pub fn reserve(mut self, tokens: f64) -> Self {
-        self.reserve = tokens;
-        self
-    }
-
-    /// The bucket.
-    pub fn build(self) -> Result<RetryBudget, ConfigError> {
-        let capacity = thousandths("retry.budget.capacity", self.capacity, 1e6)?;
-        let settings = Settings {
-            capacity,
-            initial: thousandths("retry.budget.initial", self.initial, self.capacity)
-                .map_err(|error| error.bounded_by("which is the capacity"))?,
-            per_call: thousandths("retry.budget.per_call", self.per_call, 1e6)?,
-            per_success: thousandths("retry.budget.per_success", self.per_success, 1e6)?,
-            per_failure: thousandths("retry.budget.per_failure", self.per_failure, 1e6)?,
-            per_retry: thousandths("retry.budget.per_retry", self.per_retry, 1e6)?,
-            per_second: thousandths("retry.budget.per_second", self.per_second, 1e6)?,
-            reserve: thousandths("retry.budget.reserve", self.reserve, self.capacity)
-                .map_err(|error| error.bounded_by("which is the capacity"))?,
-        };
-        Ok(RetryBudget::new(self.name, settings))
-    }
-}
-
-/// Rounds to thousandths: what is configured is what is used, however small.
-fn thousandths(field: &'static str, tokens: f64, most: f64) -> Result<u32, ConfigError> {
-    let tokens = ConfigError::check(field, tokens, 0.0..=most)?;
-    let rounded = (tokens * 1000.0).round();
-    if rounded == 0.0 && tokens > 0.0 {
-        return Err(ConfigError::new(field, tokens, "0, or at least 0.001"));
-    }
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    Ok(rounded as u32)
 }
 
 #[cfg(all(test, steadfast_loom))]

@@ -9,11 +9,11 @@ use tower::Service;
 
 use super::budget::RetryBudget;
 use super::history::{History, Next};
-use super::layer::Settings;
 use super::policy::{FailedAttempt, Pause};
-use super::wait::Wait;
+use super::settings::RetrySettings;
+use super::wait::BackoffWait;
 use crate::http::retry_after;
-use crate::internal::arc_pool::Handle;
+use crate::internal::arc_pool::PooledArc;
 use crate::internal::clock;
 use crate::response_kind::ResponseKind;
 use crate::stop_reason::{Attempts, StopReason};
@@ -27,7 +27,7 @@ use crate::{
 #[pin_project]
 pub struct ResponseFuture<Req, S: Service<Req>, J, K, L> {
     service: S,
-    settings: Handle<Settings>,
+    settings: PooledArc<RetrySettings>,
     judge: J,
     kind: K,
     /// What a further attempt would send, or why there will be none.
@@ -39,18 +39,18 @@ pub struct ResponseFuture<Req, S: Service<Req>, J, K, L> {
     backoff: Duration,
     history: History,
     #[pin]
-    state: State<S::Future, L>,
+    stage: RetryStage<S::Future, L>,
 }
 
-#[pin_project(project = StateProj)]
-enum State<F, L> {
+#[pin_project(project = RetryStageProj)]
+enum RetryStage<F, L> {
     /// An attempt is under way.
     Attempt {
         #[pin]
         future: F,
     },
     /// Between two attempts. Boxed, so that a call without retries does not carry the room for it.
-    Wait(Pin<Box<Wait<L>>>),
+    Wait(Pin<Box<BackoffWait<L>>>),
     /// The service has to be ready for another request.
     Ready(Next),
 }
@@ -63,7 +63,7 @@ where
     #[inline]
     pub(super) fn new(
         mut service: S,
-        settings: Handle<Settings>,
+        settings: PooledArc<RetrySettings>,
         judge: J,
         kind: K,
         mut request: Req,
@@ -86,7 +86,7 @@ where
             is_checked_below: options.unchecked_deadline().is_none(),
             backoff: Duration::ZERO,
             history: History::default(),
-            state: State::Attempt { future: service.call(request) },
+            stage: RetryStage::Attempt { future: service.call(request) },
             service,
             settings,
             judge,
@@ -100,7 +100,7 @@ where
 fn copy_for<Req: RetryableRequest>(
     request: &Req,
     safety: RetrySafety,
-    settings: &Settings,
+    settings: &RetrySettings,
     retries: u32,
 ) -> Result<Req, StopReason> {
     if !settings.policy.allows(retries) {
@@ -132,7 +132,7 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             let this = self.as_mut().project();
-            let StateProj::Attempt { future } = this.state.project() else {
+            let RetryStageProj::Attempt { future } = this.stage.project() else {
                 match ready!(self.as_mut().poll_pause(cx)) {
                     Ok(()) => continue,
                     Err(error) => return Poll::Ready(Err(error)),
@@ -164,7 +164,7 @@ where
                         upstream = self.name(),
                         "an attempt was not processed and is sent again"
                     );
-                    self.as_mut().project().state.set(State::Ready(Next::Resend));
+                    self.as_mut().project().stage.set(RetryStage::Ready(Next::Resend));
                 }
             }
         }
@@ -280,20 +280,20 @@ where
         let mut this = self.project();
         *this.backoff = pause.backoff;
         let leftover = result.ok().map(|response| this.kind.discard(response));
-        this.state.set(State::Wait(Box::pin(Wait::new(pause.until, leftover, pause.token))));
+        this.stage.set(RetryStage::Wait(Box::pin(BackoffWait::new(pause.until, leftover, pause.token))));
     }
 
     /// Waits, and sends the next attempt. Ready when it is under way; an error ends the call.
     fn poll_pause(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error<E>>> {
         loop {
             let mut this = self.as_mut().project();
-            match this.state.as_mut().project() {
-                StateProj::Attempt { .. } => return Poll::Ready(Ok(())),
-                StateProj::Wait(wait) => {
+            match this.stage.as_mut().project() {
+                RetryStageProj::Attempt { .. } => return Poll::Ready(Ok(())),
+                RetryStageProj::Wait(wait) => {
                     let token = ready!(wait.as_mut().poll_over(cx));
-                    this.state.set(State::Ready(Next::Retry(token)));
+                    this.stage.set(RetryStage::Ready(Next::Retry(token)));
                 }
-                StateProj::Ready(next) => {
+                RetryStageProj::Ready(next) => {
                     let is_ready = this.service.poll_ready(cx);
                     if is_ready.is_pending() && (*this.is_checked_below || !clock::has_passed(*this.deadline))
                     {
@@ -319,7 +319,7 @@ where
                     let may_follow = may_follow(this.copy, *this.safety);
                     request.set_options(options.attempt(this.history.number(), may_follow));
                     let future = this.service.call(request);
-                    this.state.set(State::Attempt { future });
+                    this.stage.set(RetryStage::Attempt { future });
                 }
             }
         }
@@ -370,7 +370,7 @@ fn asked_to_wait<Res, E, K: ResponseKind<Res>>(kind: K, result: Result<&Res, &Er
 }
 
 /// Why no attempt should follow this pause.
-fn advice_against(pause: &Pause, settings: &Settings) -> Option<StopReason> {
+fn advice_against(pause: &Pause, settings: &RetrySettings) -> Option<StopReason> {
     match settings.advisor.as_ref()?.advice()? {
         RetryAdvice::Refusing { until: Some(until) } if pause.until.is_none_or(|end| end >= until) => None,
         RetryAdvice::Refusing { .. } => Some(StopReason::CircuitOpen),

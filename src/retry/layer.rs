@@ -1,12 +1,13 @@
-use std::fmt;
 use std::sync::Arc;
-use std::thread::LocalKey;
 
 use tower::Layer;
 
-use super::{RetryBudget, RetryPolicy, RetryService};
+use super::budget::RetryBudget;
+use super::policy::RetryPolicy;
+use super::service::RetryService;
+use super::settings::RetrySettings;
 use crate::http::HttpClassifier;
-use crate::internal::arc_pool::{Handle, Shared, Spares};
+use crate::internal::arc_pool::PooledArc;
 use crate::{Http, NonHttp, RetryAdvisor};
 
 /// Retries calls; see the [module](super).
@@ -34,27 +35,9 @@ use crate::{Http, NonHttp, RetryAdvisor};
 /// ```
 #[derive(Debug, Clone)]
 pub struct RetryLayer<C = HttpClassifier, K = Http> {
-    settings: Settings,
+    settings: RetrySettings,
     classifier: C,
     kind: K,
-}
-
-/// What every call is retried by, whatever its type.
-#[derive(Clone)]
-pub(super) struct Settings {
-    pub(super) name: Option<Arc<str>>,
-    pub(super) policy: RetryPolicy,
-    pub(super) budget: Option<RetryBudget>,
-    pub(super) advisor: Option<Arc<dyn RetryAdvisor + Send + Sync>>,
-}
-
-impl Shared for Settings {
-    fn spares() -> &'static LocalKey<Spares<Self>> {
-        thread_local! {
-            static SPARES: Spares<Settings> = const { Spares::new() };
-        }
-        &SPARES
-    }
 }
 
 impl RetryLayer {
@@ -63,7 +46,12 @@ impl RetryLayer {
     /// The budget starts nearly empty: the first retries of a fresh layer are fewer than the policy allows.
     pub fn new(policy: RetryPolicy) -> Self {
         Self {
-            settings: Settings { name: None, policy, budget: Some(RetryBudget::default()), advisor: None },
+            settings: RetrySettings {
+                name: None,
+                policy,
+                budget: Some(RetryBudget::default()),
+                advisor: None,
+            },
             classifier: HttpClassifier::new(),
             kind: Http,
         }
@@ -118,17 +106,6 @@ impl<S, C: Clone, K: Copy> Layer<S> for RetryLayer<C, K> {
     type Service = RetryService<S, C, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RetryService::new(inner, Handle::new(self.settings.clone()), self.classifier.clone(), self.kind)
-    }
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
-            .field("name", &self.name)
-            .field("policy", &self.policy)
-            .field("budget", &self.budget)
-            .field("is_advised", &self.advisor.is_some())
-            .finish()
+        RetryService::new(inner, PooledArc::new(self.settings.clone()), self.classifier.clone(), self.kind)
     }
 }

@@ -22,20 +22,23 @@
 
 mod backoff;
 mod budget;
+mod config;
 mod future;
 mod history;
 mod layer;
 mod policy;
 mod service;
+mod settings;
 mod wait;
 
 pub use crate::stop_reason::Attempts;
 
 pub use self::{
     backoff::{Backoff, Jitter},
-    budget::{RetryBudget, RetryBudgetBuilder},
+    budget::RetryBudget,
+    config::{RetryBudgetBuilder, RetryPolicyBuilder},
     future::ResponseFuture,
     layer::RetryLayer,
-    policy::{RetryPolicy, RetryPolicyBuilder},
+    policy::RetryPolicy,
     service::RetryService,
 };

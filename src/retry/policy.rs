@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Backoff;
 use super::budget::{RetryBudget, Token};
-use crate::config_error::MAX_DURATION;
+use super::config::{PolicySettings, RetryPolicyBuilder};
 use crate::internal::clock;
 use crate::internal::rng::SharedRng;
 use crate::internal::shared_settings::SharedSettings;
@@ -33,25 +32,19 @@ use crate::{ConfigError, RetrySafety};
 /// # Ok::<(), steadfast::ConfigError>(())
 /// ```
 #[derive(Clone)]
-pub struct RetryPolicy(Arc<Inner>);
+pub struct RetryPolicy(Arc<PolicyInner>);
 
-struct Inner {
-    settings: SharedSettings<Settings>,
+struct PolicyInner {
+    settings: SharedSettings<PolicySettings>,
     /// A setting, too, in the place where every call finds it. Relaxed: the number stands for itself.
     max_retries: AtomicU32,
     rng: SharedRng,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Settings {
-    backoff: Backoff,
-    max_retry_after: Duration,
-}
-
 impl RetryPolicy {
     /// A builder that starts from the default.
     pub const fn builder() -> RetryPolicyBuilder {
-        RetryPolicyBuilder { max_retries: 3, backoff: Backoff::new(), max_retry_after: None, seed: None }
+        RetryPolicyBuilder::new()
     }
 
     #[cfg(feature = "reqwest")]
@@ -75,7 +68,7 @@ impl RetryPolicy {
             RetrySafety::UnlessSent | RetrySafety::Never => return Err(StopReason::NotIdempotent),
         }
         attempt.copied?;
-        let Settings { backoff, max_retry_after, .. } = self.0.settings.read(|settings| *settings);
+        let PolicySettings { backoff, max_retry_after, .. } = self.0.settings.read(|settings| *settings);
         let backoff = self.0.rng.with(|rng| backoff.wait(attempt.retries, attempt.previous_backoff, rng));
         let wait = match attempt.retry_after {
             Some(floor) if floor > max_retry_after => return Err(StopReason::RetryAfterTooLong),
@@ -93,6 +86,24 @@ impl RetryPolicy {
             None => None,
         };
         Ok(Pause { backoff, until, token })
+    }
+}
+
+impl RetryPolicyBuilder {
+    /// The policy.
+    pub fn build(self) -> Result<RetryPolicy, ConfigError> {
+        let settings = self.validate()?;
+        Ok(RetryPolicy(Arc::new(PolicyInner {
+            settings: SharedSettings::new(settings),
+            max_retries: AtomicU32::new(self.max_retries),
+            rng: SharedRng::new(self.seed),
+        })))
+    }
+}
+
+impl Default for RetryPolicyBuilder {
+    fn default() -> Self {
+        RetryPolicy::builder()
     }
 }
 
@@ -134,70 +145,9 @@ pub(super) struct Pause {
     pub(super) token: Option<Token>,
 }
 
-// ===== RetryPolicyBuilder =====
-
-/// Configures a [`RetryPolicy`].
-#[derive(Debug, Clone, Copy)]
-pub struct RetryPolicyBuilder {
-    max_retries: u32,
-    backoff: Backoff,
-    max_retry_after: Option<Duration>,
-    seed: Option<u64>,
-}
-
-impl RetryPolicyBuilder {
-    /// How many attempts may follow the first: 0 to 100. Default 3.
-    ///
-    /// There are fewer where a circuit breaker below sees [nothing but
-    /// failures](crate::circuit_breaker::CircuitBreakerBuilder::consecutive_failures).
-    pub const fn max_retries(mut self, retries: u32) -> Self {
-        self.max_retries = retries;
-        self
-    }
-
-    /// How long to wait before each.
-    pub const fn backoff(mut self, backoff: Backoff) -> Self {
-        self.backoff = backoff;
-        self
-    }
-
-    /// The longest wait that an upstream may ask for. Told to wait longer, a call ends with the response that
-    /// said so. Default: the cap of the backoff.
-    pub const fn max_retry_after(mut self, longest: Duration) -> Self {
-        self.max_retry_after = Some(longest);
-        self
-    }
-
-    /// Makes the jitter repeatable. Default: seeded by the operating system.
-    pub const fn seed(mut self, seed: u64) -> Self {
-        self.seed = Some(seed);
-        self
-    }
-
-    /// The policy.
-    pub fn build(self) -> Result<RetryPolicy, ConfigError> {
-        let max_retries = ConfigError::check("retry.max_retries", self.max_retries, 0..=100)?;
-        self.backoff.validate()?;
-        let max_retry_after = self.max_retry_after.unwrap_or(self.backoff.get_cap());
-        ConfigError::check("retry.max_retry_after", max_retry_after, Duration::ZERO..=MAX_DURATION)?;
-        let settings = Settings { backoff: self.backoff, max_retry_after };
-        Ok(RetryPolicy(Arc::new(Inner {
-            settings: SharedSettings::new(settings),
-            max_retries: AtomicU32::new(max_retries),
-            rng: SharedRng::new(self.seed),
-        })))
-    }
-}
-
-impl Default for RetryPolicyBuilder {
-    fn default() -> Self {
-        RetryPolicy::builder()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::Jitter;
+    use super::super::backoff::{Backoff, Jitter};
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);

@@ -3,10 +3,10 @@ use std::task::{Context, Poll};
 
 use tower::Service;
 
-use super::ResponseFuture;
-use super::layer::Settings;
+use super::future::ResponseFuture;
+use super::settings::RetrySettings;
 use crate::http::HttpClassifier;
-use crate::internal::arc_pool::Handle;
+use crate::internal::arc_pool::PooledArc;
 use crate::response_kind::ResponseKind;
 use crate::{Classify, Error, HasCallOptions, Http, RetryableRequest};
 
@@ -14,13 +14,13 @@ use crate::{Classify, Error, HasCallOptions, Http, RetryableRequest};
 #[derive(Clone)]
 pub struct RetryService<S, C = HttpClassifier, K = Http> {
     inner: S,
-    settings: Handle<Settings>,
+    settings: PooledArc<RetrySettings>,
     classifier: C,
     kind: K,
 }
 
 impl<S, C, K> RetryService<S, C, K> {
-    pub(super) const fn new(inner: S, settings: Handle<Settings>, classifier: C, kind: K) -> Self {
+    pub(super) const fn new(inner: S, settings: PooledArc<RetrySettings>, classifier: C, kind: K) -> Self {
         Self { inner, settings, classifier, kind }
     }
 }

@@ -11,7 +11,7 @@ use crate::internal::clock::Timer;
 
 /// The wait between two attempts; what is left of the last response is read meanwhile.
 #[pin_project]
-pub(super) struct Wait<L> {
+pub(super) struct BackoffWait<L> {
     #[pin]
     timer: Timer,
     #[pin]
@@ -19,13 +19,13 @@ pub(super) struct Wait<L> {
     token: Option<Token>,
 }
 
-impl<L> Wait<L> {
+impl<L> BackoffWait<L> {
     pub(super) const fn new(until: Option<Instant>, leftover: Option<L>, token: Option<Token>) -> Self {
         Self { timer: Timer::new(until), leftover, token }
     }
 }
 
-impl<L: Future<Output = ()>> Wait<L> {
+impl<L: Future<Output = ()>> BackoffWait<L> {
     /// Ready with the token that the next attempt is paid for with.
     pub(super) fn poll_over(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Token>> {
         let mut this = self.project();

@@ -6,7 +6,8 @@ use std::time::Duration;
 use pin_project::pin_project;
 use tokio::time::Instant;
 
-use crate::internal::clock::{self, Timer};
+use super::config::{Allowance, AttemptLimit};
+use crate::internal::clock::Timer;
 use crate::internal::signals::{Wait, raise_wait};
 use crate::{Error, TimeoutScope};
 
@@ -27,39 +28,12 @@ pub struct ResponseFuture<F> {
 #[derive(Debug, Clone, Copy)]
 enum Clock {
     Stopped(Allowance),
-    Running(Limit),
-}
-
-/// The time that an attempt has.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Allowance {
-    pub(super) after: Option<Duration>,
-    /// The end of the call, which is the end of every attempt too.
-    pub(super) deadline: Option<Instant>,
-}
-
-/// How much time there was, and by which clock.
-#[derive(Debug, Clone, Copy)]
-struct Limit {
-    after: Duration,
-    scope: TimeoutScope,
+    Running(AttemptLimit),
 }
 
 impl<F> ResponseFuture<F> {
     pub(super) const fn new(future: Option<F>, allowance: Allowance) -> Self {
         Self { future, clock: Clock::Stopped(allowance), timer: Timer::new(None) }
-    }
-}
-
-impl Allowance {
-    /// The wait begins: when it has to end, and what that means.
-    fn begin(self, now: Instant) -> (Option<Instant>, Limit) {
-        let own = self.after.and_then(|after| clock::after(now, after));
-        let end = clock::earliest(own, self.deadline);
-        let is_the_calls = self.deadline.is_some() && end == self.deadline;
-        let after = end.map_or(Duration::MAX, |end| end.saturating_duration_since(now));
-        let scope = if is_the_calls { TimeoutScope::Total } else { TimeoutScope::Attempt };
-        (end, Limit { after, scope })
     }
 }
 

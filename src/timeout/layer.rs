@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use tower::Layer;
 
-use super::TimeoutService;
+use super::config::TimeoutSettings;
+use super::service::TimeoutService;
 
 /// Bounds an attempt in time; see the [module](super).
 ///
@@ -25,9 +26,7 @@ use super::TimeoutService;
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct TimeoutLayer {
-    pub(super) after: Option<Duration>,
-    /// Which share of a call's own total time an attempt has, if the call has one.
-    pub(super) share: Option<f64>,
+    settings: TimeoutSettings,
 }
 
 impl TimeoutLayer {
@@ -40,13 +39,13 @@ impl TimeoutLayer {
 
     /// Bounds an attempt by the deadline of its call, and by a time of its own if it has one.
     pub(crate) const fn optional(after: Option<Duration>) -> Self {
-        Self { after, share: None }
+        Self { settings: TimeoutSettings { after, share: None } }
     }
 
     /// Gives an attempt this share of the total time that its call asks for, if it asks for one.
     #[cfg(feature = "reqwest")]
     pub(crate) const fn share(mut self, share: Option<f64>) -> Self {
-        self.share = share;
+        self.settings.share = share;
         self
     }
 }
@@ -55,6 +54,6 @@ impl<S> Layer<S> for TimeoutLayer {
     type Service = TimeoutService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        TimeoutService::new(inner, *self)
+        TimeoutService::new(inner, self.settings)
     }
 }

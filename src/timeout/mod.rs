@@ -6,6 +6,7 @@
 //!
 //! An attempt that is answered at once registers no timer.
 
+mod config;
 mod future;
 mod layer;
 mod service;

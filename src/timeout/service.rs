@@ -1,10 +1,9 @@
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tower::Service;
 
-use super::future::Allowance;
-use super::{ResponseFuture, TimeoutLayer};
+use super::config::TimeoutSettings;
+use super::future::ResponseFuture;
 use crate::internal::clock;
 use crate::{Error, HasCallOptions};
 
@@ -12,24 +11,13 @@ use crate::{Error, HasCallOptions};
 #[derive(Debug, Clone, Copy)]
 pub struct TimeoutService<S> {
     inner: S,
-    layer: TimeoutLayer,
+    settings: TimeoutSettings,
 }
 
 impl<S> TimeoutService<S> {
-    pub(super) const fn new(inner: S, layer: TimeoutLayer) -> Self {
-        Self { inner, layer }
+    pub(super) const fn new(inner: S, settings: TimeoutSettings) -> Self {
+        Self { inner, settings }
     }
-
-    fn allowance(&self, request: &impl HasCallOptions) -> Allowance {
-        let options = request.options();
-        let share = self.layer.share.zip(options.get_timeout()).map(|(share, total)| scale(total, share));
-        Allowance { after: share.or(self.layer.after), deadline: options.get_deadline() }
-    }
-}
-
-/// A share, below 1, of any time.
-fn scale(time: Duration, share: f64) -> Duration {
-    Duration::try_from_secs_f64(time.as_secs_f64() * share).unwrap_or(time)
 }
 
 impl<Req, S, Res, E> Service<Req> for TimeoutService<S>
@@ -46,7 +34,7 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        let allowance = self.allowance(&request);
+        let allowance = self.settings.allowance(&request);
         let unchecked = request.options().unchecked_deadline();
         // Nothing is sent once the deadline has passed.
         let future = (!clock::has_passed(unchecked)).then(|| self.inner.call(request));

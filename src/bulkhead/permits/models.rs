@@ -3,15 +3,15 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
-use crate::bulkhead::handle::{Permit, Place};
+use crate::bulkhead::handle::{Permit, WaitSlot};
 use crate::bulkhead::{Bulkhead, BulkheadBuilder};
 use crate::internal::sync::race;
 
-/// A bulkhead, the permits of the calls in flight, and a place in its queue.
+/// A bulkhead, the permits of the calls in flight, and a slot in its queue.
 struct Full {
     bulkhead: Bulkhead,
     permits: RefCell<Vec<Permit>>,
-    place: Cell<Option<Place>>,
+    slot: Cell<Option<WaitSlot>>,
 }
 
 impl Full {
@@ -22,7 +22,7 @@ impl Full {
     fn of(config: BulkheadBuilder) -> Self {
         let bulkhead = config.build().unwrap();
         let permits = RefCell::new(std::iter::from_fn(|| bulkhead.try_acquire()).collect());
-        Self { bulkhead, permits, place: Cell::new(None) }
+        Self { bulkhead, permits, slot: Cell::new(None) }
     }
 
     /// The same, and somebody waits.
@@ -33,17 +33,17 @@ impl Full {
     }
 
     fn queue(&self) {
-        self.place.set(Place::take(self.bulkhead.clone(), 1));
+        self.slot.set(WaitSlot::take(self.bulkhead.clone(), 1));
     }
 
     /// Who waits leaves.
     fn leave(&self) {
-        drop(self.place.take());
+        drop(self.slot.take());
     }
 
     /// Whether who waits has a permit. He leaves without one, otherwise.
     fn is_served(&self) -> bool {
-        self.place.take().is_some_and(|mut place| place.permit.try_recv().is_ok())
+        self.slot.take().is_some_and(|mut slot| slot.permit.try_recv().is_ok())
     }
 
     fn resize(&self, max_concurrent: usize) {
@@ -209,7 +209,7 @@ fn after_two_resizes_the_size_is_what_one_of_them_says() {
 
 #[test]
 fn the_queue_has_no_more_places_than_it_says() {
-    let take = |full: &Full| Place::take(full.bulkhead.clone(), 1);
+    let take = |full: &Full| WaitSlot::take(full.bulkhead.clone(), 1);
     race(
         || Full::new(1),
         take,

@@ -3,9 +3,9 @@
 use super::*;
 use crate::internal::sync::race;
 
-const BAD: Record = Record { failed: true, slow: false };
-const BAD_AND_SLOW: Record = Record { failed: true, slow: true };
-const SLOW_CALL: Record = Record { failed: false, slow: true };
+const BAD: CallRecord = CallRecord { failed: true, slow: false };
+const BAD_AND_SLOW: CallRecord = CallRecord { failed: true, slow: true };
+const SLOW_CALL: CallRecord = CallRecord { failed: false, slow: true };
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]

@@ -55,7 +55,7 @@ fn what_time_has_added_is_added_once() {
         // A second and a half ago, so that every thread's clock is in the same second.
         let epoch = Instant::now() - Duration::from_millis(1500);
         let word = AtomicU64::new(0);
-        RetryBudget(Arc::new(Bucket { name: None, settings, epoch, word, retries: AtomicU64::new(0) }))
+        RetryBudget(Arc::new(TokenBucket { name: None, settings, epoch, word, retries: AtomicU64::new(0) }))
     };
     race(set_up, RetryBudget::success, RetryBudget::success, |budget, (), ()| {
         assert_eq!(thousandths_in(budget), 2000);

@@ -18,7 +18,7 @@ fn a_new_bucket_pays_for_two_retries() {
 
 #[test]
 fn a_success_does_not_pay_for_its_own_retry() {
-    // Mistake 15: 1,000 calls that fail once and then succeed must not make 2,000 attempts.
+    // Known mistake 15: 1,000 calls that fail once and then succeed must not make 2,000 attempts.
     let budget = RetryBudget::default();
     let mut retries = 0;
     for _ in 0..1000 {
@@ -53,7 +53,7 @@ fn successes_fill_it_to_its_capacity_and_no_further() {
 
 #[test]
 fn a_fraction_is_used_as_it_is_configured() {
-    // Mistake 16: a ratio of 0.7 that is truncated allows 100 %.
+    // Known mistake 16: a ratio of 0.7 that is truncated allows 100 %.
     let budget = empty().per_call(0.7).build().unwrap();
     let mut retries = 0;
     for _ in 0..1000 {

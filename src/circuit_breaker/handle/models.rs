@@ -7,7 +7,7 @@ use crate::internal::sync::race;
 const SECOND: Duration = Duration::from_secs(1);
 /// Longer than any model takes to run.
 const HOUR: Duration = Duration::from_secs(60 * 60);
-const BAD: Record = Record { failed: true, slow: false };
+const BAD: CallRecord = CallRecord { failed: true, slow: false };
 
 /// Trips on so many failures in a row, for an hour, and has one probe.
 fn after(failures: u16) -> CircuitBreakerBuilder {

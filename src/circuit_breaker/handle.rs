@@ -8,17 +8,18 @@ use std::time::Duration;
 use rand::RngExt;
 use tokio::time::Instant;
 
-use super::config::{CircuitBreakerBuilder, Consecutive, Settings};
-use super::gate::{Gate, Snapshot, State, Ticket};
-use super::state::{Entry, Machine, Phase, ProbeId, ProbeResult};
-use super::window::{ConsecutiveFailures, Counts, RateWindow, Record};
-use crate::internal::arc_pool::{Handle, Shared, Spares};
+use super::config::{BreakerSettings, CircuitBreakerBuilder, Consecutive};
+use super::gate::{Gate, Ticket};
+use super::machine::{Admittance, Machine, Phase, ProbeId, ProbeResult};
+use super::state::{Snapshot, State};
+use super::window::{CallRecord, ConsecutiveFailures, Counts, RateWindow};
+use crate::internal::arc_pool::{Pooled, PooledArc, Spares};
 use crate::internal::clock;
 use crate::internal::rng::SharedRng;
 use crate::internal::shared_settings::SharedSettings;
 use crate::internal::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::internal::sync::{Mutex, MutexGuard, watch};
-use crate::{ErrorInfo, ErrorKind, Outcome, RetryAdvice, RetryAdvisor};
+use crate::{ConfigError, ErrorInfo, ErrorKind, Outcome, RetryAdvice, RetryAdvisor};
 
 /// The shared state of a circuit breaker.
 ///
@@ -42,11 +43,11 @@ use crate::{ErrorInfo, ErrorKind, Outcome, RetryAdvice, RetryAdvisor};
 /// ```
 #[doc(alias = "circuit")]
 #[derive(Clone)]
-pub struct CircuitBreaker(Handle<Inner>);
+pub struct CircuitBreaker(PooledArc<BreakerInner>);
 
-struct Inner {
+struct BreakerInner {
     name: Option<Arc<str>>,
-    settings: SharedSettings<Settings>,
+    settings: SharedSettings<BreakerSettings>,
     /// Of the settings, for the calls that need no more of them: what is slow, in nanoseconds, and whether nothing is
     /// refused. Relaxed: each stands for itself.
     slow_after: AtomicU64,
@@ -79,11 +80,11 @@ impl CircuitBreaker {
         CircuitBreakerBuilder::new()
     }
 
-    pub(super) fn new(settings: Settings, name: Option<Arc<str>>, seed: Option<u64>) -> Self {
+    pub(super) fn new(settings: BreakerSettings, name: Option<Arc<str>>, seed: Option<u64>) -> Self {
         let machine = Machine::new();
         let slow_after = settings.slow_calls.map_or(u64::MAX, |rule| nanos(rule.longer_than));
         let rates = settings.failure_rate.is_some() || settings.slow_calls.is_some();
-        Self(Handle::new(Inner {
+        Self(PooledArc::new(BreakerInner {
             window: rates.then(|| RateWindow::new(settings.window)),
             slow_after: AtomicU64::new(slow_after),
             is_shadow: AtomicBool::new(settings.shadow),
@@ -104,7 +105,7 @@ impl CircuitBreaker {
     /// Another circuit with the same configuration: closed, without memory, called `name`.
     pub fn fresh(&self, name: impl Into<Arc<str>>) -> Self {
         let seed = self.0.rng.with(RngExt::random);
-        Self::new(self.0.settings.read(Settings::clone), Some(name.into()), Some(seed))
+        Self::new(self.0.settings.read(BreakerSettings::clone), Some(name.into()), Some(seed))
     }
 
     /// The upstream's name.
@@ -233,7 +234,8 @@ impl CircuitBreaker {
             }
             Ticket::Counted(generation) if !neutral && self.gate().generation() == generation => {
                 let now = Instant::now();
-                let record = Record { failed: outcome.is_fault(), slow: self.is_slow(waiting_since, now) };
+                let record =
+                    CallRecord { failed: outcome.is_fault(), slow: self.is_slow(waiting_since, now) };
                 self.count(generation, record, now);
             }
             Ticket::Counted(_) | Ticket::Unjudged => {}
@@ -252,8 +254,8 @@ impl CircuitBreaker {
         waiting_since.is_some_and(|since| nanos(now - since) > self.0.slow_after.load(Ordering::Relaxed))
     }
 
-    fn count(&self, generation: u64, record: Record, now: Instant) {
-        let Inner { settings, consecutive, window, .. } = &*self.0;
+    fn count(&self, generation: u64, record: CallRecord, now: Instant) {
+        let BreakerInner { settings, consecutive, window, .. } = &*self.0;
         if !record.failed {
             consecutive.success(generation);
         }
@@ -272,7 +274,13 @@ impl CircuitBreaker {
     }
 
     /// Counts what is no good, and asks the rules.
-    fn is_tripped_by(&self, settings: &Settings, generation: u64, record: Record, at: Duration) -> bool {
+    fn is_tripped_by(
+        &self,
+        settings: &BreakerSettings,
+        generation: u64,
+        record: CallRecord,
+        at: Duration,
+    ) -> bool {
         let mut tripped = false;
         if let Some(window) = &self.0.window {
             let counts = window.counts(at);
@@ -294,15 +302,15 @@ impl CircuitBreaker {
         let now = Instant::now();
         let wait = if gate.state() == State::Open { self.open_for(now) } else { Duration::ZERO };
         let entry = if wait > Duration::ZERO {
-            Entry::Refused(Some(wait))
+            Admittance::Refused(Some(wait))
         } else {
             let jitter = self.jitter();
             self.0.settings.read(|settings| self.transition(|machine| machine.enter(settings, now, jitter)))
         };
         match entry {
-            Entry::Admitted => Ok(self.ticket()),
-            Entry::Probe(id) => Ok(Ticket::Probe(id)),
-            Entry::Refused(wait) => {
+            Admittance::Admitted => Ok(self.ticket()),
+            Admittance::Probe(id) => Ok(Ticket::Probe(id)),
+            Admittance::Refused(wait) => {
                 self.0.refused.fetch_add(1, Ordering::Relaxed);
                 if self.is_shadow() { Ok(Ticket::Unjudged) } else { Err(wait) }
             }
@@ -390,6 +398,18 @@ impl CircuitBreaker {
     }
 }
 
+impl CircuitBreakerBuilder {
+    /// The circuit, closed.
+    ///
+    /// # Errors
+    ///
+    /// If a setting is out of its range, or two of them contradict each other.
+    pub fn build(self) -> Result<CircuitBreaker, ConfigError> {
+        self.settings.validate()?;
+        Ok(CircuitBreaker::new(self.settings, self.name, self.seed))
+    }
+}
+
 /// Whether another attempt makes sense, as far as a look at the gate and at the run of failures can tell.
 impl RetryAdvisor for CircuitBreaker {
     fn advice(&self) -> Option<RetryAdvice> {
@@ -415,10 +435,10 @@ fn nanos(duration: Duration) -> u64 {
     duration.as_nanos().try_into().unwrap_or(u64::MAX)
 }
 
-impl Shared for Inner {
+impl Pooled for BreakerInner {
     fn spares() -> &'static LocalKey<Spares<Self>> {
         thread_local! {
-            static SPARES: Spares<Inner> = const { Spares::new() };
+            static SPARES: Spares<BreakerInner> = const { Spares::new() };
         }
         &SPARES
     }

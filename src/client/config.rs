@@ -4,8 +4,8 @@ use std::time::Duration;
 use reqwest::redirect::Policy;
 use tower::Layer as _;
 
-use super::stack::{MakeUpstreamStack, StackClassifier, StackKey};
-use super::{Client, ReqwestService, watch_redirects};
+use super::reqwest_service::{ReqwestService, watch_redirects};
+use super::stack::{MakeUpstreamStack, Stack, StackClassifier, StackKey};
 use crate::ConfigError;
 use crate::buffer_body::BufferBodyLayer;
 use crate::bulkhead::{Bulkhead, BulkheadBuilder};
@@ -17,7 +17,7 @@ use crate::last_known_good::{LastKnownGood, LastKnownGoodLayer, PrefetchBuilder,
 use crate::per_upstream::PerUpstreamLayer;
 use crate::retry::{RetryBudget, RetryBudgetBuilder, RetryPolicy, RetryPolicyBuilder};
 
-/// Configures a [`Client`]: each layer by its own builder, or left out.
+/// Configures a [`Client`](super::Client): each layer by its own builder, or left out.
 ///
 /// | layer | default |
 /// |---|---|
@@ -324,12 +324,8 @@ impl ClientBuilder {
         self
     }
 
-    /// The client.
-    ///
-    /// # Errors
-    ///
-    /// If a part of the configuration cannot work, or reqwest cannot build its client.
-    pub fn build(self) -> Result<Client, ConfigError> {
+    /// The reqwest client and the stack around it, if every setting is in its range.
+    pub(super) fn into_stack(self) -> Result<(reqwest::Client, Stack), ConfigError> {
         const MILLISECOND: Duration = Duration::from_millis(1);
         if let Some(timeout) = self.total_timeout {
             ConfigError::check("client.total_timeout", timeout, MILLISECOND..=MAX_DURATION)?;
@@ -383,7 +379,7 @@ impl ClientBuilder {
         let service = prefetch.layer(service);
         // Every wait below is bounded by the deadline.
         let stack = DeadlineLayer::checked_below(self.total_timeout).layer(service);
-        Ok(Client::from_parts(http, stack))
+        Ok((http, stack))
     }
 }
 

@@ -14,7 +14,7 @@ const FULL_JITTER: f64 = 1.0;
 /// A machine, its settings and its clock.
 struct Rig {
     machine: Machine,
-    settings: Settings,
+    settings: BreakerSettings,
     now: Instant,
     jitter: f64,
 }
@@ -39,13 +39,13 @@ impl Rig {
         self.machine.trip(&self.settings, generation, self.now, self.jitter);
     }
 
-    fn enter(&mut self) -> Entry {
+    fn enter(&mut self) -> Admittance {
         self.machine.enter(&self.settings, self.now, self.jitter)
     }
 
     fn probe(&mut self) -> ProbeId {
         match self.enter() {
-            Entry::Probe(id) => id,
+            Admittance::Probe(id) => id,
             other => panic!("not a probe but {other:?}"),
         }
     }
@@ -69,7 +69,7 @@ impl Rig {
 
     fn refusal(&mut self) -> Option<Duration> {
         match self.enter() {
-            Entry::Refused(wait) => wait,
+            Admittance::Refused(wait) => wait,
             other => panic!("not refused but {other:?}"),
         }
     }
@@ -90,7 +90,7 @@ impl Rig {
 #[test]
 fn a_new_machine_admits_everyone() {
     let mut rig = Rig::default();
-    assert_eq!(rig.enter(), Entry::Admitted);
+    assert_eq!(rig.enter(), Admittance::Admitted);
     assert_eq!(rig.machine.generation(), 0);
 }
 
@@ -134,12 +134,12 @@ fn a_second_trip_of_the_same_generation_does_not_lengthen_the_open_time() {
 
 #[test]
 fn half_open_admits_the_bounded_number_and_tells_the_rest_to_wait_for_a_lease() {
-    // Mistake 4.
+    // Known mistake 4.
     let mut rig = Rig::default();
     rig.wait_for_half_open();
     let entries: Vec<_> = (0..1000).map(|_| rig.enter()).collect();
-    assert!(entries[..3].iter().all(|entry| matches!(entry, Entry::Probe(_))));
-    assert!(entries[3..].iter().all(|entry| *entry == Entry::Refused(Some(LEASE))));
+    assert!(entries[..3].iter().all(|entry| matches!(entry, Admittance::Probe(_))));
+    assert!(entries[3..].iter().all(|entry| *entry == Admittance::Refused(Some(LEASE))));
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn one_success_closes() {
     let first = rig.probe();
     rig.end(first, ProbeResult::Success);
     assert!(rig.is_closed());
-    assert_eq!(rig.enter(), Entry::Admitted);
+    assert_eq!(rig.enter(), Admittance::Admitted);
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn a_round_that_can_no_longer_succeed_opens_at_once() {
 
 #[test]
 fn a_probe_that_says_nothing_frees_its_place() {
-    // Mistake 3.
+    // Known mistake 3.
     let mut rig = Rig::default();
     rig.wait_for_half_open();
     let probes = [rig.probe(), rig.probe(), rig.probe()];
@@ -210,7 +210,7 @@ fn a_probe_that_says_nothing_frees_its_place() {
 
 #[test]
 fn a_hung_probe_counts_as_failed_when_its_lease_runs_out() {
-    // Mistake 3.
+    // Known mistake 3.
     let mut rig = Rig::default();
     rig.wait_for_half_open();
     let probes = [rig.probe(), rig.probe()];
@@ -225,7 +225,7 @@ fn a_hung_probe_counts_as_failed_when_its_lease_runs_out() {
 
 #[test]
 fn a_round_of_hung_probes_opens_again() {
-    // Mistake 3.
+    // Known mistake 3.
     let mut rig = Rig::default();
     rig.wait_for_half_open();
     for _ in 0..3 {
@@ -248,7 +248,7 @@ fn a_late_result_of_a_hung_probe_still_ends_the_round_of_its_lease() {
 
 #[test]
 fn a_probe_of_an_earlier_round_says_nothing() {
-    // Mistake 5.
+    // Known mistake 5.
     let mut rig = Rig::two_of_three();
     rig.wait_for_half_open();
     let early = [rig.probe(), rig.probe(), rig.probe()];
@@ -344,7 +344,7 @@ fn a_machine_that_is_forced_does_not_trip() {
     let mut rig = Rig::default();
     rig.machine.force(Phase::ForcedClosed);
     rig.trip();
-    assert_eq!(rig.enter(), Entry::Admitted);
+    assert_eq!(rig.enter(), Admittance::Admitted);
     rig.machine.force(Phase::ForcedOpen);
     rig.trip();
     assert_eq!(rig.refusal(), None);

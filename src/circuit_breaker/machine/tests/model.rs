@@ -84,16 +84,16 @@ impl Model {
         let before = self.kind();
         let entry = self.rig.enter();
         match (before, self.kind(), entry) {
-            (Kind::Closed, Kind::Closed, Entry::Admitted)
-            | (Kind::Forced, Kind::Forced, Entry::Admitted | Entry::Refused(None))
-            | (Kind::HalfOpen, Kind::Open, Entry::Refused(Some(_))) => {}
-            (Kind::Open, Kind::Open, Entry::Refused(Some(wait))) => {
+            (Kind::Closed, Kind::Closed, Admittance::Admitted)
+            | (Kind::Forced, Kind::Forced, Admittance::Admitted | Admittance::Refused(None))
+            | (Kind::HalfOpen, Kind::Open, Admittance::Refused(Some(_))) => {}
+            (Kind::Open, Kind::Open, Admittance::Refused(Some(wait))) => {
                 assert!(wait > Duration::ZERO && wait <= self.rig.settings.max_open_for);
             }
-            (Kind::Open | Kind::HalfOpen, Kind::HalfOpen, Entry::Probe(id)) => {
+            (Kind::Open | Kind::HalfOpen, Kind::HalfOpen, Admittance::Probe(id)) => {
                 self.under_way.push((id, self.rig.now + self.rig.settings.probe_lease));
             }
-            (Kind::HalfOpen, Kind::HalfOpen, Entry::Refused(Some(wait))) => {
+            (Kind::HalfOpen, Kind::HalfOpen, Admittance::Refused(Some(wait))) => {
                 let next = self.under_way.iter().map(|(_, end)| *end).min().expect("one holds its place");
                 assert_eq!(self.rig.now + wait, next, "the wait is that for the next lease");
             }
@@ -134,7 +134,7 @@ impl Model {
         }
         self.expire();
         let before = self.kind();
-        let Entry::Refused(Some(wait)) = self.rig.enter() else {
+        let Admittance::Refused(Some(wait)) = self.rig.enter() else {
             // Whoever got in is dropped at once.
             self.withdraw_what_the_model_does_not_know();
             return false;
@@ -149,12 +149,12 @@ impl Model {
             self.rig.now += next;
             self.expire();
             match (self.rig.enter(), self.kind()) {
-                (Entry::Probe(id), Kind::HalfOpen) => {
+                (Admittance::Probe(id), Kind::HalfOpen) => {
                     self.under_way.push((id, self.rig.now + self.rig.settings.probe_lease));
                     return false;
                 }
-                (Entry::Refused(Some(_)), Kind::Open) if before == Kind::HalfOpen => return false,
-                (Entry::Refused(Some(wait)), Kind::HalfOpen) if before == Kind::HalfOpen => next = wait,
+                (Admittance::Refused(Some(_)), Kind::Open) if before == Kind::HalfOpen => return false,
+                (Admittance::Refused(Some(wait)), Kind::HalfOpen) if before == Kind::HalfOpen => next = wait,
                 other => panic!("{other:?} after the wait that it asked for"),
             }
             assert!(self.rig.now < latest, "a round that is stuck half-open");
@@ -205,7 +205,7 @@ impl Model {
     }
 
     fn changed(&mut self, before: Kind, after: Kind, forced: bool) {
-        let Settings { probes, successes_to_close, open_for, max_open_for, .. } = self.rig.settings;
+        let BreakerSettings { probes, successes_to_close, open_for, max_open_for, .. } = self.rig.settings;
         if before == Kind::HalfOpen && !forced {
             match after {
                 Kind::Closed => {
@@ -252,7 +252,7 @@ impl Model {
 
 #[test]
 fn whatever_happens_a_round_is_bounded_and_ends() {
-    // Mistakes 3, 4 and 5.
+    // Known mistake 3. Known mistake 4. Known mistake 5.
     let settings = [
         CircuitBreaker::builder(),
         CircuitBreaker::builder().successes_to_close(2),

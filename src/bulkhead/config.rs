@@ -1,0 +1,64 @@
+//! The settings of a bulkhead.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ConfigError;
+use crate::config_error::MAX_DURATION;
+
+/// Configures a [`Bulkhead`](super::Bulkhead).
+#[derive(Debug, Clone)]
+pub struct BulkheadBuilder {
+    pub(super) name: Option<Arc<str>>,
+    pub(super) max_concurrent: usize,
+    pub(super) settings: BulkheadSettings,
+}
+
+/// What is set but for the number of permits, which is state: a permit that is held stays held.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BulkheadSettings {
+    pub(super) max_waiting: usize,
+    pub(super) max_wait: Duration,
+}
+
+impl BulkheadBuilder {
+    pub(super) const fn new() -> Self {
+        let settings = BulkheadSettings { max_waiting: 128, max_wait: Duration::from_secs(1) };
+        Self { name: None, max_concurrent: 128, settings }
+    }
+
+    /// The upstream's name, for errors and events. Default: none.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// How many calls are let through at a time: 1 to 1,000,000. Default 128.
+    pub fn max_concurrent(mut self, calls: usize) -> Self {
+        self.max_concurrent = calls;
+        self
+    }
+
+    /// How many more may wait for one of them to end; 0 refuses at once. Default 128.
+    pub fn max_waiting(mut self, calls: usize) -> Self {
+        self.settings.max_waiting = calls;
+        self
+    }
+
+    /// How long a call may wait, within its deadline; zero refuses at once. Default 1 s.
+    pub fn max_wait(mut self, time: Duration) -> Self {
+        self.settings.max_wait = time;
+        self
+    }
+
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        check_max_concurrent(self.max_concurrent)?;
+        ConfigError::check("bulkhead.max_waiting", self.settings.max_waiting, 0..=1_000_000)?;
+        ConfigError::check("bulkhead.max_wait", self.settings.max_wait, Duration::ZERO..=MAX_DURATION)?;
+        Ok(())
+    }
+}
+
+pub(super) fn check_max_concurrent(calls: usize) -> Result<usize, ConfigError> {
+    ConfigError::check("bulkhead.max_concurrent", calls, 1..=1_000_000)
+}

@@ -1,0 +1,33 @@
+//! The circuit breaker's look at the body of a response.
+
+use std::pin::Pin;
+
+use super::gate::Ticket;
+use super::handle::CircuitBreaker;
+use crate::Outcome;
+use crate::http::body::{BodyEnd, BodyObserver};
+use crate::sealed::Sealed;
+
+/// Observes the body of a response for the circuit breaker: one that breaks adds a failure.
+#[derive(Debug)]
+pub struct BreakerBody {
+    circuit: CircuitBreaker,
+    generation: u64,
+}
+
+impl BreakerBody {
+    pub(super) const fn new(circuit: CircuitBreaker, generation: u64) -> Self {
+        Self { circuit, generation }
+    }
+}
+
+/// Without a circuit, there is none.
+impl Sealed for Option<BreakerBody> {}
+
+impl BodyObserver for Option<BreakerBody> {
+    fn end(self: Pin<&mut Self>, end: BodyEnd) {
+        if let (BodyEnd::Broken, Some(body)) = (end, &*self) {
+            body.circuit.ended(Ticket::Counted(body.generation), Outcome::Failure, None);
+        }
+    }
+}

@@ -1,0 +1,71 @@
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project::pin_project;
+
+use super::ClientError;
+use super::handle::Client;
+use super::response::into_reqwest;
+use super::stack::StackFuture;
+use crate::{Call, Error};
+
+/// The future of a [`Client`].
+///
+/// Cancel safe: dropped, it gives back whatever it held.
+#[must_use = "nothing is sent before it is polled"]
+#[pin_project]
+pub struct ResponseFuture(#[pin] ClientStage);
+
+// The small variants are short-lived, or rare.
+#[allow(clippy::large_enum_variant)]
+#[pin_project(project = ClientStageProj)]
+enum ClientStage {
+    /// The call begins when it is first polled: until then no clock runs, and nothing is held for it.
+    Fresh(Option<(Client, Call<reqwest::Request>)>),
+    Called(#[pin] StackFuture),
+    /// There is no request to send.
+    Failed(Option<reqwest::Error>),
+}
+
+impl ResponseFuture {
+    pub(super) const fn new(client: Client, call: Call<reqwest::Request>) -> Self {
+        Self(ClientStage::Fresh(Some((client, call))))
+    }
+
+    pub(super) const fn failed(error: reqwest::Error) -> Self {
+        Self(ClientStage::Failed(Some(error)))
+    }
+}
+
+impl Future for ResponseFuture {
+    type Output = Result<reqwest::Response, ClientError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut stage = self.project().0;
+        loop {
+            match stage.as_mut().project() {
+                ClientStageProj::Fresh(call) => {
+                    let (client, call) = call.take().expect("polled after it had panicked");
+                    stage.set(ClientStage::Called(client.call_stack(call)));
+                }
+                ClientStageProj::Called(future) => {
+                    return Poll::Ready(match ready!(future.poll(cx)) {
+                        Ok(response) => Ok(into_reqwest(response)),
+                        Err(error) => Err(error),
+                    });
+                }
+                ClientStageProj::Failed(error) => {
+                    let error = error.take().expect("polled after it was ready");
+                    return Poll::Ready(Err(Error::from_upstream(error)));
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for ResponseFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("client::ResponseFuture")
+    }
+}

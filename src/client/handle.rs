@@ -1,0 +1,146 @@
+//! The client: a handle of one shared stack.
+
+use std::fmt;
+use std::sync::Arc;
+
+use reqwest::IntoUrl;
+
+use super::config::ClientBuilder;
+use super::reqwest_service::ReqwestService;
+use super::stack::{MakeUpstreamStack, Stack, StackFuture, StackKey, UpstreamHandle};
+use crate::last_known_good::LastKnownGood;
+use crate::per_upstream::PerUpstreamService;
+use crate::{Call, ConfigError, HasCallOptions as _};
+
+/// An HTTP client that keeps a service useful while its upstreams are not.
+///
+/// It is used like `reqwest::Client`, and answers with `reqwest::Response`s. Around every call there is a deadline, and, one set
+/// for each upstream: retries with a budget, a circuit breaker, a bulkhead, an attempt timeout, and the buffering of small
+/// bodies. On request ([`ClientBuilder::last_known_good`]), stale responses stand in for answers that do not come. A clone
+/// shares everything.
+///
+/// It is also a [`tower::Service`] of `reqwest::Request`s and of [`Call`]s of them.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let http = steadfast::Client::builder().total_timeout(Duration::from_secs(3)).build()?;
+///
+/// let response = http.get("http://sku.internal/v1/items/42").send().await?;
+/// let item = response.text().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client(Arc<ClientInner>);
+
+struct ClientInner {
+    http: reqwest::Client,
+    stack: Stack,
+}
+
+impl Client {
+    /// A client with the defaults of [`ClientBuilder`].
+    ///
+    /// # Panics
+    ///
+    /// Where `reqwest::Client::new` does: if the TLS backend cannot be initialized. [`Client::builder`] returns that
+    /// as an error.
+    pub fn new() -> Self {
+        Self::builder().build().expect("the defaults are valid")
+    }
+
+    /// A builder that starts from the defaults.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::new()
+    }
+
+    pub(super) fn http(&self) -> &reqwest::Client {
+        &self.0.http
+    }
+
+    pub(super) fn call_stack(&self, mut call: Call<reqwest::Request>) -> StackFuture {
+        // reqwest's own would begin again with every attempt.
+        if let Some(timeout) = call.request_mut().timeout_mut().take() {
+            let asked = call.options().get_timeout();
+            call = call.timeout(asked.unwrap_or(timeout));
+        }
+        let stack = &self.0.stack;
+        stack.send(call, |call| {
+            stack.inner().send(call, |cached, call| cached.send(call, PerUpstreamService::send))
+        })
+    }
+
+    /// The handle of the upstream that requests to `url` go to, which is made if it is not known yet. Its parts can be
+    /// handed to layers of your own, to share a circuit or a budget with them.
+    ///
+    /// # Errors
+    ///
+    /// If `url` is none.
+    ///
+    /// ```
+    /// use steadfast::circuit_breaker::State;
+    ///
+    /// let client = steadfast::Client::new();
+    /// let sku = client.upstream_at("http://sku.internal")?;
+    /// assert_eq!(sku.circuit_breaker().unwrap().state(), State::Closed);
+    /// # Ok::<(), reqwest::Error>(())
+    /// ```
+    pub fn upstream_at(&self, url: impl IntoUrl) -> reqwest::Result<UpstreamHandle> {
+        let request = self.0.http.get(url).build()?;
+        Ok(self.per_upstream().handles(&Call::new(request)))
+    }
+
+    /// The cache of stale responses; `None` unless the client was built [with one](ClientBuilder::last_known_good).
+    ///
+    /// ```
+    /// use steadfast::{Client, last_known_good::LastKnownGood};
+    ///
+    /// assert!(Client::new().last_known_good().is_none());
+    /// let client = Client::builder().last_known_good(LastKnownGood::builder()).build()?;
+    /// assert!(client.last_known_good().is_some_and(|cache| cache.is_empty()));
+    /// # Ok::<(), steadfast::ConfigError>(())
+    /// ```
+    pub fn last_known_good(&self) -> Option<&LastKnownGood> {
+        self.0.stack.inner().inner().last_known_good()
+    }
+
+    /// The URIs that are [fetched again](ClientBuilder::prefetch) from time to time, in no particular order.
+    pub fn prefetched_uris(&self) -> Vec<String> {
+        self.0.stack.inner().uris()
+    }
+
+    /// The handles of every upstream that is known.
+    pub fn upstreams(&self) -> Vec<UpstreamHandle> {
+        self.per_upstream().upstreams().into_iter().map(|(_, handle)| handle).collect()
+    }
+
+    fn per_upstream(&self) -> &PerUpstreamService<ReqwestService, MakeUpstreamStack, StackKey> {
+        self.0.stack.inner().inner().inner()
+    }
+}
+
+impl ClientBuilder {
+    /// The client.
+    ///
+    /// # Errors
+    ///
+    /// If a setting is out of its range, or two of them contradict each other.
+    pub fn build(self) -> Result<Client, ConfigError> {
+        let (http, stack) = self.into_stack()?;
+        Ok(Client(Arc::new(ClientInner { http, stack })))
+    }
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("stack", &self.0.stack).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,48 @@
+//! The settings of a deadline, and the limit that they set for one call.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::internal::clock;
+use crate::{ErrorKind, HasCallOptions, TimeoutScope};
+
+/// The time of a call.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DeadlineSettings {
+    /// The time of a call that asks for none; `None` does not bound such a call.
+    pub(super) after: Option<Duration>,
+    /// True if all layers below check the deadline, so that this layer needs no timer.
+    pub(super) is_checked_below: bool,
+}
+
+impl DeadlineSettings {
+    /// Stamps the deadline on the request. It is never later than one that is there.
+    pub(super) fn stamp(self, request: &mut impl HasCallOptions) -> CallLimit {
+        let options = request.options();
+        let after = options.get_timeout().or(self.after);
+        if after.is_none() && options.get_deadline().is_none() {
+            return CallLimit::NONE;
+        }
+        let now = Instant::now();
+        let own = after.and_then(|after| clock::after(now, after));
+        let Some(end) = clock::earliest(own, options.get_deadline()) else { return CallLimit::NONE };
+        request.set_options(options.deadline(end).deadline_is_checked(self.is_checked_below));
+        CallLimit { end: Some(end), after: end.saturating_duration_since(now) }
+    }
+}
+
+/// When the call has to end, and how much time that was.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CallLimit {
+    pub(super) end: Option<Instant>,
+    pub(super) after: Duration,
+}
+
+impl CallLimit {
+    pub(super) const NONE: Self = Self { end: None, after: Duration::MAX };
+
+    pub(super) fn kind(self) -> ErrorKind {
+        ErrorKind::Timeout { scope: TimeoutScope::Total, after: Some(self.after) }
+    }
+}

@@ -1,0 +1,39 @@
+//! The settings that the calls of a retry layer share.
+
+use std::fmt;
+use std::sync::Arc;
+use std::thread::LocalKey;
+
+use super::budget::RetryBudget;
+use super::policy::RetryPolicy;
+use crate::RetryAdvisor;
+use crate::internal::arc_pool::{Pooled, Spares};
+
+/// What every call is retried by, whatever its type.
+#[derive(Clone)]
+pub(super) struct RetrySettings {
+    pub(super) name: Option<Arc<str>>,
+    pub(super) policy: RetryPolicy,
+    pub(super) budget: Option<RetryBudget>,
+    pub(super) advisor: Option<Arc<dyn RetryAdvisor + Send + Sync>>,
+}
+
+impl Pooled for RetrySettings {
+    fn spares() -> &'static LocalKey<Spares<Self>> {
+        thread_local! {
+            static SPARES: Spares<RetrySettings> = const { Spares::new() };
+        }
+        &SPARES
+    }
+}
+
+impl fmt::Debug for RetrySettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RetrySettings")
+            .field("name", &self.name)
+            .field("policy", &self.policy)
+            .field("budget", &self.budget)
+            .field("is_advised", &self.advisor.is_some())
+            .finish()
+    }
+}

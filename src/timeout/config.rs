@@ -1,0 +1,55 @@
+//! The settings of a timeout, and the limit that they set for one attempt.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::internal::clock;
+use crate::{HasCallOptions, TimeoutScope};
+
+/// The time of an attempt.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TimeoutSettings {
+    pub(super) after: Option<Duration>,
+    /// The share of a call's own total time that an attempt has, if the call has a total time.
+    pub(super) share: Option<f64>,
+}
+
+impl TimeoutSettings {
+    pub(super) fn allowance(&self, request: &impl HasCallOptions) -> Allowance {
+        let options = request.options();
+        let share = self.share.zip(options.get_timeout()).map(|(share, total)| scale(total, share));
+        Allowance { after: share.or(self.after), deadline: options.get_deadline() }
+    }
+}
+
+fn scale(time: Duration, share: f64) -> Duration {
+    Duration::try_from_secs_f64(time.as_secs_f64() * share).unwrap_or(time)
+}
+
+/// The time that an attempt has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Allowance {
+    pub(super) after: Option<Duration>,
+    /// The end of the call, which is the end of every attempt too.
+    pub(super) deadline: Option<Instant>,
+}
+
+impl Allowance {
+    /// The wait begins: when it has to end, and what that means.
+    pub(super) fn begin(self, now: Instant) -> (Option<Instant>, AttemptLimit) {
+        let own = self.after.and_then(|after| clock::after(now, after));
+        let end = clock::earliest(own, self.deadline);
+        let is_the_calls = self.deadline.is_some() && end == self.deadline;
+        let after = end.map_or(Duration::MAX, |end| end.saturating_duration_since(now));
+        let scope = if is_the_calls { TimeoutScope::Total } else { TimeoutScope::Attempt };
+        (end, AttemptLimit { after, scope })
+    }
+}
+
+/// How much time there was, and by which clock.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AttemptLimit {
+    pub(super) after: Duration,
+    pub(super) scope: TimeoutScope,
+}
