@@ -1,5 +1,5 @@
-//! An outage, and a service that is killed and started again in the middle of it: what its fallback has kept on disk is
-//! still there to be served.
+//! A service is killed and restarted in the middle of an outage. Its last-known-good cache survives on disk and
+//! answers.
 //!
 //! `cargo run --release --example last_known_good`
 
@@ -11,7 +11,8 @@ use std::time::Duration;
 use std::{env, fs, io, process};
 
 use axum::{Router, extract::Path as Captured, routing::get};
-use steadfast::last_known_good::{DiskStore, LastKnownGood};
+use steadfast::last_known_good::LastKnownGood;
+use steadfast::stores::DiskStore;
 use steadfast::{BoxError, Client, ResponseExt};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines, stdin};
 use tokio::net::TcpListener;
@@ -30,19 +31,19 @@ async fn main() -> Result<(), BoxError> {
 
 // ===== The service: a process of its own =====
 
-/// Asks the upstream for each path that it reads, and prints what it can say.
+/// Reads paths from stdin, calls the upstream for each, and prints the answer or the error.
 async fn serve(prices: &str, file: &Path) -> Result<(), BoxError> {
-    // All that it takes to have an answer after a restart.
+    // These three lines keep the entries across a restart.
     let store = DiskStore::open(file)?;
-    let fallback = LastKnownGood::builder().store(store.clone()).max_age(Duration::from_secs(3600));
-    let http = Client::builder().last_known_good(fallback).build()?;
+    let cache = LastKnownGood::builder().store(store.clone()).max_age(Duration::from_secs(3600));
+    let http = Client::builder().last_known_good(cache).build()?;
 
     let mut paths = BufReader::new(stdin()).lines();
     while let Some(path) = paths.next_line().await? {
         let answer = ask(&http, &format!("{prices}{path}")).await;
         println!("{}", answer.unwrap_or_else(|error| format!("no answer: {error}")));
     }
-    // Whoever ends in peace loses nothing. Who is killed loses what was answered in the last second.
+    // Closing the store writes the queued entries. A killed process loses the entries of about the last second.
     Ok(store.close().await?)
 }
 
@@ -63,19 +64,19 @@ async fn play() -> Result<(), BoxError> {
     let upstream = Upstream::start(SocketAddr::from(([127, 0, 0, 1], 0)), "9.99").await?;
     let address = upstream.address;
 
-    clock.say("the upstream is up; the service starts, and has nothing yet");
+    clock.say("the upstream is up; the service starts with an empty cache");
     let mut service = Service::start(address, &file.0)?;
     service.get(&clock, &["/prices/42", "/prices/7"]).await?;
 
     upstream.stop().await;
-    clock.say("the upstream is down: nobody listens any more");
+    clock.say("the upstream is down: it refuses connections");
     sleep(Duration::from_secs(1)).await;
     service.get(&clock, &["/prices/42", "/prices/7"]).await?;
     sleep(Duration::from_secs(1)).await;
     service.get(&clock, &["/prices/42", "/prices/13"]).await?;
 
     service.process.kill().await?;
-    clock.say("the service is killed: its memory is gone, its file is not");
+    clock.say("the service is killed: its memory is lost, its file remains");
     let mut service = Service::start(address, &file.0)?;
     clock.say("the service starts again; the upstream is still down");
     service.get(&clock, &["/prices/42", "/prices/7"]).await?;
@@ -87,22 +88,22 @@ async fn play() -> Result<(), BoxError> {
     service.get(&clock, &["/prices/42", "/prices/7"]).await?;
 
     upstream.stop().await;
-    clock.say("the upstream is down once more");
+    clock.say("the upstream is down again");
     sleep(Duration::from_secs(1)).await;
     service.get(&clock, &["/prices/42"]).await?;
     service.end().await
 }
 
-/// Says what happens, and when.
+/// Prints events with the time since the start.
 struct Clock(Instant);
 
 impl Clock {
-    fn say(&self, what: &str) {
-        println!("{:4.1} s  {what}", self.0.elapsed().as_secs_f32());
+    fn say(&self, event: &str) {
+        println!("{:4.1} s  {event}", self.0.elapsed().as_secs_f32());
     }
 }
 
-/// Removed in the end.
+/// A file that is removed on drop.
 struct Temporary(PathBuf);
 
 impl Drop for Temporary {
@@ -111,7 +112,7 @@ impl Drop for Temporary {
     }
 }
 
-/// This program once more, as the service.
+/// The service: a child process of this program.
 struct Service {
     process: Child,
     paths: ChildStdin,
@@ -136,7 +137,7 @@ impl Service {
         Ok(())
     }
 
-    /// Returns when it has ended by itself.
+    /// Closes the service's stdin and waits for the process to exit.
     async fn end(mut self) -> Result<(), BoxError> {
         drop(self.paths);
         self.process.wait().await?;
@@ -144,7 +145,7 @@ impl Service {
     }
 }
 
-/// What the service asks: everything costs the same. It can be stopped.
+/// The upstream. Every item has the same price.
 struct Upstream {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
@@ -162,7 +163,7 @@ impl Upstream {
         Ok(Self { address, stop, server: tokio::spawn(serve.into_future()) })
     }
 
-    /// Returns when the last connection is closed.
+    /// Stops the server and waits until the last connection is closed.
     async fn stop(self) {
         drop(self.stop);
         drop(self.server.await);

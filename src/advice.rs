@@ -1,11 +1,14 @@
-//! What a retry asks before it waits for another attempt.
+//! Advice for a retry, asked before the wait for another attempt.
+//!
+//! A retry must not wait for an attempt that the circuit breaker below would refuse. The trait lets it ask, although
+//! no layer imports another.
 
 use tokio::time::Instant;
 
 /// Knows whether another attempt makes sense: the circuit breaker below a retry, or a guard of your own.
 ///
-/// A retry that is [advised by](crate::retry::RetryLayer::advised_by) one asks it after each attempt that failed, and before it
-/// waits. The answer that is in hand is worth more than a refusal after a wait.
+/// A retry with an [advisor](crate::retry::RetryLayer::advised_by) asks after each failed attempt, before the wait.
+/// The answer in hand is worth more than a refusal after a wait.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +16,7 @@ use tokio::time::Instant;
 /// use steadfast::retry::{RetryLayer, RetryPolicy};
 /// use steadfast::{RetryAdvice, RetryAdvisor};
 ///
-/// /// Set while the upstream is being moved.
+/// /// True during planned maintenance of the upstream.
 /// struct Maintenance(Arc<AtomicBool>);
 ///
 /// impl RetryAdvisor for Maintenance {
@@ -26,19 +29,21 @@ use tokio::time::Instant;
 /// let layer = RetryLayer::new(RetryPolicy::default()).advised_by(Maintenance(moving.clone()));
 /// ```
 pub trait RetryAdvisor {
-    /// What speaks against another attempt; `None` if nothing does. It is called on the path of the call, and must not wait.
+    /// Returns a reason against another attempt; `None` without one. Runs on the path of the call, and must not
+    /// block.
     fn advice(&self) -> Option<RetryAdvice>;
 }
 
-/// What speaks against another attempt.
+/// A reason against another attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RetryAdvice {
-    /// It would be refused.
+    /// The next attempt would be refused.
     Refusing {
-        /// Until then; `None` is without an end.
+        /// The end of the refusals; `None` if the end is unknown.
         until: Option<Instant>,
     },
-    /// It would be sent, and most likely fail like the many attempts before it. A retry without a budget does not heed this.
+    /// The next attempt would be sent, but most likely fail like many before it. A retry without a budget ignores
+    /// this advice.
     Failing,
 }

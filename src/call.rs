@@ -1,4 +1,11 @@
-//! A call: the request, the options that travel with it, and the traits through which layers see a request.
+//! A call: the request, the options that travel with it, and the traits through which layers read a request.
+//!
+//! # Facts travel in types
+//!
+//! Layers do not import each other, and a user's layer may move a call to another task. Facts for the layers below
+//! travel with the request, as [`CallOptions`]. Facts for the layers above travel in the error and in the response's
+//! extensions. A thread-local would lose them in a `tokio::spawn` between two layers: in an earlier design, a POST
+//! was sent four times.
 
 use std::time::Duration;
 
@@ -9,20 +16,20 @@ use crate::{EndpointId, EndpointSet};
 /// How often a request may be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RetrySafety {
-    /// As often as needed: sending it twice is the same as sending it once.
+    /// As often as needed: sending the request twice has the same effect as sending it once.
     Idempotent,
-    /// Again only if nothing of the earlier attempt can have reached the upstream.
+    /// Again only if no part of the earlier attempt can have reached the upstream.
     UnlessSent,
-    /// Once, whatever happens.
+    /// Once, in any case.
     Never,
 }
 
-/// What travels down with a call, beside the request itself: what its caller asks for, and what the layers above say of it.
+/// The options that travel down with a call: the caller's wishes, and facts from the layers above.
 ///
-/// It is one small `Copy` value: in a [`Call`] beside the request, or in the extensions of an `http::Request`. Every layer can
-/// read it through [`HasCallOptions`], one of your own too.
+/// The options are one small `Copy` value, stored in a [`Call`] or in the extensions of an `http::Request`. Every
+/// layer, including your own, can read them through [`HasCallOptions`].
 ///
-/// | what | who says it |
+/// | option | set by |
 /// |---|---|
 /// | [timeout](Self::timeout), [retry safety](Self::retry_safety), [no stale answer](Self::without_last_known_good) | the caller |
 /// | [deadline](Self::deadline) | the caller or [`DeadlineLayer`](crate::deadline::DeadlineLayer) |
@@ -42,18 +49,19 @@ pub struct CallOptions {
     deadline: Option<Instant>,
     timeout: Option<Duration>,
     tried: EndpointSet,
-    /// How many attempts came before this one.
+    /// The number of attempts before this one.
     earlier_attempts: u32,
     retry_safety: Option<RetrySafety>,
     last_known_good: bool,
-    /// Unless a retry says so, nobody knows that an attempt is the last: the first attempt of a healthy call writes nothing.
+    /// True if a retry has declared this attempt the last. Default: false, so that the first attempt of a healthy
+    /// call writes no options.
     is_last_attempt: bool,
-    /// True if every layer below that lets the call wait checks the deadline after the wait.
+    /// True if every layer below that lets the call wait checks the deadline after its wait.
     deadline_is_checked: bool,
 }
 
 impl CallOptions {
-    /// No wishes: the layers' own configuration decides.
+    /// Creates empty options: the configuration of the layers decides.
     pub const fn new() -> Self {
         Self {
             deadline: None,
@@ -67,94 +75,95 @@ impl CallOptions {
         }
     }
 
-    /// The total time of this call, in place of the one that the [`DeadlineLayer`](crate::deadline::DeadlineLayer) is
-    /// configured with.
+    /// Sets the total time of this call. Default: the time of the [`DeadlineLayer`](crate::deadline::DeadlineLayer).
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// The end of this call. It bounds every wait below, and a [`DeadlineLayer`](crate::deadline::DeadlineLayer) on the way never
-    /// puts it off.
+    /// Sets the deadline of this call. Every wait below ends by then. A
+    /// [`DeadlineLayer`](crate::deadline::DeadlineLayer) may move the deadline earlier, never later.
     pub const fn deadline(mut self, deadline: Instant) -> Self {
         self.deadline = Some(deadline);
         self
     }
 
-    /// Promises that every layer below that lets the call wait checks the deadline after the wait, so that nobody else needs
-    /// a timer for it, or another look at the clock.
+    /// Promises that every layer below checks the deadline after its waits. Then no other layer needs a timer or
+    /// another clock read.
     pub(crate) const fn deadline_is_checked(mut self, checked: bool) -> Self {
         self.deadline_is_checked = checked;
         self
     }
 
-    /// The deadline that no layer below is known to check.
+    /// Returns the deadline, unless the layers below are known to check it.
     pub(crate) fn unchecked_deadline(&self) -> Option<Instant> {
         self.deadline.filter(|_| !self.deadline_is_checked)
     }
 
-    /// How often the request may be sent, in place of what can be read off the request.
+    /// Sets how often the request may be sent. Default: decided by the request's method and headers.
     pub const fn retry_safety(mut self, safety: RetrySafety) -> Self {
         self.retry_safety = Some(safety);
         self
     }
 
-    /// Whether the request may be sent twice. `false` still lets it be sent again where nothing was sent before.
+    /// Sets whether the request may be sent twice. With `false`, it is still sent again if nothing was sent before.
     pub const fn idempotent(self, idempotent: bool) -> Self {
         self.retry_safety(if idempotent { RetrySafety::Idempotent } else { RetrySafety::UnlessSent })
     }
 
-    /// Answers this call from the upstream or not at all, never with a stale response.
+    /// Never answers this call with a stale response.
     pub const fn without_last_known_good(mut self) -> Self {
         self.last_known_good = false;
         self
     }
 
-    /// Says which attempt of the call the request is for, counted from 1, and whether another may follow it. Set by a retry.
+    /// Sets the number of the attempt, counted from 1, and whether another attempt may follow. Called by a retry.
     pub const fn attempt(mut self, number: u32, another_may_follow: bool) -> Self {
         self.earlier_attempts = number.saturating_sub(1);
         self.is_last_attempt = !another_may_follow;
         self
     }
 
-    /// Adds an endpoint to those that this call has tried. Set by a retry.
+    /// Adds an endpoint to the endpoints that this call has tried. Called by a retry.
     pub fn tried_endpoint(mut self, endpoint: EndpointId) -> Self {
         self.tried = self.tried.with(endpoint);
         self
     }
 
-    /// The total time asked for.
+    /// Returns the total time that the caller asked for.
     pub const fn get_timeout(&self) -> Option<Duration> {
         self.timeout
     }
 
-    /// The end of this call, as far as it is known yet.
+    /// Returns the deadline; `None` before a layer or the caller has set one.
     pub const fn get_deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
-    /// How often the caller lets the request be sent, if it said so.
+    /// Returns how often the request may be sent, if the caller decided.
     pub const fn get_retry_safety(&self) -> Option<RetrySafety> {
         self.retry_safety
     }
 
-    /// Whether a stale response may answer this call.
+    /// True if a stale response may answer this call.
     pub const fn allows_last_known_good(&self) -> bool {
         self.last_known_good
     }
 
-    /// Which attempt of the call this is, counted from 1.
+    /// Returns the number of this attempt, counted from 1.
     pub const fn get_attempt(&self) -> u32 {
         self.earlier_attempts.saturating_add(1)
     }
 
-    /// Whether another attempt may follow this one if it fails after the request was sent. True until a retry says otherwise:
-    /// its policy or its budget is spent, or the request may not, or cannot, be sent twice.
+    /// True if another attempt may follow when this one fails after the request was sent.
+    ///
+    /// False only if a retry has said so: its policy or its budget is spent, or the request may not or cannot be sent
+    /// twice.
     pub const fn another_may_follow(&self) -> bool {
         !self.is_last_attempt
     }
 
-    /// The endpoints that earlier attempts of the call have tried.
+    /// Returns the endpoints that earlier attempts of the call have tried.
     pub const fn tried_endpoints(&self) -> EndpointSet {
         self.tried
     }
@@ -168,17 +177,17 @@ impl Default for CallOptions {
 
 /// A request that carries [`CallOptions`].
 ///
-/// A request type of your own needs no more than `impl HasCallOptions for MyRequest {}`, and then has none; or wrap
-/// it in a [`Call`].
+/// For a request type of your own, `impl HasCallOptions for MyRequest {}` is enough, and then the request has no
+/// options. With a [`Call`] around it, the request has options.
 pub trait HasCallOptions {
-    /// The options of this call.
+    /// Returns the options of this call.
     fn options(&self) -> CallOptions {
         CallOptions::new()
     }
 
-    /// Replaces the options, so that the layers below see the deadline that was set above.
+    /// Replaces the options, so that the layers below see the deadline from above.
     ///
-    /// Without it, a deadline still ends the call, but the waits below cannot end early.
+    /// If this method does nothing, a deadline still ends the call, but the waits below cannot end early.
     fn set_options(&mut self, options: CallOptions) {
         let _ = options;
     }
@@ -207,22 +216,23 @@ pub trait HasCallOptions {
 /// }
 /// ```
 pub trait RetryableRequest: Sized {
-    /// What the request permits. Asked before it is first sent.
+    /// Returns how often the request may be sent. Called before the first attempt.
     fn retry_safety(&self) -> RetrySafety;
 
-    /// A copy to send later; `None` where there can be none, and then the request is sent once.
+    /// Returns a copy to send later. With `None`, the request is sent only once.
     fn try_clone(&self) -> Option<Self>;
 
-    /// Asked when this copy is about to be sent in place of the request that it is a copy of: whether it is still
-    /// whole. From then on the earlier one need not be.
+    /// True if this copy is still whole. Called when the copy is about to be sent in place of the original, which
+    /// from then on need not stay whole.
     ///
-    /// A body that was kept as it streamed by may have grown beyond its bound; one that has not stops streaming.
+    /// A copy of a streaming body becomes incomplete if the stream outgrows its bound. A whole copy stops the earlier
+    /// stream.
     fn take_over(&self) -> bool {
         true
     }
 }
 
-/// A request and its options: the one envelope.
+/// A request together with its options.
 ///
 /// ```
 /// use std::time::Duration;
@@ -238,12 +248,12 @@ pub struct Call<R> {
 }
 
 impl<R> Call<R> {
-    /// A call without options.
+    /// Creates a call without options.
     pub const fn new(request: R) -> Self {
         Self::with_options(request, CallOptions::new())
     }
 
-    /// A call with these options.
+    /// Creates a call with options.
     pub const fn with_options(request: R, options: CallOptions) -> Self {
         Self { request, options }
     }
@@ -278,22 +288,22 @@ impl<R> Call<R> {
         self
     }
 
-    /// The request.
+    /// Returns the request.
     pub const fn request(&self) -> &R {
         &self.request
     }
 
-    /// The request, to be changed.
+    /// Returns the request for changes.
     pub const fn request_mut(&mut self) -> &mut R {
         &mut self.request
     }
 
-    /// The same call of another request.
+    /// Replaces the request, and keeps the options.
     pub fn map<T>(self, map: impl FnOnce(R) -> T) -> Call<T> {
         Call { request: map(self.request), options: self.options }
     }
 
-    /// The request without its options: what the innermost service wants, by `.map_request(Call::into_inner)`.
+    /// Returns the request without the options, for the innermost service: `.map_request(Call::into_inner)`.
     pub fn into_inner(self) -> R {
         self.request
     }

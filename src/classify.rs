@@ -1,16 +1,20 @@
-//! What the result of an attempt says about the upstream: one opinion, shared by retry, circuit breaker and cache.
+//! Classifiers: the verdict on an attempt, shared by retry, circuit breaker and cache.
 //!
-//! A retry that takes an answer for a fault which the circuit breaker takes for a success fights the breaker. So one
-//! classifier is handed to every layer that has to judge. It is asked with the request before the request is sent, keeps what
-//! it wants of it, and then judges the result ([`Classify`], [`Judge`]).
+//! If a retry counts an answer as a fault, but the circuit breaker counts it as a success, the two work against each
+//! other. To prevent this, all layers of a stack share one classifier.
 //!
-//! [`HttpClassifier`](crate::http::HttpClassifier) is the one for HTTP. For anything else, a function will do:
+//! A classifier is asked twice. [`Classify`] sees the request before the request is sent, and returns a [`Judge`],
+//! which later judges the result. Each route can thus have its own verdicts. The judge may keep parts of the request.
+//! The default judge keeps nothing, and a copy of it is a copy of one pointer.
+//!
+//! [`HttpClassifier`](crate::http::HttpClassifier) is the classifier for HTTP. For other protocols, a function is
+//! enough:
 //!
 //! ```
 //! use steadfast::{Outcome, classify};
 //! use steadfast::retry::{RetryLayer, RetryPolicy};
 //!
-//! // A key-value service, whose `Busy` answer is worth another try.
+//! // A key-value service. Its `Busy` answer is worth another attempt.
 //! enum Answer { Found(String), Missing, Busy }
 //!
 //! let classifier = classify::from_fn(|result| match result {
@@ -26,44 +30,46 @@ use std::time::Duration;
 
 use crate::{Error, ErrorInfo};
 
-/// What one attempt says about the upstream. Whether anything was sent is the [error's](ErrorInfo::maybe_sent) to say.
+/// The verdict on one attempt. Whether the request was sent is a fact of the [error](ErrorInfo::maybe_sent), not of
+/// the outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The upstream is alive and deciding.
+    /// The upstream is alive and has decided.
     Success,
-    /// The upstream could not serve the request now; another attempt may fare better.
+    /// The upstream could not serve the request now; another attempt may succeed.
     Transient {
-        /// How long the upstream asked to be left alone.
+        /// The wait that the upstream asked for.
         retry_after: Option<Duration>,
     },
-    /// The upstream has not looked at the request, and says so (RFC 9113 §8.7): it is sent again at once, whatever its method,
-    /// and nobody is to blame. A retry that has no copy of the request, because its policy or its budget is spent, hands the
-    /// result on.
+    /// The upstream has declared the request as not processed (RFC 9113 §8.7). A retry sends the request again at
+    /// once, with any method, and no fault is counted. Without a copy of the request (policy or budget spent), the
+    /// retry returns the result.
     NotProcessed,
-    /// The upstream is healthy and answers "not now" (429): another attempt makes sense after the wait, and there is no fault.
+    /// The upstream is healthy and answers "not now" (429). Another attempt makes sense after the wait, and no fault
+    /// is counted.
     Throttled {
-        /// How long the upstream asked to be left alone.
+        /// The wait that the upstream asked for.
         retry_after: Option<Duration>,
     },
-    /// The upstream failed in a way that a second attempt would not mend.
+    /// The upstream failed, and another attempt would fail, too.
     Failure,
-    /// Says nothing about the upstream: the caller's own mistake, or a matter between caller and upstream.
+    /// The result says nothing about the upstream: a mistake of the caller, or a matter between caller and upstream.
     Neutral,
 }
 
 impl Outcome {
-    /// A transient fault without advice on when to come back.
+    /// Returns a transient fault without a `retry_after`.
     pub const fn transient() -> Self {
         Self::Transient { retry_after: None }
     }
 
-    /// Whether this counts against the upstream: `Transient` and `Failure` do.
+    /// True for the faults that count against the upstream: `Transient` and `Failure`.
     pub const fn is_fault(&self) -> bool {
         matches!(self, Self::Transient { .. } | Self::Failure)
     }
 
-    /// How long the upstream asked to be left alone.
+    /// Returns the wait that the upstream asked for.
     pub const fn retry_after(&self) -> Option<Duration> {
         match *self {
             Self::Transient { retry_after } | Self::Throttled { retry_after } => retry_after,
@@ -72,9 +78,9 @@ impl Outcome {
     }
 }
 
-/// Decides what attempts say about the upstream. Asked with each request before it is sent.
+/// Chooses the judge of each call, before its request is sent.
 ///
-/// A layer clones its classifier with its service, so what is large, or shared, belongs into an `Arc` inside it.
+/// A layer clones its classifier together with its service, so put large or shared parts into an `Arc`.
 ///
 /// ```
 /// use http::Response;
@@ -83,11 +89,11 @@ impl Outcome {
 ///
 /// struct Command { is_report: bool }
 ///
-/// /// Nobody waits for reports: they are not to open the circuit of everything else.
+/// /// Keeps failing reports from opening the circuit for all other requests.
 /// #[derive(Clone)]
 /// struct ExceptReports(HttpClassifier);
 ///
-/// /// What is kept of a request: whether it is for a report.
+/// /// The judge: remembers whether the request was for a report.
 /// struct Kept { is_report: bool, other: HttpClassifier }
 ///
 /// impl<B, E: TransportError + 'static> Classify<Command, Response<B>, E> for ExceptReports {
@@ -105,25 +111,25 @@ impl Outcome {
 /// }
 /// ```
 pub trait Classify<Req, Res, E>: Clone {
-    /// What is kept of a request until its result is there.
+    /// The judge of a call, kept until the result is there.
     type Judge: Judge<Res, E>;
 
-    /// Looks at a request that is about to be sent.
+    /// Returns the judge for a request that is about to be sent.
     fn judge(&self, request: &Req) -> Self::Judge;
 }
 
-/// Judges the result of one attempt, or, in a retry, of each attempt of one call.
+/// Judges the result of an attempt. In a retry, one judge judges all attempts of a call.
 ///
-/// It is never asked about what was refused on this side ([`ErrorInfo::is_refusal`]): the layers know those. Nor do retry and
-/// circuit breaker ask about a call that was cut by its deadline.
+/// A judge never sees [refusals](ErrorInfo::is_refusal): the layers recognise them. Retry and circuit breaker do not
+/// ask about a call that was cut by its deadline, either.
 pub trait Judge<Res, E> {
-    /// What `result` says about the upstream.
+    /// Returns the verdict on `result`.
     fn classify(&self, result: Result<&Res, &Error<E>>) -> Outcome;
 }
 
-/// A classifier that looks at results alone.
+/// Makes a classifier from a function of the result.
 ///
-/// The function sees an error as an [`ErrorInfo`], whatever the client. See the [module](self) for an example.
+/// The function sees an error as an [`ErrorInfo`], for any client. The [module](self) has an example.
 pub fn from_fn<Res, F>(function: F) -> FromFn<F, Res>
 where
     F: Fn(Result<&Res, &ErrorInfo>) -> Outcome + Clone,
@@ -131,9 +137,10 @@ where
     FromFn { function, signature: PhantomData }
 }
 
-/// A classifier for each request: what `choose` gives, or else `default`.
+/// Makes a classifier that depends on the request: the choice of `choose`, or else `default`.
 ///
-/// A request whose every result is neutral is not retried, and a cache neither keeps its answers nor answers it.
+/// If all results of a request are neutral, the request is not retried, and the cache neither stores nor serves its
+/// responses.
 ///
 /// ```
 /// use http::Request;
@@ -141,7 +148,7 @@ where
 /// use steadfast::http::HttpClassifier;
 /// use steadfast::{Outcome, classify};
 ///
-/// // Nobody waits for reports, and they often fail: they are not to open the circuit of everything else.
+/// // Reports often fail. Keep these failures from opening the circuit for all other requests.
 /// let neutral = HttpClassifier::new().on_response(|_, _| Some(Outcome::Neutral));
 /// let neutral = neutral.on_error(|_| Some(Outcome::Neutral));
 /// let classifier = classify::by_request(HttpClassifier::new(), move |request: &Request<String>| {

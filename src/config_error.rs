@@ -1,4 +1,4 @@
-//! What is wrong with a configuration.
+//! The error of a configuration, and the check of a value against its range.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -8,7 +8,7 @@ use crate::BoxError;
 
 /// A configuration that cannot work, found by `build()`.
 ///
-/// It names the field, the value that was given, and what is allowed.
+/// The error names the field, the given value, and the allowed values.
 ///
 /// ```
 /// use steadfast::circuit_breaker::CircuitBreaker;
@@ -31,7 +31,7 @@ impl ConfigError {
         Self { field, value: format!("{value:?}"), allowed: allowed.into(), source: None }
     }
 
-    /// Says what the upper bound is.
+    /// Appends the origin of the upper bound to the allowed values.
     pub(crate) fn bounded_by(mut self, what: &str) -> Self {
         self.allowed = format!("{}, {what}", self.allowed);
         self
@@ -42,22 +42,22 @@ impl ConfigError {
         self
     }
 
-    /// The name of the field, with the part it belongs to: `retry.max_retries`.
+    /// Returns the field with its section, for example `retry.max_retries`.
     pub fn field(&self) -> &'static str {
         self.field
     }
 
-    /// The value that was given.
+    /// Returns the given value.
     pub fn value(&self) -> &str {
         &self.value
     }
 
-    /// What is allowed.
+    /// Returns the allowed values, in words.
     pub fn allowed(&self) -> &str {
         &self.allowed
     }
 
-    /// Refuses a value outside `allowed`.
+    /// Returns `value`, or an error if it is outside `allowed`.
     pub(crate) fn check<T: PartialOrd + fmt::Debug>(
         field: &'static str,
         value: T,
@@ -78,5 +78,5 @@ impl From<Infallible> for ConfigError {
     }
 }
 
-/// The longest time that a configuration may name. It keeps every sum of an instant and a duration in range.
+/// The longest duration in a configuration. With this bound, the sum of an instant and a duration never overflows.
 pub(crate) const MAX_DURATION: Duration = Duration::from_secs(60 * 60 * 24 * 365);

@@ -1,28 +1,29 @@
-//! Which endpoints a call has tried: what a retry tells a choice of endpoints, and what a failed attempt tells a retry.
+//! The endpoints that a call has tried. A failed attempt reports its endpoint to the retry, and the retry passes all
+//! reported endpoints to the next attempt.
 
 use std::num::NonZeroU16;
 
-/// One address of an upstream, by a number that whoever chooses endpoints gives it.
+/// One address of an upstream, as a number. The layer that chooses endpoints assigns the numbers.
 ///
-/// A failed attempt names its endpoint: an error by [`Error::at_endpoint`](crate::Error::at_endpoint), a response by an
-/// `EndpointId` in its extensions. A retry collects them in the [`EndpointSet`] of the next attempt's
-/// [`CallOptions`](crate::CallOptions::tried_endpoints).
+/// A failed attempt names its endpoint: an error by [`Error::at_endpoint`](crate::Error::at_endpoint), a response by
+/// an `EndpointId` in its extensions. A retry adds each endpoint to the [`EndpointSet`] in the
+/// [`CallOptions`](crate::CallOptions::tried_endpoints) of the next attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EndpointId(NonZeroU16);
 
 impl EndpointId {
-    /// The endpoint of this number.
+    /// Creates the ID with this number.
     pub const fn new(number: NonZeroU16) -> Self {
         Self(number)
     }
 
-    /// Its number.
+    /// Returns the number.
     pub const fn get(self) -> u16 {
         self.0.get()
     }
 }
 
-/// The endpoints that a call has tried: the last four of them, which is one more than a call tries by default.
+/// The endpoints that a call has tried, at most the last four. Four are enough for the default three retries.
 ///
 /// ```
 /// use std::num::NonZeroU16;
@@ -36,12 +37,12 @@ impl EndpointId {
 pub struct EndpointSet([Option<EndpointId>; 4]);
 
 impl EndpointSet {
-    /// The empty set.
+    /// Creates an empty set.
     pub const fn new() -> Self {
         Self([None; 4])
     }
 
-    /// The set with `endpoint` in it. A fifth endpoint takes the place of the one that was added first.
+    /// Returns the set with `endpoint` added. A fifth endpoint replaces the oldest.
     #[must_use]
     pub fn with(mut self, endpoint: EndpointId) -> Self {
         if !self.contains(endpoint) {
@@ -51,17 +52,17 @@ impl EndpointSet {
         self
     }
 
-    /// Whether `endpoint` is in the set.
+    /// True if `endpoint` is in the set.
     pub fn contains(&self, endpoint: EndpointId) -> bool {
         self.0.contains(&Some(endpoint))
     }
 
-    /// Whether the set is empty.
+    /// True if the set is empty.
     pub const fn is_empty(&self) -> bool {
         self.0[0].is_none()
     }
 
-    /// The endpoints, the last tried first.
+    /// Iterates over the endpoints, the latest first.
     pub fn iter(&self) -> impl Iterator<Item = EndpointId> {
         self.0.into_iter().flatten()
     }

@@ -1,4 +1,15 @@
-//! Why a call has no answer, in one type that every layer shares.
+//! Why a call has no answer: one error type for all layers.
+//!
+//! # Design
+//!
+//! tower's own layers box errors, and code that meets a boxed error does not know `E`. A refusal must be recognised
+//! there, too. So all facts are in [`ErrorInfo`], which is not generic and is the first source of every `Error<E>`.
+//! `ErrorInfo` holds the client's error in a box, and `Error<E>` only remembers the type.
+//!
+//! The alternative is to hold `E` by value, with a function that returns its source. This saves the box, but only for
+//! errors, and a box with an unknown `E` would hide the kind and the counts. The price of `ErrorInfo` is one more
+//! level in the chain of causes. The extra level says who ended the call, and whether the upstream may have seen the
+//! request.
 
 mod info;
 mod kind;
@@ -18,16 +29,18 @@ use crate::{EndpointId, StopReason};
 
 /// Why a call has no answer.
 ///
-/// Every layer of this crate is a service from `Error<E>` to `Error<E>`, where `E` is the error of the client at the bottom.
-/// The innermost service joins with `.map_err(Error::from_upstream)`, or, if it boxes its errors, with
-/// `.map_err(Error::from_boxed)`. An error says what failed ([`kind`](ErrorInfo::kind)), for which upstream, after how many
-/// attempts, why there were no more of them, and whether the upstream may have seen a request. A refusal allocates nothing.
+/// Every layer of this crate is a service from `Error<E>` to `Error<E>`, where `E` is the error of the client at the
+/// bottom. To adapt the innermost service, use `.map_err(Error::from_upstream)`, or `.map_err(Error::from_boxed)` if
+/// it boxes its errors.
 ///
-/// The methods that say so are those of [`ErrorInfo`], which an `Error` dereferences to. `ErrorInfo` is not generic, and it is
-/// the first [source](StdError::source) of every `Error`, so code that meets the error in a box finds it whatever `E` is. The
-/// error of the client comes after it.
+/// An error says what failed ([`kind`](ErrorInfo::kind)), for which upstream, after how many attempts, why no attempt
+/// followed, and whether the upstream may have seen a request. The accessors are methods of [`ErrorInfo`], to which
+/// an `Error` dereferences. `ErrorInfo` is not generic, and is the first [source](StdError::source) of every `Error`,
+/// so code can find it in a box without knowing `E`. The client's error comes after it in the chain. A refusal
+/// allocates nothing.
 ///
-/// An answer of the upstream is never turned into an error: when the attempts run out on a 503, the caller gets that 503.
+/// An answer of the upstream is never turned into an error: when the attempts run out on a 503, the caller gets that
+/// 503.
 ///
 /// ```
 /// use std::time::Duration;
@@ -42,7 +55,8 @@ use crate::{EndpointId, StopReason};
 /// }
 ///
 /// let retry_after = Some(Duration::from_millis(1234));
-/// let error = Error::<std::io::Error>::new(ErrorKind::CircuitOpen { retry_after }).with_upstream("http://sku.internal");
+/// let error = Error::<std::io::Error>::new(ErrorKind::CircuitOpen { retry_after });
+/// let error = error.with_upstream("http://sku.internal");
 /// assert_eq!(advice(&error), "the upstream is known to be down");
 /// assert_eq!(error.retry_after(), retry_after);
 /// assert_eq!(error.to_string(), "http://sku.internal: circuit open, retry after 1.2 s (0 attempts)");
@@ -53,20 +67,20 @@ pub struct Error<E> {
 }
 
 impl<E> Error<E> {
-    /// An error of this kind that no client has caused: what a layer of your own says for itself.
+    /// Creates an error without a client's error, for example in a layer of your own.
     ///
-    /// A refusal counts no attempt. Of any other kind, one attempt may have reached the upstream, unless
-    /// [`with_attempts`](Self::with_attempts) and [`with_sent`](Self::with_sent) say otherwise.
+    /// A refusal counts zero attempts. All other kinds count one attempt, which may have been sent. To change this,
+    /// use [`with_attempts`](Self::with_attempts) and [`with_sent`](Self::with_sent).
     pub const fn new(kind: ErrorKind) -> Self {
         Self::from_info(ErrorInfo::new(kind, None))
     }
 
-    /// The error of the client at the bottom: `.map_err(Error::from_upstream)`.
+    /// Wraps the error of the client at the bottom: `.map_err(Error::from_upstream)`.
     ///
-    /// Something may have been sent, unless `error` is known to say otherwise: a connection that did not come about, in the
-    /// errors of hyper-util and `std::io`. One of reqwest may be that to the target of a redirect, so it needs a
-    /// `ReqwestService` to tell. For other clients, [`with_sent`](Self::with_sent) says it. If an error
-    /// of this crate is among the sources of `error`, its kind and its counts are kept.
+    /// If an error of this crate is among the sources of `error`, its kind and its counts are kept. Otherwise the
+    /// request counts as possibly sent, except where the type of `error` proves that no connection was established:
+    /// errors of hyper-util and `std::io`. A failed connection in reqwest may be that of a redirect's target, so only
+    /// `ReqwestService` can tell. For other clients, use [`with_sent`](Self::with_sent).
     pub fn from_upstream(error: E) -> Self
     where
         E: StdError + Send + Sync + 'static,
@@ -74,12 +88,12 @@ impl<E> Error<E> {
         Self::from_info(ErrorInfo::of_client(Box::new(TypedInner(error))))
     }
 
-    /// A response whose body could not be read whole.
+    /// Creates the error for a response whose body could not be read whole.
     pub fn from_body(error: impl Into<BoxError>) -> Self {
         Self::from_info(ErrorInfo::new(ErrorKind::Body, Some(Box::new(BoxedInner(error.into())))))
     }
 
-    /// What a future that was refused ends with.
+    /// Takes the error out of a refused future.
     pub(crate) fn from_refusal(refusal: &mut Option<ErrorInfo>) -> Self {
         Self::from_info(refusal.take().expect("polled after it was ready"))
     }
@@ -88,12 +102,12 @@ impl<E> Error<E> {
         Self { info, client: PhantomData }
     }
 
-    /// The call ran out of time: `after` is how much it had.
+    /// Creates a timeout error; `after` is the time that the call had.
     pub(crate) const fn timeout(scope: TimeoutScope, after: Option<Duration>) -> Self {
         Self::new(ErrorKind::Timeout { scope, after })
     }
 
-    /// Names the upstream. An error that has a name keeps it: the layer that is nearest to the upstream knows it best.
+    /// Sets the name of the upstream, unless a name is set: the layer nearest to the upstream knows the name best.
     #[must_use]
     pub fn with_upstream(mut self, name: impl Into<Arc<str>>) -> Self {
         if self.info.upstream.is_none() {
@@ -102,42 +116,43 @@ impl<E> Error<E> {
         self
     }
 
-    /// The error of a service that cannot become ready: nothing was sent.
+    /// Marks the error of a service that cannot become ready: nothing was sent.
     pub(crate) fn of_readiness(self, upstream: Option<&Arc<str>>) -> Self {
         let mut error = self.with_attempts(0).with_sent(false);
         error.set_upstream(upstream);
         error
     }
 
-    /// [`with_upstream`](Self::with_upstream), in place, by a handle that may have no name.
+    /// Sets the name as [`with_upstream`](Self::with_upstream) does, in place, if the handle has one.
     pub(crate) fn set_upstream(&mut self, name: Option<&Arc<str>>) {
         if let (None, Some(name)) = (&self.info.upstream, name) {
             self.info.upstream = Some(Arc::clone(name));
         }
     }
 
-    /// How many requests the call has handed to a connector, this error's own attempt included.
+    /// Sets the number of requests that the call has handed to a connector, this attempt included.
     #[must_use]
     pub const fn with_attempts(mut self, attempts: u32) -> Self {
         self.info.attempts = attempts;
         self
     }
 
-    /// Whether the upstream may have seen any of a request. `false` lets a retry send a POST again.
+    /// Sets whether the upstream may have seen any part of a request. After `false`, a retry may send even a POST
+    /// again.
     #[must_use]
     pub const fn with_sent(mut self, sent: bool) -> Self {
         self.info.maybe_sent = sent;
         self
     }
 
-    /// Names the endpoint that the attempt went to, so that a retry can go to another.
+    /// Sets the endpoint of the attempt, so that a retry can choose another endpoint.
     #[must_use]
     pub const fn at_endpoint(mut self, endpoint: EndpointId) -> Self {
         self.info.endpoint = Some(endpoint);
         self
     }
 
-    /// Why the call made no further attempt.
+    /// Sets the reason why no attempt followed.
     pub(crate) const fn with_stop_reason(mut self, reason: Option<StopReason>) -> Self {
         self.info.stop = reason;
         self
@@ -148,19 +163,19 @@ impl<E> Error<E> {
         self
     }
 
-    /// What is known of the error, whatever `E` is.
+    /// Returns the facts about the error, for any `E`.
     pub const fn info(&self) -> &ErrorInfo {
         &self.info
     }
 }
 
 impl<E: 'static> Error<E> {
-    /// The error of the client, if the client caused this one. For an `Error<BoxError>`, it is the box.
+    /// Returns the client's error, if the client failed. For an `Error<BoxError>`, this is the box.
     pub fn inner(&self) -> Option<&E> {
         self.info.client.as_ref()?.as_any().downcast_ref()
     }
 
-    /// The error of the client, if the client caused this one.
+    /// Returns the client's error, if the client failed.
     pub fn into_inner(self) -> Option<E> {
         let client: Box<dyn Any> = self.info.client?.into_any();
         client.downcast().ok().map(|error| *error)
@@ -168,12 +183,12 @@ impl<E: 'static> Error<E> {
 }
 
 impl Error<BoxError> {
-    /// The way back from layers and clients that box their errors, as tower's `Timeout`, `LoadShed`, `ConcurrencyLimit` and
-    /// `Buffer` do: `.map_err(Error::from_boxed)`, between such a layer and one of this crate.
+    /// Converts boxed errors, as returned by tower's `Timeout`, `LoadShed`, `ConcurrencyLimit` and `Buffer`.
     ///
-    /// A steadfast error in the box, or among the sources of what is in it, keeps its kind, its upstream and its counts: a
-    /// refusal stays a refusal. tower's `Elapsed` is a [timeout](ErrorKind::Timeout) and its `Overloaded` a
-    /// [refusal](ErrorKind::Overloaded). Anything else is an error of the client.
+    /// Place `.map_err(Error::from_boxed)` between the service and a layer of this crate. A steadfast error inside
+    /// the box, or among its sources, keeps its kind, upstream and counts, so a refusal stays a refusal. tower's
+    /// `Elapsed` becomes a [timeout](ErrorKind::Timeout), and `Overloaded` a [refusal](ErrorKind::Overloaded). Any
+    /// other error counts as an error of the client.
     ///
     /// ```
     /// use steadfast::{BoxError, Error, ErrorKind};
@@ -198,8 +213,8 @@ impl Error<BoxError> {
     /// # async fn example() -> Result<(), steadfast::BoxError> {
     /// let service = ServiceBuilder::new()
     ///     .layer(RetryLayer::new(RetryPolicy::default()))
-    ///     .map_err(Error::from_boxed)     // what tower has boxed,
-    ///     .timeout(Duration::from_secs(1)) // as this layer does
+    ///     .map_err(Error::from_boxed) // unboxes the errors
+    ///     .timeout(Duration::from_secs(1)) // boxes its errors
     ///     .layer(CircuitBreakerLayer::new(CircuitBreaker::default()))
     ///     .map_err(Error::from_upstream)
     ///     .service_fn(async |_: Request<String>| Ok::<_, std::io::Error>(Response::new(String::new())));
@@ -241,7 +256,7 @@ impl<E> StdError for Error<E> {
     }
 }
 
-// An error travels through every layer by value.
+// Every layer moves an error by value.
 const _: () = assert!(size_of::<Error<BoxError>>() <= 64);
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! **Keeps a Rust service's outbound HTTP calls useful while the network, and the services behind it, are not.**
+//! **Keeps a Rust service's outbound HTTP calls useful while the network and the upstreams fail.**
 //!
-//! The network fails; upstreams crash, hang, slow down and come back. [`Client`] puts around a `reqwest::Client` what a
-//! service needs so as not to go down with a dependency, and not to make its outage worse:
+//! The network fails, and upstreams crash, hang, slow down and come back. [`Client`] wraps a `reqwest::Client`, so that
+//! a service does not go down with its upstreams and does not make their outages worse:
 //!
 //! ```
 //! use std::time::Duration;
@@ -11,7 +11,7 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let http = steadfast::Client::builder()
 //!     .total_timeout(Duration::from_secs(3))
-//!     .last_known_good(LastKnownGood::builder()) // opt-in: stale answers, marked, where there is no other
+//!     .last_known_good(LastKnownGood::builder()) // opt-in: marked stale responses, if the upstream cannot answer
 //!     .build()?; // sane defaults for everything else
 //!
 //! let response = http.get("http://sku.internal/v1/items/42").send().await?; // a reqwest::Response
@@ -25,19 +25,19 @@
 //!
 //! # The pipeline
 //!
-//! Each part is a plain tower layer, and can be used alone, around any service:
+//! Each part is a plain tower layer, and can be used alone around any service:
 //!
-//! | layer | what it does | why it stands here |
+//! | layer | purpose | position |
 //! |---|---|---|
-//! | [`deadline`] | one clock for the whole call | waits between attempts count, and the reading of the body |
-//! | [prefetch](last_known_good::PrefetchLayer) | asks again, in the background, for what was asked once | what it fetches is kept below it |
-//! | [`last_known_good`] | answers from the last good response | when everything below has failed |
-//! | [`per_upstream`] | one set of the layers below for each scheme and authority | one upstream's failure is not another's |
-//! | [`retry`] | asks again after 502, 503, 504 and transport faults, within a budget | above the breaker: it never retries a refusal |
-//! | [`circuit_breaker`] | stops asking an upstream that is down | sees every attempt |
-//! | [`bulkhead`] | bounds the calls in flight | holds no permit while a retry waits |
-//! | [`timeout`] | bounds one attempt | below the breaker, which must see a hang as a failure |
-//! | [`buffer_body`] | reads small bodies inside the attempt | a body cut short is a failed attempt |
+//! | [`deadline`] | bounds the whole call | outermost: includes the waits between attempts and the reading of the body |
+//! | [prefetch](last_known_good::PrefetchLayer) | fetches called URIs again, in the background | above the cache, which stores the responses |
+//! | [`last_known_good`] | serves a stale response | above all layers whose failures it can cover |
+//! | [`per_upstream`] | makes one stack of the layers below for each scheme and authority | keeps the failure of one upstream from others |
+//! | [`retry`] | sends again after 502, 503, 504 and transport faults, within a budget | above the breaker: never retries a refusal |
+//! | [`circuit_breaker`] | stops sending to an upstream that is down | below the retry: sees every attempt |
+//! | [`bulkhead`] | bounds the attempts in flight | below the retry: holds no permit while a retry waits |
+//! | [`timeout`] | bounds one attempt | below the breaker, which counts a hang as a failure |
+//! | [`buffer_body`] | reads small bodies inside the attempt | innermost: a truncated body fails the attempt |
 //!
 //! ```
 //! use std::time::Duration;
@@ -78,31 +78,36 @@
 //!
 //! # What to know
 //!
-//! - **Shared state is made by you.** A `CircuitBreaker`, `Bulkhead`, `RetryBudget` or `LastKnownGood` is a handle: make it
-//!   once for an upstream, hand clones of it to layers, and look at it whenever you want. Its name is in errors and events.
-//! - **One opinion.** A [`Classify`] says what a result means, and every layer is given the same one.
-//! - **One error.** [`Error`] says what failed, for which upstream, after how many attempts, and whether anything was sent. A
-//!   status is never an error: when the attempts run out on a 503, you get that 503. tower's own layers box errors:
-//!   [`Error::from_boxed`] is the way back.
-//! - **Options travel with the call.** [`Call`] carries a request and its [`CallOptions`]: a timeout or a deadline, whether it may
-//!   be sent twice, no stale answer; and, for each attempt, its number and whether another may follow. `http::Request` carries
-//!   them in its extensions. A bare `reqwest::Request` has no room for them: wrap it in a [`Call`].
-//! - **Correctness depends on types alone.** What a retry has to know is in the error, the response and the options, so a layer
-//!   of yours may move a call to another task. Two pieces of advice are lost then, and cost only time: a permit goes back when
-//!   a body that is thrown away has ended, and the circuit breaker counts the time in a queue towards slow and abandoned calls.
-//! - **Dropping is fine.** Every future can be dropped at any await point; what it held goes back.
-//! - **Time and chance can be replayed.** All time is tokio's, so a test that starts paused
-//!   (`#[tokio::test(start_paused = true)]`, with tokio's `test-util`) waits for nothing; all chance has a seed.
-//! - **Your own request type** needs `impl HasCallOptions for MyRequest {}` for bulkhead and timeouts, and [`RetryableRequest`] for
-//!   retry; the circuit breaker asks for nothing. Or wrap it in a [`Call`].
+//! - **You create the shared state.** `CircuitBreaker`, `Bulkhead`, `RetryBudget` and `LastKnownGood` are handles.
+//!   Create each once for an upstream, give clones to the layers, and inspect the handle at any time. Its name
+//!   appears in errors and events.
+//! - **One classifier.** A [`Classify`] decides what a result says about the upstream. Give the same classifier to
+//!   every layer.
+//! - **One error.** [`Error`] says what failed, for which upstream, after how many attempts, and whether anything may
+//!   have been sent. A status is never an error: when the attempts run out on a 503, you get that 503. tower's own
+//!   layers box errors; [`Error::from_boxed`] converts them back.
+//! - **Options travel with the call.** [`Call`] carries a request and its [`CallOptions`]: a timeout or a deadline,
+//!   the retry safety, the use of stale responses, and, for each attempt, its number and whether another may follow.
+//!   An `http::Request` carries the options in its extensions. A bare `reqwest::Request` cannot carry them; wrap the
+//!   request in a [`Call`].
+//! - **Correctness depends on types alone.** A retry reads the error, the response and the options, so a layer of
+//!   yours may move a call to another task. Only two pieces of advice are lost then: the permit for a discarded body
+//!   returns when the body has ended, and the circuit breaker counts the time in a queue towards slow and abandoned
+//!   calls.
+//! - **Every future can be dropped** at any await point, and returns whatever it holds.
+//! - **Tests control time and randomness.** All time is tokio's, so a test with paused time
+//!   (`#[tokio::test(start_paused = true)]`, with tokio's `test-util`) never waits. All randomness can be seeded.
+//! - **Your own request type** needs `impl HasCallOptions for MyRequest {}` for bulkhead and timeouts, and
+//!   [`RetryableRequest`] for retry; the circuit breaker needs nothing. Alternatively, wrap the request in a
+//!   [`Call`].
 //!
 //! # Features
 //!
-//! - `reqwest` (default): [`Client`] and [`ReqwestService`]. reqwest's own default features are off: choose TLS by depending
-//!   on reqwest with the features that you want.
-//! - `hyper`: the errors of hyper and of hyper-util's client, classified.
-//! - `disk`: `last_known_good::DiskStore`, by which the last good answers outlive a restart.
-//! - `redis`: `RedisStore`, which the replicas of a service share. TLS is chosen by depending on redis with
+//! - `reqwest` (default): [`Client`] and [`ReqwestService`]. reqwest's own default features are off. To choose TLS,
+//!   depend on reqwest with the features that you want.
+//! - `hyper`: classifies the errors of hyper and of hyper-util's client.
+//! - `disk`: `stores::DiskStore`, which keeps the cache across restarts.
+//! - `redis`: `stores::RedisStore`, which the replicas of a service share. To choose TLS, depend on redis with
 //!   the features that you want.
 
 #![forbid(unsafe_code)]
@@ -122,14 +127,13 @@ pub mod http;
 mod internal;
 pub mod last_known_good;
 pub mod per_upstream;
-#[cfg(feature = "redis")]
-mod redis_store;
 mod response_ext;
 mod response_kind;
 pub mod retry;
 mod sealed;
 mod stale;
 mod stop_reason;
+pub mod stores;
 pub mod timeout;
 
 pub use self::{
@@ -144,9 +148,6 @@ pub use self::{
     stop_reason::StopReason,
 };
 
-#[cfg(feature = "redis")]
-pub use self::redis_store::{RedisStore, RedisStoreBuilder};
-
 #[cfg(feature = "reqwest")]
 mod client;
 
@@ -156,7 +157,7 @@ pub use self::client::{
     UpstreamHandle, watch_redirects,
 };
 
-/// The README's examples are compiled with the docs' own: the first one, above all, has to work.
+/// Compiles the README's examples as doctests.
 #[cfg(all(doctest, feature = "reqwest", feature = "disk"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

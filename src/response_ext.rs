@@ -1,4 +1,4 @@
-//! What is known of a response, read off its extensions.
+//! Reads steadfast's facts about a response from its extensions.
 
 use http::{Extensions, Response};
 
@@ -6,7 +6,7 @@ use crate::StopReason;
 use crate::stale::Stale;
 use crate::stop_reason::Attempts;
 
-/// What steadfast knows of a response: an `http::Response`, or a `reqwest::Response`.
+/// Facts about a response, for `http::Response` and `reqwest::Response`.
 ///
 /// ```
 /// use steadfast::ResponseExt;
@@ -20,19 +20,19 @@ use crate::stop_reason::Attempts;
 /// }
 /// ```
 pub trait ResponseExt {
-    /// The age and the cause, if this is a stored response, served because the upstream could not be used.
+    /// Returns the age and the cause of a stale response; `None` if the upstream answered this call.
     fn stale(&self) -> Option<&Stale>;
 
-    /// How many attempts the call took. For a stored response, those that were made in vain before it was served.
+    /// Returns the number of attempts of the call. For a stale response, all of them failed, and the number can be 0.
     fn attempts(&self) -> u32;
 
-    /// Why there was no further attempt, where the last one had failed.
+    /// Returns why no attempt followed, if the last attempt had failed.
     fn stop_reason(&self) -> Option<StopReason>;
 }
 
-/// A response of either crate.
+/// A response of `http` or reqwest.
 pub trait HasExtensions {
-    /// Its extensions.
+    /// Returns the extensions.
     fn extensions(&self) -> &Extensions;
 }
 

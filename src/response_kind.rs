@@ -1,4 +1,14 @@
-//! HTTP or not: what becomes of a response on its way up, and of what a layer holds for its sake.
+//! HTTP or not: how a layer observes, discards and annotates a response.
+//!
+//! A layer may hold a resource, such as a permit, until a response ends. The end of an `http::Response` is the end of
+//! its body; a plain value has no body. Each layer holds one of two markers, [`Http`] or [`NonHttp`], so that one
+//! implementation of the layer serves both kinds.
+//!
+//! # Moves
+//!
+//! Every layer moves a response by value, and moving freshly written memory stalls the processor. So a layer inspects
+//! a result by reference, and moves it once, where the response type changes ([`ResponseKind::observe`]). Parts that
+//! only some calls need, such as the wait in a queue, are boxed when they arise.
 
 use std::future::Ready;
 
@@ -11,44 +21,44 @@ use crate::http::discard::Drain;
 use crate::sealed::Sealed;
 use crate::stop_reason::Attempts;
 
-/// Marks a layer whose responses are `http::Response`s: what it holds for a response is given back when the body has
-/// been read or dropped. The default.
+/// Marks a layer for `http::Response`s. Resources held for a response are released when its body has been read or
+/// dropped. The default.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Http;
 
-/// Marks a layer whose responses are plain values: what it holds is given back when the response has come.
+/// Marks a layer for plain responses. Resources held for a response are released when the response arrives.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NonHttp;
 
-/// What a layer can do with responses of type `Res`. Implemented by [`Http`] and [`NonHttp`] only.
+/// How a layer treats responses of type `Res`. Implemented only by [`Http`] and [`NonHttp`].
 pub trait ResponseKind<Res>: Sealed + Copy {
-    /// The response that is handed on, with `O` to observe its body.
+    /// The response with its body observed by `O`.
     type Observed<O: BodyObserver>;
 
-    /// Reads what is left of a response, so that its connection can be used again.
+    /// A future that reads the rest of a response, so that the connection can be reused.
     type Leftover: Future<Output = ()>;
 
-    /// Hands on `response`, and keeps `observer` until its end.
+    /// Attaches `observer` to the response until the response ends.
     fn observe<O: BodyObserver>(self, response: Res, observer: O) -> Self::Observed<O>;
 
-    /// Throws `response` away.
+    /// Discards `response`.
     fn discard(self, response: Res) -> Self::Leftover;
 
-    /// The headers of a response, if it has any.
+    /// Returns the headers; `None` for a plain value.
     fn headers(self, response: &Res) -> Option<&HeaderMap>;
 
-    /// What the layers below have noted on a response.
+    /// Returns a note that a layer below has attached to the response.
     fn note<T: Clone + Send + Sync + 'static>(self, response: &Res) -> Option<&T>;
 
-    /// Notes something on a response, where there is a place for it.
+    /// Attaches a note to the response. Does nothing for a plain value.
     fn add_note<T: Clone + Send + Sync + 'static>(self, response: &mut Res, note: T);
 
-    /// How many attempts a response took.
+    /// Returns the number of attempts that led to the response.
     fn attempts(self, response: &Res) -> u32 {
         self.note(response).map_or(1, |attempts: &Attempts| attempts.made)
     }
 
-    /// The endpoint that a response came from, where there is a choice of them.
+    /// Returns the endpoint that sent the response, if the upstream has a choice of endpoints.
     fn endpoint(self, response: &Res) -> Option<EndpointId> {
         self.note(response).copied()
     }

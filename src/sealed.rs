@@ -1,4 +1,4 @@
-//! The trait that closes the public traits that only this crate may implement.
+//! Seals public traits, so that only this crate can implement them.
 
-/// Implemented by the markers and the observers of this crate.
+/// A supertrait of every sealed trait, implemented by this crate's markers and observers.
 pub trait Sealed {}

@@ -1,4 +1,4 @@
-//! The mark of a response that is served again, and why it was.
+//! The mark on a stale response: the age and the cause.
 
 use std::fmt;
 use std::time::Duration;
@@ -22,13 +22,13 @@ use crate::{Error, ErrorKind, TimeoutScope};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stale {
-    /// How long ago the upstream gave this response.
+    /// The time since the upstream sent this response.
     pub age: Duration,
-    /// Why the upstream could not be used now.
+    /// The reason why the upstream could not be used now.
     pub cause: Cause,
 }
 
-/// Why a stale response was served.
+/// The reason why a stale response was served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
@@ -36,11 +36,13 @@ pub enum Cause {
     Status(StatusCode),
     /// The upstream could not be reached, or did not answer.
     Transport,
-    /// The body of its answer did not arrive whole.
+    /// The body of the answer did not arrive whole.
     Body,
-    /// It took too long.
+    /// The call or the attempt took too long.
     Timeout(TimeoutScope),
-    /// It had not answered within the [soft limit](crate::last_known_good::LastKnownGoodBuilder::serve_stale_after), and may still do so.
+    /// The upstream had not answered within the [soft limit], but may still answer.
+    ///
+    /// [soft limit]: crate::last_known_good::LastKnownGoodBuilder::serve_stale_after
     Slow,
     /// The circuit breaker refused the call.
     CircuitOpen,
@@ -51,7 +53,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// The cause in one word, as it stands in logs and labels. Its `Display` is half a sentence for people.
+    /// Returns the cause in one word, as used in logs and labels. `Display` writes a clause for people.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Status(_) => "status",
@@ -79,8 +81,8 @@ impl Cause {
         }
     }
 
-    /// A member of `Cache-Status` (RFC 9211): a `hit` if the call went no further (§2.1), `fwd=stale` if it did (§2.2).
-    /// `ttl` is what is left of the response's freshness, in seconds; below zero, it is past it (§2.4).
+    /// Returns a member of `Cache-Status` (RFC 9211): `hit` if the call was refused locally (§2.1), `fwd=stale` if it
+    /// was forwarded (§2.2). `ttl` is the remaining freshness in seconds, negative for a stale response (§2.4).
     pub(crate) fn cache_status(self, ttl: i64) -> HeaderValue {
         let (went, detail) = match self {
             Self::Status(_) => ("fwd=stale", ""),

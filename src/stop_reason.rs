@@ -1,11 +1,11 @@
-//! How many attempts a call took, and why it took no more.
+//! The number of attempts of a call, and the reason why no attempt followed.
 
 use std::fmt;
 
-/// How many attempts an answer took, in the extensions of the response. An error says it
-/// [itself](crate::ErrorInfo::attempts).
+/// The number of attempts of a call, in the extensions of the response. An error has [its own
+/// count](crate::ErrorInfo::attempts).
 ///
-/// Absent means one, and that there was no reason to want more: the healthy path writes nothing.
+/// A response without this extension took one attempt and needed no other: the healthy path writes nothing.
 ///
 /// ```
 /// use steadfast::retry::Attempts;
@@ -17,10 +17,10 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Attempts {
-    /// How many requests were handed to a connector, this response's own among them. For a stale response, those that were
-    /// made in vain, which can be none.
+    /// The number of requests handed to a connector, the one of this response included. For a stale response, only
+    /// failed requests count, and the number can be 0.
     pub made: u32,
-    /// Why there was no further one, where the last had failed.
+    /// The reason why no attempt followed, if the last attempt had failed.
     pub stopped: Option<StopReason>,
 }
 
@@ -30,23 +30,23 @@ impl Attempts {
     }
 }
 
-/// Why a call was not retried, or not again.
+/// The reason why a call was not retried, or not retried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StopReason {
-    /// Every retry of the policy was made.
+    /// All retries of the policy were made.
     Exhausted,
-    /// The budget of the upstream had no token.
+    /// The upstream's retry budget had no token.
     Budget,
     /// The wait would have ended after the deadline of the call, or the deadline has passed.
     Deadline,
-    /// The request may have been sent, and may not be sent twice.
+    /// The request must not be sent again, or may have been sent and must not be sent twice.
     NotIdempotent,
     /// The body of the request cannot be sent again.
     NotReplayable,
     /// The circuit breaker refused.
     CircuitOpen,
-    /// The circuit breaker advised against it: this attempt was one of many in a row that failed.
+    /// The circuit breaker advised against another attempt, after many failures in a row.
     Failing,
     /// The bulkhead refused.
     BulkheadFull,
@@ -57,7 +57,7 @@ pub enum StopReason {
 }
 
 impl StopReason {
-    /// The reason in one word, as it stands in logs.
+    /// Returns the reason in one word, as used in logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Exhausted => "exhausted",

@@ -1,7 +1,7 @@
-//! What a layer has to know of another travels in types: what moves a call to another task, or hides its type, changes
-//! nothing.
+//! All facts that one layer needs from another travel in types. A service between two layers may therefore move the
+//! call to another task, or hide the call's type, without changing any result.
 //!
-//! Each way of standing between two layers is tried in each gap of the whole stack, and compared with the stack as it is.
+//! Each kind of service is put into each gap of the whole stack, and the results are compared with the plain stack's.
 
 mod support;
 
@@ -36,7 +36,7 @@ use tower::{Layer, Service, ServiceExt};
 
 type Ask = Call<Request<Empty<Bytes>>>;
 type Body = UnsyncBoxBody<Bytes, BoxError>;
-/// A service of which nothing is known but what it asks for and gives.
+/// A service of which only the request, the response and the error are known.
 type Opaque = BoxCloneSyncService<Ask, Response<Body>, Error<BoxError>>;
 
 fn opaque<S, B>(service: S) -> Opaque
@@ -49,7 +49,7 @@ where
     BoxCloneSyncService::new(service.map_response(boxed))
 }
 
-// ===== What stands between two layers =====
+// ===== Services between two layers =====
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Between {
@@ -58,7 +58,7 @@ enum Between {
     Buffer,
     Either,
     Boxed,
-    /// Another call, of another stack, is polled in the same poll.
+    /// Polls a call of another stack within the same poll.
     Join,
     /// tower's own layers, which box errors.
     LimitAndTimeout,
@@ -93,7 +93,7 @@ impl Between {
 
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Error<BoxError>>> + Send>>;
 
-/// Makes each call in a task of its own.
+/// Runs each call in a task of its own.
 #[derive(Clone)]
 struct Spawned(Opaque);
 
@@ -112,7 +112,7 @@ impl Service<Ask> for Spawned {
     }
 }
 
-/// Polls a call of another stack before and after each poll of its own.
+/// Polls a call of another stack before and after each poll of the inner call.
 #[derive(Clone)]
 struct Joined {
     inner: Opaque,
@@ -154,7 +154,7 @@ impl Service<Ask> for Joined {
     }
 }
 
-/// Fails, retries, throws bodies away, trips a circuit and waits for permits.
+/// A stack that fails, retries, discards bodies, trips a circuit and waits for permits.
 fn noise() -> Opaque {
     let bulkhead = Bulkhead::builder().max_concurrent(1).build().unwrap();
     let circuit = CircuitBreaker::builder().consecutive_failures(2, Duration::ZERO).build().unwrap();
@@ -179,7 +179,7 @@ fn post() -> Ask {
     Call::new(Request::post("http://sku.internal/v1/items").body(Empty::new()).unwrap())
 }
 
-/// What is made anew for each run.
+/// The handles and the upstream of one run.
 struct Parts {
     circuit: CircuitBreaker,
     bulkhead: Bulkhead,
@@ -198,7 +198,7 @@ impl Parts {
         }
     }
 
-    /// The layers, with something between the two at this gap, counted from the upstream.
+    /// The whole stack, with `between` in the gap `gap`, counted from the upstream.
     fn stack(&self, between: Between, gap: usize) -> Opaque {
         let retry = RetryLayer::new(policy())
             .name("sku")
@@ -224,19 +224,19 @@ impl Parts {
 
 const GAPS: usize = 9;
 
-// ===== What is seen =====
+// ===== Observations =====
 
-/// What a caller and an upstream see of some calls, and what the parts know after them.
+/// The observations of the caller and the upstream, and the state of the handles after the calls.
 #[derive(Debug, PartialEq)]
 struct Seen {
     answers: Vec<String>,
     took: Duration,
-    /// The method of each request, its number in its call, and whether another could follow it.
+    /// The method of each request, the attempt's number, and whether another attempt could follow.
     requests: Vec<(String, u32, bool)>,
     parts: String,
 }
 
-/// Plays calls one after the other.
+/// Makes the calls one after the other.
 async fn play(
     answers: &[Answer],
     asks: &[fn() -> Ask],
@@ -260,7 +260,7 @@ async fn play(
         });
     }
     let took = began.elapsed();
-    // What was thrown away is given back.
+    // Time for discarded bodies to return their permits.
     tokio::time::sleep(100 * SECOND).await;
     let requests = parts.upstream.take_seen().into_iter().map(|ask| {
         let options = ask.options();
@@ -352,7 +352,7 @@ async fn a_body_that_breaks_is_retried_and_then_answered_stale() {
     assert_eq!(seen.answers[1], "200 OK 4 true Ok(b\"good\")");
 }
 
-/// What is lost is advice: in another task, a body that is thrown away keeps its permit until it is dropped.
+/// Only advice is lost: in another task, a discarded body keeps its permit until dropped.
 #[tokio::test(start_paused = true)]
 async fn permits_come_back_whatever_stands_between() {
     let stalls = Script::of(&[Step::Data("no".into()), Step::Stall]);
@@ -376,7 +376,8 @@ async fn a_layer_of_ones_own_hears_of_each_attempt() {
 
 // ===== The deadline =====
 
-/// A cache that cuts an upstream which nothing else bounds, with what a call sees of it.
+/// A stack whose upstream hangs after one good answer, so that only the cache can answer at the deadline. `between`
+/// stands below and above the cache.
 fn cut_by_the_cache(between: Between, deadline: Duration) -> Opaque {
     let good = Script::of(&[Step::Data("good".into())]).sized();
     let upstream = Upstream::<Ask>::answering([status(200).body(&good), hang()]);
@@ -399,7 +400,7 @@ async fn answer(service: Opaque) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_a_deadline_that_nobody_else_checks_the_cache_still_answers() {
+async fn at_a_deadline_that_no_other_layer_checks_the_cache_still_answers() {
     for between in [Between::Nothing, Between::Spawn, Between::Buffer, Between::Boxed] {
         let service = cut_by_the_cache(between, 2 * SECOND);
         assert_eq!(answer(service.clone()).await, "b\"good\" false");

@@ -1,4 +1,6 @@
-//! Promise 1: the closed, healthy path of every layer allocates nothing beyond the one replay copy of the request.
+//! Promise: the closed, healthy path of every layer allocates nothing beyond the one replay copy of the request.
+//!
+//! Known mistakes are listed in docs/known_mistakes.md.
 
 #[path = "support/ping.rs"]
 mod ping;
@@ -29,20 +31,20 @@ use ping::Ping;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-// ===== What is called, and with what =====
+// ===== Requests and upstream =====
 
 fn ping() -> Call<Ping> {
     Call::new(Ping)
 }
 
-/// An HTTP request of which a copy costs nothing either: no headers, no extensions, a URI that is a constant.
+/// An HTTP request whose copy allocates nothing: no headers, no extensions, and a constant URI.
 fn get() -> Request<Empty<Bytes>> {
     let mut request = Request::new(Empty::new());
     *request.uri_mut() = Uri::from_static("http://sku.internal/v1/items/42");
     request
 }
 
-/// A service that allocates nothing: it answers at once, or after it has had to wait once.
+/// A service without allocations of its own. It answers at once, or after `waits` pending polls.
 #[derive(Debug, Clone, Copy)]
 struct Upstream {
     waits: u32,
@@ -83,9 +85,9 @@ impl Future for Answer {
     }
 }
 
-// ===== How it is measured =====
+// ===== The measurement =====
 
-/// Polls a future on this thread until it is ready: it may only wait for itself.
+/// Polls a future on this thread, at most ten times, until it is ready.
 fn run<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     let mut cx = Context::from_waker(Waker::noop());
@@ -97,7 +99,7 @@ fn run<F: Future>(future: F) -> F::Output {
     panic!("the call waits for something that does not come");
 }
 
-/// The call of a service that is ready.
+/// Polls a service ready, and calls it.
 fn begin<S: Service<Req>, Req>(service: &mut S, request: Req) -> S::Future
 where
     S::Error: std::fmt::Debug,
@@ -106,7 +108,7 @@ where
     service.call(request)
 }
 
-/// A whole call: the head of the response, then its body up to the end.
+/// Makes a call, and reads the body of the response to the end.
 fn call<S, Req, B, E>(service: &mut S, request: Req)
 where
     S: Service<Req, Response = Response<B>, Error = Error<E>>,
@@ -120,10 +122,10 @@ where
     }
 }
 
-/// What is made once, and not for each call, is made by then.
+/// The number of runs before the measured run. One-time allocations happen in these runs.
 const WARM_UPS: usize = 3;
 
-/// How many allocations one more run of `what` makes, once a few have warmed it up.
+/// Counts the allocations of one run of `what`, after [`WARM_UPS`] runs.
 fn allocations(mut what: impl FnMut()) -> u64 {
     for _ in 0..WARM_UPS {
         what();
@@ -131,7 +133,7 @@ fn allocations(mut what: impl FnMut()) -> u64 {
     allocation_counter::measure(what).count_total
 }
 
-/// How many allocations a call through `layer` makes, with requests from `request`.
+/// Counts the allocations of one call through `layer`, with requests from `request`.
 fn of_a_call<L, Req, B, E>(layer: L, upstream: Upstream, request: impl Fn() -> Req) -> u64
 where
     L: Layer<Upstream, Service: Service<Req, Response = Response<B>, Error = Error<E>>>,
@@ -139,17 +141,17 @@ where
     E: std::fmt::Debug,
 {
     let mut service = layer.layer(upstream);
-    // The request is its maker's; only what comes after it is counted.
+    // The requests are made beforehand, so that only the call is measured.
     let mut requests = vec_of(request);
     allocations(|| call(&mut service, requests.pop().expect("there are enough")))
 }
 
-/// As many as [`allocations`] takes.
+/// Makes as many values as [`allocations`] takes.
 fn vec_of<T>(make: impl Fn() -> T) -> Vec<T> {
     (0..=WARM_UPS).map(|_| make()).collect()
 }
 
-/// Asserts that calls of both requests, to upstreams of both speeds, allocate nothing.
+/// Asserts that calls allocate nothing, with both kinds of request and both upstreams.
 macro_rules! assert_free {
     ($layer:expr) => {{
         assert_eq!(of_a_call($layer, AT_ONCE, ping), 0, "ready at once");
@@ -163,7 +165,7 @@ fn circuit_breaker(builder: CircuitBreakerBuilder) -> CircuitBreakerLayer {
     CircuitBreakerLayer::new(builder.build().unwrap())
 }
 
-// ===== The measure itself =====
+// ===== The measurement itself =====
 
 #[test]
 fn what_allocates_is_counted() {
@@ -260,7 +262,7 @@ async fn a_total_timeout_allocates_nothing() {
     assert_eq!(of_a_call(total, AFTER_A_WAIT, || Call::new(get())), 0);
 }
 
-/// The price of a bare `http::Request`, and the reason for `Call`: the first entry of empty extensions.
+/// In a bare `http::Request`, the options are the first entry of empty extensions. A `Call` avoids their allocation.
 #[tokio::test(start_paused = true)]
 async fn a_total_timeout_over_a_bare_http_request_allocates_only_its_extensions() {
     let extensions = allocations(|| {
@@ -310,7 +312,7 @@ async fn an_answer_that_is_kept_already_costs_last_known_good_its_key_and_the_re
     let layer = || LastKnownGoodLayer::new(LastKnownGood::default());
     assert_eq!(of_a_call(layer(), AT_ONCE, get), 1, "the key");
     assert_eq!(of_a_call(layer(), AFTER_A_WAIT, get), 1, "the key, after a wait");
-    // Values that a copy of costs nothing.
+    // Copies of static header values allocate nothing.
     let with_headers = || {
         let mut request = get();
         for name in [http::header::ACCEPT, http::header::ACCEPT_LANGUAGE, http::header::USER_AGENT] {
@@ -380,7 +382,7 @@ type Stack<S> = steadfast::deadline::DeadlineService<
 
 #[tokio::test(start_paused = true)]
 async fn the_stack_of_five_layers_allocates_nothing() {
-    // Mistake 35.
+    // Known mistake 35.
     assert_eq!(of_a_call(stack(), AT_ONCE, ping), 0);
     assert_eq!(of_a_call(stack(), AT_ONCE, || Call::new(get())), 0);
 }
@@ -402,7 +404,7 @@ async fn the_stack_of_a_known_upstream_allocates_nothing() {
     assert_eq!(of_a_call(per_upstream(), AFTER_A_WAIT, || Call::new(get())), 0);
 }
 
-/// With headers there is something to copy: as much as the request's own copy takes, and no more.
+/// A call with headers allocates as much as one copy of the request, and no more.
 #[tokio::test(start_paused = true)]
 async fn the_stack_allocates_the_one_replay_copy_and_no_more() {
     let with_headers = || {
@@ -411,7 +413,7 @@ async fn the_stack_allocates_the_one_replay_copy_and_no_more() {
         request.headers_mut().insert("x-request-id", "8e03978e".parse().unwrap());
         Call::new(request)
     };
-    // Each of them is new: a second copy of the same strings costs less than the first.
+    // Each request is new, because a second copy of the same strings costs less than the first.
     let mut requests = vec_of(with_headers);
     let copy = allocations(|| assert!(requests.pop().is_some_and(|request| request.try_clone().is_some())));
     assert!(copy > 0);
@@ -421,7 +423,7 @@ async fn the_stack_allocates_the_one_replay_copy_and_no_more() {
 
 // ===== Refusals =====
 
-/// How many allocations it takes for `service` to say no, by the error that `is_refusal` knows.
+/// Counts the allocations of a call that `service` refuses with an error for which `is_refusal` is true.
 fn of_a_refusal<S, E>(service: &mut S, is_refusal: fn(&Error<E>) -> bool) -> u64
 where
     S: Service<Call<Ping>, Error = Error<E>>,

@@ -1,4 +1,4 @@
-//! tower's own layers box errors. Between two layers of ours, they change nothing that an error says.
+//! tower's own layers box errors. Between two layers of this crate, the boxes change no property of an error.
 
 mod support;
 
@@ -20,7 +20,7 @@ fn open() -> CircuitBreaker {
     circuit
 }
 
-/// Case 33: retry, `map_err`, `tower::timeout`, and a circuit that is open.
+/// From the outside in: retry, `map_err`, `tower::timeout`, and a circuit that is open.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_below_a_timeout_of_tower_is_one_refusal_and_no_retry() {
     let (circuit, budget) = (open(), RetryBudget::default());
@@ -38,7 +38,7 @@ async fn a_refusal_below_a_timeout_of_tower_is_one_refusal_and_no_retry() {
     assert!((budget.tokens() - 2.0).abs() < f64::EPSILON, "it cost nothing");
 }
 
-/// Case 32: a breaker, and below it `load_shed`, which sheds 30 calls.
+/// A circuit breaker above `load_shed`, which sheds 30 calls.
 #[tokio::test(start_paused = true)]
 async fn what_tower_sheds_says_nothing_about_the_upstream() {
     let circuit = CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO).build().unwrap();
@@ -99,7 +99,7 @@ async fn a_timeout_of_tower_is_a_timeout_and_a_failure_of_the_attempt() {
     assert_eq!((error.attempts(), circuit.state()), (1, State::Open));
 }
 
-/// A buffer, which clones errors of its worker, and a limit.
+/// The stack has a buffer, which clones errors of its worker, and a limit.
 #[tokio::test(start_paused = true)]
 async fn an_error_keeps_what_it_knows_through_every_layer_of_tower() {
     let bulkhead = Bulkhead::builder().name("sku").max_concurrent(1).max_waiting(0).build().unwrap();
@@ -133,7 +133,7 @@ async fn a_retry_whose_errors_are_boxed_keeps_its_counts() {
     assert_eq!(error.upstream(), Some("sku"));
 }
 
-/// Code that knows neither the client nor the stack, such as a handler of errors.
+/// Code that knows neither the client nor the stack, such as an error handler, finds the facts, too.
 #[tokio::test(start_paused = true)]
 async fn what_an_error_says_is_found_in_any_box() {
     let service = ServiceBuilder::new()
@@ -146,10 +146,10 @@ async fn what_an_error_says_is_found_in_any_box() {
     assert_eq!(info.upstream(), Some("http://sku.internal"));
 }
 
-/// The readiness of a service can be refused, too.
+/// An error of `poll_ready` can be a refusal, too.
 #[tokio::test(start_paused = true)]
 async fn an_error_of_readiness_says_how_many_attempts_came_before() {
-    /// Ready once.
+    /// A service that is ready once.
     #[derive(Clone)]
     struct Once(bool);
     impl Service<Request<()>> for Once {
@@ -177,7 +177,7 @@ async fn an_error_of_readiness_says_how_many_attempts_came_before() {
     assert!((budget.tokens() - 1.7).abs() < 1e-9, "the token of the retry that was not sent is back");
 }
 
-/// `io::Error::other` is what much code turns every error into.
+/// Much code turns every error into an `io::Error::other`.
 #[test]
 fn an_io_error_around_another_error_hides_nothing() {
     let elapsed = io::Error::other(tower::timeout::error::Elapsed::new());
@@ -194,7 +194,7 @@ fn an_io_error_around_another_error_hides_nothing() {
 #[cfg(feature = "reqwest")]
 #[tokio::test]
 async fn an_error_of_reqwest_in_any_wrapper_keeps_its_meaning_and_its_secrets() {
-    /// As `#[error(transparent)]` of thiserror makes them.
+    /// A wrapper like that of thiserror's `#[error(transparent)]`.
     #[derive(Debug)]
     struct Transparent(reqwest::Error);
     impl std::fmt::Display for Transparent {

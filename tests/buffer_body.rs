@@ -1,4 +1,4 @@
-//! Body buffering: small bodies are read inside the attempt, the others pass through untouched.
+//! Body buffering: small bodies are read inside the attempt; larger bodies stream.
 
 mod support;
 
@@ -23,12 +23,12 @@ use support::{MS, SECOND, Script, Step, TestBody, Upstream, get, post, send, sta
 
 type Buffered = Response<BufferedBody<TestBody>>;
 
-/// The response to one call, with this body.
+/// Returns the response to one call, with the given body.
 async fn buffered(layer: BufferBodyLayer, script: &Script) -> Result<Buffered, Error<io::Error>> {
     send(&layer.layer(Upstream::answering([status(200).body(script)])), get()).await
 }
 
-/// The same, of an event stream.
+/// Returns the response to one call, with the given content type and body.
 async fn event_stream(layer: BufferBodyLayer, kind: &str, script: &Script) -> Buffered {
     let answer = status(200).header("content-type", kind).body(script);
     send(&layer.layer(Upstream::answering([answer])), get()).await.unwrap()
@@ -42,13 +42,13 @@ fn up_to(limit: usize) -> BufferBodyLayer {
     BufferBodyLayer::new().limit(limit)
 }
 
-/// Without waits between attempts, and without a budget.
+/// Three retries, without waits and without a budget.
 fn retry() -> RetryLayer {
     let backoff = Backoff::new().base(Duration::ZERO).jitter(Jitter::None);
     RetryLayer::new(RetryPolicy::builder().backoff(backoff).build().unwrap()).without_budget()
 }
 
-// ===== What is read =====
+// ===== Stated length =====
 
 #[tokio::test(start_paused = true)]
 async fn a_small_body_of_stated_length_is_read_before_it_is_handed_on() {
@@ -114,7 +114,7 @@ async fn an_error_of_the_attempt_is_handed_on() {
     assert_eq!(error.inner().unwrap().kind(), io::ErrorKind::ConnectionReset);
 }
 
-// ===== What becomes of the pieces =====
+// ===== Pieces and trailers =====
 
 #[tokio::test(start_paused = true)]
 async fn a_body_in_one_piece_is_not_copied() {
@@ -161,7 +161,7 @@ async fn trailers_are_kept() {
     for (layer, script) in [
         (BufferBodyLayer::new(), script().sized()),
         (BufferBodyLayer::new().unsized_bodies(true), script()),
-        // Untouched, and handed on before its end.
+        // The layer hands these bodies on before their end.
         (BufferBodyLayer::new(), script()),
         (up_to(1).unsized_bodies(true), script()),
     ] {
@@ -173,7 +173,7 @@ async fn trailers_are_kept() {
     }
 }
 
-// ===== Nothing to read =====
+// ===== Empty bodies =====
 
 #[tokio::test(start_paused = true)]
 async fn a_response_without_a_body_passes_through() {
@@ -186,7 +186,7 @@ async fn a_response_without_a_body_passes_through() {
 
 #[tokio::test(start_paused = true)]
 async fn a_response_to_head_is_not_taken_for_one_that_was_cut_short() {
-    // A client knows that there is no body, whatever `Content-Length` says of the one that GET would have had.
+    // The client knows that the body is empty. `Content-Length` is the length of the body that a GET would have had.
     let service = ServiceBuilder::new()
         .layer(BufferBodyLayer::new())
         .map_err(Error::from_upstream)
@@ -210,7 +210,7 @@ async fn a_body_of_unstated_length_that_is_empty_is_whole() {
 
 // ===== Cut short, broken, stalled =====
 
-/// What a body that cannot be read whole comes to.
+/// Returns the cause of the error for a body that cannot be read whole.
 async fn body_error(script: &Script) -> String {
     match buffered(BufferBodyLayer::new().unsized_bodies(true), script).await {
         Err(error) if error.kind() == ErrorKind::Body => error.info().source().unwrap().to_string(),
@@ -384,7 +384,7 @@ async fn an_event_stream_is_never_read() {
 
 #[tokio::test(start_paused = true)]
 async fn no_stated_length_panics_or_takes_memory_for_it() {
-    // Promises 3 and 4.
+    // Promises: no panic on any input, and all memory is bounded.
     for stated in [u64::MAX, u64::MAX / 2, 1 << 40] {
         for limit in [0, 1, usize::MAX] {
             let script = Script::pieces(&["one ", "two"]).stating(stated);
@@ -405,7 +405,7 @@ async fn a_limit_beyond_all_bodies_reads_them_all() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_is_dropped_while_its_body_is_read_drops_the_body() {
-    // Promise 2.
+    // Promise: dropping any future leaks nothing.
     let script = Script::pieces(&["wh"]).then(Step::Stall).stating(5);
     let service = BufferBodyLayer::new().layer(Upstream::answering([status(200).body(&script)]));
     let mut call = tokio_test::task::spawn(service.oneshot(get()));
@@ -417,7 +417,7 @@ async fn a_call_that_is_dropped_while_its_body_is_read_drops_the_body() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_spawned() {
-    // Promise 5.
+    // Promise: no background task.
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let before = tasks();
     let script = Script::pieces(&["wh"]).then(Step::Wait(SECOND)).then(Step::Data("ole".into())).sized();
@@ -431,7 +431,7 @@ async fn nothing_is_spawned() {
 
 #[tokio::test(start_paused = true)]
 async fn the_service_that_was_polled_ready_is_the_one_called() {
-    // Promise 8: a mock that is called without having been polled ready panics.
+    // The mock panics if it is called before it was polled ready.
     let (mock, mut handle) = tower_test::mock::pair::<Request<()>, Response<Full<Bytes>>>();
     let mut service =
         BufferBodyLayer::new().layer(mock.map_err(|error| Error::from_upstream(io::Error::other(error))));

@@ -1,4 +1,6 @@
-//! What a result says about the upstream: one opinion for retry, breaker and fallback.
+//! The classification of results, which retry, breaker and last-known-good share.
+//!
+//! Known mistakes are listed in docs/known_mistakes.md.
 
 use std::io;
 use std::time::{Duration, SystemTime};
@@ -47,7 +49,7 @@ fn statuses(numbers: &[u16]) -> Vec<StatusCode> {
 
 #[test]
 fn every_status_has_the_outcome_of_the_table() {
-    // Mistake 7, a 503 that is a success; mistake 20, a 501 that is transient.
+    // Known mistake 7: a 503 is a success. Known mistake 20: a 501 is transient.
     let classifier = HttpClassifier::new();
     for status in 100..=599 {
         let expected = match status {
@@ -169,7 +171,7 @@ fn a_date_is_read_against_the_clock_that_was_set() {
     let classifier = HttpClassifier::new().wall_clock(now);
     let wait = |date| retry_after(of_response(&classifier, &response(503, &[("retry-after", date)])));
     assert_eq!(wait("Sun, 06 Nov 1994 08:49:40 GMT"), Some(Duration::from_secs(3)));
-    // Mistake 19: a date in the past, and one whose weekday is wrong.
+    // Known mistake 19: a date in the past, and a date with a wrong weekday.
     assert_eq!(wait("Sun, 06 Nov 1994 08:49:36 GMT"), Some(Duration::ZERO));
     assert_eq!(wait("Mon, 06 Nov 1994 08:49:40 GMT"), None);
 }
@@ -247,7 +249,7 @@ fn a_body_cut_short_is_transient() {
     assert_eq!(of_error(&Error::from_body("cut short")), Outcome::transient());
 }
 
-/// An error of a client of one's own.
+/// The error of a custom client.
 #[derive(Debug)]
 struct Mine(Fault);
 
@@ -273,7 +275,7 @@ fn an_error_of_ones_own_is_judged_by_the_fault_that_it_names() {
     };
     assert_eq!(classify(Fault::Connect), Outcome::Transient { retry_after: None });
     assert_eq!(classify(Fault::Exchange), Outcome::transient());
-    // Decoding, a redirect loop, a request that cannot be built: the caller's.
+    // The fault is the caller's: a decoding error, a redirect loop, a request that cannot be built.
     assert_eq!(classify(Fault::Caller), Outcome::Neutral);
 }
 
@@ -288,7 +290,7 @@ fn a_judgement_on_responses_is_not_asked_about_errors() {
 
 #[test]
 fn a_closure_classifies_what_is_not_http() {
-    // Mistake 37: it names the types that it judges, and nobody else has to.
+    // Known mistake 37: the classifier is built without a turbofish.
     let by_value = classify::from_fn(|result| match result {
         Ok(0) => Outcome::Success,
         Ok(_) => Outcome::Failure,

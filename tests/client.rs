@@ -1,4 +1,4 @@
-//! The client against real servers on loopback: how it is built and used.
+//! Building and using the client, against real servers on loopback.
 #![cfg(feature = "reqwest")]
 
 mod server;
@@ -175,7 +175,7 @@ async fn after_a_redirect_the_url_is_the_final_one() {
     assert_eq!(response.text().await.unwrap(), "there");
 }
 
-/// A client that has a last known good cache.
+/// A builder of a client with a last-known-good cache.
 fn caching() -> ClientBuilder {
     Client::builder().last_known_good(LastKnownGood::builder())
 }
@@ -215,7 +215,7 @@ async fn a_stale_answer_has_the_url_that_was_asked_for() {
 }
 
 #[tokio::test]
-async fn a_call_without_fallback_gets_no_stale_answer() {
+async fn a_call_without_last_known_good_gets_no_stale_answer() {
     let server = Server::new([Reply::ok("good"), Reply::unavailable()]);
     let client = caching().without_retry().build().unwrap();
     client.get(server.url("/")).send().await.unwrap().bytes().await.unwrap();
@@ -301,7 +301,7 @@ async fn a_post_that_was_redirected_to_a_dead_host_is_sent_once() {
     }
 }
 
-/// reqwest reports it like a request that cannot be built.
+/// reqwest reports a redirect to an unsupported scheme like a request that cannot be built.
 #[tokio::test]
 async fn a_post_that_was_redirected_to_a_scheme_that_no_request_can_be_sent_to_is_sent_once() {
     for own in [false, true] {
@@ -335,7 +335,7 @@ async fn behind_a_plain_reqwest_client_a_redirected_post_is_sent_once() {
     assert_eq!((error.maybe_sent(), error.is_connect(), server.requests()), (true, true, 1));
 }
 
-/// Case 25: a redirect to a dead host, in a stack with a task of its own between the retry and the client.
+/// A redirect to a dead host, in a stack with a separate task between the retry layer and the client.
 #[tokio::test]
 async fn a_redirected_post_is_sent_once_also_where_another_task_makes_the_attempt() {
     let dead = Server::absent();
@@ -544,7 +544,7 @@ async fn reqwest_itself_is_configured_by_its_own_builder_or_client() {
     }
 }
 
-/// Each of these builders is refused, and the error names this field.
+/// Asserts that `build` refuses each builder, with an error that names the field.
 fn refuses(builders: impl IntoIterator<Item = (ClientBuilder, &'static str)>) {
     for (builder, field) in builders {
         let error = builder.build().expect_err(field);
@@ -570,15 +570,15 @@ fn a_client_that_cannot_work_is_refused_by_field() {
         (new().bulkhead(bulkhead().max_wait(Duration::MAX)), "bulkhead.max_wait"),
         (new().reqwest_builder(reqwest::Client::builder().user_agent("\n")), "client.reqwest_builder"),
     ]);
-    let fallback = LastKnownGood::builder;
+    let cache = LastKnownGood::builder;
     for (builder, field) in [
-        (fallback().max_bytes(0), "last_known_good.max_bytes"),
-        (fallback().max_bytes(u64::MAX), "last_known_good.max_bytes"),
-        (fallback().max_entry_bytes(usize::MAX), "last_known_good.max_entry_bytes"),
-        (fallback().max_age(Duration::ZERO), "last_known_good.max_age"),
-        (fallback().max_age(Duration::MAX), "last_known_good.max_age"),
-        (fallback().store_timeout(Duration::ZERO), "last_known_good.store_timeout"),
-        (fallback().renew_after(Duration::MAX), "last_known_good.renew_after"),
+        (cache().max_bytes(0), "last_known_good.max_bytes"),
+        (cache().max_bytes(u64::MAX), "last_known_good.max_bytes"),
+        (cache().max_entry_bytes(usize::MAX), "last_known_good.max_entry_bytes"),
+        (cache().max_age(Duration::ZERO), "last_known_good.max_age"),
+        (cache().max_age(Duration::MAX), "last_known_good.max_age"),
+        (cache().store_timeout(Duration::ZERO), "last_known_good.store_timeout"),
+        (cache().renew_after(Duration::MAX), "last_known_good.renew_after"),
     ] {
         assert_eq!(builder.build().unwrap_err().field(), field);
     }
@@ -635,11 +635,11 @@ fn a_clients_circuit_that_cannot_work_is_refused_by_field() {
 #[tokio::test]
 async fn the_ends_of_every_unchecked_range_work() {
     let server = Server::new([Reply::ok("good")]);
-    let fallback = LastKnownGood::builder;
+    let cache = LastKnownGood::builder;
     let builders = [
-        Client::builder().last_known_good(fallback().max_entry_bytes(0)),
-        Client::builder().last_known_good(fallback().serve_stale_after(Duration::ZERO).max_refreshes(0)),
-        Client::builder().last_known_good(fallback().serve_stale_after(Duration::MAX)),
+        Client::builder().last_known_good(cache().max_entry_bytes(0)),
+        Client::builder().last_known_good(cache().serve_stale_after(Duration::ZERO).max_refreshes(0)),
+        Client::builder().last_known_good(cache().serve_stale_after(Duration::MAX)),
         Client::builder().buffer_body(BufferBodyLayer::new().limit(usize::MAX).unsized_bodies(true)),
         Client::builder().circuit_breaker(CircuitBreaker::builder().abandoned_after(Duration::MAX)),
         Client::builder().total_timeout(Duration::from_millis(1)).without_total_timeout(),
@@ -695,7 +695,7 @@ async fn a_call_that_is_not_polled_holds_nothing() {
 
 #[test]
 fn a_call_can_be_made_outside_of_a_runtime() {
-    // reqwest makes the timer of a read timeout with the request.
+    // reqwest creates the timer of a read timeout together with the request.
     let builder = reqwest::Client::builder().read_timeout(Duration::from_secs(60));
     let client = Client::builder().reqwest_builder(builder).build().unwrap();
     let call = client.get("http://127.0.0.1:1/").send();

@@ -1,4 +1,4 @@
-//! The fallback of the client, through real sockets.
+//! The last-known-good cache of the client, through real sockets.
 #![cfg(feature = "reqwest")]
 
 mod server;
@@ -9,20 +9,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use server::{Reply, Server, message};
-use steadfast::last_known_good::{Cause, LastKnownGood, MemoryStore, PrefetchLayer, Store};
+use steadfast::last_known_good::{Cause, LastKnownGood, PrefetchLayer, Store};
+use steadfast::stores::MemoryStore;
 use steadfast::{BoxError, Client, ClientBuilder, RequestBuilder, ResponseExt as _};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-fn builder(fallback: &LastKnownGood) -> ClientBuilder {
-    Client::builder().without_retry().last_known_good(fallback.clone())
+fn builder(cache: &LastKnownGood) -> ClientBuilder {
+    Client::builder().without_retry().last_known_good(cache.clone())
 }
 
-fn client(fallback: &LastKnownGood) -> Client {
-    builder(fallback).build().unwrap()
+fn client(cache: &LastKnownGood) -> Client {
+    builder(cache).build().unwrap()
 }
 
-/// What a caller gets, and why it is stale, if it is.
+/// The body that a caller gets, and the cause if the response is stale. `None` if the call fails.
 async fn send(request: RequestBuilder) -> Option<(String, Option<Cause>)> {
     let response = request.send().await.ok()?;
     let cause = response.stale().map(|stale| stale.cause);
@@ -52,7 +53,7 @@ async fn each_caller_falls_back_on_their_own_answer() {
     assert_eq!(send(bob()).await, Some(stale("bob's", Cause::Transport)));
     assert_eq!(send(client.get(&url)).await, Some(stale("everybody's", Cause::Transport)));
     assert_eq!(send(client.get(&url).bearer_auth("carol")).await, None);
-    // The same, as reqwest takes it from the URI.
+    // The same credentials, which reqwest takes from the URI.
     let in_uri = url.replace("http://", "http://bob:b@");
     assert_eq!(send(client.get(in_uri)).await, Some(stale("bob's", Cause::Transport)));
 }
@@ -62,8 +63,8 @@ async fn a_slow_upstream_is_answered_for_and_what_it_says_late_is_kept() {
     let gate = Arc::new(Notify::new());
     let late = Reply::Gate(Vec::new(), Arc::clone(&gate), message(200, &[], 6, b"better"));
     let server = Server::new([Reply::ok("good"), late, Reply::closed()]);
-    let fallback = LastKnownGood::builder().serve_stale_after(Duration::from_millis(20));
-    let client = Client::builder().without_retry().last_known_good(fallback).build().unwrap();
+    let cache = LastKnownGood::builder().serve_stale_after(Duration::from_millis(20));
+    let client = Client::builder().without_retry().last_known_good(cache).build().unwrap();
     let url = server.url("/");
     assert_eq!(send(client.get(&url)).await, Some(fresh("good")));
     assert_eq!(send(client.get(&url)).await, Some(stale("good", Cause::Slow)));
@@ -76,10 +77,10 @@ async fn a_slow_upstream_is_answered_for_and_what_it_says_late_is_kept() {
 async fn what_outlives_a_client_answers_for_the_next() {
     let mut server = Server::new([Reply::status(200, &[("etag", "\"1\"")], "good")]);
     let store = MemoryStore::new(1024 * 1024).unwrap();
-    let fallback = || LastKnownGood::builder().store(store.clone()).build().unwrap();
-    assert_eq!(send(client(&fallback()).get(server.url("/"))).await, Some(fresh("good")));
+    let cache = || LastKnownGood::builder().store(store.clone()).build().unwrap();
+    assert_eq!(send(client(&cache()).get(server.url("/"))).await, Some(fresh("good")));
     server.stop().await;
-    let next = client(&fallback());
+    let next = client(&cache());
     let response = next.get(server.url("/")).send().await.unwrap();
     assert_eq!((response.status().as_u16(), response.url().as_str()), (200, server.url("/").as_str()));
     assert_eq!(response.headers()["etag"], "\"1\"");
@@ -94,10 +95,10 @@ async fn a_304_to_a_caller_who_has_the_answer_makes_it_as_new() {
         b"HTTP/1.1 304 Not Modified\r\netag: \"1\"\r\ncache-control: stale-if-error=1000\r\n\r\n".to_vec(),
     );
     let server = Server::new([Reply::status(200, &headers("stale-if-error=100"), "good"), not_modified]);
-    let fallback = LastKnownGood::default();
-    let client = client(&fallback);
+    let cache = LastKnownGood::default();
+    let client = client(&cache);
     assert_eq!(send(client.get(server.url("/"))).await, Some(fresh("good")));
-    let left = || fallback.entries()[0].left.as_secs();
+    let left = || cache.entries()[0].left.as_secs();
     assert!(left() < 100);
     let response = client.get(server.url("/")).header("if-none-match", "\"1\"").send().await.unwrap();
     assert_eq!((response.status().as_u16(), response.stale()), (304, None));
@@ -108,12 +109,12 @@ async fn a_304_to_a_caller_who_has_the_answer_makes_it_as_new() {
 async fn what_a_service_learns_elsewhere_is_what_it_falls_back_on() {
     let server = Server::absent();
     let client = client(&LastKnownGood::default());
-    let (url, fallback) = (server.url("/items/42"), client.last_known_good().unwrap());
+    let (url, cache) = (server.url("/items/42"), client.last_known_good().unwrap());
     assert_eq!(send(client.get(&url)).await, None);
     let uri: http::Uri = url.parse().unwrap();
-    fallback.insert(&uri, http::Response::new(Bytes::from_static(b"pushed"))).await.unwrap();
+    cache.insert(&uri, http::Response::new(Bytes::from_static(b"pushed"))).await.unwrap();
     assert_eq!(send(client.get(&url)).await, Some(stale("pushed", Cause::Transport)));
-    fallback.invalidate(&uri).await;
+    cache.invalidate(&uri).await;
     assert_eq!(send(client.get(&url)).await, None);
 }
 
@@ -131,7 +132,7 @@ async fn what_is_called_once_is_fetched_again_from_time_to_time() {
     assert_eq!(server.last().header("accept"), Some("text/html"));
 }
 
-/// A store that is not done at once.
+/// A store whose operations take several polls.
 struct Later(MemoryStore);
 
 impl Store for Later {
@@ -148,7 +149,7 @@ impl Store for Later {
     }
 }
 
-/// A server drops a body when it has written as much as was stated.
+/// A server drops a body once the stated length is written.
 #[tokio::test]
 async fn what_is_passed_on_by_a_server_is_kept_in_the_store() {
     let answers = [
@@ -158,8 +159,8 @@ async fn what_is_passed_on_by_a_server_is_kept_in_the_store() {
     ];
     let mut upstream = Server::new(answers);
     let store = MemoryStore::new(1024 * 1024).unwrap();
-    let fallback = || LastKnownGood::builder().store(Later(store.clone())).build().unwrap();
-    let (client_of_proxy, url) = (client(&fallback()), upstream.url(""));
+    let cache = || LastKnownGood::builder().store(Later(store.clone())).build().unwrap();
+    let (client_of_proxy, url) = (client(&cache()), upstream.url(""));
     let proxy = axum::Router::new().fallback(async move |uri: http::Uri| {
         let answer = client_of_proxy.get(format!("{url}{uri}")).send().await.unwrap();
         http::Response::from(answer).map(axum::body::Body::new)
@@ -171,7 +172,7 @@ async fn what_is_passed_on_by_a_server_is_kept_in_the_store() {
         reqwest::get(format!("{proxy_url}{path}")).await.unwrap().bytes().await.unwrap();
     }
     upstream.stop().await;
-    let next = client(&fallback());
+    let next = client(&cache());
     for (path, body) in [("/a", "of a stated length"), ("/b", "of none"), ("/c", "")] {
         assert_eq!(
             send(next.get(upstream.url(path))).await,

@@ -1,7 +1,7 @@
-//! The events: each names its upstream, and some say why a call was given up on.
+//! Every event names its upstream, and the events of a call that was given up state the reason.
 //!
-//! One test, in a process of its own: whether an event is wanted at all is decided once for a process, when it first
-//! comes, and other tests have no subscriber.
+//! The test has a process of its own, because other tests have no subscriber. `tracing` decides whether an event is
+//! enabled when the event first occurs, once for the whole process.
 
 mod support;
 
@@ -27,7 +27,7 @@ fn retry(name: &str) -> RetryLayer {
     RetryLayer::new(RetryPolicy::builder().seed(1).build().unwrap()).without_budget().name(name)
 }
 
-/// What is collected of an event: its message, the upstream that it names, and the reason, if it gives one.
+/// The collected fields of an event: message, upstream, and reason.
 type Told = (String, Option<String>, Option<String>);
 
 /// Collects every event of the crate.
@@ -96,7 +96,7 @@ async fn every_event_names_its_upstream_and_says_why_a_call_was_given_up_on() {
     let unprocessed = retry("resent").classifier(classifier).layer(upstream(&[status(421), status(200)]));
     send(&unprocessed, get()).await.unwrap();
 
-    // A cache whose store fails, and which serves what it has.
+    // A cache that serves an entry from memory while the store fails.
     let cache = LastKnownGood::builder().store(Broken).build().unwrap();
     let uri: Uri = "http://cached.internal/v1/items/42?secret".parse().unwrap();
     cache.insert(&uri, Response::new("good".into())).await.unwrap();

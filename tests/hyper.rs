@@ -35,13 +35,13 @@ fn hyper() -> Hyper {
     legacy::Client::builder(TokioExecutor::new()).retry_canceled_requests(false).build_http()
 }
 
-/// Retries three times, at once, whatever the budget says.
+/// Three immediate retries, without a budget.
 fn retry() -> RetryLayer {
     let policy = RetryPolicy::builder().backoff(Backoff::new().base(Duration::ZERO)).build().unwrap();
     RetryLayer::new(policy).without_budget()
 }
 
-/// Every layer, in order, around hyper-util's client, with the circuit and the bulkhead to look at.
+/// A stack of layers around hyper-util's client, with handles to the circuit and the bulkhead.
 struct Stack {
     circuit: CircuitBreaker,
     bulkhead: Bulkhead,
@@ -129,7 +129,7 @@ async fn a_post_that_was_refused_is_sent_again() {
 
     server.replies([Reply::ok("good")]);
     let post = request(Method::POST, &server);
-    // The first poll of the call connects, in vain.
+    // The first poll of the call fails to connect.
     let (response, ()) = tokio::join!(biased; stack.ask(post), async { server.listen() });
     assert_eq!((attempts(&response.unwrap()), server.requests()), (2, 1));
 }
@@ -204,7 +204,7 @@ async fn a_streaming_request_body_is_made_replayable_by_a_layer_of_its_own() {
     assert!(server.received().iter().all(|request| request.body() == "some pieces"));
 }
 
-// ===== what hyper's errors mean =====
+// ===== Faults of hyper's errors =====
 
 #[tokio::test]
 async fn every_error_of_hyper_utils_client_has_its_fault() {

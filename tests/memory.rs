@@ -1,4 +1,4 @@
-//! What is kept is bounded: so much for an upstream, and no more after an hour of traffic than after ten minutes.
+//! Memory is bounded: at most two kibibytes for an upstream, and no growth in an hour of traffic after a warm-up.
 #![cfg(feature = "reqwest")]
 
 use std::convert::Infallible;
@@ -21,7 +21,7 @@ use tower::{ServiceBuilder, ServiceExt};
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// How many bytes are allocated and not freed by `work`.
+/// Returns the number of bytes that `work` allocates and does not free.
 fn kept_by(work: impl FnOnce()) -> i64 {
     allocation_counter::measure(work).bytes_current
 }
@@ -34,13 +34,14 @@ fn an_upstream_takes_at_most_two_kibibytes() {
     let kept = kept_by(|| (0..UPSTREAMS).for_each(visit));
     assert_eq!(client.upstreams().len(), UPSTREAMS as usize);
     assert!(kept / i64::from(UPSTREAMS) <= 2048, "{} bytes", kept / i64::from(UPSTREAMS));
-    // One more takes the place of another, once this thread has filled its places for the handles of those that are gone.
+    // At the limit, a new upstream replaces an old one. The first round fills the places in which this thread keeps
+    // handles of evicted upstreams.
     (0..UPSTREAMS).for_each(|number| visit(UPSTREAMS + number));
     let kept = kept_by(|| (0..UPSTREAMS).for_each(|number| visit(2 * UPSTREAMS + number)));
     assert!(kept <= 4096, "{kept} bytes");
 }
 
-/// Well for a minute, failing for one, and hanging for one.
+/// An upstream that succeeds for a minute, fails for a minute, hangs for a minute, and begins again.
 async fn answer(_request: Request<Full<Bytes>>) -> Result<Response<Full<Bytes>>, Infallible> {
     let body = Full::new(Bytes::from_static(b"an answer"));
     let minute = Instant::now().duration_since(*BEGAN.get().unwrap()).as_secs() / 60;
@@ -86,7 +87,7 @@ fn nothing_grows_in_an_hour_of_traffic() {
         runtime.block_on(async {
             let end = Instant::now() + minutes * MINUTE;
             for number in 0_u32.. {
-                // Now and then, an upstream that nobody has asked for a while.
+                // Every 50th call goes to an upstream that was not called for a while.
                 let upstream = if number % 50 == 0 { 10 + number / 50 % 20 } else { number % 4 };
                 let uri = format!("http://sku-{upstream}.internal/items/{}", number % 100);
                 let call = Call::new(Request::get(uri).body(Full::default()).unwrap());

@@ -1,11 +1,11 @@
-//! The oldest toolchain that the crate says it builds with.
+//! The oldest toolchain that the crate claims to build with.
 
 use std::collections::{HashMap, HashSet};
 use std::process::Command;
 
 use serde_json::Value;
 
-/// `1.85` and `1.85.0` as numbers.
+/// Parses the major and minor numbers of a version such as `1.85` or `1.85.0`.
 fn version(text: &str) -> Vec<u32> {
     text.split('.').map(|part| part.parse().unwrap()).chain([0]).take(2).collect()
 }

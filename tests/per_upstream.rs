@@ -1,4 +1,6 @@
-//! What a stack for each upstream does, seen from outside.
+//! A stack for each upstream, tested through its public API.
+//!
+//! Known mistakes are listed in docs/known_mistakes.md.
 
 use std::collections::HashSet;
 use std::io;
@@ -23,7 +25,7 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 
 type Answer = Result<Response<Full<Bytes>>, Error<io::Error>>;
 
-/// An upstream whose hosts that begin with `down` answer 503.
+/// An upstream that answers 503 for hosts that begin with `down`, and 200 otherwise.
 async fn answer(request: Request<String>) -> Answer {
     let mut response = Response::new(Full::default());
     if request.uri().host().is_some_and(|host| host.starts_with("down")) {
@@ -36,7 +38,7 @@ fn get(uri: &str) -> Request<String> {
     Request::get(uri).body(String::new()).unwrap()
 }
 
-/// A circuit that trips on the first failure, for each upstream.
+/// Makes a circuit for each upstream, which trips on the first failure.
 fn circuits() -> impl MakeStack<Layer = CircuitBreakerLayer, Handles = CircuitBreaker> + Clone {
     let pattern = CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO).seed(1).build().unwrap();
     move |upstream: &UpstreamKey| {
@@ -45,13 +47,13 @@ fn circuits() -> impl MakeStack<Layer = CircuitBreakerLayer, Handles = CircuitBr
     }
 }
 
-/// A recipe whose stacks do nothing, and whose handles are numbers that count up.
+/// Makes stacks without layers, whose handles are consecutive numbers.
 fn numbered(made: &Arc<AtomicUsize>) -> impl MakeStack<Layer = Identity, Handles = usize> + Clone + use<> {
     let made = Arc::clone(made);
     move |_: &UpstreamKey| (Identity::new(), made.fetch_add(1, Ordering::SeqCst))
 }
 
-/// The names of the upstreams that are known, in order.
+/// Returns the sorted names of the known upstreams.
 fn names<S, R, K>(service: &PerUpstreamService<S, R, K>) -> Vec<String>
 where
     S: Clone,
@@ -63,7 +65,7 @@ where
     names
 }
 
-// ===== Apart =====
+// ===== Isolation =====
 
 #[tokio::test(start_paused = true)]
 async fn the_open_circuit_of_one_upstream_does_not_refuse_the_calls_to_another() {
@@ -110,7 +112,7 @@ async fn a_recipe_can_make_several_layers() {
 
 // ===== Keys =====
 
-/// What the calls to these URIs are told apart as.
+/// Calls these URIs; returns the names of the upstreams.
 async fn told_apart(uris: &[&str]) -> Vec<String> {
     let service = PerUpstreamLayer::new(numbered(&Arc::default())).layer(tower::service_fn(answer));
     for uri in uris {
@@ -215,7 +217,7 @@ async fn a_request_that_is_not_http_is_told_apart_by_a_function() {
 
 // ===== Bounded =====
 
-/// A service of named upstreams, and how many were made.
+/// A service whose requests are names of upstreams, and the number of stacks made.
 #[allow(clippy::type_complexity)]
 fn named(
     max: usize,
@@ -230,7 +232,7 @@ fn named(
     (service, made)
 }
 
-/// What is known of upstreams by name.
+/// Names the known upstreams of a service of opaque type.
 trait Known {
     fn names(&self) -> Vec<String>;
 }
@@ -259,7 +261,7 @@ async fn the_number_of_upstreams_is_bounded() {
 }
 
 #[tokio::test]
-async fn the_one_that_was_idle_for_longest_goes_first() {
+async fn the_longest_idle_upstream_is_evicted_first() {
     for _ in 0..20 {
         let (service, _) = named(3);
         for name in ["a", "b", "c", "a", "d"] {
@@ -270,7 +272,7 @@ async fn the_one_that_was_idle_for_longest_goes_first() {
 }
 
 #[tokio::test]
-async fn of_several_that_were_used_since_the_last_came_the_longest_idle_goes() {
+async fn of_upstreams_that_were_all_used_again_the_longest_idle_is_evicted() {
     for _ in 0..20 {
         let (service, _) = named(3);
         for name in ["a", "b", "c", "b", "c", "a", "d"] {
@@ -281,7 +283,7 @@ async fn of_several_that_were_used_since_the_last_came_the_longest_idle_goes() {
 }
 
 #[tokio::test]
-async fn the_one_that_came_last_is_not_safe_from_one_that_is_in_use() {
+async fn the_newest_upstream_is_evicted_before_one_that_was_used_since() {
     for _ in 0..20 {
         let (service, _) = named(2);
         for name in ["a", "b", "a", "c"] {
@@ -292,7 +294,7 @@ async fn the_one_that_came_last_is_not_safe_from_one_that_is_in_use() {
 }
 
 #[tokio::test]
-async fn one_that_is_in_use_is_not_made_again_while_others_come_and_go() {
+async fn an_upstream_in_use_is_not_made_again_while_others_come_and_go() {
     let (service, made) = named(2);
     let passing: Vec<&'static str> = (0..100).map(|number| &*number.to_string().leak()).collect();
     for name in passing {
@@ -312,7 +314,7 @@ async fn a_bound_of_one_works() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_an_upstream_goes_what_it_knew() {
+async fn an_evicted_upstream_loses_its_state() {
     let service = PerUpstreamLayer::new(circuits()).max_upstreams(1).layer(tower::service_fn(answer));
     service.clone().oneshot(get("http://down.internal/")).await.unwrap();
     service.clone().oneshot(get("http://sku.internal/")).await.unwrap();
@@ -346,7 +348,7 @@ async fn a_call_in_flight_ends_although_its_upstream_is_forgotten() {
 
 #[tokio::test(start_paused = true)]
 async fn clones_share_their_upstreams() {
-    // Mistake 8: a router clones the service for every request.
+    // Known mistake 8: a router clones the service for every request.
     let service = PerUpstreamLayer::new(circuits()).layer(tower::service_fn(answer));
     let other = service.clone();
     service.clone().oneshot(get("http://down.internal/")).await.unwrap();
@@ -396,7 +398,7 @@ async fn calls_that_race_from_eight_tasks_make_each_upstream_once() {
     let made = Arc::default();
     let numbered = numbered(&made);
     let service = PerUpstreamLayer::new(move |upstream: &UpstreamKey| {
-        // Lets the others come while the first is at it.
+        // Gives the other tasks time to arrive while the first makes the stack.
         (0..100).for_each(|_| std::thread::yield_now());
         numbered.make(upstream)
     })
@@ -427,7 +429,7 @@ async fn calls_that_race_from_eight_tasks_make_each_upstream_once() {
 
 // ===== Readiness =====
 
-/// A service that notes the calls for which it was not polled ready. A clone is not ready.
+/// A service that counts calls for which it was not polled ready. A clone is not ready.
 #[derive(Debug, Default)]
 struct Strict {
     ready: bool,
@@ -469,7 +471,7 @@ async fn the_stack_of_an_upstream_is_polled_ready_before_each_call() {
 
 #[tokio::test]
 async fn an_upstream_that_is_not_ready_does_not_hold_up_another() {
-    // The layer of the slow one is never ready.
+    // The stack of the slow upstream is never ready.
     let circuits = circuits();
     let service = PerUpstreamLayer::new(move |upstream: &UpstreamKey| {
         let stuck = upstream.to_string().contains("slow");
@@ -482,7 +484,7 @@ async fn an_upstream_that_is_not_ready_does_not_hold_up_another() {
     assert_eq!(service.clone().oneshot(get("http://sku.internal/")).await.unwrap().status(), 200);
 }
 
-/// Makes a service that is never ready, or changes nothing.
+/// If true, makes a service that is never ready; otherwise, changes nothing.
 struct StuckLayer(bool);
 
 #[derive(Clone)]

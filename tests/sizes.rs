@@ -1,7 +1,7 @@
-//! What travels through every layer stays small, and what has to cross threads can.
+//! Errors, handles, services, and futures stay small, and types that cross threads are `Send` and `Sync`.
 //!
-//! A future is moved where it is made, and a layer's is as large as that of the layer below it and its own. Each bound
-//! is about a tenth above what it is today, so that one that breaks is either news or a mistake.
+//! A future is moved after its creation, and the future of a layer contains the future of the layer below, so sizes
+//! add up. Each bound is about a tenth above today's size. A broken bound is either a deliberate change or a mistake.
 
 #[path = "support/ping.rs"]
 mod ping;
@@ -31,7 +31,7 @@ use ping::Ping;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A service that takes no room either, but for the response in its future.
+/// A service of size zero. Its future holds only the response.
 #[derive(Debug, Clone, Copy)]
 struct Upstream;
 
@@ -51,7 +51,7 @@ impl<Req> Service<Req> for Upstream {
     }
 }
 
-/// The sizes of the service that `layer` makes and of its future, both `Send`, without those of the service below.
+/// Returns the sizes that `layer` adds to the service and to the future. Both are `Send`.
 fn added_by<L, Req>(layer: &L, request: Req) -> (usize, usize)
 where
     L: Layer<Upstream>,
@@ -66,7 +66,7 @@ fn get() -> Request<Full<Bytes>> {
     Request::get("http://sku.internal/").body(Full::default()).unwrap()
 }
 
-/// Asserts that a layer adds no more than this to its service and to its future.
+/// Asserts upper bounds for the bytes that a layer adds to the service and to the future.
 macro_rules! assert_adds {
     ($layer:expr, $request:expr, service <= $service:literal, future <= $future:literal) => {{
         let (service, future) = added_by(&$layer, $request);

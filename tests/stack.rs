@@ -1,4 +1,4 @@
-//! Layers above and below each other: what must hold only of their combination, or only in the long run.
+//! Combinations of layers: properties that no layer has alone, or that show only in the long run.
 
 use std::io;
 use std::sync::Arc;
@@ -110,8 +110,8 @@ async fn a_retry_across_circuits_goes_on_to_another_replica() {
 
 #[tokio::test(start_paused = true)]
 async fn the_removals_of_other_keys_do_not_keep_the_store_empty() {
-    let fallback = LastKnownGood::default();
-    let service = LastKnownGoodLayer::new(fallback.clone());
+    let cache = LastKnownGood::default();
+    let service = LastKnownGoodLayer::new(cache.clone());
     let service = ServiceBuilder::new().layer(service).service_fn(|request: Request<Body>| async move {
         if request.method().is_safe() {
             sleep(100 * MS).await;
@@ -131,5 +131,5 @@ async fn the_removals_of_other_keys_do_not_keep_the_store_empty() {
         response.into_body().collect().await.unwrap();
     }
     writes.abort();
-    assert!(fallback.len() > 150, "{} of 200 are kept", fallback.len());
+    assert!(cache.len() > 150, "{} of 200 are kept", cache.len());
 }

@@ -1,4 +1,6 @@
-//! Timeout: one clock for the call and one for the attempt, and what each of them ends.
+//! The two timeouts: the deadline of a call, and the timeout of an attempt.
+//!
+//! Known mistakes are listed in docs/known_mistakes.md.
 
 mod support;
 
@@ -21,7 +23,7 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 
 use support::{MS, SECOND, Script, Step, TestBody, Upstream, fault, get, hang, post, send, status};
 
-/// Waits of 100, 200 and 400 ms.
+/// Three retries, after waits of 100, 200 and 400 ms, without a budget.
 fn retry() -> RetryLayer {
     let backoff = Backoff::new().jitter(Jitter::None);
     RetryLayer::new(RetryPolicy::builder().backoff(backoff).build().unwrap()).without_budget()
@@ -32,10 +34,10 @@ fn with(mut request: Request<()>, options: CallOptions) -> Request<()> {
     request
 }
 
-/// A timeout of the one kind or the other, around an HTTP service.
+/// An HTTP service with either timeout.
 type Either = BoxService<Request<()>, Response<UnsyncBoxBody<Bytes, BoxError>>, Error<io::Error>>;
 
-/// Both timeouts, of the same length, around a service each.
+/// Two services: one with a deadline of this length, one with an attempt timeout of this length.
 fn both<S>(length: Duration, service: impl Fn() -> S) -> [Either; 2]
 where
     S: Service<Request<()>, Response = Response<TestBody>, Error = Error<io::Error>, Future: Send>,
@@ -51,7 +53,7 @@ where
     ]
 }
 
-/// Which clock ran out, and how much time there was.
+/// Returns the scope of a timeout, and the time that was allowed.
 fn timed_out<T: std::fmt::Debug, E>(result: Result<T, Error<E>>) -> (TimeoutScope, Duration) {
     match result {
         Err(error) => match error.kind() {
@@ -62,7 +64,7 @@ fn timed_out<T: std::fmt::Debug, E>(result: Result<T, Error<E>>) -> (TimeoutScop
     }
 }
 
-/// The same, of a body that was cut.
+/// Returns the scope of the timeout that cut a body, and the time that was allowed.
 fn body_timed_out<T: std::fmt::Debug>(result: Result<T, BoxError>) -> (TimeoutScope, Duration) {
     let error = result.unwrap_err();
     let error = error.downcast::<io::Error>().expect("the body was cut by a timeout");
@@ -114,7 +116,7 @@ async fn the_total_time_bounds_all_attempts_and_the_waits_between_them() {
         ServiceBuilder::new().layer(DeadlineLayer::new(450 * MS)).layer(retry()).service(upstream.clone());
     let began = Instant::now();
     let result = send(&service, get()).await;
-    // Attempts at 0 and 200 ms; the wait from 300 to 500 ms is not begun.
+    // Attempts begin at 0 and 200 ms. The wait from 300 to 500 ms would pass the deadline, so it does not begin.
     let attempts = *result.unwrap().extensions().get::<Attempts>().unwrap();
     assert_eq!((attempts.made, attempts.stopped), (2, Some(StopReason::Deadline)));
     assert_eq!(began.elapsed(), 300 * MS);
@@ -147,7 +149,7 @@ async fn a_total_time_enforces_itself_on_a_service_that_knows_nothing_of_deadlin
 
 #[tokio::test(start_paused = true)]
 async fn the_layers_below_see_the_deadline() {
-    // Mistake 25: it is an instant of the clock that tests can pause.
+    // Known mistake 25: deadlines by the wall clock. Here, tests can pause the clock of a deadline.
     let upstream = Upstream::answering([status(200)]);
     let began = Instant::now();
     send(&DeadlineLayer::new(SECOND).layer(upstream.clone()), get()).await.unwrap();
@@ -225,7 +227,7 @@ async fn a_total_time_of_zero_sends_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn no_length_of_time_panics() {
-    // Promise 3.
+    // Promise: no panic on any input.
     let lengths = [Duration::MAX, Duration::from_secs(u64::MAX / 2), Duration::from_secs(1 << 40)];
     for length in lengths {
         let script = Script::pieces(&["one"]).then(Step::Wait(SECOND));
@@ -238,7 +240,7 @@ async fn no_length_of_time_panics() {
 
 // ===== The body =====
 
-/// The body of a call with a total time of a second, and when the call began.
+/// Makes a call with a total time of one second; returns the body and the beginning of the call.
 async fn body_of(script: &Script) -> (UnsyncBoxBody<Bytes, BoxError>, Instant) {
     let began = Instant::now();
     let answer = status(200).after(100 * MS).body(script);
@@ -363,7 +365,7 @@ async fn an_attempt_does_not_go_beyond_the_deadline_of_its_call() {
         .layer(TimeoutLayer::new(SECOND))
         .service(upstream.clone());
     let began = Instant::now();
-    // The third attempt, from 2,300 ms on, has 200 ms left.
+    // The third attempt begins at 2,300 ms, with 200 ms left.
     assert_eq!(timed_out(send(&service, get()).await), (TimeoutScope::Total, 2500 * MS));
     assert_eq!((began.elapsed(), upstream.count()), (2500 * MS, 3));
 }
@@ -402,7 +404,7 @@ async fn an_attempt_of_no_time_lets_an_answer_through_that_is_there_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_is_cut_by_the_deadline_is_no_failure_of_the_upstream() {
-    // The call ran out of time, be it because its caller read slowly: it counts like one that its caller dropped.
+    // The caller may have read too slowly, so a body cut by the deadline counts like a body that the caller dropped.
     let circuit = CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO).build().unwrap();
     let service = ServiceBuilder::new()
         .layer(DeadlineLayer::new(SECOND))
@@ -465,7 +467,7 @@ async fn a_deadline_that_only_the_outermost_layer_checks_ends_the_call_with_its_
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_is_dropped_or_cut_drops_the_call_below() {
-    // Promise 2.
+    // Promise: dropping any future leaks nothing.
     struct Flag(std::sync::Arc<std::sync::atomic::AtomicBool>);
     impl Drop for Flag {
         fn drop(&mut self) {
@@ -498,7 +500,7 @@ async fn a_call_that_is_dropped_or_cut_drops_the_call_below() {
 
 #[tokio::test(start_paused = true)]
 async fn the_service_that_was_polled_ready_is_the_one_called() {
-    // Promise 8: a mock that is called without having been polled ready panics.
+    // The mock panics if it is called before it was polled ready.
     for total in [true, false] {
         let (mock, mut handle) = tower_test::mock::pair::<Request<()>, Response<TestBody>>();
         let mock = mock.map_err(|error| Error::from_upstream(io::Error::other(error)));
@@ -520,7 +522,7 @@ async fn the_service_that_was_polled_ready_is_the_one_called() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_spawned() {
-    // Promise 5.
+    // Promise: no background task.
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let before = tasks();
     let service = ServiceBuilder::new()

@@ -32,20 +32,20 @@ const VERSIONS: [Version; 2] = [Version::HTTP_11, Version::HTTP_2];
 
 // ===== The server =====
 
-/// What the server does with a request.
+/// The server's reaction to a request.
 #[derive(Debug, Clone)]
 enum Reply {
     Status(u16),
     Redirect(String),
     Body(&'static str),
-    /// A body that is said to be longer than it is, and breaks off.
+    /// A body that breaks off before its stated length.
     BreakOff,
     Hang,
-    /// Reads the request's body to its end first.
+    /// Reads the request's body to its end, and then answers 200.
     ReadFirst,
 }
 
-/// Speaks whichever version it is spoken to in. It gives these replies in turn, the last one again and again.
+/// A server that speaks HTTP/1.1 and HTTP/2. Gives the replies in turn and repeats the last one.
 struct Server {
     address: SocketAddr,
     requests: Arc<AtomicUsize>,
@@ -72,7 +72,7 @@ impl Server {
                 });
                 connections.spawn(async move {
                     let server = auto::Builder::new(TokioExecutor::new());
-                    // A connection that ends in any way is the client's to judge.
+                    // The client judges how a connection ends.
                     let _ = server.serve_connection(TokioIo::new(stream), service).await;
                 });
             }
@@ -93,7 +93,7 @@ impl Server {
     }
 }
 
-/// An address that nobody listens at.
+/// The URL of a port without a listener.
 async fn absent() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     format!("http://{}/", listener.local_addr().unwrap())
@@ -117,7 +117,7 @@ async fn answer(reply: Reply, request: Request<Incoming>) -> Result<Response<Sen
     Ok(response)
 }
 
-/// A body of a stated length that may be shorter. It fails only once what it has given is on its way.
+/// A body that may be shorter than its stated length. Fails only some polls later, once the data is on its way.
 #[derive(Default)]
 struct Sent {
     data: Option<Bytes>,
@@ -262,9 +262,9 @@ async fn a_body_that_breaks_off_is_retried_and_then_answered_from_the_cache() {
     }
 }
 
-/// The body of one upstream's response can be that of a request to another.
+/// The response body of one upstream can be the body of a request to another upstream.
 #[tokio::test]
-async fn what_made_the_body_of_a_request_fail_is_not_taken_for_what_became_of_the_call() {
+async fn an_error_of_a_request_body_is_not_taken_for_an_error_of_the_call() {
     for version in VERSIONS {
         let of_another =
             |kind| BoxError::from(Error::<Infallible>::new(kind).with_upstream("http://other.internal"));
@@ -283,7 +283,7 @@ async fn what_made_the_body_of_a_request_fail_is_not_taken_for_what_became_of_th
             assert!(error.maybe_sent() && !error.is_refusal() && !error.is_timeout() && !error.is_connect());
             assert_eq!((error.attempts(), error.kind()), (1, ErrorKind::Upstream));
             assert_eq!(error.upstream(), Some(&*server.origin()));
-            // Over HTTP/2, hyper says no more than that the stream was reset on this side.
+            // Over HTTP/2, hyper reports only that the stream was reset locally.
             if version == Version::HTTP_11 {
                 let upstream = client.upstream_at(server.url()).unwrap();
                 assert_eq!(upstream.circuit_breaker().unwrap().state(), State::Closed);
@@ -292,7 +292,7 @@ async fn what_made_the_body_of_a_request_fail_is_not_taken_for_what_became_of_th
     }
 }
 
-/// Gives a first piece, and fails some polls later.
+/// A body that yields one piece, and fails a hundred polls later.
 struct Fails {
     begun: bool,
     polls: u32,

@@ -1,3 +1,5 @@
+//! The body of a response that has passed the layer: buffered data, then the rest of the stream.
+
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -6,15 +8,15 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
-/// A body that was read whole, or in part, or not at all, before it was handed on.
+/// A body that was read in whole, in part or not at all before the response was handed on.
 #[pin_project]
 #[derive(Debug)]
 pub struct BufferedBody<B> {
-    /// What was read.
+    /// The data that was read.
     data: Bytes,
-    /// Boxed, since there are hardly ever any.
+    /// The trailers of a whole body. Boxed, because they are rare.
     trailers: Option<Box<HeaderMap>>,
-    /// What is still to be read.
+    /// The rest of the body, still unread.
     #[pin]
     rest: Option<B>,
 }

@@ -1,21 +1,21 @@
-//! The settings of body buffering.
+//! The settings of body buffering, and the choice of the bodies to read.
 
 use http::Response;
 use http_body::Body;
 
 use crate::http::media_type::is_of_type;
 
-/// The bodies that are read.
+/// The settings of the layer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BufferBodySettings {
-    /// The longest body, in bytes.
+    /// The length of the largest body that is read, in bytes.
     pub(super) limit: usize,
-    /// True if a body of unstated length is read, too.
+    /// True if bodies of unstated length are read, too.
     pub(super) unsized_bodies: bool,
 }
 
 impl BufferBodySettings {
-    /// Whether the body of this response is to be read.
+    /// True if the body of `response` is to be read.
     pub(super) fn reads<B: Body>(&self, response: &Response<B>) -> bool {
         let fits = match response.body().size_hint().exact() {
             Some(length) => length > 0 && length <= self.limit as u64,

@@ -1,3 +1,5 @@
+//! The future of body buffering: waits for the head of the response, then reads the body.
+
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -14,7 +16,7 @@ use crate::{BoxError, Error};
 
 /// The future of [`BufferBodyService`](super::BufferBodyService).
 ///
-/// Cancel safe: dropped, it drops the attempt and what was read of its body.
+/// Cancel safe: it holds only the attempt and the data read so far.
 #[pin_project]
 pub struct ResponseFuture<F, B> {
     #[pin]
@@ -58,7 +60,7 @@ where
     }
 }
 
-/// How much memory a stated length is worth before there are bytes to put into it.
+/// The most memory to reserve on the word of a stated length, in bytes.
 const MOST_RESERVED: usize = 1024 * 1024;
 
 /// A response whose body is being read.
@@ -67,7 +69,7 @@ struct Reading<B> {
     body: B,
     stated: Option<u64>,
     first: Bytes,
-    /// The first piece and those after it, if there is more than one.
+    /// All pieces, once there is more than one. Then `first` is empty.
     joined: BytesMut,
     trailers: Option<Box<HeaderMap>>,
     ended: bool,
@@ -91,7 +93,8 @@ where
         }
     }
 
-    /// Ready when the body has ended, or has outgrown the limit.
+    /// Ready when the body has ended or outgrown the limit. A body that breaks off, or whose length differs from the
+    /// stated length, is an error.
     fn poll_read(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<Result<(), BoxError>> {
         while !self.ended && self.len() <= limit {
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
@@ -114,9 +117,11 @@ where
         }
     }
 
-    /// A body that comes in one piece is kept as it is; more pieces are joined, in one allocation where the length is
-    /// stated, so that a body in many small pieces takes no more memory than its bytes. A length is only what the
-    /// upstream says: no more than [`MOST_RESERVED`] is taken on its word.
+    /// Adds a piece. The first piece is kept without a copy.
+    ///
+    /// Later pieces are joined with the first, in one allocation if the length is stated. A body in many small pieces
+    /// then takes no more memory than its bytes. A stated length is only a claim of the upstream, so at most
+    /// [`MOST_RESERVED`] is reserved for it.
     fn push(&mut self, mut data: B::Data) {
         if self.len() == 0 {
             self.first = data.copy_to_bytes(data.remaining());
@@ -135,7 +140,7 @@ where
         }
     }
 
-    /// One of the two is empty.
+    /// The length of the data read so far: `first` or `joined` is empty.
     fn len(&self) -> usize {
         self.first.len() + self.joined.len()
     }

@@ -1,3 +1,5 @@
+//! The body buffering layer, and its builder methods.
+
 use tower::Layer;
 
 use super::config::BufferBodySettings;
@@ -5,7 +7,7 @@ use super::service::BufferBodyService;
 
 /// Reads small bodies inside the attempt; see the [module](super).
 ///
-/// Default: bodies of a stated length of at most 1 MiB.
+/// Default: reads bodies whose stated length is at most 1 MiB.
 ///
 /// ```
 /// use steadfast::{Error, buffer_body::BufferBodyLayer};
@@ -28,20 +30,22 @@ pub struct BufferBodyLayer {
 }
 
 impl BufferBodyLayer {
-    /// The default.
+    /// Returns the default layer.
     pub const fn new() -> Self {
         Self { settings: BufferBodySettings { limit: 1024 * 1024, unsized_bodies: false } }
     }
 
-    /// The largest body that is read, in bytes. Zero reads none.
+    /// The length of the largest body that is read, in bytes. With zero, no body is read. Default: 1 MiB.
     pub const fn limit(mut self, bytes: usize) -> Self {
         self.settings.limit = bytes;
         self
     }
 
-    /// Whether bodies of unstated length are read too, up to the limit; a longer one is handed on as far as it was
-    /// read, and then streams. An event stream never is. Default: `false`, since the caller of a stream wants its
-    /// beginning when it comes. A body that the client below decompresses has no stated length either.
+    /// If `true`, also reads bodies of unstated length, up to the limit. Default: `false`, because the caller of a
+    /// stream wants its beginning at once.
+    ///
+    /// A body longer than the limit is handed on as far as it was read, and then streams. Event streams are never
+    /// read. A body that the client below decompresses has no stated length either.
     pub const fn unsized_bodies(mut self, read: bool) -> Self {
         self.settings.unsized_bodies = read;
         self

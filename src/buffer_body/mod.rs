@@ -1,12 +1,39 @@
-//! Body buffering: small bodies are read inside the attempt.
+//! Body buffering: if the connection breaks after the head of a response, the caller has half an answer and no retry.
 //!
-//! A client that hands on the head of a response and then loses the connection leaves its caller with half an answer
-//! and no retry. A body whose stated length is at most [`BufferBodyLayer::limit`] is therefore read whole before the
-//! attempt counts as answered: cut short or stalled, it is a failed attempt, with [`ErrorKind::Body`](crate::ErrorKind::Body),
-//! retried or answered from the store. Larger bodies, bodies of unstated length and event streams pass through
-//! untouched; [`BufferBodyLayer::unsized_bodies`] also reads those of unstated length, as far as the bound.
+//! [`BufferBodyLayer`] therefore reads small bodies whole before the attempt counts as answered. A body that breaks
+//! off is a failed attempt, with [`ErrorKind::Body`](crate::ErrorKind::Body): a retry or a stale response can follow.
+//! A body that stalls runs into the timeout of the attempt.
 //!
-//! A body that comes in one piece is not copied.
+//! By default, a body is small if its stated length is at most [`BufferBodyLayer::limit`]. Larger bodies, bodies of
+//! unstated length and event streams pass through untouched. [`BufferBodyLayer::unsized_bodies`] also reads bodies of
+//! unstated length, as far as the limit.
+//!
+//! ```
+//! use std::time::Duration;
+//! use steadfast::buffer_body::BufferBodyLayer;
+//! use steadfast::retry::{RetryLayer, RetryPolicy};
+//! use steadfast::timeout::TimeoutLayer;
+//! use steadfast::Error;
+//! use tower::{ServiceBuilder, ServiceExt};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let sku = ServiceBuilder::new()
+//!     .layer(RetryLayer::new(RetryPolicy::default())) // sends the request again if the body breaks off
+//!     .layer(TimeoutLayer::new(Duration::from_secs(1))) // covers the reading of a small body
+//!     .layer(BufferBodyLayer::new())
+//!     .map_err(Error::from_upstream)
+//!     .service_fn(async |_: http::Request<String>| {
+//!         Ok::<_, std::io::Error>(http::Response::new(String::from("half an ans")))
+//!     });
+//! let response = sku.oneshot(http::Request::new(String::new())).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Memory
+//!
+//! A body that arrives in one piece is handed on without a copy. More pieces are copied into one allocation of the
+//! stated length, so a body in a million small frames takes no more memory than its bytes.
 
 mod body;
 mod config;

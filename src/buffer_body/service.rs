@@ -1,3 +1,5 @@
+//! The service, which leaves all work to its future.
+
 use std::task::{Context, Poll};
 
 use http::Response;
@@ -9,7 +11,7 @@ use super::config::BufferBodySettings;
 use super::future::ResponseFuture;
 use crate::{BoxError, Error};
 
-/// The service that [`BufferBodyLayer`] makes.
+/// The service of a [`BufferBodyLayer`](super::BufferBodyLayer).
 #[derive(Debug, Clone, Copy)]
 pub struct BufferBodyService<S> {
     inner: S,

@@ -1,10 +1,10 @@
-//! The bulkhead's hold on the body of a response.
+//! The bulkhead's observer of response bodies: the permit of the call.
 
 use super::handle::Permit;
 use crate::http::body::BodyObserver;
 use crate::sealed::Sealed;
 
-/// A permit is held while the body is read; without a bulkhead there is none. Dropping it is all there is to do.
+/// A body holds its permit until it ends or is dropped. Dropping the permit returns it. `None` without a bulkhead.
 impl Sealed for Option<Permit> {}
 
 impl BodyObserver for Option<Permit> {}

@@ -1,4 +1,4 @@
-//! The settings of a bulkhead.
+//! The settings of a bulkhead, and their builder.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::ConfigError;
 use crate::config_error::MAX_DURATION;
 
-/// Configures a [`Bulkhead`](super::Bulkhead).
+/// Configures a [`Bulkhead`](super::Bulkhead), whose page has an example. [`build`](Self::build) checks the values.
 #[derive(Debug, Clone)]
 pub struct BulkheadBuilder {
     pub(super) name: Option<Arc<str>>,
@@ -14,7 +14,7 @@ pub struct BulkheadBuilder {
     pub(super) settings: BulkheadSettings,
 }
 
-/// What is set but for the number of permits, which is state: a permit that is held stays held.
+/// The settings of the queue. The number of permits is state, since a change of it does not revoke permits in use.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BulkheadSettings {
     pub(super) max_waiting: usize,
@@ -27,25 +27,27 @@ impl BulkheadBuilder {
         Self { name: None, max_concurrent: 128, settings }
     }
 
-    /// The upstream's name, for errors and events. Default: none.
+    /// Sets the upstream's name, for errors and events. Default: none.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// How many calls are let through at a time: 1 to 1,000,000. Default 128.
+    /// Sets the number of permits, which is the largest number of calls in flight: 1 to 1,000,000. Default: 128.
     pub fn max_concurrent(mut self, calls: usize) -> Self {
         self.max_concurrent = calls;
         self
     }
 
-    /// How many more may wait for one of them to end; 0 refuses at once. Default 128.
+    /// Sets the largest number of calls that wait for a permit: up to 1,000,000. With 0, a full bulkhead refuses at once.
+    /// Default: 128.
     pub fn max_waiting(mut self, calls: usize) -> Self {
         self.settings.max_waiting = calls;
         self
     }
 
-    /// How long a call may wait, within its deadline; zero refuses at once. Default 1 s.
+    /// Sets the longest wait for a permit: up to a year. The deadline of the call ends the wait, too. With zero, a full
+    /// bulkhead refuses at once. Default: 1 s.
     pub fn max_wait(mut self, time: Duration) -> Self {
         self.settings.max_wait = time;
         self

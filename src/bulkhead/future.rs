@@ -1,3 +1,5 @@
+//! The future of a call through the bulkhead. It waits for a permit if necessary, and then makes the call.
+
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,7 +15,7 @@ use crate::{Error, ErrorInfo};
 
 /// The future of [`BulkheadService`](super::BulkheadService).
 ///
-/// Cancel safe: dropped, it gives back its permit or its place in the queue.
+/// Cancel safe: a call that is dropped returns its permit or its place in the queue.
 #[pin_project]
 pub struct ResponseFuture<Req, S: Service<Req>, K> {
     #[pin]
@@ -26,16 +28,16 @@ enum BulkheadStage<Req, S, F> {
     Admitted {
         #[pin]
         future: F,
-        /// `None` without a bulkhead, and once the permit has gone on with the response.
+        /// `None` without a bulkhead, and once the response has taken the permit.
         permit: Option<Permit>,
     },
-    /// Boxed: only a call that has to queue pays for the room that the wait takes.
+    /// Boxed, so that a call that does not wait needs no room for the wait.
     Queued(Box<Queued<Req, S>>),
-    /// `None` once it is handed on.
+    /// `None` once the refusal is returned.
     Refused(Option<ErrorInfo>),
 }
 
-/// A wait for a permit, and what to call with it.
+/// A wait for a permit, and the call to make with the permit.
 struct Queued<Req, S> {
     waiting: Waiting,
     call: Option<(S, Req)>,

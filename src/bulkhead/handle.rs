@@ -1,4 +1,4 @@
-//! What the calls to an upstream share: its permits, and how long one of them may be waited for.
+//! The handle of a bulkhead: the permits and the settings that all calls to one upstream share.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,13 +18,14 @@ use crate::{ConfigError, ErrorInfo, ErrorKind};
 
 /// The shared permits of a bulkhead.
 ///
-/// A clone is another handle to the same permits: make it once for an upstream, keep it to look at and to resize, and
-/// hand it to the layers.
+/// A clone is another handle to the same permits. Make one bulkhead for each upstream, keep a handle to inspect and to
+/// resize it, and hand clones to the layers.
 ///
-/// Default: 128 calls at a time, 128 more in the queue, for at most a second.
+/// Default: 128 calls in flight, and 128 more in the queue for at most 1 s.
 ///
 /// ```
-/// /// use steadfast::bulkhead::Bulkhead;
+/// use std::time::Duration;
+/// use steadfast::bulkhead::Bulkhead;
 ///
 /// let bulkhead = Bulkhead::builder()
 ///     .max_concurrent(64)
@@ -50,12 +51,12 @@ struct BulkheadInner {
 }
 
 impl Bulkhead {
-    /// A builder that starts from the default.
+    /// Returns a builder with the default settings.
     pub const fn builder() -> BulkheadBuilder {
         BulkheadBuilder::new()
     }
 
-    /// Another bulkhead with the same configuration and none of the calls, called `name`.
+    /// Makes another bulkhead with the same settings for the upstream `name`. All its permits are free.
     pub fn fresh(&self, name: impl Into<Arc<str>>) -> Self {
         let settings = self.0.settings.read(|settings| *settings);
         Self::new(Some(name.into()), self.max_concurrent(), settings)
@@ -70,7 +71,7 @@ impl Bulkhead {
         }))
     }
 
-    /// The upstream's name.
+    /// Returns the upstream's name.
     pub fn name(&self) -> Option<&str> {
         self.0.name.as_deref()
     }
@@ -79,27 +80,27 @@ impl Bulkhead {
         self.0.name.as_ref()
     }
 
-    /// How many calls are let through at a time.
+    /// Returns the number of permits, which is the largest number of calls in flight.
     pub fn max_concurrent(&self) -> usize {
         self.0.permits.size()
     }
 
-    /// How many calls hold a permit, those included that have waited for it and have yet to notice.
+    /// Returns the number of permits in use. A permit on its way to a waiter is in use.
     pub fn in_flight(&self) -> usize {
         self.0.permits.in_use()
     }
 
-    /// How many calls wait for one.
+    /// Returns the number of calls that wait for a permit.
     pub fn waiting(&self) -> usize {
         self.0.permits.waiting()
     }
 
-    /// How many calls were refused so far.
+    /// Returns the number of refused calls so far.
     pub fn refused(&self) -> u64 {
         self.0.refused.load(Relaxed)
     }
 
-    /// Counts a refusal; returns what the call ends with.
+    /// Counts a refusal. Returns the error of the call.
     pub(super) fn refuse(&self) -> ErrorInfo {
         self.0.refused.fetch_add(1, Relaxed);
         let max_concurrent = self.max_concurrent();
@@ -108,49 +109,52 @@ impl Bulkhead {
         ErrorInfo::refusal(ErrorKind::BulkheadFull { max_concurrent }, self.shared_name())
     }
 
-    /// Lets this many calls through at a time from now on: 1 to 1,000,000. Those in flight finish; a smaller size is
-    /// reached as they do.
+    /// Changes the number of permits: 1 to 1,000,000. Calls in flight finish, so a smaller number is reached as they end.
+    ///
+    /// # Errors
+    ///
+    /// `max_concurrent` is out of its range. The number of permits stays as it is.
     pub fn resize(&self, max_concurrent: usize) -> Result<(), ConfigError> {
         let more = self.0.permits.resize(check_max_concurrent(max_concurrent)?);
         (0..more).for_each(|_| drop(Permit(self.clone())));
         Ok(())
     }
 
-    /// A permit, if one is free.
+    /// Takes a permit, if one is free. Does not overtake the queue.
     #[inline]
     pub(super) fn try_acquire(&self) -> Option<Permit> {
         self.0.permits.take().then(|| Permit(self.clone()))
     }
 
-    /// A place in the queue for a permit, if there is one.
+    /// Joins the queue for a permit. Returns `None` if the queue is full or the call has no time to wait.
     ///
-    /// The future gives `None` when the wait is over in vain.
+    /// The future resolves to `None` if the wait ends without a permit, or after the deadline.
     pub(super) fn queue(&self, deadline: Option<Instant>) -> Option<Waiting> {
         let BulkheadSettings { max_waiting, max_wait } = self.0.settings.read(|settings| *settings);
         if self.waiting() >= max_waiting {
-            return None; // It needs no clock.
+            return None; // This refusal needs no clock.
         }
         let now = Instant::now();
-        // Who may not wait takes no place: a permit could come there, and would be missing elsewhere.
+        // A call without time to wait must not join: a permit could go to it, and another call would lack the permit.
         let until = clock::earliest(deadline, clock::after(now, max_wait)).filter(|end| *end > now)?;
         let mut slot = WaitSlot::take(self.clone(), max_waiting)?;
         Some(Box::pin(async move {
             let permit = tokio::time::timeout_at(until, &mut slot.permit).await.ok()?.ok()?;
-            // Nothing is sent once the deadline has passed; a permit that came in time for the queue is good.
+            // A permit that comes just as `max_wait` ends is used. After the deadline, nothing is sent.
             (!clock::has_passed(deadline)).then_some(permit)
         }))
     }
 }
 
-/// A wait for a permit: only who has to queue pays for the box.
+/// A wait for a permit. Only a call that joins the queue allocates the box.
 pub(super) type Waiting = Pin<Box<dyn Future<Output = Option<Permit>> + Send + Sync>>;
 
 impl BulkheadBuilder {
-    /// The bulkhead, empty.
+    /// Builds the bulkhead. All its permits are free.
     ///
     /// # Errors
     ///
-    /// If a setting is out of its range.
+    /// A setting is out of its range.
     pub fn build(self) -> Result<Bulkhead, ConfigError> {
         self.validate()?;
         Ok(Bulkhead::new(self.name, self.max_concurrent, self.settings))
@@ -172,7 +176,7 @@ impl Pooled for BulkheadInner {
     }
 }
 
-/// The right to talk to the upstream, given back on drop.
+/// The right to have one attempt in flight. Dropping the permit returns it.
 #[derive(Debug)]
 pub struct Permit(Bulkhead);
 
@@ -180,7 +184,7 @@ impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
         if let Some(waiter) = self.0.0.permits.put_back() {
-            // Where the waiter has just left, the permit is dropped here again, and goes to the one after.
+            // If the waiter has just left, `send` fails and the permit is dropped again: it goes to the next waiter.
             let _left = waiter.send(Self(self.0.clone()));
         }
     }
@@ -192,7 +196,7 @@ impl Permit {
     }
 }
 
-/// A place in the queue, given back on drop.
+/// A place in the queue. Dropping the place leaves the queue.
 pub(super) struct WaitSlot {
     bulkhead: Bulkhead,
     number: u64,

@@ -1,9 +1,11 @@
+//! The layer that puts a bulkhead around a service.
+
 use tower::Layer;
 
 use super::{Bulkhead, BulkheadService};
 use crate::{Http, NonHttp};
 
-/// Bounds the calls in flight; see the [module](super).
+/// Bounds the number of calls in flight; see the [module](super).
 ///
 /// ```
 /// use steadfast::{Error, bulkhead::{Bulkhead, BulkheadLayer}};
@@ -28,17 +30,17 @@ pub struct BulkheadLayer<K = Http> {
 }
 
 impl BulkheadLayer {
-    /// Takes permits from `bulkhead`.
+    /// Makes a layer that takes permits from `bulkhead`.
     pub const fn new(bulkhead: Bulkhead) -> Self {
         Self::optional(Some(bulkhead))
     }
 
-    /// Lets every call through, if there is no bulkhead.
+    /// Makes a layer that lets every call through if `bulkhead` is `None`.
     pub(crate) const fn optional(bulkhead: Option<Bulkhead>) -> Self {
         Self { bulkhead, kind: Http }
     }
 
-    /// For a service whose responses are not HTTP: a permit is held until the response has come.
+    /// Makes the layer fit a service whose responses are not HTTP. A call then holds its permit until the response comes.
     pub fn non_http(self) -> BulkheadLayer<NonHttp> {
         BulkheadLayer { bulkhead: self.bulkhead, kind: NonHttp }
     }

@@ -1,12 +1,41 @@
-//! Bulkhead: bounds how much of this service one upstream can hold on to.
+//! Bounds the number of calls in flight to one upstream.
 //!
-//! A [`Bulkhead`] is the shared set of permits. A call takes one when it is made, waits for one in a bounded queue,
-//! first come first served, for a bounded time, or is refused with [`ErrorKind::BulkheadFull`](crate::ErrorKind::BulkheadFull).
-//! The permit is held until the body of the response has been read or dropped, not only until its head has come. A
-//! clone of the service that is never called holds nothing.
+//! When an upstream becomes slow, the calls to it pile up. Each call holds memory and a connection while it waits, and in
+//! the end calls to healthy upstreams fail as well. A bulkhead bounds the part of a service that one upstream can hold.
 //!
-//! The service is ready whenever the one below is: its queue is inside the call. So a `LoadShed` of tower above it finds nothing
-//! to shed; `max_waiting(0)` refuses at once.
+//! A [`Bulkhead`] is the shared set of permits. A call takes a permit when it is made. If no permit is free, the call waits
+//! in a bounded FIFO queue, for a bounded time. If the queue is full or the time runs out, the call is refused with
+//! [`ErrorKind::BulkheadFull`](crate::ErrorKind::BulkheadFull).
+//!
+//! A call holds its permit until the body of the response has been read or dropped, not only until the head has come:
+//!
+//! ```
+//! use steadfast::Error;
+//! use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
+//! use tower::{ServiceBuilder, ServiceExt};
+//!
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! let bulkhead = Bulkhead::builder().max_concurrent(1).max_waiting(0).build()?;
+//! let service = ServiceBuilder::new()
+//!     .layer(BulkheadLayer::new(bulkhead.clone()))
+//!     .map_err(Error::from_upstream)
+//!     .service_fn(async |_: http::Request<String>| {
+//!         Ok::<_, std::io::Error>(http::Response::new("a body".to_owned()))
+//!     });
+//!
+//! let response = service.clone().oneshot(http::Request::new(String::new())).await.unwrap();
+//! assert_eq!(bulkhead.in_flight(), 1);
+//! let error = service.oneshot(http::Request::new(String::new())).await.unwrap_err();
+//! assert!(error.is_bulkhead_full());
+//!
+//! drop(response);
+//! assert_eq!((bulkhead.in_flight(), bulkhead.refused()), (0, 1));
+//! # Ok::<(), steadfast::ConfigError>(())
+//! # }).unwrap();
+//! ```
+//!
+//! The service is ready whenever the service below is ready, because the queue is inside the call. Therefore tower's
+//! `LoadShed` above a bulkhead has nothing to shed. To refuse at once instead, set `max_waiting(0)`.
 
 mod body;
 mod config;

@@ -1,8 +1,33 @@
-//! The permits, and the queue for them.
+//! The permits of a bulkhead, and the FIFO queue for them.
 //!
-//! A call that finds a permit takes it in one step and puts it back in one step, and that is all that the threads share.
-//! When somebody waits, or when a smaller size has yet to be reached, what comes back is spoken for: the count says so,
-//! and a lock decides whose it is.
+//! # Implementation
+//!
+//! The word `free` counts the free permits. To take a permit is one atomic write to this word, and to return a permit is
+//! another. `tokio::sync::Semaphore` needs four, and cannot shrink below the number of permits in use.
+//!
+//! A *claim* is a right to the next permit that is returned. A waiter has a claim. If the size shrinks below the number of
+//! permits in use, each permit too many is a claim as well, the *surplus*. While a claim exists, `free` is `SPOKEN_FOR`
+//! instead of a count. A call that returns a permit then locks the claims and settles one: first the surplus, then the
+//! waiter that came first. A newcomer finds `SPOKEN_FOR` and cannot overtake the queue. When the last claim ends, `free`
+//! counts again, from zero.
+//!
+//! A waiter receives its permit through a oneshot channel. The permit is sent after the lock is released, so that no task
+//! is woken under the lock.
+//!
+//! # Memory ordering
+//!
+//! All accesses are relaxed. A permit guards no memory, so the next holder need not see the writes of the previous holder.
+//! `free` changes by read-modify-writes, so no permit is lost or taken twice. There is one plain store, which ends
+//! `SPOKEN_FOR`: only the holder of the lock changes the word while it has this value. The lock orders the claims.
+//!
+//! # Cancellation
+//!
+//! A waiter can leave at any time, and no permit is lost:
+//!
+//! - Before a permit is assigned to the waiter, its claim is removed.
+//! - After the permit is sent, the permit lies in the channel. It returns itself when the channel is dropped.
+//! - In between, the sender holds the permit. Sending fails, because the channel is closed first, and the sender
+//!   drops the permit, which then settles the next claim.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -11,30 +36,32 @@ use crate::internal::sync::atomic::AtomicUsize;
 use crate::internal::sync::atomic::Ordering::Relaxed;
 use crate::internal::sync::{Mutex, MutexGuard, oneshot};
 
-/// Permits, of which `P` is given to who has waited for one.
+/// A number of permits, and the queue for them. A waiter receives its permit as a `P`.
 #[derive(Debug)]
 pub(super) struct Permits<P> {
-    /// How many are free, or `SPOKEN_FOR`. It stands for itself, so its accesses are relaxed.
+    /// The number of free permits, or `SPOKEN_FOR`.
     free: AtomicUsize,
-    /// How many there should be. Written under the lock.
+    /// The number of permits that there should be. Written only under the lock.
     size: AtomicUsize,
     claims: Mutex<Claims<P>>,
 }
 
-/// None is free, and what comes back is somebody's. Only who holds the lock makes it so, and only he ends it.
+/// The value of `free` while claims exist: no permit is free, and returned permits settle claims. Set and ended only under
+/// the lock.
 const SPOKEN_FOR: usize = usize::MAX;
 
-/// Whose permits are that come back.
+/// The claims on returned permits.
 #[derive(Debug)]
 struct Claims<P> {
-    /// So many go out of circulation, before anybody gets one.
+    /// The number of permits that are withdrawn when they are returned, before any waiter receives one.
     surplus: usize,
-    /// Who waits, first come first served.
+    /// The waiters in FIFO order, by number.
     waiters: BTreeMap<u64, oneshot::Sender<P>>,
+    /// The number of the next waiter.
     next: u64,
 }
 
-/// A place in the queue: its number, and where the permit comes in.
+/// A place in the queue: the number of the waiter, and the channel through which its permit comes.
 pub(super) type QueuePlace<P> = (u64, oneshot::Receiver<P>);
 
 impl<P> Permits<P> {
@@ -47,7 +74,7 @@ impl<P> Permits<P> {
         self.size.load(Relaxed)
     }
 
-    /// How many are not free, those included that are on their way to somebody who has waited.
+    /// Returns the number of permits that are not free. A permit on its way to a waiter is not free.
     pub(super) fn in_use(&self) -> usize {
         let claims = self.claims();
         let circulating = self.size() + claims.surplus;
@@ -71,7 +98,7 @@ impl<P> Permits<P> {
         taken.is_ok()
     }
 
-    /// Puts a permit back. If somebody has waited for it, that is who gets it.
+    /// Returns a permit. If a waiter is next to receive it, gives the channel through which the caller must send it.
     #[inline]
     pub(super) fn put_back(&self) -> Option<oneshot::Sender<P>> {
         if self.add_free() { None } else { self.settle_a_claim() }
@@ -86,7 +113,7 @@ impl<P> Permits<P> {
     fn settle_a_claim(&self) -> Option<oneshot::Sender<P>> {
         let mut claims = self.claims();
         if self.add_free() {
-            return None; // The last claim has ended in between.
+            return None; // The last claim ended before the lock was taken.
         }
         let waiter = if claims.surplus > 0 {
             claims.surplus -= 1;
@@ -98,7 +125,7 @@ impl<P> Permits<P> {
         waiter
     }
 
-    /// A place in the queue, unless it has this many already. If a permit is free by now, it lies there.
+    /// Takes a place in the queue, unless `max_waiting` calls wait already. A permit that has become free is put there.
     pub(super) fn queue(&self, max_waiting: usize, permit: impl FnOnce() -> P) -> Option<QueuePlace<P>> {
         let mut claims = self.claims();
         if claims.waiters.len() >= max_waiting {
@@ -121,9 +148,9 @@ impl<P> Permits<P> {
         Some((number, receiver))
     }
 
-    /// A waiter leaves. If a permit is on its way to him already, it comes back from where it arrives.
+    /// Removes a waiter from the queue. A permit that is on its way to the waiter returns itself.
     pub(super) fn leave(&self, number: u64, permit: &mut oneshot::Receiver<P>) {
-        // Or the sender, dropped under the lock, would wake him.
+        // If the channel were open, the sender, dropped below under the lock, would wake the waiter.
         permit.close();
         let mut claims = self.claims();
         if claims.waiters.remove(&number).is_some() {
@@ -131,14 +158,14 @@ impl<P> Permits<P> {
         }
     }
 
-    /// From now on there are this many. Those in use stay so until they are put back. Returns how many more there are
-    /// than before: it is for the caller to put them in.
+    /// Changes the number of permits. Permits in use stay in use. Returns the number of permits by which the size grows,
+    /// which the caller must put in.
     pub(super) fn resize(&self, size: usize) -> usize {
         let mut claims = self.claims();
         let before = self.size();
         self.size.store(size, Relaxed);
         let over = before.saturating_sub(size);
-        // What is free goes at once, the rest when it comes back.
+        // Free permits are withdrawn at once, the surplus when it is returned.
         let free = self.free.fetch_update(Relaxed, Relaxed, |free| match free {
             SPOKEN_FOR => None,
             free => Some(free.checked_sub(over).unwrap_or(SPOKEN_FOR)),
@@ -147,10 +174,10 @@ impl<P> Permits<P> {
         size.saturating_sub(before)
     }
 
-    /// Without a claim, what comes back is free.
+    /// Lets `free` count again if no claim is left.
     fn end_claims(&self, claims: &Claims<P>) {
         if claims.surplus == 0 && claims.waiters.is_empty() {
-            // Nobody else changes what is spoken for.
+            // Only the holder of the lock changes `free` while it is `SPOKEN_FOR`.
             self.free.store(0, Relaxed);
         }
     }
@@ -169,7 +196,7 @@ mod tests {
 
     use super::*;
 
-    /// Permits, and the plainest account of them.
+    /// The permits, and a simple account of them.
     struct Accounted {
         permits: Permits<()>,
         size: usize,
@@ -238,7 +265,7 @@ mod tests {
             (0..more).for_each(|_| self.put_in());
         }
 
-        /// Who came first has what is free, and nobody else has anything.
+        /// Checks that the free permits have gone to the first waiters, and that no other waiter has a permit.
         fn check(&mut self) {
             while self.held < self.size && !self.queue.is_empty() {
                 let (_, mut permit) = self.queue.pop_front().unwrap();

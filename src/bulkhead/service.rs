@@ -1,3 +1,5 @@
+//! The service that takes a permit for each call.
+
 use std::fmt;
 use std::task::{Context, Poll};
 
@@ -8,7 +10,7 @@ use super::{Bulkhead, ResponseFuture};
 use crate::response_kind::ResponseKind;
 use crate::{Error, HasCallOptions, Http};
 
-/// The service that [`BulkheadLayer`](super::BulkheadLayer) makes.
+/// The service of a [`BulkheadLayer`](super::BulkheadLayer).
 #[derive(Clone)]
 pub struct BulkheadService<S, K = Http> {
     inner: S,
@@ -37,7 +39,7 @@ where
         self.inner.poll_ready(cx).map_err(|error| error.of_readiness(name))
     }
 
-    // The permit is taken here and not in `poll_ready`: a clone that is never called holds nothing.
+    // The permit is taken in `call`, not in `poll_ready`: a clone that is ready and never called holds no permit.
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         let Some(bulkhead) = &self.bulkhead else {
@@ -49,7 +51,7 @@ where
         let Some(waiting) = bulkhead.queue(request.options().get_deadline()) else {
             return ResponseFuture::refused(bulkhead.refuse(), self.kind);
         };
-        // The service that was polled ready waits with the request.
+        // The service that was polled ready must be the one called, so it waits with the request.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
         ResponseFuture::queued(waiting, ready, request, bulkhead.clone(), self.kind)

@@ -1,4 +1,7 @@
-//! What an admitted call holds: the duty to say how it went.
+//! The guard of an admitted call: it reports the outcome of the call to the circuit breaker exactly once.
+//!
+//! The guard reads the clock only when the call first has to wait for the upstream. A call that is ready at once is
+//! neither slow nor hung, so it needs no time.
 
 use tokio::time::Instant;
 
@@ -8,14 +11,16 @@ use super::handle::CircuitBreaker;
 use crate::internal::signals::Wait;
 use crate::{Error, Outcome};
 
-/// An admission to a circuit. Dropped before it is settled, it gives a probe's place back, and counts as a failure if
-/// the call had run long enough to be a hang.
+/// An admission by the circuit breaker.
+///
+/// Dropped before it is settled, it counts as a failure if the call has waited for the upstream for `abandoned_after`.
+/// Otherwise it counts as neutral, which frees the place of a probe.
 #[derive(Debug)]
 pub(super) struct Admission {
-    /// `None` without a circuit, and once it is settled.
+    /// `None` if no circuit breaker guards the call, and once the admission is settled.
     circuit: Option<CircuitBreaker>,
     ticket: Ticket,
-    /// When the call first had to wait for the upstream: what never waits is neither slow nor hung, and needs no clock.
+    /// The time at which the call first had to wait for the upstream.
     waiting_since: Option<Instant>,
 }
 
@@ -24,17 +29,17 @@ impl Admission {
         Self { circuit: Some(circuit), ticket, waiting_since: None }
     }
 
-    /// For a call that no circuit guards.
+    /// An admission without a circuit breaker.
     pub(super) const fn none() -> Self {
         Self { circuit: None, ticket: Ticket::Unjudged, waiting_since: None }
     }
 
-    /// Whether there is somebody to settle it with.
+    /// True while the circuit breaker waits for the outcome.
     pub(super) const fn is_open(&self) -> bool {
         self.circuit.is_some()
     }
 
-    /// Gives an error the name of the circuit.
+    /// Puts the upstream's name on an error, unless the error has a name.
     #[cold]
     pub(super) fn name<E>(&self, error: &mut Error<E>) {
         if let Some(circuit) = &self.circuit {
@@ -42,7 +47,8 @@ impl Admission {
         }
     }
 
-    /// The call has to wait. If nobody says for what, it is for the upstream.
+    /// Records the time since which the call waits for the upstream. A wait for a permit does not count. Without a
+    /// signal from a layer below, the call is taken to wait for the upstream from now on.
     #[inline]
     pub(super) fn pending(&mut self, wait: Option<Wait>) {
         if self.waiting_since.is_none() && self.circuit.is_some() {
@@ -54,19 +60,19 @@ impl Admission {
         }
     }
 
-    /// The call has ended with this outcome. Returns what observes the body of the response.
+    /// Reports the outcome of the call. Returns the observer of the response's body.
     #[inline]
     pub(super) fn settle(&mut self, outcome: Outcome) -> Option<BreakerBody> {
         let circuit = self.circuit.take()?;
         circuit.ended(self.ticket, outcome, self.waiting_since);
         match self.ticket {
             Ticket::Counted(generation) => Some(BreakerBody::new(circuit, generation)),
-            // A probe has had its say with the head.
+            // The head of the response decides a probe.
             Ticket::Probe(_) | Ticket::Unjudged => None,
         }
     }
 
-    /// The call was dropped by its caller, unless it is settled.
+    /// Reports that the caller dropped the call, unless the admission is settled.
     #[inline]
     pub(super) fn abandon(&mut self) {
         if let Some(circuit) = self.circuit.take() {

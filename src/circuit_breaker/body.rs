@@ -1,4 +1,4 @@
-//! The circuit breaker's look at the body of a response.
+//! The circuit breaker's observer of response bodies.
 
 use std::pin::Pin;
 
@@ -8,7 +8,7 @@ use crate::Outcome;
 use crate::http::body::{BodyEnd, BodyObserver};
 use crate::sealed::Sealed;
 
-/// Observes the body of a response for the circuit breaker: one that breaks adds a failure.
+/// Observes the body of a response for the circuit breaker: a body that breaks adds a failure.
 #[derive(Debug)]
 pub struct BreakerBody {
     circuit: CircuitBreaker,
@@ -21,7 +21,7 @@ impl BreakerBody {
     }
 }
 
-/// Without a circuit, there is none.
+/// `None` for a probe, and where no circuit breaker guards the call.
 impl Sealed for Option<BreakerBody> {}
 
 impl BodyObserver for Option<BreakerBody> {

@@ -1,4 +1,4 @@
-//! What a circuit is configured with.
+//! The settings of a circuit breaker, and their builder.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +7,8 @@ use crate::ConfigError;
 use crate::config_error::MAX_DURATION;
 
 /// Configures a [`CircuitBreaker`](super::CircuitBreaker).
+///
+/// [`build`](Self::build) checks the values.
 ///
 /// ```
 /// use std::time::Duration;
@@ -27,7 +29,7 @@ pub struct CircuitBreakerBuilder {
     pub(super) seed: Option<u64>,
 }
 
-/// A valid configuration.
+/// The settings of a circuit breaker, which `validate` checks.
 #[derive(Debug, Clone)]
 pub(super) struct BreakerSettings {
     pub(super) consecutive: Option<Consecutive>,
@@ -44,26 +46,26 @@ pub(super) struct BreakerSettings {
     pub(super) shadow: bool,
 }
 
-/// This many failures in a row, the first and the last at least this long apart.
+/// The rule for failures in a row: at least `failures`, the first and the last of them at least `span` apart.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Consecutive {
     pub(super) failures: u16,
     pub(super) span: Duration,
 }
 
-/// This share of calls takes longer than this.
+/// The rule for slow calls: at least the share `rate` of the calls takes longer than `longer_than`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SlowCalls {
     pub(super) longer_than: Duration,
     pub(super) rate: f64,
 }
 
-/// What the rates of a circuit are taken over.
+/// The calls over which a circuit breaker measures its rates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Window {
-    /// The calls of this time, in ten steps: 10 ms to a day.
+    /// The calls of the last 10 ms to one day. The window slides in ten steps.
     Time(Duration),
-    /// The last so many calls: 1 to 100,000. Takes a byte each.
+    /// The last 1 to 100,000 calls. Each takes one byte.
     Calls(u32),
 }
 
@@ -89,125 +91,133 @@ impl CircuitBreakerBuilder {
         }
     }
 
-    /// The upstream's name, for errors and events. Default: none.
+    /// Sets the upstream's name, for errors and events. Default: none.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Trips after `failures` in a row (1 to 10,000), if the last comes at least `span` after the first. A span of
-    /// zero leaves the count alone. Default: 20 and 5 s.
+    /// Opens the circuit after `failures` in a row (1 to 10,000), if the last comes at least `span` after the first.
+    /// `span` is at most a day; with a `span` of zero, the count alone decides. Default: 20 and 5 s.
     ///
-    /// After five that span 100 ms, a retry layer that is [advised](crate::retry::RetryLayer::advised_by) makes no retries,
-    /// unless it has no budget: a retry helps against the fault of an attempt, not against that of an upstream.
+    /// Five failures in a row that span 100 ms already stop the retries of a layer that the circuit breaker
+    /// [advises](crate::retry::RetryLayer::advised_by). A retry helps against a fault of one attempt, not against a fault
+    /// of the upstream. A retry layer without a budget ignores this advice.
     pub fn consecutive_failures(mut self, failures: u16, span: Duration) -> Self {
         self.settings.consecutive = Some(Consecutive { failures, span });
         self
     }
 
-    /// Does not count failures in a row, and so does not advise against retries either.
+    /// Does not count failures in a row, and so gives no advice against retries while the circuit is closed.
     pub fn without_consecutive_failures(mut self) -> Self {
         self.settings.consecutive = None;
         self
     }
 
-    /// What the rates are taken over. Default: 30 s.
+    /// Sets the window over which the rates are measured. Default: the last 30 s.
     pub fn window(mut self, window: Window) -> Self {
         self.settings.window = window;
         self
     }
 
-    /// Trips when at least this share of the calls in the window failed: above 0, up to 1. Judged at each failure.
-    /// Default: off.
+    /// Opens the circuit when at least the share `rate` of the calls in the window has failed: above 0, up to 1. Each
+    /// failure is an occasion to check the rate. Default: off.
     pub fn failure_rate(mut self, rate: f64) -> Self {
         self.settings.failure_rate = Some(rate);
         self
     }
 
-    /// Trips when at least the share `rate` of the calls in the window took longer than `longer_than`, whether they
-    /// succeeded or not. Judged at each slow call; a slow probe counts as a failed one. Default: off.
+    /// Opens the circuit when at least the share `rate` of the calls in the window, above 0 and up to 1, took longer than
+    /// `longer_than`, whether the calls succeeded or not. Each slow call is an occasion to check the rate. A slow probe
+    /// counts as failed. Default: off.
     ///
-    /// The time in a bulkhead's queue does not count, unless a layer between the two makes the call in another task.
+    /// The time in a bulkhead's queue does not count, unless a layer between circuit breaker and bulkhead makes the call
+    /// in another task.
     pub fn slow_calls(mut self, longer_than: Duration, rate: f64) -> Self {
         self.settings.slow_calls = Some(SlowCalls { longer_than, rate });
         self
     }
 
-    /// How many calls there must be in the window before a rate means anything: at least 1, and no more than a
-    /// window of calls holds. Default: 20.
+    /// Sets the number of calls that the window must hold before a rate can open the circuit: at least 1, and no more
+    /// than the size of a [`Window::Calls`]. Default: 20.
     pub fn minimum_calls(mut self, calls: u32) -> Self {
         self.settings.minimum_calls = calls;
         self
     }
 
-    /// How long the circuit stays open at first: 1 ms to a year. It doubles with each failed round of probes, and
-    /// is jittered down to half. Default: 1 s.
+    /// Sets the first open time: 1 ms to `max_open_for`. Each failed round of probes doubles the open time, and jitter
+    /// shortens it, at most to half. Default: 1 s.
     pub fn open_for(mut self, time: Duration) -> Self {
         self.settings.open_for = time;
         self
     }
 
-    /// The longest that the circuit stays open between two rounds of probes; at least `open_for`. A long time saves
-    /// little and delays recovery. Default: 4 s.
+    /// Sets the longest open time between two rounds of probes: `open_for` to a year. A long time saves little and delays
+    /// recovery. Default: 4 s.
     pub fn max_open_for(mut self, time: Duration) -> Self {
         self.settings.max_open_for = time;
         self
     }
 
-    /// How many probes make a round: 1 to 1,000. Default: 3.
+    /// Sets the number of probes in a round: 1 to 1,000. Default: 3.
     pub fn probes(mut self, probes: u32) -> Self {
         self.settings.probes = probes;
         self
     }
 
-    /// How many successful probes close the circuit; it opens again as soon as a round can no longer have as many.
-    /// 1 to the number of probes. Default: 1, so that all probes must fail to open it again.
+    /// Sets the number of successful probes that closes the circuit: 1 to the number of probes. The circuit opens again
+    /// as soon as a round can no longer reach this number. Default: 1, so that only a round in which all probes fail opens
+    /// the circuit again.
     pub fn successes_to_close(mut self, successes: u32) -> Self {
         self.settings.successes_to_close = successes;
         self
     }
 
-    /// How long a probe may take before it counts as failed, so that a hung one cannot hold the circuit half-open: 1 ms to
-    /// a year. It has to be longer than the slowest good answer. Default: 10 s; in a `Client`, at least twice what an
-    /// attempt may take, unless its call asks for more.
+    /// Sets the lease of a probe: 1 ms to a year. A probe that takes longer counts as failed, so that a hung probe cannot
+    /// keep the circuit half-open. The lease must be longer than the slowest good answer. Default: 10 s.
+    ///
+    /// A `Client` raises the lease to at least twice the time that its settings give an attempt. A longer timeout of a
+    /// single call does not raise the lease.
     pub fn probe_lease(mut self, time: Duration) -> Self {
         self.settings.probe_lease = time;
         self
     }
 
-    /// Leaves room for a probe that takes as long as an attempt may, and waits for a permit before.
+    /// Raises the lease to twice the time of an attempt: room for a wait for a permit, and then a whole attempt.
     #[cfg(feature = "reqwest")]
     pub(crate) fn probe_lease_at_least(mut self, attempt: Duration) -> Self {
         let least = attempt.saturating_mul(2).min(MAX_DURATION);
-        // Zero is for `build` to refuse.
+        // Zero stays, so that `build` refuses it.
         if !self.settings.probe_lease.is_zero() {
             self.settings.probe_lease = self.settings.probe_lease.max(least);
         }
         self
     }
 
-    /// A call that its caller drops counts as a failure if it had run at least this long: a hang that nobody waited
-    /// for the end of. Dropped earlier, it says nothing. Default: 1 s.
+    /// Sets the time after which a dropped call counts as a failure: the caller has given up on an upstream that hangs.
+    /// A call that is dropped earlier does not count. Default: 1 s.
     ///
-    /// The time in a bulkhead's queue does not count, unless a layer between the two makes the call in another task.
+    /// The time in a bulkhead's queue does not count, unless a layer between circuit breaker and bulkhead makes the call
+    /// in another task.
     pub fn abandoned_after(mut self, time: Duration) -> Self {
         self.settings.abandoned_after = time;
         self
     }
 
-    /// Counts, changes state and reports, but refuses nothing: to try a configuration out. Default: `false`.
+    /// Sets shadow mode, in which a configuration can be tried out: the circuit breaker counts, changes state and
+    /// reports, but refuses no call and gives no advice to retries. Default: `false`.
     pub fn shadow(mut self, shadow: bool) -> Self {
         self.settings.shadow = shadow;
         self
     }
 
-    /// Makes the jitter repeatable. Default: seeded by the operating system.
+    /// Seeds the jitter, to make it repeatable. Default: seeded by the operating system.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// What the machine is told, without a circuit around it.
+    /// Returns the settings, for tests of the machine without a circuit breaker around it.
     #[cfg(test)]
     pub(super) fn into_settings(self) -> BreakerSettings {
         self.settings.validate().expect("a test's settings are valid");
@@ -252,7 +262,7 @@ impl BreakerSettings {
     }
 }
 
-/// A rate of zero would trip on nothing, and one above 1 never.
+/// Refuses a rate of zero, which no failure at all would reach, and a rate above 1, which can never be reached.
 fn check_rate(field: &'static str, rate: f64) -> Result<(), ConfigError> {
     if rate > 0.0 && rate <= 1.0 {
         return Ok(());

@@ -1,3 +1,5 @@
+//! The future of a call through the circuit breaker. It judges the result and settles the admission.
+
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,8 +14,9 @@ use crate::{Error, ErrorInfo, Judge, Outcome};
 
 /// The future of [`CircuitBreakerService`](super::CircuitBreakerService).
 ///
-/// Cancel safe: dropped, it frees the place of a probe, and counts as a failure only if it had run for longer than
-/// [`abandoned_after`](super::CircuitBreakerBuilder::abandoned_after).
+/// Cancel safe: a call that is dropped after at least
+/// [`abandoned_after`](super::CircuitBreakerBuilder::abandoned_after) counts as a failure. A call that is dropped earlier
+/// does not count; if it is a probe, its place is free again.
 #[pin_project]
 pub struct ResponseFuture<F, J, K> {
     #[pin]
@@ -29,7 +32,7 @@ enum BreakerStage<F, J> {
         admission: Admission,
         judge: J,
     },
-    /// `None` once it is handed on.
+    /// `None` once the refusal is returned.
     Refused(Option<ErrorInfo>),
 }
 
@@ -59,7 +62,7 @@ where
                 let listening = listen_wait();
                 let mut polled = future.poll(cx);
                 let wait = listening.heard();
-                // The result is moved once, where it becomes that of this layer: responses are large.
+                // Responses are large, so the result is looked at by reference, and moved once, where its type changes.
                 let observer = match &mut polled {
                     Poll::Ready(Ok(response)) => settle(admission, judge, Ok(response)),
                     Poll::Ready(Err(error)) => {
@@ -71,7 +74,7 @@ where
                         None
                     }
                 };
-                // The layers further out hear it too.
+                // The layers above listen for the same signal.
                 wait.into_iter().for_each(raise_wait);
                 match polled {
                     Poll::Ready(Ok(response)) => Poll::Ready(Ok(this.kind.observe(response, observer))),
@@ -84,7 +87,7 @@ where
     }
 }
 
-/// Settles the admission; returns what observes the body.
+/// Settles the admission. Returns the observer of the body.
 fn settle<Res, E>(
     admission: &mut Admission,
     judge: &impl Judge<Res, E>,
@@ -95,7 +98,7 @@ fn settle<Res, E>(
     }
     match result {
         Err(error) if error.is_refusal() => admission.settle(Outcome::Neutral),
-        // Cut by the deadline of the call, it counts as if its caller had dropped it.
+        // A call that its deadline cuts counts like a call that its caller drops.
         Err(error) if error.is_total_timeout() => {
             admission.abandon();
             None

@@ -1,9 +1,9 @@
-//! The word that every call reads: phase and generation of a circuit. And the ticket of an admitted call.
+//! The gate, which is the word that every call reads, and the ticket of an admitted call.
 
 use super::machine::{Machine, Phase, ProbeId};
 use super::state::State;
 
-/// The phase and the generation in one word.
+/// The phase and the generation of a circuit in one word. The phase has the lowest three bits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Gate(pub(super) u64);
 
@@ -34,13 +34,13 @@ impl Gate {
     }
 }
 
-/// What an admitted call has to say when it ends, and to whom.
+/// The ticket of an admitted call. It decides how the outcome of the call counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ticket {
-    /// One of many, admitted in this generation.
+    /// The outcome counts while the circuit is in this generation.
     Counted(u64),
-    /// A probe.
+    /// The outcome decides a probe.
     Probe(ProbeId),
-    /// Nothing: the circuit was forced closed, or is in shadow.
+    /// The outcome does not count: the circuit is forced closed, or only shadow mode admitted the call.
     Unjudged,
 }

@@ -1,4 +1,32 @@
-//! The handle: a word that every call reads, and behind it the machine that few calls reach.
+//! The handle of a circuit breaker: the state that all calls to one upstream share.
+//!
+//! # Implementation
+//!
+//! The [`Gate`] is one word with the phase and the generation; each change of phase begins a new generation. While the
+//! circuit is closed, a call loads the gate to enter and again to leave. If the generation has changed in between, the
+//! result of the call is ignored. Under the default rules, a healthy call then reads the run of consecutive failures,
+//! which is one word more.
+//!
+//! In the other phases, a call locks a mutex and asks the pure [`Machine`]. Two kinds of call need no lock: a call that
+//! finds the circuit forced closed, and a call that an open circuit refuses, for which the gate and `open_until` suffice.
+//!
+//! A rate is checked only when a failure or a slow call is recorded. A success can only lower a rate, except that it may
+//! complete the minimum number of calls; the next failure then finds the rate.
+//!
+//! Watchers and log subscribers run after the mutex is released, so they may use the circuit breaker.
+//!
+//! # Memory ordering
+//!
+//! The gate is stored with Release, as the last step of a change, and loaded with Acquire. A thread that sees a phase
+//! therefore sees the other writes of the change, which are relaxed: the end of the open time, the cleared window, and
+//! the new run of failures.
+//!
+//! The other words are relaxed as well, because no other memory depends on them. `refused` is changed by
+//! read-modify-writes, `trips` under the mutex, and the copies of settings are single words.
+//!
+//! To compare the generation and to record the result are two steps. A result that is recorded at the very moment of a
+//! change may therefore count in the rates of the next generation. In the run of failures it cannot: that word holds its
+//! generation.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError};
@@ -23,11 +51,14 @@ use crate::{ConfigError, ErrorInfo, ErrorKind, Outcome, RetryAdvice, RetryAdviso
 
 /// The shared state of a circuit breaker.
 ///
-/// A clone is another handle to the same circuit: make it once for an upstream, keep it to look at, and hand it to
-/// the layers. Closed, a call loads one word to enter, takes a reference to the circuit, and, with the default rules,
-/// reads one word more to leave; nothing is locked or allocated. Open, a refusal takes no lock either.
+/// A clone is another handle to the same circuit. Make one circuit breaker for each upstream, keep a handle to inspect
+/// it, and hand clones to the layers.
 ///
-/// Default: trips on 20 failures in a row that span 5 s; open for 1 s, doubling to 4 s; 3 probes.
+/// While the circuit is closed, a call takes no lock and allocates nothing. With the default rules, it takes a reference
+/// to the circuit breaker and reads two words. A refusal by an open circuit takes no lock either.
+///
+/// Default: the circuit opens on 20 failures in a row that span 5 s. It stays open for 1 s, doubling to 4 s, and then lets
+/// 3 probes through, of which one must succeed.
 ///
 /// ```
 /// use steadfast::circuit_breaker::{CircuitBreaker, State};
@@ -48,34 +79,36 @@ pub struct CircuitBreaker(PooledArc<BreakerInner>);
 struct BreakerInner {
     name: Option<Arc<str>>,
     settings: SharedSettings<BreakerSettings>,
-    /// Of the settings, for the calls that need no more of them: what is slow, in nanoseconds, and whether nothing is
-    /// refused. Relaxed: each stands for itself.
+    /// Copies of two settings, so that healthy calls need not read the settings: the limit for slow calls in nanoseconds,
+    /// and shadow mode.
     slow_after: AtomicU64,
     is_shadow: AtomicBool,
-    /// What the durations in the windows are counted from.
+    /// The instant from which the times in the run, the window and `open_until` are counted.
     epoch: Instant,
-    /// [`Gate`] of the machine's phase and generation. Released after a change, so that who acquires it sees what
-    /// the change did to the windows and to `open_until`.
+    /// The [`Gate`] of the machine: written only under the machine's lock.
     gate: AtomicU64,
-    /// While the gate says open: until when, in nanoseconds since the epoch. Relaxed: the gate orders it.
+    /// The end of the open time, in nanoseconds since the epoch. Ordered by the gate.
     open_until: AtomicU64,
     consecutive: ConsecutiveFailures,
+    /// `None` if no rate is configured.
     window: Option<RateWindow>,
-    /// Relaxed: a count stands for itself.
     refused: AtomicU64,
-    /// Relaxed, too, and written under the machine's lock only.
+    /// Written only under the machine's lock.
     trips: AtomicU64,
     machine: Mutex<Machine>,
     rng: SharedRng,
     watch: watch::Sender<State>,
 }
 
-/// From so many failures in a row on, another attempt would most likely be the next of them. The time is there for
-/// attempts that fail together because a connection that they share breaks: the next would have another one.
+/// The run of failures from which on the circuit breaker advises against retries.
+///
+/// This run is far shorter than a run that opens the circuit. To open turns a partial failure into a whole one, whereas a
+/// retry would most likely be the next failure. The span excludes attempts that fail together because the connection
+/// that they share breaks: a retry would use another connection.
 const FAILING: Consecutive = Consecutive { failures: 5, span: Duration::from_millis(100) };
 
 impl CircuitBreaker {
-    /// A builder that starts from the default: trips on 20 consecutive failures that span 5 s.
+    /// Returns a builder with the default settings: the circuit opens on 20 consecutive failures that span 5 s.
     pub fn builder() -> CircuitBreakerBuilder {
         CircuitBreakerBuilder::new()
     }
@@ -102,13 +135,14 @@ impl CircuitBreaker {
         }))
     }
 
-    /// Another circuit with the same configuration: closed, without memory, called `name`.
+    /// Makes another circuit breaker with the same settings for the upstream `name`. Its circuit is closed, its counts are
+    /// empty.
     pub fn fresh(&self, name: impl Into<Arc<str>>) -> Self {
         let seed = self.0.rng.with(RngExt::random);
         Self::new(self.0.settings.read(BreakerSettings::clone), Some(name.into()), Some(seed))
     }
 
-    /// The upstream's name.
+    /// Returns the upstream's name.
     pub fn name(&self) -> Option<&str> {
         self.0.name.as_deref()
     }
@@ -117,17 +151,17 @@ impl CircuitBreaker {
         self.0.name.as_ref()
     }
 
-    /// The state of the circuit breaker.
+    /// Returns the state of the circuit.
     pub fn state(&self) -> State {
         self.gate().state()
     }
 
-    /// Whether it is open, be it for its open time or because it was forced open.
+    /// True if the circuit is open or forced open.
     pub fn is_open(&self) -> bool {
         matches!(self.state(), State::Open | State::ForcedOpen)
     }
 
-    /// The state of the circuit breaker now, and the counts behind it.
+    /// Returns the state of the circuit, and the counts behind it.
     pub fn snapshot(&self) -> Snapshot {
         let now = Instant::now();
         let gate = self.gate();
@@ -149,10 +183,10 @@ impl CircuitBreaker {
         }
     }
 
-    /// Follows the state. A receiver that is slow sees the latest state, not every one.
+    /// Returns a receiver that follows the state. A slow receiver sees the latest state, not every state.
     ///
-    /// It ends when the last handle is gone, and with it what other threads keep for their next calls: a thread that made
-    /// calls and has nothing else to do can put the end off.
+    /// The receiver ends with the last reference to the circuit breaker. The end can come late: a thread keeps references
+    /// of earlier calls for its next calls, also while it is idle.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -174,17 +208,17 @@ impl CircuitBreaker {
         self.transition(|machine| machine.force(Phase::ForcedOpen));
     }
 
-    /// Lets every call through, whatever its result, until the circuit is [reset](Self::reset).
+    /// Lets every call through, whatever its outcome, until the circuit is [reset](Self::reset).
     pub fn force_closed(&self) {
         self.transition(|machine| machine.force(Phase::ForcedClosed));
     }
 
-    /// Closes the circuit and forgets what it has seen.
+    /// Closes the circuit and clears its counts.
     pub fn reset(&self) {
         self.transition(|machine| machine.force(Phase::Closed));
     }
 
-    /// Admits a call, or says how long to wait.
+    /// Admits a call, or returns the time to wait, if it is known.
     #[inline]
     pub(super) fn enter(&self) -> Result<Ticket, Option<Duration>> {
         let gate = self.gate();
@@ -195,16 +229,16 @@ impl CircuitBreaker {
         }
     }
 
-    /// What a call that was not admitted ends with.
+    /// Returns the error of a refused call.
     pub(super) fn refusal(&self, retry_after: Option<Duration>) -> ErrorInfo {
         ErrorInfo::refusal(ErrorKind::CircuitOpen { retry_after }, self.shared_name())
     }
 
-    /// A call that was admitted has ended. If it had to wait for the upstream, it did so since then.
+    /// Records the end of an admitted call, which has waited for the upstream since `waiting_since`, if at all.
     #[inline]
     pub(super) fn ended(&self, ticket: Ticket, outcome: Outcome, waiting_since: Option<Instant>) {
         match (ticket, outcome) {
-            // The healthy call.
+            // The healthy call under the default rules.
             (Ticket::Counted(generation), Outcome::Success) if self.0.window.is_none() => {
                 if self.gate().generation() == generation {
                     self.0.consecutive.success(generation);
@@ -214,7 +248,7 @@ impl CircuitBreaker {
         }
     }
 
-    /// A call that was admitted was dropped by its caller.
+    /// Records that the caller dropped an admitted call.
     pub(super) fn abandoned(&self, ticket: Ticket, waiting_since: Option<Instant>) {
         let hung = waiting_since.is_some_and(|since| {
             since.elapsed() >= self.0.settings.read(|settings| settings.abandoned_after)
@@ -242,11 +276,11 @@ impl CircuitBreaker {
         }
     }
 
-    /// Whether so many failures have come in a row that it is no use to try again, long before they trip the circuit.
+    /// True if the run of failures is long enough to advise against a retry; see [`FAILING`].
     fn is_failing(&self) -> bool {
         let Consecutive { failures, span } = FAILING;
         let generation = self.gate().generation();
-        // Without a rule nobody counts, and there is no run.
+        // Without a rule for failures in a row, they are not counted, and the run is empty.
         self.0.consecutive.has_reached(failures, span, generation, || self.since_epoch(Instant::now()))
     }
 
@@ -273,7 +307,7 @@ impl CircuitBreaker {
         }
     }
 
-    /// Counts what is no good, and asks the rules.
+    /// Extends the run by a failure, and returns true if a rule opens the circuit.
     fn is_tripped_by(
         &self,
         settings: &BreakerSettings,
@@ -296,7 +330,7 @@ impl CircuitBreaker {
         tripped
     }
 
-    /// Asks the machine, unless the circuit is plainly open.
+    /// Admits or refuses a call while the circuit is not closed. The machine decides, unless the open time still runs.
     #[cold]
     fn enter_guarded(&self, gate: Gate) -> Result<Ticket, Option<Duration>> {
         let now = Instant::now();
@@ -317,7 +351,8 @@ impl CircuitBreaker {
         }
     }
 
-    /// For a call that found the circuit closed after all.
+    /// Returns the ticket of a normal call that the machine has admitted. If the circuit has changed since, the outcome of
+    /// the call does not count.
     fn ticket(&self) -> Ticket {
         let gate = self.gate();
         if gate.state() == State::Closed { Ticket::Counted(gate.generation()) } else { Ticket::Unjudged }
@@ -330,7 +365,7 @@ impl CircuitBreaker {
         });
     }
 
-    /// Changes the machine; publishes and reports the change, the latter without the lock.
+    /// Changes the machine, and publishes the change under the machine's lock. Reports the change without the lock.
     fn transition<T>(&self, change: impl FnOnce(&mut Machine) -> T) -> T {
         let mut machine = self.machine();
         let before = Gate::new(&machine);
@@ -361,7 +396,8 @@ impl CircuitBreaker {
         self.0.is_shadow.load(Ordering::Relaxed)
     }
 
-    /// Whoever reports last reports the latest state.
+    /// Reports a change to watchers and the log. The state is read again under the lock of the watch channel, so that the
+    /// last of several reports is the latest state.
     fn report(&self, from: State, to: State) {
         self.0.watch.send_if_modified(|seen| {
             let state = self.state();
@@ -375,7 +411,7 @@ impl CircuitBreaker {
         }
     }
 
-    /// How long the circuit stays open from `now`.
+    /// Returns the rest of the open time.
     fn open_for(&self, now: Instant) -> Duration {
         let until = self.0.open_until.load(Ordering::Relaxed);
         Duration::from_nanos(until.saturating_sub(nanos(self.since_epoch(now))))
@@ -399,18 +435,18 @@ impl CircuitBreaker {
 }
 
 impl CircuitBreakerBuilder {
-    /// The circuit, closed.
+    /// Builds the circuit breaker. Its circuit is closed.
     ///
     /// # Errors
     ///
-    /// If a setting is out of its range, or two of them contradict each other.
+    /// A setting is out of its range, or two settings contradict each other.
     pub fn build(self) -> Result<CircuitBreaker, ConfigError> {
         self.settings.validate()?;
         Ok(CircuitBreaker::new(self.settings, self.name, self.seed))
     }
 }
 
-/// Whether another attempt makes sense, as far as a look at the gate and at the run of failures can tell.
+/// Advises against a retry while the circuit is open, or while the run of failures is long. Takes no lock.
 impl RetryAdvisor for CircuitBreaker {
     fn advice(&self) -> Option<RetryAdvice> {
         if self.is_shadow() {
@@ -430,7 +466,7 @@ impl RetryAdvisor for CircuitBreaker {
     }
 }
 
-/// 584 years fit.
+/// Converts to nanoseconds, of which 584 years fit.
 fn nanos(duration: Duration) -> u64 {
     duration.as_nanos().try_into().unwrap_or(u64::MAX)
 }

@@ -1,10 +1,12 @@
+//! The layer that puts a circuit breaker around a service.
+
 use tower::Layer;
 
 use super::{CircuitBreaker, CircuitBreakerService};
 use crate::http::HttpClassifier;
 use crate::{Http, NonHttp};
 
-/// Refuses calls while their circuit is open; see the [module](super).
+/// Refuses calls while the circuit of their upstream is open; see the [module](super).
 ///
 /// ```
 /// use steadfast::{Error, circuit_breaker::{CircuitBreaker, CircuitBreakerLayer}};
@@ -30,24 +32,24 @@ pub struct CircuitBreakerLayer<C = HttpClassifier, K = Http> {
 }
 
 impl CircuitBreakerLayer {
-    /// Guards with `circuit_breaker`, and the default [`HttpClassifier`].
+    /// Makes a layer that guards with `circuit_breaker` and judges with the default [`HttpClassifier`].
     pub const fn new(circuit_breaker: CircuitBreaker) -> Self {
         Self::optional(Some(circuit_breaker))
     }
 
-    /// Lets every call through, if there is no circuit.
+    /// Makes a layer that lets every call through if `circuit` is `None`.
     pub(crate) const fn optional(circuit: Option<CircuitBreaker>) -> Self {
         Self { circuit, classifier: HttpClassifier::new(), kind: Http }
     }
 }
 
 impl<C, K> CircuitBreakerLayer<C, K> {
-    /// Judges results with this classifier.
+    /// Judges results with `classifier`.
     pub fn classifier<D>(self, classifier: D) -> CircuitBreakerLayer<D, K> {
         CircuitBreakerLayer { circuit: self.circuit, classifier, kind: self.kind }
     }
 
-    /// For a service whose responses are not HTTP.
+    /// Makes the layer fit a service whose responses are not HTTP. It then observes no bodies.
     pub fn non_http(self) -> CircuitBreakerLayer<C, NonHttp> {
         CircuitBreakerLayer { circuit: self.circuit, classifier: self.classifier, kind: NonHttp }
     }

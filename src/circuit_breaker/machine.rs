@@ -1,4 +1,7 @@
-//! The state machine of a circuit that is not simply closed: pure, with `now` and chance as arguments.
+//! The state machine of a circuit: pure, with `now` and jitter as arguments.
+//!
+//! The machine has no timer. The first call after the open time makes the circuit half-open, and leases run out when a
+//! call enters or a probe ends.
 
 use std::time::Duration;
 
@@ -7,13 +10,13 @@ use tokio::time::Instant;
 use super::config::BreakerSettings;
 use crate::internal::clock;
 
-/// What the circuit is doing, and since which generation.
+/// The phase of a circuit, and its generation.
 #[derive(Debug)]
 pub(super) struct Machine {
     phase: Phase,
-    /// Counts the changes of phase: a result speaks only of the generation that its call was admitted in.
+    /// The number of changes of phase. A result counts only in the generation that admitted its call.
     generation: u64,
-    /// How many rounds of probes have failed since the circuit was last closed.
+    /// The number of rounds of probes that have failed since the circuit was last closed or forced.
     failed_rounds: u32,
     next_probe: u64,
 }
@@ -21,43 +24,46 @@ pub(super) struct Machine {
 #[derive(Debug)]
 pub(super) enum Phase {
     Closed,
-    /// Until this instant; `None` is for ever.
+    /// Open until this instant; `None` means for ever.
     Open(Option<Instant>),
     HalfOpen(Round),
     ForcedOpen,
     ForcedClosed,
 }
 
-/// A round of probes.
+/// A round of probes, of which `successes_to_close` must succeed.
+///
+/// The circuit closes with the last success that it needs, and opens again as soon as too few successes are possible.
+/// A probe without a verdict frees its place. A probe whose lease has run out has failed.
 #[derive(Debug, Default)]
 pub(super) struct Round {
-    /// Those under way, with the end of their lease.
+    /// The probes in flight, each with the end of its lease; `None` means never.
     leases: Vec<(ProbeId, Option<Instant>)>,
     successes: u32,
     failures: u32,
 }
 
-/// Which probe.
+/// The number of a probe, unique within its circuit breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ProbeId(u64);
 
 /// The answer to a call that asks to be admitted.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Admittance {
-    /// As one of many.
+    /// Admitted as a normal call.
     Admitted,
-    /// As a probe.
+    /// Admitted as a probe.
     Probe(ProbeId),
-    /// Not now; come back after this, if that is known.
+    /// Refused, with the time to wait, if it is known.
     Refused(Option<Duration>),
 }
 
-/// How a probe ended.
+/// The verdict on a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ProbeResult {
     Success,
     Failure,
-    /// It says nothing, and its place is free again.
+    /// No verdict: the place of the probe is free again.
     Nothing,
 }
 
@@ -74,7 +80,8 @@ impl Machine {
         self.generation
     }
 
-    /// A call asks to be admitted. `jitter`, from 0 to 1, spreads the open time if a round has failed by now.
+    /// Admits a call or refuses it. `jitter`, from 0 to 1, shortens the next open time, if a round turns out to have
+    /// failed.
     pub(super) fn enter(&mut self, settings: &BreakerSettings, now: Instant, jitter: f64) -> Admittance {
         match &mut self.phase {
             Phase::Closed | Phase::ForcedClosed => return Admittance::Admitted,
@@ -101,7 +108,7 @@ impl Machine {
         }
     }
 
-    /// A probe has ended. Says nothing if its round is over, or if its lease has run out.
+    /// Records the end of a probe. The result does not count if the round is over or the lease has run out.
     pub(super) fn probe_ended(
         &mut self,
         settings: &BreakerSettings,
@@ -123,7 +130,7 @@ impl Machine {
         self.decide(settings, now, jitter);
     }
 
-    /// Opens a circuit that was closed in this generation.
+    /// Opens the circuit, if it is closed and still in this generation.
     pub(super) fn trip(&mut self, settings: &BreakerSettings, generation: u64, now: Instant, jitter: f64) {
         if matches!(self.phase, Phase::Closed) && self.generation == generation {
             self.open(settings, now, jitter);
@@ -135,7 +142,7 @@ impl Machine {
         self.change(phase);
     }
 
-    /// Ends a round that is decided.
+    /// Ends the round, if it is decided.
     fn decide(&mut self, settings: &BreakerSettings, now: Instant, jitter: f64) {
         let Phase::HalfOpen(round) = &self.phase else { return };
         if round.successes >= settings.successes_to_close {
@@ -147,7 +154,8 @@ impl Machine {
         }
     }
 
-    /// Opens for `open_for`, doubled with each failed round, up to the cap; jittered down to half.
+    /// Opens the circuit for `open_for`, doubled with each failed round, up to `max_open_for`. Jitter shortens the time,
+    /// at most to half.
     fn open(&mut self, settings: &BreakerSettings, now: Instant, jitter: f64) {
         let growth = 2_u32.checked_pow(self.failed_rounds).unwrap_or(u32::MAX);
         let longest = settings.open_for.saturating_mul(growth).min(settings.max_open_for);
@@ -165,7 +173,7 @@ impl Round {
         self.leases.len()
     }
 
-    /// Probes whose lease has run out have failed.
+    /// Counts the probes whose lease has run out as failed.
     fn expire(&mut self, now: Instant) {
         let before = self.leases.len();
         self.leases.retain(|(_, end)| end.is_none_or(|end| now < end));
@@ -177,7 +185,7 @@ impl Round {
         taken < settings.probes as usize
     }
 
-    /// When the next lease runs out.
+    /// Returns the end of the lease that runs out next.
     fn next_end(&self) -> Option<Instant> {
         self.leases.iter().filter_map(|(_, end)| *end).min()
     }

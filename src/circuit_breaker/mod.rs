@@ -1,24 +1,65 @@
-//! Circuit breaker: stops asking an upstream that is known to be down, and finds out when it is back.
+//! Stops calls to an upstream that is down, and finds out when the upstream has recovered.
 //!
-//! A [`CircuitBreaker`] is the shared state: made by the caller, handed to as many layers as guard the same upstream, and
-//! inspected at any time. It is *closed* while the upstream is well; *open*, refusing every call at once, after it
-//! has tripped; and *half-open* after a while, when a few probes are let through and decide.
+//! An upstream that is down costs each caller a timeout, and the calls keep the upstream from recovering. A circuit
+//! breaker counts the outcomes of calls. After too many failures it refuses further calls at once, with
+//! [`ErrorKind::CircuitOpen`](crate::ErrorKind::CircuitOpen), and sends nothing.
 //!
-//! It trips on any of
+//! A [`CircuitBreaker`] is the shared state. The caller makes one for each upstream, hands it to every layer that guards
+//! this upstream, and can inspect it at any time. Its circuit is *closed* while the upstream is well. The circuit *opens*
+//! after too many failures, and then refuses every call. After the open time it is *half-open*: a few probes go through
+//! and decide whether the circuit closes or opens again.
 //!
-//! - N consecutive failures that also span a time T. A count alone trips too early where traffic is dense: at
-//!   1,000 calls a second, ten failures in a row are ten milliseconds;
-//! - a rate of failures, or of slow calls, over the last seconds or the last N calls.
+//! ```
+//! use std::io;
+//! use std::time::Duration;
 //!
-//! Open, it waits for a time that doubles with every failed round of probes, up to a cap, and is jittered, so that
-//! the clients of an upstream do not come back together.
+//! use steadfast::Error;
+//! use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State};
+//! use tower::{ServiceBuilder, ServiceExt};
 //!
-//! What does not count: results of calls that were admitted in an earlier generation (before the circuit last
-//! changed), calls refused on this side, and calls that their caller gave up on early. A call that was dropped
-//! after it had run longer than [`CircuitBreakerBuilder::abandoned_after`] counts as a failure: a black hole is one.
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! let circuit = CircuitBreaker::builder().consecutive_failures(2, Duration::ZERO).build()?;
+//! let service = ServiceBuilder::new()
+//!     .layer(CircuitBreakerLayer::new(circuit.clone()))
+//!     .map_err(Error::from_upstream)
+//!     .service_fn(async |_: http::Request<String>| {
+//!         Err::<http::Response<String>, _>(io::Error::from(io::ErrorKind::ConnectionReset))
+//!     });
 //!
-//! The head of an HTTP response decides its outcome. A body that breaks after its head was handed on adds one
-//! failure, in the same generation.
+//! for _ in 0..2 {
+//!     let error = service.clone().oneshot(http::Request::new(String::new())).await.unwrap_err();
+//!     assert!(!error.is_refusal());
+//! }
+//! assert_eq!(circuit.state(), State::Open);
+//!
+//! let error = service.oneshot(http::Request::new(String::new())).await.unwrap_err();
+//! assert!(error.is_circuit_open());
+//! assert_eq!(circuit.snapshot().refused, 1);
+//! # Ok::<(), steadfast::ConfigError>(())
+//! # }).unwrap();
+//! ```
+//!
+//! # When the circuit opens
+//!
+//! The circuit opens on either of
+//!
+//! - N consecutive failures that also span a time T. A count alone opens too early where traffic is dense: at 1,000 calls
+//!   a second, ten failures in a row are ten milliseconds;
+//! - a rate of failures or of slow calls, over the last seconds or the last N calls. Rates are off by default.
+//!
+//! The open time doubles with every failed round of probes, up to a cap. Jitter keeps the clients of an upstream from
+//! coming back together.
+//!
+//! # Which outcomes count
+//!
+//! The head of an HTTP response decides the outcome. A body that breaks later adds one failure. Not counted are
+//!
+//! - outcomes that are neutral, throttled or not processed (see [`Outcome`](crate::Outcome));
+//! - refusals by layers below;
+//! - results of calls from an earlier *generation*, which are calls that were admitted before the circuit last changed;
+//! - calls that their caller dropped early. A call that is dropped after
+//!   [`abandoned_after`](CircuitBreakerBuilder::abandoned_after) counts as a failure, because an upstream that never
+//!   answers is down, too.
 
 mod admission;
 mod body;

@@ -1,3 +1,7 @@
+//! The service that asks the circuit breaker before each call.
+//!
+//! The circuit breaker is asked in `call`, not in `poll_ready`: a service that is ready and never called takes nothing.
+
 use std::fmt;
 use std::task::{Context, Poll};
 
@@ -10,7 +14,7 @@ use crate::http::HttpClassifier;
 use crate::response_kind::ResponseKind;
 use crate::{Classify, Error, Http};
 
-/// The service that [`CircuitBreakerLayer`](super::CircuitBreakerLayer) makes.
+/// The service of a [`CircuitBreakerLayer`](super::CircuitBreakerLayer).
 #[derive(Clone)]
 pub struct CircuitBreakerService<S, C = HttpClassifier, K = Http> {
     inner: S,

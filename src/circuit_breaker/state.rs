@@ -1,25 +1,25 @@
-//! The state of a circuit, as users see it.
+//! The state of a circuit as users see it, and a snapshot of its counts.
 
 use std::fmt;
 use std::time::Duration;
 
-/// What a circuit is doing.
+/// The state of a circuit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
-    /// Calls go through.
+    /// Calls go through, and their outcomes are counted.
     Closed,
-    /// Calls are refused. The first one after the open time finds the circuit half-open.
+    /// Calls are refused. The first call after the open time makes the circuit half-open.
     Open,
-    /// A few probes go through, and decide.
+    /// A few probes go through and decide whether the circuit closes or opens again. Other calls are refused.
     HalfOpen,
     /// Calls are refused until the circuit is reset.
     ForcedOpen,
-    /// Calls go through whatever their results, until the circuit is reset.
+    /// Calls go through, whatever their outcomes, until the circuit is reset.
     ForcedClosed,
 }
 
 impl State {
-    /// The state in one word, as it stands in logs and labels.
+    /// Returns the state as one word, for logs and labels.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -37,26 +37,26 @@ impl fmt::Display for State {
     }
 }
 
-/// What can be seen of a circuit at one moment.
+/// The state and the counts of a circuit at one moment.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// What the circuit is doing.
+    /// The state of the circuit.
     pub state: State,
-    /// How many failures there have been in a row, while it is closed.
+    /// The number of failures in a row; 0 unless the circuit is closed.
     pub consecutive_failures: u16,
-    /// How many calls are in the window of the rates; 0 without one.
+    /// The number of calls in the window; 0 if no rate is configured.
     pub window_calls: u32,
-    /// The share of them that failed.
+    /// The share of failed calls in the window, from 0 to 1.
     pub failure_rate: f64,
-    /// The share of them that were slow.
+    /// The share of slow calls in the window, from 0 to 1.
     pub slow_rate: f64,
-    /// How long until an open circuit lets a probe through.
+    /// The time until an open circuit lets a probe through; `None` in every other state.
     pub retry_after: Option<Duration>,
-    /// How many probes are under way.
+    /// The number of probes in flight.
     pub probes_in_flight: usize,
-    /// How many calls were refused so far; in shadow, would have been.
+    /// The number of refused calls so far. In shadow mode, the calls that would have been refused.
     pub refused: u64,
-    /// How often the circuit has opened so far, failed rounds of probes included.
+    /// The number of times that the circuit has opened so far, including after failed rounds of probes.
     pub trips: u64,
 }

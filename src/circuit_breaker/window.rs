@@ -1,7 +1,27 @@
-//! What a closed circuit remembers: lock-free, of a fixed size, and with `now` as an argument.
+//! The counts of a closed circuit: the run of consecutive failures, and the window of the rates.
 //!
-//! Every memory ordering here is relaxed unless it says otherwise: a count stands for itself, and the order of two
-//! results that race is nobody's to know.
+//! All calls to an upstream write these counts in parallel. The counts have a fixed size, take `now` as an argument, and
+//! need no lock, except when a time window moves on.
+//!
+//! # Implementation
+//!
+//! - [`ConsecutiveFailures`] is one word: the generation, the length of the run, and the time of its first failure. A
+//!   healthy call only reads the word, so that calls in parallel share its cache line.
+//! - [`TimeWindow`] is a ring of ten buckets. A call adds to the bucket at the head, with one `fetch_add`, or two if the
+//!   call is slow. At the end of a bucket's time, one thread takes a lock, empties the buckets that drop out, and moves
+//!   the head.
+//! - [`CallWindow`] is a ring with a byte for each call, and the sums of the ring. A call swaps its entry into the ring and
+//!   corrects the sums by what the entry replaced, so the length of the ring does not matter.
+//!
+//! # Memory ordering
+//!
+//! The head of a time window is the only word that orders others. It is stored with Release after the new bucket is
+//! emptied, and loaded with Acquire. A thread that sees the new head therefore finds the bucket empty: it sees no
+//! old counts, and adds nothing that is about to be erased.
+//!
+//! Everything else is relaxed. The counters are independent and change by read-modify-writes, so no record is lost;
+//! results that race have no defined order. The gate of the handle orders [`RateWindow::clear`] and
+//! [`ConsecutiveFailures::begin`].
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -11,14 +31,14 @@ use crate::internal::sync::Mutex;
 use crate::internal::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::internal::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64};
 
-/// How one call went, as far as a window cares.
+/// The result of one call, as a window records it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CallRecord {
     pub(super) failed: bool,
     pub(super) slow: bool,
 }
 
-/// What is in a window.
+/// The sums of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Counts {
     pub(super) calls: u32,
@@ -42,10 +62,9 @@ impl Counts {
 
 // ===== Consecutive =====
 
-/// Failures in a row, and when the first of them was, in one word.
+/// The length of the run of failures and the time of its first failure, in one word.
 ///
-/// The word also says which generation it speaks of, so that a result that comes too late neither adds to nor clears
-/// what a later generation has counted.
+/// The word also holds the generation, so that a late result neither extends nor ends the run of a later generation.
 #[derive(Debug, Default)]
 pub(super) struct ConsecutiveFailures(AtomicU64);
 
@@ -53,7 +72,8 @@ pub(super) struct ConsecutiveFailures(AtomicU64);
 struct Run {
     generation: u16,
     failures: u16,
-    /// Milliseconds on the circuit's clock; wraps after 49 days, and only differences matter.
+    /// The time of the first failure in the run, in milliseconds since the circuit's epoch. The value wraps after 49 days;
+    /// only differences matter.
     first: u32,
 }
 
@@ -62,10 +82,10 @@ impl Run {
         u64::from(self.generation) << 48 | u64::from(self.failures) << 32 | u64::from(self.first)
     }
 
-    /// The time since the first failure.
+    /// Returns the time since the first failure.
     fn span(self, now: u32) -> Duration {
         let span = now.wrapping_sub(self.first);
-        // A thread whose clock was read before the first failure's.
+        // The difference is negative if this thread read its clock before the first failure.
         Duration::from_millis(if span > u32::MAX / 2 { 0 } else { span.into() })
     }
 
@@ -77,25 +97,27 @@ impl Run {
 
 #[allow(clippy::cast_possible_truncation)]
 impl ConsecutiveFailures {
-    /// Begins a generation. Few are counted in, and the word has room for the lower half of a number only: without this,
-    /// an old one could pass for a later one.
+    /// Begins the run of a generation.
+    ///
+    /// The word has room for the lower 16 bits of a generation only, and few generations count failures. If a closing
+    /// circuit did not renew the word, an old generation in the word could pass for a later one.
     pub(super) fn begin(&self, generation: u64) {
-        // A swap only because loom cannot tell which came last, a store or another thread's read-modify-write.
+        // A store would do. A swap is used because loom cannot order a store and another thread's read-modify-write.
         self.0.swap(Run { generation: generation as u16, failures: 0, first: 0 }.pack(), Relaxed);
     }
 
-    /// Ends the run. Healthy calls only read.
+    /// Ends the run. A healthy call finds no run, and only reads.
     pub(super) fn success(&self, generation: u64) {
         let word = self.0.load(Relaxed);
         let run = Run::unpack(word);
         if run.failures > 0 && run.generation == generation as u16 {
-            // A failure that is recorded meanwhile stands: it came after.
+            // A failure that is recorded meanwhile stands: it comes after this success.
             let ended = Run { failures: 0, ..run }.pack();
             let _ = self.0.compare_exchange(word, ended, Relaxed, Relaxed);
         }
     }
 
-    /// Adds to the run; returns its length, and the time since its first failure.
+    /// Adds a failure to the run. Returns the length of the run and the time since its first failure.
     pub(super) fn failure(&self, generation: u64, now: Duration) -> (u16, Duration) {
         let now = now.as_millis() as u32;
         let generation = generation as u16;
@@ -104,7 +126,7 @@ impl ConsecutiveFailures {
             let run = Run::unpack(word);
             let age = generation.wrapping_sub(run.generation);
             if age > u16::MAX / 2 {
-                // The word speaks of a later generation already.
+                // The word belongs to a later generation already.
                 return (0, Duration::ZERO);
             }
             let next = if age == 0 && run.failures > 0 {
@@ -123,7 +145,7 @@ impl ConsecutiveFailures {
         self.run(generation).map_or(0, |run| run.failures)
     }
 
-    /// Whether the run has this many failures, over at least this time. The clock is read for a long run only.
+    /// True if the run has at least `failures` failures that span at least `span`. Reads the clock only for a long run.
     pub(super) fn has_reached(
         &self,
         failures: u16,
@@ -142,23 +164,23 @@ impl ConsecutiveFailures {
 
 // ===== TimeWindow =====
 
-/// How many steps a window of time slides in.
+/// The number of steps in which a time window slides.
 const BUCKETS: u32 = 10;
 
-/// The calls of the last while, in ten buckets of equal length of which the oldest drops out as time goes on.
+/// The calls of the window's length of time, in ten equal buckets. The oldest bucket drops out as time goes on.
 #[derive(Debug)]
 pub(super) struct TimeWindow {
     bucket_length: Duration,
     buckets: [TimeBucket; BUCKETS as usize],
-    /// The number, since the beginning, of the bucket that is being filled.
+    /// The number of the current bucket, counted from the circuit's epoch.
     head: AtomicU64,
-    /// Held to move the head: once a bucket, not once a call.
+    /// Locked to move the head: at the end of a bucket's time, not for each call.
     turn: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct TimeBucket {
-    /// Calls in the lower half, failures in the upper.
+    /// The number of calls in the lower half, of failures in the upper half.
     calls_and_failures: AtomicU64,
     slow: AtomicU32,
 }
@@ -198,10 +220,10 @@ impl TimeWindow {
         self.buckets.iter().for_each(TimeBucket::clear);
     }
 
-    /// Moves the head to `now`, emptying what drops out on the way, and returns it.
+    /// Moves the head to `now`, and empties the buckets that drop out. Returns the head.
     fn advance(&self, now: Duration) -> u64 {
         let number = (now.as_nanos() / self.bucket_length.as_nanos().max(1)).try_into().unwrap_or(u64::MAX);
-        // Acquire: who sees the new head sees its bucket empty.
+        // Acquire: a thread that sees the new head sees its bucket empty.
         let head = self.head.load(Acquire);
         if number <= head {
             return head;
@@ -211,11 +233,11 @@ impl TimeWindow {
         if number <= head {
             return head;
         }
-        // Whoever still adds to a bucket that is emptied here was a whole window late.
+        // A thread that still adds to a bucket that is emptied here is a whole window late.
         for dropped in (head + 1..=number).take(self.buckets.len()) {
             self.bucket(dropped).clear();
         }
-        // Release: the buckets are empty by now.
+        // Release: the buckets are empty before the head moves.
         self.head.store(number, Release);
         number
     }
@@ -235,12 +257,12 @@ impl TimeBucket {
 
 // ===== CallWindow =====
 
-/// The last N calls: a ring of a byte each, and running sums, so that a call costs the same whatever N is.
+/// The last N calls: a ring with a byte for each call, and the sums of the ring.
 #[derive(Debug)]
 pub(super) struct CallWindow {
     ring: Box<[AtomicU8]>,
     cursor: AtomicU64,
-    // Signed: what one thread takes out may be what another has yet to add.
+    // Signed: a thread can subtract an entry that another thread has yet to add.
     calls: AtomicI32,
     failures: AtomicI32,
     slow: AtomicI32,
@@ -278,7 +300,7 @@ impl CallWindow {
         self.ring.iter().for_each(|slot| self.replace(slot, EMPTY));
     }
 
-    /// Every entry that is put in is taken out once, so the sums are those of the ring.
+    /// Replaces an entry, and corrects the sums. Each entry is added once and subtracted once, so the sums match the ring.
     fn replace(&self, slot: &AtomicU8, entry: u8) {
         let previous = slot.swap(entry, Relaxed);
         for (sum, bit) in [(&self.calls, CALL), (&self.failures, FAILED), (&self.slow, SLOW)] {
@@ -293,7 +315,7 @@ impl CallWindow {
 
 // ===== RateWindow =====
 
-/// The window that the rates of a circuit are taken over.
+/// The window over which a circuit breaker measures its rates.
 #[derive(Debug)]
 pub(super) enum RateWindow {
     Time(TimeWindow),

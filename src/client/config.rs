@@ -1,3 +1,5 @@
+//! The builder of the client: the defaults, and the settings of each layer.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,18 +19,18 @@ use crate::last_known_good::{LastKnownGood, LastKnownGoodLayer, PrefetchBuilder,
 use crate::per_upstream::PerUpstreamLayer;
 use crate::retry::{RetryBudget, RetryBudgetBuilder, RetryPolicy, RetryPolicyBuilder};
 
-/// Configures a [`Client`](super::Client): each layer by its own builder, or left out.
+/// Configures a [`Client`](super::Client). Each layer has a builder of its own, or is left out.
 ///
 /// | layer | default |
 /// |---|---|
 /// | total timeout | 10 s |
-/// | [last known good](Self::last_known_good) | off: a client answers with what the upstream sent for this call, or not at all |
+/// | [last known good](Self::last_known_good) | off: without an answer from the upstream, the call fails |
 /// | retry | 3 retries; backoff from 100 ms, doubling, at most 2 s, full jitter |
 /// | retry budget | at most 10 tokens, 2 at first; a success adds 0.6, a failure takes 0.3, a retry takes 1 |
 /// | circuit breaker | trips on 20 failures in a row that span 5 s; open for 1 s to 4 s; 3 probes |
-/// | bulkhead | 128 calls at a time, 128 waiting for at most 1 s |
-/// | attempt timeout | the total timeout divided by 3.4, so that three attempts have their time |
-/// | body buffering | bodies of a stated length of at most 1 MiB |
+/// | bulkhead | 128 attempts in flight; 128 waiters, each for at most 1 s |
+/// | attempt timeout | the total timeout divided by 3.4, so that three attempts fit |
+/// | body buffering | bodies of a known length of at most 1 MiB |
 ///
 /// ```
 /// use std::time::Duration;
@@ -69,7 +71,7 @@ enum Transport {
 
 #[derive(Debug, Clone, Copy)]
 enum AttemptTimeout {
-    /// Such that the attempts of a call fit into its total time.
+    /// A share of the call's total time.
     Share,
     Fixed(Duration),
     None,
@@ -77,7 +79,7 @@ enum AttemptTimeout {
 
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Three attempts and the waits between them fit into a call.
+/// With this share, three attempts and the waits between them fit into a call.
 const ATTEMPT_SHARE: f64 = 1.0 / 3.4;
 
 impl ClientBuilder {
@@ -102,63 +104,67 @@ impl ClientBuilder {
         }
     }
 
-    /// Builds the reqwest client from this: TLS, proxies, headers, pools are its matter. reqwest's own retries are
-    /// switched off.
+    /// Builds the reqwest client from `builder`, which sets TLS, proxies, default headers and pools. reqwest's own
+    /// retries are switched off.
     ///
-    /// A redirect policy belongs into [`watch_redirects`]; then [`with_watched_redirects`](Self::with_watched_redirects) says
-    /// so.
+    /// If `builder` has a redirect policy from [`watch_redirects`], call
+    /// [`with_watched_redirects`](Self::with_watched_redirects), too.
     pub fn reqwest_builder(mut self, builder: reqwest::ClientBuilder) -> Self {
         self.transport = Transport::Builder(Box::new(builder));
         self.watched_redirects = false;
         self
     }
 
-    /// Uses this reqwest client. It retries some protocol errors by itself unless it was built with
-    /// `.retry(reqwest::retry::never())`; prefer [`reqwest_builder`](Self::reqwest_builder).
+    /// Uses `client` as it is. Prefer [`reqwest_builder`](Self::reqwest_builder): without
+    /// `.retry(reqwest::retry::never())`, a reqwest client retries some protocol errors by itself.
     pub fn reqwest_client(mut self, client: reqwest::Client) -> Self {
         self.transport = Transport::Client(client);
         self.watched_redirects = false;
         self
     }
 
-    /// Says that the redirect policy of the [builder](Self::reqwest_builder) or the [client](Self::reqwest_client) that was
-    /// given before comes from [`watch_redirects`], or follows no redirects.
+    /// Declares that the redirect policy of the given [builder](Self::reqwest_builder) or
+    /// [client](Self::reqwest_client) comes from [`watch_redirects`], or follows no redirects. Call this method after
+    /// the one that sets the builder or client.
     ///
-    /// Without it, a connection that fails may be one that a redirect led to, after the request was carried out: a POST is not
-    /// retried then. A client with a reqwest client of its own needs nothing.
+    /// With an undeclared policy, a failed connection may belong to a redirect that came after the request was
+    /// processed. A POST is not retried then. If neither a builder nor a client is given, nothing needs to be
+    /// declared.
     pub fn with_watched_redirects(mut self) -> Self {
         self.watched_redirects = true;
         self
     }
 
-    /// The time of a whole call, retries and the reading of the body included: 1 ms to a year. Default 10 s. Unless
-    /// [`attempt_timeout`](Self::attempt_timeout) says otherwise, an attempt has a 3.4th of it.
+    /// Sets the total time of a call, from 1 ms to a year, retries and the reading of the body included. Default:
+    /// 10 s.
+    ///
+    /// Without an [`attempt_timeout`](Self::attempt_timeout), each attempt has a 3.4th of this time.
     pub fn total_timeout(mut self, timeout: Duration) -> Self {
         self.total_timeout = Some(timeout);
         self
     }
 
-    /// Leaves the length of a call to the call's own timeout, if it has one. Attempts still have theirs: 2.9 s, unless
-    /// another is set.
+    /// Leaves calls without a total time, unless a call has a timeout of its own. An attempt still has a timeout, by
+    /// default 2.9 s.
     pub fn without_total_timeout(mut self) -> Self {
         self.total_timeout = None;
         self
     }
 
-    /// The time of one attempt, up to the end of a buffered body, and else up to the head of the response: 1 ms to a
-    /// year. Default: the total timeout divided by 3.4, and that of a call which asks for its own.
+    /// Sets the time of one attempt, from 1 ms to a year. The attempt ends with a buffered body, or else with the
+    /// head of the response. Default: the total timeout of the client or of the call, divided by 3.4.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = AttemptTimeout::Fixed(timeout);
         self
     }
 
-    /// Bounds attempts only by the deadline of the call. An upstream that hangs is then never seen to fail.
+    /// Bounds attempts only by the deadline of the call. An upstream that hangs then takes the call's whole time.
     pub fn without_attempt_timeout(mut self) -> Self {
         self.attempt_timeout = AttemptTimeout::None;
         self
     }
 
-    /// Retries by this policy.
+    /// Sets the retry policy.
     pub fn retry(mut self, policy: RetryPolicyBuilder) -> Self {
         self.retry = Some(policy);
         self
@@ -170,60 +176,62 @@ impl ClientBuilder {
         self
     }
 
-    /// Bounds the retries to each upstream by this budget.
+    /// Sets the retry budget of each upstream.
     pub fn retry_budget(mut self, budget: RetryBudgetBuilder) -> Self {
         self.budget = Some(budget);
         self
     }
 
-    /// Bounds retries only by the policy: for clients whose number of calls is bounded otherwise.
+    /// Bounds retries only by the policy, for clients whose number of calls is bounded in another way.
     pub fn without_retry_budget(mut self) -> Self {
         self.budget = None;
         self
     }
 
-    /// Guards each upstream by this circuit breaker.
+    /// Sets the circuit breaker of each upstream.
     pub fn circuit_breaker(mut self, circuit_breaker: CircuitBreakerBuilder) -> Self {
         self.circuit_breaker = Some(circuit_breaker);
         self
     }
 
-    /// Goes on asking an upstream that is down.
+    /// Sends requests even to an upstream that is down.
     pub fn without_circuit_breaker(mut self) -> Self {
         self.circuit_breaker = None;
         self
     }
 
-    /// Bounds the calls in flight to each upstream by this bulkhead.
+    /// Sets the bulkhead of each upstream, which bounds the attempts in flight.
     pub fn bulkhead(mut self, bulkhead: BulkheadBuilder) -> Self {
         self.bulkhead = Some(bulkhead);
         self
     }
 
-    /// Lets any number of calls be in flight.
+    /// Allows any number of attempts in flight.
     pub fn without_bulkhead(mut self) -> Self {
         self.bulkhead = None;
         self
     }
 
-    /// Reads bodies inside the attempt by this rule.
+    /// Sets which response bodies are read inside the attempt.
     pub fn buffer_body(mut self, rule: BufferBodyLayer) -> Self {
         self.buffer_body = rule;
         self
     }
 
-    /// Hands every body on as it streams: one that breaks off is then the caller's to handle.
+    /// Streams every body to the caller, who must handle a body that breaks off.
     pub fn without_buffer_body(mut self) -> Self {
         self.buffer_body = BufferBodyLayer::new().limit(0);
         self
     }
 
-    /// Serves the last known good response, marked as [stale](crate::ResponseExt::stale), where an answer does not come. Takes
-    /// a [builder](LastKnownGood::builder), or a handle that is shared with others. Default: off.
+    /// Serves the last known good response, marked as [stale](crate::ResponseExt::stale), if the upstream does not
+    /// answer. Default: off.
     ///
-    /// The client's [`classifier`](Self::classifier) judges for it, too. What reqwest adds to requests by itself, by
-    /// `default_headers` or from a cookie jar, is not seen by the layers: a client whose answers depend on credentials of that
-    /// kind should not have a cache, or serve one user only.
+    /// Takes a [builder](LastKnownGood::builder), or a handle that other clients share. The client's
+    /// [`classifier`](Self::classifier) applies to the cache, too.
+    ///
+    /// The layers do not see headers that reqwest itself adds: `default_headers`, and cookies from its jar. A client
+    /// whose answers depend on such credentials must not have a cache, or must serve a single user.
     ///
     /// ```
     /// use std::time::Duration;
@@ -242,16 +250,17 @@ impl ClientBuilder {
         self
     }
 
-    /// Answers from the upstream or not at all. The default.
+    /// Never serves a stale response. The default.
     pub fn without_last_known_good(mut self) -> Self {
         self.last_known_good = None;
         self
     }
 
-    /// Fetches what was called again from time to time, so that there is a last known good response when it is needed. Takes
-    /// a [cache](Self::last_known_good). Default: off.
+    /// Fetches called URIs again from time to time, so that the [cache](Self::last_known_good) has a recent response
+    /// when the upstream fails. Requires the cache. Default: off.
     ///
-    /// **This spawns** a tokio task for each URI; see [`PrefetchLayer`]. They end with the last clone of the client.
+    /// **This spawns** a tokio task for each URI; see [`PrefetchLayer`]. The tasks end with the last clone of the
+    /// client.
     ///
     /// ```
     /// use std::time::Duration;
@@ -270,19 +279,20 @@ impl ClientBuilder {
         self
     }
 
-    /// Judges results by this classifier, in every layer. [`classifier_by`](Self::classifier_by) looks at the request, too.
+    /// Sets the classifier of every layer. To choose a classifier by request, use
+    /// [`classifier_by`](Self::classifier_by).
     pub fn classifier(mut self, classifier: HttpClassifier) -> Self {
         self.classifier.default = classifier;
         self
     }
 
-    /// Judges the results of a request by what `choose` gives for it, in every layer; where it gives `None`, by the client's
-    /// [`classifier`](Self::classifier).
+    /// Chooses the classifier for each request, in every layer. If `choose` returns `None`, the client's
+    /// [`classifier`](Self::classifier) applies.
     ///
     /// ```
     /// use steadfast::{Outcome, http::HttpClassifier};
     ///
-    /// // Nobody waits for reports, and they often fail: they are not to open the circuit of everything else.
+    /// // Reports often fail. Keep these failures from opening the circuit for all other requests.
     /// let neutral = HttpClassifier::new().on_response(|_, _| Some(Outcome::Neutral));
     /// let neutral = neutral.on_error(|_| Some(Outcome::Neutral));
     /// let client = steadfast::Client::builder()
@@ -300,7 +310,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Tells upstreams apart by a function of the request, in place of its scheme, host and port.
+    /// Identifies upstreams by a function of the request, instead of scheme, host and port.
     ///
     /// ```
     /// // One circuit for each shard of a sharded upstream.
@@ -317,14 +327,14 @@ impl ClientBuilder {
         self
     }
 
-    /// How many upstreams are known at a time, 1 to 100,000; the one that was idle for longest goes first. Default
-    /// 1,000.
+    /// Sets the largest number of upstreams with state, from 1 to 100,000; the longest idle one is evicted first.
+    /// Default: 1,000.
     pub fn max_upstreams(mut self, upstreams: usize) -> Self {
         self.max_upstreams = upstreams;
         self
     }
 
-    /// The reqwest client and the stack around it, if every setting is in its range.
+    /// Builds the reqwest client and the stack around it, or returns the first setting that is out of range.
     pub(super) fn into_stack(self) -> Result<(reqwest::Client, Stack), ConfigError> {
         const MILLISECOND: Duration = Duration::from_millis(1);
         if let Some(timeout) = self.total_timeout {
@@ -341,7 +351,8 @@ impl ClientBuilder {
             }
             AttemptTimeout::None => (None, None),
         };
-        // A probe that is slower than its lease is a failed one, however good its answer.
+        // A probe that outlives its lease has failed, however good its answer, so the lease must cover the longest
+        // attempt.
         let longest = attempt_timeout.or(self.total_timeout).unwrap_or_default();
         let make_stack = MakeUpstreamStack {
             attempt_timeout,
@@ -377,7 +388,7 @@ impl ClientBuilder {
         let service =
             LastKnownGoodLayer::optional(last_known_good).classifier(self.classifier).layer(service);
         let service = prefetch.layer(service);
-        // Every wait below is bounded by the deadline.
+        // The layers below bound every wait by the deadline.
         let stack = DeadlineLayer::checked_below(self.total_timeout).layer(service);
         Ok((http, stack))
     }

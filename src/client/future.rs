@@ -1,3 +1,5 @@
+//! The future of a call through the client.
+
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,19 +14,21 @@ use crate::{Call, Error};
 
 /// The future of a [`Client`].
 ///
-/// Cancel safe: dropped, it gives back whatever it held.
+/// # Cancel safety
+///
+/// Dropping the future returns everything that it holds.
 #[must_use = "nothing is sent before it is polled"]
 #[pin_project]
 pub struct ResponseFuture(#[pin] ClientStage);
 
-// The small variants are short-lived, or rare.
+// The small variants are short-lived or rare.
 #[allow(clippy::large_enum_variant)]
 #[pin_project(project = ClientStageProj)]
 enum ClientStage {
-    /// The call begins when it is first polled: until then no clock runs, and nothing is held for it.
+    /// A call that was not polled yet: no clock runs and nothing is held.
     Fresh(Option<(Client, Call<reqwest::Request>)>),
     Called(#[pin] StackFuture),
-    /// There is no request to send.
+    /// The request could not be built.
     Failed(Option<reqwest::Error>),
 }
 

@@ -1,4 +1,4 @@
-//! The client: a handle of one shared stack.
+//! The client: a handle to one shared stack.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,14 +12,16 @@ use crate::last_known_good::LastKnownGood;
 use crate::per_upstream::PerUpstreamService;
 use crate::{Call, ConfigError, HasCallOptions as _};
 
-/// An HTTP client that keeps a service useful while its upstreams are not.
+/// An HTTP client that keeps a service useful while its upstreams fail.
 ///
-/// It is used like `reqwest::Client`, and answers with `reqwest::Response`s. Around every call there is a deadline, and, one set
-/// for each upstream: retries with a budget, a circuit breaker, a bulkhead, an attempt timeout, and the buffering of small
-/// bodies. On request ([`ClientBuilder::last_known_good`]), stale responses stand in for answers that do not come. A clone
-/// shares everything.
+/// An upstream that hangs or fails can take its callers down, too: calls pile up, and retries multiply the load. A
+/// `Client` is used like a `reqwest::Client` and returns `reqwest::Response`s, but bounds these effects. Each call
+/// has a deadline. Each upstream has retries with a budget, a circuit breaker, a bulkhead, an attempt timeout, and
+/// buffering of small bodies. If [enabled](ClientBuilder::last_known_good), a stale response is served when the
+/// upstream does not answer.
 ///
-/// It is also a [`tower::Service`] of `reqwest::Request`s and of [`Call`]s of them.
+/// Clones are cheap and share all state. A `Client` is also a [`tower::Service`] of `reqwest::Request` and of
+/// [`Call`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -41,17 +43,17 @@ struct ClientInner {
 }
 
 impl Client {
-    /// A client with the defaults of [`ClientBuilder`].
+    /// Creates a client with the defaults of [`ClientBuilder`].
     ///
     /// # Panics
     ///
-    /// Where `reqwest::Client::new` does: if the TLS backend cannot be initialized. [`Client::builder`] returns that
-    /// as an error.
+    /// Panics where `reqwest::Client::new` does: if the TLS backend cannot be initialized. [`Client::builder`]
+    /// returns an error instead.
     pub fn new() -> Self {
         Self::builder().build().expect("the defaults are valid")
     }
 
-    /// A builder that starts from the defaults.
+    /// Returns a builder with the defaults.
     pub fn builder() -> ClientBuilder {
         ClientBuilder::new()
     }
@@ -61,7 +63,8 @@ impl Client {
     }
 
     pub(super) fn call_stack(&self, mut call: Call<reqwest::Request>) -> StackFuture {
-        // reqwest's own would begin again with every attempt.
+        // reqwest would apply its own timeout to each attempt, so the request's timeout becomes an option of the
+        // call.
         if let Some(timeout) = call.request_mut().timeout_mut().take() {
             let asked = call.options().get_timeout();
             call = call.timeout(asked.unwrap_or(timeout));
@@ -72,12 +75,13 @@ impl Client {
         })
     }
 
-    /// The handle of the upstream that requests to `url` go to, which is made if it is not known yet. Its parts can be
-    /// handed to layers of your own, to share a circuit or a budget with them.
+    /// Returns the handle of the upstream that serves `url`, and creates the upstream if necessary.
+    ///
+    /// Layers outside the client can share the circuit breaker or the budget in the handle.
     ///
     /// # Errors
     ///
-    /// If `url` is none.
+    /// Fails if `url` is not a valid URL.
     ///
     /// ```
     /// use steadfast::circuit_breaker::State;
@@ -92,7 +96,8 @@ impl Client {
         Ok(self.per_upstream().handles(&Call::new(request)))
     }
 
-    /// The cache of stale responses; `None` unless the client was built [with one](ClientBuilder::last_known_good).
+    /// Returns the last-known-good cache; `None` if the client was built without
+    /// [one](ClientBuilder::last_known_good).
     ///
     /// ```
     /// use steadfast::{Client, last_known_good::LastKnownGood};
@@ -106,12 +111,12 @@ impl Client {
         self.0.stack.inner().inner().last_known_good()
     }
 
-    /// The URIs that are [fetched again](ClientBuilder::prefetch) from time to time, in no particular order.
+    /// Returns the URIs that are [fetched again](ClientBuilder::prefetch) from time to time, in no particular order.
     pub fn prefetched_uris(&self) -> Vec<String> {
         self.0.stack.inner().uris()
     }
 
-    /// The handles of every upstream that is known.
+    /// Returns the handles of all known upstreams.
     pub fn upstreams(&self) -> Vec<UpstreamHandle> {
         self.per_upstream().upstreams().into_iter().map(|(_, handle)| handle).collect()
     }
@@ -122,11 +127,12 @@ impl Client {
 }
 
 impl ClientBuilder {
-    /// The client.
+    /// Builds the client.
     ///
     /// # Errors
     ///
-    /// If a setting is out of its range, or two of them contradict each other.
+    /// Fails if a setting is out of range, if two settings contradict each other, or if reqwest cannot build its
+    /// client.
     pub fn build(self) -> Result<Client, ConfigError> {
         let (http, stack) = self.into_stack()?;
         Ok(Client(Arc::new(ClientInner { http, stack })))

@@ -1,4 +1,7 @@
-//! The client: every layer around a `reqwest::Client`, in the right order, with sane defaults.
+//! The client: a `reqwest::Client` inside the whole stack of layers, in the right order, with safe defaults.
+//!
+//! `reqwest_service` converts reqwest's responses to `http` responses for the layers, and `response` converts them
+//! back.
 
 mod config;
 mod future;
@@ -18,5 +21,5 @@ pub use self::{
     stack::UpstreamHandle,
 };
 
-/// Why a call of a [`Client`] has no answer.
+/// The error of a call of a [`Client`].
 pub type ClientError = crate::Error<reqwest::Error>;

@@ -1,3 +1,5 @@
+//! The request builder of the client: reqwest's builder, plus the options of a call.
+
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -10,44 +12,45 @@ use super::handle::Client;
 use crate::{Call, CallOptions, RetrySafety};
 
 impl Client {
-    /// A GET request.
+    /// Starts a GET request.
     pub fn get(&self, url: impl IntoUrl) -> RequestBuilder {
         self.request(Method::GET, url)
     }
 
-    /// A POST request. Without an `Idempotency-Key`, or the caller's word ([`RequestBuilder::idempotent`]), it is sent
-    /// again only if nothing of it was sent before.
+    /// Starts a POST request. Once sent, it is retried only with an `Idempotency-Key` or after
+    /// [`RequestBuilder::idempotent`].
     pub fn post(&self, url: impl IntoUrl) -> RequestBuilder {
         self.request(Method::POST, url)
     }
 
-    /// A PUT request.
+    /// Starts a PUT request.
     pub fn put(&self, url: impl IntoUrl) -> RequestBuilder {
         self.request(Method::PUT, url)
     }
 
-    /// A PATCH request. It is not idempotent: like a [POST](Self::post), it is retried only if nothing was sent.
+    /// Starts a PATCH request. PATCH is not idempotent: like a [POST](Self::post), it is retried only if nothing was
+    /// sent.
     pub fn patch(&self, url: impl IntoUrl) -> RequestBuilder {
         self.request(Method::PATCH, url)
     }
 
-    /// A DELETE request.
+    /// Starts a DELETE request.
     pub fn delete(&self, url: impl IntoUrl) -> RequestBuilder {
         self.request(Method::DELETE, url)
     }
 
-    /// A HEAD request.
+    /// Starts a HEAD request.
     pub fn head(&self, url: impl IntoUrl) -> RequestBuilder {
         self.request(Method::HEAD, url)
     }
 
-    /// A request of any method.
+    /// Starts a request with any method.
     pub fn request(&self, method: Method, url: impl IntoUrl) -> RequestBuilder {
         RequestBuilder::new(self.clone(), self.http().request(method, url))
     }
 }
 
-/// Builds a request, as reqwest's own builder does, and says what the call may do.
+/// Builds a request, as reqwest's builder does, and sets the options of the call.
 #[derive(Debug)]
 #[must_use = "nothing is sent before `send`"]
 pub struct RequestBuilder {
@@ -61,7 +64,7 @@ impl RequestBuilder {
         Self { client, builder, options: CallOptions::new() }
     }
 
-    /// Changes the request by a method of reqwest's builder that has no counterpart here: `multipart`, say.
+    /// Changes the request with a method of reqwest's builder that this builder lacks, for example `multipart`.
     ///
     /// ```
     /// let client = steadfast::Client::new();
@@ -83,37 +86,37 @@ impl RequestBuilder {
         self.with(|builder| builder.header(name, value))
     }
 
-    /// Sets these headers, in place of those of the same names.
+    /// Sets these headers, and replaces headers of the same names.
     pub fn headers(self, headers: HeaderMap) -> Self {
         self.with(|builder| builder.headers(headers))
     }
 
-    /// Sets `Authorization` to these credentials.
+    /// Sets `Authorization` to basic credentials.
     pub fn basic_auth<U: Display, P: Display>(self, username: U, password: Option<P>) -> Self {
         self.with(|builder| builder.basic_auth(username, password))
     }
 
-    /// Sets `Authorization` to this token.
+    /// Sets `Authorization` to a bearer token.
     pub fn bearer_auth<T: Display>(self, token: T) -> Self {
         self.with(|builder| builder.bearer_auth(token))
     }
 
-    /// Sets the body. One that is held in memory can be sent again; a stream is sent once.
+    /// Sets the body. A body in memory can be sent again; a stream is sent once.
     pub fn body(self, body: impl Into<reqwest::Body>) -> Self {
         self.with(|builder| builder.body(body))
     }
 
-    /// Adds to the query.
+    /// Appends parameters to the query.
     pub fn query<T: Serialize + ?Sized>(self, query: &T) -> Self {
         self.with(|builder| builder.query(query))
     }
 
-    /// Sets the body to this form.
+    /// Sets the body to a URL-encoded form.
     pub fn form<T: Serialize + ?Sized>(self, form: &T) -> Self {
         self.with(|builder| builder.form(form))
     }
 
-    /// Sets the body to this JSON.
+    /// Sets the body to JSON.
     pub fn json<T: Serialize + ?Sized>(self, json: &T) -> Self {
         self.with(|builder| builder.json(json))
     }
@@ -123,33 +126,37 @@ impl RequestBuilder {
         self.with(|builder| builder.version(version))
     }
 
-    /// The total time of this call, retries and the reading of the body included, in place of the client's. An attempt
-    /// has its share of it, unless the client was given an [`attempt_timeout`](super::ClientBuilder::attempt_timeout).
+    /// Sets the total time of this call, retries and the reading of the body included. Default: the client's.
+    ///
+    /// Unless the client has an [`attempt_timeout`](super::ClientBuilder::attempt_timeout), each attempt has a share
+    /// of this time.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options = self.options.timeout(timeout);
         self
     }
 
-    /// Whether this request may be sent twice, in place of what its method and headers say. `false` still lets it be
-    /// sent again where nothing was sent before; see [`retry_safety`](Self::retry_safety) for never.
+    /// Overrides whether this request may be sent twice. Default: decided by the method and the headers.
+    ///
+    /// With `false`, the request is still retried if nothing was sent; [`retry_safety`](Self::retry_safety) can
+    /// forbid that, too.
     pub fn idempotent(mut self, idempotent: bool) -> Self {
         self.options = self.options.idempotent(idempotent);
         self
     }
 
-    /// How often this request may be sent.
+    /// Sets how often this request may be sent.
     pub fn retry_safety(mut self, safety: RetrySafety) -> Self {
         self.options = self.options.retry_safety(safety);
         self
     }
 
-    /// Answers this call from the upstream or not at all, never with a stored response.
+    /// Never answers this call with a stale response.
     pub fn without_last_known_good(mut self) -> Self {
         self.options = self.options.without_last_known_good();
         self
     }
 
-    /// The call, to be [executed](Client::execute) later or elsewhere.
+    /// Builds the call, to be [executed](Client::execute) later or elsewhere.
     pub fn build(self) -> reqwest::Result<Call<reqwest::Request>> {
         Ok(Call::with_options(self.builder.build()?, self.options))
     }
@@ -162,7 +169,7 @@ impl RequestBuilder {
         }
     }
 
-    /// A copy, unless the body is a stream.
+    /// Returns a copy; `None` if the body is a stream.
     pub fn try_clone(&self) -> Option<Self> {
         let builder = self.builder.try_clone()?;
         Some(Self { client: self.client.clone(), builder, options: self.options })

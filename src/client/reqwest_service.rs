@@ -1,4 +1,12 @@
-//! The inner edge: a `reqwest::Client` as a service of `http` responses.
+//! A `reqwest::Client` as a tower service: converts reqwest's responses and errors for the layers.
+//!
+//! # The one thread-local that correctness needs
+//!
+//! If a connection fails before anything was sent, a POST may be retried. After a redirect it may not: the
+//! redirecting host has already processed the request. reqwest reports both failures in the same way, and calls a
+//! redirect policy without any reference to the request. So a policy made by [`watch_redirects`] sets a thread-local
+//! flag, and the poll of [`ReqwestFuture`] reads the flag. reqwest runs the policy inside that same poll, so no task
+//! switch can come between. Under any other policy, every failed connection counts as possibly sent.
 
 use std::cell::Cell;
 use std::fmt;
@@ -16,13 +24,13 @@ use crate::{Call, Error};
 
 /// A `reqwest::Client` at the bottom of a stack of layers.
 ///
-/// Its requests are `reqwest::Request`s in a [`Call`], which carries their options and their deadline, or bare ones, which have
-/// neither: a [`DeadlineLayer`](crate::deadline::DeadlineLayer) above can only cut those. Its responses `http::Response`s, and its errors have the
-/// client's [inside](Error::inner). The URL that the response came from is kept for the way back, which is
-/// `reqwest::Response::from(response.map(reqwest::Body::wrap))`.
+/// A request is a [`Call`], which carries options and a deadline, or a bare `reqwest::Request`, which cannot. A
+/// [`DeadlineLayer`](crate::deadline::DeadlineLayer) can only cut a bare request from above. A response is an
+/// `http::Response`, and an error contains [reqwest's error](Error::inner). To convert a response back, with its URL,
+/// use `reqwest::Response::from(response.map(reqwest::Body::wrap))`.
 ///
-/// reqwest retries some protocol errors by itself. One layer should retry, not two: build the client that is handed in
-/// with `.retry(reqwest::retry::never())`.
+/// reqwest retries some protocol errors by itself. Only one layer should retry, so build the client with
+/// `.retry(reqwest::retry::never())`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -42,21 +50,22 @@ use crate::{Call, Error};
 #[derive(Debug, Clone)]
 pub struct ReqwestService {
     client: reqwest::Client,
-    /// Whether its redirect policy is one that [`watch_redirects`] has made.
+    /// True if the redirect policy comes from [`watch_redirects`].
     is_watched: bool,
 }
 
 impl ReqwestService {
-    /// The service of this client, whose redirect policy can be any.
+    /// Wraps a client with any redirect policy.
     ///
-    /// A host that cannot be connected to may have been redirected to, so a failed connection does not count as "nothing was
-    /// sent": a POST is then sent once. [`with_watched_redirects`](Self::with_watched_redirects) knows better.
+    /// A failed connection may belong to the target of a redirect, so it counts as possibly sent, and a POST is not
+    /// retried. To retry it, use [`with_watched_redirects`](Self::with_watched_redirects).
     pub const fn new(client: reqwest::Client) -> Self {
         Self { client, is_watched: false }
     }
 
-    /// The service of a client whose redirect policy comes from [`watch_redirects`], or follows no redirects: a POST whose
-    /// connection fails before any redirect was not sent, and can be retried.
+    /// Wraps a client whose redirect policy comes from [`watch_redirects`], or follows no redirects.
+    ///
+    /// If the connection fails before any redirect, nothing was sent, and a POST can be retried.
     pub const fn with_watched_redirects(client: reqwest::Client) -> Self {
         Self { client, is_watched: true }
     }
@@ -72,7 +81,7 @@ impl Service<reqwest::Request> for ReqwestService {
     }
 
     fn call(&mut self, request: reqwest::Request) -> ReqwestFuture {
-        // An unknown policy may have followed a redirect at any time.
+        // An unknown policy may follow a redirect at any time.
         ReqwestFuture {
             response: self.client.call(request),
             may_be_redirected: !self.is_watched,
@@ -100,9 +109,9 @@ impl Service<Call<reqwest::Request>> for ReqwestService {
 pub struct ReqwestFuture {
     #[pin]
     response: <reqwest::Client as Service<reqwest::Request>>::Future,
-    /// Whether the request may have been answered by a redirect already.
+    /// True if a redirect may already have answered the request.
     may_be_redirected: bool,
-    /// Whether reqwest has had to wait for something: then the request was more than looked at.
+    /// True once reqwest has been pending: the request was more than checked.
     has_waited: bool,
 }
 
@@ -123,10 +132,10 @@ impl Future for ReqwestFuture {
             let is_connect = error.fault() == Fault::Connect;
             let error = Error::from_upstream(error);
             if error.attempts() == 0 && has_waited {
-                // The request that cannot be sent is the one that a redirect asked for; the one before it was answered.
+                // The invalid request is that of a redirect; the request before it was answered.
                 error.with_attempts(1).with_sent(true)
             } else if is_connect && !may_be_redirected {
-                // The connection that failed was the first.
+                // No redirect was followed, so the failed connection was the first.
                 error.with_sent(false)
             } else {
                 error
@@ -142,17 +151,17 @@ impl fmt::Debug for ReqwestFuture {
 }
 
 thread_local! {
-    /// Set by a watched policy inside one poll of [`ReqwestFuture`], and read by that poll: reqwest calls a policy with no other
-    /// way to find the request again.
+    /// Set by a watched policy inside one poll of [`ReqwestFuture`], and read by the same poll. See the module docs.
     static REDIRECTED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A redirect policy that lets a retry know when a redirect was followed.
+/// Wraps a redirect policy, so that a retry knows whether a redirect was followed.
 ///
-/// reqwest reports a host that cannot be connected to in the same way whether the request went there first or was
-/// redirected there. In the first case nothing was sent; in the second, a POST has been carried out already and must not
-/// be sent again. A [`Client`](crate::Client) with a reqwest client of its own uses this policy. With any other policy,
-/// a failed connection counts as sent, and a POST is not retried after it. So a client of your own settings wants this one, too:
+/// reqwest reports a failed connection in the same way for the first host and for the target of a redirect. In the
+/// first case nothing was sent. In the second case a POST has been processed already and must not be sent again.
+/// Under a policy without this wrapper, a failed connection counts as possibly sent, and a POST is not retried.
+///
+/// A default [`Client`](crate::Client) uses this wrapper. If you configure reqwest yourself, wrap your policy, too:
 ///
 /// ```
 /// use reqwest::redirect::Policy;
@@ -168,7 +177,7 @@ pub fn watch_redirects(policy: Policy) -> Policy {
     })
 }
 
-/// The conversion forgets the URL unless it is put where reqwest will look for it.
+/// Converts a response. The URL would be lost, so it is stored where reqwest finds it.
 fn from_reqwest(response: reqwest::Response) -> Response<reqwest::Body> {
     let url = response.url().clone();
     let mut response = Response::from(response);
@@ -176,7 +185,7 @@ fn from_reqwest(response: reqwest::Response) -> Response<reqwest::Body> {
     response
 }
 
-/// Puts a URL where reqwest will look for it: a place that only a builder can reach.
+/// Stores a URL in the extensions, under a type that is private to reqwest: only a response builder can insert it.
 pub(super) fn keep_url(extensions: &mut Extensions, url: reqwest::Url) {
     let mut builder = Response::builder();
     if let Some(of_builder) = builder.extensions_mut() {

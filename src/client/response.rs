@@ -1,4 +1,4 @@
-//! The outer edge: `http` responses as reqwest's.
+//! Converts `http` responses to reqwest's.
 
 use http::Response;
 use http_body::Body;
@@ -7,7 +7,7 @@ use super::reqwest_service::keep_url;
 use crate::BoxError;
 use crate::last_known_good::RequestUri;
 
-/// The response with the URL that it came from, or, if it is a stored one, was asked for by.
+/// Converts a response, with its URL: for a stored response, the URL of the request.
 pub(super) fn into_reqwest<B>(mut response: Response<B>) -> reqwest::Response
 where
     B: Body<Data = bytes::Bytes> + Send + Sync + 'static,

@@ -1,3 +1,5 @@
+//! Sending a call through the client, and the client as a tower service.
+
 use std::task::{Context, Poll};
 
 use tower::Service;
@@ -8,17 +10,17 @@ use super::handle::Client;
 use crate::Call;
 
 impl Client {
-    /// Sends a request, or a [`Call`] of one.
+    /// Sends a request or a [`Call`].
     ///
-    /// A timeout that is set on the request becomes that of the whole call, unless the call has one of its own.
+    /// A timeout on the request bounds the whole call, unless the call has a timeout of its own.
     ///
     /// # Errors
     ///
-    /// If there is no answer: not for any status that the upstream answers with.
+    /// Fails if there is no answer. No status is an error.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it gives back whatever it held: permits, places, tokens.
+    /// Dropping the future returns every permit, probe and token that it holds.
     pub fn execute(&self, request: impl Into<Call<reqwest::Request>>) -> ResponseFuture {
         ResponseFuture::new(self.clone(), request.into())
     }
@@ -29,7 +31,7 @@ impl Service<Call<reqwest::Request>> for Client {
     type Error = ClientError;
     type Future = ResponseFuture;
 
-    // The stack of an upstream is polled ready by the call.
+    // Always ready: the call itself waits until the stack of its upstream is ready.
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
     }

@@ -1,4 +1,7 @@
-//! The stack of the client, concrete and nameable.
+//! The stack of the client, as a concrete type without boxes.
+//!
+//! The classifier is a concrete type, too. A generic classifier would be a type parameter of `Client`, with bounds
+//! for every body type inside the stack.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +22,7 @@ use crate::retry::{RetryBudget, RetryLayer, RetryPolicy, RetryService};
 use crate::timeout::{TimeoutLayer, TimeoutService};
 use crate::{Call, Classify};
 
-/// What every call goes through.
+/// The layers of every call.
 pub(super) type Stack = DeadlineService<
     PrefetchService<
         LastKnownGoodService<
@@ -32,7 +35,7 @@ pub(super) type Stack = DeadlineService<
 /// The future of a call to the stack.
 pub(super) type StackFuture = <Stack as Service<Call<reqwest::Request>>>::Future;
 
-/// What the calls to one upstream go through.
+/// The layers of one upstream.
 pub(super) type UpstreamStack = RetryService<
     CircuitBreakerService<
         BulkheadService<TimeoutService<BufferBodyService<ReqwestService>>>,
@@ -41,7 +44,8 @@ pub(super) type UpstreamStack = RetryService<
     StackClassifier,
 >;
 
-/// How the stack of an upstream is made: what is shared by all, and patterns for what is not.
+/// Makes the stack of an upstream from shared settings, and from templates for state that each upstream has for
+/// itself.
 #[derive(Debug)]
 pub(super) struct MakeUpstreamStack {
     pub(super) attempt_timeout: Option<Duration>,
@@ -87,7 +91,7 @@ impl MakeStack for MakeUpstreamStack {
     }
 }
 
-/// The layers of one upstream, outermost first. Each bounds its waits by the deadline.
+/// The layers of one upstream, outermost first. Each layer bounds its waits by the deadline.
 #[derive(Debug)]
 pub(super) struct StackLayer {
     retry: RetryLayer<StackClassifier>,
@@ -109,7 +113,7 @@ impl Layer<ReqwestService> for StackLayer {
     }
 }
 
-/// The key of an upstream: its origin, or what the function says.
+/// The key of an upstream: the origin of the request, or the result of the user's function.
 #[derive(Clone, Default)]
 pub(super) struct StackKey(pub(super) Option<KeyFunction>);
 
@@ -130,7 +134,7 @@ impl fmt::Debug for StackKey {
     }
 }
 
-/// The classifier of every layer, or what the function says for a request.
+/// The classifier of every layer: the user's choice for the request, or else the default.
 #[derive(Clone)]
 pub(super) struct StackClassifier {
     pub(super) default: HttpClassifier,
@@ -157,9 +161,9 @@ impl fmt::Debug for StackClassifier {
     }
 }
 
-/// What a client knows of one upstream, to be looked at and acted on.
+/// The state of one upstream: a name, and handles to inspect and change its layers.
 ///
-/// A part that the client was built without is `None`.
+/// A handle is `None` if the client was built without that layer.
 #[derive(Debug, Clone)]
 pub struct UpstreamHandle {
     name: Arc<str>,
@@ -169,22 +173,22 @@ pub struct UpstreamHandle {
 }
 
 impl UpstreamHandle {
-    /// Its scheme and authority, or what the key function says.
+    /// Returns the name: scheme and authority, or the result of the key function.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its circuit breaker.
+    /// Returns the circuit breaker.
     pub const fn circuit_breaker(&self) -> Option<&CircuitBreaker> {
         self.circuit_breaker.as_ref()
     }
 
-    /// Its bulkhead.
+    /// Returns the bulkhead.
     pub const fn bulkhead(&self) -> Option<&Bulkhead> {
         self.bulkhead.as_ref()
     }
 
-    /// Its retry budget.
+    /// Returns the retry budget.
     pub const fn retry_budget(&self) -> Option<&RetryBudget> {
         self.retry_budget.as_ref()
     }

@@ -1,4 +1,4 @@
-//! What is left of the call's time bounds the reading of the body.
+//! Bounds the reading of a response body by the rest of the call's time.
 
 use std::convert::Infallible;
 use std::io;
@@ -14,10 +14,10 @@ use crate::internal::clock::Timer;
 use crate::sealed::Sealed;
 use crate::{BoxError, Error, TimeoutScope};
 
-/// Observes the body of a response for the deadline of its call: a body that is not read in time is cut.
+/// Cuts a response body that is not read before the deadline of its call.
 ///
-/// The error is an `io::Error` of the kind `TimedOut`, as clients know it (`reqwest::Error::is_timeout` sees it), around an
-/// [`Error`] that says so.
+/// The body then ends with an `io::Error` of the kind `TimedOut` around an [`Error`], which
+/// `reqwest::Error::is_timeout` recognises.
 #[pin_project]
 #[derive(Debug)]
 pub struct DeadlineBody {
@@ -27,7 +27,7 @@ pub struct DeadlineBody {
 }
 
 impl DeadlineBody {
-    /// Cuts the body at `end`, which is `after` from the beginning of the call.
+    /// Cuts the body at `end`, which lies `after` the start of the call.
     pub(super) const fn new(end: Option<Instant>, after: Duration) -> Self {
         Self { timer: Timer::new(end), after }
     }

@@ -1,4 +1,4 @@
-//! The settings of a deadline, and the limit that they set for one call.
+//! The settings of the deadline layer, and the limit of one call.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use tokio::time::Instant;
 use crate::internal::clock;
 use crate::{ErrorKind, HasCallOptions, TimeoutScope};
 
-/// The time of a call.
+/// The settings of the layer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DeadlineSettings {
-    /// The time of a call that asks for none; `None` does not bound such a call.
+    /// The time of a call without a timeout of its own; `None` leaves such a call unbounded.
     pub(super) after: Option<Duration>,
-    /// True if all layers below check the deadline, so that this layer needs no timer.
+    /// True if all layers below check the deadline, which makes a timer here unnecessary.
     pub(super) is_checked_below: bool,
 }
 
 impl DeadlineSettings {
-    /// Stamps the deadline on the request. It is never later than one that is there.
+    /// Stamps the deadline on the request, and never puts off a deadline that the request has already.
     pub(super) fn stamp(self, request: &mut impl HasCallOptions) -> CallLimit {
         let options = request.options();
         let after = options.get_timeout().or(self.after);
@@ -32,7 +32,7 @@ impl DeadlineSettings {
     }
 }
 
-/// When the call has to end, and how much time that was.
+/// The end of a call, and the time from its start to this end.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CallLimit {
     pub(super) end: Option<Instant>,

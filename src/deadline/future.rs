@@ -1,3 +1,5 @@
+//! The future, which polls the call first and cuts a call that ignores the deadline.
+
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,14 +14,14 @@ use crate::response_kind::ResponseKind;
 
 /// The future of [`DeadlineService`](super::DeadlineService).
 ///
-/// Cancel safe: it holds nothing but the call itself.
+/// Cancel safe: it holds only the call.
 #[pin_project]
 pub struct ResponseFuture<F, K> {
-    /// `None` if there was no time left to make the call.
+    /// `None` if no time was left for the call.
     #[pin]
     future: Option<F>,
     limit: CallLimit,
-    /// Set where the layers below may let the deadline pass.
+    /// Set unless all layers below are known to check the deadline.
     #[pin]
     timer: CutTimer,
     kind: K,
@@ -50,7 +52,8 @@ where
             Poll::Ready(Ok(response)) => {
                 Poll::Ready(Ok(this.kind.observe(response, DeadlineBody::new(limit.end, limit.after))))
             }
-            // A layer below knows only what was left when it began. One that has a nearer end of its own knows better.
+            // A layer below knows only the time left at its own start, so its error gets the time of the whole call.
+            // The error of a layer with an earlier deadline stays unchanged.
             Poll::Ready(Err(error)) if error.is_total_timeout() && clock::has_passed(limit.end) => {
                 Poll::Ready(Err(error.with_kind(limit.kind())))
             }

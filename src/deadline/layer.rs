@@ -1,3 +1,5 @@
+//! The deadline layer.
+
 use std::time::Duration;
 
 use tower::Layer;
@@ -6,7 +8,7 @@ use super::config::DeadlineSettings;
 use super::service::DeadlineService;
 use crate::{Http, NonHttp};
 
-/// Bounds a whole call in time; see the [module](super).
+/// Bounds each call as a whole; see the [module](super).
 ///
 /// ```
 /// use std::time::Duration;
@@ -32,16 +34,17 @@ pub struct DeadlineLayer<K = Http> {
 }
 
 impl DeadlineLayer {
-    /// Bounds a call: attempts, waits between them, and the reading of the body.
+    /// Bounds each call by `after`: attempts, waits between them, and the reading of the body.
     ///
-    /// A call that asks for another time ([`CallOptions::timeout`](crate::CallOptions::timeout)) has that instead, and never more
-    /// than its own [deadline](crate::CallOptions::deadline) leaves. With zero, nothing is sent.
+    /// A call's own [timeout](crate::CallOptions::timeout) replaces `after`. Its own
+    /// [deadline](crate::CallOptions::deadline) is never put off. With zero, no request is sent. A late call ends
+    /// with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), of the scope [`Total`](crate::TimeoutScope::Total).
     pub const fn new(after: Duration) -> Self {
         Self { settings: DeadlineSettings { after: Some(after), is_checked_below: false }, kind: Http }
     }
 
-    /// Bounds a call in a stack whose layers all check the deadline, so that this one needs no timer. Without a time of its
-    /// own, it bounds the calls that ask for one.
+    /// Stamps deadlines but arms no timer, for a stack whose layers all check the deadline. If `after` is `None`, the
+    /// layer bounds only calls with a timeout or a deadline of their own.
     #[cfg(feature = "reqwest")]
     pub(crate) const fn checked_below(after: Option<Duration>) -> Self {
         Self { settings: DeadlineSettings { after, is_checked_below: true }, kind: Http }
@@ -49,7 +52,7 @@ impl DeadlineLayer {
 }
 
 impl<K> DeadlineLayer<K> {
-    /// For a service whose responses are not HTTP: the call ends with the response.
+    /// Bounds a service whose responses are not HTTP: the call ends with the response.
     pub fn non_http(self) -> DeadlineLayer<NonHttp> {
         DeadlineLayer { settings: self.settings, kind: NonHttp }
     }

@@ -1,24 +1,45 @@
-//! Deadline: one clock for the whole call.
+//! Deadline: the limits of single attempts and waits add up, and a caller needs one limit for the whole call.
 //!
-//! Attempts, the waits between them, the wait for a permit and the reading of the body all take from the same time: that of the
-//! caller. [`DeadlineLayer`] stands outermost. It stamps the call's deadline on the request, and every layer below bounds its
-//! own waits by it; a layer or a client that does not is cut when the deadline has passed. What is left of the time also bounds
-//! the reading of the response's body.
+//! Attempts, the waits between them, the wait for a permit and the reading of the body all draw on the time of the
+//! call. [`DeadlineLayer`] stands outermost and stamps the deadline on the request. Every layer below bounds its own
+//! waits by the deadline. If a layer or a client ignores the deadline, the call is cut. The time left also bounds the
+//! reading of the response's body.
 //!
 //! A call that is ready at once registers no timer.
 //!
 //! ```
 //! use std::time::Duration;
+//! use steadfast::Error;
 //! use steadfast::deadline::DeadlineLayer;
 //! use steadfast::retry::{RetryLayer, RetryPolicy};
 //! use steadfast::timeout::TimeoutLayer;
-//! use tower::ServiceBuilder;
+//! use tower::{ServiceBuilder, ServiceExt};
 //!
-//! let layers = ServiceBuilder::new()
-//!     .layer(DeadlineLayer::new(Duration::from_secs(3)))
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let sku = ServiceBuilder::new()
+//!     .layer(DeadlineLayer::new(Duration::from_secs(3))) // for all attempts and waits together
 //!     .layer(RetryLayer::new(RetryPolicy::default()))
-//!     .layer(TimeoutLayer::new(Duration::from_secs(1)));
+//!     .layer(TimeoutLayer::new(Duration::from_secs(1))) // for each attempt
+//!     .map_err(Error::from_upstream)
+//!     .service_fn(async |_: http::Request<String>| {
+//!         Ok::<_, std::io::Error>(http::Response::new(String::new()))
+//!     });
+//! let response = sku.oneshot(http::Request::new(String::new())).await?;
+//! # Ok(())
+//! # }
 //! ```
+//!
+//! # Order of ends
+//!
+//! The layers below end at the same instant and know more: a stale response, or the number of attempts. So the layer
+//! polls the call first. The call may run in another task, so the layer then gives way: for a few turns of the
+//! scheduler on a single-threaded runtime, and for 10 ms on a multi-threaded runtime.
+//!
+//! # In the crate's client
+//!
+//! In the client, the layer arms no timer for the call, so only one timer runs at a time. Every wait below is bounded
+//! by the deadline and followed by a check. The options of the call record this promise, and spare an attempt the
+//! clock read before the request is sent.
 
 mod body;
 mod config;

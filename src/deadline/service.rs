@@ -1,3 +1,5 @@
+//! The service, which stamps the deadline on each request.
+
 use std::task::{Context, Poll};
 
 use tower::Service;
@@ -8,7 +10,7 @@ use super::future::ResponseFuture;
 use crate::response_kind::ResponseKind;
 use crate::{Error, HasCallOptions, Http};
 
-/// The service that [`DeadlineLayer`] makes.
+/// The service of a [`DeadlineLayer`](super::DeadlineLayer).
 #[derive(Debug, Clone, Copy)]
 pub struct DeadlineService<S, K = Http> {
     inner: S,
@@ -26,7 +28,7 @@ impl<S, K> DeadlineService<S, K> {
         &self.inner
     }
 
-    /// The call that `call` makes of the inner service, within its time.
+    /// Bounds the call that `call` makes to the inner service.
     #[cfg(feature = "reqwest")]
     pub(crate) fn send<Req: HasCallOptions, F>(
         &self,
@@ -59,7 +61,7 @@ where
     }
 }
 
-/// Makes a call within its time.
+/// Stamps the deadline on the request and makes the call, unless no time is left.
 #[inline]
 fn begin<Req, F, K>(
     settings: DeadlineSettings,

@@ -1,4 +1,4 @@
-//! What is known of an error whatever the client: its kind, its upstream and its counts, with the client's error behind a box.
+//! The facts about an error, without the client's type: kind, upstream, counts, and the client's error behind a box.
 
 use std::any::Any;
 use std::error::Error as StdError;
@@ -11,9 +11,10 @@ use crate::http::Fault;
 use crate::http::transport::{self, Sent, causes};
 use crate::{EndpointId, StopReason};
 
-/// What is known of an [`Error`](super::Error), whatever the error type of its client.
+/// The facts about an [`Error`](super::Error), without the error type of the client.
 ///
-/// It is not generic, so it can be found in a box, or in the chain of `anyhow` or `eyre`, by code that does not know the client:
+/// `ErrorInfo` is not generic. Code that does not know the client finds it in a box, or in a chain of `anyhow` or
+/// `eyre`:
 ///
 /// ```
 /// use steadfast::{BoxError, Error, ErrorInfo, ErrorKind};
@@ -35,14 +36,14 @@ pub struct ErrorInfo {
     pub(super) endpoint: Option<EndpointId>,
 }
 
-/// The client's error, whose type is known to [`Error`](super::Error) alone.
+/// The client's error. Only [`Error`](super::Error) knows the type.
 pub(super) trait InnerError: Send + Sync {
     fn as_error(&self) -> &(dyn StdError + 'static);
     fn as_any(&self) -> &dyn Any;
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
 
-/// An error.
+/// A client's error of a known type.
 pub(super) struct TypedInner<E>(pub(super) E);
 
 impl<E: StdError + Send + Sync + 'static> InnerError for TypedInner<E> {
@@ -59,7 +60,7 @@ impl<E: StdError + Send + Sync + 'static> InnerError for TypedInner<E> {
     }
 }
 
-/// A box, which is no error itself.
+/// A boxed error. A `BoxError` does not implement `Error`, so it needs an adapter of its own.
 pub(super) struct BoxedInner(pub(super) BoxError);
 
 impl InnerError for BoxedInner {
@@ -90,12 +91,12 @@ impl ErrorInfo {
         }
     }
 
-    /// The refusal of a handle that may have a name.
+    /// Creates the refusal of a handle that may have a name.
     pub(crate) fn refusal(kind: ErrorKind, upstream: Option<&Arc<str>>) -> Self {
         Self { upstream: upstream.cloned(), ..Self::new(kind, None) }
     }
 
-    /// What an error of the client says: what a steadfast error among its sources knows, or what its type is known to mean.
+    /// Derives the facts from a client's error: from a steadfast error among its sources, or else from its type.
     pub(super) fn of_client(client: Box<dyn InnerError>) -> Self {
         let of_error = |error: &(dyn StdError + 'static)| {
             if let Some(known) = wrapped(error).find_map(|error| error.downcast_ref::<Self>()) {
@@ -104,7 +105,8 @@ impl ErrorInfo {
             if let Some(kind) = wrapped(error).find_map(kind_of_tower) {
                 return Self::new(kind, None);
             }
-            // An error of an HTTP client tells of its own call. An `io::Error` far below can be about anything, a file even.
+            // Trust an HTTP client's error about its own call. A deeper `io::Error` can be about something else, even
+            // a file.
             let told = causes(error).find(|error| transport::is_of_a_client(*error));
             let told = told.or_else(|| causes(error).find(|error| !transport::is_wrapper(*error)));
             let sent = told.and_then(transport::inspect).map_or(Sent::Maybe, |seen| seen.sent);
@@ -122,7 +124,7 @@ impl ErrorInfo {
         self
     }
 
-    /// What a steadfast error says that is somewhere in this chain of causes, whatever boxes and wrappers it is in.
+    /// Finds the facts of a steadfast error anywhere in a chain of causes, through boxes and wrappers.
     ///
     /// ```
     /// use steadfast::{Error, ErrorInfo, ErrorKind};
@@ -135,22 +137,23 @@ impl ErrorInfo {
         causes(error).find_map(|error| error.downcast_ref())
     }
 
-    /// What failed.
+    /// Returns the kind of failure.
     pub const fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// The upstream's name: its scheme and authority, or what its handles are called. `None` where no layer has a name.
+    /// Returns the upstream's name: scheme and authority, or the name of the handles. `None` if no layer has a name.
     pub fn upstream(&self) -> Option<&str> {
         self.upstream.as_deref()
     }
 
-    /// How many requests the call handed to a connector. A connection that did not come about counts; a refusal does not.
+    /// Returns the number of requests that the call handed to a connector. A failed connection counts; a refusal does
+    /// not.
     pub const fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    /// Why the call made no further attempt; `None` where nothing would have made one.
+    /// Returns why no attempt followed; `None` if no further attempt was wanted.
     pub const fn stop_reason(&self) -> Option<StopReason> {
         match (self.stop, self.kind) {
             (None, ErrorKind::CircuitOpen { .. }) => Some(StopReason::CircuitOpen),
@@ -161,56 +164,56 @@ impl ErrorInfo {
         }
     }
 
-    /// The reason that a retry below has given for making no further attempt.
+    /// Returns the reason that a retry layer has set.
     pub(crate) const fn stop_of_retry(&self) -> Option<StopReason> {
         self.stop
     }
 
-    /// Whether the upstream may have seen any request of the call. If not, sending it again is safe, whatever the method.
+    /// True if the upstream may have seen any request of the call. Otherwise any method can safely be sent again.
     pub const fn maybe_sent(&self) -> bool {
         self.maybe_sent
     }
 
-    /// The endpoint that the last attempt went to, where there is a choice of them.
+    /// Returns the endpoint of the last attempt, if the upstream has a choice of endpoints.
     pub const fn endpoint(&self) -> Option<EndpointId> {
         self.endpoint
     }
 
-    /// Whether the call was refused on this side, at its last attempt: by the circuit breaker, the bulkhead, or a
-    /// load-shedding layer of tower.
+    /// True if the last attempt was refused locally, by the circuit breaker, the bulkhead, or a load-shedding layer
+    /// of tower.
     ///
-    /// A refusal says nothing about the upstream: it is never retried, and never counted against it.
+    /// A refusal says nothing about the upstream: it is never retried, and never counted as a fault.
     pub const fn is_refusal(&self) -> bool {
         self.kind.is_refusal()
     }
 
-    /// Whether the circuit breaker refused.
+    /// True if the circuit breaker refused.
     pub const fn is_circuit_open(&self) -> bool {
         matches!(self.kind, ErrorKind::CircuitOpen { .. })
     }
 
-    /// Whether the bulkhead refused.
+    /// True if the bulkhead refused.
     pub const fn is_bulkhead_full(&self) -> bool {
         matches!(self.kind, ErrorKind::BulkheadFull { .. })
     }
 
-    /// Whether time ran out, be it the call's, the attempt's, or that of a timeout in the client.
+    /// True if the time ran out: of the call, of the attempt, or of a timeout inside the client.
     pub fn is_timeout(&self) -> bool {
         let of_client = || self.client_error().is_some_and(transport::is_timeout);
         matches!(self.kind, ErrorKind::Timeout { .. }) || of_client()
     }
 
-    /// Whether the time of the whole call ran out.
+    /// True if the time of the whole call ran out.
     pub const fn is_total_timeout(&self) -> bool {
         matches!(self.kind, ErrorKind::Timeout { scope: TimeoutScope::Total, .. })
     }
 
-    /// Whether no connection came about.
+    /// True if no connection was established.
     pub fn is_connect(&self) -> bool {
         self.client_error().is_some_and(|error| transport::fault_of(error) == Fault::Connect)
     }
 
-    /// How long until another call makes sense, where that is known.
+    /// Returns how long to wait before another call. Only an open circuit knows.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self.kind {
             ErrorKind::CircuitOpen { retry_after } => retry_after,
@@ -218,7 +221,7 @@ impl ErrorInfo {
         }
     }
 
-    /// The status that the client's error is about, if there is one: after `error_for_status`, say.
+    /// Returns the status in the client's error, for example after `error_for_status`.
     pub fn status(&self) -> Option<http::StatusCode> {
         #[cfg(feature = "reqwest")]
         return self.reqwest_error()?.status();
@@ -226,7 +229,8 @@ impl ErrorInfo {
         None
     }
 
-    /// The URL that the client's error is about, where reqwest knows it. It is whole: think of its query before it is logged.
+    /// Returns the URL in the client's error, if reqwest knows the URL. The query is included, so take care before
+    /// logging.
     #[cfg(feature = "reqwest")]
     pub fn url(&self) -> Option<&reqwest::Url> {
         self.reqwest_error()?.url()
@@ -241,7 +245,8 @@ impl ErrorInfo {
         self.client.as_ref().map(|client| client.as_error())
     }
 
-    /// The error of the client itself, where layers that box errors have put a steadfast error or an `io::Error` around it.
+    /// Returns the client's own error, without the steadfast errors and `io::Error`s that boxing layers have put
+    /// around it.
     fn innermost_client_error(&self) -> Option<&(dyn StdError + 'static)> {
         let error = self.client_error()?;
         match wrapped(error).find_map(|error| error.downcast_ref::<Self>()) {
@@ -250,7 +255,7 @@ impl ErrorInfo {
         }
     }
 
-    /// One line for whoever reads a log: the upstream, what failed and why, and how many attempts were made.
+    /// Writes one line for a log: the upstream, the failure with its cause, and the number of attempts.
     pub(super) fn fmt_summary(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(upstream) = &self.upstream {
             write!(f, "{upstream}: ")?;
@@ -280,14 +285,14 @@ impl ErrorInfo {
         }
         let s = if self.attempts == 1 { "" } else { "s" };
         write!(f, " ({} attempt{s}", self.attempts)?;
-        // A refusal is its own reason.
+        // For a refusal, the reason repeats the kind.
         if let Some(stop) = self.stop.filter(|_| !self.is_refusal() && !self.is_total_timeout()) {
             write!(f, ", no retry: {stop}")?;
         }
         f.write_str(")")
     }
 
-    /// Writes the meaning of the client's error and the last of its causes; or, if the type is not known, its own text.
+    /// Writes the meaning of the client's error and its root cause. For an unknown type, writes the error's own text.
     fn fmt_client(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(error) = self.innermost_client_error() else { return f.write_str("the client failed") };
         match transport::inspect(error).and_then(|seen| seen.text) {
@@ -299,10 +304,10 @@ impl ErrorInfo {
         }
     }
 
-    /// The last of the causes. Those in between say less.
+    /// Writes the root cause. The causes in between add less.
     fn fmt_root(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(error) = self.innermost_client_error() else { return Ok(()) };
-        // An error of reqwest that has no cause repeats the summary, and adds its URL.
+        // Skip a client's error without a cause: its text repeats the summary and adds the URL.
         match causes(error).last().filter(|root| !transport::is_of_a_client(*root)) {
             Some(root) => {
                 f.write_str(": ")?;
@@ -326,13 +331,13 @@ impl ErrorInfo {
     }
 }
 
-/// An error and the errors that it wraps, as far as the first error of an HTTP client, which is left out: its causes can be errors
-/// of another call, such as the one that the request's body came from.
+/// Returns an error and the errors that it wraps, up to the first error of an HTTP client. The causes of a client's
+/// error can belong to another call, for example the call that feeds the request's body.
 fn wrapped<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     causes(error).take_while(|error| !transport::is_of_a_client(*error))
 }
 
-/// The errors of tower's own layers.
+/// Returns the kind for an error of tower's own layers.
 fn kind_of_tower(error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
     if error.is::<tower::timeout::error::Elapsed>() {
         Some(ErrorKind::Timeout { scope: TimeoutScope::Other, after: None })
@@ -343,7 +348,7 @@ fn kind_of_tower(error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
     }
 }
 
-/// In a chain of causes, after the summary: who ended the call, and what the upstream may have seen of it.
+/// The second line in a chain of causes: who ended the call, and whether the upstream may have seen the request.
 impl fmt::Display for ErrorInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
@@ -374,7 +379,7 @@ impl StdError for ErrorInfo {
     }
 }
 
-/// Writes the first line of a foreign text, without the credentials and the query of any URL in it.
+/// Writes the first line of a foreign text, without the credentials and the queries of its URLs.
 fn fmt_line(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let line = text.lines().next().unwrap_or_default();
     for (number, word) in line.split(' ').enumerate() {
@@ -393,7 +398,7 @@ fn fmt_line(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     Ok(())
 }
 
-/// A time to two digits or so: `1.2 s`, `294 ms`.
+/// A duration rounded to about two digits: `1.2 s`, `294 ms`.
 struct Rounded(Duration);
 
 impl fmt::Display for Rounded {

@@ -1,4 +1,4 @@
-//! The kinds of errors.
+//! The kinds of errors, and the scopes of timeouts.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::time::Duration;
 /// A boxed error, as the tower and hyper crates use it.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// What failed.
+/// The kind of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -15,28 +15,28 @@ pub enum ErrorKind {
     Upstream,
     /// The circuit breaker refused; nothing was sent.
     CircuitOpen {
-        /// How long until the circuit lets a probe through. `None` while it is forced open.
+        /// The time until the circuit lets a probe through; `None` while the circuit is forced open.
         retry_after: Option<Duration>,
     },
     /// The bulkhead refused, at once or after its bounded wait; nothing was sent.
     BulkheadFull {
-        /// How many attempts the bulkhead lets through at a time.
+        /// The number of attempts that the bulkhead allows in flight.
         max_concurrent: usize,
     },
     /// A load-shedding layer of tower refused; nothing was sent.
     Overloaded,
     /// The time of an attempt, or of the whole call, ran out.
     Timeout {
-        /// Which time it was.
+        /// The scope of the time limit.
         scope: TimeoutScope,
-        /// How much time there was, where that is known.
+        /// The length of the time limit, if known.
         after: Option<Duration>,
     },
     /// The response began, but its body could not be read whole.
     Body,
 }
 
-/// Whose time a timeout is about.
+/// The part of a call that a time limit bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TimeoutScope {
@@ -44,7 +44,7 @@ pub enum TimeoutScope {
     Total,
     /// One attempt.
     Attempt,
-    /// Whatever stands below a timeout layer of tower.
+    /// The services below a timeout layer of tower.
     Other,
 }
 
@@ -53,7 +53,7 @@ impl ErrorKind {
         matches!(self, Self::CircuitOpen { .. } | Self::BulkheadFull { .. } | Self::Overloaded)
     }
 
-    /// The kind in one word, as it stands in logs.
+    /// Returns the kind in one word, as used in logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Upstream => "upstream",
@@ -73,7 +73,7 @@ impl fmt::Display for ErrorKind {
 }
 
 impl TimeoutScope {
-    /// The scope in one word, as it stands in logs.
+    /// Returns the scope in one word, as used in logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Total => "total",

@@ -1,4 +1,8 @@
-//! A response body that a layer looks through: one wrapper for all of them, with a [`BodyObserver`] each.
+//! Response bodies that a layer observes: one wrapper, [`ObservedBody`], with a [`BodyObserver`] for each layer.
+//!
+//! Bulkhead, circuit breaker and deadline all act on the body of a response: to hold a permit, to count a failure, to
+//! cut a slow body. All three use the same wrapper with different observers. The cache has a body type of its own,
+//! since it may hold back the last frame.
 
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
@@ -10,41 +14,44 @@ use crate::BoxError;
 use crate::internal::signals::is_discarding;
 use crate::sealed::Sealed;
 
-/// How a body came to its end.
+/// How a body ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyEnd {
-    /// Every byte of it arrived.
+    /// Every byte of the body arrived.
     Whole,
-    /// It broke: the connection was lost, or its time ran out.
+    /// The body broke: the connection was lost, or the time ran out.
     Broken,
-    /// Nobody wants it: what is left is read only so that the connection can be used again.
+    /// The response was discarded. The rest of the body is read only to make the connection reusable.
     Discarded,
 }
 
-/// What a layer does while the body of its response is read. Implemented inside this crate.
+/// The part of a layer that acts while the body of a response is read. Implemented inside this crate.
 ///
-/// An observer is dropped as soon as the body ends, so that what it merely holds needs no code to be given back.
+/// An observer is dropped as soon as the body ends. Resources that it holds, such as a permit, are released by their
+/// `Drop`.
 pub trait BodyObserver: Sealed {
-    /// Whether the body has run out of time, although there is data to hand on.
+    /// Returns an error if the body's time is over; the error then ends the body. Called for each frame, unless the
+    /// frame is known to be the last.
     fn is_cut(&self) -> Option<BoxError> {
         None
     }
 
-    /// The body has to wait: ready if it has run out of time.
+    /// Waits for the end of the body's time; ready with the error that then ends the body. Polled while the body is
+    /// pending.
     fn poll_cut(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<BoxError> {
         let _ = cx;
         Poll::Pending
     }
 
-    /// The body has ended. Does not come if the body is dropped before its end.
+    /// Called when the body ends. Not called if the body is dropped before its end.
     fn end(self: Pin<&mut Self>, end: BodyEnd) {
         let _ = end;
     }
 }
 
-/// A body `B`, observed by `O` as it is read.
+/// A body `B`, observed by `O` while it is read.
 ///
-/// An error of the body is boxed, when there is one; nothing else is.
+/// Only errors are boxed: a body without errors allocates nothing.
 #[pin_project]
 #[derive(Debug)]
 pub struct ObservedBody<B, O> {
@@ -61,7 +68,7 @@ where
 {
     pub(crate) fn new(body: B, observer: O) -> Self {
         if body.is_end_stream() {
-            // Nobody needs to read a body that is not there.
+            // An empty body is never read, so its end is reported now.
             pin!(observer).end(BodyEnd::Whole);
             return Self { body, observer: None };
         }
@@ -120,7 +127,7 @@ where
     }
 }
 
-/// Tells the observer how the body ended, and drops it.
+/// Reports the end of the body to the observer, and drops the observer.
 fn finish<O: BodyObserver>(mut observer: Pin<&mut Option<O>>, end: BodyEnd) {
     if let Some(observer) = observer.as_mut().as_pin_mut() {
         observer.end(end);

@@ -1,31 +1,32 @@
-//! `Cache-Control` (RFC 9111 §5.2), as far as a fallback needs it.
+//! The directives of `Cache-Control` (RFC 9111 §5.2) that the last-known-good cache needs.
 
 use std::time::Duration;
 
 use http::{HeaderMap, header::CACHE_CONTROL};
 
-/// The directives of a request or a response.
+/// The directives of one request or response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[allow(clippy::struct_excessive_bools)] // They are what the wire has: present or not.
+#[allow(clippy::struct_excessive_bools)] // Each directive is either present or absent.
 pub(crate) struct CacheControl {
     pub(crate) no_store: bool,
     pub(crate) private: bool,
     pub(crate) no_cache: bool,
-    /// `must-revalidate`, `proxy-revalidate`, or `s-maxage`, which implies the latter: not to be served stale.
+    /// True with `must-revalidate`, `proxy-revalidate`, or `s-maxage`, which implies `proxy-revalidate`: the response
+    /// must not be served stale.
     pub(crate) must_revalidate: bool,
-    /// How long the response is fresh: `s-maxage`, else `max-age`.
+    /// The freshness lifetime: `s-maxage`, else `max-age`.
     pub(crate) fresh_for: Option<Duration>,
-    /// How long after that it may still be served when the origin fails (RFC 5861 §4).
+    /// The time after the freshness lifetime in which the response may be served if the origin fails (RFC 5861 §4).
     pub(crate) stale_if_error: Option<Duration>,
-    /// How far beyond its freshness a request would take a response; as far as may be, if it names no time.
+    /// The time past the freshness lifetime that the request accepts; `Duration::MAX` if `max-stale` has no value.
     pub(crate) max_stale: Option<Duration>,
-    /// For how long a response has yet to be fresh for a request to take it.
+    /// The time for which a response must remain fresh to be accepted by the request.
     pub(crate) min_fresh: Option<Duration>,
 }
 
 impl CacheControl {
-    /// Reads every `Cache-Control` line. What cannot be read is passed over, as RFC 9111 §5.2.3 has it for what is not
-    /// known; a qualified `no-cache="…"` or `private="…"` counts as the unqualified one.
+    /// Parses every `Cache-Control` line. Unknown directives are ignored, as RFC 9111 §5.2.3 asks. A qualified
+    /// `no-cache="…"` or `private="…"` counts as unqualified.
     pub(crate) fn parse(headers: &HeaderMap) -> Self {
         let mut found = Self::default();
         let mut max_age = None;
@@ -42,7 +43,7 @@ impl CacheControl {
                     b"private" => found.private = true,
                     b"no-cache" => found.no_cache = true,
                     b"must-revalidate" | b"proxy-revalidate" => found.must_revalidate = true,
-                    // Where a time is given twice or is no time, the shortest is the safe reading (§4.2.1).
+                    // Of duplicates the shortest counts, and an unreadable time is zero: the safe reading (§4.2.1).
                     b"max-age" => max_age = Some(shortest(max_age, seconds())),
                     b"s-maxage" => {
                         found.must_revalidate = true;
@@ -70,22 +71,22 @@ fn shortest(known: Option<Duration>, next: Option<Duration>) -> Duration {
     known.map_or(next, |known| known.min(next))
 }
 
-/// The value of a directive; quotes around it are tolerated.
+/// Parses the value of a directive in seconds, with or without quotes.
 fn seconds(value: &[u8]) -> Option<Duration> {
     delta_seconds(std::str::from_utf8(value).ok()?.trim().trim_matches('"'))
 }
 
-/// RFC 9111 §1.2.2: digits; what overflows is 2³¹ seconds.
+/// Parses `delta-seconds` (RFC 9111 §1.2.2): digits only, capped at 2³¹ seconds.
 pub(crate) fn delta_seconds(digits: &str) -> Option<Duration> {
     const LONGEST: u64 = 1 << 31;
     let all_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     all_digits.then(|| Duration::from_secs(digits.parse().unwrap_or(LONGEST).min(LONGEST)))
 }
 
-/// The members of a comma-separated list; a comma in a quoted string is none.
+/// The members of a comma-separated list. A comma inside a quoted string does not separate.
 struct Directives<'a> {
     rest: &'a [u8],
-    /// Whether quotes are read as such.
+    /// True if quotes delimit strings; cleared by a quote that is never closed.
     quotes: bool,
 }
 
@@ -108,7 +109,7 @@ impl<'a> Iterator for Directives<'a> {
             false
         });
         if end.is_none() && quoted {
-            // A quote that is never closed quotes nothing, nor does any after it: there may be a `no-store`.
+            // Ignore an unclosed quote and all quotes after it: the text behind them may hold a `no-store`.
             self.quotes = false;
             return self.next();
         }

@@ -1,4 +1,4 @@
-//! What an HTTP response, or its absence, says about the upstream.
+//! The classifier for HTTP: what a status or an error says about the upstream.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use super::transport::Fault;
 use super::{TransportError, retry_after};
 use crate::{Classify, Error, ErrorInfo, ErrorKind, Judge, Outcome};
 
-/// The classifier for HTTP.
+/// The classifier for HTTP: judges a response by its status, and an error by its kind.
 ///
 /// | result | outcome |
 /// |---|---|
-/// | 502, 503, 504 ([`transient`](Self::transient)) | `Transient`, with the wait that `Retry-After` asks for |
+/// | 502, 503, 504 (set by [`transient`](Self::transient)) | `Transient`, with the wait in `Retry-After` |
 /// | other 5xx | `Failure` |
-/// | 408, 429 ([`neutral`](Self::neutral)) | `Neutral` |
-/// | none by default ([`throttled`](Self::throttled)) | `Throttled`, with the wait that `Retry-After` asks for |
+/// | 408, 429 (set by [`neutral`](Self::neutral)) | `Neutral` |
+/// | none by default (set by [`throttled`](Self::throttled)) | `Throttled`, with the wait in `Retry-After` |
 /// | every other status | `Success`: the upstream is alive and deciding |
 /// | connect, reset, incomplete message, timeout, body cut short | `Transient` |
 /// | the caller's own mistake: builder, redirect loop, decoding | `Neutral` |
@@ -26,12 +26,13 @@ use crate::{Classify, Error, ErrorInfo, ErrorKind, Judge, Outcome};
 /// use http::StatusCode;
 /// use steadfast::http::HttpClassifier;
 ///
-/// // An upstream whose 429 is worth another try, after the wait that it asks for.
+/// // Retries a 429 after the wait in `Retry-After`.
 /// let classifier = HttpClassifier::new().throttled([StatusCode::TOO_MANY_REQUESTS]);
 /// ```
 #[derive(Clone, Default)]
 pub struct HttpClassifier {
-    /// `None` is [`DEFAULT`]: a clone goes with each call, and most of them have nothing to count.
+    /// `None` stands for [`DEFAULT`]. Every call clones the classifier; without a table of its own, a clone counts no
+    /// reference.
     table: Option<Arc<Table>>,
 }
 
@@ -40,11 +41,11 @@ struct Table {
     transient: StatusSet,
     throttled: StatusSet,
     neutral: StatusSet,
-    /// Those of the three sets: any other status is judged by its class.
+    /// The union of the three sets. Any other status is judged by its class.
     named: StatusSet,
     on_response: Option<Arc<ResponseHook>>,
     on_error: Option<Arc<ErrorHook>>,
-    /// `None` is the system's.
+    /// The clock for dates in `Retry-After`; `None` is the system's.
     wall_clock: Option<Arc<ClockFunction>>,
 }
 
@@ -58,47 +59,51 @@ static DEFAULT: Table = Table {
     wall_clock: None,
 };
 
-/// A judgement of one's own on the head of a response; `None` leaves it to the table.
+/// A user's verdict on the head of a response; `None` leaves the verdict to the table.
 type ResponseHook = dyn Fn(StatusCode, &HeaderMap) -> Option<Outcome> + Send + Sync;
 
-/// A judgement of one's own on an error; `None` leaves it to the table.
+/// A user's verdict on an error; `None` leaves the verdict to the table.
 type ErrorHook = dyn Fn(&ErrorInfo) -> Option<Outcome> + Send + Sync;
 
 type ClockFunction = dyn Fn() -> SystemTime + Send + Sync;
 
 impl HttpClassifier {
-    /// The table above.
+    /// Creates a classifier with the table above.
     pub const fn new() -> Self {
         Self { table: None }
     }
 
-    /// The statuses that are worth another attempt, in place of 502, 503 and 504. A status that is named here is
-    /// transient even if it is also named as neutral.
+    /// Sets the statuses that are worth another attempt. Default: 502, 503 and 504.
+    ///
+    /// A status in this set is transient even if [`neutral`](Self::neutral) names it too.
     pub fn transient(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
         self.name_statuses(|table| table.transient = statuses.into_iter().collect());
         self
     }
 
-    /// The statuses by which a healthy upstream says "not now": worth another attempt after the wait that `Retry-After` asks
-    /// for, and no fault. A status that is named here is so even if it is named elsewhere, too. Default: none; 429 is neutral.
+    /// Sets the statuses by which a healthy upstream says "not now". Default: none; 429 is neutral.
+    ///
+    /// Such an answer is worth another attempt after the wait in `Retry-After`, and is no fault. This set takes
+    /// precedence over the other two.
     pub fn throttled(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
         self.name_statuses(|table| table.throttled = statuses.into_iter().collect());
         self
     }
 
-    /// The statuses that say nothing about the upstream, in place of 408 and 429.
+    /// Sets the statuses that say nothing about the upstream. Default: 408 and 429.
     pub fn neutral(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
         self.name_statuses(|table| table.neutral = statuses.into_iter().collect());
         self
     }
 
-    /// Asks `judge` about every response first; where it gives `None`, the table decides. A `Retry-After` of the response
-    /// counts even where the outcome that it gives names no wait.
+    /// Judges every response with `judge` first; where `judge` returns `None`, the table decides.
+    ///
+    /// A retry obeys the `Retry-After` of a response even if the outcome from `judge` names no wait.
     ///
     /// ```
     /// use steadfast::{Outcome, http::HttpClassifier};
     ///
-    /// // An upstream that answers 200 when it has only half of the answer.
+    /// // This upstream answers 200 even if it has only half of the data.
     /// let classifier = HttpClassifier::new().on_response(|_status, headers| {
     ///     headers.contains_key("x-partial-answer").then(Outcome::transient)
     /// });
@@ -111,12 +116,13 @@ impl HttpClassifier {
         self
     }
 
-    /// Asks `judge` about every error first; where it gives `None`, the table decides. Refusals are not asked about.
+    /// Judges every error with `judge` first; where `judge` returns `None`, the table decides. Refusals are never
+    /// judged.
     ///
     /// ```
     /// use steadfast::{Outcome, http::HttpClassifier};
     ///
-    /// // A name that does not resolve is a mistake in the configuration: nobody is to try again.
+    /// // A failed connection is a mistake in the configuration: do not retry.
     /// let classifier = HttpClassifier::new()
     ///     .on_error(|error| error.is_connect().then_some(Outcome::Neutral));
     /// ```
@@ -125,7 +131,7 @@ impl HttpClassifier {
         self
     }
 
-    /// The clock that a date in `Retry-After` is read against, in place of the system's.
+    /// Sets the clock that dates in `Retry-After` are compared with. Default: the system's.
     pub fn wall_clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.table_mut().wall_clock = Some(Arc::new(clock));
         self
@@ -177,7 +183,7 @@ impl Table {
     }
 }
 
-/// It looks at results alone, and keeps nothing of the request.
+/// Judges results alone, and keeps nothing of the request.
 impl<Req, B, E: TransportError + 'static> Classify<Req, Response<B>, E> for HttpClassifier {
     type Judge = Self;
 
@@ -208,7 +214,7 @@ impl fmt::Debug for HttpClassifier {
 
 // ===== StatusSet =====
 
-/// A set of status codes, asked in one step.
+/// A set of status codes, as a bit set.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct StatusSet([u64; 16]);
 
@@ -233,7 +239,7 @@ impl StatusSet {
         self.0[word] & bit != 0
     }
 
-    /// A status code has three digits, so it is below 1024.
+    /// The word and the bit of a status. A status code has three digits, so it is below 1024.
     const fn position(status: u16) -> (usize, u64) {
         ((status / 64) as usize % 16, 1 << (status % 64))
     }

@@ -1,4 +1,4 @@
-//! Reading a body that nobody wants, so that its connection can be used again.
+//! Reads the rest of a discarded body to make the connection reusable.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,7 +8,7 @@ use pin_project::pin_project;
 
 use crate::internal::signals::discarding;
 
-/// Reads a body to its end, or until it has shown itself to be larger than it is worth.
+/// Reads a body to its end, or stops after 64 KiB.
 #[pin_project]
 #[derive(Debug)]
 pub struct Drain<B> {
@@ -18,7 +18,7 @@ pub struct Drain<B> {
 }
 
 impl<B> Drain<B> {
-    /// A connection is worth this many bytes: reading more takes longer than opening another.
+    /// The most bytes that are read. Beyond 64 KiB, opening a new connection is cheaper.
     pub(crate) const LIMIT: usize = 64 * 1024;
 
     pub(crate) fn new(body: B) -> Self {
@@ -36,7 +36,7 @@ impl<B: Body> Future for Drain<B> {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(None | Some(Err(_))) => return Poll::Ready(()),
                 Poll::Ready(Some(Ok(frame))) => {
-                    // An empty frame counts too, so that an endless row of them ends.
+                    // Count an empty frame as one byte: an endless row of empty frames must end.
                     let len = frame.data_ref().map_or(0, bytes::Buf::remaining).max(1);
                     match this.left.checked_sub(len) {
                         Some(left) => *this.left = left,

@@ -1,4 +1,4 @@
-//! Header fields, one at a time.
+//! Helpers for single header fields, used by the last-known-good cache.
 
 use std::time::Duration;
 
@@ -7,19 +7,21 @@ use http::{HeaderMap, HeaderValue};
 
 use super::cache_control::delta_seconds;
 
-/// Whether a comma-separated line lists a name.
+/// True if a comma-separated line lists `name`, in any case.
 pub(crate) fn lists(line: &HeaderValue, name: &str) -> bool {
     line.to_str().unwrap_or_default().split(',').any(|it| it.trim().eq_ignore_ascii_case(name))
 }
 
-/// A value as parsed is a part of the buffer that the connection was read into, and would hold on to all of it.
+/// Copies a header value. A parsed value is a slice of the connection's read buffer, and keeping it would keep the
+/// whole buffer.
 pub(crate) fn detached(value: &HeaderValue) -> HeaderValue {
     let mut copy = HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
     copy.set_sensitive(value.is_sensitive());
     copy
 }
 
-/// The age that a response says it has: the first, if it says several; what is not a number is none (RFC 9111 §5.1).
+/// Returns the `Age` of a response: the first of several values, and zero if the value is not a number (RFC 9111
+/// §5.1).
 pub(crate) fn stated_age(headers: &HeaderMap) -> Duration {
     let age = headers.get(AGE).and_then(|age| age.to_str().ok()?.split(',').next());
     age.and_then(|age| delta_seconds(age.trim())).unwrap_or_default()

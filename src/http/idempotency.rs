@@ -1,14 +1,14 @@
-//! Which requests may be sent twice.
+//! Decides from the method and the headers whether a request may be sent twice.
 
 use http::{HeaderMap, Method};
 
 use crate::RetrySafety;
 
-/// What a method and its headers permit.
+/// Returns the retry safety of a request.
 ///
-/// RFC 9110 §9.2.2 names the idempotent methods: the safe ones, PUT and DELETE. An `Idempotency-Key`
-/// (draft-ietf-httpapi-idempotency-key-header) makes any request one that the upstream recognises when it comes
-/// again.
+/// RFC 9110 §9.2.2 names the idempotent methods: the safe methods, PUT and DELETE. With an `Idempotency-Key`
+/// (draft-ietf-httpapi-idempotency-key-header), the upstream recognises a repeated request, so any method is
+/// idempotent.
 pub(super) fn retry_safety(method: &Method, headers: &HeaderMap) -> RetrySafety {
     if method.is_idempotent() || headers.contains_key("idempotency-key") {
         RetrySafety::Idempotent

@@ -1,8 +1,8 @@
-//! What kind of content a message has (RFC 9110 §8.3).
+//! Matches the media type of a message (RFC 9110 §8.3).
 
 use http::{HeaderMap, header::CONTENT_TYPE};
 
-/// Whether the `Content-Type` is this one, whatever its parameters.
+/// True if the `Content-Type` is `media_type`, with any parameters and in any case.
 pub(crate) fn is_of_type(headers: &HeaderMap, media_type: &str) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|value| {
         let (essence, parameters) = value.as_bytes().split_at_checked(media_type.len()).unwrap_or_default();

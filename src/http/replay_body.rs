@@ -1,8 +1,23 @@
-//! A request body that can be sent again: a bounded copy, kept as the body streams by.
+//! A request body that can be sent again, from a bounded copy made while the body streams.
 //!
-//! A streaming body is gone once it is sent. Reading it whole before the first attempt would delay every call for
-//! the sake of the few that fail. So what passes by is kept, by reference, while a later attempt may want it; a
-//! body that outgrows the bound is sent once and never refused.
+//! A streaming body is gone once it is sent. Reading it whole before the first attempt would delay every call for the
+//! sake of the few that fail. So [`ReplayBody`] keeps each frame while a copy for a later attempt exists. A body that
+//! outgrows the bound is still sent, but only once.
+//!
+//! # Implementation
+//!
+//! All copies share one `ReplayBuffer`: the inner body, the frames so far, and the trailers. A copy first sends the
+//! kept frames from the beginning, then reads on from the inner body. `Bytes` are kept without copying their data.
+//!
+//! Only one copy reads at a time. Each copy has a generation, and the newest generation that was polled, or that
+//! [took over](TryCloneBody::take_over), is the reader. An older copy then ends with an error, and is woken if it
+//! waits for the inner body.
+//!
+//! # Memory
+//!
+//! At most `limit` bytes are kept, and a bounded number of frames. As soon as no copy exists or a bound is exceeded,
+//! the buffer is marked incomplete and holds only the latest frame. From then on no copy can be made and no copy can
+//! take over.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,16 +30,16 @@ use http_body::{Body, Frame, SizeHint};
 use super::request::TryCloneBody;
 use crate::BoxError;
 
-/// A body that keeps what it has sent, up to a bound, so that a copy can send it again.
+/// A body that keeps a bounded amount of the data sent, so that a copy can send the data again.
 ///
-/// Copies share what was kept, and what is still to come: the newest that is read takes over, and an older one
-/// that is still being read ends with an error.
+/// Copies share the kept data and the rest of the stream. The newest copy that is read takes over; an older copy that
+/// is still being read ends with an error.
 #[derive(Debug)]
 pub struct ReplayBody<B> {
     buffer: Arc<Mutex<ReplayBuffer<B>>>,
-    /// Which copy this is; the original is 0.
+    /// The number of this copy; the original is 0.
     generation: u32,
-    /// How many frames of data this copy has handed on, and how many bytes.
+    /// The number of data frames, and of bytes, that this copy has handed on.
     frames: usize,
     bytes: u64,
     trailers_sent: bool,
@@ -34,25 +49,25 @@ pub struct ReplayBody<B> {
 struct ReplayBuffer<B> {
     body: B,
     size_hint: SizeHint,
-    /// The frames so far, unless there were too many bytes of them.
+    /// The data frames so far; only the latest frame once the buffer is incomplete.
     kept: Vec<Bytes>,
     kept_bytes: usize,
     limit: usize,
-    /// How many frames the body has given.
+    /// The number of data frames that the body has yielded.
     frames: usize,
     trailers: Option<HeaderMap>,
     ended: bool,
-    /// Something was not kept, so that no copy can begin again.
+    /// True once a frame was dropped or the body failed: no copy can start again.
     incomplete: bool,
-    /// The newest copy made, and the newest one that was read.
+    /// The newest generation made, and the newest generation that was read.
     newest: u32,
     reader: u32,
-    /// Wakes the reader that waits for the body, which knows only who polled it last.
+    /// The waker of the reader that waits for the body. The body itself stores only the waker of its last poll.
     waiting: Option<Waker>,
 }
 
 impl<B: Body> ReplayBody<B> {
-    /// Keeps up to `limit` bytes of `body`.
+    /// Creates a body that keeps up to `limit` bytes of `body`.
     pub fn new(body: B, limit: usize) -> Self {
         let buffer = ReplayBuffer {
             size_hint: body.size_hint(),
@@ -84,7 +99,7 @@ impl<B> ReplayBody<B> {
     }
 }
 
-/// A body that panicked while it was polled leaves its frames as they were.
+/// Ignores poisoning: a panic in the inner body leaves the kept frames intact.
 fn lock<B>(buffer: &Mutex<ReplayBuffer<B>>) -> MutexGuard<'_, ReplayBuffer<B>> {
     buffer.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -142,7 +157,7 @@ where
             next?;
         }
         if this.frames < buffer.frames {
-            // The last frame is kept even where the earlier ones no longer are.
+            // The latest frame is kept even if earlier frames are gone.
             let missing = buffer.frames - buffer.kept.len();
             let Some(data) = this.frames.checked_sub(missing).map(|index| buffer.kept[index].clone()) else {
                 return Poll::Ready(Some(Err("this body is too long to be sent again".into())));
@@ -173,7 +188,7 @@ where
 }
 
 impl<B> ReplayBuffer<B> {
-    /// Makes this copy the one that reads; an older one that waits is told.
+    /// Makes `generation` the reader, and wakes an older reader that waits.
     fn read_by(&mut self, generation: u32) {
         if std::mem::replace(&mut self.reader, generation) != generation {
             if let Some(older) = self.waiting.take() {
@@ -188,7 +203,7 @@ where
     B: Body + Unpin,
     B::Error: Into<BoxError>,
 {
-    /// Takes one more frame from the body, or finds its end.
+    /// Reads one more data frame from the body, or finds its end.
     fn poll_next(&mut self, cx: &mut Context<'_>, wanted_again: bool) -> Poll<Result<(), BoxError>> {
         while !self.ended {
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
@@ -199,7 +214,8 @@ where
                 }
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) if !data.has_remaining() => {
-                        // Nothing to keep. An endless row of these must not hold the thread.
+                        // An empty frame is not kept. Yield, because an endless row of empty frames must not block
+                        // the thread.
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
                     }
@@ -221,11 +237,12 @@ where
         Poll::Ready(Ok(()))
     }
 
-    /// Keeps a frame with those before it, or instead of them.
+    /// Appends a frame to the kept frames, or replaces them if the buffer is incomplete.
     fn keep(&mut self, data: Bytes, wanted_again: bool) {
         self.frames += 1;
         self.kept_bytes += data.len();
-        // Frames of a few bytes take more memory than they have: one for 16 bytes is the most, beyond a first thousand.
+        // Small frames cost more memory than their bytes. Beyond 1024 frames, keep at most one frame per 16 bytes of
+        // `limit`.
         let too_many = self.kept.len() > 1024 && self.kept.len() * 16 > self.limit;
         if !wanted_again || too_many || self.kept_bytes > self.limit {
             self.incomplete = true;
@@ -245,7 +262,7 @@ mod tests {
 
     type Frames = std::vec::IntoIter<Result<Frame<Bytes>, &'static str>>;
 
-    /// A body of these frames, of which nobody knows the size.
+    /// A body of these frames, of unknown size.
     #[derive(Debug)]
     struct Stream(Frames);
 
@@ -358,7 +375,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_upload_that_is_taken_over_is_woken_to_learn_it() {
-        /// Never gives anything.
+        /// A body that never yields a frame.
         struct Stalled;
 
         impl Body for Stalled {

@@ -9,10 +9,10 @@ use tower::{Layer, Service};
 use super::ReplayBody;
 use crate::Call;
 
-/// Makes the bodies of requests replayable, for a retry below it.
+/// Makes the bodies of requests replayable, so that a retry below can send them again.
 ///
-/// Turns `Request<B>` into `Request<ReplayBody<B>>`. Only streaming bodies need it: those in memory
-/// ([`TryCloneBody`](super::TryCloneBody)) can be sent again as they are.
+/// Turns `Request<B>` into `Request<ReplayBody<B>>`. Only streaming bodies need this layer: bodies in memory
+/// ([`TryCloneBody`](super::TryCloneBody)) can be sent again without it.
 ///
 /// ```
 /// use steadfast::{http::ReplayBodyLayer, retry::{RetryLayer, RetryPolicy}};
@@ -28,7 +28,7 @@ pub struct ReplayBodyLayer {
 }
 
 impl ReplayBodyLayer {
-    /// Keeps up to `limit` bytes of each body.
+    /// Creates a layer that keeps up to `limit` bytes of each body. The default is 64 KiB.
     pub const fn new(limit: usize) -> Self {
         Self { limit }
     }

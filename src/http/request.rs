@@ -1,4 +1,4 @@
-//! How layers see an HTTP request, whichever client's type it is.
+//! The traits through which layers read and copy HTTP requests, for the request types of `http` and `reqwest`.
 
 use std::sync::LazyLock;
 
@@ -10,7 +10,7 @@ use http_body_util::{Empty, Full};
 use super::idempotency;
 use crate::{Call, CallOptions, HasCallOptions, RetrySafety, RetryableRequest};
 
-/// An HTTP request: its method, its headers, and the pieces of its URI.
+/// An HTTP request: its method, its headers, and the parts of its URI.
 pub trait HttpRequest {
     /// The method.
     fn method(&self) -> &Method;
@@ -18,16 +18,16 @@ pub trait HttpRequest {
     /// The headers.
     fn headers(&self) -> &HeaderMap;
 
-    /// `http` or `https`; empty where the URI does not say.
+    /// The scheme, `http` or `https`; empty for a URI without a scheme.
     fn scheme(&self) -> &str;
 
-    /// The host, without userinfo and port, as the URI writes it; empty where there is none.
+    /// The host without userinfo and port, spelled as in the URI; empty for a URI without a host.
     fn host(&self) -> &str;
 
-    /// The port, or the default one of the scheme.
+    /// The port, or the default port of the scheme.
     fn port(&self) -> Option<u16>;
 
-    /// What stands before the host, as `user:password`, if anything does.
+    /// The userinfo before the host, as `user:password`; `None` without userinfo.
     fn userinfo(&self) -> Option<&str> {
         None
     }
@@ -38,8 +38,8 @@ pub trait HttpRequest {
     /// The part after the `?`; `None` without one.
     fn query(&self) -> Option<&str>;
 
-    /// The `Host` header, where the request has one that says something else than its URI: with a sidecar in front, it
-    /// names the upstream and the URI does not.
+    /// The `Host` header, if it names a host or port other than the URI's. Behind a sidecar, for example, the URI
+    /// names the sidecar and the header names the upstream.
     fn host_header(&self) -> Option<&str> {
         let header = self.headers().get(HOST)?.to_str().ok()?;
         let (host, port) = match header.rsplit_once(':') {
@@ -50,7 +50,7 @@ pub trait HttpRequest {
         (!same).then_some(header)
     }
 
-    /// Whether the request carries a body, so that its method and URI are not all that it asks for.
+    /// True if the request carries a body, so that method and URI are not the whole request.
     fn has_body(&self) -> bool;
 }
 
@@ -98,7 +98,7 @@ impl<R: HttpRequest> HttpRequest for Call<R> {
 
 // ===== http::Uri =====
 
-/// A GET of this URI, without headers.
+/// A URI stands for a GET of that URI, without headers.
 impl HttpRequest for Uri {
     fn method(&self) -> &Method {
         &Method::GET
@@ -138,7 +138,7 @@ impl HttpRequest for Uri {
     }
 }
 
-/// The port that a URI of this scheme need not spell out.
+/// Returns the default port of a scheme.
 pub(crate) fn default_port(scheme: &str) -> Option<u16> {
     if scheme.eq_ignore_ascii_case("http") {
         Some(80)
@@ -227,15 +227,15 @@ impl<B: TryCloneBody> RetryableRequest for Request<B> {
     }
 }
 
-/// A request body of which there can be a copy.
+/// A request body that can be copied for a retry.
 ///
-/// Implemented for the bodies that are in memory, and for [`ReplayBody`](super::ReplayBody), which makes any
-/// other body one.
+/// Implemented for bodies in memory, and for [`ReplayBody`](super::ReplayBody), which wraps any other body.
 pub trait TryCloneBody: Sized {
-    /// A copy to send later; `None` where there can be none.
+    /// Returns a copy to send later; `None` if the body cannot be copied.
     fn try_clone(&self) -> Option<Self>;
 
-    /// Whether this copy, about to be sent in place of another, is still whole; see [`RetryableRequest::take_over`].
+    /// True if this copy is still whole when it is about to be sent in place of another; see
+    /// [`RetryableRequest::take_over`].
     fn take_over(&self) -> bool {
         true
     }
@@ -323,7 +323,8 @@ impl RetryableRequest for reqwest::Request {
     }
 }
 
-// reqwest keeps a request's extensions to itself, so a bare one has no options: `Call` carries them.
+// A `reqwest::Request` gives no access to its extensions. A bare request carries only its timeout; `Call` carries all
+// options.
 #[cfg(feature = "reqwest")]
 impl HasCallOptions for reqwest::Request {
     fn options(&self) -> CallOptions {

@@ -1,26 +1,27 @@
-//! `Retry-After` (RFC 9110 §10.2.3): how long an upstream asks to be left alone.
+//! Parses `Retry-After` (RFC 9110 §10.2.3): how long an upstream asks to be left alone.
 
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, header::RETRY_AFTER};
 
-/// No wait is longer than a day: what an upstream says is advice, not a reason to overflow a clock.
+/// The longest wait, one day. A larger value from an upstream must not overflow a clock.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The wait that the headers ask for, from `now`; `None` if they ask for none, or for nonsense.
+/// Returns the wait that the headers ask for, counted from `now`, at most [`LONGEST`]; `None` without a valid
+/// `Retry-After`.
 ///
-/// Both forms are read, seconds and a date. A date that has passed asks for no wait at all.
+/// The value is a number of seconds or a date. A date in the past is a wait of zero.
 pub(crate) fn parse(headers: &HeaderMap, now: impl FnOnce() -> SystemTime) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // Digits that overflow are a very long wait.
+        // Digits that overflow ask for a very long wait.
         return Some(value.parse().map_or(LONGEST, Duration::from_secs).min(LONGEST));
     }
     let date = httpdate::parse_http_date(value).ok()?;
     Some(date.duration_since(now()).unwrap_or_default().min(LONGEST))
 }
 
-/// The wall clock: a date in `Retry-After` is wall-clock time, and nothing else here is.
+/// The system's time, which a date in `Retry-After` is compared with.
 #[allow(clippy::disallowed_methods)]
 pub(crate) fn system_time() -> SystemTime {
     SystemTime::now()

@@ -1,27 +1,30 @@
-//! What the errors of HTTP clients mean.
+//! Sorts the errors of HTTP clients: the fault, whether the request was sent, and a short text for logs.
+//!
+//! Different clients report the same fault in different types, often inside boxes and wrappers. This file maps known
+//! types to one description.
 
 use std::error::Error as StdError;
 use std::io;
 
 use crate::BoxError;
 
-/// What kind of fault left a request without a response.
+/// The kind of fault that left a request without a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
-    /// No connection came about.
+    /// No connection was established.
     Connect,
     /// The exchange broke off, or took too long.
     Exchange,
-    /// The caller's own: the request could not be built, its body failed, or the response was not what the
-    /// caller asked to have.
+    /// A mistake of the caller: the request could not be built, its body failed, or the response was not of the kind
+    /// that the caller asked for.
     Caller,
 }
 
 /// The error of an HTTP client, as [`HttpClassifier`](super::HttpClassifier) sees it.
 ///
-/// Whether anything was sent is the [error's to say](crate::Error::with_sent), not the fault's.
+/// A fault does not tell whether the request was sent: the [`Error`](crate::Error::with_sent) around it does.
 pub trait TransportError {
-    /// What kind of fault it is.
+    /// Returns the kind of fault.
     fn fault(&self) -> Fault;
 }
 
@@ -37,7 +40,8 @@ impl TransportError for io::Error {
     }
 }
 
-/// One of the errors below, in a box, however often it was wrapped. What is not known broke off.
+/// Finds one of the errors below in a box, through any number of wrappers. An unknown error counts as
+/// [`Fault::Exchange`].
 impl TransportError for BoxError {
     fn fault(&self) -> Fault {
         fault_of(&**self)
@@ -65,21 +69,21 @@ impl TransportError for hyper::Error {
     }
 }
 
-/// What is known of an error.
+/// Facts about an error, from its type.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Seen {
     pub(crate) fault: Fault,
     pub(crate) sent: Sent,
-    /// What it means, in a few words; `None` if it says so itself.
+    /// The meaning in a few words; `None` if the error's own text is better.
     pub(crate) text: Option<&'static str>,
 }
 
-/// How far the request came.
+/// How far the request got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sent {
-    /// It was not handed to a connector.
+    /// The request was not handed to a connector.
     NotAttempted,
-    /// It was not sent.
+    /// The request was handed to a connector, but not sent.
     No,
     Maybe,
 }
@@ -95,7 +99,7 @@ const BAD_REQUEST: Seen = seen(Fault::Caller, Sent::NotAttempted, "the request c
 #[cfg(any(feature = "reqwest", feature = "hyper"))]
 const BAD_BODY: Seen = seen(Fault::Caller, Sent::Maybe, "the request's own body or headers failed");
 
-/// What is known of the type of an error; `None` if nothing is.
+/// Returns the facts about an error of a known type; `None` for an unknown type or a mere wrapper.
 pub(crate) fn inspect(error: &(dyn StdError + 'static)) -> Option<Seen> {
     #[cfg(feature = "reqwest")]
     if let Some(error) = error.downcast_ref() {
@@ -115,7 +119,7 @@ pub(crate) fn inspect(error: &(dyn StdError + 'static)) -> Option<Seen> {
     error.downcast_ref().map(of_io)
 }
 
-/// Whether an error, or one of its causes, is a timeout.
+/// True if an error or one of its causes is a timeout.
 pub(crate) fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
     let of_io = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
     causes(error).any(|error| {
@@ -131,12 +135,12 @@ pub(crate) fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
     })
 }
 
-/// The fault that an error is, whatever it is wrapped in: the outermost error that is known decides.
+/// Returns the fault of an error in any wrapper. The outermost error of a known type decides.
 pub(crate) fn fault_of(error: &(dyn StdError + 'static)) -> Fault {
     causes(error).find_map(inspect).map_or(Fault::Exchange, |seen| seen.fault)
 }
 
-/// Whether an error is that of an HTTP client.
+/// True if the type of an error is that of an HTTP client.
 pub(crate) fn is_of_a_client(error: &(dyn StdError + 'static)) -> bool {
     #[cfg(feature = "reqwest")]
     if error.is::<reqwest::Error>() {
@@ -154,25 +158,25 @@ pub(crate) fn is_of_a_client(error: &(dyn StdError + 'static)) -> bool {
     false
 }
 
-/// Whether an error is an `io::Error` that was made of another one, and says nothing but that.
+/// True if an error is an `io::Error` that only wraps another error.
 pub(crate) fn is_wrapper(error: &(dyn StdError + 'static)) -> bool {
     error
         .downcast_ref()
         .is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::Other && error.get_ref().is_some())
 }
 
-/// An error and its causes, outermost first.
+/// Returns an error and its causes, outermost first.
 pub(crate) fn causes<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |error: &&'a (dyn StdError + 'static)| {
         let error: &'a (dyn StdError + 'static) = *error;
-        // The error of a request's own body comes from another source, perhaps another call, and says nothing about this call.
+        // Stop at an error of the request's own body. Its causes come from elsewhere, perhaps from another call.
         #[cfg(any(feature = "reqwest", feature = "hyper"))]
         if error.downcast_ref().is_some_and(hyper::Error::is_user) {
             return None;
         }
-        // As its source, an `io::Error` gives that of the error which it was made of.
+        // `io::Error::source` skips the wrapped error and returns that error's source. Visit the wrapped error, too.
         match error.downcast_ref().and_then(io::Error::get_ref) {
             Some(wrapped) => Some(wrapped),
             None => error.source(),
@@ -185,7 +189,7 @@ fn of_io(error: &io::Error) -> Seen {
         BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, NotConnected, UnexpectedEof,
     };
     match error.kind() {
-        // Only a refusal cannot befall a connection that has come about: a host can become unreachable at any time.
+        // Only a refused connection was certainly never established: a host can also become unreachable later.
         ConnectionRefused => NO_CONNECTION,
         ConnectionReset | ConnectionAborted | BrokenPipe | NotConnected | UnexpectedEof => BROKE_OFF,
         _ => Seen { text: None, ..BROKE_OFF },
@@ -197,7 +201,7 @@ fn of_reqwest(error: &reqwest::Error) -> Seen {
     if is_callers_fault(error) {
         BAD_BODY
     } else if error.is_connect() {
-        // Perhaps that of a host which another redirected to: `ReqwestService` knows, and says so.
+        // The failed host may be the target of a redirect. `ReqwestService` knows, and corrects `sent`.
         Seen { sent: Sent::Maybe, ..NO_CONNECTION }
     } else if error.is_builder() {
         BAD_REQUEST
@@ -221,7 +225,7 @@ fn of_hyper_util(error: &hyper_util::client::legacy::Error) -> Seen {
     if error.is_connect() {
         NO_CONNECTION
     } else if error.source().is_none() {
-        // Without a cause it is the request that the client refused: no absolute URI, an unknown version.
+        // Without a cause, the client rejected the request: no absolute URI, or an unknown version.
         BAD_REQUEST
     } else if is_callers_fault(error) {
         BAD_BODY
@@ -235,7 +239,7 @@ fn of_hyper(error: &hyper::Error) -> Seen {
     if error.is_user() { BAD_BODY } else { BROKE_OFF }
 }
 
-/// Whether hyper, somewhere below, found the caller at fault: a request body that failed, a header that cannot be.
+/// True if hyper blames the caller, anywhere in the chain: for a request body that failed, or an invalid header.
 #[cfg(any(feature = "reqwest", feature = "hyper"))]
 fn is_callers_fault(error: &(dyn StdError + 'static)) -> bool {
     causes(error).any(|error| error.downcast_ref().is_some_and(hyper::Error::is_user))

@@ -1,13 +1,25 @@
-//! A handle to state that calls share, which a call can take and drop without writing where other threads do.
+//! References to shared state that a call takes and drops without a write to shared memory.
 //!
-//! Every layer of every call needs such a reference, for as long as the call lasts. Counted in an `Arc`, each would
-//! cost two atomic writes, to a line that every thread with a call to the same upstream writes too: most of what a
-//! healthy call costs on one thread, and what keeps two threads from being faster than one. So a thread keeps a few of
-//! the references that were dropped on it, and the next clone takes one of those.
+//! Every layer of every call needs a reference to shared state for as long as the call lasts. With a plain `Arc`,
+//! each reference costs two atomic writes to a cache line that all threads with calls to the same upstream write.
+//! These writes are most of the cost of a healthy call on one thread, and they keep two threads from being faster
+//! than one. So each thread keeps a few dropped references, and the next clone on the same thread takes one.
+//! `docs/performance.md` has the measurements.
 //!
-//! What is kept in this way by other threads lives on after its last handle is gone, until their places are needed or they
-//! end. It has to be inert, therefore: no service and no closure may hang from it. The one thing of a user's that does is the
-//! advisor of a retry, of which a thread keeps a few references in the same way.
+//! # Implementation
+//!
+//! A thread-local table holds spare references: 8 groups of 4 places for each kind of state. The address of the state
+//! selects the group. Cloning takes a spare from the group, or else increments the count. Dropping puts the reference
+//! into a free place, or else evicts the oldest spare of the group. Each state starts on a cache line of its own,
+//! apart from the reference count.
+//!
+//! # Lifetime
+//!
+//! A thread that drops the last handle also releases its own spares of the state. Spares on other threads can outlive
+//! the last handle, until their places are needed or their threads end. Pooled state must therefore be inert: it must
+//! not own a service, a classifier or a closure. Two effects are visible to users: a receiver of
+//! `CircuitBreaker::watch` can see the end late, and the advisor of a retry, the one exception to the rule, can live
+//! on.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -15,19 +27,19 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::thread::LocalKey;
 
-/// A reference to a `T` that calls share: an `Arc` that the thread recycles.
+/// A shared reference to a `T`: an `Arc` that the thread recycles.
 pub(crate) struct PooledArc<T: Pooled>(
-    /// `None` only while the handle is being dropped.
+    /// `None` only during the drop.
     Option<Arc<CachePadded<T>>>,
 );
 
-/// What begins on a cache line of its own, so that who looks at the count does not wait for who writes the state.
+/// Aligns the state to a cache line of its own: readers of the reference count do not wait for writers of the state.
 #[repr(align(64))]
 pub(crate) struct CachePadded<T>(T);
 
-/// State that calls share.
+/// State that calls share, with its thread-local table of spares.
 pub(crate) trait Pooled: Sized + 'static {
-    /// The references to states of this kind that this thread keeps for its next calls.
+    /// Returns this thread's spare references to states of this type.
     fn spares() -> &'static LocalKey<Spares<Self>>;
 }
 
@@ -57,9 +69,9 @@ impl<T: Pooled> Drop for PooledArc<T> {
     fn drop(&mut self) {
         let Some(own) = self.0.take() else { return };
         if cfg!(all(test, steadfast_loom)) {
-            return; // The threads of a model are one of the system's: what it kept would outlive the model.
+            return; // loom runs its threads on one system thread, whose spares would outlive the model.
         }
-        // What goes is dropped here, when the table is not borrowed: its end may run somebody's waker.
+        // Drop an evicted reference here, after the borrow of the table: its destructor may run a foreign waker.
         let put = T::spares().try_with(|spares| spares.put(own));
         if let Ok(Err(last)) = put {
             let _all = T::spares().try_with(|spares| spares.take_all(&last));
@@ -73,13 +85,13 @@ impl<T: Pooled + fmt::Debug> fmt::Debug for PooledArc<T> {
     }
 }
 
-/// How many places a state can be kept in: a thread with several calls under way to one upstream keeps several.
+/// Places in a group: the spares that a thread keeps for several concurrent calls to one upstream.
 const WAYS: usize = 4;
 
-/// How many such groups of places there are: a thread that calls many upstreams keeps some of each.
+/// Groups in a table: a thread that calls many upstreams keeps spares for several of them.
 const GROUPS: usize = 8;
 
-/// The references that a thread keeps.
+/// The spare references of one thread.
 pub(crate) struct Spares<T>(RefCell<[Group<T>; GROUPS]>);
 
 type Group<T> = [Option<Arc<CachePadded<T>>>; WAYS];
@@ -94,11 +106,11 @@ impl<T> Spares<T> {
         group.iter_mut().find(|place| place.as_ref().is_some_and(|it| Arc::ptr_eq(it, like)))?.take()
     }
 
-    /// Keeps a reference. Where there is no place, the one that was kept for longest has to go.
+    /// Keeps a reference. Returns the oldest spare of the group if the group is full.
     ///
     /// # Errors
     ///
-    /// Nobody has one any more but this thread: there will be no next call.
+    /// Returns the reference if this thread holds all the others: no next call will need it.
     fn put(&self, spare: Arc<CachePadded<T>>) -> Result<Option<Arc<CachePadded<T>>>, Arc<CachePadded<T>>> {
         let group = &mut self.0.borrow_mut()[group(&spare)];
         let kept = group.iter().flatten().filter(|it| Arc::ptr_eq(it, &spare)).count();
@@ -118,8 +130,8 @@ impl<T> Spares<T> {
     }
 }
 
-/// The places of a state follow from its address, of which the lower bits are those of many others (Fibonacci hashing,
-/// Knuth, volume 3, 6.4).
+/// Selects the group from the address. Aligned addresses share their low bits, so the high bits of a product decide
+/// (Fibonacci hashing; Knuth, volume 3, section 6.4).
 #[allow(clippy::cast_possible_truncation)]
 fn group<T>(shared: &Arc<CachePadded<T>>) -> usize {
     let address = Arc::as_ptr(shared).addr() as u64;
@@ -132,7 +144,7 @@ mod tests {
 
     struct Upstream {
         number: usize,
-        /// What is not counted any more has been dropped.
+        /// One count for each upstream that is alive.
         alive: Arc<()>,
     }
 
@@ -145,7 +157,7 @@ mod tests {
         }
     }
 
-    /// So many upstreams, and the count of those that are alive.
+    /// Makes `count` upstreams, and an `Arc` that counts the living ones.
     fn upstreams(count: usize) -> (Vec<PooledArc<Upstream>>, Arc<()>) {
         let alive = Arc::new(());
         let make = |number| PooledArc::new(Upstream { number, alive: Arc::clone(&alive) });
@@ -191,7 +203,7 @@ mod tests {
     fn what_is_gone_makes_room_for_what_is_there() {
         let (gone, alive) = upstreams(1000);
         drop(gone.iter().map(PooledArc::clone).collect::<Vec<_>>());
-        // The last handles are dropped where nobody knows of what this thread keeps.
+        // Another thread drops the last handles, and does not know the spares of this thread.
         std::thread::spawn(move || drop(gone)).join().unwrap();
         assert!(Arc::strong_count(&alive) > 1, "this thread has filled its places");
         let (upstreams, _alive) = upstreams(1000);

@@ -1,4 +1,8 @@
-//! The one clock of a call: when it ends, and a timer that is registered only once something has to wait.
+//! Deadlines as instants, and timers that are registered only when first polled.
+//!
+//! Most calls end before any limit, so a timer for each limit would be wasted work. A [`Timer`] creates its `Sleep`
+//! on the first poll, that is, when the call first has to wait. [`CutTimer`] lets the layers below a deadline end
+//! first. An instant of `None` always means "never".
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -8,12 +12,12 @@ use pin_project::pin_project;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::{Instant, Sleep};
 
-/// The instant `after` from `now`; `None`, that is never, where no clock reaches.
+/// Returns the instant `after` from `now`; `None` (never) beyond the range of the clock.
 pub(crate) fn after(now: Instant, after: Duration) -> Option<Instant> {
     now.checked_add(after)
 }
 
-/// The earlier of two ends, where `None` is never.
+/// Returns the earlier of two instants.
 pub(crate) fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
@@ -21,17 +25,17 @@ pub(crate) fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant
     }
 }
 
-/// Whether something that ends at `end` would end too late for `deadline`.
+/// True if an event at `end` comes too late for `deadline`.
 pub(crate) fn misses(deadline: Option<Instant>, end: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| end.is_none_or(|end| end >= deadline))
 }
 
-/// Whether the deadline has passed. Reads the clock only if there is one.
+/// True if the deadline has passed. Reads the clock only if a deadline is set.
 pub(crate) fn has_passed(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| Instant::now() >= deadline)
 }
 
-/// A timer that costs nothing until it is first polled.
+/// A timer without cost until the first poll.
 #[pin_project]
 #[derive(Debug)]
 pub(crate) struct Timer {
@@ -45,7 +49,7 @@ impl Timer {
         Self { at, sleep: None }
     }
 
-    /// Ready once the end has come; never, if there is none.
+    /// Ready once `at` has passed; never ready without an instant.
     pub(crate) fn poll_elapsed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         match self.at {
             Some(at) => self.poll_until(at, cx),
@@ -61,29 +65,34 @@ impl Timer {
         this.sleep.as_pin_mut().map_or(Poll::Pending, |sleep| sleep.poll(cx))
     }
 
-    /// Whether the end has come, without registering a timer.
+    /// True if `at` has passed. Registers no timer.
     pub(crate) fn has_elapsed(&self) -> bool {
         has_passed(self.at)
     }
 }
 
-/// The timer of a layer that cuts what is below it at the deadline.
+/// The timer of a layer that cuts the call below it at the deadline.
 ///
-/// The layers below end at the same moment, and know more: a stale answer, or how many attempts there were. In the same task
-/// they are polled first. For those in another task, this timer gives way: for a few turns of the scheduler, or, where tasks run
-/// on several threads, for a few milliseconds. On a single thread, a timer that nobody has polled in its last few milliseconds is
-/// late already, and gives way no more.
+/// The layers below end at the same moment, and know more: a stale response, or the number of attempts. In the same
+/// task, the cutting layer simply polls them first. Layers in another task need a moment to report, so this timer
+/// waits a little longer than the deadline:
+///
+/// - On a current-thread runtime it yields for a few turns of the scheduler.
+/// - On a multi-threaded runtime it waits for 2 ms in the cache and 10 ms in the deadline layer.
+///
+/// On a current-thread runtime, the timer first waits until 5 ms before the deadline. A task that is polled only
+/// after the deadline is late already, and the timer does not yield.
 #[pin_project]
 #[derive(Debug)]
 pub(crate) struct CutTimer {
     #[pin]
     timer: Timer,
     layer: CutLayer,
-    /// How often it still gives way; `None` before its last few milliseconds.
+    /// The yields that are left; `None` until the last 5 ms before the deadline.
     turns: Option<u8>,
 }
 
-/// Which layer cuts. Of two, the inner one is to be first.
+/// The layer that cuts. The inner of two such layers must end first, so it waits for a shorter time.
 #[derive(Debug, Clone, Copy)]
 enum CutLayer {
     Cache,
@@ -91,7 +100,7 @@ enum CutLayer {
 }
 
 impl CutLayer {
-    /// For how many turns a timer gives way: more than there are tasks between two layers of any stack that makes sense.
+    /// The number of yields: more than the tasks between two layers of any sensible stack.
     const fn turns(self) -> u8 {
         match self {
             Self::Cache => 4,
@@ -99,7 +108,7 @@ impl CutLayer {
         }
     }
 
-    /// For how long a timer gives way to other threads.
+    /// The extra time on a multi-threaded runtime.
     const fn time(self) -> Duration {
         match self {
             Self::Cache => Duration::from_millis(2),
@@ -117,7 +126,7 @@ impl CutTimer {
         Self { timer: Timer::new(end), layer: CutLayer::Deadline, turns: None }
     }
 
-    /// Ready once the end has come and the others have had their turns; never, if there is no end.
+    /// Ready once the deadline has passed and the layers below have had their turns; never ready without a deadline.
     pub(crate) fn poll_elapsed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         const ALMOST: Duration = Duration::from_millis(5);
         let mut this = self.project();

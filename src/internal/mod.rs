@@ -1,4 +1,4 @@
-//! Private mechanisms that several layers use. Each file says why it exists.
+//! Private mechanisms that several layers share. Each file says why it exists.
 
 pub(crate) mod arc_pool;
 pub(crate) mod clock;

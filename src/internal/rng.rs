@@ -1,22 +1,22 @@
-//! Chance: the one source that everything random is drawn from, and that a test can seed.
+//! The randomness behind all jitter. A test can seed the generator to make a run repeatable.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use rand::{SeedableRng, rngs::SmallRng};
 
-/// A random source that many calls draw from in turn, so that no two of them share a sequence.
+/// A random number generator that many calls share, so that no two calls draw the same sequence.
 ///
-/// It is drawn from only when something has failed, so a lock is cheap enough.
+/// Draws are rare (the wait before a retry, the time of an open circuit), so a mutex is cheap enough.
 pub(crate) struct SharedRng(Mutex<SmallRng>);
 
 impl SharedRng {
-    /// A source with this seed, or with one of the operating system's.
+    /// Creates a generator from `seed`, or from the operating system's randomness.
     pub(crate) fn new(seed: Option<u64>) -> Self {
         Self(Mutex::new(seed.map_or_else(rand::make_rng, SmallRng::seed_from_u64)))
     }
 
-    /// Draws with `draw`.
+    /// Passes the generator to `draw`.
     pub(crate) fn with<T>(&self, draw: impl FnOnce(&mut SmallRng) -> T) -> T {
         draw(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

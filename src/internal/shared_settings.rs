@@ -1,13 +1,16 @@
-//! The settings of a handle, apart from its state: behind one pointer, which can be swapped while calls are under way.
+//! The settings of a handle behind one pointer, apart from the state of the handle.
+//!
+//! One pointer allows the settings to be swapped while calls are under way. No public method does so yet.
 
 use std::fmt;
 
 use crate::internal::sync::ArcSwap;
 
-/// Settings that the clones of a handle share.
+/// Settings that all clones of a handle share.
 ///
-/// A read takes no lock, and costs two writes to a line of the thread's own. What every healthy call needs is therefore kept
-/// with the state, too, in a place of its own.
+/// A read takes no lock, and costs two writes to a cache line of the thread's own. To save even this cost, values
+/// that every healthy call needs are copied into the handle's state: for example the number of retries, and the time
+/// from which a call is slow.
 pub(crate) struct SharedSettings<T>(ArcSwap<T>);
 
 impl<T> SharedSettings<T> {
@@ -15,7 +18,7 @@ impl<T> SharedSettings<T> {
         Self(ArcSwap::from_pointee(settings))
     }
 
-    /// Gives `read` the settings as they are now.
+    /// Passes the current settings to `read`.
     pub(crate) fn read<R>(&self, read: impl FnOnce(&T) -> R) -> R {
         read(&self.0.load())
     }

@@ -1,18 +1,35 @@
-//! Advice that layers give each other while one polls another.
+//! Thread-local signals: advice that one layer gives another during a single poll.
 //!
-//! Layers do not know each other, and between two of them can stand types that nothing here can name. Two pieces of advice
-//! are worth a thread-local for the length of one poll, as tokio has one for its cooperative budget:
+//! Layers do not know each other, and types from other crates can stand between two of them. All facts that
+//! correctness needs therefore travel in types: the request's options, the error, and the response's extensions. Two
+//! pieces of advice have no such way and only save time. They are thread-locals, set for the length of one poll, as
+//! tokio's cooperative budget is:
 //!
-//! - *downward*, that a body is read only to be thrown away, so that a permit that is held for it goes back at once;
-//! - *upward*, what a pending call waits for, so that the time in a queue is not taken for the upstream's.
+//! - *Downward*: this body is being discarded. The holder of a permit returns it at once, and the cache stops
+//!   recording.
+//! - *Upward*: the reason why the call is pending. The circuit breaker does not count a wait for a permit as time of
+//!   the upstream.
 //!
-//! # What is lost across tasks
+//! The downward signal has two alternatives, and both are worse. A trait on body types cannot be implemented for
+//! foreign bodies. A handle in the response's extensions costs an allocation for each call.
 //!
-//! A layer that moves the call or the body to another task (`tokio::spawn`, `tower::buffer`) hides both. Then a permit goes
-//! back when a discarded body has ended or is dropped, and the circuit breaker counts the time in a queue towards slow and
-//! abandoned calls, which can open a circuit earlier. A call of another stack that is polled in the same poll (`join!`) is heard,
-//! too, and can do the opposite. What decides whether a request may be sent again travels in the request's options, in the
-//! error, or in the response's extensions.
+//! # Lost across tasks
+//!
+//! If a user's layer moves the call or the body to another task (`tokio::spawn`, `tower::buffer`), both signals are
+//! lost:
+//!
+//! - A permit returns only when the discarded body has ended or is dropped.
+//! - The circuit breaker counts the time in a queue towards slow and abandoned calls, which can open the circuit
+//!   earlier.
+//!
+//! The opposite error is possible, too: a signal from another stack that is polled in the same poll (`join!`) is
+//! received. No signal decides whether a request may be sent again. The one thread-local that does is explained in
+//! `client/reqwest_service.rs`.
+//!
+//! # Implementation
+//!
+//! A signal is a flag and a value. A poll without a signal reads and writes only the flag, a single byte. A
+//! [`SignalScope`] saves the signal on entry and restores it on drop.
 
 use std::cell::Cell;
 use std::thread::LocalKey;
@@ -24,27 +41,27 @@ thread_local! {
     static WAIT: Signal<Wait> = const { Signal::silent() };
 }
 
-/// Polls a body that nobody wants: a layer that holds something for its sake gives it back.
+/// Polls a discarded body, so that layers release permits and other resources held for the body.
 pub(crate) fn discarding<T>(poll: impl FnOnce() -> T) -> T {
     let _scope = SignalScope::enter(&DISCARDING, Some(()));
     poll()
 }
 
-/// Whether the body that is being polled is being thrown away.
+/// True while the current poll discards a body.
 pub(crate) fn is_discarding() -> bool {
     DISCARDING.with(|signal| signal.is_raised.get())
 }
 
-/// What a pending call waits for.
+/// The reason why a call is pending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wait {
-    /// A permit: the upstream has not been asked yet.
+    /// The call waits for a permit; the upstream has not been asked yet.
     Queue,
-    /// The upstream, since this instant.
+    /// The upstream has been asked, and is waited for since this instant.
     Upstream(Instant),
 }
 
-/// Tells the layers above what the call waits for. The innermost layer wins.
+/// Records why the call is pending. The innermost layer wins.
 pub(crate) fn raise_wait(wait: Wait) {
     WAIT.with(|signal| {
         if !signal.is_raised.get() {
@@ -53,18 +70,18 @@ pub(crate) fn raise_wait(wait: Wait) {
     });
 }
 
-/// Listens for what a call waits for.
+/// Opens a scope that receives the reason why the call polled inside is pending.
 pub(crate) fn listen_wait() -> SignalScope<Wait> {
     SignalScope::enter(&WAIT, None)
 }
 
-/// Polls something that is no part of the call, and drops what it signals.
+/// Polls a future that is not part of the call, and discards its signals.
 pub(crate) fn isolated<T>(poll: impl FnOnce() -> T) -> T {
     let _wait = listen_wait();
     poll()
 }
 
-/// A value that is rarely there: a poll that passes without one reads and writes a single byte.
+/// A value that is rarely set. While it is unset, access touches only the flag.
 struct Signal<T> {
     is_raised: Cell<bool>,
     value: Cell<Option<T>>,
@@ -87,7 +104,7 @@ impl<T: Copy> Signal<T> {
     }
 }
 
-/// The length of one poll. When it ends, the signal is as it was before.
+/// A scope for one signal, usually one poll. Dropping it restores the previous value.
 pub(crate) struct SignalScope<T: Copy + 'static> {
     signal: &'static LocalKey<Signal<T>>,
     before: Option<T>,
@@ -103,7 +120,7 @@ impl<T: Copy> SignalScope<T> {
         Self { signal, before }
     }
 
-    /// What was signalled in the scope.
+    /// Returns the signal raised in the scope.
     pub(crate) fn heard(self) -> Option<T> {
         self.signal.with(Signal::get)
     }

@@ -1,28 +1,28 @@
-//! The time of day, for what outlives the process or comes from another one.
+//! The time of day, for data that outlives the process or comes from another process.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-/// A clock that shows the time of day and runs with tokio's time: read from the system once, when it is made.
+/// A wall clock that advances with tokio's clock. The system clock is read once, at construction.
 ///
-/// So it stands still, and is moved on, with the paused time of a test; and a system's clock that is set while the process
-/// runs makes nothing older or younger.
+/// A test can therefore pause and advance it, and a change of the system clock while the process runs makes no entry
+/// older or younger.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WallClock {
-    /// Since the beginning of 1970.
+    /// The wall-clock time at `at`, since 1970-01-01 UTC.
     time: Duration,
     at: Instant,
 }
 
 impl WallClock {
-    #[allow(clippy::disallowed_methods)] // The one look at the system's clock.
+    #[allow(clippy::disallowed_methods)] // Reads the system clock once.
     pub(crate) fn start() -> Self {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { time, at: Instant::now() }
     }
 
-    /// The time since the beginning of 1970.
+    /// Returns the time since 1970-01-01 UTC.
     pub(crate) fn now(&self) -> Duration {
         self.at(Instant::now())
     }

@@ -8,26 +8,29 @@ use http::HeaderName;
 use rand::rngs::{SmallRng, SysRng};
 use rand::{Rng as _, SeedableRng as _, TryRng as _};
 
-use super::{Cause, LastKnownGood, Store};
 use crate::ConfigError;
 use crate::config_error::MAX_DURATION;
 use crate::internal::shared_settings::SharedSettings;
 use crate::internal::wall_clock::WallClock;
 use crate::last_known_good::memory::cache::Memory;
+use crate::last_known_good::memory::refreshes::Refreshes;
 use crate::last_known_good::policy::credentials::Credentials;
+use crate::last_known_good::policy::key::SeededHasher;
 use crate::last_known_good::policy::rules::Rules;
-use crate::last_known_good::refresh::Refreshes;
-use crate::last_known_good::shared::{FallsBackOn, SeededHasher, Settings, Shared};
+use crate::last_known_good::policy::settings::{CacheSettings, ServesStaleOn};
 use crate::last_known_good::tier::bounded_store::BoundedStore;
+use crate::last_known_good::tier::state::CacheState;
+use crate::last_known_good::tier::store::Store;
+use crate::stale::Cause;
 
-/// Configures a [`LastKnownGood`].
+/// Configures a [`LastKnownGood`](super::LastKnownGood).
 ///
 /// | what | default |
 /// |---|---|
 /// | `max_age` | an hour |
 /// | `max_entry_bytes` | 1 MiB |
 /// | `max_bytes` | 64 MiB |
-/// | `fall_back_on` | every cause |
+/// | `serve_stale_on` | every cause |
 /// | `store` | none |
 /// | `store_timeout` | 100 ms |
 /// | `renew_after` | 10 s |
@@ -40,7 +43,7 @@ pub struct LastKnownGoodBuilder {
     max_entry_bytes: usize,
     max_bytes: u64,
     ignore_origin: bool,
-    falls_back_on: Option<FallsBackOn>,
+    serves_stale_on: Option<ServesStaleOn>,
     private_headers: Vec<HeaderName>,
     digest_key: Option<[u8; 32]>,
     store: Option<BoundedStore>,
@@ -59,7 +62,7 @@ impl LastKnownGoodBuilder {
             max_entry_bytes: 1024 * 1024,
             max_bytes: 64 * 1024 * 1024,
             ignore_origin: false,
-            falls_back_on: None,
+            serves_stale_on: None,
             private_headers: Vec::new(),
             digest_key: None,
             store: None,
@@ -114,11 +117,11 @@ impl LastKnownGoodBuilder {
     /// use steadfast::last_known_good::{Cause, LastKnownGood};
     ///
     /// // Who is turned away here should know: others have the fresh answers.
-    /// let fallback = LastKnownGood::builder().fall_back_on(|cause| cause != Cause::BulkheadFull).build()?;
+    /// let fallback = LastKnownGood::builder().serve_stale_on(|cause| cause != Cause::BulkheadFull).build()?;
     /// # Ok::<(), steadfast::ConfigError>(())
     /// ```
-    pub fn fall_back_on(mut self, falls: impl Fn(Cause) -> bool + Send + Sync + 'static) -> Self {
-        self.falls_back_on = Some(Arc::new(falls));
+    pub fn serve_stale_on(mut self, falls: impl Fn(Cause) -> bool + Send + Sync + 'static) -> Self {
+        self.serves_stale_on = Some(Arc::new(falls));
         self
     }
 
@@ -195,8 +198,8 @@ impl LastKnownGoodBuilder {
         self
     }
 
-    /// The fallback, empty.
-    pub fn build(self) -> Result<LastKnownGood, ConfigError> {
+    /// The state of an empty cache, if every setting is in its range.
+    pub(super) fn into_state(self) -> Result<CacheState, ConfigError> {
         const MILLISECOND: Duration = Duration::from_millis(1);
         const MINUTE: Duration = Duration::from_secs(60);
         let max_age =
@@ -213,17 +216,17 @@ impl LastKnownGoodBuilder {
         )?;
         let (drawn_key, hash_seed) = draw(self.seed)?;
         let is_shared = self.digest_key.is_some();
-        let store = self.store.map(|store| store.timeout_after(timeout).shared_with_somebodys(is_shared));
-        let settings = Settings {
+        let store = self.store.map(|store| store.timeout_after(timeout).holds_private(is_shared));
+        let settings = CacheSettings {
             rules: Rules { max_age, ignore_origin: self.ignore_origin },
             // A larger one would be evicted as soon as it is kept.
             max_entry_bytes: max_entry_bytes.min(max_bytes.try_into().unwrap_or(usize::MAX)),
-            falls_back_on: self.falls_back_on,
+            serves_stale_on: self.serves_stale_on,
             renew_after,
             soft_limit: self.soft_limit,
             max_refreshes: self.max_refreshes,
         };
-        Ok(LastKnownGood(Arc::new(Shared {
+        Ok(CacheState {
             name: self.name,
             settings: SharedSettings::new(settings),
             credentials: Credentials::new(self.digest_key.unwrap_or(drawn_key), self.private_headers),
@@ -232,7 +235,7 @@ impl LastKnownGoodBuilder {
             memory: Memory::new(max_bytes),
             refreshes: Refreshes::default(),
             store,
-        })))
+        })
     }
 }
 

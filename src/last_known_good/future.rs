@@ -7,9 +7,10 @@ use http::Response;
 use http_body::Body;
 use pin_project::pin_project;
 
-use super::ResponseBody;
-use crate::last_known_good::plan::{Answering, Plan, Settled, hand_on};
-use crate::last_known_good::refresh::{self, Call};
+use super::detached_call::DetachedCall;
+use super::record::body::ResponseBody;
+use crate::last_known_good::plan::{CacheableCall, Plan, Settled, pass_through};
+use crate::last_known_good::refresh::Refresh;
 use crate::last_known_good::tier::bounded_store::BoxFuture;
 use crate::last_known_good::wait::{Waited, Waits};
 use crate::{BoxError, Error, Judge, TimeoutScope};
@@ -21,8 +22,8 @@ use crate::{BoxError, Error, Judge, TimeoutScope};
 #[pin_project]
 pub struct ResponseFuture<F: Future, J> {
     #[pin]
-    call: Call<F>,
-    stage: Stage<F::Output>,
+    call: DetachedCall<F>,
+    stage: CacheStage<F::Output>,
     plan: Plan,
     waits: Option<Pin<Box<Waits>>>,
     /// `None` once the call goes on without its caller.
@@ -30,34 +31,34 @@ pub struct ResponseFuture<F: Future, J> {
 }
 
 /// How far a call is.
-enum Stage<T> {
+enum CacheStage<T> {
     Calling,
-    Telling(Box<Telling<T>>),
-    LookingUp(Box<LookingUp<T>>),
+    Writing(Box<StoreWrite<T>>),
+    LookingUp(Box<StoreLookUp<T>>),
 }
 
 /// The call has ended, and the store is told.
-struct Telling<T> {
+struct StoreWrite<T> {
     /// `None` once it is handed on.
     result: Option<T>,
-    telling: BoxFuture<()>,
+    write: BoxFuture<()>,
 }
 
 /// The call has failed, and the store is asked.
-struct LookingUp<T> {
+struct StoreLookUp<T> {
     /// `None` once it is handed on.
     failed: Option<T>,
-    answering: Answering,
+    cacheable: CacheableCall,
     search: BoxFuture<()>,
 }
 
 impl<F: Future, J> ResponseFuture<F, J> {
     pub(super) fn new(call: F, plan: Plan, judge: J) -> Self {
-        Self::of_begun(Call::new(call, plan.may_go_on()), plan, judge)
+        Self::of_begun(DetachedCall::new(call, plan.may_go_on()), plan, judge)
     }
 
-    pub(super) const fn of_begun(call: Call<F>, plan: Plan, judge: J) -> Self {
-        Self { call, stage: Stage::Calling, plan, waits: None, judge: Some(judge) }
+    pub(super) const fn of_begun(call: DetachedCall<F>, plan: Plan, judge: J) -> Self {
+        Self { call, stage: CacheStage::Calling, plan, waits: None, judge: Some(judge) }
     }
 }
 
@@ -72,7 +73,7 @@ where
     type Output = Result<Response<ResponseBody<B>>, Error<E>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Stage::Calling = self.as_mut().project().stage {
+        if let CacheStage::Calling = self.as_mut().project().stage {
             let result = match self.as_mut().project().call.poll(cx) {
                 Poll::Ready(result) => result,
                 Poll::Pending => match ready!(self.as_mut().poll_waits(cx)) {
@@ -85,36 +86,36 @@ where
             let judge = this.judge.as_ref().expect("polled after it was ready");
             *this.stage = match this.plan.take().settle(judge, result) {
                 Settled::Now(result) => return Poll::Ready(result),
-                Settled::Telling(result, telling) => {
-                    Stage::Telling(Box::new(Telling { result: Some(result), telling }))
+                Settled::Writing(result, write) => {
+                    CacheStage::Writing(Box::new(StoreWrite { result: Some(result), write }))
                 }
-                Settled::Failed(failed, answering) => {
+                Settled::Failed(failed, cacheable) => {
                     let waits = this.waits.as_mut();
                     let search = match waits {
                         Some(waits) if waits.has_searched() => Box::pin(std::future::ready(())),
                         Some(waits) => {
                             let begun = waits.as_mut().into_search();
-                            begun.unwrap_or_else(|| answering.look_up())
+                            begun.unwrap_or_else(|| cacheable.look_up())
                         }
-                        None => answering.look_up(),
+                        None => cacheable.look_up(),
                     };
-                    Stage::LookingUp(Box::new(LookingUp { failed: Some(failed), answering, search }))
+                    CacheStage::LookingUp(Box::new(StoreLookUp { failed: Some(failed), cacheable, search }))
                 }
             };
         }
         let this = self.project();
         match this.stage {
-            Stage::Calling => Poll::Pending,
-            Stage::Telling(it) => {
-                ready!(it.telling.as_mut().poll(cx));
-                Poll::Ready(hand_on(it.result.take().expect("polled after it was ready")))
+            CacheStage::Calling => Poll::Pending,
+            CacheStage::Writing(it) => {
+                ready!(it.write.as_mut().poll(cx));
+                Poll::Ready(pass_through(it.result.take().expect("polled after it was ready")))
             }
-            Stage::LookingUp(it) => {
+            CacheStage::LookingUp(it) => {
                 ready!(it.search.as_mut().poll(cx));
                 let failed = it.failed.take().expect("polled after it was ready");
-                Poll::Ready(match it.answering.find() {
-                    Some(entry) => Ok(it.answering.serve(&entry, Some(failed))),
-                    None => hand_on(failed),
+                Poll::Ready(match it.cacheable.find() {
+                    Some(entry) => Ok(it.cacheable.serve(&entry, Some(failed))),
+                    None => pass_through(failed),
                 })
             }
         }
@@ -132,23 +133,26 @@ where
     /// What else is to be waited for, besides the call.
     fn poll_waits(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Waited<Response<ResponseBody<B>>>> {
         let this = self.project();
-        let Plan::Answer(answering) = &*this.plan else { return Poll::Pending };
-        if !answering.serves() {
+        let Plan::Cacheable(cacheable) = &*this.plan else { return Poll::Pending };
+        if !cacheable.may_serve_stale() {
             return Poll::Pending;
         }
         if this.waits.is_none() {
-            *this.waits = Waits::new(answering).map(Box::pin);
+            *this.waits = Waits::new(cacheable).map(Box::pin);
         }
         let Some(waits) = this.waits else { return Poll::Pending };
-        let entry = match ready!(waits.as_mut().poll(cx, answering)) {
+        let entry = match ready!(waits.as_mut().poll(cx, cacheable)) {
             Waited::Slow(entry) => entry,
             Waited::Late => return Poll::Ready(Waited::Late),
         };
-        let response = answering.serve::<B, E>(&entry, None);
-        if let (Plan::Answer(answering), Some(call), Some(judge)) =
+        let response = cacheable.serve::<B, E>(&entry, None);
+        if let (Plan::Cacheable(cacheable), Some(call), Some(judge)) =
             (this.plan.take(), this.call.take(), this.judge.take())
         {
-            refresh::go_on(call, answering, judge);
+            if let Some(refresh) = Refresh::begin(&cacheable) {
+                let call = DetachedCall::detached(call);
+                refresh.spawn(Self::of_begun(call, Plan::Cacheable(cacheable).for_the_cache_alone(), judge));
+            }
         }
         Poll::Ready(Waited::Slow(response))
     }

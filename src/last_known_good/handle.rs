@@ -7,13 +7,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 
-use super::LastKnownGoodBuilder;
+use super::config::LastKnownGoodBuilder;
 use crate::ConfigError;
 use crate::http::HttpRequest;
-use crate::last_known_good::entry::Entry;
+use crate::last_known_good::entry::head::Draft;
+use crate::last_known_good::entry::{Entry, Times};
 use crate::last_known_good::policy::key::Key;
-use crate::last_known_good::shared::Shared;
+use crate::last_known_good::policy::rules::{self, Role};
+use crate::last_known_good::record::capture::BodyCapture;
 use crate::last_known_good::tier::bounded_store::BoundedStore;
+use crate::last_known_good::tier::state::CacheState;
 
 /// The last good responses, and the rules by which they are kept and served.
 ///
@@ -39,7 +42,7 @@ use crate::last_known_good::tier::bounded_store::BoundedStore;
 #[doc(alias = "stale-if-error")]
 #[doc(alias = "fallback")]
 #[derive(Clone)]
-pub struct LastKnownGood(pub(super) Arc<Shared>);
+pub struct LastKnownGood(pub(super) Arc<CacheState>);
 
 /// A kept response, as [`LastKnownGood::entries`] lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,7 +123,7 @@ impl LastKnownGood {
     /// What there is in memory, in no particular order. It takes as long as there is much.
     pub fn entries(&self) -> Vec<EntryInfo> {
         let now = self.0.now();
-        let kept = |key: &Key, entry: &Entry| EntryInfo {
+        let info = |key: &Key, entry: &Entry| EntryInfo {
             method: key.method(),
             uri: key.uri().to_owned(),
             has_credentials: key.partition().is_some(),
@@ -130,7 +133,7 @@ impl LastKnownGood {
             bytes: entry.body().len(),
         };
         let all = self.0.memory.all();
-        all.flat_map(|(key, variants)| variants.iter().map(|entry| kept(&key, entry)).collect::<Vec<_>>())
+        all.flat_map(|(key, variants)| variants.iter().map(|entry| info(&key, entry)).collect::<Vec<_>>())
             .collect()
     }
 
@@ -162,9 +165,9 @@ impl LastKnownGood {
         request: &impl HttpRequest,
         response: Response<Bytes>,
     ) -> Result<(), InsertError> {
-        let (key, entry) = self.0.insert(request, &response)?;
-        if let Some(telling) = self.0.tell_store(&key, &entry, None) {
-            telling.await;
+        let (key, entry) = self.insert_into_memory(request, &response)?;
+        if let Some(written) = self.0.write_through(&key, &entry, None) {
+            written.await;
         }
         Ok(())
     }
@@ -186,9 +189,47 @@ impl LastKnownGood {
     /// ```
     pub async fn invalidate(&self, request: &impl HttpRequest) {
         let key = self.0.key(request);
-        if let Some(telling) = self.0.forget_uris([key], None) {
-            telling.await;
+        if let Some(written) = self.0.invalidate_uris([key], None) {
+            written.await;
         }
+    }
+
+    /// Keeps a response that was not asked for.
+    fn insert_into_memory(
+        &self,
+        request: &impl HttpRequest,
+        response: &Response<Bytes>,
+    ) -> Result<(Key, Arc<Entry>), InsertError> {
+        let state = &*self.0;
+        let Role::Cacheable { may_store: true, .. } = rules::role(request) else {
+            return Err(InsertError::Request);
+        };
+        let (bytes, allowed) = (response.body().len(), state.max_entry_bytes());
+        if bytes > allowed {
+            return Err(InsertError::TooLarge { bytes, allowed });
+        }
+        let (key, now) = (state.key(request), state.now());
+        let headers = state.headers(request, &key);
+        let draft = Draft::new(response, &headers, &state.rules(), key.partition().is_some());
+        let head = draft.ok_or(InsertError::Response)?.into_head();
+        state.memory.bump_version(&key);
+        let (version, found) = (state.memory.version(&key), state.memory.find(&key, |_| false));
+        let times = Times::of(response.headers(), now, now);
+        let body = BodyCapture::whole(response.body());
+        let entry = Arc::new(Entry::new(Arc::new(head), body, times));
+        let kept = state.memory.insert(&key, version, &found, &entry, times);
+        kept.then_some((key, entry)).ok_or(InsertError::Outdated)
+    }
+}
+
+impl LastKnownGoodBuilder {
+    /// The cache, empty.
+    ///
+    /// # Errors
+    ///
+    /// If a setting is out of its range.
+    pub fn build(self) -> Result<LastKnownGood, ConfigError> {
+        Ok(LastKnownGood(Arc::new(self.into_state()?)))
     }
 }
 

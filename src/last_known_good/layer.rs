@@ -1,6 +1,7 @@
 use tower::Layer;
 
-use super::{LastKnownGood, LastKnownGoodService};
+use super::handle::LastKnownGood;
+use super::service::LastKnownGoodService;
 use crate::http::HttpClassifier;
 
 /// Answers from the last good response when everything below has failed; see the [module](super).

@@ -37,7 +37,7 @@
 //! nothing else; of the other headers, those count that the response's `Vary` names (§4.1).
 //!
 //! **Where it is**: in memory, and in a [`Store`] behind it, if there is one: a file (`DiskStore`, feature `disk`), Redis
-//! (`steadfast::RedisStore`, feature `redis`), or one of your own. A store that fails or hangs fails no call, and is waited for no longer
+//! (`steadfast::stores::RedisStore`, feature `redis`), or one of your own. A store that fails or hangs fails no call, and is waited for no longer
 //! than its [bound](LastKnownGoodBuilder::store_timeout).
 //!
 //! **When it is waited for**: never beyond the deadline of the call. A layer below that lets the deadline pass is cut, so that
@@ -49,6 +49,7 @@
 //! [page]: https://docs.rs/crate/steadfast/latest/source/docs/last_known_good.md
 
 mod config;
+mod detached_call;
 mod entry;
 mod future;
 mod handle;
@@ -60,15 +61,11 @@ mod prefetch;
 mod record;
 mod refresh;
 mod service;
-mod shared;
-mod store;
 mod tier;
 mod wait;
 
 #[cfg(feature = "reqwest")]
 pub(crate) use self::plan::RequestUri;
-#[cfg(feature = "disk")]
-pub use self::store::{DiskStore, DiskStoreBuilder, DiskStoreError};
 pub use crate::stale::{Cause, Stale};
 
 pub use self::{
@@ -79,5 +76,5 @@ pub use self::{
     prefetch::{PrefetchBuilder, PrefetchLayer, PrefetchService},
     record::body::ResponseBody,
     service::LastKnownGoodService,
-    store::{MemoryStore, Store},
+    tier::store::Store,
 };

@@ -6,7 +6,9 @@ use http::Response;
 use http_body::Body;
 use tower::Service;
 
-use super::{LastKnownGood, ResponseBody, ResponseFuture};
+use super::future::ResponseFuture;
+use super::handle::LastKnownGood;
+use super::record::body::ResponseBody;
 use crate::http::{HttpClassifier, HttpRequest};
 use crate::last_known_good::plan::Plan;
 use crate::{BoxError, Classify, Error, HasCallOptions};
@@ -35,7 +37,7 @@ impl<S, C> LastKnownGoodService<S, C> {
     }
 
     fn plan(&self, request: &(impl HasCallOptions + HttpRequest)) -> Plan {
-        self.last_known_good.as_ref().map_or(Plan::Nothing, |cache| Plan::new(request, cache))
+        self.last_known_good.as_ref().map_or(Plan::Nothing, |cache| Plan::new(request, &cache.0))
     }
 
     /// The call that `call` makes of the inner service, with a cache beside it.

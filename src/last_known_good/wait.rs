@@ -8,7 +8,7 @@ use pin_project::pin_project;
 
 use crate::internal::clock::{CutTimer, Timer, after};
 use crate::last_known_good::entry::Entry;
-use crate::last_known_good::plan::Answering;
+use crate::last_known_good::plan::CacheableCall;
 use crate::last_known_good::tier::bounded_store::BoxFuture;
 
 /// What has come before the end of the call.
@@ -46,18 +46,18 @@ enum Search {
 
 impl Waits {
     /// `None` if there is nothing to be done meanwhile.
-    pub(super) fn new(answering: &Answering) -> Option<Self> {
-        let (soft_limit, deadline) = (answering.soft_limit(), answering.unchecked_deadline());
-        let store = answering.shared().store.as_ref();
+    pub(super) fn new(cacheable: &CacheableCall) -> Option<Self> {
+        let (soft_limit, deadline) = (cacheable.soft_limit(), cacheable.unchecked_deadline());
+        let store = cacheable.state().store.as_ref();
         if soft_limit.is_none() && deadline.is_none() && store.is_none() {
             return None;
         }
-        let ahead = answering.until().zip(store).map(|(until, store)| {
+        let ahead = cacheable.deadline().zip(store).map(|(deadline, store)| {
             // The store needs its time before the end of the call.
-            until.checked_sub(store.timeout()).unwrap_or(until)
+            deadline.checked_sub(store.timeout()).unwrap_or(deadline)
         });
         Some(Self {
-            soft: Timer::new(soft_limit.and_then(|limit| after(answering.began(), limit))),
+            soft: Timer::new(soft_limit.and_then(|limit| after(cacheable.began(), limit))),
             is_slow: false,
             ahead: Timer::new(ahead),
             is_late: false,
@@ -70,7 +70,7 @@ impl Waits {
     pub(super) fn poll(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        answering: &Answering,
+        cacheable: &CacheableCall,
     ) -> Poll<Waited<Arc<Entry>>> {
         let mut this = self.project();
         if this.deadline.as_mut().poll_elapsed(cx).is_ready() {
@@ -82,8 +82,8 @@ impl Waits {
             return Poll::Pending;
         }
         if let Search::NotYet = this.search {
-            *this.search = if answering.may_learn(answering.find().as_ref()) {
-                Search::Asking(answering.look_up())
+            *this.search = if cacheable.needs_read_through(cacheable.find().as_ref()) {
+                Search::Asking(cacheable.look_up())
             } else {
                 Search::Done
             };
@@ -93,7 +93,7 @@ impl Waits {
             *this.search = Search::Done;
         }
         // As it is now: since it was looked for, it may have been forgotten, or renewed.
-        let found = if *this.is_slow { answering.find() } else { None };
+        let found = if *this.is_slow { cacheable.find() } else { None };
         found.map_or(Poll::Pending, |entry| Poll::Ready(Waited::Slow(entry)))
     }
 

@@ -1,3 +1,5 @@
+//! The future, which calls a stack that is ready at once and otherwise waits for its readiness.
+
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -8,13 +10,13 @@ use tower::util::Oneshot;
 
 /// The future of [`PerUpstreamService`](super::PerUpstreamService).
 ///
-/// Cancel safe: it holds nothing but the call itself.
+/// Cancel safe: it holds only the call.
 #[pin_project]
 pub struct ResponseFuture<S: Service<Req>, Req>(#[pin] StackStage<S, Req>);
 
 #[pin_project(project = StackStageProj)]
 enum StackStage<S: Service<Req>, Req> {
-    /// The stack was ready, as it nearly always is.
+    /// The stack was ready: the usual case.
     Called(#[pin] S::Future),
     /// The stack has to become ready first.
     Waiting(#[pin] Oneshot<S, Req>),
@@ -24,7 +26,7 @@ enum StackStage<S: Service<Req>, Req> {
 
 impl<S: Service<Req>, Req> ResponseFuture<S, Req> {
     pub(super) fn new(mut stack: S, request: Req) -> Self {
-        // Nobody is to be woken yet: a stack that is not ready is asked again by whoever polls this.
+        // No task to wake yet: `Oneshot` polls a pending stack again, with the waker of the task.
         Self(match stack.poll_ready(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(())) => StackStage::Called(stack.call(request)),
             Poll::Ready(Err(error)) => StackStage::Failed(Some(error)),

@@ -1,4 +1,4 @@
-//! Which upstream a request is for.
+//! The key of an upstream, and the ways to extract the key from a request.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,33 +7,34 @@ use std::marker::PhantomData;
 
 use crate::http::{HttpRequest, default_port};
 
-/// The name of an upstream: `http://sku.internal`, or what a key function says. Shown without the default port of its scheme.
+/// The name of an upstream: `http://sku.internal`, or the result of a key function. Displayed without the default
+/// port of the scheme.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamKey(KeyRef<'static>);
 
-/// The name of an upstream, borrowed from the request where that is possible.
+/// The name of an upstream, borrowed from the request where possible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyRef<'a> {
-    /// Scheme, host and port, the default port filled in; without userinfo, and in lower case. And the `Host` header,
-    /// where the request has one of its own.
+    /// Scheme, host and port, in lower case and without userinfo. If a `Host` header differs from the URI, the key
+    /// contains the header as well.
     #[non_exhaustive]
     Origin {
-        /// `http` or `https`; empty where the request does not say.
+        /// `http` or `https`; empty if the request has no scheme.
         scheme: Cow<'a, str>,
-        /// The host; empty where the request does not say.
+        /// The host; empty if the request has none.
         host: Cow<'a, str>,
-        /// The port.
+        /// The port, or the default port of the scheme.
         port: Option<u16>,
-        /// The `Host` header.
+        /// The `Host` header, if it differs from the URI.
         virtual_host: Option<Cow<'a, str>>,
     },
-    /// A name.
+    /// The result of a key function.
     Named(Cow<'a, str>),
 }
 
 impl<'a> KeyRef<'a> {
-    /// The origin that a request is for.
+    /// Returns the origin of a request.
     pub fn origin(request: &'a impl HttpRequest) -> Self {
         Self::Origin {
             scheme: lower_case(request.scheme()),
@@ -57,7 +58,7 @@ impl<'a> KeyRef<'a> {
     }
 }
 
-/// Nearly always it is so already.
+/// Converts `part` to lower case. Borrows a part without upper case, the usual case.
 fn lower_case(part: &str) -> Cow<'_, str> {
     if part.bytes().any(|byte| byte.is_ascii_uppercase()) {
         part.to_ascii_lowercase().into()
@@ -67,7 +68,7 @@ fn lower_case(part: &str) -> Cow<'_, str> {
 }
 
 impl Hash for KeyRef<'_> {
-    /// Hashes the parts that tell upstreams apart, in as few pieces as possible.
+    /// Hashes the parts that tell most upstreams apart, in as few pieces as possible.
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self {
             Self::Origin { host, port, virtual_host, .. } => {
@@ -108,13 +109,13 @@ impl fmt::Display for UpstreamKey {
     }
 }
 
-/// Says which upstream a request is for. Implemented by [`Origin`] and [`KeyFn`].
+/// Extracts the key of the upstream from a request. Implemented by [`Origin`] and [`KeyFn`].
 pub trait KeyExtractor<Req> {
-    /// Gives the key of `request` to `with`.
+    /// Calls `with` with the key of `request`.
     fn with_key<T>(&self, request: &Req, with: impl FnOnce(KeyRef<'_>) -> T) -> T;
 }
 
-/// The scheme and the authority of an HTTP request. The default.
+/// Tells upstreams apart by the scheme and the authority of an HTTP request. The default.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Origin;
 
@@ -124,7 +125,7 @@ impl<Req: HttpRequest> KeyExtractor<Req> for Origin {
     }
 }
 
-/// A function of the request, made by [`PerUpstreamLayer::key_by`](super::PerUpstreamLayer::key_by).
+/// Tells upstreams apart by a function, given to [`PerUpstreamLayer::key_by`](super::PerUpstreamLayer::key_by).
 pub struct KeyFn<F, Req, N> {
     function: F,
     signature: PhantomData<fn(&Req) -> N>,

@@ -1,3 +1,5 @@
+//! The layer that puts the stacks of all upstreams around one service.
+
 use std::sync::Arc;
 
 use tower::Layer;
@@ -8,7 +10,7 @@ use super::service::PerUpstreamService;
 
 /// Makes a stack for each upstream; see the [module](super).
 ///
-/// Default: by scheme and authority, and at most 1,000 upstreams.
+/// Default: upstreams are told apart by scheme and authority; at most 1,000 are known.
 ///
 /// ```
 /// use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
@@ -45,20 +47,20 @@ pub struct PerUpstreamLayer<R, K = Origin> {
 }
 
 impl<R: MakeStack> PerUpstreamLayer<R> {
-    /// Makes the stack of each upstream with `make_stack`.
+    /// Makes the stack of each upstream with `make_stack`, the stack maker.
     pub fn new(make_stack: R) -> Self {
         Self { make_stack: Arc::new(make_stack), key: Arc::new(Origin), max_upstreams: 1000 }
     }
 }
 
 impl<R, K> PerUpstreamLayer<R, K> {
-    /// How many upstreams are known at a time; at least one.
+    /// The largest number of upstreams known at a time; zero counts as one. Default: 1,000.
     pub fn max_upstreams(mut self, upstreams: usize) -> Self {
         self.max_upstreams = upstreams.max(1);
         self
     }
 
-    /// Tells upstreams apart by a function of the request, in place of its scheme and authority.
+    /// Tells upstreams apart by a function of the request. Default: by its scheme and authority.
     pub fn key_by<F, Req, N>(self, function: F) -> PerUpstreamLayer<R, KeyFn<F, Req, N>>
     where
         F: Fn(&Req) -> N,

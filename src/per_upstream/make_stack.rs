@@ -1,17 +1,18 @@
-//! The function that makes the stack of one upstream.
+//! The stack maker: the function that makes the stack of an upstream.
 
 use super::key::UpstreamKey;
 
-/// How the stack of one upstream is made.
+/// Makes the stack of an upstream.
 ///
-/// Any `Fn(&UpstreamKey) -> (Layer, Handles)` is a recipe.
+/// Any `Fn(&UpstreamKey) -> (Layer, Handles)` is a stack maker.
 pub trait MakeStack {
-    /// What is put around the service below.
+    /// The layers that are put around the service below.
     type Layer;
-    /// What the stack can be looked at by.
+    /// The handles to inspect the stack by.
     type Handles: Clone;
 
-    /// Makes the layers of one upstream, and the handles to look at them.
+    /// Makes the layers of `upstream` and their handles. Runs under a lock, so it must not use the service of the
+    /// stack.
     fn make(&self, upstream: &UpstreamKey) -> (Self::Layer, Self::Handles);
 }
 

@@ -1,7 +1,19 @@
-//! The upstreams that are known: read without a lock, replaced whole when one is added.
+//! The known upstreams: a bounded map that is read without a lock.
 //!
-//! New upstreams are rare and calls are not, so the map is immutable behind a pointer: a reader loads the pointer, a
-//! writer copies the map.
+//! # Implementation
+//!
+//! New upstreams are rare and calls are frequent, so the map is copy-on-write: an immutable set behind an `ArcSwap`.
+//! A lookup loads the pointer and allocates nothing. An insertion copies the set, a table of pointers, under a mutex.
+//! It first repeats the lookup, so threads that race for a new upstream make one stack.
+//!
+//! A full map evicts the upstream that has been idle for longest. Idleness is counted in turns of use, not in time,
+//! so that a call reads no clock. A turn begins when a call uses another upstream than the last call. Uses are
+//! recorded only from half full on, so that calls do not share a cache line that each of them writes.
+//!
+//! # Memory ordering
+//!
+//! `ArcSwap` orders a stack before the pointer that makes it visible. The ages are relaxed: an age is only compared
+//! with other ages.
 
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, PoisonError};
@@ -12,15 +24,14 @@ use super::key::{KeyRef, UpstreamKey};
 use crate::internal::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::internal::sync::{ArcSwap, Mutex, RandomState};
 
-/// The upstreams by their keys. To copy it is to copy pointers.
+/// The upstreams by key. A copy copies only pointers.
 type Slots<T> = HashSet<Arc<UpstreamSlot<T>>, RandomState>;
 
-/// At most so many upstreams, with a `T` each.
+/// A map from keys to values of `T`, with at most `max` upstreams.
 pub(super) struct UpstreamMap<T> {
     entries: ArcSwap<Slots<T>>,
     max: usize,
-    /// Moves on whenever another upstream than the last is used: time, as far as idleness is concerned, so that a call
-    /// reads no clock. Relaxed: an age is compared with ages, and orders nothing else.
+    /// The number of turns of use so far.
     age: AtomicU64,
     adding: Mutex<()>,
 }
@@ -28,7 +39,7 @@ pub(super) struct UpstreamMap<T> {
 struct UpstreamSlot<T> {
     key: UpstreamKey,
     value: T,
-    /// The age in which it was last used.
+    /// The value of `age` at the last use.
     last_used: AtomicU64,
 }
 
@@ -62,7 +73,7 @@ impl<T> UpstreamMap<T> {
         }
     }
 
-    /// What `read` sees of the upstream of this key, which `make` makes if it is new.
+    /// Calls `read` with the upstream of `key`. Makes a new upstream with `make`.
     pub(super) fn with<R>(
         &self,
         key: &KeyRef<'_>,
@@ -71,9 +82,9 @@ impl<T> UpstreamMap<T> {
     ) -> R {
         let entries = self.entries.load();
         if let Some(entry) = entries.get(key) {
-            // Far from full, nobody has to go, and calls need not share a line that each of them writes.
+            // Less than half full, the map is far from an eviction, and calls need not write a shared cache line.
             if entries.len() * 2 >= self.max && entry.last_used.load(Relaxed) != self.age.load(Relaxed) {
-                // The later use stands, whichever is noted first.
+                // The later use wins, in whichever order two uses are recorded.
                 entry.last_used.fetch_max(self.next_age(), Relaxed);
             }
             return read(&entry.value);
@@ -82,12 +93,12 @@ impl<T> UpstreamMap<T> {
         read(&self.add(key, make).value)
     }
 
-    /// Every upstream, with what `read` sees of it.
+    /// Calls `read` with every upstream, and returns the results.
     pub(super) fn read_all<R>(&self, read: impl Fn(&UpstreamKey, &T) -> R) -> Vec<R> {
         self.entries.load().iter().map(|entry| read(&entry.key, &entry.value)).collect()
     }
 
-    /// No two upstreams have the same, so that it is never chance which of them goes.
+    /// Starts a new turn. No two turns have the same age, so the choice of the upstream to evict is deterministic.
     fn next_age(&self) -> u64 {
         self.age.fetch_add(1, Relaxed) + 1
     }

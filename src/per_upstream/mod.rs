@@ -1,12 +1,45 @@
-//! Per upstream: one set of everything below for each scheme and authority.
+//! Per upstream: if several upstreams share a circuit, a bulkhead or a budget, the failure of one refuses calls to
+//! all.
 //!
-//! A circuit, a bulkhead or a budget that is shared by several upstreams lets the failure of one refuse the calls to
-//! all. [`PerUpstreamLayer`] makes a stack of layers for each upstream by a recipe, on the first call to it. Their
-//! number is bounded; the one that has been idle for longest goes first, and with it what it knew. Looking one up takes
-//! no lock.
-//!
-//! The recipe also gives the handles that its stack can be looked at by: [`PerUpstreamService::handles`],
+//! [`PerUpstreamLayer`] therefore makes a stack of layers for each upstream, on the first call to the upstream. The
+//! stack maker ([`MakeStack`]) is usually a closure. It returns the layers, which are put around a clone of the
+//! service below, and handles to inspect the stack by: [`PerUpstreamService::handles`],
 //! [`PerUpstreamService::upstreams`].
+//!
+//! ```
+//! use steadfast::Error;
+//! use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
+//! use steadfast::retry::{RetryBudget, RetryLayer, RetryPolicy};
+//! use tower::{ServiceBuilder, ServiceExt};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let policy = RetryPolicy::default();
+//! let stack_maker = move |upstream: &UpstreamKey| {
+//!     let budget = RetryBudget::default().fresh(upstream.to_string());
+//!     (RetryLayer::new(policy.clone()).budget(budget.clone()), budget)
+//! };
+//! let service = ServiceBuilder::new()
+//!     .layer(PerUpstreamLayer::new(stack_maker).max_upstreams(100))
+//!     .map_err(Error::from_upstream)
+//!     .service_fn(async |_: http::Request<String>| {
+//!         Ok::<_, std::io::Error>(http::Response::new(String::new()))
+//!     });
+//! let request = http::Request::get("http://sku.internal/").body(String::new())?;
+//! let response = service.clone().oneshot(request).await?;
+//! for (upstream, budget) in service.upstreams() {
+//!     println!("{upstream}: {} tokens", budget.tokens());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Bounds and cost
+//!
+//! The number of stacks is bounded. When a new upstream exceeds the bound, the upstream that has been idle for
+//! longest is evicted, with all its state: an open circuit is forgotten.
+//!
+//! A lookup takes no lock, allocates nothing and reads no clock. A stack that is ready is called at once. Otherwise
+//! the call waits until the stack is ready; the service itself is always ready.
 
 mod future;
 mod key;

@@ -1,3 +1,5 @@
+//! The service, which looks up the stack of each request and calls it.
+
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,7 +11,7 @@ use super::key::{KeyExtractor, Origin, UpstreamKey};
 use super::make_stack::MakeStack;
 use super::map::UpstreamMap;
 
-/// The service that [`PerUpstreamLayer`](super::PerUpstreamLayer) makes. Clones share the upstreams.
+/// The service of a [`PerUpstreamLayer`](super::PerUpstreamLayer). Clones share the upstreams.
 pub struct PerUpstreamService<S, R, K = Origin>
 where
     R: MakeStack,
@@ -40,7 +42,7 @@ where
         }
     }
 
-    /// The handles of the upstream that `request` is for, which is made if it is not known yet.
+    /// Returns the handles of the request's upstream. Makes the stack of an unknown upstream.
     pub fn handles<Req>(&self, request: &Req) -> R::Handles
     where
         K: KeyExtractor<Req>,
@@ -48,12 +50,12 @@ where
         self.with(request, |(_, handles)| handles.clone())
     }
 
-    /// Every upstream that is known, with its handles.
+    /// Returns the known upstreams and their handles, in no particular order.
     pub fn upstreams(&self) -> Vec<(UpstreamKey, R::Handles)> {
         self.inner.upstreams.read_all(|key, (_, handles)| (key.clone(), handles.clone()))
     }
 
-    /// Calls the stack of the upstream that `request` is for.
+    /// Calls the stack of the request's upstream.
     pub(crate) fn send<Req>(&self, request: Req) -> ResponseFuture<StackOf<S, R>, Req>
     where
         StackOf<S, R>: Service<Req> + Clone,
@@ -88,7 +90,7 @@ where
     type Error = <StackOf<S, R> as Service<Req>>::Error;
     type Future = ResponseFuture<StackOf<S, R>, Req>;
 
-    // Which upstream has to be ready is known only with the request: its stack is polled ready by the call.
+    // Only the request tells which stack must be ready, so the call polls that stack.
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
     }

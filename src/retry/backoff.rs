@@ -1,7 +1,7 @@
-//! How long to wait before the next attempt.
+//! The length of the wait before a retry.
 //!
-//! Clients that fail together come back together, unless chance spreads them out. Full jitter does so with the
-//! fewest calls for the same time of completion: <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>.
+//! Clients that fail together also return together, unless jitter spreads them out. Full jitter needs the fewest
+//! calls for the same completion time: <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::config_error::MAX_DURATION;
 
 /// Exponential backoff with jitter.
 ///
-/// Before the *n*-th retry, the ceiling of the wait is `base × factorⁿ⁻¹`, at most `cap`; the jitter picks the
-/// wait under it, and never lifts it over the cap.
+/// Before the *n*-th retry, the ceiling of the wait is `base × factorⁿ⁻¹`, at most `cap`. The jitter draws the wait
+/// from a range around the ceiling; no wait exceeds the cap.
 ///
 /// Default: base 100 ms, factor 2, cap 2 s, full jitter.
 ///
@@ -33,23 +33,23 @@ pub struct Backoff {
     jitter: Jitter,
 }
 
-/// How chance spreads the waits under their ceiling.
+/// The range from which a wait is drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Jitter {
-    /// The ceiling itself: for tests, and for a single client.
+    /// The ceiling itself, for tests and for a single client.
     None,
-    /// Anywhere from nothing to the ceiling.
+    /// From zero to the ceiling.
     Full,
-    /// Half the ceiling, and anywhere up to the whole of it.
+    /// From half the ceiling to the ceiling.
     Equal,
-    /// Anywhere from the base to three times the wait before, at most the cap.
+    /// From the base to three times the previous wait, at most the cap. Ignores the ceiling.
     Decorrelated,
-    /// The ceiling, plus or minus up to this share of it: 0.7 is ±70 %.
+    /// The ceiling, plus or minus up to this share of it, at most the cap. The share is 0 to 1: 0.7 means ±70 %.
     Proportional(f64),
 }
 
 impl Backoff {
-    /// The default.
+    /// Returns the default backoff.
     pub const fn new() -> Self {
         Self {
             base: Duration::from_millis(100),
@@ -59,25 +59,26 @@ impl Backoff {
         }
     }
 
-    /// The ceiling before the first retry. Zero waits for nothing but `Retry-After`.
+    /// The ceiling before the first retry, at most the cap. With zero, only `Retry-After` makes a call wait. Default:
+    /// 100 ms.
     pub const fn base(mut self, base: Duration) -> Self {
         self.base = base;
         self
     }
 
-    /// How much the ceiling grows with each retry: 1 to 100.
+    /// The growth of the ceiling with each retry: 1 to 100. Default: 2.
     pub const fn factor(mut self, factor: f64) -> Self {
         self.factor = factor;
         self
     }
 
-    /// The longest wait; at least the base.
+    /// The longest wait, from the base to a year. Default: 2 s.
     pub const fn cap(mut self, cap: Duration) -> Self {
         self.cap = cap;
         self
     }
 
-    /// The jitter.
+    /// The jitter. Default: [`Jitter::Full`].
     pub const fn jitter(mut self, jitter: Jitter) -> Self {
         self.jitter = jitter;
         self
@@ -98,7 +99,7 @@ impl Backoff {
         self.cap
     }
 
-    /// The wait before the retry that `retries` retries came before, `previous` being the wait before that.
+    /// Draws the wait before the next retry, after `retries` retries, the last of which waited for `previous`.
     pub(super) fn wait(&self, retries: u32, previous: Duration, rng: &mut impl Rng) -> Duration {
         let ceiling = self.ceiling(retries);
         let mut between =

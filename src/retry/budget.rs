@@ -1,9 +1,25 @@
-//! How many extra attempts an upstream may be asked to bear.
+//! The retry budget: backoff spreads retries out but makes them no fewer, and an overload ends only with fewer.
 //!
-//! Backoff spreads retries out; it does not make them fewer, and an overload ends only when there are fewer. So
-//! retries draw on an allowance that successes fill. It drains with every failure as well, so that it closes by
-//! itself as an outage deepens, and it starts nearly empty: full buckets in many small clients are themselves a
-//! flood (Brooker 2022-02-28, "Fixing retries with token buckets and circuit breakers").
+//! So retries draw on a token bucket that successes fill. Failures drain it as well, so the bucket closes by itself
+//! as an outage deepens. The bucket starts nearly empty: full buckets in many small clients are themselves a flood
+//! (Brooker 2022-02-28, "Fixing retries with token buckets and circuit breakers").
+//!
+//! # Implementation
+//!
+//! The state is one word, a [`Word`]: the tokens in thousandths, and the second of the last refill by time. Every
+//! change is one compare-and-swap, so no token is paid out twice. Refill by time counts whole seconds, so that no
+//! fraction is lost to rounding. Without such a refill, no call reads the clock.
+//!
+//! A flag in the word marks a bucket that is full and can pay for a retry. A healthy call that sees the flag neither
+//! writes the word nor reads the settings. Healthy calls on many threads then share a cache line that none of them
+//! writes.
+//!
+//! A [`Token`] is a guard: it goes back to the bucket unless the retry is sent.
+//!
+//! # Memory ordering
+//!
+//! Every access is relaxed. The word is the whole state of the bucket and orders no other memory; the count of
+//! retries is independent.
 
 use std::sync::Arc;
 
@@ -14,13 +30,13 @@ use crate::ConfigError;
 use crate::internal::shared_settings::SharedSettings;
 use crate::internal::sync::atomic::{AtomicU64, Ordering};
 
-/// The shared allowance of extra attempts towards one upstream: a lock-free token bucket.
+/// Bounds the extra attempts towards one upstream: a lock-free token bucket.
 ///
-/// A clone is another handle to the same bucket. Cancel safe: a retry that was paid for and never sent, because its
-/// call was dropped while it waited, gives its token back.
+/// A clone is another handle to the same bucket. Cancel safe: if a call is dropped before its retry is sent, the
+/// token goes back.
 ///
-/// An attempt that begins while the bucket could not pay for another one is not retried, even if calls that end
-/// meanwhile fill it: no copy of its request is kept. Where time fills the bucket, only the end of the attempt counts.
+/// An attempt that begins while the bucket cannot pay for a retry is not retried, even if other calls fill the bucket
+/// meanwhile: no copy of the request is kept. Where time fills the bucket, only the end of the attempt counts.
 ///
 /// Default: at most 10 tokens, 2 at first; a success adds 0.6, a failure takes 0.3, a retry takes 1.
 ///
@@ -44,37 +60,37 @@ pub struct RetryBudget(Arc<TokenBucket>);
 struct TokenBucket {
     name: Option<Arc<str>>,
     settings: SharedSettings<BudgetSettings>,
-    /// What the seconds in `word` are counted from.
+    /// The start of the seconds in `word`.
     epoch: Instant,
-    /// The [`Word`]: the tokens in thousandths, and the second of the last refill by time.
+    /// A packed [`Word`].
     word: AtomicU64,
-    /// Relaxed: a count stands for itself.
+    /// The number of retries that were sent.
     retries: AtomicU64,
 }
 
 impl RetryBudget {
-    /// A builder that starts from the default.
+    /// Returns a builder with the default settings.
     pub const fn builder() -> RetryBudgetBuilder {
         RetryBudgetBuilder::new()
     }
 
-    /// Another bucket with the same configuration, as full as a new one, called `name`.
+    /// Returns a new bucket called `name`, with the same configuration and the initial tokens.
     pub fn fresh(&self, name: impl Into<Arc<str>>) -> Self {
         Self::new(Some(name.into()), self.0.settings.read(|settings| *settings))
     }
 
-    /// The upstream's name.
+    /// The upstream's name, if it was set.
     pub fn name(&self) -> Option<&str> {
         self.0.name.as_deref()
     }
 
-    /// How many tokens there are.
+    /// The number of tokens in the bucket.
     pub fn tokens(&self) -> f64 {
         let word = self.0.word.load(Ordering::Relaxed);
         f64::from(self.0.settings.read(|settings| self.0.refilled(settings, word)).tokens) / 1000.0
     }
 
-    /// How many retries were made so far, those that were then refused on this side included.
+    /// The number of retries so far, including retries that were then refused locally.
     pub fn retries(&self) -> u64 {
         self.0.retries.load(Ordering::Relaxed)
     }
@@ -90,24 +106,24 @@ impl RetryBudget {
         }))
     }
 
-    /// A call begins.
+    /// Records the start of a call.
     #[inline]
     pub(super) fn call(&self) {
         self.deposit(|settings| settings.per_call);
     }
 
-    /// An attempt succeeded.
+    /// Records a successful attempt.
     #[inline]
     pub(super) fn success(&self) {
         self.deposit(|settings| settings.per_success);
     }
 
-    /// An attempt failed.
+    /// Records a failed attempt.
     pub(super) fn failure(&self) {
         self.0.update(|settings, tokens| Some(tokens.saturating_sub(settings.per_failure)));
     }
 
-    /// A retry that was paid for was refused on this side.
+    /// Puts back the price of a retry that was not sent, or was refused locally.
     pub(super) fn refund(&self) {
         self.deposit(|settings| settings.per_retry);
     }
@@ -120,7 +136,7 @@ impl RetryBudget {
         }
     }
 
-    /// Whether the bucket cannot pay for a retry now, and time will not change that.
+    /// True if the bucket cannot pay for a retry now, and time does not refill it.
     #[inline]
     pub(super) fn is_spent(&self) -> bool {
         !self.0.is_plentiful()
@@ -130,7 +146,7 @@ impl RetryBudget {
             })
     }
 
-    /// Pays for a retry, if the bucket can.
+    /// Pays for a retry. `None` if the bucket cannot.
     pub(super) fn withdraw(&self) -> Option<Token> {
         let paid = self.0.update(BudgetSettings::pay);
         paid.then(|| Token { budget: Some(self.clone()) })
@@ -138,11 +154,11 @@ impl RetryBudget {
 }
 
 impl RetryBudgetBuilder {
-    /// The bucket.
+    /// Builds the bucket.
     ///
     /// # Errors
     ///
-    /// If a figure is out of its range.
+    /// If an amount is out of its range.
     pub fn build(self) -> Result<RetryBudget, ConfigError> {
         let settings = self.validate()?;
         Ok(RetryBudget::new(self.name, settings))
@@ -155,14 +171,14 @@ impl Default for RetryBudget {
     }
 }
 
-/// A paid retry. Dropped before it is spent, it goes back into the bucket.
+/// The price of one retry. Dropped unspent, it goes back into the bucket.
 #[derive(Debug)]
 pub(super) struct Token {
     budget: Option<RetryBudget>,
 }
 
 impl Token {
-    /// The retry is being sent.
+    /// Spends the token, and counts the retry as sent.
     pub(super) fn spend(mut self) {
         if let Some(budget) = self.budget.take() {
             budget.0.retries.fetch_add(1, Ordering::Relaxed);
@@ -180,15 +196,18 @@ impl Drop for Token {
 
 // ===== impl TokenBucket =====
 
+/// The state of a bucket, packed into 64 bits: the seconds in the upper half, below them a flag and 31 bits of
+/// tokens.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Word {
+    /// The second of the last refill by time, from the epoch.
     seconds: u32,
+    /// The tokens in thousandths, at most 10⁹.
     tokens: u32,
 }
 
 impl Word {
-    /// Set in a word whose bucket is full and can pay for a retry: what only fills it need look no further, and healthy calls
-    /// share a line that nobody writes. Tokens are fewer.
+    /// The flag of a bucket that is full and can pay for a retry. A deposit into such a bucket is skipped.
     const PLENTIFUL: u64 = 1 << 31;
 
     fn pack(self, settings: &BudgetSettings) -> u64 {
@@ -209,9 +228,8 @@ impl TokenBucket {
         self.word.load(Ordering::Relaxed) & Word::PLENTIFUL != 0
     }
 
-    /// Changes the number of tokens; `None` leaves them as they are and returns `false`.
-    ///
-    /// Relaxed: the word is all there is, and orders nothing else.
+    /// Changes the number of tokens, after the refill by time. If `change` returns `None`, the bucket stays as it is
+    /// and `update` returns `false`.
     fn update(&self, change: impl Fn(&BudgetSettings, u32) -> Option<u32>) -> bool {
         self.settings.read(|settings| {
             let mut current = self.word.load(Ordering::Relaxed);
@@ -230,7 +248,7 @@ impl TokenBucket {
         })
     }
 
-    /// The word with what time has added since it was written: whole seconds, so that no fraction is lost.
+    /// Adds the tokens of the whole seconds since the last refill.
     fn refilled(&self, settings: &BudgetSettings, word: u64) -> Word {
         let held = Word::unpack(word);
         let BudgetSettings { per_second, capacity, .. } = *settings;
@@ -238,7 +256,7 @@ impl TokenBucket {
             return held;
         }
         let now = u32::try_from(self.epoch.elapsed().as_secs()).unwrap_or(u32::MAX);
-        // Another thread may have read its clock later and written first.
+        // Saturating, because another thread may have read its clock later and written first.
         let added = now.saturating_sub(held.seconds).saturating_mul(per_second);
         Word { seconds: now.max(held.seconds), tokens: held.tokens.saturating_add(added).min(capacity) }
     }

@@ -1,4 +1,4 @@
-//! The settings of retries and of their budget.
+//! The builders of the retry policy and of the retry budget, and their validated settings.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,35 +21,35 @@ impl RetryPolicyBuilder {
         Self { max_retries: 3, backoff: Backoff::new(), max_retry_after: None, seed: None }
     }
 
-    /// How many attempts may follow the first: 0 to 100. Default 3.
+    /// The largest number of attempts after the first: 0 to 100. Default: 3.
     ///
-    /// There are fewer where a circuit breaker below sees [nothing but
-    /// failures](crate::circuit_breaker::CircuitBreakerBuilder::consecutive_failures).
+    /// A circuit breaker that [advises](super::RetryLayer::advised_by) the layer ends the retries earlier, during a
+    /// [run of failures](crate::circuit_breaker::CircuitBreakerBuilder::consecutive_failures).
     pub const fn max_retries(mut self, retries: u32) -> Self {
         self.max_retries = retries;
         self
     }
 
-    /// How long to wait before each.
+    /// The wait before each retry. Default: [`Backoff::new`].
     pub const fn backoff(mut self, backoff: Backoff) -> Self {
         self.backoff = backoff;
         self
     }
 
-    /// The longest wait that an upstream may ask for. Told to wait longer, a call ends with the response that
-    /// said so. Default: the cap of the backoff.
+    /// The longest `Retry-After` that a call obeys, at most a year. A longer one ends the call with the response that
+    /// carries it. Default: the cap of the backoff.
     pub const fn max_retry_after(mut self, longest: Duration) -> Self {
         self.max_retry_after = Some(longest);
         self
     }
 
-    /// Makes the jitter repeatable. Default: seeded by the operating system.
+    /// Seeds the jitter, to make it repeatable. Default: a seed from the operating system.
     pub const fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// The settings, if each is in its range.
+    /// Returns the settings if each is in its range.
     pub(super) fn validate(&self) -> Result<PolicySettings, ConfigError> {
         ConfigError::check("retry.max_retries", self.max_retries, 0..=100)?;
         self.backoff.validate()?;
@@ -65,7 +65,8 @@ pub(super) struct PolicySettings {
     pub(super) max_retry_after: Duration,
 }
 
-/// Configures a [`RetryBudget`](super::RetryBudget). Every figure is in tokens, exact to a thousandth.
+/// Configures a [`RetryBudget`](super::RetryBudget). Every amount is in tokens, 0 to 1,000,000, exact to a
+/// thousandth.
 #[derive(Debug, Clone)]
 pub struct RetryBudgetBuilder {
     pub(super) name: Option<Arc<str>>,
@@ -100,56 +101,57 @@ impl RetryBudgetBuilder {
         self
     }
 
-    /// How many tokens there can be: 0 (no retry, ever) to 1,000,000.
+    /// The size of the bucket: 0, for no retry ever, to 1,000,000. Default: 10.
     pub fn capacity(mut self, tokens: f64) -> Self {
         self.capacity = tokens;
         self
     }
 
-    /// How many there are at first; at most the capacity.
+    /// The tokens of a new bucket, at most the capacity. Default: 2.
     pub fn initial(mut self, tokens: f64) -> Self {
         self.initial = tokens;
         self
     }
 
-    /// What each call adds, whatever becomes of it. Finagle's share of extra attempts: 0.2. Default 0.
+    /// The tokens that each call adds, whatever its result. Finagle's share of extra attempts is 0.2. Default: 0.
     pub fn per_call(mut self, tokens: f64) -> Self {
         self.per_call = tokens;
         self
     }
 
-    /// What each successful attempt adds.
+    /// The tokens that each successful attempt adds. Default: 0.6.
     pub fn per_success(mut self, tokens: f64) -> Self {
         self.per_success = tokens;
         self
     }
 
-    /// What each failed attempt takes, as far as there is any.
+    /// The tokens that each failed attempt takes, down to an empty bucket. Default: 0.3.
     pub fn per_failure(mut self, tokens: f64) -> Self {
         self.per_failure = tokens;
         self
     }
 
-    /// What a retry costs.
+    /// The price of a retry. Default: 1.
     pub fn per_retry(mut self, tokens: f64) -> Self {
         self.per_retry = tokens;
         self
     }
 
-    /// What each whole second adds, for clients with few calls. Finagle's reserve: 10. Default 0.
+    /// The tokens that each whole second adds, for clients with few calls. Finagle's reserve is 10. Default: 0.
     pub fn per_second(mut self, tokens: f64) -> Self {
         self.per_second = tokens;
         self
     }
 
-    /// How many tokens a retry has to leave in the bucket; where a retry costs nothing, how many there must be
-    /// more of. Default 0.
+    /// The tokens that a retry must leave in the bucket, at most the capacity. Default: 0.
+    ///
+    /// Where a retry costs nothing, the bucket must hold more than the reserve.
     pub fn reserve(mut self, tokens: f64) -> Self {
         self.reserve = tokens;
         self
     }
 
-    /// The settings in thousandths, if every figure is in its range.
+    /// Returns the settings in thousandths if every amount is in its range.
     pub(super) fn validate(&self) -> Result<BudgetSettings, ConfigError> {
         let capacity = thousandths("retry.budget.capacity", self.capacity, 1e6)?;
         Ok(BudgetSettings {
@@ -167,7 +169,7 @@ impl RetryBudgetBuilder {
     }
 }
 
-/// Rounds to thousandths: what is configured is what is used, however small.
+/// Rounds to thousandths. A positive amount that would round to zero is an error: each amount has its effect.
 fn thousandths(field: &'static str, tokens: f64, most: f64) -> Result<u32, ConfigError> {
     let tokens = ConfigError::check(field, tokens, 0.0..=most)?;
     let rounded = (tokens * 1000.0).round();
@@ -178,7 +180,7 @@ fn thousandths(field: &'static str, tokens: f64, most: f64) -> Result<u32, Confi
     Ok(rounded as u32)
 }
 
-/// Tokens in thousandths, so that a bucket is a whole number.
+/// Amounts in thousandths of a token, so that the level of a bucket is an integer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BudgetSettings {
     pub(super) capacity: u32,
@@ -192,10 +194,10 @@ pub(super) struct BudgetSettings {
 }
 
 impl BudgetSettings {
-    /// What remains of so many tokens when a retry is paid for, if it can be.
+    /// Returns the level of the bucket after a retry, or `None` if `tokens` cannot pay for one.
     pub(super) fn pay(&self, tokens: u32) -> Option<u32> {
         let left = tokens.checked_sub(self.per_retry)?;
-        // With a price, the reserve must remain; without one, the bucket must hold more than it.
+        // A retry with a price must leave the reserve. A free retry needs a bucket with more than the reserve.
         (if self.per_retry > 0 { left >= self.reserve } else { tokens > self.reserve }).then_some(left)
     }
 }

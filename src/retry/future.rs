@@ -1,3 +1,27 @@
+//! The retry future: the attempts of one call, and the waits between them.
+//!
+//! # Implementation
+//!
+//! The future moves through three stages: `Attempt`; `Wait`, for the backoff; and `Ready`, until the service is ready
+//! again. After an attempt, `next_step` decides, from the policy, the budget and the advisor. A retry then goes
+//! through all three stages. The resend of a request that was not processed skips `Wait`.
+//!
+//! Every call ends in `finish`, which counts the attempts, names the upstream and records the stop reason. The
+//! exception is a success at the first attempt, which is handed on as it came.
+//!
+//! # Deadline
+//!
+//! The future arms no timer for the deadline. The policy allows no wait that would end after it, and the layers below
+//! bound an attempt. Where these layers are not known to check the deadline, a poll after the deadline ends the call:
+//! only this future knows the number of attempts. The timer of the `DeadlineLayer` above causes that poll. Without
+//! such a layer, a wait for readiness has no bound.
+//!
+//! # Cancellation
+//!
+//! A token is a guard, held by the stages `Wait` and `Ready`. Dropped there, the token goes back to the budget. It is
+//! spent in the step that hands the retry to the service below, so a retry that is dropped later, in a bulkhead's
+//! queue for example, keeps its token.
+
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -23,18 +47,18 @@ use crate::{
 
 /// The future of [`RetryService`](super::RetryService).
 ///
-/// Cancel safe: dropped while it waits, it gives the token of the retry that was not sent back to the budget.
+/// Cancel safe: dropped during a wait, it returns the token of the unsent retry to the budget.
 #[pin_project]
 pub struct ResponseFuture<Req, S: Service<Req>, J, K, L> {
     service: S,
     settings: PooledArc<RetrySettings>,
     judge: J,
     kind: K,
-    /// What a further attempt would send, or why there will be none.
+    /// The copy of the request for the next attempt, or the reason why no attempt can follow.
     copy: Result<Req, StopReason>,
     safety: RetrySafety,
     deadline: Option<Instant>,
-    /// Whether a layer below is known to end an attempt at the deadline.
+    /// True if the call has no deadline, or the layers below are known to check the deadline.
     is_checked_below: bool,
     backoff: Duration,
     history: History,
@@ -44,14 +68,14 @@ pub struct ResponseFuture<Req, S: Service<Req>, J, K, L> {
 
 #[pin_project(project = RetryStageProj)]
 enum RetryStage<F, L> {
-    /// An attempt is under way.
+    /// An attempt is in flight.
     Attempt {
         #[pin]
         future: F,
     },
-    /// Between two attempts. Boxed, so that a call without retries does not carry the room for it.
+    /// The backoff between two attempts. Boxed, so that a call without retries has a small future.
     Wait(Pin<Box<BackoffWait<L>>>),
-    /// The service has to be ready for another request.
+    /// The service has to become ready for the next attempt.
     Ready(Next),
 }
 
@@ -75,7 +99,7 @@ where
         let copy = copy_for(&request, safety, &settings, 0);
         let options = request.options();
         let told = options.attempt(1, may_follow(&copy, safety));
-        // That it is the first, and that another may follow, is what a request says by itself.
+        // Untouched options already mean: the first attempt, and another may follow.
         if told != options {
             request.set_options(told);
         }
@@ -95,7 +119,7 @@ where
     }
 }
 
-/// A copy of `request`, but only while another attempt is possible after it.
+/// Copies `request`, but only if another attempt is possible after it. An error is the reason for no copy.
 #[inline]
 fn copy_for<Req: RetryableRequest>(
     request: &Req,
@@ -114,7 +138,7 @@ fn copy_for<Req: RetryableRequest>(
     }
 }
 
-/// Whether another attempt may follow one that was sent and failed.
+/// True if another attempt may follow one that was sent and failed.
 const fn may_follow<Req>(copy: &Result<Req, StopReason>, safety: RetrySafety) -> bool {
     copy.is_ok() && matches!(safety, RetrySafety::Idempotent)
 }
@@ -140,7 +164,7 @@ where
             };
             let mut polled = future.poll(cx);
             if polled.is_pending() && !*this.is_checked_below && clock::has_passed(*this.deadline) {
-                // The layer that set the deadline is about to cut the call, and does not know how many attempts there were.
+                // The layer that set the deadline is about to cut the call, and does not know the number of attempts.
                 polled = Poll::Ready(Err(Error::timeout(TimeoutScope::Total, None)));
             }
             let outcome = match &polled {
@@ -150,7 +174,7 @@ where
             };
             if outcome == Some(Outcome::Success) && this.history.is_first_attempt() {
                 this.settings.budget.iter().for_each(RetryBudget::success);
-                // As it came: responses are large.
+                // Returned as it came, because responses are large.
                 return polled;
             }
             let result = ready!(polled);
@@ -171,15 +195,15 @@ where
     }
 }
 
-/// How often a call sends a request again that the upstream says it has not processed.
+/// The largest number of resends in a call, after attempts that the upstream has not processed.
 const MOST_RESENT: u32 = 3;
 
-/// What follows an attempt.
+/// The step that follows an attempt.
 enum NextStep {
     Done,
     GiveUp(StopReason),
     Retry(Pause),
-    /// Nobody has looked at the request: there is nothing to wait for, and nothing to pay.
+    /// The upstream has not processed the request, so the resend needs no wait and no token.
     ResendNow,
 }
 
@@ -196,7 +220,8 @@ where
     J: Judge<Res, E>,
     K: ResponseKind<Res>,
 {
-    /// What follows an attempt that ended in this way; without an outcome, it was ended on this side.
+    /// Decides what follows an attempt. `outcome` is `None` if the attempt was refused locally, or ran into the
+    /// deadline.
     #[cold]
     fn next_step(
         self: Pin<&mut Self>,
@@ -214,7 +239,7 @@ where
         let budget = this.settings.budget.as_ref();
         let Some(outcome) = outcome else {
             if let Some(budget) = budget.filter(|_| attempts == 0 && this.history.is_paid) {
-                // The token has bought nothing.
+                // The token has bought no attempt.
                 budget.refund();
             }
             let error = result.err();
@@ -252,7 +277,7 @@ where
                     Ok(pause) => pause,
                     Err(stop) => return NextStep::GiveUp(stop),
                 };
-                // The answer that is there is worth more than a refusal.
+                // The answer in hand is worth more than a refusal.
                 if let Some(stop) = advice_against(&pause, this.settings) {
                     return NextStep::GiveUp(stop);
                 }
@@ -260,7 +285,8 @@ where
             }
             _ => return NextStep::Done,
         };
-        // From here on the earlier attempt can no longer spoil the copy. Its response is still there if it has.
+        // From here on, the earlier attempt can no longer spoil the copy. A copy that is spoiled already ends the
+        // call with the response in hand.
         if this.copy.as_ref().is_ok_and(RetryableRequest::take_over) {
             step
         } else {
@@ -268,7 +294,7 @@ where
         }
     }
 
-    /// Begins the wait, and the reading of what is left of the response that it follows.
+    /// Begins the backoff, and the reading of the response's rest.
     fn pause(self: Pin<&mut Self>, result: Result<Res, Error<E>>, pause: Pause) {
         tracing::debug!(
             target: "steadfast::retry",
@@ -283,7 +309,7 @@ where
         this.stage.set(RetryStage::Wait(Box::pin(BackoffWait::new(pause.until, leftover, pause.token))));
     }
 
-    /// Waits, and sends the next attempt. Ready when it is under way; an error ends the call.
+    /// Waits, then sends the next attempt. Ready once the attempt is in flight; an error ends the call.
     fn poll_pause(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error<E>>> {
         loop {
             let mut this = self.as_mut().project();
@@ -304,7 +330,7 @@ where
                         let stop = error.stop_reason();
                         return Poll::Ready(self.finish(Err(error), stop).map(drop));
                     }
-                    // Timers are coarse, and to become ready can take a while.
+                    // The deadline can pass meanwhile: timers are coarse, and readiness can take long.
                     if clock::has_passed(*this.deadline) {
                         next.give_up();
                         let late = Error::timeout(TimeoutScope::Total, None);
@@ -325,14 +351,15 @@ where
         }
     }
 
-    /// The only way out, but for an answer at the first attempt: says how many attempts there were, and why no more.
+    /// Ends the call: records the number of attempts and the stop reason. A success at the first attempt goes past
+    /// this function.
     fn finish(
         self: Pin<&mut Self>,
         result: Result<Res, Error<E>>,
         stop: Option<StopReason>,
     ) -> Result<Res, Error<E>> {
         let name = self.name();
-        // Without retries there is nothing to give up.
+        // A policy without retries gives up none, so the call has no stop reason.
         let stop = stop.filter(|_| self.settings.policy.allows(0));
         let History { attempts, maybe_sent, .. } = self.history;
         if let Some(stop) = stop {
@@ -346,7 +373,7 @@ where
         }
         match result {
             Ok(mut response) => {
-                // Another retry, below, may have had a reason of its own.
+                // A second retry layer below may have had a reason of its own.
                 let stop =
                     stop.or_else(|| self.kind.note(&response).and_then(|below: &Attempts| below.stopped));
                 if attempts != 1 || stop.is_some() {
@@ -364,17 +391,17 @@ where
     }
 }
 
-/// The wait that a response asks for, where the classifier did not look.
+/// Returns the `Retry-After` of a response, for classifiers that leave it out.
 fn asked_to_wait<Res, E, K: ResponseKind<Res>>(kind: K, result: Result<&Res, &Error<E>>) -> Option<Duration> {
     retry_after::parse(kind.headers(result.ok()?)?, retry_after::system_time)
 }
 
-/// Why no attempt should follow this pause.
+/// Returns why no attempt should follow `pause`, if the advisor advises against it.
 fn advice_against(pause: &Pause, settings: &RetrySettings) -> Option<StopReason> {
     match settings.advisor.as_ref()?.advice()? {
         RetryAdvice::Refusing { until: Some(until) } if pause.until.is_none_or(|end| end >= until) => None,
         RetryAdvice::Refusing { .. } => Some(StopReason::CircuitOpen),
-        // A retry without a budget wants every attempt that the policy allows.
+        // Without a budget, this advice is ignored: all attempts of the policy are wanted.
         RetryAdvice::Failing => settings.budget.as_ref().map(|_| StopReason::Failing),
     }
 }

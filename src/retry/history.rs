@@ -1,19 +1,19 @@
-//! How many attempts a call has made, and how the next one counts.
+//! The number of attempts that a call has made, and how the next attempt counts.
 
 use super::budget::Token;
 
-/// The attempts so far, in numbers.
+/// The counts of a call's attempts.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct History {
-    /// How many retries of the policy were made.
+    /// The number of retries, as the policy counts them.
     pub(super) retries: u32,
-    /// How often the request was sent again because it had not been processed.
+    /// The number of resends of a request that was not processed.
     pub(super) resent: u32,
-    /// Whether the budget has paid for the last attempt.
+    /// True if the budget has paid for the last attempt.
     pub(super) is_paid: bool,
-    /// How many requests were handed to a connector.
+    /// The number of requests handed to a connector.
     pub(super) attempts: u32,
-    /// Whether the upstream may have seen any of them.
+    /// True if the upstream may have seen a request.
     pub(super) maybe_sent: bool,
 }
 
@@ -22,12 +22,12 @@ impl History {
         self.retries == 0 && self.resent == 0
     }
 
-    /// The number of the attempt that is under way.
+    /// Returns the number of the current attempt, counted from 1.
     pub(super) fn number(&self) -> u32 {
         self.retries + self.resent + 1
     }
 
-    /// The next attempt is being sent.
+    /// Counts the next attempt, and spends its token.
     pub(super) fn begin(&mut self, next: &mut Next) {
         match next {
             Next::Retry(token) => {
@@ -45,14 +45,14 @@ impl History {
 
 /// How the next attempt counts.
 pub(super) enum Next {
-    /// As a retry of the policy, and for this token of the budget, if there is one.
+    /// As a retry of the policy, paid for with a token if the layer has a budget.
     Retry(Option<Token>),
-    /// The upstream has not processed the attempt before.
+    /// As a resend: the upstream has not processed the last attempt.
     Resend,
 }
 
 impl Next {
-    /// There will be no next attempt: its token goes back.
+    /// Drops the token, which goes back to the budget: no attempt follows.
     pub(super) fn give_up(&mut self) {
         *self = Self::Resend;
     }

@@ -1,3 +1,5 @@
+//! The retry layer, and the methods that configure it.
+
 use std::sync::Arc;
 
 use tower::Layer;
@@ -12,7 +14,7 @@ use crate::{Http, NonHttp, RetryAdvisor};
 
 /// Retries calls; see the [module](super).
 ///
-/// Every service that one layer makes shares its budget.
+/// All services of one layer share its budget.
 ///
 /// ```
 /// use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
@@ -41,9 +43,9 @@ pub struct RetryLayer<C = HttpClassifier, K = Http> {
 }
 
 impl RetryLayer {
-    /// Retries by `policy`, with the default [`RetryBudget`] and the default [`HttpClassifier`].
+    /// Retries according to `policy`, with the default [`RetryBudget`] and the default [`HttpClassifier`].
     ///
-    /// The budget starts nearly empty: the first retries of a fresh layer are fewer than the policy allows.
+    /// The budget starts nearly empty, so a fresh layer makes fewer retries than the policy allows.
     pub fn new(policy: RetryPolicy) -> Self {
         Self {
             settings: RetrySettings {
@@ -65,38 +67,39 @@ impl<C, K> RetryLayer<C, K> {
         self
     }
 
-    /// Shares this budget, in place of one of the layer's own.
+    /// Draws on a shared `budget`. Default: a budget for this layer alone.
     pub fn budget(mut self, budget: RetryBudget) -> Self {
         self.settings.budget = Some(budget);
         self
     }
 
-    /// Retries without a budget. In an outage every call is then sent as often as the policy allows: only for
-    /// clients whose number of calls is bounded otherwise.
+    /// Retries without a budget. During an outage, every call then makes all attempts of the policy, so use this only
+    /// in clients whose number of calls is bounded otherwise.
     pub fn without_budget(mut self) -> Self {
         self.settings.budget = None;
         self
     }
 
-    /// Asks `advisor` before each retry: the [`CircuitBreaker`](crate::circuit_breaker::CircuitBreaker) below, above all.
-    /// Default: nobody.
+    /// Asks `advisor` before each retry, usually the [`CircuitBreaker`](crate::circuit_breaker::CircuitBreaker)
+    /// below. Default: no advisor.
     ///
-    /// A fault that opens the circuit then ends the call, and the caller gets the answer in hand instead of a refusal after a
-    /// wait; so does one of many faults in a row. Above several circuits, of replicas that take turns, leave it out: where one
-    /// of them opens, another may still let the next attempt through.
+    /// A fault that opens the circuit then ends the call: the caller gets the answer in hand, not a refusal after a
+    /// wait. A long run of failures ends the call as well, unless the layer has no budget. Leave the advisor out
+    /// above several circuits, of replicas that take turns: if the circuit of one replica opens, another may admit
+    /// the next attempt.
     ///
-    /// A thread that has made calls can keep the advisor for a while after the layer and its services are gone.
+    /// A thread that has made calls can keep the advisor for a while after the layer and its services are dropped.
     pub fn advised_by(mut self, advisor: impl RetryAdvisor + Send + Sync + 'static) -> Self {
         self.settings.advisor = Some(Arc::new(advisor));
         self
     }
 
-    /// Judges results with this classifier.
+    /// Judges results with `classifier`. Default: [`HttpClassifier`].
     pub fn classifier<D>(self, classifier: D) -> RetryLayer<D, K> {
         RetryLayer { settings: self.settings, classifier, kind: self.kind }
     }
 
-    /// For a service whose responses are not HTTP.
+    /// Retries calls to a service whose responses are not HTTP.
     pub fn non_http(self) -> RetryLayer<C, NonHttp> {
         RetryLayer { settings: self.settings, classifier: self.classifier, kind: NonHttp }
     }

@@ -1,24 +1,67 @@
-//! Retry: asks again, when that can help and only as often as the upstream can bear.
+//! Retry: a passing fault would fail the call, and blind retries would turn a lasting fault into an overload.
 //!
-//! A retry turns a passing fault into an answer. It also multiplies the load of an upstream that is already
-//! failing, so most of this module is about when *not* to retry:
+//! [`RetryLayer`] sends a request again after a transient fault: a 502, 503 or 504, or a transport fault, unless the
+//! [classifier](crate::Classify) decides otherwise. A jittered [`Backoff`] separates the attempts. A retry adds load
+//! to an upstream in trouble, so the layer stops if
 //!
-//! - the outcome is neither [`Transient`](crate::Outcome::Transient) nor [`Throttled`](crate::Outcome::Throttled), or the call was
-//!   refused on this side;
-//! - the request may not be sent twice ([`RetryableRequest`](crate::RetryableRequest)), or its body is gone;
-//! - the attempts of the call ([`RetryPolicyBuilder::max_retries`]) or of everyone ([`RetryBudget`]) are spent;
-//! - the wait, be it the [`Backoff`]'s or that of `Retry-After`, would end after the call's deadline.
+//! - the outcome is neither [`Transient`](crate::Outcome::Transient) nor [`Throttled`](crate::Outcome::Throttled), or
+//!   the attempt was refused locally;
+//! - the request may not be sent twice ([`RetryableRequest`](crate::RetryableRequest)), or its body cannot be sent
+//!   again;
+//! - the retries of the call ([`RetryPolicyBuilder::max_retries`]) or of the upstream ([`RetryBudget`]) are spent;
+//! - the [advisor](RetryLayer::advised_by), usually the circuit breaker, expects the next attempt to be refused or to
+//!   fail;
+//! - the wait would end after the call's deadline.
 //!
-//! Then the caller gets what the last attempt got: the 503 itself, not an error about it. [`Attempts`], in the
-//! extensions of a response that took more than the first attempt or was given up on, says how many there were and
-//! why there were no more; an error says both [itself](crate::ErrorInfo::stop_reason), and a `tracing` event on
-//! `steadfast::retry` says it of both.
+//! ```
+//! use std::time::Duration;
+//! use steadfast::Error;
+//! use steadfast::retry::{Backoff, RetryBudget, RetryLayer, RetryPolicy};
+//! use tower::{ServiceBuilder, ServiceExt};
 //!
-//! A request that was [not processed](crate::Outcome::NotProcessed) is sent again at once, up to three times, whatever its
-//! method: that costs no token, and takes no retry from those that the policy allows.
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let backoff = Backoff::new().cap(Duration::from_secs(1));
+//! let policy = RetryPolicy::builder().max_retries(2).backoff(backoff).build()?;
+//! let budget = RetryBudget::default(); // one for each upstream
+//! let sku = ServiceBuilder::new()
+//!     .layer(RetryLayer::new(policy).budget(budget.clone()))
+//!     .map_err(Error::from_upstream)
+//!     .service_fn(async |_: http::Request<String>| {
+//!         Ok::<_, std::io::Error>(http::Response::new(String::new()))
+//!     });
+//! let response = sku.oneshot(http::Request::new(String::new())).await?;
+//! println!("{}, {} tokens left", response.status(), budget.tokens());
+//! # Ok(())
+//! # }
+//! ```
 //!
-//! A response that is thrown away gives its permit back, and then is read on for at most 64 KiB and for as long as
-//! the wait lasts, so that its connection is used again.
+//! # Result
+//!
+//! The caller gets the result of the last attempt: a 503 stays a 503, and never becomes an error. [`Attempts`], in
+//! the extensions of the response, holds the number of attempts and why no more followed. The extension is absent
+//! after one attempt that called for no other. An error holds both facts [itself](crate::ErrorInfo::stop_reason).
+//! Each time the layer gives up, a `tracing` event on `steadfast::retry` reports both.
+//!
+//! # Waits
+//!
+//! `Retry-After` is a floor, and the backoff is added to it. The floor itself is at most
+//! [`RetryPolicyBuilder::max_retry_after`]; a longer floor ends the call.
+//!
+//! A discarded response returns its permit. Then at most 64 KiB of its body are read, for as long as the wait lasts,
+//! so that the connection can be used again.
+//!
+//! # Requests that were not processed
+//!
+//! A request that the upstream has [not processed](crate::Outcome::NotProcessed) is sent again at once, up to three
+//! times, whatever its method. The resend takes no token and no retry of the policy.
+//! [`RetrySafety::Never`](crate::RetrySafety::Never) forbids it.
+//!
+//! # Copies
+//!
+//! A request is copied only if a retry can follow: not for the last attempt of the policy, not under
+//! `RetrySafety::Never`, and not while the budget cannot pay. An attempt that no other can follow once it is sent is
+//! marked as the last in its [options](crate::CallOptions::another_may_follow). Every other first attempt leaves the
+//! options unchanged, so a healthy `http::Request` needs no extensions.
 
 mod backoff;
 mod budget;

@@ -1,4 +1,4 @@
-//! When to retry, and when to stop: the decision, apart from the doing.
+//! The decision whether a retry follows a failed attempt, and after which wait. The retry future carries it out.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use crate::internal::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use crate::stop_reason::StopReason;
 use crate::{ConfigError, RetrySafety};
 
-/// How often a call is retried, and how long it waits in between.
+/// The number of retries of a call, and the waits between its attempts.
 ///
-/// A clone shares the random source, so that no two calls back off in step.
+/// Clones share the random source, so no two calls back off in step.
 ///
 /// Default: 3 retries, [`Backoff::new`], and `Retry-After` obeyed up to the cap of the backoff.
 ///
@@ -36,13 +36,14 @@ pub struct RetryPolicy(Arc<PolicyInner>);
 
 struct PolicyInner {
     settings: SharedSettings<PolicySettings>,
-    /// A setting, too, in the place where every call finds it. Relaxed: the number stands for itself.
+    /// A setting that every call reads, so kept outside `settings`. Relaxed: the number is independent of other
+    /// memory.
     max_retries: AtomicU32,
     rng: SharedRng,
 }
 
 impl RetryPolicy {
-    /// A builder that starts from the default.
+    /// Returns a builder with the default settings.
     pub const fn builder() -> RetryPolicyBuilder {
         RetryPolicyBuilder::new()
     }
@@ -52,12 +53,14 @@ impl RetryPolicy {
         Self::builder().max_retries(0).build().expect("no retries is valid")
     }
 
-    /// Whether another retry is possible at all after `retries` of them.
+    /// True if the policy allows a retry after `retries` retries.
     pub(super) fn allows(&self, retries: u32) -> bool {
         retries < self.0.max_retries.load(Relaxed)
     }
 
-    /// Decides what follows an attempt that another may fare better than.
+    /// Decides whether a retry follows an attempt that was throttled or met a transient fault.
+    ///
+    /// An error is the reason to stop.
     pub(super) fn decide(&self, attempt: &FailedAttempt<'_>) -> Result<Pause, StopReason> {
         if !self.allows(attempt.retries) {
             return Err(StopReason::Exhausted);
@@ -72,7 +75,7 @@ impl RetryPolicy {
         let backoff = self.0.rng.with(|rng| backoff.wait(attempt.retries, attempt.previous_backoff, rng));
         let wait = match attempt.retry_after {
             Some(floor) if floor > max_retry_after => return Err(StopReason::RetryAfterTooLong),
-            // The backoff comes on top, so that all who were told the same do not come back together.
+            // The backoff comes on top, so that clients with the same floor do not return together.
             Some(floor) => floor + backoff,
             None => backoff,
         };
@@ -80,7 +83,7 @@ impl RetryPolicy {
         if clock::misses(attempt.deadline, until) {
             return Err(StopReason::Deadline);
         }
-        // Asked last: what is not going to be sent needs no token.
+        // Withdrawn last: a retry that is not going to be sent needs no token.
         let token = match attempt.budget {
             Some(budget) => Some(budget.withdraw().ok_or(StopReason::Budget)?),
             None => None,
@@ -90,7 +93,11 @@ impl RetryPolicy {
 }
 
 impl RetryPolicyBuilder {
-    /// The policy.
+    /// Builds the policy.
+    ///
+    /// # Errors
+    ///
+    /// If a setting is out of its range.
     pub fn build(self) -> Result<RetryPolicy, ConfigError> {
         let settings = self.validate()?;
         Ok(RetryPolicy(Arc::new(PolicyInner {
@@ -122,22 +129,22 @@ impl Default for RetryPolicy {
     }
 }
 
-/// What is known when an attempt has met a transient fault, or was throttled.
+/// The facts about an attempt that was throttled or met a transient fault.
 pub(super) struct FailedAttempt<'a> {
     pub(super) now: Instant,
     pub(super) deadline: Option<Instant>,
-    /// How many retries came before, this attempt included.
+    /// The number of retries so far, this attempt included if it is a retry.
     pub(super) retries: u32,
     pub(super) previous_backoff: Duration,
     pub(super) retry_after: Option<Duration>,
     pub(super) sent: bool,
     pub(super) safety: RetrySafety,
-    /// Whether there is a copy to send, or why there is none.
+    /// An error if there is no copy to send, and why.
     pub(super) copied: Result<(), StopReason>,
     pub(super) budget: Option<&'a RetryBudget>,
 }
 
-/// A retry that is going to be made.
+/// The wait before a retry, and its token.
 #[derive(Debug)]
 pub(super) struct Pause {
     pub(super) backoff: Duration,

@@ -1,3 +1,5 @@
+//! The service, which hands each call a service of its own for its attempts.
+
 use std::fmt;
 use std::task::{Context, Poll};
 
@@ -10,7 +12,7 @@ use crate::internal::arc_pool::PooledArc;
 use crate::response_kind::ResponseKind;
 use crate::{Classify, Error, HasCallOptions, Http, RetryableRequest};
 
-/// The service that [`RetryLayer`](super::RetryLayer) makes.
+/// The service of a [`RetryLayer`](super::RetryLayer).
 #[derive(Clone)]
 pub struct RetryService<S, C = HttpClassifier, K = Http> {
     inner: S,
@@ -42,7 +44,7 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        // The service that was polled ready goes with the call; the clone that stays has to be polled anew.
+        // The call takes the service that was polled ready. The clone that stays has no readiness yet.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
         let judge = self.classifier.judge(&request);

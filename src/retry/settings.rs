@@ -1,4 +1,4 @@
-//! The settings that the calls of a retry layer share.
+//! The settings that all calls of a retry layer share.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::policy::RetryPolicy;
 use crate::RetryAdvisor;
 use crate::internal::arc_pool::{Pooled, Spares};
 
-/// What every call is retried by, whatever its type.
+/// The settings that do not depend on the types of a call. Pooled, because every call holds a reference.
 #[derive(Clone)]
 pub(super) struct RetrySettings {
     pub(super) name: Option<Arc<str>>,

@@ -1,4 +1,4 @@
-//! The wait between two attempts.
+//! The wait between two attempts, which holds the token of the next attempt.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::budget::Token;
 use crate::internal::clock::Timer;
 
-/// The wait between two attempts; what is left of the last response is read meanwhile.
+/// A backoff, during which the rest of the last response is read.
 #[pin_project]
 pub(super) struct BackoffWait<L> {
     #[pin]
@@ -26,7 +26,7 @@ impl<L> BackoffWait<L> {
 }
 
 impl<L: Future<Output = ()>> BackoffWait<L> {
-    /// Ready with the token that the next attempt is paid for with.
+    /// Ready at the end of the backoff, with the token of the next attempt.
     pub(super) fn poll_over(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Token>> {
         let mut this = self.project();
         if let Some(reading) = this.leftover.as_mut().as_pin_mut() {

@@ -1,4 +1,4 @@
-//! The settings of a timeout, and the limit that they set for one attempt.
+//! The settings of the timeout layer, and the limit of one attempt.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use tokio::time::Instant;
 use crate::internal::clock;
 use crate::{HasCallOptions, TimeoutScope};
 
-/// The time of an attempt.
+/// The settings of the layer. Without `after` and `share`, only the call's deadline bounds an attempt.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TimeoutSettings {
     pub(super) after: Option<Duration>,
-    /// The share of a call's own total time that an attempt has, if the call has a total time.
+    /// The share of a call's own timeout that replaces `after`, if the call has a timeout.
     pub(super) share: Option<f64>,
 }
 
@@ -27,16 +27,16 @@ fn scale(time: Duration, share: f64) -> Duration {
     Duration::try_from_secs_f64(time.as_secs_f64() * share).unwrap_or(time)
 }
 
-/// The time that an attempt has.
+/// The time allowed for an attempt whose clock has not started.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Allowance {
     pub(super) after: Option<Duration>,
-    /// The end of the call, which is the end of every attempt too.
+    /// The deadline of the call, which bounds every attempt.
     pub(super) deadline: Option<Instant>,
 }
 
 impl Allowance {
-    /// The wait begins: when it has to end, and what that means.
+    /// Starts the clock at `now`. Returns the end of the attempt, and the limit that an error reports.
     pub(super) fn begin(self, now: Instant) -> (Option<Instant>, AttemptLimit) {
         let own = self.after.and_then(|after| clock::after(now, after));
         let end = clock::earliest(own, self.deadline);
@@ -47,7 +47,7 @@ impl Allowance {
     }
 }
 
-/// How much time there was, and by which clock.
+/// The time that an attempt has, and the clock that limits it: the attempt's or the call's.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AttemptLimit {
     pub(super) after: Duration,

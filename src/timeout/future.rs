@@ -1,3 +1,5 @@
+//! The future, which polls the attempt first and then its timer.
+
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,10 +15,10 @@ use crate::{Error, TimeoutScope};
 
 /// The future of [`TimeoutService`](super::TimeoutService).
 ///
-/// Cancel safe: it holds nothing but the call itself.
+/// Cancel safe: it holds only the attempt.
 #[pin_project]
 pub struct ResponseFuture<F> {
-    /// `None` if there was no time left to make the call.
+    /// `None` if the deadline had passed before the attempt.
     #[pin]
     future: Option<F>,
     clock: Clock,
@@ -24,7 +26,7 @@ pub struct ResponseFuture<F> {
     timer: Timer,
 }
 
-/// The clock of an attempt runs from its first wait.
+/// The clock of an attempt, which starts when the attempt first has to wait.
 #[derive(Debug, Clone, Copy)]
 enum Clock {
     Stopped(Allowance),

@@ -1,3 +1,5 @@
+//! The timeout layer.
+
 use std::time::Duration;
 
 use tower::Layer;
@@ -5,7 +7,7 @@ use tower::Layer;
 use super::config::TimeoutSettings;
 use super::service::TimeoutService;
 
-/// Bounds an attempt in time; see the [module](super).
+/// Bounds each attempt in time; see the [module](super).
 ///
 /// ```
 /// use std::time::Duration;
@@ -30,19 +32,21 @@ pub struct TimeoutLayer {
 }
 
 impl TimeoutLayer {
-    /// Bounds one attempt, up to the head of its response. Zero lets only an answer through that is ready at once.
+    /// Bounds each attempt by `after`, up to the head of its response. With zero, only a response that is ready at
+    /// once gets through.
     ///
-    /// Its clock runs from the moment at which the answer has to be waited for.
+    /// The clock starts when the attempt first has to wait. An attempt without an answer in time ends with
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout).
     pub const fn new(after: Duration) -> Self {
         Self::optional(Some(after))
     }
 
-    /// Bounds an attempt by the deadline of its call, and by a time of its own if it has one.
+    /// Bounds each attempt by the deadline of its call, and by `after` if it is set.
     pub(crate) const fn optional(after: Option<Duration>) -> Self {
         Self { settings: TimeoutSettings { after, share: None } }
     }
 
-    /// Gives an attempt this share of the total time that its call asks for, if it asks for one.
+    /// Bounds each attempt by this share of the call's own timeout, if the call sets one, in place of `after`.
     #[cfg(feature = "reqwest")]
     pub(crate) const fn share(mut self, share: Option<f64>) -> Self {
         self.settings.share = share;

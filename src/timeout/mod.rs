@@ -1,10 +1,28 @@
-//! Timeout: bounds one attempt.
+//! Timeout: without a limit, a hung attempt never returns its permit and never answers its caller.
 //!
-//! An attempt that hangs keeps its permit and its caller. [`TimeoutLayer`] bounds it up to the head of its response, and never
-//! lets it go beyond the deadline of the call ([`DeadlineLayer`](crate::deadline::DeadlineLayer)). It belongs below the circuit
-//! breaker, which must see a hang as a failure.
+//! [`TimeoutLayer`] bounds one attempt, up to the head of its response. No attempt outlives the deadline of its call
+//! ([`DeadlineLayer`](crate::deadline::DeadlineLayer)). The layer belongs below the circuit breaker, which must see a
+//! hang as a failure.
 //!
 //! An attempt that is answered at once registers no timer.
+//!
+//! ```
+//! use std::time::Duration;
+//! use steadfast::{Error, timeout::TimeoutLayer};
+//! use tower::{ServiceBuilder, ServiceExt};
+//!
+//! # async fn example() {
+//! let hung = ServiceBuilder::new()
+//!     .layer(TimeoutLayer::new(Duration::from_millis(500)))
+//!     .map_err(Error::from_upstream)
+//!     .service_fn(async |_: http::Request<String>| {
+//!         tokio::time::sleep(Duration::from_secs(60)).await;
+//!         Ok::<_, std::io::Error>(http::Response::new(String::new()))
+//!     });
+//! let error = hung.oneshot(http::Request::new(String::new())).await.unwrap_err();
+//! assert!(error.is_timeout());
+//! # }
+//! ```
 
 mod config;
 mod future;

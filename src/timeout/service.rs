@@ -1,3 +1,5 @@
+//! The service, which starts an attempt unless the deadline of the call has passed.
+
 use std::task::{Context, Poll};
 
 use tower::Service;
@@ -7,7 +9,7 @@ use super::future::ResponseFuture;
 use crate::internal::clock;
 use crate::{Error, HasCallOptions};
 
-/// The service that [`TimeoutLayer`] makes.
+/// The service of a [`TimeoutLayer`](super::TimeoutLayer).
 #[derive(Debug, Clone, Copy)]
 pub struct TimeoutService<S> {
     inner: S,

@@ -1,4 +1,6 @@
-//! What a bulkhead does, seen from outside.
+//! The bulkhead, tested through its public API.
+//!
+//! Known mistakes are listed in docs/known_mistakes.md.
 
 mod permits;
 mod queue;
@@ -29,30 +31,30 @@ use tower_test::mock;
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
 
-// ===== An upstream that answers when it is told to =====
+// ===== An upstream that the test controls =====
 
-/// A request is the name of a caller.
+/// A request, which carries the name of the caller.
 type Request = Call<&'static str>;
 
-/// What the test has to say to one call of the upstream.
+/// The sender of the answer to one request.
 type Answer = tokio::sync::oneshot::Sender<Result<Response<Stream>, io::Error>>;
 
-/// The calls that have reached the upstream, in order.
+/// The requests that wait for an answer, in the order of arrival.
 #[derive(Debug, Clone, Default)]
 struct Upstream(Arc<Mutex<Vec<(&'static str, Answer)>>>);
 
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Stream>, Error<io::Error>>> + Send>>;
 
 impl Upstream {
-    /// Who has been sent to the upstream, and not been answered.
+    /// Returns the names of the callers that wait for an answer.
     fn asked(&self) -> Vec<&'static str> {
         self.0.lock().unwrap().iter().map(|(name, _)| *name).collect()
     }
 
-    /// Answers the call that came first.
+    /// Answers the oldest request.
     fn answer(&self, answer: Result<Response<Stream>, io::Error>) {
         let (_, sender) = self.0.lock().unwrap().remove(0);
-        // Whoever asked may be gone.
+        // The receiver is gone if the call was dropped.
         let _ = sender.send(answer);
     }
 }
@@ -73,11 +75,11 @@ impl Service<Request> for Upstream {
     }
 }
 
-/// A body that the test sends piece by piece, or that is empty.
+/// A body that the test sends piece by piece, or an empty body.
 #[derive(Debug)]
 struct Stream {
     pieces: mpsc::UnboundedReceiver<Result<&'static str, ()>>,
-    /// Whether the head said that there is no body.
+    /// True if the head states that the body is empty.
     empty: bool,
 }
 
@@ -132,7 +134,7 @@ impl Rig {
         Self { bulkhead, upstream, service }
     }
 
-    /// One call at a time, and ten in the queue for up to ten seconds.
+    /// A bulkhead with one permit, and a queue of ten calls for up to ten seconds.
     fn one() -> Self {
         Self::new(one())
     }
@@ -147,12 +149,12 @@ impl Rig {
         names.map(|name| self.begin(name))
     }
 
-    /// A call that is refused at once.
+    /// Makes a call that is refused at once, and returns the error.
     fn refused(&self, request: impl Into<Request>) -> Error<io::Error> {
         assert_ready_err!(task::spawn(self.service.clone().call(request.into())).poll())
     }
 
-    /// In flight, waiting, refused.
+    /// The numbers of calls in flight, waiting, and refused.
     fn figures(&self) -> (usize, usize, u64) {
         (self.bulkhead.in_flight(), self.bulkhead.waiting(), self.bulkhead.refused())
     }
@@ -162,7 +164,7 @@ fn one() -> BulkheadBuilder {
     Bulkhead::builder().max_concurrent(1).max_waiting(10).max_wait(10 * SECOND)
 }
 
-/// Calls a service that is always ready.
+/// A call to a service that is always ready.
 trait CallOnce<Req>: Service<Req> + Sized {
     fn call_once(mut self, request: Req) -> Self::Future {
         self.call(request)
@@ -180,7 +182,7 @@ fn resendable() -> HttpRequest {
     request
 }
 
-/// Everything deserves another attempt.
+/// Judges every result as transient.
 fn faulty<B>(_: Result<&Response<B>, &ErrorInfo>) -> steadfast::Outcome {
     steadfast::Outcome::transient()
 }

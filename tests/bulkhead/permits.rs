@@ -1,12 +1,12 @@
-//! How long a permit is held, and how many there are.
+//! The lifetime of a permit, and changes to the number of permits.
 
 use super::*;
 
-// ===== How long a permit is held =====
+// ===== The lifetime of a permit =====
 
 #[tokio::test(start_paused = true)]
 async fn the_permit_is_held_while_the_body_is_read() {
-    // Mistake 28.
+    // Known mistake 28.
     let rig = Rig::one();
     let mut call = rig.begin("a");
     let (pieces, response) = streaming();
@@ -27,7 +27,7 @@ async fn the_permit_is_held_while_the_body_is_read() {
 
 #[tokio::test(start_paused = true)]
 async fn the_permit_is_given_back_when_the_body_is_dropped() {
-    // Mistake 28.
+    // Known mistake 28.
     let rig = Rig::one();
     let mut call = rig.begin("a");
     let (_pieces, response) = streaming();
@@ -105,7 +105,7 @@ async fn no_permit_is_held_while_a_retry_backs_off() {
         .layer(RetryLayer::new(policy).without_budget().classifier(classify::from_fn(faulty)))
         .layer(BulkheadLayer::new(bulkhead.clone()))
         .service_fn(async |_: HttpRequest| {
-            // A body that never ends: only being thrown away can free its permit.
+            // The body never ends, so only dropping it frees its permit.
             let (pieces, response) = streaming();
             tokio::spawn(async move { pieces.closed().await });
             Ok::<_, Error<io::Error>>(response)
@@ -195,7 +195,7 @@ async fn a_size_of_zero_is_refused_and_changes_nothing() {
     assert_eq!(rig.bulkhead.max_concurrent(), 1);
 }
 
-/// Counts those that are in flight, dropped ones as well.
+/// Counts a call in flight until the guard is dropped, also when the call itself is dropped.
 struct InFlight(Arc<AtomicUsize>);
 
 impl InFlight {
@@ -233,7 +233,7 @@ async fn no_permit_is_lost_or_made_when_calls_and_sizes_race() {
             let (service, bulkhead) = (service.clone(), bulkhead.clone());
             tokio::spawn(async move {
                 for round in 0..500 {
-                    // Some are dropped in the queue or in flight.
+                    // Every third call is dropped, in the queue or in flight.
                     let call = service.clone().oneshot(HttpRequest::new(()));
                     if round % 3 == 0 {
                         tokio::select! {

@@ -1,12 +1,12 @@
-//! Refusing, and the queue.
+//! Refusals and the queue.
 
 use super::*;
 
-// ===== Refusing =====
+// ===== Refusals =====
 
 #[tokio::test(start_paused = true)]
 async fn without_a_queue_a_full_bulkhead_refuses_at_once() {
-    // Mistakes 26 and 27.
+    // Known mistake 26. Known mistake 27.
     let rig = Rig::new(Bulkhead::builder().max_concurrent(2).max_waiting(0));
     let _holders = rig.begin_all(["a", "b"]);
     let before = Instant::now();
@@ -18,7 +18,7 @@ async fn without_a_queue_a_full_bulkhead_refuses_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn full_is_not_a_timeout() {
-    // Mistake 26.
+    // Known mistake 26.
     let rig = Rig::one();
     let _holder = rig.begin("a");
     let mut waiter = rig.begin("b");
@@ -37,7 +37,7 @@ async fn a_wait_of_zero_refuses_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn the_queue_is_bounded() {
-    // Mistake 27.
+    // Known mistake 27.
     let rig = Rig::new(one().max_waiting(3));
     let _holder = rig.begin("a");
     let _queue = rig.begin_all(["b", "c", "d"]);
@@ -47,7 +47,7 @@ async fn the_queue_is_bounded() {
 
 #[tokio::test(start_paused = true)]
 async fn the_wait_is_bounded() {
-    // Mistake 27.
+    // Known mistake 27.
     let rig = Rig::one();
     let _holder = rig.begin("a");
     let mut waiter = rig.begin("b");
@@ -59,8 +59,8 @@ async fn the_wait_is_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn by_default_nobody_waits_for_ever() {
-    // Mistake 27.
+async fn by_default_no_call_waits_for_ever() {
+    // Known mistake 27.
     let rig = Rig::new(Bulkhead::builder());
     let _holders: Vec<_> = (0..128).map(|_| rig.begin("holder")).collect();
     let mut waiters: Vec<_> = (0..128).map(|_| rig.begin("waiter")).collect();
@@ -145,7 +145,7 @@ async fn a_newcomer_does_not_overtake_the_queue() {
     let holder = rig.begin("a");
     let mut waiter = rig.begin("b");
     drop(holder);
-    // The permit is the waiter's, although it has not been polled yet.
+    // The permit belongs to the waiter already, although the waiter was not polled yet.
     let _newcomer = rig.begin("c");
     assert_pending!(waiter.poll());
     assert_eq!(rig.upstream.asked(), ["a", "b"]);
@@ -206,7 +206,7 @@ async fn a_waiter_whose_time_is_up_passes_its_turn_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_is_dropped_at_any_point_gives_back_what_it_held() {
+async fn a_call_that_is_dropped_at_any_point_leaves_no_trace() {
     let rig = Rig::one();
     for _ in 0..100 {
         let never_polled = rig.service.clone().call(Call::new("a"));

@@ -1,4 +1,4 @@
-//! As a tower service.
+//! The bulkhead as a tower service: sharing, readiness, and configuration.
 
 use super::*;
 
@@ -6,7 +6,7 @@ use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn a_layer_that_is_applied_twice_shares_its_bulkhead() {
-    // Mistake 8.
+    // Known mistake 8.
     let bulkhead = one().max_waiting(0).build().unwrap();
     let layer = BulkheadLayer::new(bulkhead.clone());
     let (one, two) = (layer.layer(Upstream::default()), layer.clone().layer(Upstream::default()));
@@ -26,7 +26,7 @@ async fn a_fresh_bulkhead_shares_only_the_configuration() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_figures_say_who_is_where() {
+async fn the_figures_count_calls_in_flight_waiting_and_refused() {
     let rig = Rig::new(one().max_concurrent(2).max_waiting(1));
     assert_eq!(rig.figures(), (0, 0, 0));
     let [mut a, _b] = rig.begin_all(["a", "b"]);
@@ -45,7 +45,7 @@ async fn the_figures_say_who_is_where() {
 
 #[tokio::test(start_paused = true)]
 async fn a_thousand_clones_that_are_ready_and_never_called_hold_nothing() {
-    // Mistake 29.
+    // Known mistake 29.
     let rig = Rig::one();
     let mut idle: Vec<_> = (0..1000).map(|_| rig.service.clone()).collect();
     for service in &mut idle {
@@ -58,7 +58,7 @@ async fn a_thousand_clones_that_are_ready_and_never_called_hold_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_parked_clone_does_not_absorb_the_next_permit() {
-    // Mistake 29.
+    // Known mistake 29.
     let rig = Rig::one();
     let holder = rig.begin("a");
     let mut parked = rig.service.clone();
@@ -68,13 +68,13 @@ async fn a_parked_clone_does_not_absorb_the_next_permit() {
     assert_eq!(rig.upstream.asked(), ["a", "b"]);
 }
 
-/// A service of which each clone has a number, counts how often it was polled ready, and wants to be before a call.
+/// A service whose clones are numbered. Each clone counts the times that it was polled ready.
 #[derive(Debug)]
 struct Numbered {
     number: usize,
     next: Arc<AtomicUsize>,
     polled: usize,
-    /// The number of each that was called, and how often it had been polled ready since its last call.
+    /// For each call, the number of the clone, and the times that the clone was polled ready since its last call.
     called: Arc<Mutex<Vec<(usize, usize)>>>,
 }
 
@@ -116,7 +116,7 @@ async fn after_a_wait_the_service_that_was_polled_ready_is_the_one_that_is_calle
     let mut service = BulkheadLayer::new(bulkhead).layer(inner);
     let mut holder = task::spawn(service.ready().await.unwrap().call(Call::new("a")));
     let response = assert_ready_ok!(holder.poll());
-    // Number 0 is polled ready, and waits in the queue; the service goes on with a clone.
+    // Clone 0 was polled ready and waits in the queue. The service continues with a new clone.
     let mut waiter = task::spawn(service.ready().await.unwrap().call(Call::new("b")));
     assert_pending!(waiter.poll());
     let mut next = task::spawn(service.ready().await.unwrap().call(Call::new("c")));
@@ -139,7 +139,7 @@ async fn a_bulkhead_is_as_ready_as_what_is_below_it() {
     assert_pending!(service.poll_ready());
     upstream.allow(1);
     assert_ready!(service.poll_ready()).unwrap();
-    // The mock panics if it is called without having been polled ready.
+    // The mock panics if it is called before it was polled ready.
     let mut call = task::spawn(service.call(Call::new("a")));
     assert_pending!(call.poll());
     upstream.next_request().await.unwrap().1.send_response("answer");

@@ -1,4 +1,4 @@
-//! `age-parse`: how old an answer is when it comes.
+//! `age-parse`: the age of an answer on arrival.
 
 use super::table::{Case, Step, check, get, required};
 
@@ -26,7 +26,7 @@ fn aged(lines: &[&str]) -> Step {
     lives_for("3600", lines)
 }
 
-/// It is served only while it is fresh.
+/// An answer with these `Age` lines, which may be served only while fresh.
 fn lives_for(seconds: &str, lines: &[&str]) -> Step {
     let answer =
         get().dates("date", 0).answers("cache-control", format!("max-age={seconds}, must-revalidate"));

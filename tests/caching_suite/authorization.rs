@@ -1,4 +1,4 @@
-//! `auth`: what is kept for a caller with credentials, and who else gets it.
+//! `auth`: entries for a caller with credentials, and requests of other callers.
 
 use super::table::{Case, get, optimal, required};
 

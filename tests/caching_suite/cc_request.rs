@@ -1,7 +1,7 @@
-//! `cc-request`: what a request would take.
+//! `cc-request`: the limits that a request sets.
 //!
-//! Left out: `ccreq-no-cache-lm` and `ccreq-no-cache-etag`, where the cache has to make a request conditional by itself, and
-//! `ccreq-oic`, which forbids what the fallback is for: to ask the upstream.
+//! Left out: `ccreq-no-cache-lm` and `ccreq-no-cache-etag`, where the cache has to make a request conditional by
+//! itself, and `ccreq-oic`, which forbids a request to the upstream: this cache always asks the upstream first.
 
 use super::table::{Case, Step, becomes_stale, check, fresh, get};
 

@@ -1,7 +1,7 @@
-//! `cc-response`: what an answer forbids.
+//! `cc-response`: the prohibitions of an answer.
 //!
-//! Left out: `cc-resp-no-cache-revalidate` and `cc-resp-no-cache-revalidate-fresh`, where the cache has to make a request
-//! conditional by itself, and those for browsers alone.
+//! Left out: `cc-resp-no-cache-revalidate` and `cc-resp-no-cache-revalidate-fresh`, where the cache has to make a
+//! request conditional by itself, and the cases for browsers alone.
 
 use super::table::{Case, Shown, Step, check, get, optimal, required};
 
@@ -51,7 +51,7 @@ pub(crate) fn cases() -> Vec<Case> {
         ),
         required(
             "cc-resp-must-revalidate-stale",
-            // The suite has the last one validated: it may not be answered without the upstream.
+            // The suite expects a validation of the last request, so no answer may come without the upstream.
             [revalidated("max-age=2, must-revalidate"), get().kept().pause(), get().not_kept()],
         ),
     ]

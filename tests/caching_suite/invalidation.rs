@@ -1,4 +1,4 @@
-//! `invalidation`: what is left of what is kept when something has been changed.
+//! `invalidation`: the entries that an unsafe method removes or leaves.
 
 use super::table::{Case, check, fresh, get, optimal, request, required};
 

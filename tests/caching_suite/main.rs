@@ -1,21 +1,24 @@
-//! The cases of the public test suite for HTTP caches (`http-tests/cache-tests`) that are about a fallback, through real
-//! sockets: what may be served stale, to whom, and what ends or changes it.
+//! The cases of the public test suite for HTTP caches (`http-tests/cache-tests`) that concern the last-known-good
+//! cache, through real sockets: stale responses, the requests that get one, and the events that change or remove an
+//! entry.
 //!
-//! A cache of the suite answers by itself while it can, and asks the upstream when it cannot. A fallback asks the upstream
-//! first, and answers by itself when that fails. So each case is read like this:
+//! The suite expects a cache to answer by itself while possible, and to ask the upstream otherwise. The
+//! last-known-good cache asks the upstream first, and answers by itself after a failure. Each case is therefore
+//! translated:
 //!
-//! - A request that the suite says nothing of: the upstream answers as the case has it, and its answer comes.
-//! - `cached`: the upstream fails, and what it answered to the first request comes, marked as stale.
-//! - `not_cached`: the upstream fails, and its failure comes. Then it is asked again, and answers as the case has it.
-//! - `…_validated`: the caller itself sends the validator, and the upstream answers 304. What the case expects of the answer
-//!   that a cache makes of it is expected of the one that is served after it.
-//! - A failure is the one that the case names; where it names none, the case is played with each of them.
-//! - A pause: three seconds of tokio's time, which nobody waits for.
-//! - A kept answer is served stale, too. Where a case is about whether it is still fresh, it has to be revalidated:
-//!   then it is served only while it is.
+//! - A request without an expectation: the upstream answers as in the case, and the caller gets that answer.
+//! - `cached`: the upstream fails, and the caller gets the answer to the first request, marked as stale.
+//! - `not_cached`: the upstream fails, and the caller gets the failure. After the repeated request, the upstream
+//!   answers as in the case, unless the case names a failure.
+//! - `…_validated`: the caller itself sends the validator, and the upstream answers 304. The expectations of the case
+//!   apply to the stale response to the next request.
+//! - The failure: the one that the case names. If the case names none, each failure in turn.
+//! - A pause: three seconds of tokio's time, without a real wait.
+//! - Freshness: an entry may also be served stale. Cases about freshness therefore add `must-revalidate`, so that the
+//!   entry is served only while fresh.
 //!
-//! The cases have the suite's ids, so that they can be looked up there. Those that come out otherwise stand in
-//! [`EXCEPTIONS`]. `-- --nocapture` shows all of them.
+//! The cases have the suite's ids, for reference. [`EXCEPTIONS`] lists the cases with a different result.
+//! `-- --nocapture` prints all cases.
 #![cfg(feature = "reqwest")]
 
 mod age_parse;
@@ -101,7 +104,7 @@ async fn each_case_comes_out_as_in_the_suite_or_is_an_exception() {
         let exception = EXCEPTIONS.iter().find(|(id, ..)| *id == case.id);
         let expected = exception.map_or(Ok(()), |(_, deviation, _)| Err(*deviation));
         for failure in case.failures() {
-            // First, so that it is there if the case panics.
+            // Printed first, so that the line is there if the case panics.
             print!("{:<62}{:<10}{:<13}", case.id, format!("{:?}", case.kind), format!("{failure:?}"));
             let came = case.play(failure).await;
             match (&came, exception) {

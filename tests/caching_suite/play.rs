@@ -12,28 +12,28 @@ use super::server::{Reply, Server};
 use super::table::{Case, Expected, Failure, Shown, Step, Value};
 
 const PAUSE: Duration = Duration::from_secs(3);
-/// Nothing here is about time that runs out.
+/// A timeout that no case reaches.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What is otherwise than the suite has it.
+/// A difference from the suite's expectation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Deviation {
-    /// A kept answer is served where none may be.
+    /// An entry is served where the suite forbids one.
     Served,
-    /// No kept answer is served where one should be.
+    /// No entry is served where the suite expects one.
     NotServed,
-    /// The answer is the right one, and a header of it is not.
+    /// The right answer has a wrong header.
     Header,
 }
 
 impl Case {
-    /// The ways to fail that the case is played with: its own, or each.
+    /// The failures to play the case with: the failure that the case names, or all.
     pub(crate) fn failures(&self) -> Vec<Failure> {
         let named = self.steps.iter().find_map(|step| step.failure);
         named.map_or_else(|| vec![Failure::Closed, Failure::Unavailable], |failure| vec![failure])
     }
 
-    /// Panics where it is not the fallback that does otherwise.
+    /// Plays the case. Panics if anything but the cache deviates.
     pub(crate) async fn play(&self, failure: Failure) -> Result<(), Deviation> {
         let play = Play::begin();
         for (number, step) in (1..).zip(&self.steps) {
@@ -56,25 +56,25 @@ impl Case {
     }
 }
 
-/// Time passes, though nobody waits. It runs by itself while there is something on the wire, which a clock that is paused
-/// would not wait for.
+/// Advances tokio's time without a real wait. The clock runs on afterwards, since a paused clock would not wait for
+/// data on the wire.
 async fn pause() {
     tokio::time::pause();
     tokio::time::advance(PAUSE).await;
     tokio::time::resume();
 }
 
-/// An upstream that does as it is told, and a client that has not asked it yet.
+/// A scripted upstream, and a client that has made no call yet.
 struct Play {
     server: Server,
     client: Client,
-    /// When it began, by both clocks.
+    /// The start time, by the system's clock and by tokio's.
     began: (SystemTime, Instant),
 }
 
-/// What came of a request.
+/// The result of a request.
 struct Came {
-    /// `None` if it was an error.
+    /// `None` if the call failed.
     status: Option<StatusCode>,
     headers: HeaderMap,
     body: String,
@@ -82,7 +82,7 @@ struct Came {
 }
 
 impl Play {
-    #[allow(clippy::disallowed_methods)] // Dates are by the system's clock; it is read once.
+    #[allow(clippy::disallowed_methods)] // Date headers need the system's clock, which is read once.
     fn begin() -> Self {
         let client = Client::builder()
             .last_known_good(LastKnownGood::builder())
@@ -154,7 +154,7 @@ impl Play {
         }
     }
 
-    /// The answer of a step on the wire.
+    /// The upstream's answer to a step, as bytes on the wire.
     fn answer(&self, step: &Step, number: usize) -> Vec<u8> {
         let (system, at) = self.began;
         let now = system + at.elapsed();
@@ -196,7 +196,7 @@ impl Came {
     }
 }
 
-/// Says which step the upstream answered.
+/// The body of the answer to a step, which names the step.
 pub(crate) fn body(number: usize) -> String {
     format!("what the upstream answered step {number}")
 }

@@ -1,4 +1,4 @@
-//! `stale`: what is served when the upstream fails.
+//! `stale`: stale responses while the upstream fails.
 
 use super::table::Failure::{Closed, Unavailable};
 use super::table::{Case, Shown, becomes_stale, check, get, optimal, required, stale};

@@ -1,6 +1,6 @@
-//! How a case is written down.
+//! The notation for cases.
 
-/// A case of the suite, by its id there.
+/// A case of the suite, with the suite's id.
 #[derive(Debug)]
 pub(crate) struct Case {
     pub(crate) id: String,
@@ -8,14 +8,14 @@ pub(crate) struct Case {
     pub(crate) steps: Vec<Step>,
 }
 
-/// What the suite makes of a cache that does otherwise.
+/// The suite's verdict on a cache that deviates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// It does not conform.
+    /// The cache does not conform.
     Required,
-    /// It is not as good as it could be.
+    /// The cache is not as good as possible.
     Optimal,
-    /// Nothing: the suite asks what caches do.
+    /// No verdict: the suite collects the behaviour of caches.
     Check,
 }
 
@@ -31,16 +31,16 @@ pub(crate) fn check(id: impl Into<String>, steps: impl Into<Vec<Step>>) -> Case 
     Case { kind: Kind::Check, ..required(id, steps) }
 }
 
-/// How the upstream fails.
+/// A failure of the upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// It closes the connection in place of an answer.
+    /// The upstream closes the connection in place of an answer.
     Closed,
-    /// It answers 503.
+    /// The upstream answers 503.
     Unavailable,
 }
 
-/// A request of a case, what the upstream has for it, and what has to come of it.
+/// A request of a case, with the upstream's answer and the expected result.
 #[derive(Debug, Clone)]
 pub(crate) struct Step {
     pub(crate) method: &'static str,
@@ -49,21 +49,21 @@ pub(crate) struct Step {
     pub(crate) status: u16,
     pub(crate) answered: Vec<(&'static str, Value)>,
     pub(crate) expected: Expected,
-    /// The way to fail that the case itself names.
+    /// The failure that the case itself names.
     pub(crate) failure: Option<Failure>,
-    /// The headers that what comes has to have, or not to have.
+    /// The headers that the result must have, or must not have.
     pub(crate) shown: Vec<(&'static str, Shown)>,
     pub(crate) pauses: bool,
 }
 
-/// Where what comes has to come from.
+/// The expected source of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expected {
-    /// The upstream, which answers.
+    /// The upstream, which does not fail.
     Upstream,
-    /// The fallback: what the first step was answered with, while the upstream fails.
+    /// The cache: the answer to the first step, while the upstream fails.
     Kept,
-    /// Nowhere while the upstream fails.
+    /// No source, while the upstream fails.
     Nowhere,
 }
 
@@ -71,11 +71,11 @@ pub(crate) enum Expected {
 #[derive(Debug, Clone)]
 pub(crate) enum Value {
     Text(String),
-    /// A date, so many seconds from now.
+    /// A date, in seconds from now.
     Date(i64),
 }
 
-/// What is to be seen of a header.
+/// The expectation on a header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Shown {
     Value(String),
@@ -125,17 +125,17 @@ impl Step {
         self
     }
 
-    /// Time passes before the next step.
+    /// Lets time pass before the next step.
     pub(crate) fn pause(self) -> Self {
         Self { pauses: true, ..self }
     }
 
-    /// The suite has it `cached`.
+    /// Expects the entry: `cached` in the suite.
     pub(crate) fn kept(self) -> Self {
         Self { expected: Expected::Kept, ..self }
     }
 
-    /// The suite has it `not_cached`.
+    /// Expects the failure: `not_cached` in the suite.
     pub(crate) fn not_kept(self) -> Self {
         Self { expected: Expected::Nowhere, ..self }
     }
@@ -156,19 +156,19 @@ impl From<&str> for Shown {
     }
 }
 
-// ===== what several files begin with =====
+// ===== first steps of several files =====
 
 /// An answer that stays fresh.
 pub(crate) fn fresh() -> Step {
     get().answers("cache-control", "max-age=100000").dates("date", 0).pause()
 }
 
-/// An answer that is stale when it comes.
+/// An answer that is stale on arrival.
 pub(crate) fn stale() -> Step {
     get().dates("expires", -5000).dates("last-modified", -100_000).dates("date", 0).pause()
 }
 
-/// An answer that is fresh when it comes, and stale when it is next asked for.
+/// An answer that is fresh on arrival, and stale at the next request.
 pub(crate) fn becomes_stale() -> Step {
     get().answers("cache-control", "max-age=2").dates("date", 0).answers("template-a", "1").pause()
 }

@@ -1,4 +1,4 @@
-//! `update304`: what a 304 changes of what is kept.
+//! `update304`: the changes that a 304 makes to an entry.
 
 use super::play::body;
 use super::table::{Case, Kind, Shown, get, required};
@@ -26,7 +26,7 @@ pub(crate) fn cases() -> Vec<Case> {
     [stored, length()].into_iter().chain(HEADERS.iter().map(update)).collect()
 }
 
-/// The name of the case, the header, what it was and what the 304 says, and whether the 304 must be followed.
+/// The name of the case, the header, its value before the 304 and in the 304, and the kind of the case.
 type Header = (&'static str, &'static str, &'static str, &'static str, Kind);
 
 const HEADERS: &[Header] = &[
@@ -58,7 +58,7 @@ const HEADERS: &[Header] = &[
 ];
 
 fn update(&(id, name, before, after, kind): &Header) -> Case {
-    // Both say that they are about the same, but where that is itself what changes.
+    // Both answers have the same `ETag`, except in the case where the `ETag` itself changes.
     let etag = if name == "etag" { before } else { "\"same\"" };
     let answer = |value| {
         let answer = get().dates("date", 0).answers(name, value);
@@ -74,7 +74,7 @@ fn update(&(id, name, before, after, kind): &Header) -> Case {
     Case { id: format!("304-etag-update-response-{id}"), kind, steps: steps.into() }
 }
 
-/// The one that a 304 must not change: it is about the body, which it does not have.
+/// The header that a 304 must not change: `Content-Length` describes the body, and a 304 has no body.
 fn length() -> Case {
     let answer = || get().dates("date", 0).answers("cache-control", "max-age=2").answers("etag", "\"same\"");
     required(

@@ -1,11 +1,11 @@
-//! `updateHEAD`: what the answer to a HEAD changes of what is kept for a GET.
+//! `updateHEAD`: the changes that the answer to a HEAD makes to the entry for a GET.
 
 use super::table::{Case, becomes_stale, check, get, request};
 
 pub(crate) fn cases() -> Vec<Case> {
     let head = || request("HEAD");
     let updates = || head().answers("template-a", "2").answers("cache-control", "max-age=1000");
-    // Stale, it is served only if the HEAD makes it fresh again.
+    // With `must-revalidate`, a stale entry is served only if the HEAD makes the entry fresh again.
     let revalidated = || becomes_stale().answers("cache-control", "must-revalidate");
     vec![
         check("head-writethrough", [becomes_stale(), head()]),

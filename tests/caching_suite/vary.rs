@@ -1,4 +1,4 @@
-//! `vary`: which requests an answer is kept for.
+//! `vary`: the requests that an entry may answer.
 
 use super::table::{Case, Step, get, optimal, required};
 
@@ -38,7 +38,7 @@ fn by_match() -> Vec<Case> {
     ]
 }
 
-/// Where the values say the same by other bytes.
+/// Cases where different bytes of a header value have the same meaning.
 fn by_normal_form() -> Vec<Case> {
     const LANGUAGE: &str = "accept-language";
     let value = |value| varies(&[("foo", value)], "Foo");

@@ -1,4 +1,4 @@
-//! `vary-parse`: what `Vary` says, however it is written.
+//! `vary-parse`: the syntax of `Vary`.
 
 use super::table::{Case, get, required};
 

@@ -1,11 +1,11 @@
-//! What a person can do and see.
+//! Manual control, shadow mode, watches, events, and snapshots of a circuit.
 
 use super::*;
 
-// ===== By hand =====
+// ===== Manual control =====
 
 #[tokio::test(start_paused = true)]
-async fn forced_open_refuses_until_it_is_reset_and_does_not_know_when() {
+async fn forced_open_refuses_until_it_is_reset_and_gives_no_retry_after() {
     let (circuit, service) = build(brittle());
     circuit.force_open();
     assert_eq!(circuit.state(), State::ForcedOpen);
@@ -156,7 +156,7 @@ async fn a_watch_that_starts_late_sees_the_present() {
 
 #[tokio::test(start_paused = true)]
 async fn a_circuit_is_in_one_state_at_a_time() {
-    // Mistake 11: whoever exports the state takes it from one value, so the old one cannot stay set.
+    // Known mistake 11: the state is one value, so an exporter cannot leave the old state set.
     let (circuit, service) = build(brittle());
     let states = circuit.watch();
     let agree = |state| {
@@ -186,7 +186,7 @@ fn after_changes_that_race_a_watch_shows_the_latest() {
     }
 }
 
-/// Reacts to a change of state by using the circuit, inside the very call that changed it.
+/// A listener that uses the circuit within the call that changed the state.
 struct Meddler {
     circuit: CircuitBreaker,
     seen: Mutex<Vec<State>>,
@@ -210,7 +210,7 @@ impl Wake for Meddler {
 
 #[tokio::test(start_paused = true)]
 async fn a_watcher_that_uses_the_circuit_while_it_is_woken_does_not_deadlock() {
-    // Mistake 9.
+    // Known mistake 9.
     let (circuit, service) = build(brittle());
     let mut states = circuit.watch();
     let meddler = Arc::new(Meddler { circuit: circuit.clone(), seen: Mutex::default() });
@@ -244,11 +244,11 @@ impl tracing::Subscriber for Events {
 
 #[tokio::test(start_paused = true)]
 async fn a_listener_to_its_events_may_use_the_circuit() {
-    // Mistake 9.
+    // Known mistake 9.
     let (circuit, service) = build(brittle());
     let meddler = Arc::new(Meddler { circuit: circuit.clone(), seen: Mutex::default() });
-    // `tracing` asks a lone subscriber only on the thread that first emits an event, and remembers the answer for
-    // all; two are asked wherever they are. The first changes make both kinds of event known to it.
+    // With one subscriber, `tracing` asks only the thread that first emits an event, and caches the answer for all
+    // threads. With two subscribers, `tracing` asks both, whatever the thread.
     let subscribers =
         [Arc::clone(&meddler), Arc::clone(&meddler)].map(|it| tracing::Dispatch::new(Events(it)));
     let _guard = tracing::dispatcher::set_default(&subscribers[0]);
@@ -257,13 +257,13 @@ async fn a_listener_to_its_events_may_use_the_circuit() {
     calls(&service, 1, || BAD).await;
     assert_eq!(circuit.state(), State::ForcedClosed);
     circuit.reset();
-    // What is emitted while another event is being handled, `tracing` itself leaves out.
+    // `tracing` drops events that are emitted while another event is handled.
     let seen = meddler.seen.lock().unwrap().clone();
     assert_eq!(seen, [State::ForcedOpen, State::Closed, State::Open, State::Closed]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_snapshot_says_what_there_is() {
+async fn a_snapshot_reports_the_state_and_the_counts() {
     let builder = half_of_ten().consecutive_failures(100, Duration::ZERO).slow_calls(SECOND, 1.0);
     let (circuit, service) = build(builder.successes_to_close(2));
     calls(&service, 4, || GOOD).await;

@@ -1,12 +1,12 @@
-//! Which results count, and which say nothing.
+//! The results that count for a circuit, late results, dropped calls, and bodies.
 
 use super::*;
 
-// ===== What counts =====
+// ===== Results =====
 
 #[tokio::test(start_paused = true)]
 async fn a_503_counts_although_it_is_a_response() {
-    // Mistake 7.
+    // Known mistake 7.
     let (circuit, service) = build(half_of_ten());
     calls(&service, 10, || Ask::Status(503)).await;
     assert_eq!(circuit.state(), State::Open);
@@ -29,7 +29,7 @@ async fn every_kind_of_fault_counts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upstream_that_decides_is_well() {
+async fn a_status_below_500_is_no_failure() {
     let (circuit, service) = build(brittle());
     for status in [200, 204, 301, 400, 401, 404, 410] {
         let _ = call(&service, Ask::Status(status)).await;
@@ -51,7 +51,7 @@ async fn a_neutral_result_counts_neither_way() {
 
 #[tokio::test(start_paused = true)]
 async fn a_neutral_probe_decides_nothing_and_frees_its_place() {
-    // Mistake 3.
+    // Known mistake 3.
     let (circuit, service) = build(brittle().probes(1));
     wait_for_probes(&circuit, &service).await;
     calls(&service, 100, || Ask::Status(429)).await;
@@ -61,7 +61,7 @@ async fn a_neutral_probe_decides_nothing_and_frees_its_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_refused_on_this_side_never_counts() {
+async fn a_local_refusal_never_counts() {
     let (circuit, service) = build(brittle());
     calls(&service, 100, || Ask::Fail(Error::new(ErrorKind::BulkheadFull { max_concurrent: 1 }))).await;
     calls(&service, 100, || Ask::Fail(Error::new(ErrorKind::CircuitOpen { retry_after: None }))).await;
@@ -70,7 +70,7 @@ async fn what_was_refused_on_this_side_never_counts() {
 
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_the_bulkhead_refuses_frees_its_place() {
-    // Mistake 3.
+    // Known mistake 3.
     let (circuit, service) = build(brittle().probes(1));
     wait_for_probes(&circuit, &service).await;
     calls(&service, 100, || Ask::Fail(Error::new(ErrorKind::BulkheadFull { max_concurrent: 1 }))).await;
@@ -103,7 +103,7 @@ async fn a_classifier_of_ones_own_decides_for_a_plain_service() {
 
 #[tokio::test(start_paused = true)]
 async fn a_late_success_does_not_close_an_open_circuit() {
-    // Mistake 5.
+    // Known mistake 5.
     let (circuit, service) = build(brittle());
     let late = begin_later(&service);
     calls(&service, 1, || BAD).await;
@@ -113,7 +113,7 @@ async fn a_late_success_does_not_close_an_open_circuit() {
 
 #[tokio::test(start_paused = true)]
 async fn a_late_success_does_not_close_a_half_open_circuit() {
-    // Mistake 5.
+    // Known mistake 5.
     let (circuit, service) = build(brittle());
     let late = begin_later(&service);
     wait_for_probes(&circuit, &service).await;
@@ -126,7 +126,7 @@ async fn a_late_success_does_not_close_a_half_open_circuit() {
 
 #[tokio::test(start_paused = true)]
 async fn a_late_failure_does_not_fail_a_round_of_probes() {
-    // Mistake 5.
+    // Known mistake 5.
     let (circuit, service) = build(brittle().probes(1));
     let late = begin_later(&service);
     wait_for_probes(&circuit, &service).await;
@@ -139,7 +139,7 @@ async fn a_late_failure_does_not_fail_a_round_of_probes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_late_failure_does_not_open_a_circuit_that_has_recovered() {
-    // Mistake 5.
+    // Known mistake 5.
     let (circuit, service) = build(brittle());
     let late = begin_later(&service);
     wait_for_probes(&circuit, &service).await;
@@ -151,7 +151,7 @@ async fn a_late_failure_does_not_open_a_circuit_that_has_recovered() {
 
 #[tokio::test(start_paused = true)]
 async fn a_late_success_does_not_end_a_run_of_failures_of_a_later_generation() {
-    // Mistake 5.
+    // Known mistake 5.
     let (circuit, service) = build(CircuitBreaker::builder().consecutive_failures(2, Duration::ZERO));
     let late = begin_later(&service);
     circuit.reset();
@@ -162,7 +162,7 @@ async fn a_late_success_does_not_end_a_run_of_failures_of_a_later_generation() {
 
 #[tokio::test(start_paused = true)]
 async fn a_late_result_is_not_in_the_window_of_a_later_generation() {
-    // Mistake 5.
+    // Known mistake 5.
     let (circuit, service) = build(half_of_ten());
     let late = [begin_later(&service), begin_later(&service)];
     circuit.reset();
@@ -174,7 +174,7 @@ async fn a_late_result_is_not_in_the_window_of_a_later_generation() {
 
 #[tokio::test(start_paused = true)]
 async fn a_late_probe_of_an_earlier_round_decides_nothing() {
-    // Mistake 5.
+    // Known mistake 5.
     let (circuit, service) = build(brittle().successes_to_close(3));
     wait_for_probes(&circuit, &service).await;
     let late = begin_later(&service);
@@ -199,11 +199,11 @@ async fn a_circuit_that_has_recovered_has_no_memory_of_the_outage() {
     assert_eq!(circuit.state(), State::Closed);
 }
 
-// ===== Calls that nobody waits for =====
+// ===== Dropped calls =====
 
 #[tokio::test(start_paused = true)]
 async fn a_black_hole_of_dropped_calls_trips() {
-    // Mistake 6.
+    // Known mistake 6.
     let (circuit, service) = build(CircuitBreaker::builder().abandoned_after(SECOND));
     for _ in 0..20 {
         let outer = tokio::time::timeout(2 * SECOND, call(&service, Ask::Hang)).await;
@@ -225,7 +225,7 @@ async fn a_call_that_is_dropped_early_says_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_is_dropped_when_it_has_run_that_long_counts() {
-    // Mistake 6.
+    // Known mistake 6.
     let (circuit, service) = build(brittle().abandoned_after(SECOND));
     let hung = begin(&service, Ask::Hang);
     advance(SECOND).await;
@@ -244,7 +244,7 @@ async fn a_call_that_was_never_sent_off_is_not_a_hang() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hang_of_an_older_generation_says_nothing() {
-    // Mistakes 5 and 6.
+    // Known mistake 5. Known mistake 6.
     let (circuit, service) = build(brittle());
     let hung = begin(&service, Ask::Hang);
     circuit.reset();
@@ -282,7 +282,7 @@ async fn a_panic_of_the_service_below_frees_a_probe() {
 
 // ===== The body =====
 
-/// Trips on the second failure.
+/// A circuit that trips on the second failure in a row.
 fn two_strikes() -> CircuitBreakerBuilder {
     CircuitBreaker::builder().consecutive_failures(2, Duration::ZERO)
 }
@@ -322,7 +322,7 @@ async fn a_body_that_goes_on_being_read_after_it_broke_adds_no_second_failure() 
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_breaks_in_a_later_generation_says_nothing() {
-    // Mistake 5.
+    // Known mistake 5.
     let (circuit, service) = build(brittle());
     let response = service.clone().oneshot(Ask::Pieces(vec![Ok("half"), Err(())])).await.unwrap();
     circuit.reset();
@@ -350,7 +350,7 @@ async fn a_body_that_arrives_whole_says_nothing_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_probe_has_had_its_say_with_the_head() {
+async fn a_probe_ends_with_the_head_of_its_response() {
     let (circuit, service) = build(brittle());
     wait_for_probes(&circuit, &service).await;
     let response = service.clone().oneshot(Ask::Pieces(vec![Ok("half"), Err(())])).await.unwrap();

@@ -1,4 +1,4 @@
-//! Half-open, and the time until then.
+//! The half-open state, and the open time before it.
 
 use super::*;
 
@@ -6,7 +6,7 @@ use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn half_open_admits_three_of_a_thousand_callers() {
-    // Mistake 4.
+    // Known mistake 4.
     let (circuit, service) = build(brittle());
     wait_for_probes(&circuit, &service).await;
     let mut under_way: Vec<_> = (0..1000).map(|_| task::spawn(service.clone().call(Ask::Hang))).collect();
@@ -20,7 +20,7 @@ async fn half_open_admits_three_of_a_thousand_callers() {
 
 #[tokio::test(start_paused = true)]
 async fn half_open_admits_as_many_as_are_configured() {
-    // Mistake 4.
+    // Known mistake 4.
     let (circuit, service) = build(brittle().probes(7));
     wait_for_probes(&circuit, &service).await;
     let _under_way: Vec<_> = (0..7).map(|_| begin(&service, Ask::Hang)).collect();
@@ -67,7 +67,7 @@ async fn two_of_three_failures_open_where_two_successes_are_asked_for() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dropped_probe_frees_its_place() {
-    // Mistake 3.
+    // Known mistake 3.
     let (circuit, service) = build(brittle().probes(1));
     wait_for_probes(&circuit, &service).await;
     for _ in 0..100 {
@@ -80,7 +80,7 @@ async fn a_dropped_probe_frees_its_place() {
 
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_is_never_polled_frees_its_place() {
-    // Mistake 3.
+    // Known mistake 3.
     let (circuit, service) = build(brittle().probes(1));
     wait_for_probes(&circuit, &service).await;
     let never_polled = service.clone().call(GOOD);
@@ -92,7 +92,7 @@ async fn a_probe_that_is_never_polled_frees_its_place() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hung_probe_counts_as_failed_after_its_lease() {
-    // Mistake 3.
+    // Known mistake 3.
     let (circuit, service) = build(brittle().probe_lease(5 * SECOND));
     wait_for_probes(&circuit, &service).await;
     let _hung = [begin(&service, Ask::Hang), begin(&service, Ask::Hang), begin(&service, Ask::Hang)];
@@ -107,7 +107,7 @@ async fn a_hung_probe_counts_as_failed_after_its_lease() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hung_probe_frees_its_place_after_its_lease() {
-    // Mistake 3.
+    // Known mistake 3.
     let (circuit, service) = build(brittle().probes(2).probe_lease(5 * SECOND));
     wait_for_probes(&circuit, &service).await;
     let _hung = begin(&service, Ask::Hang);
@@ -130,7 +130,7 @@ async fn a_probe_that_is_dropped_after_a_long_time_counts_as_failed() {
 
 // ===== The open time =====
 
-/// The open times of a trip and of three failed rounds of one probe after it.
+/// Returns the open times after a trip and after three failed rounds of one probe each.
 async fn open_times(circuit: &CircuitBreaker, service: &Guarded) -> Vec<Duration> {
     let mut times = Vec::new();
     for _ in 0..4 {
@@ -156,7 +156,7 @@ async fn the_open_time_doubles_up_to_its_cap_and_is_jittered_down_to_half() {
             sums[index] += time;
         }
     }
-    // Jitter that uses its whole range leaves three quarters on average.
+    // Jitter between half and all of the open time averages three quarters.
     for (sum, longest) in sums.into_iter().zip([1, 2, 4, 4]) {
         let share = sum.as_secs_f64() / 100.0 / f64::from(longest);
         assert!((0.70..0.80).contains(&share), "{share} of {longest} s");

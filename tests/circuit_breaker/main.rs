@@ -1,4 +1,6 @@
-//! What a circuit breaker does, seen from outside.
+//! The circuit breaker, tested through its public API.
+//!
+//! Known mistakes are listed in docs/known_mistakes.md.
 
 mod by_hand;
 mod counts;
@@ -42,24 +44,24 @@ use tower_test::mock;
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
 
-// ===== An upstream that does as it is asked =====
+// ===== A scripted upstream =====
 
-/// A request, and what the upstream makes of it.
+/// A request that scripts the answer of the upstream.
 #[derive(Debug)]
 enum Ask {
-    /// This status, at once.
+    /// An immediate response with this status.
     Status(u16),
-    /// 200, after this time.
+    /// A response with status 200 after this time.
     After(Duration),
-    /// The connection is lost.
+    /// A connection reset.
     Reset,
     /// The given error.
     Fail(Error<io::Error>),
-    /// No answer ever.
+    /// No answer.
     Hang,
-    /// The status that the test sends.
+    /// A response whose status the test sends.
     Later(oneshot::Receiver<u16>),
-    /// 200, and a body of these pieces.
+    /// A response with status 200 and a body of these pieces.
     Pieces(Vec<Result<&'static str, ()>>),
 }
 
@@ -98,7 +100,7 @@ fn status_of(status: u16) -> Response<Pieces> {
     Response::builder().status(status).body(Pieces::default()).unwrap()
 }
 
-/// A streamed body: it does not know that it is at its end until it is asked for more.
+/// A streamed body. Only a further poll shows that the body has ended.
 #[derive(Debug, Default)]
 struct Pieces(VecDeque<Result<&'static str, ()>>);
 
@@ -119,7 +121,7 @@ impl Body for Pieces {
 
 // ===== Helpers =====
 
-/// Trips on the first failure, and opens for at most a second.
+/// A circuit that trips on the first failure, and then opens for at most a second.
 fn brittle() -> CircuitBreakerBuilder {
     CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO).seed(1)
 }
@@ -130,7 +132,7 @@ fn build(builder: CircuitBreakerBuilder) -> (CircuitBreaker, Guarded) {
     (circuit, service)
 }
 
-/// One whole call, head only.
+/// Makes a call and returns the status of the response.
 async fn call(service: &Guarded, ask: Ask) -> Result<StatusCode, Error<io::Error>> {
     service.clone().oneshot(ask).await.map(|response| response.status())
 }
@@ -141,29 +143,29 @@ async fn calls(service: &Guarded, number: usize, ask: fn() -> Ask) {
     }
 }
 
-/// A call that has begun.
+/// A call in flight.
 type Begun = task::Spawn<<Guarded as Service<Ask>>::Future>;
 
-/// Begins a call that stays under way.
+/// Begins a call, which must be pending.
 fn begin(service: &Guarded, ask: Ask) -> Begun {
     let mut call = task::spawn(service.clone().call(ask));
     assert_pending!(call.poll());
     call
 }
 
-/// Begins a call whose answer the test sends.
+/// Begins a call whose status the test sends.
 fn begin_later(service: &Guarded) -> (oneshot::Sender<u16>, Begun) {
     let (answer, status) = oneshot::channel();
     (answer, begin(service, Ask::Later(status)))
 }
 
-/// Answers a call that is under way.
+/// Answers a call in flight, which must end.
 fn finish((answer, mut call): (oneshot::Sender<u16>, Begun), status: u16) {
     answer.send(status).unwrap();
     assert_ready!(call.poll()).unwrap();
 }
 
-/// Lets the open time pass; returns how long it was.
+/// Advances the clock by the open time, and returns the open time.
 async fn wait_out(circuit: &CircuitBreaker) -> Duration {
     assert_eq!(circuit.state(), State::Open);
     let wait = circuit.snapshot().retry_after.unwrap();
@@ -171,18 +173,18 @@ async fn wait_out(circuit: &CircuitBreaker) -> Duration {
     wait
 }
 
-/// Trips a brittle circuit, and lets the open time pass: the next call is a probe.
+/// Trips a brittle circuit and waits out the open time. The next call is a probe.
 async fn wait_for_probes(circuit: &CircuitBreaker, service: &Guarded) {
     calls(service, 1, || BAD).await;
     wait_out(circuit).await;
 }
 
-/// Trips on half of the calls of ten seconds, and on nothing else.
+/// A circuit that trips only when half of the calls of ten seconds fail.
 fn half_of_ten_seconds() -> CircuitBreakerBuilder {
     half_of_ten().window(Window::Time(10 * SECOND))
 }
 
-/// Trips on half of the last ten calls, and on nothing else.
+/// A circuit that trips only when half of the last ten calls fail.
 fn half_of_ten() -> CircuitBreakerBuilder {
     CircuitBreaker::builder()
         .without_consecutive_failures()
@@ -191,7 +193,7 @@ fn half_of_ten() -> CircuitBreakerBuilder {
         .minimum_calls(10)
 }
 
-/// Trips when half of the last ten calls took more than a second, and on nothing else.
+/// A circuit that trips only when half of the last ten calls took more than a second.
 fn half_slow() -> CircuitBreakerBuilder {
     CircuitBreaker::builder()
         .without_consecutive_failures()

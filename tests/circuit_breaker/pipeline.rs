@@ -1,4 +1,4 @@
-//! Sharing, the layers around it, and the promises.
+//! Shared circuits, the breaker among other layers, readiness, and configuration.
 
 use super::*;
 
@@ -6,7 +6,7 @@ use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn a_layer_that_is_applied_twice_shares_its_circuit() {
-    // Mistake 8.
+    // Known mistake 8.
     let circuit = brittle().build().unwrap();
     let layer = CircuitBreakerLayer::new(circuit.clone());
     let (one, two) = (layer.layer(upstream()), layer.clone().layer(upstream()));
@@ -16,7 +16,7 @@ async fn a_layer_that_is_applied_twice_shares_its_circuit() {
 
 #[tokio::test(start_paused = true)]
 async fn clones_of_a_service_share_its_circuit() {
-    // Mistake 8: a router clones the service for every request.
+    // Known mistake 8: a router clones the service for every request.
     let (circuit, service) = build(half_of_ten());
     for _ in 0..10 {
         let _ = service.clone().oneshot(BAD).await;
@@ -48,7 +48,7 @@ async fn an_attempt_timeout_below_counts() {
     assert_eq!(circuit.state(), State::Open);
 }
 
-/// The breaker, and below it an attempt timeout that is longer than the calls' deadlines.
+/// A breaker above an attempt timeout that is longer than the deadlines of the calls.
 fn with_deadlines(
     circuit: &CircuitBreaker,
 ) -> impl Service<Call<Ask>, Response = impl Send, Error = Error<io::Error>, Future = impl Send> + Clone {
@@ -70,7 +70,7 @@ async fn an_attempt_cut_early_by_the_deadline_counts_like_one_that_was_dropped()
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_cut_late_by_the_deadline_counts_like_one_that_was_dropped() {
-    // Mistake 6.
+    // Known mistake 6.
     let circuit = brittle().abandoned_after(SECOND).build().unwrap();
     let service = with_deadlines(&circuit);
     let call = Call::new(Ask::Hang).deadline(Instant::now() + 2 * SECOND);
@@ -80,7 +80,7 @@ async fn an_attempt_cut_late_by_the_deadline_counts_like_one_that_was_dropped() 
 
 #[tokio::test(start_paused = true)]
 async fn a_probe_cut_early_by_the_deadline_frees_its_place() {
-    // Mistake 3.
+    // Known mistake 3.
     let circuit = brittle().probes(1).abandoned_after(SECOND).build().unwrap();
     let service = with_deadlines(&circuit);
     let _ = service.clone().oneshot(Call::new(BAD)).await;
@@ -94,7 +94,7 @@ async fn a_probe_cut_early_by_the_deadline_frees_its_place() {
 
 #[tokio::test(start_paused = true)]
 async fn a_total_timeout_above_drops_the_call_and_a_black_hole_still_trips() {
-    // Mistake 6.
+    // Known mistake 6.
     let circuit = CircuitBreaker::builder().build().unwrap();
     let service = ServiceBuilder::new()
         .layer(DeadlineLayer::new(2 * SECOND))
@@ -170,7 +170,7 @@ async fn a_body_cut_short_inside_the_attempt_is_a_failed_attempt() {
     assert_eq!(circuit.state(), State::Open);
 }
 
-/// A request that may be sent again, and gets the same status each time.
+/// An idempotent request that gets the same status at each attempt.
 #[derive(Debug, Clone, Copy)]
 struct Again(u16);
 
@@ -250,7 +250,7 @@ async fn the_service_that_was_polled_ready_is_the_one_that_is_called() {
     assert_pending!(service.poll_ready());
     upstream.allow(1);
     assert_ready!(service.poll_ready()).unwrap();
-    // The mock panics if it is called without having been polled ready.
+    // The mock panics if it is called before it was polled ready.
     let mut call = task::spawn(service.call("hello"));
     assert_pending!(call.poll());
     let (request, respond) = upstream.next_request().await.unwrap();
@@ -274,7 +274,7 @@ async fn nothing_is_taken_by_a_service_that_is_ready_and_never_called() {
 
 #[tokio::test(start_paused = true)]
 async fn an_hour_passes_as_fast_as_a_test_wants() {
-    // Mistake 10.
+    // Known mistake 10.
     let (circuit, service) = build(brittle().probes(1).open_for(3600 * SECOND).max_open_for(3600 * SECOND));
     calls(&service, 1, || BAD).await;
     advance(3600 * SECOND).await;
@@ -292,7 +292,7 @@ async fn no_task_is_spawned() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn callers_that_race_for_the_probes_get_no_more_than_there_are() {
-    // Mistake 4.
+    // Known mistake 4.
     let (circuit, service) = build(brittle().open_for(MS).max_open_for(MS).probes(3));
     calls(&service, 1, || BAD).await;
     while circuit.snapshot().retry_after != Some(Duration::ZERO) {
@@ -324,7 +324,7 @@ async fn callers_that_race_for_the_probes_get_no_more_than_there_are() {
 
 #[test]
 fn a_configuration_that_cannot_work_is_refused_when_it_is_built() {
-    // Mistake 12.
+    // Known mistake 12.
     let refused = |builder: CircuitBreakerBuilder| {
         let error = builder.build().unwrap_err();
         (error.field(), error.value().to_owned(), error.allowed().to_owned())
@@ -356,7 +356,7 @@ fn a_configuration_that_cannot_work_is_refused_when_it_is_built() {
 
 #[tokio::test(start_paused = true)]
 async fn the_extremes_that_are_allowed_work() {
-    // Mistake 12.
+    // Known mistake 12.
     let year = Duration::from_secs(60 * 60 * 24 * 365);
     let longest =
         brittle().open_for(year).max_open_for(year).probe_lease(year).abandoned_after(Duration::MAX);

@@ -1,4 +1,4 @@
-//! What opens the circuit.
+//! The rules that open the circuit: failures in a row, failure rate, and slow-call rate.
 
 use super::*;
 
@@ -87,7 +87,7 @@ async fn a_failure_rate_over_the_last_calls_trips() {
 
 #[tokio::test(start_paused = true)]
 async fn a_window_of_calls_slides_after_ten_thousand_successes() {
-    // Mistake 1.
+    // Known mistake 1.
     let (circuit, service) = build(half_of_ten());
     calls(&service, 10_000, || GOOD).await;
     calls(&service, 4, || BAD).await;
@@ -98,7 +98,7 @@ async fn a_window_of_calls_slides_after_ten_thousand_successes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_window_of_calls_forgets_failures_that_are_ten_calls_old() {
-    // Mistake 1.
+    // Known mistake 1.
     let (circuit, service) = build(half_of_ten());
     for _ in 0..1000 {
         calls(&service, 6, || GOOD).await;
@@ -136,7 +136,7 @@ async fn a_failure_rate_over_a_time_trips() {
 
 #[tokio::test(start_paused = true)]
 async fn a_window_of_time_forgets_successes_that_are_older() {
-    // Mistake 1.
+    // Known mistake 1.
     let (circuit, service) = build(half_of_ten_seconds());
     calls(&service, 10_000, || GOOD).await;
     advance(10 * SECOND).await;
@@ -164,7 +164,7 @@ async fn a_window_of_time_slides_bit_by_bit() {
 
 #[tokio::test(start_paused = true)]
 async fn a_window_takes_the_same_memory_however_many_calls_are_in_it() {
-    // Mistake 2.
+    // Known mistake 2.
     for builder in [half_of_ten(), half_of_ten_seconds().minimum_calls(u32::MAX)] {
         let circuit = builder.build().unwrap();
         let ready = tower::service_fn(|good: bool| {

@@ -1,4 +1,4 @@
-//! Which faults are covered for which kind of body: the table of `docs/last_known_good.md`, row by row.
+//! The faults that the cache covers for each kind of body: the table of `docs/last_known_good.md`, row by row.
 
 use http::Method;
 use steadfast::last_known_good::{LastKnownGood, LastKnownGoodBuilder};
@@ -8,27 +8,27 @@ use super::*;
 const MEBIBYTE: usize = 1024 * 1024;
 const EVENTS: &[(&str, &str)] = &[("content-type", "text/event-stream")];
 
-/// What a caller sees of a fault.
+/// The result that a caller gets during a fault.
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
-    /// The answer that was kept.
+    /// A stale response with this cause.
     Kept(Cause),
-    /// An answer of the upstream, whole.
+    /// A whole answer of the upstream.
     Status(u16),
-    /// No answer.
+    /// An error instead of an answer.
     Failed,
-    /// The beginning of an answer, and an error while its body is read.
+    /// The beginning of an answer, and an error while the body is read.
     Broken { is_timeout: bool },
 }
 
 const CUT: Seen = Seen::Broken { is_timeout: false };
 const TIMED_OUT: Seen = Seen::Broken { is_timeout: true };
 
-/// A kind of answer, and how it is asked for.
+/// A kind of answer, with the request and the settings that lead to it.
 struct Kind {
     method: Method,
     headers: &'static [(&'static str, &'static str)],
-    fallback: fn(LastKnownGoodBuilder) -> LastKnownGoodBuilder,
+    cache: fn(LastKnownGoodBuilder) -> LastKnownGoodBuilder,
     buffer: BufferBodyLayer,
     good: Reply,
 }
@@ -36,17 +36,17 @@ struct Kind {
 impl Kind {
     fn of(good: Reply) -> Self {
         let (method, buffer) = (Method::GET, BufferBodyLayer::new());
-        Self { method, headers: &[], fallback: |it| it, buffer, good }
+        Self { method, headers: &[], cache: |it| it, buffer, good }
     }
 
-    /// What is seen of an upstream that gives the good answer once, and then does this each time.
+    /// The result for an upstream that gives the good answer once, and `fault` to all later attempts.
     async fn seen(&self, fault: Reply) -> Seen {
         let server = Server::new([self.good.clone(), fault]);
-        let fallback = (self.fallback)(LastKnownGood::builder()).build().unwrap();
-        let patient = eager().last_known_good(fallback.clone()).buffer_body(self.buffer).build().unwrap();
+        let cache = (self.cache)(LastKnownGood::builder()).build().unwrap();
+        let patient = eager().last_known_good(cache.clone()).buffer_body(self.buffer).build().unwrap();
         soon(self.ask(&patient, &server).send()).await.unwrap().bytes().await.unwrap();
 
-        let hasty = eager().last_known_good(fallback.clone()).buffer_body(self.buffer).attempt_timeout(SHORT);
+        let hasty = eager().last_known_good(cache.clone()).buffer_body(self.buffer).attempt_timeout(SHORT);
         let hasty = hasty.total_timeout(12 * SHORT).build().unwrap();
         let Ok(response) = soon(self.ask(&hasty, &server).send()).await else { return Seen::Failed };
         let (status, cause) = (response.status().as_u16(), response.stale().map(|stale| stale.cause));
@@ -62,7 +62,7 @@ impl Kind {
         self.headers.iter().fold(request, |it, (name, value)| it.header(*name, *value))
     }
 
-    /// What is seen of an upstream that is gone, that fails, and that is silent.
+    /// The results for an upstream that closes the connection, that answers 503, and that is silent.
     async fn before_the_head(&self) -> [Seen; 3] {
         tokio::join!(self.seen(Reply::closed()), self.seen(Reply::unavailable()), self.seen(Reply::never()))
             .into()
@@ -103,8 +103,8 @@ async fn a_large_body() {
     let half = message(200, &[], 2 * MEBIBYTE, b"half");
     let kind = Kind::of(Reply::ok(vec![b'x'; 2 * MEBIBYTE]));
     assert_eq!(kind.before_the_head().await, NOTHING_KEPT);
-    // Whether or not it is kept.
-    let kind = Kind { fallback: |it| it.max_entry_bytes(4 * MEBIBYTE), ..kind };
+    // With a larger limit, the body is stored. A fault after the head still reaches the caller.
+    let kind = Kind { cache: |it| it.max_entry_bytes(4 * MEBIBYTE), ..kind };
     assert_eq!(kind.before_the_head().await, kept());
     assert_eq!(kind.seen(Reply::Close(half.clone())).await, CUT);
     assert_eq!(kind.seen(Reply::Stall(half)).await, TIMED_OUT);
@@ -117,7 +117,7 @@ async fn a_body_of_no_stated_length() {
     assert_eq!(kind.before_the_head().await, kept());
     assert_eq!(kind.seen(Reply::Close(half.clone())).await, CUT);
     assert_eq!(kind.seen(Reply::Stall(half.clone())).await, TIMED_OUT);
-    // Unless it is read all the same.
+    // With `unsized_bodies`, the body is buffered, so that faults within the body are covered, too.
     let kind = Kind { buffer: BufferBodyLayer::new().unsized_bodies(true), ..kind };
     assert_eq!(kind.before_the_head().await, kept());
     assert_eq!(kind.seen(Reply::Close(half.clone())).await, Seen::Kept(Cause::Body));
@@ -125,7 +125,7 @@ async fn a_body_of_no_stated_length() {
     assert_eq!(kind.seen(Reply::Stall(half)).await, Seen::Kept(timeout));
 }
 
-/// As HTTP/1.0 has it: what is cut cannot be told from what is whole, so neither is kept.
+/// The framing of HTTP/1.0: a cut body looks like a whole body, so neither is stored.
 #[tokio::test]
 async fn a_body_that_ends_with_its_connection() {
     for head in ["HTTP/1.0 200 Status\r\n\r\n", "HTTP/1.1 200 Status\r\nconnection: close\r\n\r\n"] {

@@ -1,4 +1,4 @@
-//! Circuit breaker and bulkhead, and what they do not count.
+//! Circuit breaker and bulkhead, and the errors that they do not count.
 
 use super::*;
 
@@ -83,7 +83,7 @@ async fn a_full_bulkhead_refuses_and_a_dropped_call_gives_its_permit_back() {
         assert_eq!(bulkhead.in_flight(), 1);
         let error = client.get(server.url("/")).send().await.unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::BulkheadFull { max_concurrent: 1 }), "{error:?}");
-        // It was not sent, not retried, and says nothing about the upstream.
+        // The refused call is neither sent nor retried, and does not count as a failure.
         assert_eq!((server.requests(), bulkhead.refused()), (1, 1));
         assert_eq!(failures(&client, &server.url("/")), 0);
     }
@@ -150,9 +150,9 @@ async fn a_request_body_that_fails_is_the_callers_fault() {
     assert_eq!(failures(&client, &server.url("/")), 0);
 }
 
-// ===== what reqwest's errors mean =====
+// ===== the faults of reqwest's errors =====
 
-/// Knows no name.
+/// A resolver that knows no name.
 struct NoNames;
 
 impl reqwest::dns::Resolve for NoNames {

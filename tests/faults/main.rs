@@ -40,7 +40,7 @@ use self::server::{Reply, Server, chunk, chunked_head, message};
 const MINUTE: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(80);
 
-/// Retries three times, at once, whatever the budget says, and falls back on what is kept.
+/// A builder of a client that retries three times at once, without a budget, and has a last-known-good cache.
 fn eager() -> ClientBuilder {
     let policy = RetryPolicy::builder().backoff(Backoff::new().base(Duration::ZERO));
     Client::builder()
@@ -55,7 +55,7 @@ fn client() -> Client {
     eager().build().unwrap()
 }
 
-/// Fails the test rather than hang.
+/// Panics after 15 s, so that no test hangs.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(MINUTE / 4, future).await.expect("it ends")
 }
@@ -65,7 +65,7 @@ async fn keep(client: &Client, url: &str) {
     assert_eq!(response.text().await.unwrap(), "good");
 }
 
-/// How many attempts in a row the circuit has seen fail.
+/// The circuit's number of consecutive failures.
 fn failures(client: &Client, url: &str) -> u16 {
     client.upstream_at(url).unwrap().circuit_breaker().unwrap().snapshot().consecutive_failures
 }

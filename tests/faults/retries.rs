@@ -1,4 +1,4 @@
-//! What is sent again.
+//! Retries: the requests that are sent again, and the end of the retries.
 
 use super::*;
 
@@ -87,7 +87,7 @@ async fn a_post_finds_an_upstream_that_has_come_back() {
     server.replies([Reply::ok("good")]);
     let url = server.url("/");
     let call = client().post(url).body("once").send();
-    // The first poll of the call connects, in vain.
+    // The first poll of the call fails to connect.
     let (response, ()) = tokio::join!(biased; call, async { server.listen() });
     assert_eq!(response.unwrap().attempts(), 2);
     assert_eq!(server.requests(), 1);

@@ -1,4 +1,4 @@
-//! How long it takes.
+//! The timeouts of attempts and calls.
 
 use super::*;
 
@@ -48,7 +48,7 @@ async fn reqwests_timeout_of_a_request_is_the_total_of_the_call() {
         matches!(error.kind(), ErrorKind::Timeout { scope: TimeoutScope::Total, after: Some(SHORT) }),
         "{error:?}"
     );
-    // If it began again with each attempt, there would have been two more.
+    // A timeout that began anew with each attempt would have led to two more requests.
     assert_eq!(server.requests(), 2);
 }
 

@@ -1,4 +1,4 @@
-//! The store behind the memory.
+//! The store behind the in-memory cache.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use super::*;
 
 pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
 
-/// A store that can be looked into, and that can fail.
+/// A store whose content can be inspected, and that can be told to fail, to hang or to take time.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Shelf(pub(super) Arc<Mutex<State>>);
 
@@ -35,7 +35,7 @@ impl Shelf {
         self.0.lock().unwrap().does = does;
     }
 
-    /// How often it was asked, and told.
+    /// The numbers of `get` and `put` operations so far.
     pub(super) fn counts(&self) -> (usize, usize) {
         let state = self.0.lock().unwrap();
         (state.gets, state.puts)
@@ -85,7 +85,7 @@ pub(super) fn replicas(
     (shelf.clone(), [replica(), replica()])
 }
 
-// ===== What is shared =====
+// ===== Shared entries and tombstones =====
 
 #[tokio::test(start_paused = true)]
 async fn what_one_has_kept_another_serves() {
@@ -93,7 +93,7 @@ async fn what_one_has_kept_another_serves() {
     give(&one, get(), good(&[("etag", "\"1\""), ("cache-control", "max-age=5")])).await;
     advance(MINUTE).await;
     let response = ask(&other.1, get()).await.unwrap();
-    // Each has looked at the system's clock once, at its beginning.
+    // Each replica reads the system's clock once, when it is built: the two clocks differ a little.
     let age = response.extensions().get::<Stale>().unwrap().age;
     assert_eq!((age + MILLISECOND).as_secs(), 60);
     assert_eq!(response.headers()["etag"], "\"1\"");
@@ -136,7 +136,7 @@ async fn what_is_gone_is_gone_for_all() {
         give(&other, get(), last).await;
         assert!(stale(&one, get()).await.is_none());
         assert!(stale(&other, get()).await.is_none());
-        // What comes after is good again.
+        // A later good answer is stored and shared again.
         advance(SECOND).await;
         give(&other, get(), answer(200, &[], "new")).await;
         assert_eq!(stale(&one, get()).await.unwrap(), "new");
@@ -160,7 +160,7 @@ async fn what_has_changed_has_changed_for_all() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_somebodys_is_shared_only_under_a_key_that_is() {
+async fn an_answer_to_a_caller_with_credentials_is_shared_only_under_a_shared_digest_key() {
     let alice = || request("GET", &[("authorization", "alice")]);
     let (shelf, [one, other]) = replicas(|it| it);
     give(&one, alice(), good(&[])).await;
@@ -182,7 +182,7 @@ async fn what_comes_from_a_clock_far_ahead_is_not_served() {
     let replica = || service(&layer_with(|it| it.store(shelf.clone())));
     let one = replica();
     advance(2 * MINUTE).await;
-    let other = replica(); // Its clock is the system's, and has not moved on.
+    let other = replica(); // Its clock starts at the system's time, two minutes behind.
     give(&one, get(), good(&[])).await;
     assert!(stale(&other, get()).await.is_none());
 }
@@ -205,10 +205,10 @@ async fn a_value_that_is_not_what_was_put_is_nothing() {
     assert!(stale(&other, item("b")).await.is_none(), "it is the other one's");
 }
 
-// ===== How often =====
+// ===== How often the store is read and written =====
 
 #[tokio::test(start_paused = true)]
-async fn the_store_is_told_once_in_a_while_whatever_comes() {
+async fn the_store_is_written_once_in_a_while_whatever_comes() {
     let (shelf, [one, _]) = replicas(|it| it);
     for second in 0..21 {
         let body = if second % 2 == 0 { "good" } else { "better" };
@@ -216,19 +216,20 @@ async fn the_store_is_told_once_in_a_while_whatever_comes() {
         advance(SECOND).await;
     }
     assert_eq!(shelf.counts(), (0, 3));
-    // In memory there is always the last one.
+    // The memory always holds the last answer.
     assert_eq!(stale(&one, get()).await.unwrap(), "good");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_store_is_asked_once_in_a_while_for_what_is_in_memory() {
+async fn the_store_is_read_once_in_a_while_for_an_entry_in_memory() {
     let (shelf, [one, _]) = replicas(|it| it);
     give(&one, get(), good(&[])).await;
     for _ in 0..21 {
         stale(&one, get()).await.unwrap();
         advance(SECOND).await;
     }
-    // Twice, each time for the response, and for whether it is gone for all or for the caller.
+    // Two look-ups with three reads each: the entry, the tombstone for all callers, and the tombstone for this
+    // caller.
     assert_eq!(shelf.counts(), (6, 1));
 }
 

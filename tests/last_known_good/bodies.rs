@@ -1,4 +1,4 @@
-//! Bodies, as they pass by.
+//! The recording of bodies while callers read them.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! A store behind the memory that fails, hangs, or is late.
+//! A store that fails, hangs or is late, behind the in-memory cache.
 
 use steadfast::deadline::DeadlineLayer;
 use tokio::time::{Instant, sleep};
@@ -9,22 +9,22 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_fails_no_call() {
     let shelf = Shelf::default();
-    let fallback = LastKnownGood::builder().store(shelf.clone()).build().unwrap();
-    let both = service(&LastKnownGoodLayer::new(fallback.clone()));
+    let cache = LastKnownGood::builder().store(shelf.clone()).build().unwrap();
+    let both = service(&LastKnownGoodLayer::new(cache.clone()));
     shelf.will(Does::Fail);
     give(&both, get(), good(&[])).await;
-    assert_eq!(fallback.store_failures(), 1);
+    assert_eq!(cache.store_failures(), 1);
     advance(MINUTE).await;
     assert_eq!(stale(&both, get()).await.unwrap(), "good");
     give(&both, request("DELETE", &[]), answer(204, &[], "")).await;
     assert!(ask(&both.1, get()).await.unwrap_err().inner().is_some());
-    assert_eq!(fallback.store_failures(), 10);
-    fallback.insert(&get(), Response::new("pushed".into())).await.unwrap();
-    fallback.invalidate(&get()).await;
+    assert_eq!(cache.store_failures(), 10);
+    cache.insert(&get(), Response::new("pushed".into())).await.unwrap();
+    cache.invalidate(&get()).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_could_not_be_told_brings_back_nothing() {
+async fn a_store_that_missed_a_tombstone_brings_nothing_back() {
     let (shelf, [one, other]) = replicas(|it| it);
     give(&one, get(), good(&[])).await;
     advance(SECOND).await;
@@ -38,7 +38,7 @@ async fn a_store_that_could_not_be_told_brings_back_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_gone_takes_no_variant_along_that_is_newer() {
+async fn an_invalidation_removes_no_newer_variant() {
     let (_, [one, other]) = replicas(|it| it);
     let of = |language| request("GET", &[("accept-language", language)]);
     let vary = [("vary", "accept-language")];
@@ -70,7 +70,7 @@ async fn a_store_that_hangs_is_waited_for_no_longer_than_its_bound() {
         ask(&both.1, request).await.unwrap();
         assert_eq!(began.elapsed(), 50 * MILLISECOND, "{what}");
     }
-    // Of a body that streams, every piece passes without a wait; it ends when the store was given its chance.
+    // Each piece of a streamed body passes without a wait. Only the end of the body waits for the write to the store.
     let (sender, body) = streamed();
     one.0.will(with(200, &[], body));
     let began = Instant::now();
@@ -87,7 +87,7 @@ async fn a_store_that_hangs_is_waited_for_no_longer_than_its_bound() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_reads_no_further_than_the_stated_length_has_had_the_store_told() {
+async fn a_body_read_to_its_stated_length_has_been_written_to_the_store() {
     let (shelf, [one, other]) = replicas(|it| it);
     shelf.will(Does::Take(50 * MILLISECOND));
     one.0.will(good(&[]));
@@ -123,9 +123,9 @@ async fn a_response_without_a_body_is_kept_whether_or_not_that_is_read() {
     assert!(stale(&other, get()).await.is_some());
 }
 
-/// A put of an older answer that comes late, from wherever, does not bring back what was taken back since.
+/// A late write of an older answer, from any replica, does not bring back an entry that was invalidated since.
 #[tokio::test(start_paused = true)]
-async fn what_is_told_late_brings_nothing_back() {
+async fn a_late_write_brings_nothing_back() {
     let (shelf, [one, other]) = replicas(|it| it);
     give(&one, get(), good(&[])).await;
     let before = shelf.0.lock().unwrap().values.clone();
@@ -138,7 +138,7 @@ async fn what_is_told_late_brings_nothing_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_could_not_be_told_of_one_is_not_forgotten_for_another() {
+async fn a_pending_tombstone_of_one_caller_survives_a_tombstone_of_another() {
     let of = |who| request("GET", &[("authorization", who)]);
     for one_is_forgotten in [answer(403, &[], ""), answer(204, &[], "")] {
         let (shelf, [one, _]) = replicas(|it| it.digest_key([7; 32]));
@@ -156,36 +156,37 @@ async fn what_could_not_be_told_of_one_is_not_forgotten_for_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_forgotten_after_it_was_looked_for_is_not_served() {
+async fn an_entry_invalidated_after_its_look_up_is_not_served() {
     let shelf = Shelf::default();
-    let fallback =
+    let cache =
         LastKnownGood::builder().store(shelf).store_timeout(SECOND).renew_after(SECOND).build().unwrap();
-    let layer = LastKnownGoodLayer::new(fallback.clone());
+    let layer = LastKnownGoodLayer::new(cache.clone());
     give(&service(&layer), get(), good(&[])).await;
     advance(MINUTE).await;
     let hangs = tower::service_fn(|_: Request<String>| std::future::pending::<Answer>());
     let call = tokio::spawn(DeadlineLayer::new(3 * SECOND).layer(layer.layer(hangs)).oneshot(get()));
     sleep(2500 * MILLISECOND).await;
-    fallback.invalidate(&get()).await;
+    cache.invalidate(&get()).await;
     assert!(call.await.unwrap().is_err());
 }
 
 #[tokio::test(start_paused = true)]
-async fn that_there_is_nothing_is_told_once_in_a_while() {
+async fn repeated_tombstones_are_written_once_in_a_while() {
     let (shelf, [one, _]) = replicas(|it| it);
     for _ in 0..11 {
         give(&one, get(), answer(404, &[], "")).await;
         advance(SECOND).await;
     }
-    // The note, and the names of both methods, twice.
+    // Two rounds of three writes: the tombstone, and the keys of GET and HEAD.
     assert_eq!(shelf.counts().1, 6);
-    // Unless there was something since.
+    // After a new entry, the next tombstone is written at once.
     give(&one, get(), good(&[])).await;
     give(&one, get(), answer(404, &[], "")).await;
     assert_eq!(shelf.counts().1, 10);
 }
 
-/// Calls through a total timeout of a second, to an upstream that hangs, while the store has something.
+/// Calls an upstream that hangs, with a deadline of one second, while the store holds an entry. Returns the elapsed
+/// time and the body of the stale response.
 async fn total(does: Does) -> (Duration, Option<Bytes>) {
     let (shelf, [one, _]) = replicas(|it| it);
     give(&one, get(), good(&[])).await;
@@ -208,7 +209,7 @@ async fn total(does: Does) -> (Duration, Option<Bytes>) {
 #[tokio::test(start_paused = true)]
 async fn the_wait_for_a_store_counts_within_the_total_time_of_the_call() {
     assert_eq!(total(Does::Work).await, (SECOND, Some("good".into())));
-    // It is asked before it is too late for it.
+    // The store is read early enough to answer before the deadline.
     assert_eq!(total(Does::Take(80 * MILLISECOND)).await, (SECOND, Some("good".into())));
     assert_eq!(total(Does::Hang).await, (SECOND, None));
     assert_eq!(total(Does::Fail).await, (SECOND, None));

@@ -1,4 +1,4 @@
-//! What a service can do by the handle, and the knobs of the rules.
+//! The operations of the handle, and the settings of the rules.
 
 use http::{HeaderName, Uri};
 use steadfast::last_known_good::InsertError;
@@ -15,36 +15,36 @@ fn pushed(headers: &[(&str, &str)], body: &'static str) -> Response<Bytes> {
 }
 
 fn with_handle() -> (LastKnownGood, (Upstream, Layered)) {
-    let fallback = LastKnownGood::builder().max_entry_bytes(10).build().unwrap();
-    let both = service(&LastKnownGoodLayer::new(fallback.clone()));
-    (fallback, both)
+    let cache = LastKnownGood::builder().max_entry_bytes(10).build().unwrap();
+    let both = service(&LastKnownGoodLayer::new(cache.clone()));
+    (cache, both)
 }
 
-// ===== Pushed =====
+// ===== Operations =====
 
 #[tokio::test(start_paused = true)]
 async fn what_is_inserted_is_served() {
-    let (fallback, both) = with_handle();
-    fallback.insert(&uri(), pushed(&[("x-from", "event")], "pushed")).await.unwrap();
+    let (cache, both) = with_handle();
+    cache.insert(&uri(), pushed(&[("x-from", "event")], "pushed")).await.unwrap();
     advance(MINUTE).await;
     let response = ask(&both.1, get()).await.unwrap();
     assert_eq!(response.extensions().get::<Stale>().unwrap().age, MINUTE);
     assert_eq!(response.headers()["x-from"], "event");
     assert_eq!(read(response).await, "pushed");
-    // What the upstream says itself is newer.
+    // A later answer of the upstream replaces the inserted entry.
     give(&both, get(), good(&[])).await;
     assert_eq!(stale(&both, get()).await.unwrap(), "good");
-    fallback.insert(&uri(), pushed(&[], "again")).await.unwrap();
+    cache.insert(&uri(), pushed(&[], "again")).await.unwrap();
     assert_eq!(stale(&both, get()).await.unwrap(), "again");
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_was_asked_for_before_does_not_replace_what_is_inserted() {
-    let (fallback, both) = with_handle();
+    let (cache, both) = with_handle();
     let (sender, body) = streamed();
     both.0.will(with(200, &[], body));
     let response = ask(&both.1, get()).await.unwrap();
-    fallback.insert(&uri(), pushed(&[], "pushed")).await.unwrap();
+    cache.insert(&uri(), pushed(&[], "pushed")).await.unwrap();
     advance(SECOND).await;
     sender.send(Ok("before")).unwrap();
     drop(sender);
@@ -54,10 +54,10 @@ async fn what_was_asked_for_before_does_not_replace_what_is_inserted() {
 
 #[tokio::test(start_paused = true)]
 async fn what_may_not_be_kept_is_not_inserted() {
-    let (fallback, both) = with_handle();
-    fallback.insert(&uri(), pushed(&[], "kept")).await.unwrap();
+    let (cache, both) = with_handle();
+    cache.insert(&uri(), pushed(&[], "kept")).await.unwrap();
     let insert =
-        async |request: Request<String>, response| fallback.insert(&request, response).await.unwrap_err();
+        async |request: Request<String>, response| cache.insert(&request, response).await.unwrap_err();
     for headers in [[("cache-control", "no-store")], [("set-cookie", "a=b")], [("vary", "*")]] {
         assert_eq!(insert(get(), pushed(&headers, "")).await, InsertError::Response);
     }
@@ -73,10 +73,10 @@ async fn what_may_not_be_kept_is_not_inserted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_inserted_for_somebody_is_theirs() {
-    let (fallback, both) = with_handle();
+async fn an_entry_inserted_for_one_caller_is_served_to_that_caller_alone() {
+    let (cache, both) = with_handle();
     let alice = || request("GET", &[("authorization", "alice")]);
-    fallback.insert(&alice(), pushed(&[("cache-control", "private")], "alice's")).await.unwrap();
+    cache.insert(&alice(), pushed(&[("cache-control", "private")], "alice's")).await.unwrap();
     assert!(stale(&both, get()).await.is_none());
     assert!(stale(&both, request("GET", &[("authorization", "bob")])).await.is_none());
     assert_eq!(stale(&both, alice()).await.unwrap(), "alice's");
@@ -84,7 +84,7 @@ async fn what_is_inserted_for_somebody_is_theirs() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_invalidated_is_forgotten_for_everybody() {
-    let (fallback, both) = with_handle();
+    let (cache, both) = with_handle();
     let asks = || {
         ["alice", "bob"].map(|it| request("GET", &[("cookie", it)])).into_iter().chain([
             get(),
@@ -98,20 +98,20 @@ async fn what_is_invalidated_is_forgotten_for_everybody() {
     for request in asks() {
         assert!(stale(&both, request).await.is_some());
     }
-    fallback.invalidate(&uri()).await;
+    cache.invalidate(&uri()).await;
     for request in asks() {
         assert!(stale(&both, request).await.is_none());
     }
-    assert!(fallback.is_empty());
+    assert!(cache.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_being_asked_for_while_it_is_invalidated_is_not_kept() {
-    let (fallback, both) = with_handle();
+    let (cache, both) = with_handle();
     let (sender, body) = streamed();
     both.0.will(with(200, &[], body));
     let response = ask(&both.1, get()).await.unwrap();
-    fallback.invalidate(&uri()).await;
+    cache.invalidate(&uri()).await;
     sender.send(Ok("old")).unwrap();
     drop(sender);
     assert_eq!(read(response).await, "old");
@@ -120,12 +120,12 @@ async fn what_is_being_asked_for_while_it_is_invalidated_is_not_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn entries_says_what_there_is() {
-    let (fallback, both) = with_handle();
+    let (cache, both) = with_handle();
     give(&both, request("GET", &[("authorization", "secret")]), answer(203, &[], "hers")).await;
     advance(MINUTE).await;
     give(&both, get(), good(&[("cache-control", "stale-if-error=90")])).await;
     advance(SECOND).await;
-    let mut entries = fallback.entries();
+    let mut entries = cache.entries();
     entries.sort_by_key(|it| it.age);
     assert_eq!(entries.len(), 2);
     let (hers, all) = (&entries[1], &entries[0]);
@@ -135,11 +135,11 @@ async fn entries_says_what_there_is() {
     assert!(!format!("{entries:?}").contains("secret"));
 }
 
-// ===== Knobs =====
+// ===== Settings =====
 
 #[tokio::test(start_paused = true)]
 async fn it_falls_back_on_the_causes_that_are_named() {
-    let both = service(&layer_with(|it| it.fall_back_on(|cause| cause == Cause::CircuitOpen)));
+    let both = service(&layer_with(|it| it.serve_stale_on(|cause| cause == Cause::CircuitOpen)));
     give(&both, get(), good(&[])).await;
     both.0.will(answer(503, &[], "no"));
     let response = ask(&both.1, get()).await.unwrap();
@@ -169,14 +169,14 @@ async fn an_origin_can_be_ignored_but_for_what_would_be_wrong() {
 #[tokio::test(start_paused = true)]
 async fn a_header_can_be_declared_a_credential() {
     let tenant = HeaderName::from_static("x-tenant");
-    let fallback = LastKnownGood::builder().private_header(tenant).build().unwrap();
-    let both = service(&LastKnownGoodLayer::new(fallback.clone()));
+    let cache = LastKnownGood::builder().private_header(tenant).build().unwrap();
+    let both = service(&LastKnownGoodLayer::new(cache.clone()));
     let of = |tenant| request("GET", &[("x-tenant", tenant)]);
     give(&both, of("a"), good(&[])).await;
     assert!(stale(&both, of("b")).await.is_none());
     assert!(stale(&both, get()).await.is_none());
     assert!(stale(&both, of("a")).await.is_some());
-    assert!(fallback.entries()[0].has_credentials);
+    assert!(cache.entries()[0].has_credentials);
 }
 
 #[tokio::test(start_paused = true)]

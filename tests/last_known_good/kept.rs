@@ -1,12 +1,12 @@
-//! What is kept, for how long, and what removes it.
+//! The rules for storing an answer, for the age of an entry, and for removing an entry.
 
 use super::*;
 
-// ===== what is kept =====
+// ===== storing =====
 
 #[tokio::test(start_paused = true)]
 async fn a_503_is_never_kept() {
-    // Mistake 30.
+    // Known mistake 30.
     let both = service(&layer());
     give(&both, get(), answer(503, &[("cache-control", "max-age=60")], "no")).await;
     assert!(stale(&both, get()).await.is_none());
@@ -104,7 +104,7 @@ async fn the_age_that_an_answer_came_with_counts() {
 
 #[tokio::test(start_paused = true)]
 async fn the_entry_is_still_there_after_failed_refreshes() {
-    // Mistake 31.
+    // Known mistake 31.
     let both = service(&layer_with(|it| it.max_age(MINUTE)));
     give(&both, get(), good(&[("cache-control", "max-age=1")])).await;
     advance(2 * SECOND).await;
@@ -128,7 +128,7 @@ async fn an_entry_is_as_old_as_its_last_good_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn what_must_be_revalidated_is_not_served_stale_while_plain_answers_are() {
-    // Mistake 33.
+    // Known mistake 33.
     for (cache_control, served) in [
         ("max-age=60", true),
         ("max-age=60, must-revalidate", false),
@@ -161,7 +161,7 @@ async fn stale_if_error_says_how_old_is_too_old() {
     }
 }
 
-// ===== what removes an entry =====
+// ===== removing an entry =====
 
 #[tokio::test(start_paused = true)]
 async fn what_is_gone_is_handed_on_and_removes_the_entry() {

@@ -1,4 +1,6 @@
 //! The last-known-good layer, through tower, in paused time.
+//!
+//! Known mistakes are listed in docs/known_mistakes.md.
 
 mod behind;
 mod bodies;
@@ -42,7 +44,7 @@ type Answer = Result<Response<Body>, Error<io::Error>>;
 type Layered = LastKnownGoodService<Upstream>;
 type Given = Response<ResponseBody<Body>>;
 
-/// Gives the answers it is told to, in order, and fails when there is none.
+/// An upstream that gives scripted answers in order, and refuses the connection when none is left.
 #[derive(Debug, Clone, Default)]
 struct Upstream(Arc<Mutex<VecDeque<Answer>>>);
 
@@ -94,7 +96,7 @@ fn full(body: impl Into<Bytes>) -> Body {
     Full::new(body.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// A body that is made while it is read.
+/// A body whose pieces come from the returned sender.
 fn streamed() -> (mpsc::UnboundedSender<io::Result<&'static str>>, Body) {
     let (sender, mut receiver) = mpsc::unbounded_channel::<io::Result<&'static str>>();
     let frames = futures_util::stream::poll_fn(move |cx| {
@@ -135,13 +137,13 @@ async fn read(response: Given) -> Bytes {
     response.into_body().collect().await.unwrap().to_bytes()
 }
 
-/// Gives `answer` to `request`, and reads it whole.
+/// Makes a call that the upstream answers with `answer`, and reads the whole body.
 async fn give(service: &(Upstream, Layered), request: Request<String>, answer: Response<Body>) {
     service.0.will(answer);
     read(ask(&service.1, request).await.unwrap()).await;
 }
 
-/// The body of the stale answer to `request` while the upstream is down, if there is one.
+/// The body of the stale response to `request` while the upstream is down. `None` if the call fails.
 async fn stale(service: &(Upstream, Layered), request: Request<String>) -> Option<Bytes> {
     let response = ask(&service.1, request).await.ok()?;
     assert!(response.extensions().get::<Stale>().is_some());

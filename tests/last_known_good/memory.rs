@@ -1,4 +1,4 @@
-//! The store.
+//! The in-memory cache: eviction, and the bound in bytes.
 
 use super::*;
 
@@ -22,11 +22,11 @@ async fn kept(both: &(Upstream, Layered), keys: std::ops::Range<usize>) -> Vec<u
 
 #[tokio::test(start_paused = true)]
 async fn new_keys_into_a_full_store_are_all_kept() {
-    // Mistake 32.
-    let fallback = LastKnownGood::builder().max_bytes(1024 * 1024).build().unwrap();
-    let both = service(&LastKnownGoodLayer::new(fallback.clone()));
+    // Known mistake 32.
+    let cache = LastKnownGood::builder().max_bytes(1024 * 1024).build().unwrap();
+    let both = service(&LastKnownGoodLayer::new(cache.clone()));
     fill(&both, 0..1000, 1024).await;
-    let full = fallback.len();
+    let full = cache.len();
     fill(&both, 1000..1300, 1024).await;
     assert!(full < 1000, "it is full: {full}");
     assert_eq!(kept(&both, 1000..1300).await.len(), 300);
@@ -34,8 +34,8 @@ async fn new_keys_into_a_full_store_are_all_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn the_least_recently_used_goes_first() {
-    let fallback = LastKnownGood::builder().max_bytes(100 * 1024).build().unwrap();
-    let both = service(&LastKnownGoodLayer::new(fallback.clone()));
+    let cache = LastKnownGood::builder().max_bytes(100 * 1024).build().unwrap();
+    let both = service(&LastKnownGoodLayer::new(cache.clone()));
     fill(&both, 0..4, 20 * 1024).await;
     assert_eq!(kept(&both, 0..1).await, [0]);
     fill(&both, 4..5, 20 * 1024).await;
@@ -44,56 +44,56 @@ async fn the_least_recently_used_goes_first() {
 
 #[tokio::test(start_paused = true)]
 async fn the_store_stays_within_its_bytes() {
-    let fallback = LastKnownGood::builder().max_bytes(64 * 1024).build().unwrap();
-    let both = service(&LastKnownGoodLayer::new(fallback.clone()));
+    let cache = LastKnownGood::builder().max_bytes(64 * 1024).build().unwrap();
+    let both = service(&LastKnownGoodLayer::new(cache.clone()));
     for (round, length) in [0, 100, 10_000, 60_000, 3_000].into_iter().enumerate() {
         for key in 0..50 {
-            // Old keys grow and shrink, and there are new ones.
+            // Entries of old keys grow and shrink, and new keys are added.
             let start = key + round * 25;
             fill(&both, start..start + 1, length).await;
-            assert!(fallback.bytes() <= 64 * 1024, "{} bytes", fallback.bytes());
+            assert!(cache.bytes() <= 64 * 1024, "{} bytes", cache.bytes());
         }
     }
-    assert!(fallback.bytes() >= 32 * 1024 && !fallback.is_empty(), "{fallback:?}");
+    assert!(cache.bytes() >= 32 * 1024 && !cache.is_empty(), "{cache:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_larger_than_the_store_is_handed_on_and_not_kept() {
-    let fallback = LastKnownGood::builder().max_bytes(1024).build().unwrap();
-    let both = service(&LastKnownGoodLayer::new(fallback.clone()));
+    let cache = LastKnownGood::builder().max_bytes(1024).build().unwrap();
+    let both = service(&LastKnownGoodLayer::new(cache.clone()));
     fill(&both, 0..1, 10).await;
     fill(&both, 0..2, 4096).await;
-    // As ever when a body is too large, what was kept before stays.
+    // A body that is too large leaves the older entry in place.
     assert_eq!(kept(&both, 0..2).await, [0]);
-    assert!(fallback.len() == 1 && fallback.bytes() <= 1024);
+    assert!(cache.len() == 1 && cache.bytes() <= 1024);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_removed_is_not_counted() {
-    let fallback = LastKnownGood::default();
-    let both = service(&LastKnownGoodLayer::new(fallback.clone()));
+    let cache = LastKnownGood::default();
+    let both = service(&LastKnownGoodLayer::new(cache.clone()));
     give(&both, get(), good(&[])).await;
-    assert_eq!(fallback.len(), 1);
+    assert_eq!(cache.len(), 1);
     give(&both, get(), answer(404, &[], "")).await;
-    assert_eq!((fallback.len(), fallback.bytes()), (0, 0));
+    assert_eq!((cache.len(), cache.bytes()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_dropped_call_leaves_no_entry() {
-    let fallback = LastKnownGood::default();
-    let service = LastKnownGoodLayer::new(fallback.clone()).layer(tower::service_fn(|_: Request<String>| {
+    let cache = LastKnownGood::default();
+    let service = LastKnownGoodLayer::new(cache.clone()).layer(tower::service_fn(|_: Request<String>| {
         std::future::pending::<Result<Response<Body>, Error<io::Error>>>()
     }));
     let mut call = tokio_test::task::spawn(service.oneshot(get()));
     assert!(call.poll().is_pending());
     drop(call);
-    assert!(fallback.is_empty());
+    assert!(cache.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn of_more_variants_than_there_is_room_for_the_newest_are_kept() {
-    let fallback = LastKnownGood::builder().max_bytes(40 * 1024).build().unwrap();
-    let both = service(&LastKnownGoodLayer::new(fallback.clone()));
+    let cache = LastKnownGood::builder().max_bytes(40 * 1024).build().unwrap();
+    let both = service(&LastKnownGoodLayer::new(cache.clone()));
     let of = |tenant: &str| request("GET", &[("x-tenant", tenant)]);
     let tenants = ["a", "b", "c", "d", "e"];
     for tenant in tenants {
@@ -105,5 +105,5 @@ async fn of_more_variants_than_there_is_room_for_the_newest_are_kept() {
         kept.extend(stale(&both, of(tenant)).await.map(|_| tenant));
     }
     assert_eq!(kept, ["c", "d", "e"]);
-    assert!(fallback.bytes() <= 40 * 1024);
+    assert!(cache.bytes() <= 40 * 1024);
 }

@@ -1,4 +1,4 @@
-//! What is fetched again from time to time.
+//! Prefetching: a URI that was called once is fetched again from time to time.
 
 use steadfast::HasCallOptions;
 use steadfast::last_known_good::{PrefetchBuilder, PrefetchLayer, PrefetchService};
@@ -9,7 +9,7 @@ use super::*;
 
 type Layered = PrefetchService<LastKnownGoodService<Slow>>;
 
-/// Answers are "good" for ever, unless told otherwise.
+/// A prefetching service with an interval of one minute, and a cache with a maximum age of ten minutes.
 fn prefetched(configure: impl FnOnce(PrefetchBuilder) -> PrefetchBuilder) -> (Slow, Layered, PrefetchLayer) {
     let cache = LastKnownGood::builder().max_age(10 * MINUTE).build().unwrap();
     let prefetch = configure(PrefetchLayer::builder().every(MINUTE).seed(1)).build(&cache).unwrap();
@@ -36,7 +36,7 @@ async fn what_was_called_once_is_fetched_again_about_every_minute() {
     sleep(10 * MINUTE).await;
     let called = upstream.called() - 1;
     assert!((9..=12).contains(&called), "{called} times");
-    // The last of them is served, and no older than that.
+    // The last prefetched answer is served stale, and is less than two minutes old.
     while upstream.called() < 21 {
         sleep(MINUTE).await;
     }
@@ -162,7 +162,7 @@ fn what_the_end_of_a_runtime_has_stopped_is_fetched_again_on_the_next() {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         builder.enable_all().start_paused(true).build().unwrap()
     };
-    // The task of the first call has not even begun.
+    // The runtime ends before the first poll of the prefetch task.
     runtime().block_on(call(&service, &upstream, of(1), good(&[])));
     assert!(prefetch.uris().is_empty());
     runtime().block_on(async {

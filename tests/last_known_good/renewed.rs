@@ -1,8 +1,8 @@
-//! Answers that are the same as the one that is kept, or nearly.
+//! Answers that repeat the stored entry, exactly or nearly.
 
 use super::*;
 
-/// A call whose answer's body is still to come.
+/// A call whose response has a head, while the test has yet to send the body.
 struct Unread {
     sender: mpsc::UnboundedSender<io::Result<&'static str>>,
     response: Given,
@@ -26,7 +26,7 @@ async fn stale_age(both: &(Upstream, Layered)) -> Duration {
     ask(&both.1, get()).await.unwrap().extensions().get::<Stale>().unwrap().age
 }
 
-// ===== What makes an answer another one =====
+// ===== Differences that replace the entry =====
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_differs_anywhere_replaces_the_one_that_is_kept() {
@@ -85,13 +85,13 @@ async fn an_answer_of_which_only_an_id_differs_is_kept_anew_once_in_a_while() {
         give(&both, get(), good(&[("x-request-id", id)])).await;
         let response = ask(&both.1, get()).await.unwrap();
         let age = response.extensions().get::<Stale>().unwrap().age;
-        // It is what it says it is: that one, and as old.
+        // The id and the age belong to the same answer.
         kept.push((response.headers()["x-request-id"].to_str().unwrap().to_owned(), age.as_secs()));
         advance(5 * SECOND).await;
     }
     let expected = [("0", 0), ("0", 5), ("10", 0), ("10", 5), ("20", 0)];
     assert!(kept.iter().map(|(id, age)| (id.as_str(), *age)).eq(expected), "{kept:?}");
-    // Another body, or other rules, are kept at once.
+    // An answer with another body or other caching rules replaces the entry at once.
     give(&both, get(), answer(200, &[("x-request-id", "21")], "better")).await;
     assert_eq!(stale(&both, get()).await.unwrap(), "better");
     give(&both, get(), answer(200, &[("cache-control", "stale-if-error=1")], "better")).await;
@@ -132,7 +132,7 @@ async fn the_same_answer_to_another_variant_is_that_ones() {
     assert!(stale(&both, of("b")).await.is_some());
 }
 
-// ===== What happens while the body is read =====
+// ===== Changes while the body is read =====
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_is_as_old_as_its_head_and_never_gets_older() {
@@ -159,7 +159,7 @@ async fn a_removed_entry_is_not_brought_back_by_the_same_answer_from_before() {
         give(&both, request(remove, &[]), answer(status, &[], "")).await;
         before.read("good").await;
         assert!(stale(&both, get()).await.is_none(), "{remove}");
-        // What was asked for after the removal is kept, and stays.
+        // The answer to a call made after the removal is stored, and stays.
         unread(&both, &[]).await.read("good").await;
         also_before.read("good").await;
         assert!(stale(&both, get()).await.is_some(), "{remove}");
@@ -193,8 +193,8 @@ async fn of_answers_that_overlap_the_one_that_was_given_last_stays() {
 
 #[tokio::test(start_paused = true)]
 async fn an_entry_that_is_evicted_meanwhile_is_kept_again() {
-    let fallback = LastKnownGood::builder().max_bytes(8 * 1024).build().unwrap();
-    let both = service(&LastKnownGoodLayer::new(fallback.clone()));
+    let cache = LastKnownGood::builder().max_bytes(8 * 1024).build().unwrap();
+    let both = service(&LastKnownGoodLayer::new(cache.clone()));
     give(&both, get(), good(&[])).await;
     let same = unread(&both, &[]).await;
     for key in 0..20 {
@@ -204,7 +204,7 @@ async fn an_entry_that_is_evicted_meanwhile_is_kept_again() {
     assert!(stale(&both, get()).await.is_none(), "it is evicted");
     same.read("good").await;
     assert_eq!(stale(&both, get()).await.unwrap(), "good");
-    assert!(fallback.bytes() <= 8 * 1024, "{} bytes", fallback.bytes());
+    assert!(cache.bytes() <= 8 * 1024, "{} bytes", cache.bytes());
 }
 
 #[tokio::test(start_paused = true)]

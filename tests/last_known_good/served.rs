@@ -1,8 +1,8 @@
-//! What is served, when, and to whom.
+//! Stale responses: the occasions, the head, and the callers that may get one.
 
 use super::*;
 
-// ===== what is served, and when =====
+// ===== when a stale response is served =====
 
 #[tokio::test(start_paused = true)]
 async fn without_an_entry_a_failure_is_handed_on() {
@@ -91,19 +91,19 @@ async fn headers_of_the_connection_are_not_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_neutral_outcome_gets_no_fallback() {
+async fn a_neutral_outcome_gets_no_stale_answer() {
     let both = service(&layer());
     give(&both, get(), good(&[])).await;
     for status in [408, 429] {
         both.0.will(answer(status, &[], ""));
         assert_eq!(ask(&both.1, get()).await.unwrap().status(), status);
     }
-    // It has not cost the entry either.
+    // The entry is still stored.
     assert_eq!(stale(&both, get()).await.unwrap(), "good");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_that_the_classifier_calls_neutral_gets_no_fallback() {
+async fn an_error_that_the_classifier_calls_neutral_gets_no_stale_answer() {
     let neutral = classify::from_fn(|result: Result<&Response<Body>, &ErrorInfo>| match result {
         Ok(_) => steadfast::Outcome::Success,
         Err(_) => steadfast::Outcome::Neutral,
@@ -119,7 +119,7 @@ async fn an_error_that_the_classifier_calls_neutral_gets_no_fallback() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_without_fallback_gets_none_but_its_answer_is_kept() {
+async fn a_call_without_last_known_good_gets_no_stale_answer_but_its_own_is_kept() {
     let both = service(&layer());
     let proud = || {
         let mut request = get();
@@ -132,7 +132,7 @@ async fn a_call_without_fallback_gets_none_but_its_answer_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_failed_says_how_many_attempts_were_made_on_the_stale_answer() {
+async fn a_stale_answer_carries_the_extensions_of_the_failed_one() {
     let both = service(&layer());
     give(&both, get(), good(&[])).await;
     let mut failed = answer(503, &[], "");
@@ -153,7 +153,7 @@ async fn services_of_one_store_share_its_entries() {
 
 #[tokio::test(start_paused = true)]
 async fn one_users_answer_is_never_served_to_another() {
-    // Mistake 34.
+    // Known mistake 34.
     for header in ["authorization", "cookie"] {
         let both = service(&layer());
         let (alice, bob) = (|| request("GET", &[(header, "alice")]), || request("GET", &[(header, "bob")]));
@@ -161,7 +161,7 @@ async fn one_users_answer_is_never_served_to_another() {
         for other in [bob(), get()] {
             assert!(stale(&both, other).await.is_none(), "{header}");
         }
-        // Nor is everybody's answer taken for his, or for hers.
+        // The answer to a request without credentials is served neither to Alice nor to Bob.
         give(&both, get(), good(&[])).await;
         assert!(stale(&both, bob()).await.is_none(), "{header}");
         assert_eq!(stale(&both, alice()).await.unwrap(), "alice's");
@@ -183,8 +183,8 @@ async fn an_answer_that_varies_is_served_only_to_an_equal_request() {
 
 #[tokio::test(start_paused = true)]
 async fn debug_output_holds_no_credential_and_no_body() {
-    let fallback = LastKnownGood::default();
-    let layer = LastKnownGoodLayer::new(fallback.clone());
+    let cache = LastKnownGood::default();
+    let layer = LastKnownGoodLayer::new(cache.clone());
     let both = service(&layer);
     let with_key = || request("GET", &[("x-api-key", "secret"), ("accept", "secret")]);
     give(&both, with_key(), answer(200, &[("vary", "x-api-key"), ("x-token", "secret")], "secret")).await;
@@ -194,6 +194,6 @@ async fn debug_output_holds_no_credential_and_no_body() {
     let mut streaming = ask(&both.1, with_key()).await.unwrap().into_body();
     streaming.frame().await.unwrap().unwrap();
     let called = both.1.clone().call(with_key());
-    let shown: [&dyn Debug; 5] = [&fallback, &layer, &both.1, &streaming, &called];
+    let shown: [&dyn Debug; 5] = [&cache, &layer, &both.1, &streaming, &called];
     assert!(!format!("{shown:?}").contains("secret"), "{shown:?}");
 }

@@ -1,4 +1,4 @@
-//! An upstream that takes its time, and the soft limit.
+//! A slow upstream and the soft limit, `serve_stale_after`.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use super::*;
 type Call = Pin<Box<dyn Future<Output = Answer> + Send>>;
 type Layered = LastKnownGoodService<Slow>;
 
-/// Answers after the time that it is told, or never.
+/// An upstream whose scripted answers come after a given time, or never.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Slow(Arc<Mutex<VecDeque<Delayed>>>, Arc<Counts>);
 
@@ -24,7 +24,7 @@ struct Counts {
     under_way: AtomicUsize,
 }
 
-/// A call that is under way until it is dropped.
+/// Counts a call as under way until dropped.
 struct UnderWay(Arc<Counts>);
 
 impl Drop for UnderWay {
@@ -76,7 +76,7 @@ impl Service<Request<String>> for Slow {
     }
 }
 
-/// Serves what is kept after a second.
+/// A layer with a soft limit of one second.
 fn impatient() -> LastKnownGoodLayer {
     layer_with(|it| it.serve_stale_after(SECOND))
 }
@@ -86,7 +86,7 @@ fn slow(layer: &LastKnownGoodLayer) -> (Slow, Layered) {
     (upstream.clone(), layer.layer(upstream))
 }
 
-/// The body of the answer, and why it is stale, if it is.
+/// The body of the answer, and the cause if the answer is stale. `None` if the call fails.
 async fn asked<S, B>(service: &S, request: Request<String>) -> Option<(Bytes, Option<Cause>)>
 where
     S: Service<Request<String>, Response = Response<B>, Error = Error<io::Error>> + Clone,
@@ -101,14 +101,14 @@ fn stale_good() -> (Bytes, Option<Cause>) {
     ("good".into(), Some(Cause::Slow))
 }
 
-/// What is behind goes on as far as it can without time.
+/// Lets background tasks run as far as they can while time stands still.
 async fn settle() {
     for _ in 0..10 {
         yield_now().await;
     }
 }
 
-/// Keeps "good" for a GET.
+/// A service whose cache holds "good" for the GET.
 async fn primed(layer: &LastKnownGoodLayer) -> (Slow, Layered) {
     let (upstream, service) = slow(layer);
     upstream.will(Duration::ZERO, good(&[]));
@@ -130,7 +130,7 @@ async fn what_is_kept_is_served_after_the_soft_limit_and_the_call_renews_it() {
     sleep(2 * SECOND).await;
     settle().await;
     assert_eq!((upstream.called(), upstream.under_way()), (2, 0));
-    // It is what there is now.
+    // The late answer has become the entry.
     assert_eq!(asked(&service, get()).await.unwrap().0, "better");
 }
 
@@ -153,7 +153,7 @@ async fn where_nothing_is_kept_a_slow_call_is_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn what_may_not_be_served_is_not_served_for_being_slow() {
     let (upstream, service) =
-        primed(&layer_with(|it| it.serve_stale_after(SECOND).fall_back_on(|cause| cause != Cause::Slow)))
+        primed(&layer_with(|it| it.serve_stale_after(SECOND).serve_stale_on(|cause| cause != Cause::Slow)))
             .await;
     upstream.will(5 * SECOND, answer(200, &[], "better"));
     assert_eq!(asked(&service, get()).await, Some(("better".into(), None)));
@@ -178,7 +178,7 @@ async fn one_call_for_each_key_goes_on_and_the_others_are_dropped() {
     sleep(MINUTE).await;
     settle().await;
     assert_eq!(upstream.under_way(), 0);
-    // Then another one may.
+    // After the end of that call, another may go on.
     upstream.will(MINUTE, good(&[]));
     assert_eq!(asked(&service, get()).await, Some(("better".into(), Some(Cause::Slow))));
     assert_eq!(upstream.under_way(), 1);
@@ -226,15 +226,15 @@ async fn a_call_without_a_deadline_goes_on_for_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_comes_of_a_call_behind_counts_as_ever() {
-    // It is gone.
+async fn the_result_of_a_call_that_goes_on_counts_as_ever() {
+    // A 404 removes the entry.
     let (upstream, service) = primed(&impatient()).await;
     upstream.will(2 * SECOND, answer(404, &[], ""));
     assert_eq!(asked(&service, get()).await, Some(stale_good()));
     sleep(2 * SECOND).await;
     settle().await;
     assert_eq!(asked(&service, get()).await, None);
-    // It has failed.
+    // A 503 leaves the entry in place.
     let (upstream, service) = primed(&impatient()).await;
     upstream.will(2 * SECOND, answer(503, &[], ""));
     assert_eq!(asked(&service, get()).await, Some(stale_good()));
@@ -254,9 +254,9 @@ async fn a_caller_who_leaves_takes_the_call_along() {
     assert_eq!(upstream.under_way(), 0);
 }
 
-/// A request that cannot be sent twice may still be a slow one.
+/// The soft limit also works for a request that cannot be cloned.
 #[tokio::test(start_paused = true)]
-async fn a_soft_limit_wants_no_more_of_a_request_than_a_fallback_does() {
+async fn a_soft_limit_works_for_a_request_that_cannot_be_cloned() {
     type Once = UnsyncBoxBody<Bytes, std::convert::Infallible>;
     let once = || Request::get(URI).body(Once::new(http_body_util::Empty::new())).unwrap();
     let upstream = tower::service_fn(|_: Request<Once>| async {

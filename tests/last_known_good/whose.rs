@@ -1,20 +1,21 @@
-//! One caller tries to get what was sent to another, in every way.
+//! No caller can get the answer of another, whatever their requests look like.
 
 use std::collections::BTreeMap;
 
 use http::{HeaderName, HeaderValue};
-use steadfast::last_known_good::{MemoryStore, Store};
+use steadfast::last_known_good::Store;
+use steadfast::stores::MemoryStore;
 
 use super::*;
 
-/// A request, as its method and URI and its headers; `!` before a name marks the value sensitive.
+/// A request: method and URI, and headers. A `!` before a header name marks the value as sensitive.
 type Caller = (&'static str, &'static [(&'static str, &'static [u8])]);
 
-/// All of these are strangers to each other.
+/// Requests of which no two may share an entry.
 const STRANGERS: [Caller; 74] = [
     ("GET http://sku.internal/", &[]),
     ("HEAD http://sku.internal/", &[]),
-    // One credential, or another, or the same elsewhere.
+    // Different credentials, and the same credential in different headers.
     ("GET http://sku.internal/", &[("authorization", b"alice")]),
     ("HEAD http://sku.internal/", &[("authorization", b"alice")]),
     ("GET http://sku.internal/", &[("authorization", b"bob")]),
@@ -33,7 +34,7 @@ const STRANGERS: [Caller; 74] = [
     ("GET http://sku.internal/", &[("!x-tenant", b"alice")]),
     ("GET http://sku.internal/", &[("!x-tenant", b"")]),
     ("GET http://sku.internal/", &[("!x-other", b"alice")]),
-    // Several, and where one of them ends.
+    // Several credentials, and the boundaries between them.
     ("GET http://sku.internal/", &[("authorization", b"alice"), ("authorization", b"alice")]),
     ("GET http://sku.internal/", &[("authorization", b"alice"), ("authorization", b"")]),
     ("GET http://sku.internal/", &[("authorization", b"alice"), ("authorization", b"bob")]),
@@ -64,7 +65,7 @@ const STRANGERS: [Caller; 74] = [
     ("GET http://bob@sku.internal/", &[]),
     ("GET http://alice@sku.internal/", &[("authorization", b"alice")]),
     ("GET http://sku.internal/", &[("authorization", b"Basic YWxpY2U6cHc=")]),
-    // Another place.
+    // Other URIs.
     ("GET http://sku.internal/?", &[]),
     ("GET http://sku.internal/?a", &[]),
     ("GET http://sku.internal/A", &[]),
@@ -77,7 +78,7 @@ const STRANGERS: [Caller; 74] = [
     ("GET http://sku.internal./", &[]),
     ("GET https://sku.internal/", &[]),
     ("GET http://sku/", &[]),
-    // Another upstream behind the same place.
+    // Other virtual hosts at the same URI.
     ("GET http://sku.internal/", &[("host", b"one")]),
     ("GET http://sku.internal/", &[("host", b"one.")]),
     ("GET http://sku.internal/", &[("host", b"one:81")]),
@@ -112,7 +113,7 @@ fn service_of(builder: LastKnownGoodBuilder) -> (Upstream, Layered) {
     service(&LastKnownGoodLayer::new(builder.build().unwrap()))
 }
 
-/// Two that share a store, with these keys to digest credentials with.
+/// Two replicas that share a store, with these digest keys for credentials.
 fn replicas(keys: [Option<[u8; 32]>; 2]) -> [(Upstream, Layered); 2] {
     let store = MemoryStore::new(1 << 20).unwrap();
     keys.map(|key| {
@@ -176,13 +177,13 @@ async fn the_same_caller_is_known_however_the_request_is_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn replicas_with_keys_of_their_own_share_nobodys_answers() {
+async fn replicas_with_different_digest_keys_share_no_answers_to_credentials() {
     let alice = || request("GET", &[("authorization", "alice")]);
     for keys in [[Some([1; 32]), Some([2; 32])], [Some([1; 32]), None], [None, Some([1; 32])], [None, None]] {
         let [one, other] = replicas(keys);
         give(&one, alice(), good(PUBLIC)).await;
         assert!(stale(&other, alice()).await.is_none(), "{keys:?}");
-        // What is everybody's is shared.
+        // Answers to requests without credentials are shared.
         give(&one, get(), good(PUBLIC)).await;
         assert!(stale(&other, get()).await.is_some(), "{keys:?}");
     }
@@ -217,7 +218,7 @@ async fn what_varies_goes_only_to_an_equal_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_304_to_one_caller_makes_nothing_of_anothers_younger() {
+async fn a_304_to_one_caller_does_not_renew_the_entry_of_another() {
     let of = |name: &'static str| request("GET", &[("authorization", name)]);
     let both = service_of(builder());
     for name in ["alice", "bob"] {
@@ -232,7 +233,7 @@ async fn a_304_to_one_caller_makes_nothing_of_anothers_younger() {
     }
 }
 
-// ===== what one caller can take away from another =====
+// ===== invalidation across callers and hosts =====
 
 const POISON: [&str; 10] = [
     "http://sku.internal/v1/items/42",
@@ -282,15 +283,15 @@ async fn an_answer_of_one_host_behind_a_proxy_removes_nothing_of_another() {
     }
 }
 
-// ===== the store behind =====
+// ===== the store =====
 
-/// Remembers all that it was given, and gives what it is told to.
+/// A store that records every key and value, and can return the value of another key.
 #[derive(Debug, Clone, Default)]
 struct Spy {
     values: Arc<Mutex<BTreeMap<String, Bytes>>>,
-    /// All keys and values that ever were.
+    /// Every key and value that the store was ever given.
     seen: Arc<Mutex<Vec<u8>>>,
-    /// By how many places each value is moved on to another key.
+    /// The distance, in key order, from the requested key to the key whose value is returned.
     shift: Arc<Mutex<usize>>,
 }
 
@@ -312,7 +313,7 @@ impl Store for Spy {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_mixes_up_its_values_gives_nobody_anothers() {
+async fn a_store_that_mixes_up_its_values_gives_no_caller_the_answer_of_another() {
     let names = ["alice", "bob", "carol", "dave"];
     let of = |name: &'static str| request("GET", &[("authorization", name)]);
     let spy = Spy::default();
@@ -339,8 +340,8 @@ async fn no_credential_reaches_the_store_or_what_is_shown() {
     let spy = Spy::default();
     let builder = builder().store(spy.clone()).digest_key([0x5e; 32]);
     let builder_shown = format!("{builder:?}");
-    let fallback = builder.build().unwrap();
-    let layer = LastKnownGoodLayer::new(fallback.clone());
+    let cache = builder.build().unwrap();
+    let layer = LastKnownGoodLayer::new(cache.clone());
     let both = service(&layer);
     let secret = || {
         request_of((
@@ -363,13 +364,12 @@ async fn no_credential_reaches_the_store_or_what_is_shown() {
     give(&both, secret(), answer(200, &[("etag", "\"1\""), ("vary", vary)], "better")).await;
     give(&both, secret(), answer(304, &[("etag", "\"1\"")], "")).await;
     let served = ask(&both.1, secret()).await.unwrap();
-    fallback.invalidate(&secret()).await;
-    let refused =
-        fallback.insert(&secret(), Response::builder().status(500).body(Bytes::new()).unwrap()).await;
-    fallback.insert(&secret(), Response::new(Bytes::from("inserted"))).await.unwrap();
+    cache.invalidate(&secret()).await;
+    let refused = cache.insert(&secret(), Response::builder().status(500).body(Bytes::new()).unwrap()).await;
+    cache.insert(&secret(), Response::new(Bytes::from("inserted"))).await.unwrap();
     let (entries, error) =
-        (fallback.entries(), ask(&both.1, request_of(("DELETE http://hush-user@x/", &[]))).await.err());
-    let shown: [&dyn Debug; 8] = [&fallback, &layer, &both.1, &served, &called, &entries, &refused, &error];
+        (cache.entries(), ask(&both.1, request_of(("DELETE http://hush-user@x/", &[]))).await.err());
+    let shown: [&dyn Debug; 8] = [&cache, &layer, &both.1, &served, &called, &entries, &refused, &error];
     let shown = format!("{shown:?} {builder_shown} {:?}", spy.values.lock().unwrap().keys());
     assert!(!shown.contains("hush") && !shown.contains("94, 94"), "{shown}");
     let seen = spy.seen.lock().unwrap();
@@ -377,7 +377,7 @@ async fn no_credential_reaches_the_store_or_what_is_shown() {
     assert!(!seen.windows(4).any(|it| it == b"hush"), "{}", String::from_utf8_lossy(&seen));
 }
 
-// ===== What is odd about a header =====
+// ===== Unusual headers =====
 
 fn with_lines(uri: &str, name: &'static str, lines: &[(&[u8], bool)]) -> Request<String> {
     let mut request = Request::get(uri).body(String::new()).unwrap();

@@ -1,4 +1,4 @@
-//! What happens next: drawn at random, by a seed.
+//! The next event of a run, drawn at random from a seed.
 
 use rand::rngs::SmallRng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -9,7 +9,7 @@ use steadfast::last_known_good::Cause;
 use crate::model::{PLACES, REFERENCES, Response};
 use crate::said::{Asked, Directive, LANGUAGES, Said, Seconds, TENANTS, Varies};
 
-/// The headers that each caller has; the last one has a user in the URI instead.
+/// The headers that identify each caller. The last caller has a user in the URI instead.
 pub(crate) const CALLERS: [&[(&str, &str)]; 6] = [
     &[],
     &[("authorization", "alice")],
@@ -28,8 +28,8 @@ pub(crate) struct Chance {
     drawn: u64,
 }
 
-/// What the upstream does.
-#[allow(clippy::large_enum_variant)] // There is one at a time.
+/// The upstream's reaction to a request.
+#[allow(clippy::large_enum_variant)] // Only one value exists at a time.
 #[derive(Debug)]
 pub(crate) enum Reply {
     Answer(Response, Content),
@@ -41,11 +41,11 @@ pub(crate) enum Reply {
 pub(crate) struct Content {
     pub(crate) pieces: Vec<String>,
     pub(crate) states_length: bool,
-    /// After how many pieces it breaks.
+    /// The number of pieces after which the body breaks.
     pub(crate) breaks_after: Option<usize>,
 }
 
-/// How much of the body a caller reads.
+/// The part of a body that a caller reads.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Reading {
     Whole,
@@ -66,7 +66,7 @@ impl Chance {
         self.rng.random_ratio(chances, 100)
     }
 
-    /// The first ones are drawn more often, so that the same is asked for again.
+    /// Draws low numbers more often, so that requests repeat.
     fn mostly_first(&mut self, end: usize) -> usize {
         let (one, other) = (self.below(end), self.below(end));
         if self.in_100(60) { 0 } else { one.min(other) }
@@ -99,7 +99,7 @@ impl Chance {
             ],
             cache_control,
             has_range: self.in_100(2),
-            falls_back: !self.in_100(4),
+            serves_stale: !self.in_100(4),
         }
     }
 
@@ -138,7 +138,8 @@ impl Chance {
         }
     }
 
-    /// What the upstream does now, in milliseconds since the start. `is_held` if another call may go on meanwhile.
+    /// Draws the upstream's reaction at `now`, in milliseconds since the start. `is_held` if other calls may be under
+    /// way.
     pub(crate) fn reply(&mut self, asked: &Asked, now: i64, is_held: bool) -> Reply {
         if self.in_100(5) {
             self.is_down = !self.is_down;
@@ -156,7 +157,7 @@ impl Chance {
 
     fn answer(&mut self, status: u16, asked: &Asked, now: i64, is_held: bool) -> Reply {
         let own = self.in_100(70).then(|| {
-            // One of the answers that the place always gives.
+            // One of the two usual answers of the place.
             let usual = self.seed * 1000 + (asked.place * 2 + self.below(2)) as u64;
             std::mem::replace(&mut self.rng, SmallRng::seed_from_u64(usual))
         });
@@ -185,8 +186,10 @@ impl Chance {
         ]))
     }
 
-    /// Which of two equal answers counts, where the later one looks older (an `Age`, a missing `Date`), is a matter of taste:
-    /// here no two of those are equal, so that there is one right age.
+    /// Draws the head of an answer.
+    ///
+    /// The rules do not say which of two equal answers counts if the later answer looks older, because of an `Age` or
+    /// a missing `Date`. The mark makes all answers of that kind differ, so that only one age is right.
     fn said(&mut self, status: u16, asked: &Asked, second: i64, is_held: bool) -> Said {
         let mut said = Said {
             date: Some(Some(second)),
@@ -247,7 +250,7 @@ impl Chance {
         })
     }
 
-    /// Of at most so many bytes.
+    /// Draws a body of at most `most` bytes.
     pub(crate) fn content(&mut self, most: usize) -> Content {
         let texts = ["", "one", "one", "two", "three", &"x".repeat(MAX_BODY), &"y".repeat(MAX_BODY + 1)];
         let texts: Vec<_> = texts.into_iter().filter(|it| it.len() <= most).map(str::to_owned).collect();
@@ -272,12 +275,12 @@ impl Chance {
         }
     }
 
-    /// In milliseconds.
+    /// Draws the time that passes, in milliseconds.
     pub(crate) fn time(&mut self) -> i64 {
         self.one(&[1, 400, 1000, 1000, 5000, 5000, 30_000, 60_000, 60_000, 600_000])
     }
 
-    /// Which of several, or which kind.
+    /// Draws a number below `end`.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         self.rng.random_range(0..end)
     }
@@ -292,7 +295,7 @@ impl Content {
         self.pieces.concat()
     }
 
-    /// Whether a caller who reads so much has had the whole of it, and knows.
+    /// True if a caller who reads this much gets the whole body and knows its end.
     pub(crate) fn is_whole_after(&self, reading: Reading) -> bool {
         let ends_with_last_byte = self.states_length && self.breaks_after.is_none();
         match reading {

@@ -1,4 +1,5 @@
-//! A fallback and a plain model of its rules, side by side: whatever is asked, answered and lost, both say the same.
+//! The last-known-good cache and a plain model of its rules, side by side. For all requests, answers and losses, both
+//! must give the same results.
 
 mod chance;
 mod model;
@@ -11,7 +12,7 @@ mod whose;
 
 use run::Run;
 
-/// Each run is one with its own seed, so that one that fails is short.
+/// Each run has a seed of its own, so that a run that fails is short.
 const RUNS: u64 = 100;
 const STEPS: usize = 1000;
 
@@ -21,6 +22,6 @@ async fn what_is_served_is_what_the_rules_say() {
     for seed in 0..RUNS {
         served += Run::new(seed).steps(STEPS).await;
     }
-    // Enough of them that agreement means something.
+    // With fewer stale responses, the agreement would mean little.
     assert!(served > 3000, "{served}");
 }

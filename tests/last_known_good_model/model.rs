@@ -1,14 +1,14 @@
-//! The rules, as plainly as they can be said: everything that was given and may still be served, and a look through all of
-//! it. Times are in milliseconds since the start.
+//! The rules in their plainest form: a list of all entries that may still be served, searched from the beginning.
+//! Times are in milliseconds since the start.
 
 use std::collections::HashMap;
 
 use crate::said::{Asked, Directive, Line, SELECTING, Said, Seconds, Varies};
 
-/// The places that there are; those of one origin refer to each other by [`REFERENCES`].
+/// A place that requests go to. Places of one origin refer to each other by [`REFERENCES`].
 pub(crate) struct Place {
     pub(crate) spellings: [&'static str; 2],
-    /// As it is listed.
+    /// The URI of the place in `entries()`.
     pub(crate) uri: &'static str,
     pub(crate) host: Option<&'static str>,
 }
@@ -27,7 +27,7 @@ pub(crate) const PLACES: [Place; 7] = [
     place(["http://127.0.0.1:4140/b"; 2], "http://127.0.0.1:4140/b", Some("one.internal")),
 ];
 
-/// References, with the place that each names when it is read from each of the places.
+/// References, each with the place that the reference names in an answer of each place.
 pub(crate) const REFERENCES: [(&str, [Option<usize>; 7]); 7] = [
     ("/a", [Some(0), Some(0), Some(0), Some(3), Some(4), Some(5), Some(4)]),
     ("b#part", [Some(1), Some(1), Some(1), None, Some(6), None, Some(6)]),
@@ -38,12 +38,12 @@ pub(crate) const REFERENCES: [(&str, [Option<usize>; 7]); 7] = [
     ("http://[", [None; 7]),
 ];
 
-/// What is kept.
+/// An entry.
 #[derive(Debug, Clone)]
 pub(crate) struct Kept {
     /// The method, the place and the caller.
     pub(crate) whose: (&'static str, usize, usize),
-    /// The names that it varies on, and what the request had.
+    /// The names in `Vary`, each with the lines of the request.
     varies: Vec<(&'static str, Vec<&'static str>)>,
     said: Said,
     pub(crate) status: u16,
@@ -72,13 +72,13 @@ impl Kept {
         self.varies.iter().map(|(name, _)| *name)
     }
 
-    /// RFC 9111 §4.1.
+    /// True if the entry may answer the request (RFC 9111 §4.1).
     fn answers(&self, asked: &Asked) -> bool {
         self.whose == asked.whose() && self.varies.iter().all(|(name, lines)| asked.lines(name) == lines)
     }
 
-    /// Whether it would stand in the place of another: that is the one for the same request, and whatever varies on
-    /// something else.
+    /// True if the entry takes the place of `other`: an entry for the same request, or an entry that varies on other
+    /// headers.
     fn replaces(&self, other: &Self) -> bool {
         self.whose == other.whose && (self.varies == other.varies || !self.names().eq(other.names()))
     }
@@ -90,7 +90,7 @@ impl Asked {
     }
 
     fn lines(&self, name: &str) -> &[&'static str] {
-        // What an answer says of credentials is true of all that are kept for the caller.
+        // A `Vary` on credentials separates nothing more: each entry is for one caller.
         SELECTING.iter().position(|it| *it == name).map_or(&[], |at| self.selecting[at])
     }
 
@@ -107,7 +107,7 @@ pub(crate) struct Begun {
     removals: usize,
 }
 
-/// What the upstream gives.
+/// The head of the upstream's answer.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,
@@ -115,9 +115,9 @@ pub(crate) struct Response {
     pub(crate) headers: Vec<Line>,
 }
 
-/// What is to come of a call.
+/// The result that a call must have.
 pub(crate) enum Expected {
-    /// What the upstream gave, as it is. What is inside is kept once the whole body was read.
+    /// The upstream's own answer or error. The entry inside is stored once the whole body has been read.
     Fresh(Option<Kept>),
     Stale(Kept),
 }
@@ -126,7 +126,7 @@ pub(crate) struct Model {
     pub(crate) max_age: i64,
     pub(crate) now: i64,
     pub(crate) kept: Vec<Kept>,
-    /// How often each place was removed, and how often something newer was known for one caller.
+    /// The number of invalidations of each place. `outdated` is the number for one caller alone, with insertions.
     removals: [usize; PLACES.len()],
     outdated: HashMap<(usize, usize), usize>,
 }
@@ -145,14 +145,17 @@ impl Model {
         self.removals[asked.place] + outdated.copied().unwrap_or_default()
     }
 
-    /// The head of the answer has come, or the call has failed; `falls_back` if it failed in a way that is to be covered.
-    /// Nobody can tell where the body ends if its length is not stated and the connection is to be closed.
+    /// Takes the head of the answer, or the failure of the call. `serves_stale` if the cache covers this kind of
+    /// failure.
+    ///
+    /// An answer is not stored if its length is not stated and the connection is to be closed: the end of its body is
+    /// unknown.
     pub(crate) fn answer(
         &mut self,
         call: &Begun,
         response: Option<&Response>,
         states_length: bool,
-        falls_back: bool,
+        serves_stale: bool,
     ) -> Expected {
         let asked = &call.asked;
         if !["GET", "HEAD", "OPTIONS"].contains(&asked.method) {
@@ -171,7 +174,7 @@ impl Model {
         if asked.method == "OPTIONS" || asked.has_range {
             return Expected::Fresh(None);
         }
-        if falls_back && asked.falls_back {
+        if serves_stale && asked.serves_stale {
             if let Some(kept) = self.kept.iter().find(|it| it.answers(asked) && self.may_be_served(it, asked))
             {
                 return Expected::Stale(kept.clone());
@@ -194,8 +197,8 @@ impl Model {
         Expected::Fresh(None)
     }
 
-    /// What was given is whole: it is kept, unless its place was removed since it was asked for, or what it would replace was
-    /// given later.
+    /// Stores a whole answer, unless the place was invalidated since the call began, or the replaced entry would be
+    /// newer.
     pub(crate) fn keep(&mut self, call: &Begun, new: Kept) {
         let is_outdated = self.kept.iter().any(|it| new.replaces(it) && it.given > new.given);
         if self.removals_for(&call.asked) == call.removals && !is_outdated {
@@ -204,14 +207,14 @@ impl Model {
         }
     }
 
-    /// As if it had been asked for, and given, now; `None` if it may not be kept.
+    /// Stores an answer as if a call had begun and ended now. `None` if the answer may not be stored.
     pub(crate) fn insert(&mut self, asked: Asked, response: &Response, body: &str) -> Option<()> {
         let call = self.begin(asked);
         let may_be_asked = ["GET", "HEAD"].contains(&call.asked.method)
             && !call.asked.has_range
             && !call.asked.has(Directive::NoStore);
         let kept = self.keepable(&call, response).filter(|_| may_be_asked)?;
-        // It is newer than what is being asked for.
+        // The inserted entry is newer than the answers to all calls under way.
         self.outdate(&call.asked);
         let call = Begun { removals: self.removals_for(&call.asked), ..call };
         self.keep(&call, kept.with_body(body.to_owned()));
@@ -227,13 +230,13 @@ impl Model {
         *self.outdated.entry((asked.place, asked.caller)).or_default() += 1;
     }
 
-    /// What one caller had is not theirs any more.
+    /// Invalidates the entries of one caller.
     fn take_back(&mut self, asked: &Asked) {
         self.outdate(asked);
         self.kept.retain(|it| (it.whose.1, it.whose.2) != (asked.place, asked.caller));
     }
 
-    /// RFC 9111 §4.3.4 and §3.2.
+    /// Updates an entry after a 304 (RFC 9111 §4.3.4 and §3.2).
     fn freshen(&mut self, call: &Begun, response: &Response) {
         let anew = &response.said;
         let is_about = |kept: &&Kept| match (anew.etag, anew.last_modified) {
@@ -256,12 +259,12 @@ impl Model {
         }
     }
 
-    /// RFC 9111 §4.2.3, without the `Date`.
+    /// The time at which the answer was made (RFC 9111 §4.2.3, without the `Date`).
     fn made(&self, call: &Begun, said: &Said) -> i64 {
         said.age.filter(|age| *age > 0).map_or(self.now, |age| call.at - 1000 * age)
     }
 
-    /// What is to be kept of a response, but for its body, if it may be (RFC 9111 §3).
+    /// The entry for a response, still without its body. `None` if the response may not be stored (RFC 9111 §3).
     fn keepable(&self, call: &Begun, response: &Response) -> Option<Kept> {
         let (asked, said) = (&call.asked, &response.said);
         let is_good = (200..300).contains(&response.status) && ![206, 226].contains(&response.status);
@@ -285,7 +288,7 @@ impl Model {
         })
     }
 
-    /// For how long a response is fresh, and for how long it may be served.
+    /// The times for which a response is fresh and may be served. `None` if the response may not be stored.
     fn lifetime(&self, said: &Said, is_somebodys: bool) -> Option<(i64, i64)> {
         let directives = said.cache_control.as_deref().unwrap_or_default();
         let mut must_revalidate = false;
@@ -348,7 +351,7 @@ impl Model {
     }
 }
 
-/// Without what is about the connection.
+/// The headers without those of the connection.
 fn end_to_end(headers: &[Line]) -> impl Iterator<Item = Line> {
     headers.iter().filter(|(name, _)| !["connection", "x-hop"].contains(name)).cloned()
 }

@@ -1,4 +1,4 @@
-//! Runs the fallback and its model side by side.
+//! Runs the cache and its model side by side.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -28,14 +28,14 @@ type Given = Result<http::Response<ResponseBody<TestBody>>, Error<io::Error>>;
 type Asking = Pin<Box<dyn Future<Output = Given>>>;
 type Upstream = tower::util::BoxCloneService<Request<String>, http::Response<TestBody>, Error<io::Error>>;
 
-/// One run.
+/// A run with one seed.
 pub(crate) struct Run {
     seed: u64,
     chance: Chance,
     model: Model,
-    fallback: LastKnownGood,
+    cache: LastKnownGood,
     service: steadfast::last_known_good::LastKnownGoodService<Upstream>,
-    /// Where the next call's answer is to come from.
+    /// The channel for the answer to the next call.
     next: Arc<Mutex<Option<oneshot::Receiver<Answer>>>>,
     held: Vec<Held>,
     trace: VecDeque<String>,
@@ -43,7 +43,7 @@ pub(crate) struct Run {
 }
 
 /// A call under way.
-#[allow(clippy::large_enum_variant)] // There are a few.
+#[allow(clippy::large_enum_variant)] // Only a few values exist at a time.
 enum Held {
     Asking(Call),
     Reading {
@@ -62,12 +62,12 @@ struct Call {
 
 impl Run {
     pub(crate) fn new(seed: u64) -> Self {
-        let fallback = LastKnownGood::builder()
+        let cache = LastKnownGood::builder()
             .max_age(Duration::from_millis(MAX_AGE as u64))
             .max_entry_bytes(MAX_BODY)
             .private_header(http::HeaderName::from_static("x-user"))
-            .fall_back_on(|cause| cause != Cause::BulkheadFull)
-            // Each answer is kept, however little of it is new.
+            .serve_stale_on(|cause| cause != Cause::BulkheadFull)
+            // Each answer is stored, however little differs from the entry.
             .renew_after(Duration::ZERO)
             .seed(1)
             .build()
@@ -83,8 +83,8 @@ impl Run {
             seed,
             chance: Chance::new(seed),
             model: Model::new(MAX_AGE),
-            service: LastKnownGoodLayer::new(fallback.clone()).layer(upstream),
-            fallback,
+            service: LastKnownGoodLayer::new(cache.clone()).layer(upstream),
+            cache,
             next,
             held: Vec::new(),
             trace: VecDeque::new(),
@@ -92,7 +92,7 @@ impl Run {
         }
     }
 
-    /// How many kept responses were served in so many steps.
+    /// Takes `steps` steps. Returns the number of stale responses.
     pub(crate) async fn steps(mut self, steps: usize) -> usize {
         for step in 0..steps {
             self.note(&format!("== step {step} at {} ms", self.model.now));
@@ -123,7 +123,7 @@ impl Run {
                 self.note(&format!("invalidate {}", asked.place));
                 self.model.remove(asked.place);
                 let request = self.request(&asked);
-                self.fallback.invalidate(&request).await;
+                self.cache.invalidate(&request).await;
             }
             _ => {
                 let time = self.chance.time();
@@ -133,7 +133,7 @@ impl Run {
         }
     }
 
-    /// Something happens to one of the calls under way.
+    /// Advances or drops one of the calls under way.
     async fn go_on(&mut self) {
         let at = self.chance.below(self.held.len());
         match self.held.swap_remove(at) {
@@ -161,7 +161,7 @@ impl Run {
         Call { begun, asking, answer }
     }
 
-    /// The upstream answers, or does not; what is left is the body.
+    /// Lets the upstream answer or fail. Returns the call if its body is still to be read.
     async fn answer(&mut self, call: Call, is_held: bool) -> Option<Held> {
         let Call { begun, asking, answer } = call;
         let reply = self.chance.reply(&begun.asked, self.model.now, is_held);
@@ -174,9 +174,9 @@ impl Run {
             Reply::Fault(cause) => Some(cause),
             Reply::Answer(..) => failed.map(|it| Cause::Status(it.try_into().unwrap())),
         };
-        let falls_back = cause.is_some_and(|it| it != Cause::BulkheadFull);
+        let serves_stale = cause.is_some_and(|it| it != Cause::BulkheadFull);
         let states_length = matches!(&reply, Reply::Answer(_, content) if content.states_length);
-        let expected = self.model.answer(&begun, response, states_length, falls_back);
+        let expected = self.model.answer(&begun, response, states_length, serves_stale);
         assert!(answer.send(given_by(&reply)).is_ok());
         match (expected, asking.await, reply) {
             (Expected::Stale(kept), Ok(given), _) => {
@@ -190,7 +190,7 @@ impl Run {
             (Expected::Fresh(kept), Ok(given), Reply::Answer(response, content)) => {
                 let headers = lines(&header_map(&response.headers));
                 self.compare(&seen(&given), &Seen { stale: None, status: response.status, headers });
-                // What has no body is whole before anybody reads it.
+                // An answer without a body is whole before the caller reads.
                 let kept = self.keep_if(content.is_whole_after(Reading::Nothing), &begun, kept, &content);
                 Some(Held::Reading { call: begun, response: given, kept, content })
             }
@@ -203,7 +203,7 @@ impl Run {
         }
     }
 
-    /// The caller reads the body, or not.
+    /// Lets the caller read the body, a part of the body, or nothing.
     async fn end(&mut self, held: Held) {
         let Held::Reading { call, response, kept, content } = held else { return };
         let reading = self.chance.reading();
@@ -228,7 +228,7 @@ impl Run {
         self.keep_if(content.is_whole_after(reading), &call, kept, &content);
     }
 
-    /// Has the model keep what it may, once it is whole, and fits; what is left is still to be kept.
+    /// Stores the entry in the model if the body is whole and fits. Returns an entry that still waits for its body.
     fn keep_if(
         &mut self,
         is_whole: bool,
@@ -256,7 +256,7 @@ impl Run {
         *inserted.status_mut() = response.status.try_into().unwrap();
         *inserted.headers_mut() = header_map(&response.headers);
         let expected = if text.len() <= MAX_BODY { self.model.insert(asked, &response, &text) } else { None };
-        let kept = self.fallback.insert(&request, inserted).await;
+        let kept = self.cache.insert(&request, inserted).await;
         self.compare(&kept.is_ok(), &expected.is_some());
     }
 
@@ -274,23 +274,23 @@ impl Run {
         }
         lines.extend(asked.has_range.then(|| ("range", "bytes=0-1".to_owned())));
         lines.extend(cache_control(&asked.cache_control, &mut self.chance.rng));
-        // The order of names says nothing, that of the lines of one name does.
+        // The order of names is irrelevant, but the order of lines with one name matters.
         let mut names: Vec<_> = lines.iter().map(|(name, _)| *name).collect();
         names.dedup();
         self.chance.shuffle(&mut names);
         lines.sort_by_key(|(name, _)| names.iter().position(|it| it == name));
         let mut request = Request::builder().method(asked.method).uri(uri).body(String::new()).unwrap();
         *request.headers_mut() = header_map(&lines);
-        if !asked.falls_back {
+        if !asked.serves_stale {
             request.extensions_mut().insert(CallOptions::new().without_last_known_good());
         }
         request
     }
 
-    /// What is listed is what the model has.
+    /// Compares the listed entries with the model's.
     fn compare_entries(&self) {
         let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap();
-        let mut listed: Vec<_> = self.fallback.entries();
+        let mut listed: Vec<_> = self.cache.entries();
         listed.sort_by_key(|it| (it.uri.clone(), it.method.to_string(), it.age, it.bytes, it.status));
         let mut listed: Vec<_> = listed
             .into_iter()
@@ -311,7 +311,7 @@ impl Run {
         self.compare(&listed, &expected);
     }
 
-    // ===== what went wrong =====
+    // ===== divergence =====
 
     fn note(&mut self, text: &str) {
         if self.trace.len() == 24 {
@@ -329,9 +329,6 @@ impl Run {
     fn diverged(&self, given: &dyn Debug, expected: &dyn Debug) -> ! {
         let trace: Vec<_> = self.trace.iter().map(String::as_str).collect();
         let trace = trace.join("\n");
-        panic!(
-            "{trace}\n\nseed {}: the fallback gives\n{given:?}\nwhere the rules say\n{expected:?}",
-            self.seed
-        )
+        panic!("{trace}\n\nseed {}: the cache gives\n{given:?}\nwhere the rules say\n{expected:?}", self.seed)
     }
 }

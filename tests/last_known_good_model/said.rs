@@ -1,4 +1,4 @@
-//! What requests and responses say, by its meaning, and the odd ways to spell it.
+//! The meaning of the heads of requests and responses, and the odd ways to spell them.
 
 use http::HeaderMap;
 use rand::rngs::SmallRng;
@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 /// A header line.
 pub(crate) type Line = (&'static str, String);
 
-/// A member of `Cache-Control`.
+/// A directive of `Cache-Control`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Directive {
     NoStore,
@@ -18,43 +18,43 @@ pub(crate) enum Directive {
     MaxAge(Seconds),
     SharedMaxAge(Seconds),
     StaleIfError(Seconds),
-    /// Without a time, however stale it is.
+    /// `None` has no time, and accepts any staleness.
     MaxStale(Option<Seconds>),
     MinFresh(Seconds),
-    /// What is to be passed over.
+    /// A directive that must be ignored.
     Other(&'static str),
 }
 
-/// What should be a number of seconds; `None` is not one.
+/// A number of seconds. `None` stands for an invalid number.
 pub(crate) type Seconds = Option<i64>;
 
-/// What should be a date; `None` is not one.
+/// A date. `None` stands for an invalid date.
 pub(crate) type Date = Option<i64>;
 
-/// What a request asks for, besides its URI and who asks.
+/// The meaning of a request. `place` and `caller` are indices.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub(crate) method: &'static str,
     pub(crate) place: usize,
     pub(crate) caller: usize,
-    /// The lines of each header that a response may vary on, by [`SELECTING`].
+    /// The lines of each header that a response may vary on, in the order of [`SELECTING`].
     pub(crate) selecting: [&'static [&'static str]; 2],
     pub(crate) cache_control: Vec<Directive>,
     pub(crate) has_range: bool,
-    pub(crate) falls_back: bool,
+    pub(crate) serves_stale: bool,
 }
 
-/// The headers that a response may vary on, and the lines that a request may have of each. Fewer combinations than are
-/// kept of a response.
+/// The headers that a response may vary on. [`LANGUAGES`] and [`TENANTS`] list the lines that a request may have. The
+/// cache stores more variants than there are combinations.
 pub(crate) const SELECTING: [&str; 2] = ["accept-language", "x-tenant"];
 pub(crate) const LANGUAGES: [&[&str]; 5] = [&[], &["de"], &["en"], &["de, en"], &["de", "en"]];
 pub(crate) const TENANTS: [&[&str]; 3] = [&[], &["a"], &[""]];
 
-/// What the head of a response says, for a fallback. `None` is nothing.
+/// The meaning of a response's head for the cache. `None` stands for an absent header.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Said {
     pub(crate) cache_control: Option<Vec<Directive>>,
-    /// In seconds of the upstream's clock.
+    /// The `Date`, in seconds of the upstream's clock.
     pub(crate) date: Option<Date>,
     pub(crate) expires: Option<Date>,
     pub(crate) age: Option<i64>,
@@ -65,19 +65,19 @@ pub(crate) struct Said {
     pub(crate) sets_cookie: bool,
     pub(crate) is_stream: bool,
     pub(crate) has_hop: bool,
-    /// The header that refers to another place, and how.
+    /// The header that refers to another place, and its value.
     pub(crate) refers: Option<(&'static str, &'static str)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Varies {
-    /// Sorted.
+    /// The names, sorted.
     On(Vec<&'static str>),
     OnEverything,
 }
 
 impl Said {
-    /// What is said once a 304 has said `anew`.
+    /// The meaning of the stored head after a 304 with the head `anew`.
     pub(crate) fn updated(&self, anew: &Self) -> Self {
         let (old, anew) = (self.clone(), anew.clone());
         Self {
@@ -93,7 +93,7 @@ impl Said {
         }
     }
 
-    /// As header lines, in one order. Half of the time, what is the same is spelled the same.
+    /// The header lines, in a fixed order. Half of the time, the spelling is fixed, too.
     pub(crate) fn lines(&self, rng: &mut SmallRng) -> Vec<Line> {
         let rng = if rng.random() { &mut SmallRng::seed_from_u64(1) } else { rng };
         let mut lines = Vec::new();
@@ -125,7 +125,7 @@ impl Said {
     }
 }
 
-/// As lines of `Cache-Control`.
+/// The lines of `Cache-Control`.
 pub(crate) fn cache_control(directives: &[Directive], rng: &mut SmallRng) -> Vec<Line> {
     let spelled: Vec<_> = directives.iter().map(|it| it.spelled(rng)).collect();
     list("cache-control", &spelled, rng)
@@ -156,7 +156,7 @@ impl Directive {
     }
 }
 
-/// In lower case, or not.
+/// The text in lower case, in upper case, or mixed.
 fn case(text: &str, rng: &mut SmallRng) -> String {
     match rng.random_range(0..4) {
         0 => text.to_ascii_uppercase(),
@@ -165,7 +165,7 @@ fn case(text: &str, rng: &mut SmallRng) -> String {
     }
 }
 
-/// A list in one line or more, with odd gaps.
+/// A list in one or more lines, with odd separators.
 fn list(name: &'static str, members: &[String], rng: &mut SmallRng) -> Vec<Line> {
     let mut lines = vec![String::new()];
     for member in members {
@@ -181,7 +181,7 @@ fn list(name: &'static str, members: &[String], rng: &mut SmallRng) -> Vec<Line>
     lines.into_iter().map(|line| (name, line)).collect()
 }
 
-/// A second of the upstream's clock, as HTTP writes it.
+/// A second of the upstream's clock as an HTTP date.
 pub(crate) fn date(second: i64) -> String {
     let since_1970 = std::time::Duration::from_secs(1_767_225_600 + second.unsigned_abs());
     httpdate::fmt_http_date(std::time::UNIX_EPOCH + since_1970)

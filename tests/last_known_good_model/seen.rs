@@ -1,4 +1,4 @@
-//! What the upstream gives, and what a caller sees of it, in a form to compare.
+//! The upstream's answers, and the caller's view of a response in a form that can be compared.
 
 use std::io;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::support::{Script, Step, TestBody};
 
 pub(crate) type Answer = Result<http::Response<TestBody>, Error<io::Error>>;
 
-/// What a caller has seen of a response, in a form to compare.
+/// A caller's view of a response, in a form that can be compared.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Seen {
     pub(crate) stale: Option<(Duration, Cause)>,
@@ -53,7 +53,7 @@ pub(crate) fn error_of(cause: Cause) -> Error<io::Error> {
     }
 }
 
-/// A kept response as it is to be served.
+/// The stale response that an entry must lead to.
 pub(crate) fn expected_of(kept: &Kept, cause: Cause, now: i64) -> Seen {
     let age = kept.age(now);
     let mut headers = kept.headers.clone();
@@ -77,7 +77,7 @@ pub(crate) fn seen<B>(response: &http::Response<B>) -> Seen {
     Seen { stale, status: response.status().as_u16(), headers: lines(response.headers()) }
 }
 
-/// In one order, but for those of one name.
+/// The lines sorted by name. Lines with one name keep their order.
 pub(crate) fn lines(headers: &HeaderMap) -> Vec<(String, String)> {
     let text = |value: &http::HeaderValue| value.to_str().unwrap().to_owned();
     let mut lines: Vec<_> = headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();

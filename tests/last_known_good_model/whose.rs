@@ -1,4 +1,4 @@
-//! Whose answer it is: each says for whom it was made, so that whoever is served another's can tell.
+//! No caller is served the answer of another. Each answer names the caller in its body, so that a mix-up shows.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,9 +12,8 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use steadfast::Error;
-use steadfast::last_known_good::{
-    LastKnownGood, LastKnownGoodBuilder, LastKnownGoodLayer, MemoryStore, Stale,
-};
+use steadfast::last_known_good::{LastKnownGood, LastKnownGoodBuilder, LastKnownGoodLayer, Stale};
+use steadfast::stores::MemoryStore;
 use tower::{Layer as _, ServiceExt as _};
 
 use crate::said::{LANGUAGES, TENANTS};
@@ -29,10 +28,10 @@ const URIS: [&str; 4] = [
 const HOSTS: [&str; 3] = ["", "one.internal", "two.internal"];
 const CREDENTIALS: [&str; 5] = ["authorization", "cookie", "x-api-key", "x-user", "a user in the URI"];
 
-/// What there is to ask.
+/// The state of the upstream.
 struct World {
     is_down: AtomicBool,
-    /// Of all that there is: moved on by each change.
+    /// The version of all resources, which each change increments.
     version: AtomicUsize,
     rng: Mutex<SmallRng>,
 }
@@ -57,7 +56,7 @@ impl World {
     }
 }
 
-/// For whom an answer to a request is that varies on these headers.
+/// The caller and the variant that an answer with this `Vary` is for.
 fn whose(request: &Request<String>, vary: &str) -> String {
     let names: Vec<_> = vary.split(", ").map(str::to_lowercase).collect();
     let counts = |name: &str, value: &HeaderValue| {
@@ -73,7 +72,7 @@ fn whose(request: &Request<String>, vary: &str) -> String {
     format!("{} {} {lines:?}", request.method(), request.uri())
 }
 
-/// A request of one of many.
+/// A random request of one of 40 callers.
 fn request(rng: &mut SmallRng) -> Request<String> {
     let caller: u32 = if rng.random_bool(0.3) { 0 } else { rng.random_range(0..40) };
     let kind = CREDENTIALS[caller as usize % CREDENTIALS.len()];
@@ -105,7 +104,8 @@ fn request(rng: &mut SmallRng) -> Request<String> {
     request
 }
 
-/// How many kept answers were served, by two replicas in turn. `is_told` says that each of them knows of every change.
+/// Makes random calls to two replicas. Returns the number of stale responses. `is_told` if each replica learns of
+/// every change: then all responses must have the current version.
 async fn serve(is_told: bool, replicas: [LastKnownGoodBuilder; 2]) -> usize {
     let world = Arc::new(World {
         is_down: AtomicBool::new(false),
@@ -113,10 +113,10 @@ async fn serve(is_told: bool, replicas: [LastKnownGoodBuilder; 2]) -> usize {
         rng: Mutex::new(SmallRng::seed_from_u64(1)),
     });
     let services = replicas.map(|builder| {
-        let fallback = builder.private_header(HeaderName::from_static("x-user")).build().unwrap();
+        let cache = builder.private_header(HeaderName::from_static("x-user")).build().unwrap();
         let world = Arc::clone(&world);
         let upstream = tower::service_fn(move |request| std::future::ready(world.answer(&request)));
-        (LastKnownGoodLayer::new(fallback.clone()).layer(upstream), fallback)
+        (LastKnownGoodLayer::new(cache.clone()).layer(upstream), cache)
     });
     let rng = &mut SmallRng::seed_from_u64(2);
     let (mut served, mut most_bytes) = (0, 0);
@@ -125,7 +125,7 @@ async fn serve(is_told: bool, replicas: [LastKnownGoodBuilder; 2]) -> usize {
             0..4 => _ = world.is_down.fetch_xor(true, Ordering::Relaxed),
             4..14 => tokio::time::advance(Duration::from_millis(rng.random_range(0..20_000))).await,
             14 if rng.random_ratio(1, 10) => {
-                // All that there is has changed, and each replica hears of it.
+                // Each resource changes, through each replica.
                 for (uri, host) in URIS.iter().flat_map(|uri| HOSTS.map(|host| (uri, host))) {
                     for (service, _) in &services {
                         let mut delete = Request::delete(*uri).body(String::new()).unwrap();
@@ -137,7 +137,7 @@ async fn serve(is_told: bool, replicas: [LastKnownGoodBuilder; 2]) -> usize {
                 }
             }
             _ => {
-                let (service, fallback) = services.choose(rng).unwrap();
+                let (service, cache) = services.choose(rng).unwrap();
                 let request = request(rng);
                 let mut copy = Request::builder()
                     .method(request.method())
@@ -157,11 +157,11 @@ async fn serve(is_told: bool, replicas: [LastKnownGoodBuilder; 2]) -> usize {
                     "step {step}: {request:?}"
                 );
                 served += usize::from(is_stale);
-                most_bytes = most_bytes.max(fallback.bytes());
+                most_bytes = most_bytes.max(cache.bytes());
             }
         }
     }
-    // It was full, so that some was evicted.
+    // The cache was full, so that entries were evicted.
     assert!((MAX_BYTES - 1024..=MAX_BYTES).contains(&most_bytes), "{most_bytes}");
     served
 }

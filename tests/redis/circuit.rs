@@ -1,4 +1,4 @@
-//! The store's own circuit.
+//! The circuit breaker of the Redis store.
 
 use steadfast::circuit_breaker::State;
 
@@ -10,13 +10,13 @@ const HOUR: Duration = Duration::from_secs(3600);
 #[tokio::test]
 async fn a_server_that_hangs_is_left_alone_after_three_operations() {
     let Some(server) = server().await else { return };
-    // The default, but that it stays open.
+    // The default settings, except that the circuit stays open for an hour.
     let circuit =
         CircuitBreaker::builder().consecutive_failures(3, Duration::ZERO).max_open_for(HOUR).open_for(HOUR);
     let store = RedisStore::builder(server.url()).circuit(circuit).build().unwrap();
     eventually("it works", async || works(&store).await).await;
     let sets = server.calls("set").await;
-    // A slow machine may have failed one before.
+    // On a slow machine, an operation may have failed before.
     store.circuit().reset();
 
     server.stop();
@@ -37,7 +37,7 @@ async fn a_server_that_hangs_is_left_alone_after_three_operations() {
 #[tokio::test]
 async fn a_server_that_is_back_is_used_again_by_itself() {
     let Some(mut server) = server().await else { return };
-    // The default, but that it is open for a shorter time.
+    // The default settings, except that the circuit stays open for only 50 ms.
     let short = Duration::from_millis(50);
     let circuit = CircuitBreaker::builder()
         .consecutive_failures(3, Duration::ZERO)
@@ -87,7 +87,7 @@ async fn operations_that_are_dropped_while_it_hangs_count() {
     let store = RedisStore::builder(server.url()).timeout(Duration::from_millis(600)).build().unwrap();
     eventually("it works", async || works(&store).await).await;
     server.stop();
-    // Whoever asks has less patience than the store.
+    // The caller's timeout is shorter than the store's.
     for _ in 0..3 {
         assert_eq!(store.circuit().snapshot().trips, 0);
         let patience = Duration::from_millis(350);

@@ -1,4 +1,4 @@
-//! Configurations that cannot work, and what is never shown of one.
+//! Configurations that are refused, and secrets of a configuration that are never shown.
 
 use super::*;
 use crate::server::server_with_password;
@@ -31,7 +31,7 @@ fn a_url_that_is_not_understood_is_refused_and_not_shown() {
         format!("redis://user:1/{SECRET}@host"),
         format!("redis://:{SECRET}#1@host"),
         format!("http://:{SECRET}@localhost"),
-        // There is no TLS unless the application asks the redis crate for it.
+        // TLS needs a feature of the redis crate, which only the application can enable.
         format!("rediss://:{SECRET}@localhost"),
     ];
     for url in urls {

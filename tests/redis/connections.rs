@@ -1,4 +1,4 @@
-//! How many connections there are, and when.
+//! The number of connections, and the times at which they begin and end.
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
@@ -128,7 +128,7 @@ async fn operations_can_be_dropped_at_any_point() {
     let store = patient(server.url()).build().unwrap();
     let large = Bytes::from(vec![7; 256 * 1024]);
     store.put("large", large.clone(), MINUTE).await.unwrap();
-    // Each is polled once more than the one before.
+    // Each operation is polled once more than the previous operation.
     for polls in 0..100 {
         let mut put = Box::pin(store.put("another", large.clone(), MINUTE));
         let mut get = Box::pin(store.get("large"));
@@ -140,7 +140,7 @@ async fn operations_can_be_dropped_at_any_point() {
             tokio::task::yield_now().await;
         }
         drop((put, get));
-        // Nobody is given another's answer.
+        // No later operation gets the answer to a dropped operation.
         let key = format!("key {polls}");
         store.put(&key, value(&key), MINUTE).await.unwrap();
         assert_eq!(store.get(&key).await.unwrap(), Some(value(&key)));

@@ -1,4 +1,4 @@
-//! A fallback with Redis behind it, as replicas of a service have it.
+//! Last-known-good caches over a store in Redis, as the replicas of a service have them.
 
 use std::io;
 use std::sync::Arc;
@@ -12,22 +12,22 @@ use tower::{Layer as _, ServiceExt as _, service_fn};
 use super::*;
 use crate::server::server;
 
-/// A service that has a fallback of its own, and an upstream which can be down.
+/// A replica with a cache of its own, and an upstream that can be down.
 struct Replica {
-    fallback: LastKnownGood,
+    cache: LastKnownGood,
     is_down: Arc<AtomicBool>,
 }
 
 impl Replica {
     fn new(store: RedisStore) -> Self {
-        let fallback = LastKnownGood::builder()
+        let cache = LastKnownGood::builder()
             .store(store)
             .store_timeout(Duration::from_secs(10))
             .renew_after(Duration::ZERO);
-        Self { fallback: fallback.build().unwrap(), is_down: Arc::default() }
+        Self { cache: cache.build().unwrap(), is_down: Arc::default() }
     }
 
-    /// What a caller gets, and whether it is stale.
+    /// The body that a caller gets, and whether the response is stale. `None` if the call fails.
     async fn call(&self, method: &str) -> Option<(Bytes, bool)> {
         let is_down = Arc::clone(&self.is_down);
         let upstream = service_fn(move |_: Request<String>| {
@@ -39,7 +39,7 @@ impl Replica {
             std::future::ready(answer)
         });
         let request = Request::builder().method(method).uri("http://sku.internal/v1/items/42");
-        let service = LastKnownGoodLayer::new(self.fallback.clone()).layer(upstream);
+        let service = LastKnownGoodLayer::new(self.cache.clone()).layer(upstream);
         let response = service.oneshot(request.body(String::new()).unwrap()).await.ok()?;
         let is_stale = response.extensions().get::<Stale>().is_some();
         Some((response.into_body().collect().await.unwrap().to_bytes(), is_stale))
@@ -59,7 +59,7 @@ async fn what_one_replica_was_answered_another_falls_back_on() {
     assert_eq!(other.call("GET").await, None);
     assert_eq!(one.call("GET").await, Some((value("good"), false)));
     assert_eq!(other.call("GET").await, Some((value("good"), true)));
-    // What has changed for one has changed for all.
+    // An invalidation by one replica holds for all replicas.
     assert_eq!(one.call("DELETE").await, Some((value("good"), false)));
     assert_eq!(other.call("GET").await, None);
 }
@@ -73,5 +73,5 @@ async fn a_redis_that_is_killed_fails_no_call_and_takes_nothing_from_memory() {
     assert_eq!(replica.call("GET").await, Some((value("good"), false)));
     replica.goes_down();
     assert_eq!(replica.call("GET").await, Some((value("good"), true)));
-    assert!(replica.fallback.store_failures() > 0);
+    assert!(replica.cache.store_failures() > 0);
 }

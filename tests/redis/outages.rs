@@ -1,4 +1,4 @@
-//! The server is not there, goes away, hangs, is full; and comes back.
+//! Outages: the server is absent, goes away, hangs or is full, and comes back.
 
 use futures_util::future::join_all;
 
@@ -69,7 +69,7 @@ async fn what_hangs_times_out_and_what_goes_on_is_used_again() {
     for result in hanging {
         assert!(error(result).is_timeout());
     }
-    // Over a new connection it is the same: the system accepts it, and nobody answers.
+    // A new connection hangs as well: the system accepts the connection, but the server does not answer.
     assert!(error(store.put("key", value("kept"), MINUTE).await).is_timeout());
     server.go_on();
     eventually("it works again", async || works(&store).await).await;

@@ -1,4 +1,4 @@
-//! Peers that are no Redis, or not a well one. They need none to be installed.
+//! Peers that are not Redis, or that behave like a Redis in trouble. These tests need no `redis-server`.
 
 use std::iter;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-/// A peer that says the first thing when it is greeted, and the second whenever it is told something after that; instead of
-/// `None` it hangs up. Where it is, and how many have connected.
+/// Starts a peer that sends `greeting` after its first read, and `answer` after each later read. On `None`, the peer
+/// hangs up. Returns the peer's URL and the number of accepted connections.
 async fn peer(greeting: Says, answer: Says) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
@@ -54,7 +54,7 @@ async fn a_connection_without_an_answer_is_not_used_again() {
 }
 
 #[tokio::test]
-async fn nor_is_one_whose_operation_was_dropped() {
+async fn a_connection_whose_operation_was_dropped_is_not_used_again() {
     let (url, accepted) = peer(WELCOME, NOTHING).await;
     let store = patient(url).connections(1).build().unwrap();
     for connections in 1..=3 {
@@ -68,14 +68,14 @@ async fn nor_is_one_whose_operation_was_dropped() {
 }
 
 #[tokio::test]
-async fn who_promises_more_than_comes_is_given_up_on_in_time() {
+async fn a_peer_that_announces_more_than_it_sends_times_out() {
     let (url, _) = peer(WELCOME, Some(b"$9223372036854775807\r\nnot so much")).await;
     let store = patient(url).timeout(Duration::from_millis(50)).build().unwrap();
     assert!(error(store.get("key").await).is_timeout());
 }
 
 #[tokio::test]
-async fn who_speaks_something_else_is_an_error() {
+async fn a_peer_that_speaks_another_protocol_is_an_error() {
     let deep: &[u8] = b"*1\r\n".repeat(10_000).leak();
     let says: [&[u8]; 3] = [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\xff\xfe\r\n", deep];
     for says in says {
@@ -100,7 +100,7 @@ async fn an_answer_of_another_type_is_an_error() {
 }
 
 #[tokio::test]
-async fn who_is_still_loading_counts_as_down_and_who_only_says_no_does_not() {
+async fn a_server_that_is_loading_counts_as_down_and_one_that_refuses_a_command_does_not() {
     let says: [(&[u8], _); 5] = [
         (b"-LOADING Redis is loading the dataset in memory\r\n", 1),
         (b"-MASTERDOWN Link with MASTER is down\r\n", 1),

@@ -1,4 +1,4 @@
-//! A server of one's own.
+//! A Redis server for each test.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
@@ -13,7 +13,7 @@ use redis::{Cmd, FromRedisValue, RedisError};
 
 use super::eventually;
 
-/// A `redis-server` on a port of its own, with a directory of its own. It ends with the test.
+/// A `redis-server` process with a port and a directory of its own. Ends when dropped.
 pub(crate) struct Server {
     child: Child,
     port: u16,
@@ -21,12 +21,12 @@ pub(crate) struct Server {
     password: &'static str,
 }
 
-/// A server for this test, or `None` where there is no `redis-server`.
+/// A server for this test. `None` if no `redis-server` is installed.
 pub(crate) async fn server() -> Option<Server> {
     server_with_password("").await
 }
 
-/// The same, for who knows the password.
+/// A server that requires a password, like [`server`].
 pub(crate) async fn server_with_password(password: &'static str) -> Option<Server> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     if !*INSTALLED {
@@ -36,7 +36,7 @@ pub(crate) async fn server_with_password(password: &'static str) -> Option<Serve
     }
     let folder = format!("steadfast-redis-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let folder = env::temp_dir().join(folder);
-    // Somebody else can take a port that was free a moment ago.
+    // Another process can take the free port before the server binds to it.
     for _ in 0..10 {
         fs::create_dir_all(&folder).unwrap();
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
@@ -50,8 +50,8 @@ pub(crate) async fn server_with_password(password: &'static str) -> Option<Serve
     panic!("redis-server does not start");
 }
 
-/// Whether there is a `redis-server`. If not, says what is left out where a person sees it: the test harness keeps what is
-/// printed to itself, but not what is written.
+/// True if a `redis-server` is installed. If not, writes a warning directly to stderr: the test harness hides printed
+/// output, but not direct writes.
 static INSTALLED: LazyLock<bool> = LazyLock::new(|| {
     let version = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status();
     if version.is_ok_and(|status| status.success()) {
@@ -87,7 +87,7 @@ impl Server {
         }
     }
 
-    /// Asks the server directly, over a connection for this alone.
+    /// Runs a command on the server, over a separate connection.
     pub(crate) async fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
         self.try_ask(words).await.unwrap()
     }
@@ -103,37 +103,37 @@ impl Server {
         command.query_async(&mut connection).await
     }
 
-    /// A number of `INFO`; zero if it is not there.
+    /// A number from `INFO`. Zero if the server does not list the name.
     pub(crate) async fn info(&self, section: &str, name: &str) -> u64 {
         let info: String = self.ask(&["INFO", section]).await;
         let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         line.map_or(0, |number| number.parse().unwrap())
     }
 
-    /// How often it was asked to do this.
+    /// The number of times that the server has run this command.
     pub(crate) async fn calls(&self, command: &str) -> u64 {
         let info: String = self.ask(&["INFO", "commandstats"]).await;
         let line = info.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
         line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
     }
 
-    /// How many connections there have been, with that of who asks.
+    /// The number of connections accepted so far, with the connection that asks.
     pub(crate) async fn connections(&self) -> u64 {
         self.info("stats", "total_connections_received").await
     }
 
-    /// Waits until so many are connected, without who asks.
+    /// Waits until `count` clients are connected, without the connection that asks.
     pub(crate) async fn has_clients(&self, count: u64) {
         let connected = async || self.info("clients", "connected_clients").await - 1;
         eventually(&format!("{count} clients"), async || connected().await == count).await;
     }
 
-    /// It hangs: its sockets stay open, and nothing is read or answered.
+    /// Makes the server hang: its sockets stay open, but the server neither reads nor answers.
     pub(crate) fn stop(&self) {
         self.signal("STOP");
     }
 
-    /// It goes on as if nothing had been.
+    /// Lets a stopped server continue.
     pub(crate) fn go_on(&self) {
         self.signal("CONT");
     }
@@ -143,13 +143,13 @@ impl Server {
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 
-    /// It is gone, with all that it had.
+    /// Kills the server, so that all its data is lost.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Another one in its place, empty.
+    /// Starts an empty server on the same port.
     pub(crate) async fn restart(&mut self) {
         self.child = spawn(self.port, &self.folder, self.password);
         assert!(self.is_up().await, "redis-server does not start again: {}", self.log());
@@ -159,12 +159,12 @@ impl Server {
         fs::read_to_string(self.folder.join("redis.log")).unwrap_or_default()
     }
 
-    /// Waits until it answers; `false` if it has ended.
+    /// Waits until the server answers. False if the process has ended.
     async fn is_up(&mut self) -> bool {
         let mut ended = false;
         eventually("redis-server answers", async || {
             ended = self.child.try_wait().unwrap().is_some();
-            // Somebody else's server, on the port that was to be this one's, has another process id.
+            // A foreign server that took the port first has another process id.
             let answers = self
                 .try_ask::<String>(&["INFO", "server"])
                 .await
@@ -178,7 +178,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Either fails only if it has been done already.
+        // Both calls fail only if the process has already ended.
         let _ = (self.child.kill(), self.child.wait());
         let _ = fs::remove_dir_all(&self.folder);
     }

@@ -1,4 +1,4 @@
-//! What goes in comes out, for as long as it was to be kept, by whoever asks.
+//! Values come back unchanged until they expire, from every store with the same prefix and database.
 
 use std::sync::Arc;
 
@@ -108,7 +108,7 @@ async fn an_operation_is_one_round_trip() {
     let Some(server) = server().await else { return };
     let store = patient(server.url()).connections(1).build().unwrap();
     assert!(works(&store).await);
-    // Each look at the server is counted there too: what two in a row add is taken off.
+    // The counter includes each `INFO` itself: subtract the increase between two consecutive `INFO`s.
     let processed = async || server.info("stats", "total_commands_processed").await;
     let (first, second) = (processed().await, processed().await);
     let (gets, sets) = (server.calls("get").await, server.calls("set").await);

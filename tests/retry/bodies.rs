@@ -1,10 +1,10 @@
-//! Copies, uploads, and what is thrown away.
+//! Copies of requests, streaming uploads, and discarded responses.
 
 use super::*;
 
 // ===== Copies =====
 
-/// A request that counts how often it was copied.
+/// A request with a counter of its copies.
 struct Counted {
     copies: Arc<AtomicU32>,
     resend: RetrySafety,
@@ -26,7 +26,7 @@ impl RetryableRequest for Counted {
     }
 }
 
-/// How many requests and how many copies a call comes to, and how it ended.
+/// Makes a call; returns the numbers of attempts and copies, and the stop reason.
 async fn copies(
     layer: &RetryLayer,
     answers: impl IntoIterator<Item = support::Answer>,
@@ -43,7 +43,7 @@ async fn copies(
 
 #[tokio::test(start_paused = true)]
 async fn a_request_is_copied_only_while_another_attempt_is_possible() {
-    // Mistake 22.
+    // Known mistake 22.
     let exhausted = Some(StopReason::Exhausted);
     assert_eq!(copies(&retry(), [status(200)], RetrySafety::Idempotent, true).await, (1, 1, None));
     assert_eq!(copies(&retry(), [status(503)], RetrySafety::Idempotent, true).await, (4, 3, exhausted));
@@ -56,7 +56,7 @@ async fn a_request_is_copied_only_while_another_attempt_is_possible() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_cannot_be_copied_is_sent_once_and_never_refused() {
-    // Mistake 21.
+    // Known mistake 21.
     for (code, stop) in [(200, None), (404, None), (503, Some(StopReason::NotReplayable))] {
         assert_eq!(copies(&retry(), [status(code)], RetrySafety::Idempotent, false).await, (1, 0, stop));
     }
@@ -66,10 +66,10 @@ async fn a_request_that_cannot_be_copied_is_sent_once_and_never_refused() {
 
 // ===== Streaming request bodies =====
 
-/// What an upstream read of the bodies of its requests.
+/// The request bodies that an upstream read, or the errors of reading.
 type Bodies = Arc<Mutex<Vec<Result<String, String>>>>;
 
-/// An upstream that reads the whole body of each request, and then answers with the next of these statuses.
+/// An upstream that reads the whole body of each request and answers with the next status. The last status repeats.
 fn reading(
     bodies: &Bodies,
     statuses: &'static [u16],
@@ -114,7 +114,7 @@ async fn a_streaming_body_is_sent_again_from_what_was_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn a_streaming_body_over_the_limit_is_sent_once_and_never_refused() {
-    // Mistake 21.
+    // Known mistake 21.
     for (statuses, expected, stop) in
         [(&[200][..], 200, None), (&[503, 200], 503, Some(StopReason::NotReplayable))]
     {
@@ -171,7 +171,7 @@ async fn an_upload_that_outgrows_the_limit_while_the_retry_waits_costs_the_calle
         async move {
             let mut body = request.into_body();
             if call == 0 {
-                // Answers early, while its connection goes on taking the upload.
+                // The upstream answers early, while the connection continues to read the upload.
                 body.frame().await.unwrap().unwrap();
                 tokio::spawn(body.collect());
                 return Ok(Response::builder().status(503).body(Script::of(&[]).sized().start()).unwrap());
@@ -190,11 +190,11 @@ async fn an_upload_that_outgrows_the_limit_while_the_retry_waits_costs_the_calle
     assert!(matches!(response.status().as_u16(), 200 | 503));
 }
 
-// ===== What is thrown away =====
+// ===== Discarded responses =====
 
 #[tokio::test(start_paused = true)]
 async fn a_discarded_response_is_read_to_its_end() {
-    // Mistake 23: dropped unread, it costs its connection.
+    // Known mistake 23: a response that is dropped unread costs its connection.
     let body = Script::of(&[Step::Data(vec![0; 60_000].into()), Step::Wait(50 * MS), Step::Data("x".into())]);
     let (result, _) = one(&retry(), [status(503).body(&body), status(200)], get()).await;
     assert_eq!(result.unwrap().status(), 200);
@@ -217,7 +217,7 @@ async fn a_discarded_response_is_read_for_no_longer_than_the_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_discarded_response_of_endless_nothing_is_let_go() {
+async fn a_discarded_response_of_endless_empty_frames_is_dropped() {
     let body = Script::of(&[Step::Endless(Bytes::new())]);
     let (_, upstream) = one(&retry(), [status(503).body(&body), status(200)], get()).await;
     assert_eq!((body.dropped(), upstream.waits()), (1, vec![100 * MS]));

@@ -1,4 +1,4 @@
-//! The budget.
+//! The retry budget.
 
 use super::*;
 
@@ -17,20 +17,20 @@ async fn in_an_outage_the_budget_closes_by_itself() {
 
 #[tokio::test(start_paused = true)]
 async fn a_retry_that_succeeds_does_not_pay_for_itself() {
-    // Mistake 15: 1,000 calls that fail once each make 2,000 attempts.
+    // Known mistake 15: 1,000 calls that fail once make 2,000 attempts.
     let answers = (0..2000).map(|number| status(if number % 2 == 0 { 503 } else { 200 }));
     let upstream = Upstream::answering(answers);
     let service = RetryLayer::new(policy(3)).layer(upstream.clone());
     for _ in 0..1000 {
         send(&service, get()).await.unwrap();
     }
-    // Of those that are not retried every other one succeeds, and pays for somebody else's.
+    // Half of the calls without a retry succeed, and their deposits pay for retries of later calls.
     assert!(upstream.count() < 1400, "{} attempts", upstream.count());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_share_of_the_calls_is_the_share_that_was_configured() {
-    // Mistake 16: a ratio of 0.7 is truncated, and allows 100 %.
+    // Known mistake 16: a ratio of 0.7 is truncated and allows 100 %.
     let budget = RetryBudget::builder().initial(0.0).per_call(0.7).per_success(0.0).per_failure(0.0);
     let budget = budget.build().unwrap();
     let upstream = Upstream::answering([status(503)]);
@@ -43,7 +43,7 @@ async fn a_share_of_the_calls_is_the_share_that_was_configured() {
 
 #[tokio::test(start_paused = true)]
 async fn the_first_call_of_a_new_client_may_be_retried() {
-    // Mistake 17: a budget without a floor breaks clients with few calls.
+    // Known mistake 17: a budget without a floor breaks clients with few calls.
     let layer = RetryLayer::new(policy(3));
     let (result, _) = one(&layer, [status(503), status(200)], get()).await;
     assert_eq!(result.unwrap().status(), 200);
@@ -51,7 +51,7 @@ async fn the_first_call_of_a_new_client_may_be_retried() {
 
 #[tokio::test(start_paused = true)]
 async fn the_budget_is_no_share_of_the_calls_in_flight() {
-    // Mistake 17: it shrinks just when all calls fail at once.
+    // Known mistake 17: a budget as a share of the calls in flight shrinks when all calls fail.
     let budget = RetryBudget::builder().initial(10.0).per_failure(0.0).build().unwrap();
     let upstream = Upstream::answering([status(503)]);
     let service = RetryLayer::new(policy(1)).budget(budget.clone()).layer(upstream.clone());
@@ -61,7 +61,7 @@ async fn the_budget_is_no_share_of_the_calls_in_flight() {
 
 #[tokio::test(start_paused = true)]
 async fn the_budget_refills_by_the_clock_that_tests_can_pause() {
-    // Mistake 25: wall-clock time in budgets.
+    // Known mistake 25: a budget refills by the wall clock.
     let budget = RetryBudget::builder().initial(0.0).per_second(1.0).per_failure(0.0).build().unwrap();
     let layer = retry().budget(budget.clone());
     assert_eq!(stopped(&one(&layer, [status(503)], get()).await.0.unwrap()), Some(StopReason::Budget));
@@ -69,7 +69,7 @@ async fn the_budget_refills_by_the_clock_that_tests_can_pause() {
     approximately(budget.tokens(), 2.0);
     let (result, upstream) = one(&layer, [status(503), status(503), status(200)], get()).await;
     assert_eq!((result.unwrap().status().as_u16(), upstream.count()), (200, 3));
-    // Mistake 16: an idle month is one step, and does not overfill it.
+    // Known mistake 16: an idle month makes the refill slow. Here the refill is one step, up to the capacity.
     tokio::time::advance(30 * 24 * 3600 * SECOND).await;
     approximately(budget.tokens(), 10.0);
 }
@@ -104,7 +104,7 @@ async fn successes_fill_the_budget_and_failures_drain_it() {
     approximately(after(404).await, 3.2);
     approximately(after(500).await, 2.9);
     approximately(after(503).await, 2.6);
-    // Neutral: neither.
+    // A neutral outcome changes nothing.
     approximately(after(429).await, 2.6);
     one(&layer, [fault(ConnectionReset)], get()).await.0.unwrap_err();
     approximately(budget.tokens(), 2.3);
@@ -116,7 +116,7 @@ async fn successes_fill_the_budget_and_failures_drain_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_is_dropped_while_it_waits_gives_its_token_back() {
-    // Mistake 18; promise 2.
+    // Known mistake 18.
     let budget = RetryBudget::builder().per_failure(0.0).build().unwrap();
     let upstream = Upstream::answering([status(503)]);
     let service = retry().budget(budget.clone()).layer(upstream.clone());
@@ -152,7 +152,7 @@ async fn a_budget_without_capacity_allows_no_retry() {
 
 #[test]
 fn a_policy_that_cannot_work_is_refused_by_field_value_and_what_is_allowed() {
-    // Promise 3.
+    // Promise: no panic on any input.
     let error = RetryPolicy::builder().max_retries(101).build().unwrap_err();
     assert_eq!(error.to_string(), "retry.max_retries is 101: it must be between 0 and 100");
     let error = RetryPolicy::builder().backoff(Backoff::new().factor(f64::NAN)).build().unwrap_err();
@@ -166,7 +166,7 @@ fn a_policy_that_cannot_work_is_refused_by_field_value_and_what_is_allowed() {
 
 #[tokio::test(start_paused = true)]
 async fn the_extremes_that_are_allowed_do_not_panic() {
-    // Promise 3.
+    // Promise: no panic on any input.
     let year = 365 * 24 * 3600 * SECOND;
     for jitter in [Jitter::None, Jitter::Full, Jitter::Equal, Jitter::Decorrelated, Jitter::Proportional(1.0)]
     {
@@ -188,7 +188,7 @@ async fn what_time_adds_during_an_attempt_pays_for_the_next() {
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_begins_with_a_spent_budget_is_the_last() {
-    // No copy is kept for it, whatever others earn meanwhile.
+    // Without a token, the attempt keeps no copy of the request, so later deposits of other calls do not help.
     let budget = RetryBudget::builder().initial(0.0).per_success(10.0).build().unwrap();
     let layer = RetryLayer::new(policy(1)).budget(budget.clone());
     let slow = layer.layer(Upstream::answering([status(503).after(5 * SECOND), status(200)]));

@@ -1,4 +1,4 @@
-//! Outcomes that are no faults, and are tried again all the same.
+//! Outcomes that are no faults and are retried nevertheless: throttled and not processed.
 
 use steadfast::circuit_breaker::State;
 
@@ -8,7 +8,7 @@ fn throttled() -> HttpClassifier {
     HttpClassifier::new().throttled([StatusCode::TOO_MANY_REQUESTS])
 }
 
-/// Case 30: the wait that a 429 asks for is a floor.
+/// The `Retry-After` of a 429 is a floor; the backoff comes on top.
 #[tokio::test(start_paused = true)]
 async fn a_throttled_call_is_sent_again_after_the_wait_that_it_was_asked_for() {
     let told = status(429).header("retry-after", "1");
@@ -21,7 +21,7 @@ async fn a_throttled_call_is_sent_again_after_the_wait_that_it_was_asked_for() {
     );
 }
 
-/// The same, where a closure makes it retryable and says nothing of the wait.
+/// A closure makes the 429 retryable without a wait, so the `Retry-After` of the response applies.
 #[tokio::test(start_paused = true)]
 async fn the_wait_survives_a_judgement_of_ones_own() {
     let classifier = HttpClassifier::new().on_response(|status, _| {
@@ -32,9 +32,9 @@ async fn the_wait_survives_a_judgement_of_ones_own() {
     assert!(upstream.waits()[0] >= SECOND, "{:?}", upstream.waits());
 }
 
-/// Case 29: within the budget, and no fault.
+/// The retries take tokens, but the throttled attempts are no faults.
 #[tokio::test(start_paused = true)]
-async fn throttled_calls_are_retried_within_the_budget_and_count_against_nobody() {
+async fn throttled_calls_are_retried_within_the_budget_and_are_no_faults() {
     let circuit = CircuitBreaker::builder().consecutive_failures(3, Duration::ZERO).build().unwrap();
     let budget = RetryBudget::builder().initial(10.0).build().unwrap();
     let upstream = Upstream::answering([status(429)]);
@@ -51,12 +51,12 @@ async fn throttled_calls_are_retried_within_the_budget_and_count_against_nobody(
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_word_a_429_is_not_retried() {
+async fn by_default_a_429_is_not_retried() {
     let (result, upstream) = one(&retry(), [status(429), status(200)], get()).await;
     assert_eq!((result.unwrap().status(), upstream.count()), (StatusCode::TOO_MANY_REQUESTS, 1));
 }
 
-/// Answers 421 to what it has not looked at.
+/// Judges a 421 as not processed.
 fn not_processed() -> HttpClassifier {
     HttpClassifier::new()
         .on_response(|status, _| (status == StatusCode::MISDIRECTED_REQUEST).then_some(Outcome::NotProcessed))

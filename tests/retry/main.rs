@@ -1,4 +1,6 @@
-//! Retry: what is asked again, when, how often, and what the caller gets when it no longer is.
+//! The retry: which calls are retried, when and how often, and the result that the caller gets in the end.
+//!
+//! Known mistakes are listed in docs/known_mistakes.md.
 
 mod bodies;
 mod budget;
@@ -40,7 +42,7 @@ use tower_test::mock;
 
 use support::{MS, SECOND, Script, Step, TestBody, Upstream, fault, get, hang, post, send, status};
 
-/// Waits of 100, 200 and 400 ms, and no limit to what all calls together may ask for.
+/// Three retries, after waits of 100, 200 and 400 ms, without a budget.
 fn retry() -> RetryLayer {
     RetryLayer::new(policy(3)).without_budget()
 }
@@ -68,7 +70,7 @@ fn with_header(mut request: Request<()>, name: &'static str, value: &'static str
     request
 }
 
-/// One call through `layer`, and the upstream that it was made to.
+/// Makes one call through `layer`; returns the result and the upstream.
 async fn one<L>(
     layer: &L,
     answers: impl IntoIterator<Item = support::Answer>,

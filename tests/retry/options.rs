@@ -1,4 +1,4 @@
-//! What a retry tells the layers below of each attempt, and what it hears of the last one.
+//! The options that a retry sets for each attempt, and the advice that a retry asks for.
 
 use std::num::NonZeroU16;
 
@@ -6,7 +6,7 @@ use steadfast::{EndpointId, EndpointSet, RetryAdvice, RetryAdvisor};
 
 use super::*;
 
-/// The number of each attempt, and whether another could follow it.
+/// Makes a call; returns the number of each attempt, and whether another may follow.
 async fn told(
     layer: &RetryLayer,
     answers: impl IntoIterator<Item = support::Answer>,
@@ -32,7 +32,7 @@ async fn an_attempt_that_nothing_can_follow_is_told_so() {
     assert_eq!(told(&retry(), down(), never).await, [(1, false)], "never");
     let spent = RetryBudget::builder().initial(0.0).build().unwrap();
     assert_eq!(told(&retry().budget(spent), down(), get()).await, [(1, false)], "no budget");
-    // What was not sent can be sent again; it is the last attempt all the same, should it be sent.
+    // A failed connect sends nothing, so a POST is retried. Each attempt is the last if it is sent.
     let not_sent = [fault(io::ErrorKind::ConnectionRefused), status(200)];
     assert_eq!(told(&retry(), not_sent, post()).await, [(1, false), (2, false)]);
 }
@@ -50,7 +50,7 @@ fn endpoint(number: u32) -> EndpointId {
     EndpointId::new(NonZeroU16::new(number.try_into().unwrap()).unwrap())
 }
 
-/// Each attempt goes to the next endpoint, and fails there: by a response, and then by an error.
+/// Attempt n fails at endpoint n: the odd attempts by a response, the even attempts by an error.
 #[tokio::test(start_paused = true)]
 async fn each_attempt_knows_the_endpoints_that_were_tried_before_it() {
     let tried: Arc<Mutex<Vec<EndpointSet>>> = Arc::default();
@@ -76,7 +76,7 @@ async fn each_attempt_knows_the_endpoints_that_were_tried_before_it() {
     assert_eq!(*tried.lock().unwrap(), [set(&[]), set(&[1]), set(&[1, 2]), set(&[1, 2, 3])]);
 }
 
-/// A guard of one's own.
+/// A custom advisor that always gives the same advice.
 struct Says(Option<RetryAdvice>);
 
 impl RetryAdvisor for Says {
@@ -93,9 +93,9 @@ async fn an_advisor_of_ones_own_is_asked_before_each_retry() {
         (None, 4, StopReason::Exhausted),
         (Some(RetryAdvice::Refusing { until: None }), 1, StopReason::CircuitOpen),
         (refusing(3600 * SECOND), 1, StopReason::CircuitOpen),
-        // It is over when the wait is.
+        // The refusal ends before the wait does.
         (refusing(MS), 4, StopReason::Exhausted),
-        // Without a budget, every retry is wanted that can be had.
+        // Without a budget, the advice `Failing` is ignored.
         (Some(RetryAdvice::Failing), 4, StopReason::Exhausted),
     ] {
         let (result, upstream) = one(&retry().advised_by(Says(says)), [status(503)], get()).await;

@@ -1,8 +1,8 @@
-//! What the caller gets, and why it was no more.
+//! The result that the caller gets, and the stop reason.
 
 use super::*;
 
-// ===== What the caller gets =====
+// ===== The result =====
 
 #[tokio::test(start_paused = true)]
 async fn the_caller_gets_the_last_503_itself() {
@@ -53,7 +53,7 @@ async fn as_many_retries_are_made_as_the_policy_says() {
 async fn the_default_is_three_retries_with_full_jitter_and_a_budget() {
     let layer = RetryLayer::new(RetryPolicy::default());
     let (result, upstream) = one(&layer, [status(503)], get()).await;
-    // Two tokens at first, less 0.3 for the first failure, pay for one retry.
+    // The two initial tokens, less 0.3 for the first failure, pay for one retry.
     assert_eq!(stopped(&result.unwrap()), Some(StopReason::Budget));
     assert_eq!(upstream.count(), 2);
 
@@ -71,7 +71,7 @@ async fn the_default_is_three_retries_with_full_jitter_and_a_budget() {
     assert!(first.first().unwrap() < &(20 * MS) && first.last().unwrap() > &(80 * MS), "{first:?}");
 }
 
-// ===== Why it stopped =====
+// ===== The stop reason =====
 
 #[tokio::test(start_paused = true)]
 async fn each_reason_to_stop_is_named_on_the_response() {

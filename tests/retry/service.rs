@@ -1,4 +1,4 @@
-//! As a tower service.
+//! The retry as a tower service: readiness, promises, services without HTTP, and composition.
 
 use super::*;
 
@@ -11,7 +11,7 @@ fn mock_error(error: BoxError) -> Error<io::Error> {
     Error::from_upstream(io::Error::other(error))
 }
 
-/// A service that panics when it is called without having been polled ready, behind `layer`.
+/// A mock behind `layer`. The mock panics if it is called before it was polled ready.
 fn mocked<L>(
     layer: L,
 ) -> (impl Service<Request<()>, Response = Response<TestBody>, Error = Error<io::Error>> + Clone, MockHandle)
@@ -30,7 +30,7 @@ fn answer(code: u16) -> Response<TestBody> {
 
 #[tokio::test(start_paused = true)]
 async fn the_service_that_was_polled_ready_is_the_one_called() {
-    // Mistake 24; promise 8: a clone of the mock that is called panics.
+    // Known mistake 24: a clone is called instead of the ready service. A clone of the mock panics.
     let (mut service, mut handle) = mocked(retry());
     handle.allow(1);
     let ready = std::future::poll_fn(|cx| service.poll_ready(cx)).await;
@@ -57,7 +57,7 @@ async fn a_service_that_was_called_has_to_be_polled_ready_again() {
 
 #[tokio::test(start_paused = true)]
 async fn the_service_is_polled_ready_again_before_each_further_attempt() {
-    // Mistake 24.
+    // Known mistake 24.
     let (service, mut handle) = mocked(retry());
     handle.allow(1);
     let mut call = tokio_test::task::spawn(service.oneshot(get()));
@@ -92,7 +92,7 @@ async fn a_service_that_fails_to_become_ready_ends_the_call() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_is_dropped_while_the_service_is_not_ready_gives_its_token_back() {
-    // Promise 2.
+    // Promise: dropping any future leaks nothing.
     let budget = RetryBudget::builder().per_failure(0.0).build().unwrap();
     let (service, mut handle) = mocked(retry().budget(budget.clone()));
     handle.allow(1);
@@ -122,7 +122,8 @@ async fn a_service_that_is_not_ready_makes_the_retry_not_ready() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_is_dropped_drops_what_it_was_doing() {
-    // Promise 2: during an attempt, and during a wait in which a response is being read.
+    // Promise: dropping any future leaks nothing. The first call is dropped during an attempt, the second during a
+    // wait in which a response is read.
     let stalling = Script::of(&[Step::Stall]);
     let bulkhead = Bulkhead::builder().max_concurrent(1).max_waiting(0).build().unwrap();
     let service = ServiceBuilder::new()
@@ -140,7 +141,7 @@ async fn a_call_that_is_dropped_drops_what_it_was_doing() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_spawned() {
-    // Promise 5.
+    // Promise: no background task.
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let before = tasks();
     let body = Script::of(&[Step::Stall]);
@@ -227,7 +228,7 @@ async fn a_plain_call_has_options_and_a_deadline_like_any_other() {
             tokio::time::sleep(SECOND).await;
             Ok::<_, io::Error>(Answer::Busy)
         });
-    // Attempts of 100 ms at 0, 200 and 500 ms; the one at 1,000 ms would come too late.
+    // Attempts of 100 ms begin at 0, 200 and 500 ms. The next attempt, at 1,000 ms, would come too late.
     let began = Instant::now();
     let error = send(&service, Call::new(Lookup)).await.unwrap_err();
     assert!(error.is_timeout() && !error.is_total_timeout());
@@ -243,7 +244,7 @@ async fn a_plain_call_has_options_and_a_deadline_like_any_other() {
 
 #[tokio::test(start_paused = true)]
 async fn the_layers_compose_without_naming_a_type() {
-    // Mistake 37.
+    // Known mistake 37.
     let circuit = CircuitBreaker::builder().build().unwrap();
     let bulkhead = Bulkhead::builder().build().unwrap();
     let service = ServiceBuilder::new()
@@ -269,7 +270,7 @@ async fn an_upstream_that_cannot_fail_composes_too() {
     assert_eq!(result.unwrap().status(), 200);
 }
 
-/// Ready for its first request at once, and for each further one after a second.
+/// A service that is ready for the first request at once, and for further requests only after a second.
 #[derive(Clone)]
 struct SlowToReady {
     upstream: Upstream,

@@ -1,4 +1,4 @@
-//! How long it waits.
+//! The wait before a retry: backoff, `Retry-After`, and deadline.
 
 use super::*;
 
@@ -6,7 +6,7 @@ use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn without_jitter_the_waits_double_up_to_the_cap() {
-    // Mistake 13: attempt 20 waits 29 hours.
+    // Known mistake 13: without a cap, attempt 20 waits 29 hours.
     let layer = RetryLayer::new(policy(20)).without_budget();
     let (_, upstream) = one(&layer, [status(503)], get()).await;
     let mut expected = vec![2000 * MS; 20];
@@ -16,7 +16,7 @@ async fn without_jitter_the_waits_double_up_to_the_cap() {
 
 #[tokio::test(start_paused = true)]
 async fn no_jitter_lifts_a_wait_over_the_cap() {
-    // Mistake 13: the jitter comes after the cap.
+    // Known mistake 13: jitter is added after the cap.
     for jitter in [Jitter::None, Jitter::Full, Jitter::Equal, Jitter::Decorrelated, Jitter::Proportional(0.7)]
     {
         for seed in 0..20 {
@@ -40,7 +40,7 @@ async fn a_base_of_zero_waits_for_nothing() {
     assert_eq!(upstream.times(), [Duration::ZERO; 4]);
 }
 
-/// The waits of two calls, one after the other, of a client with this seed.
+/// Returns the waits of two consecutive calls of a client with this seed.
 async fn waits_with_seed(seed: u64) -> Vec<Duration> {
     let policy = RetryPolicy::builder().max_retries(10).seed(seed).build().unwrap();
     let upstream = Upstream::answering([status(503)]);
@@ -52,14 +52,14 @@ async fn waits_with_seed(seed: u64) -> Vec<Duration> {
 
 #[tokio::test(start_paused = true)]
 async fn the_same_seed_gives_the_same_waits() {
-    // Promise 6.
+    // Promise: all chance is seeded.
     assert_eq!(waits_with_seed(7).await, waits_with_seed(7).await);
     assert_ne!(waits_with_seed(7).await, waits_with_seed(8).await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn two_calls_do_not_share_a_sequence() {
-    // Mistake 14: every clone has the same random source, unadvanced.
+    // Known mistake 14: every clone begins with the same state of the random source.
     let policy = RetryPolicy::builder().max_retries(1).seed(7).build().unwrap();
     let layer = RetryLayer::new(policy.clone()).without_budget();
     let upstream = Upstream::answering([status(503)]);
@@ -69,7 +69,7 @@ async fn two_calls_do_not_share_a_sequence() {
     futures_util::future::join_all(calls).await;
     let times = upstream.times();
     assert_eq!(times.len(), 200);
-    // A hundred waits of up to 100 ms, seen to the millisecond.
+    // A hundred waits of up to 100 ms, measured to the millisecond.
     let waits: BTreeSet<_> = times[100..].iter().collect();
     assert!(waits.len() > 40, "{waits:?}");
 }
@@ -93,7 +93,7 @@ async fn retry_after_is_a_floor_with_the_backoff_on_top() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_were_told_the_same_do_not_come_back_together() {
+async fn calls_with_the_same_retry_after_do_not_come_back_together() {
     let policy = RetryPolicy::builder().max_retries(1).seed(3).build().unwrap();
     let upstream = Upstream::answering([told("1")]);
     let service = RetryLayer::new(policy).without_budget().layer(upstream.clone());
@@ -106,7 +106,7 @@ async fn those_who_were_told_the_same_do_not_come_back_together() {
 
 #[tokio::test(start_paused = true)]
 async fn told_to_wait_for_too_long_it_gives_up_at_once() {
-    // Mistake 19: `Retry-After` without a cap.
+    // Known mistake 19: `Retry-After` without a cap.
     for seconds in ["3", "86400", "99999999999999999999999999"] {
         let began = Instant::now();
         let (result, upstream) = one(&retry(), [told(seconds)], get()).await;
@@ -148,14 +148,14 @@ async fn a_date_is_waited_for_by_the_clock_that_was_set() {
     assert_eq!(wait("Sun, 06 Nov 1994 08:49:39 GMT").await, [2100 * MS]);
     assert_eq!(wait("Sunday, 06-Nov-94 08:49:38 GMT").await, [1100 * MS]);
     assert!(wait("Sun, 06 Nov 1994 08:49:40 GMT").await.is_empty());
-    // Mistake 19: a date in the past, or with a wrong weekday.
+    // Known mistake 19: a date in the past, and a date with a wrong weekday.
     assert_eq!(wait("Sun, 06 Nov 1994 08:00:00 GMT").await, [100 * MS]);
     assert_eq!(wait("Mon, 06 Nov 1994 08:49:39 GMT").await, [100 * MS]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn nonsense_in_retry_after_leaves_the_wait_to_the_backoff() {
-    // Promise 3.
+    // Promise: no panic on any input.
     for nonsense in ["", "-1", "1.5", "NaN", "soon", "Sun, 06 Nov 1994", "0"] {
         let (_, upstream) = one(&retry(), [told(nonsense), status(200)], get()).await;
         assert_eq!(upstream.waits(), [100 * MS], "{nonsense:?}");

@@ -1,12 +1,12 @@
-//! What is retried, and what may be sent twice.
+//! The results that are retried, and the requests that may be sent twice.
 
 use super::*;
 
-// ===== What is retried =====
+// ===== Results that are retried =====
 
 #[tokio::test(start_paused = true)]
 async fn only_502_503_and_504_are_retried() {
-    // Mistake 20: a 501, a 500, a 429 or a 408 that is retried.
+    // Known mistake 20: a 408, 429, 500 or 501 is retried.
     for code in 200..=599 {
         let (result, upstream) = one(&retry(), [status(code)], get()).await;
         assert_eq!(result.unwrap().status().as_u16(), code);
@@ -61,11 +61,11 @@ async fn an_error_that_is_the_callers_own_is_not_retried() {
     assert_eq!(upstream.count(), 1);
 }
 
-// ===== What may be sent twice =====
+// ===== Requests that may be sent twice =====
 
 #[tokio::test(start_paused = true)]
 async fn idempotent_methods_are_sent_again_and_no_others() {
-    // Mistake 20: a POST that is retried.
+    // Known mistake 20: a POST is retried.
     for method in ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "POST", "PATCH", "CONNECT", "PURGE"] {
         let idempotent = !["POST", "PATCH", "CONNECT", "PURGE"].contains(&method);
         for answer in [status(503), fault(ConnectionReset)] {
@@ -144,7 +144,7 @@ async fn the_options_of_a_call_are_obeyed_like_those_of_a_request() {
         (Call::new(post()), 1),
         (Call::new(post()).idempotent(true), 4),
         (Call::new(get()).retry_safety(RetrySafety::Never), 1),
-        // What is said of the call weighs more than what the request carries.
+        // The options of the call override the options in the extensions of the request.
         (Call::new(with(get(), CallOptions::new().retry_safety(RetrySafety::Never))).idempotent(true), 4),
     ] {
         let upstream = Upstream::answering([status(503)]);
@@ -170,7 +170,7 @@ async fn every_attempt_sends_the_same_request() {
 
 #[tokio::test(start_paused = true)]
 async fn an_open_circuit_is_never_retried() {
-    // Mistake 20.
+    // Known mistake 20.
     let circuit = CircuitBreaker::builder().build().unwrap();
     circuit.force_open();
     let upstream = Upstream::answering([status(200)]);
@@ -218,7 +218,7 @@ async fn when_many_attempts_in_a_row_have_failed_there_are_no_more_retries() {
     approximately(budget.tokens(), 7.0);
 }
 
-/// Why no more was tried, after so many failures one after the other.
+/// Makes `failures / 4` failing calls of up to four attempts; returns the stop reason of the last call.
 async fn stopped_after(failures: usize, circuit: CircuitBreakerBuilder) -> Option<StopReason> {
     let circuit = circuit.build().unwrap();
     let service = ServiceBuilder::new()
@@ -261,7 +261,7 @@ async fn one_success_brings_the_retries_back() {
 
 #[tokio::test(start_paused = true)]
 async fn attempts_that_fail_together_are_retried() {
-    // As when a connection breaks that they share.
+    // This happens when a shared connection breaks.
     let upstream = Upstream::answering([status(503)]);
     let circuit = CircuitBreaker::default();
     let service = ServiceBuilder::new()
@@ -273,7 +273,7 @@ async fn attempts_that_fail_together_are_retried() {
     assert_eq!(upstream.count(), 16);
 }
 
-/// A budget that pays for whatever a test wants.
+/// A budget that never runs out in a test.
 fn ample() -> RetryBudget {
     RetryBudget::builder().capacity(100.0).initial(100.0).build().unwrap()
 }
@@ -291,7 +291,7 @@ async fn without_a_budget_every_retry_is_made() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_that_nobody_advises_makes_every_attempt() {
+async fn a_retry_without_an_advisor_makes_every_attempt() {
     let circuit = CircuitBreaker::builder().build().unwrap();
     let upstream = Upstream::answering([status(503)]);
     let service = ServiceBuilder::new()

@@ -1,6 +1,6 @@
-//! A scriptable HTTP/1.1 server on loopback: it answers, breaks off, resets, stalls or is not there, as told.
+//! A scriptable HTTP/1.1 server on loopback, which answers, breaks off, resets, stalls or is absent.
 
-// Every test file uses its own part of it.
+// Each test file uses only a part of this module.
 #![allow(dead_code)]
 
 use std::collections::VecDeque;
@@ -13,23 +13,23 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
-/// What the server does with one request.
+/// The server's reaction to one request.
 #[derive(Debug, Clone)]
 pub(crate) enum Reply {
-    /// Writes these bytes, and keeps the connection.
+    /// Writes the bytes, and keeps the connection.
     Answer(Vec<u8>),
-    /// Writes these bytes, and closes the connection: without any, before the answer.
+    /// Writes the bytes, and closes the connection. Without bytes, no answer begins.
     Close(Vec<u8>),
     /// Resets the connection.
     Reset,
-    /// Writes these bytes, then nothing until the gate is opened, then these.
+    /// Writes the first bytes, waits until the gate is opened, and writes the second bytes.
     Gate(Vec<u8>, Arc<Notify>, Vec<u8>),
-    /// Writes these bytes, then never another.
+    /// Writes the bytes, and stalls until the client closes the connection.
     Stall(Vec<u8>),
 }
 
 impl Reply {
-    /// A body of a stated length.
+    /// An answer with a body of a stated length.
     pub(crate) fn status(status: u16, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Self {
         Self::Answer(message(status, headers, body.as_ref().len(), body.as_ref()))
     }
@@ -44,7 +44,7 @@ impl Reply {
         Self::status(503, &[], "")
     }
 
-    /// A body in chunks, of no stated length.
+    /// An answer with a body in chunks, without a stated length.
     pub(crate) fn chunked(status: u16, chunks: &[&[u8]]) -> Self {
         let mut bytes = chunked_head(status);
         bytes.extend(chunks.iter().flat_map(|data| chunk(data)));
@@ -52,7 +52,7 @@ impl Reply {
         Self::Answer(bytes)
     }
 
-    /// A body that is said to be longer than it is, and then the end of the connection.
+    /// A body that is shorter than its stated length, and then the end of the connection.
     pub(crate) fn cut_short(body: &str, stated: usize) -> Self {
         Self::Close(message(200, &[], stated, body.as_bytes()))
     }
@@ -68,7 +68,7 @@ impl Reply {
     }
 }
 
-/// A head with this length, and this body.
+/// An answer on the wire: a head that states the length `stated`, and the body.
 pub(crate) fn message(status: u16, headers: &[(&str, &str)], stated: usize, body: &[u8]) -> Vec<u8> {
     let mut head = format!("HTTP/1.1 {status} Status\r\ncontent-length: {stated}\r\n");
     head.extend(headers.iter().flat_map(|(name, value)| [*name, ": ", *value, "\r\n"]));
@@ -92,7 +92,7 @@ pub(crate) struct Received {
     pub(crate) method: String,
     pub(crate) target: String,
     pub(crate) version: String,
-    /// Names in lower case.
+    /// The names are in lower case.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
@@ -107,19 +107,20 @@ impl Received {
     }
 }
 
-/// The server. Dropped, it is gone with its connections.
+/// The server. Ends when dropped, with all its connections.
 #[derive(Debug)]
 pub(crate) struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
     accepting: JoinSet<()>,
-    /// Keeps the port while nobody listens on it, so that connects are refused and no other test takes it.
+    /// Holds the port while the server does not listen, so that connects are refused and no other test takes the
+    /// port.
     reserved: Option<TcpSocket>,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// The last one is repeated.
+    /// The replies to come. The last reply is repeated.
     script: Mutex<VecDeque<Reply>>,
     received: Mutex<Vec<Received>>,
     serving: Mutex<JoinSet<()>>,
@@ -136,7 +137,7 @@ impl Server {
         server
     }
 
-    /// A port that refuses connections.
+    /// A server that does not listen, so that its port refuses connections.
     pub(crate) fn absent() -> Self {
         let reserved = reserve(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
         Self {
@@ -152,14 +153,14 @@ impl Server {
         *lock(&self.shared.script) = script.into_iter().collect();
     }
 
-    /// Accepts connections on its port, as it did before it was stopped.
+    /// Accepts connections on the server's port, also after [`stop`](Self::stop).
     pub(crate) fn listen(&mut self) {
         let socket = self.reserved.take().expect("it does not listen yet");
         let listener = socket.listen(1024).unwrap();
         self.accepting.spawn(accept(listener, Arc::clone(&self.shared)));
     }
 
-    /// Closes every connection, and refuses others.
+    /// Closes every connection, and refuses new connections.
     pub(crate) async fn stop(&mut self) {
         self.accepting.shutdown().await;
         let mut serving = std::mem::take(&mut *lock(&self.shared.serving));
@@ -179,7 +180,7 @@ impl Server {
         *self.shared.requests.borrow()
     }
 
-    /// Ready when so many requests have arrived.
+    /// Waits until so many requests have arrived.
     pub(crate) async fn has_received(&self, requests: usize) {
         self.shared.requests.subscribe().wait_for(|count| *count >= requests).await.unwrap();
     }
@@ -188,7 +189,7 @@ impl Server {
         lock(&self.shared.received).clone()
     }
 
-    /// The request that came last.
+    /// The last request.
     pub(crate) fn last(&self) -> Received {
         self.received().pop().expect("a request")
     }
@@ -210,7 +211,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         *lock(&shared.connections) += 1;
         let connection = Arc::downgrade(&shared);
         lock(&shared.serving).spawn(async move {
-            // A connection that the client breaks is the client's business.
+            // The client may break a connection at any time.
             let _ = serve(stream, &connection).await;
         });
     }
@@ -241,7 +242,7 @@ async fn serve(mut stream: TcpStream, shared: &Weak<Shared>) -> io::Result<()> {
             }
             Reply::Stall(bytes) => {
                 stream.write_all(&bytes).await?;
-                // Until the client goes.
+                // Wait until the client closes the connection.
                 while stream.read(&mut [0; 64]).await? > 0 {}
                 return Ok(());
             }
@@ -287,7 +288,7 @@ async fn receive(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Opt
     Ok(Some(request))
 }
 
-/// Where `end` ends in what was read; `None` at the end of the connection.
+/// Reads until the buffer contains `end`, and returns the position after `end`. `None` at the end of the connection.
 async fn read_until(stream: &mut TcpStream, buffer: &mut Vec<u8>, end: &[u8]) -> io::Result<Option<usize>> {
     loop {
         if let Some(at) = buffer.windows(end.len()).position(|window| window == end) {

@@ -1,4 +1,4 @@
-//! What must hold for every store. Written against the trait alone: a store's tests hand in one that is empty.
+//! The contract of every store, tested through the trait alone. The tests of each store pass in an empty store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use tokio::time::{sleep, timeout};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// All of it, one after the other, under keys that begin with `contract/`. The store may run in real time or in tokio's,
-/// paused or not.
+/// Runs all tests one after the other, mostly under keys that begin with `contract/`. The store may run in real time
+/// or in tokio's time, paused or not.
 pub(crate) async fn holds(store: Arc<impl Store>) {
     what_was_put_is_there(&*store).await;
     any_key_will_do(&*store).await;
@@ -96,7 +96,7 @@ async fn what_was_kept_for_its_time_is_gone(store: &impl Store) {
         timeout(Duration::from_secs(10), gone).await.unwrap_or_else(|_| panic!("{key} is still there"));
     }
     assert_eq!(get(store, "contract/renewed").await.unwrap(), "value");
-    // It makes room for another.
+    // The key can be used again.
     put(store, "contract/brief", "again").await;
     assert_eq!(get(store, "contract/brief").await.unwrap(), "again");
 }
@@ -116,7 +116,7 @@ async fn a_dropped_future_leaves_the_store_usable(store: &impl Store) {
 
 async fn many_tasks_see_whole_values(store: Arc<impl Store>) {
     const TASKS: u64 = 8;
-    // A value is of one kind of byte, as many as that says.
+    // A value repeats one byte, and its length follows from that byte.
     let value = |kind: u8| vec![kind; 1 + usize::from(kind) * 16];
     let mut tasks = JoinSet::new();
     for task in 0..TASKS {
@@ -140,7 +140,7 @@ async fn many_tasks_see_whole_values(store: Arc<impl Store>) {
     }
 }
 
-/// Bytes that nothing compresses, the same for the same seed.
+/// Random bytes: incompressible, and equal for equal seeds.
 pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     SmallRng::seed_from_u64(seed).fill(&mut bytes[..]);

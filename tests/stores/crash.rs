@@ -1,4 +1,4 @@
-//! A process that is killed at any moment leaves each entry whole or absent, and what it was told is on the disk.
+//! A process that is killed at any moment leaves each entry whole or absent, and all flushed entries on the disk.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -12,28 +12,29 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
-use steadfast::last_known_good::{DiskStore, Store as _};
+use steadfast::last_known_good::Store as _;
+use steadfast::stores::DiskStore;
 
 use crate::contract::noise;
 use crate::folder::Folder;
 
 const KILLS: usize = 200;
-/// Each is a file that is killed over and over, and runs beside the others.
+/// The number of store files. For each file, one child after the other is killed; the files are tested concurrently.
 const FILES: usize = 4;
 
 const KEYS: u64 = 24;
 const KEEP_FOR: Duration = Duration::from_secs(24 * 3600);
-/// Where a child finds its store, and the number of its first put.
+/// The environment variable with the number of a child's first put and the path of the store.
 const CHILD: &str = "STEADFAST_CRASH_TEST";
 
-// ===== what is written =====
+// ===== keys and values =====
 
-/// Which key the put of this number is under.
+/// The key of the put with this number.
 fn key(number: u64) -> u64 {
     SmallRng::seed_from_u64(number).random_range(0..KEYS)
 }
 
-/// What the put of this number says: the number, and noise of its own, from nothing to several pages.
+/// The value of the put with this number: the number, followed by noise from zero bytes to several pages.
 fn value(number: u64) -> Bytes {
     let mut random = SmallRng::seed_from_u64(!number);
     let length =
@@ -45,7 +46,7 @@ fn value(number: u64) -> Bytes {
 
 // ===== the child =====
 
-/// Puts and flushes until it is killed, and says how far it got.
+/// Puts and flushes until killed, and reports each put and flush on stderr.
 #[tokio::test]
 #[ignore = "it is run by the test below, in a process of its own"]
 async fn child() {
@@ -53,7 +54,7 @@ async fn child() {
     let told = told.into_string().unwrap();
     let (first, path) = told.split_once(' ').unwrap();
     let store = DiskStore::open(path).unwrap();
-    // In one piece, so that no line is cut short by the kill.
+    // Each line is one write, so that the kill cuts no line short.
     let say = |line: String| std::io::stderr().write_all(line.as_bytes()).unwrap();
     say("opened\n".to_owned());
     let mut random = SmallRng::seed_from_u64(first.parse().unwrap());
@@ -87,12 +88,12 @@ impl Running {
         Self { child, lines }
     }
 
-    /// Lets it say so many lines, and then run for so long.
+    /// Waits for `lines` lines of the child, lets the child run for `time`, and kills it. Returns all its lines.
     fn kill_after(mut self, lines: usize, time: Duration) -> Vec<String> {
         let patience = Duration::from_secs(60);
         let mut said: Vec<_> = (0..lines).map_while(|_| self.lines.recv_timeout(patience).ok()).collect();
         assert_eq!(said.len(), lines, "it ended by itself: {said:?}");
-        // It says nothing on this channel, so this is the time.
+        // Nothing comes on this channel, so the wait lasts for `time`.
         let (_silent, silence) = channel::<()>();
         assert_eq!(silence.recv_timeout(time), Err(RecvTimeoutError::Timeout));
         self.child.kill().unwrap();
@@ -117,23 +118,23 @@ async fn a_killed_process_leaves_each_entry_whole_or_absent() {
     for file in files {
         flushed += file.await.unwrap();
     }
-    // Else the moments were such that nothing was found out.
+    // With fewer flushes, the test would prove little.
     assert!(flushed > KILLS / 2, "{flushed} flushes");
 }
 
-/// How many flushes it has seen.
+/// Kills one child after the other. Returns the number of flushes that the children reported.
 async fn kill_over_and_over(path: &Path, seed: u64) -> usize {
     let mut random = SmallRng::seed_from_u64(seed);
     let mut flushes = 0;
-    // All up to this put was promised to be there; up to that one, some may be.
+    // Puts up to `promised` were flushed and must be on the disk. Later puts up to `last` may be on the disk.
     let (mut promised, mut last) = (0, 0);
-    // The newest promised under each key.
+    // The newest flushed put of each key.
     let mut newest = BTreeMap::new();
     for kill in 0..KILLS / FILES {
-        // While it starts, opens or repairs; or while it writes, from there on.
+        // After zero lines, the child is still starting, opening or repairing. Later, the child is writing.
         let lines = if random.random_bool(0.2) { 0 } else { random.random_range(1..40) };
         let time = Duration::from_micros(random.random_range(0..15_000));
-        // What may have been lost is put again, so that nothing is missing from what is promised next.
+        // Puts that may be lost are repeated, so that the next flush covers all puts before it.
         let running = Running::start(path, promised + 1);
         let said = tokio::task::spawn_blocking(move || running.kill_after(lines, time)).await.unwrap();
         for line in said {
@@ -148,9 +149,10 @@ async fn kill_over_and_over(path: &Path, seed: u64) -> usize {
                 _ => {}
             }
         }
-        // The others are opened by a child, so that some are killed while they repair what a kill has left.
+        // After the other kills, the next child opens the file first, so that some children are killed during a
+        // repair.
         if kill % 3 == 0 || kill == KILLS / FILES - 1 {
-            // It may have been killed before it said what it had put.
+            // The child may have made one more put than it reported.
             verify(path, &newest, last + 1).await;
         }
     }

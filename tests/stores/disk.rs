@@ -9,7 +9,8 @@ use bytes::Bytes;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use redb::{Database, TableDefinition};
-use steadfast::last_known_good::{DiskStore, DiskStoreBuilder, DiskStoreError, Store as _};
+use steadfast::last_known_good::Store as _;
+use steadfast::stores::{DiskStore, DiskStoreBuilder, DiskStoreError};
 use tokio::time::advance;
 
 use crate::contract::{self, noise};
@@ -26,7 +27,7 @@ async fn get(store: &DiskStore, key: &str) -> Option<Bytes> {
     store.get(key).await.unwrap()
 }
 
-/// The error of a store, not of the trait.
+/// The store's own error, taken out of the trait's box.
 fn own<T>(result: Result<T, steadfast::BoxError>) -> DiskStoreError {
     *result.err().unwrap().downcast().unwrap()
 }
@@ -84,7 +85,7 @@ async fn what_is_queued_when_the_last_handle_is_dropped_is_written() {
     assert_eq!(get(&store, "a").await.unwrap(), "one");
 }
 
-/// Opens the store as soon as it is free.
+/// Opens the store as soon as the file is unlocked.
 async fn reopened(folder: &Folder) -> DiskStore {
     for _ in 0..1000 {
         match DiskStore::open(folder.file()) {
@@ -144,14 +145,14 @@ async fn the_bound_holds_whatever_is_put_and_however_often_it_is_opened() {
             bytes += (key.len() + length) as u64 + OVERHEAD;
         }
     }
-    // The clock is the system's again: what is still there has time left.
+    // A store that is opened anew starts at the system's time, so no remaining entry has expired.
     assert_eq!((store.len(), store.bytes()), (entries, bytes));
     assert!(bytes > MAX_BYTES / 2, "it is well filled: {bytes}");
     let file = fs::metadata(folder.file()).unwrap().len();
     assert!(file <= 16 * MAX_BYTES, "it does not grow with what is put: {file}");
 }
 
-/// A store for so many entries with keys of one byte and values of a thousand.
+/// A store with room for so many entries, with keys of one byte and values of a thousand bytes.
 fn room_for(folder: &Folder, entries: u64) -> DiskStoreBuilder {
     DiskStore::builder(folder.file()).max_bytes(entries * (1001 + OVERHEAD))
 }
@@ -173,7 +174,7 @@ async fn what_expires_first_goes_first() {
     }
     store.flush().await.unwrap();
     assert_eq!(kept(&store, "abcde").await, "acd");
-    // It is one that goes for each that comes, not more.
+    // Each new entry evicts one entry, not more.
     put(&store, "f", noise(0, 1000)).await;
     store.flush().await.unwrap();
     assert_eq!((kept(&store, "acdf").await.as_str(), store.len()), ("adf", 3));
@@ -183,7 +184,7 @@ async fn what_expires_first_goes_first() {
 async fn of_those_that_expire_together_the_first_goes_first() {
     let folder = Folder::new("order-of-puts");
     let store = room_for(&folder, 3).build().unwrap();
-    // Written one by one: the old "a" is in the file when the new one comes.
+    // Each put is flushed, so that the old "a" is in the file when the new "a" comes.
     for key in ["a", "b", "c", "a", "d", "e"] {
         put(&store, key, noise(0, 1000)).await;
         store.flush().await.unwrap();
@@ -238,7 +239,7 @@ async fn a_full_queue_refuses_and_takes_again_when_it_has_been_written() {
     const LENGTH: usize = 100 * 1024;
     let folder = Folder::new("queue");
     let store = DiskStore::builder(folder.file()).max_queued_bytes(1024 * 1024).build().unwrap();
-    // The same key over and over takes one place, so this alone fills nothing.
+    // Repeated puts of one key take one place in the queue, so they do not fill it.
     for _ in 0..100 {
         put(&store, "same", noise(0, LENGTH)).await;
     }
@@ -259,7 +260,7 @@ async fn a_full_queue_refuses_and_takes_again_when_it_has_been_written() {
     }
 }
 
-// ===== files that will not do =====
+// ===== unusable settings and files =====
 
 #[test]
 fn a_bound_out_of_range_is_refused() {
@@ -360,7 +361,7 @@ async fn a_damaged_store_is_an_error_and_no_panic() {
             refused += 1;
             continue;
         };
-        // What it says may be wrong; that is for a layer above. It may fail, and has to come to an end.
+        // Values may be wrong: the cache above checks them. Operations may fail, but must come to an end.
         for key in 0..200 {
             let _ = store.get(&key.to_string()).await;
         }
@@ -404,7 +405,7 @@ async fn others_cannot_read_it() {
     let store = DiskStore::open(folder.file()).unwrap();
     assert_eq!(mode(), 0o600);
     store.close().await.unwrap();
-    // Whoever wants it otherwise keeps it so.
+    // A mode that the operator has set is kept.
     fs::set_permissions(folder.file(), fs::Permissions::from_mode(0o640)).unwrap();
     DiskStore::open(folder.file()).unwrap().close().await.unwrap();
     assert_eq!(mode(), 0o640);

@@ -1,13 +1,13 @@
-//! A folder for a test.
+//! A temporary folder for a test.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A folder that goes with its owner.
+/// A folder that is removed when dropped.
 pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    /// `name` is the test's.
+    /// Creates the folder. `name` is unique to the test.
     pub(crate) fn new(name: &str) -> Self {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
         fs::create_dir_all(&path).unwrap();

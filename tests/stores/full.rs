@@ -1,4 +1,4 @@
-//! A disk that is full: here, a process whose files may not grow beyond a limit, which it is later rid of.
+//! A full disk, simulated by a process whose files may not grow beyond a limit. The limit is lifted later.
 
 use std::env;
 use std::panic;
@@ -6,19 +6,20 @@ use std::path::Path;
 use std::process::{self, Command};
 use std::time::Duration;
 
-use steadfast::last_known_good::{DiskStore, DiskStoreError, Store as _};
+use steadfast::last_known_good::Store as _;
+use steadfast::stores::{DiskStore, DiskStoreError};
 
 use crate::contract::noise;
 use crate::folder::Folder;
 
 const HOUR: Duration = Duration::from_secs(3600);
-/// Where the child finds its store.
+/// The environment variable with the path of the child's store.
 const CHILD: &str = "STEADFAST_FULL_TEST";
 
 #[test]
 fn a_full_disk_costs_what_is_put_meanwhile_and_no_more() {
     let folder = Folder::new("full");
-    // A write beyond the limit is then an error, and not the end of the process.
+    // With `SIGXFSZ` ignored, a write beyond the limit is an error and does not end the process.
     let output = Command::new("sh")
         .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
         .arg(env::current_exe().unwrap())
@@ -41,7 +42,7 @@ fn limit_files(bytes: &str) {
 async fn child() {
     let Some(path) = env::var_os(CHILD) else { return };
     let path = Path::new(&path);
-    // Where panics abort, a full disk is no reason to.
+    // Every panic aborts the child, as with `panic = "abort"`: a full disk must not cause a panic.
     let report = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         report(panic);
@@ -63,7 +64,7 @@ async fn child() {
         assert!(written < 100, "the disk is never full");
     };
     assert!(matches!(failure, DiskStoreError::Failed(_)), "{failure:?}");
-    // And again, told to the put after it this time or to the flush.
+    // The next write fails, too. Either the put or the flush reports the failure.
     let again = match put("meanwhile").await {
         Ok(()) => store.flush().await.map_err(steadfast::BoxError::from),
         refused => refused,

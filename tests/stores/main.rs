@@ -1,4 +1,4 @@
-//! The stores of the fallback: what holds for every one, and for each alone.
+//! The stores of the last-known-good cache: the common contract, and the tests of each store.
 
 mod contract;
 #[cfg(feature = "disk")]

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use steadfast::last_known_good::{MemoryStore, Store as _};
+use steadfast::last_known_good::Store as _;
+use steadfast::stores::MemoryStore;
 
 use crate::contract;
 

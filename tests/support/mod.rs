@@ -1,6 +1,6 @@
-//! What the tests share: an upstream that answers from a script, and bodies that end in every way a body can.
+//! Test helpers: an upstream that answers from a script, and bodies that end in every way a body can.
 
-// Each test file is a crate of its own, and none of them uses all of this.
+// Each test file is a crate of its own, and uses only a part of these helpers.
 #![allow(dead_code, unreachable_pub)]
 
 use std::collections::VecDeque;
@@ -30,7 +30,7 @@ pub fn post() -> Request<()> {
     Request::post("http://sku.internal/v1/items").body(()).unwrap()
 }
 
-/// One call, as a clone of the service makes it.
+/// Makes one call through a clone of the service.
 pub async fn send<S, R>(service: &S, request: R) -> Result<S::Response, S::Error>
 where
     S: Service<R> + Clone,
@@ -40,10 +40,9 @@ where
 
 // ===== Upstream =====
 
-/// An upstream that gives these answers in turn, the last one again and again, and remembers what it was asked
-/// and when.
+/// An upstream that gives scripted answers in turn and repeats the last one. Records each request and its time.
 ///
-/// It panics if it is called without having been polled ready; a clone of it is not ready.
+/// Panics if called without having been polled ready. A clone is not ready.
 pub struct Upstream<R = Request<()>> {
     inner: Arc<Mutex<Inner<R>>>,
     ready: bool,
@@ -55,7 +54,7 @@ struct Inner<R> {
     began: Instant,
 }
 
-/// What comes back for one request.
+/// The answer to one request.
 #[derive(Debug, Clone)]
 pub struct Answer {
     after: Duration,
@@ -79,7 +78,7 @@ pub fn fault(kind: io::ErrorKind) -> Answer {
     Answer { result: Err(kind), ..status(500) }
 }
 
-/// An answer that does not come.
+/// An answer that takes a billion seconds: a hang.
 pub fn hang() -> Answer {
     status(200).after(Duration::from_secs(1_000_000_000))
 }
@@ -107,23 +106,23 @@ impl<R> Upstream<R> {
         Self { inner: Arc::new(Mutex::new(inner)), ready: false }
     }
 
-    /// How many requests came.
+    /// The number of requests so far.
     pub fn count(&self) -> usize {
         self.inner.lock().unwrap().seen.len()
     }
 
-    /// When they came, counted from when this upstream was made.
+    /// The time of each request since the upstream was created.
     pub fn times(&self) -> Vec<Duration> {
         let inner = self.inner.lock().unwrap();
         inner.seen.iter().map(|(at, _)| *at - inner.began).collect()
     }
 
-    /// How long each came after the one before.
+    /// The time between each request and the previous request.
     pub fn waits(&self) -> Vec<Duration> {
         self.times().windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect()
     }
 
-    /// The requests themselves, given away.
+    /// Takes the requests out of the record.
     pub fn take_seen(&self) -> Vec<R> {
         self.inner.lock().unwrap().seen.drain(..).map(|(_, request)| request).collect()
     }
@@ -169,24 +168,24 @@ impl<R> Service<R> for Upstream<R> {
 
 // ===== TestBody =====
 
-/// What a body does when it is read.
+/// A step of a body that is being read.
 #[derive(Debug, Clone)]
 pub enum Step {
-    /// Gives this.
+    /// Yields the data.
     Data(Bytes),
-    /// Gives this for ever.
+    /// Yields the data again and again, without end.
     Endless(Bytes),
-    /// Gives trailers.
+    /// Yields trailers.
     Trailers(HeaderMap),
-    /// Breaks.
+    /// Fails with a connection reset.
     Fail,
-    /// Takes this long.
+    /// Waits for this long.
     Wait(Duration),
-    /// Gives nothing more, and does not end.
+    /// Yields nothing more and never ends.
     Stall,
 }
 
-/// The steps of a body. Every body that is made from one counts here what was read of it.
+/// The steps of a body. Counts the bytes read, ends and drops of all bodies started from the script.
 #[derive(Debug, Clone)]
 pub struct Script {
     steps: Vec<Step>,
@@ -218,13 +217,13 @@ impl Script {
         self
     }
 
-    /// States this length, true or not.
+    /// States this length, right or wrong.
     pub fn stating(mut self, length: u64) -> Self {
         self.exact = Some(length);
         self
     }
 
-    /// States the length that it has.
+    /// States the real length.
     pub fn sized(self) -> Self {
         let length = self.steps.iter().map(|step| match step {
             Step::Data(data) => data.len() as u64,
@@ -243,17 +242,17 @@ impl Script {
         }
     }
 
-    /// How many bytes were read.
+    /// The number of bytes read.
     pub fn read(&self) -> usize {
         self.log.read.load(Ordering::Relaxed)
     }
 
-    /// Whether one was read to its end.
+    /// True if a body was read to its end.
     pub fn ended(&self) -> bool {
         self.log.ended.load(Ordering::Relaxed)
     }
 
-    /// How many were dropped.
+    /// The number of bodies dropped.
     pub fn dropped(&self) -> usize {
         self.log.dropped.load(Ordering::Relaxed)
     }

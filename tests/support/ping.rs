@@ -1,4 +1,4 @@
-//! A request that costs nothing, neither to hold nor to copy, so that what is seen is the layers'.
+//! A request that costs nothing to hold or to copy, so that a measurement shows the cost of the layers alone.
 
 use steadfast::{HasCallOptions, RetrySafety, RetryableRequest};
 

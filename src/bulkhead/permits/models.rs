@@ -1,4 +1,4 @@
-//! What must hold of the permits in whatever order threads come.
+//! Models of the permits: each states a property that holds in every order of two threads.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use crate::bulkhead::handle::{Permit, WaitSlot};
 use crate::bulkhead::{Bulkhead, BulkheadBuilder};
 use crate::internal::sync::race;
 
-/// A bulkhead, the permits of the calls in flight, and a slot in its queue.
+/// A full bulkhead, the permits of the calls in flight, and a place in the queue.
 struct Full {
     bulkhead: Bulkhead,
     permits: RefCell<Vec<Permit>>,
@@ -25,7 +25,7 @@ impl Full {
         Self { bulkhead, permits, slot: Cell::new(None) }
     }
 
-    /// The same, and somebody waits.
+    /// A full bulkhead with one waiter.
     fn and_queued(max_concurrent: usize) -> Self {
         let full = Self::new(max_concurrent);
         full.queue();
@@ -36,12 +36,12 @@ impl Full {
         self.slot.set(WaitSlot::take(self.bulkhead.clone(), 1));
     }
 
-    /// Who waits leaves.
+    /// Takes the waiter out of the queue.
     fn leave(&self) {
         drop(self.slot.take());
     }
 
-    /// Whether who waits has a permit. He leaves without one, otherwise.
+    /// True if the waiter has received a permit. The waiter leaves in either case.
     fn is_served(&self) -> bool {
         self.slot.take().is_some_and(|mut slot| slot.permit.try_recv().is_ok())
     }
@@ -50,13 +50,13 @@ impl Full {
         self.bulkhead.resize(max_concurrent).unwrap();
     }
 
-    /// One of the calls ends.
+    /// Ends one of the calls in flight.
     fn end_one(&self) {
         let permit = self.permits.borrow_mut().pop();
         assert!(permit.is_some());
     }
 
-    /// How many are let through once the other calls have ended, too.
+    /// Ends the other calls. Returns the number of calls that are then let through.
     fn free_at_the_end(&self) -> usize {
         self.permits.take();
         *self.permits.borrow_mut() = std::iter::from_fn(|| self.bulkhead.try_acquire()).collect();
@@ -169,7 +169,7 @@ fn a_smaller_size_is_reached_with_the_last_call_over_it() {
 fn a_permit_that_a_waiter_gave_up_makes_up_for_a_smaller_size() {
     let set_up = || {
         let full = Full::and_queued(2);
-        full.end_one(); // It is on its way to who waits.
+        full.end_one(); // Its permit is on its way to the waiter.
         full
     };
     race(

@@ -1,15 +1,15 @@
-//! What must hold of a circuit in whatever order threads come.
+//! Models of the handle: each states a property that holds in every order of two threads.
 
 use super::*;
 use crate::circuit_breaker::Window;
 use crate::internal::sync::race;
 
 const SECOND: Duration = Duration::from_secs(1);
-/// Longer than any model takes to run.
+/// A time longer than any model runs.
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const BAD: CallRecord = CallRecord { failed: true, slow: false };
 
-/// Trips on so many failures in a row, for an hour, and has one probe.
+/// Configures a circuit that opens on this many failures in a row, for an hour, and then admits one probe.
 fn after(failures: u16) -> CircuitBreakerBuilder {
     CircuitBreaker::builder()
         .consecutive_failures(failures, Duration::ZERO)
@@ -19,12 +19,12 @@ fn after(failures: u16) -> CircuitBreakerBuilder {
         .seed(1)
 }
 
-/// Trips on the first failure.
+/// Makes a circuit that opens on the first failure.
 fn touchy() -> CircuitBreaker {
     after(1).build().unwrap()
 }
 
-/// A touchy circuit that was open until a while ago.
+/// Makes an open circuit whose open time is over.
 fn due() -> CircuitBreaker {
     let circuit = after(1).open_for(SECOND).build().unwrap();
     circuit.count(0, BAD, Instant::now() - HOUR);
@@ -32,7 +32,7 @@ fn due() -> CircuitBreaker {
     circuit
 }
 
-/// A call that was admitted while the circuit was new fails.
+/// Ends a call of the first generation with a failure.
 fn fail(circuit: &CircuitBreaker) {
     circuit.ended(Ticket::Counted(0), Outcome::Failure, None);
 }
@@ -63,7 +63,7 @@ fn who_sees_a_new_generation_counts_nothing_of_the_old() {
     };
     let look = |(circuit, now): &(CircuitBreaker, Instant)| {
         if circuit.gate().generation() == 1 {
-            // Its first failure is not enough.
+            // One failure of the new generation is not enough to open the circuit.
             circuit.count(1, BAD, *now + HOUR / 10);
             assert_eq!(circuit.state(), State::Closed);
         }

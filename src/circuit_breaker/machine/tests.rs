@@ -1,4 +1,4 @@
-//! Examples; the model is beside them.
+//! Examples of the state machine. `model.rs` has a random walk.
 
 mod model;
 
@@ -7,11 +7,11 @@ use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerBuilder};
 
 const SECOND: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(10);
-/// The longest open time, and the shortest.
+/// No jitter gives the longest open time, full jitter the shortest.
 const NO_JITTER: f64 = 0.0;
 const FULL_JITTER: f64 = 1.0;
 
-/// A machine, its settings and its clock.
+/// A machine with its settings, its clock and its jitter.
 struct Rig {
     machine: Machine,
     settings: BreakerSettings,
@@ -25,7 +25,7 @@ impl Rig {
         Self { machine: Machine::new(), settings, now: Instant::now(), jitter: NO_JITTER }
     }
 
-    /// Open 1 s to 4 s, and rounds of three probes of which one must succeed.
+    /// The default: open for 1 s to 4 s, and rounds of three probes of which one must succeed.
     fn default() -> Self {
         Self::new(CircuitBreaker::builder())
     }
@@ -54,13 +54,13 @@ impl Rig {
         self.machine.probe_ended(&self.settings, id, result, self.now, self.jitter);
     }
 
-    /// Trips, and lets the open time pass.
+    /// Trips the circuit, and lets the open time pass.
     fn wait_for_half_open(&mut self) {
         self.trip();
         self.wait();
     }
 
-    /// Lets the wait pass that a refused call is told; returns it.
+    /// Waits for as long as a refusal says. Returns that time.
     fn wait(&mut self) -> Duration {
         let wait = self.refusal().expect("a wait that ends");
         self.now += wait;
@@ -273,7 +273,7 @@ fn a_probe_ends_once() {
     assert!(rig.is_half_open());
 }
 
-/// The open times of the trip and of `rounds` failed rounds after it.
+/// Returns the open times after a trip and after each of `rounds` failed rounds.
 fn open_times(rig: &mut Rig, rounds: usize) -> Vec<Duration> {
     rig.trip();
     let mut times = vec![rig.wait()];

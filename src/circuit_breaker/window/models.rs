@@ -1,4 +1,4 @@
-//! What must hold of the windows in whatever order threads come.
+//! Models of the counts: each states a property that holds in every order of two threads.
 
 use super::*;
 use crate::internal::sync::race;
@@ -16,7 +16,7 @@ fn no_failure_in_a_row_is_lost() {
     });
 }
 
-/// A run of a generation that begins, with a failure, while another thread does something.
+/// Runs `something` while another thread begins a generation and records its first failure. Only this failure may count.
 fn while_a_generation_begins(something: fn(&ConsecutiveFailures)) {
     let set_up = || {
         let run = ConsecutiveFailures::default();
@@ -40,7 +40,7 @@ fn a_late_failure_does_not_lengthen_the_run_of_a_later_generation() {
     while_a_generation_begins(|run| _ = run.failure(0, SECOND));
 }
 
-/// A window with a failure in a bucket that drops out after ten seconds.
+/// Makes a window with one failure, in a bucket that drops out after ten seconds.
 fn window() -> TimeWindow {
     let window = TimeWindow::new(10 * SECOND);
     window.record(Duration::ZERO, BAD_AND_SLOW);
@@ -70,7 +70,7 @@ fn who_sees_the_new_head_sees_its_bucket_empty() {
     race(window, counts, counts, |_, one, two| assert_eq!([one, two], [Counts::default(); 2]));
 }
 
-/// The sums of what is in the ring.
+/// Returns the sums of the entries in the ring.
 fn of_the_ring(window: &CallWindow) -> Counts {
     let slots: Vec<_> = window.ring.iter().map(|slot| slot.load(Relaxed)).collect();
     let sum = |bit| u32::try_from(slots.iter().filter(|slot| *slot & bit != 0).count()).unwrap();

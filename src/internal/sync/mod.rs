@@ -1,5 +1,6 @@
-//! What threads share is made of these: the real things, and in the models loom's, which run what a model does in the
-//! orders that its threads may take, with the values that a load may see.
+//! The synchronization primitives of the crate: those of std, tokio and arc-swap, or loom's in a model.
+//!
+//! A model runs under loom, which tries the possible orders of its threads and the values that a load may return.
 
 #[cfg(not(all(test, steadfast_loom)))]
 pub(crate) use arc_swap::ArcSwap;

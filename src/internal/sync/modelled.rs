@@ -1,6 +1,6 @@
-//! What the models run on: loom's atomics and locks, and stand-ins for what loom does not know.
+//! The primitives of the models: loom's atomics and locks, and substitutes for types that loom lacks.
 //!
-//! A stand-in promises as little as the real thing does, and orders memory no more than it.
+//! A substitute guarantees no more than the real type, above all in memory ordering.
 
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
@@ -10,13 +10,13 @@ pub(crate) use loom::sync::{Mutex, MutexGuard, atomic};
 use self::atomic::AtomicUsize;
 use self::atomic::Ordering::{Acquire, Release};
 
-/// A model has to do the same each time, and what a map is walked in the order of is chance otherwise.
+/// loom needs determinism, so maps use a fixed hash seed.
 pub(crate) type RandomState = BuildHasherDefault<DefaultHasher>;
 
-/// What must hold of what `set_up` makes once `one` and `two` have been done to it by two threads, in any order.
+/// Runs `one` and `two` on two threads, in every order that loom finds, and checks the result with `holds`.
 ///
-/// Each of the two goes first once: loom looks for the orders that differ by the last access to a word only, and does
-/// not find all of them from one side.
+/// `set_up` makes the value that both threads share. Each of the two functions runs on the first thread once: loom
+/// only explores orders that differ in the last access to a word, and misses some of them from one side.
 pub(crate) fn race<S: 'static, A: 'static, B: 'static>(
     set_up: impl Fn() -> S + Send + Sync + Copy + 'static,
     one: impl Fn(&S) -> A + Send + Sync + Copy + 'static,
@@ -49,10 +49,10 @@ fn in_order<S: 'static, A, B: 'static>(
 
 // ===== ArcSwap =====
 
-/// Who loads a value sees what was done before it was stored; nothing else is ordered.
+/// A load sees everything done before the store of its value. Nothing else is ordered.
 pub(crate) struct ArcSwap<T> {
     current: AtomicUsize,
-    /// Every value so far. Of `std`, since it is no part of what is modelled.
+    /// Every value so far. The lock is `std`'s, because the list is not part of the model.
     stored: std::sync::Mutex<Vec<Arc<T>>>,
 }
 
@@ -83,7 +83,7 @@ pub(crate) mod oneshot {
 
     use super::{Arc, Mutex};
 
-    /// A value on its way, or the word that nobody will take it. In a model nobody waits for it.
+    /// The state of a channel. No model waits for a value.
     #[derive(Debug)]
     enum Way<T> {
         Open,
@@ -114,7 +114,7 @@ pub(crate) mod oneshot {
     }
 
     impl<T> Receiver<T> {
-        /// What was sent before can be received still.
+        /// A value sent before the close can still be received.
         pub(crate) fn close(&mut self) {
             let mut way = self.0.lock().unwrap();
             if matches!(*way, Way::Open) {
@@ -155,7 +155,7 @@ pub(crate) mod oneshot {
 pub(crate) mod watch {
     use super::{Arc, Mutex, MutexGuard};
 
-    /// The last value, under a lock, as in tokio. In a model nobody waits for the next.
+    /// The latest value under a lock, as in tokio. No model waits for the next value.
     pub(crate) struct Sender<T>(Arc<Mutex<T>>);
 
     #[derive(Debug)]

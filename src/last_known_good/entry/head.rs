@@ -51,10 +51,10 @@ impl Draft {
         response: &Response<B>,
         request: &RequestHeaders,
         rules: &Rules,
-        is_somebodys: bool,
+        is_private: bool,
     ) -> Option<Self> {
         Some(Self {
-            lifetime: rules.lifetime(response.status(), response.headers(), is_somebodys)?,
+            lifetime: rules.lifetime(response.status(), response.headers(), is_private)?,
             vary: Vary::new(response.headers(), request)?,
             status: response.status(),
             version: response.version(),

@@ -25,21 +25,21 @@ const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// When an answer was asked for, given and made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Times {
-    pub(crate) asked: UnixNanos,
-    pub(crate) given: UnixNanos,
+    pub(crate) requested: UnixNanos,
+    pub(crate) received: UnixNanos,
     /// By its own word, which may come through another cache: RFC 9111 §4.2.3, without the `Date`, since that would compare
     /// the origin's clock with this one, and a wrong one would take the fallback away unnoticed.
-    pub(crate) made: UnixNanos,
+    pub(crate) generated: UnixNanos,
     /// What it says in `Date`, in seconds since the beginning of 1970; 0 if it has none.
     pub(crate) date: u64,
 }
 
 impl Times {
     /// Those of an answer with these headers. It may have been made at any time since it was asked for.
-    pub(crate) fn of(headers: &HeaderMap, asked: UnixNanos, given: UnixNanos) -> Self {
+    pub(crate) fn of(headers: &HeaderMap, requested: UnixNanos, received: UnixNanos) -> Self {
         let stated = stated_age(headers);
-        let made = if stated.is_zero() { given } else { asked.before(stated) };
-        Self { asked, given, made, date: date(headers).unwrap_or_default() }
+        let generated = if stated.is_zero() { received } else { requested.before(stated) };
+        Self { requested, received, generated, date: date(headers).unwrap_or_default() }
     }
 }
 
@@ -49,9 +49,9 @@ pub(crate) struct Entry {
     head: Arc<Head>,
     body: Bytes,
     /// When the same was last asked for, given and made.
-    asked: AtomicU64,
-    given: AtomicU64,
-    made: AtomicU64,
+    requested: AtomicU64,
+    received: AtomicU64,
+    generated: AtomicU64,
     date: AtomicU64,
     synced: AtomicU64,
 }
@@ -61,9 +61,9 @@ impl Entry {
         Self {
             head,
             body,
-            asked: AtomicU64::new(times.asked.0),
-            given: AtomicU64::new(times.given.0),
-            made: AtomicU64::new(times.made.0),
+            requested: AtomicU64::new(times.requested.0),
+            received: AtomicU64::new(times.received.0),
+            generated: AtomicU64::new(times.generated.0),
             date: AtomicU64::new(times.date),
             synced: AtomicU64::new(0),
         }
@@ -78,24 +78,24 @@ impl Entry {
 
     /// The upstream has given the same again.
     pub(crate) fn renew(&self, times: Times) {
-        self.asked.fetch_max(times.asked.0, Ordering::Relaxed);
-        self.given.fetch_max(times.given.0, Ordering::Relaxed);
-        self.made.fetch_max(times.made.0, Ordering::Relaxed);
+        self.requested.fetch_max(times.requested.0, Ordering::Relaxed);
+        self.received.fetch_max(times.received.0, Ordering::Relaxed);
+        self.generated.fetch_max(times.generated.0, Ordering::Relaxed);
         self.date.fetch_max(times.date, Ordering::Relaxed);
     }
 
     pub(crate) fn times(&self) -> Times {
         Times {
-            asked: UnixNanos(self.asked.load(Ordering::Relaxed)),
-            given: UnixNanos(self.given.load(Ordering::Relaxed)),
-            made: UnixNanos(self.made.load(Ordering::Relaxed)),
+            requested: UnixNanos(self.requested.load(Ordering::Relaxed)),
+            received: UnixNanos(self.received.load(Ordering::Relaxed)),
+            generated: UnixNanos(self.generated.load(Ordering::Relaxed)),
             date: self.date.load(Ordering::Relaxed),
         }
     }
 
     /// How long ago the origin made it.
     pub(crate) fn age(&self, now: UnixNanos) -> Duration {
-        now.since(self.times().made)
+        now.since(self.times().generated)
     }
 
     /// For how long it may still be served; nothing, if it is too old.
@@ -111,8 +111,8 @@ impl Entry {
     }
 
     /// Whether the upstream gave it later than that.
-    pub(crate) fn is_newer_than(&self, given: UnixNanos) -> bool {
-        self.times().given > given
+    pub(crate) fn is_newer_than(&self, received: UnixNanos) -> bool {
+        self.times().received > received
     }
 
     /// Whether it stands in the place of another: of the one for equal requests, or of one that varies on other headers.

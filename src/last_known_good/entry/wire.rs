@@ -22,28 +22,28 @@ const END_OF_DATES: u64 = 253_402_300_800;
 const CHECK_BYTES: usize = 16;
 
 /// What stands under a name.
-pub(crate) enum Known {
+pub(crate) enum StoredValue {
     /// The responses to a request.
-    Kept(Vec<Entry>),
+    Entries(Vec<Entry>),
     /// Whatever was asked for before that moment is not good any more.
-    Gone(UnixNanos),
+    Tombstone(UnixNanos),
 }
 
-pub(crate) fn encode_kept(key: &str, variants: &[Arc<Entry>]) -> Option<Bytes> {
-    seal(key, &Record::Kept(variants.iter().map(|entry| Stored::from_entry(entry)).collect()))
+pub(crate) fn encode_entries(key: &str, variants: &[Arc<Entry>]) -> Option<Bytes> {
+    seal(key, &WireEntry::Entries(variants.iter().map(|entry| Stored::from_entry(entry)).collect()))
 }
 
-pub(crate) fn encode_gone(key: &str, at: UnixNanos) -> Option<Bytes> {
-    seal(key, &Record::Gone(at.0))
+pub(crate) fn encode_tombstone(key: &str, at: UnixNanos) -> Option<Bytes> {
+    seal(key, &WireEntry::Tombstone(at.0))
 }
 
 /// `None` if it is not what was encoded under this key, or, by these rules, is not to be served.
-pub(crate) fn decode(key: &str, value: &[u8], rules: &Rules, is_somebodys: bool) -> Option<Known> {
+pub(crate) fn decode(key: &str, value: &[u8], rules: &Rules, is_private: bool) -> Option<StoredValue> {
     Some(match postcard::from_bytes(open(key, value)?).ok()? {
-        Record::Gone(at) => Known::Gone(UnixNanos(at)),
-        Record::Kept(stored) => {
-            let entries = stored.into_iter().map(|it| it.into_entry(rules, is_somebodys));
-            Known::Kept(entries.collect::<Option<_>>()?)
+        WireEntry::Tombstone(at) => StoredValue::Tombstone(UnixNanos(at)),
+        WireEntry::Entries(stored) => {
+            let entries = stored.into_iter().map(|it| it.into_entry(rules, is_private));
+            StoredValue::Entries(entries.collect::<Option<_>>()?)
         }
     })
 }
@@ -71,27 +71,27 @@ fn check(key: &str, content: &[u8]) -> [u8; CHECK_BYTES] {
 }
 
 #[derive(Serialize, Deserialize)]
-enum Record {
-    Kept(Vec<Stored>),
-    Gone(u64),
+enum WireEntry {
+    Entries(Vec<Stored>),
+    Tombstone(u64),
 }
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
     status: u16,
     version: u8,
-    headers: Vec<(String, Value)>,
-    vary: Vec<(String, Vec<Value>)>,
-    asked: u64,
-    given: u64,
-    made: u64,
+    headers: Vec<(String, WireValue)>,
+    vary: Vec<(String, Vec<WireValue>)>,
+    requested: u64,
+    received: u64,
+    generated: u64,
     date: u64,
     body: Bytes,
 }
 
 /// That of a header.
 #[derive(Serialize, Deserialize)]
-struct Value {
+struct WireValue {
     bytes: Bytes,
     is_sensitive: bool,
 }
@@ -102,9 +102,10 @@ const VERSIONS: [Version; 5] =
 impl Stored {
     fn from_entry(entry: &Entry) -> Self {
         let (head, times) = (entry.head(), entry.times());
-        let header = |(name, value): (&HeaderName, _)| (name.as_str().to_owned(), Value::from_header(value));
+        let header =
+            |(name, value): (&HeaderName, _)| (name.as_str().to_owned(), WireValue::from_header(value));
         let line = |(name, values): (&HeaderName, &[HeaderValue])| {
-            (name.as_str().to_owned(), values.iter().map(Value::from_header).collect())
+            (name.as_str().to_owned(), values.iter().map(WireValue::from_header).collect())
         };
         let version = VERSIONS.iter().zip(0..).find(|(version, _)| **version == head.version);
         Self {
@@ -112,41 +113,42 @@ impl Stored {
             version: version.map_or(u8::MAX, |(_, at)| at),
             headers: head.headers.iter().map(header).collect(),
             vary: head.vary.lines().map(line).collect(),
-            asked: times.asked.0,
-            given: times.given.0,
-            made: times.made.0,
+            requested: times.requested.0,
+            received: times.received.0,
+            generated: times.generated.0,
             date: times.date,
             body: entry.body().clone(),
         }
     }
 
-    fn into_entry(self, rules: &Rules, is_somebodys: bool) -> Option<Entry> {
+    fn into_entry(self, rules: &Rules, is_private: bool) -> Option<Entry> {
         let status = StatusCode::from_u16(self.status).ok()?;
         let mut headers = HeaderMap::new();
         for (name, value) in self.headers {
             // There is an end to how many there can be.
             headers.try_append(to_name(&name)?, value.into_header()?).ok()?;
         }
-        let line = |(name, values): (String, Vec<Value>)| {
-            let values = values.into_iter().map(Value::into_header).collect::<Option<_>>()?;
+        let line = |(name, values): (String, Vec<WireValue>)| {
+            let values = values.into_iter().map(WireValue::into_header).collect::<Option<_>>()?;
             Some((to_name(&name)?, values))
         };
         let vary = self.vary.into_iter().map(line).collect::<Option<Vec<_>>>()?;
         let head = Head {
-            lifetime: rules.lifetime(status, &headers, is_somebodys)?,
+            lifetime: rules.lifetime(status, &headers, is_private)?,
             status,
             version: *VERSIONS.get(usize::from(self.version))?,
             headers,
             vary: Vary::of(vary),
         };
-        let (asked, given, made) = (UnixNanos(self.asked), UnixNanos(self.given), UnixNanos(self.made));
+        let (requested, received, generated) =
+            (UnixNanos(self.requested), UnixNanos(self.received), UnixNanos(self.generated));
         let date = if self.date < END_OF_DATES { self.date } else { 0 };
-        let times = Times { asked, given, made, date };
+        let times = Times { requested, received, generated, date };
         Some(Entry::new(Arc::new(head), self.body, times))
     }
 }
 
-impl Value {
+impl WireValue {
     fn from_header(value: &HeaderValue) -> Self {
         Self { bytes: Bytes::copy_from_slice(value.as_bytes()), is_sensitive: value.is_sensitive() }
     }
@@ -191,31 +193,32 @@ mod tests {
             let request = HeaderMap::from_iter([(http::header::ACCEPT_LANGUAGE, language.parse().unwrap())]);
             let request = RequestHeaders::new(&request, None);
             let head = Draft::new(&response, &request, &RULES, false).unwrap().into_head();
-            let times = Times { asked: UnixNanos(1), given: UnixNanos(3), made: UnixNanos(2), date: 4 };
+            let times =
+                Times { requested: UnixNanos(1), received: UnixNanos(3), generated: UnixNanos(2), date: 4 };
             Arc::new(Entry::new(Arc::new(head), Bytes::from_static(body.as_bytes()), times))
         };
         vec![entry("de", "gut"), entry("en", "good")]
     }
 
-    fn kept(key: &str, value: &[u8], rules: &Rules) -> Option<Vec<Entry>> {
+    fn entries_of(key: &str, value: &[u8], rules: &Rules) -> Option<Vec<Entry>> {
         match decode(key, value, rules, false)? {
-            Known::Kept(entries) => Some(entries),
-            Known::Gone(_) => None,
+            StoredValue::Entries(entries) => Some(entries),
+            StoredValue::Tombstone(_) => None,
         }
     }
 
     fn gone_at(key: &str, value: &[u8]) -> Option<UnixNanos> {
         match decode(key, value, &RULES, false)? {
-            Known::Kept(_) => None,
-            Known::Gone(at) => Some(at),
+            StoredValue::Entries(_) => None,
+            StoredValue::Tombstone(at) => Some(at),
         }
     }
 
     #[test]
     fn what_is_decoded_is_what_was_encoded() {
         let variants = variants();
-        let value = encode_kept("GET - http://a/", &variants).unwrap();
-        let decoded = kept("GET - http://a/", &value, &RULES).unwrap();
+        let value = encode_entries("GET - http://a/", &variants).unwrap();
+        let decoded = entries_of("GET - http://a/", &value, &RULES).unwrap();
         assert_eq!(decoded.len(), 2);
         for (decoded, variant) in decoded.iter().zip(&variants) {
             let (one, other) = (decoded.head(), variant.head());
@@ -231,27 +234,27 @@ mod tests {
 
     #[test]
     fn what_is_foreign_is_nothing() {
-        let value = encode_kept("GET - http://a/", &variants()).unwrap();
-        assert!(kept("GET - http://b/", &value, &RULES).is_none());
-        let gone = encode_gone("GET - http://a/", UnixNanos(7)).unwrap();
+        let value = encode_entries("GET - http://a/", &variants()).unwrap();
+        assert!(entries_of("GET - http://b/", &value, &RULES).is_none());
+        let gone = encode_tombstone("GET - http://a/", UnixNanos(7)).unwrap();
         assert_eq!(gone_at("GET - http://a/", &gone), Some(UnixNanos(7)));
         assert_eq!(gone_at("GET - http://b/", &gone), None);
         for foreign in ["", "steadfast", "steadfast\u{1}", "{\"status\":200}"] {
-            assert!(kept("GET - http://a/", foreign.as_bytes(), &RULES).is_none());
+            assert!(entries_of("GET - http://a/", foreign.as_bytes(), &RULES).is_none());
         }
     }
 
     #[test]
     fn what_is_garbled_anywhere_is_nothing() {
-        let value = encode_kept("k", &variants()).unwrap();
+        let value = encode_entries("k", &variants()).unwrap();
         for at in 0..value.len() {
             let mut garbled = value.to_vec();
             garbled[at] ^= 1;
-            assert!(kept("k", &garbled, &RULES).is_none(), "{at}");
-            assert!(kept("k", &value[..at], &RULES).is_none(), "{at}");
+            assert!(entries_of("k", &garbled, &RULES).is_none(), "{at}");
+            assert!(entries_of("k", &value[..at], &RULES).is_none(), "{at}");
         }
         let longer = [&value[..], b"x"].concat();
-        assert!(kept("k", &longer, &RULES).is_none());
+        assert!(entries_of("k", &longer, &RULES).is_none());
     }
 
     #[test]
@@ -260,9 +263,11 @@ mod tests {
         let ignoring = Rules { ignore_origin: true, ..RULES };
         let request = RequestHeaders::new(&HeaderMap::new(), None);
         let head = Draft::new(&response, &request, &ignoring, false).unwrap().into_head();
-        let times = Times { asked: UnixNanos(1), given: UnixNanos(1), made: UnixNanos(1), date: 0 };
-        let value = encode_kept("k", &[Arc::new(Entry::new(Arc::new(head), Bytes::new(), times))]).unwrap();
-        assert!(kept("k", &value, &ignoring).is_some());
-        assert!(kept("k", &value, &RULES).is_none());
+        let times =
+            Times { requested: UnixNanos(1), received: UnixNanos(1), generated: UnixNanos(1), date: 0 };
+        let value =
+            encode_entries("k", &[Arc::new(Entry::new(Arc::new(head), Bytes::new(), times))]).unwrap();
+        assert!(entries_of("k", &value, &ignoring).is_some());
+        assert!(entries_of("k", &value, &RULES).is_none());
     }
 }

@@ -24,7 +24,7 @@ pub(crate) type Variants = Arc<[Arc<Entry>]>;
 pub(crate) struct Memory {
     entries: Cache<Key, Variants>,
     max_bytes: u64,
-    somebodys: Arc<Somebodys>,
+    private_keys: Arc<PrivateKeyIndex>,
     removals: Removals,
     /// Moves on after each insertion, with the evictions that it causes, and each removal: while it stands still, what
     /// was found is still there.
@@ -49,8 +49,8 @@ impl Found {
 
 impl Memory {
     pub(crate) fn new(max_bytes: u64) -> Self {
-        let somebodys = Arc::new(Somebodys::default());
-        let ended = Arc::clone(&somebodys);
+        let private_keys = Arc::new(PrivateKeyIndex::default());
+        let ended = Arc::clone(&private_keys);
         let entries = Cache::builder()
             .max_capacity(max_bytes)
             // TinyLFU refuses new keys when it is full, and those are what an outage will be asked for.
@@ -61,7 +61,7 @@ impl Memory {
             })
             .eviction_listener(move |key: Arc<Key>, _, _: RemovalCause| ended.remove(&key))
             .build();
-        Self { entries, max_bytes, somebodys, removals: Removals::default(), changes: AtomicU64::new(0) }
+        Self { entries, max_bytes, private_keys, removals: Removals::default(), changes: AtomicU64::new(0) }
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -97,7 +97,7 @@ impl Memory {
     /// Keeps an answer that was given to a call which began when the key had this version, unless the key was forgotten since or
     /// has a newer answer. `found` is what there was meanwhile, and may have the entry itself: then nothing but its times
     /// change. Whether it is kept.
-    pub(crate) fn keep(
+    pub(crate) fn insert(
         &self,
         key: &Key,
         version: u64,
@@ -114,18 +114,18 @@ impl Memory {
             entry.renew(times);
             return true;
         }
-        let mut is_kept = false;
+        let mut is_inserted = false;
         self.change(key, version, |variants| {
             let others = variants.map_or(&[][..], |variants| variants);
-            is_kept = self.version(key) == version
-                && !others.iter().any(|it| entry.replaces(it) && it.is_newer_than(times.given));
-            if !is_kept {
+            is_inserted = self.version(key) == version
+                && !others.iter().any(|it| entry.replaces(it) && it.is_newer_than(times.received));
+            if !is_inserted {
                 return Change::Nothing;
             }
             entry.renew(times);
             Change::Put(with(entry, others, self.max_bytes.saturating_sub(weight_of(key))))
         });
-        is_kept && self.version(key) == version
+        is_inserted && self.version(key) == version
     }
 
     /// Changes what there is for a key that has this version, while nobody else does but who forgets it.
@@ -135,7 +135,7 @@ impl Memory {
                 Change::Nothing => Op::Nop,
                 Change::Remove => Op::Remove,
                 Change::Put(variants) => {
-                    self.somebodys.add(key);
+                    self.private_keys.add(key);
                     Op::Put(variants)
                 }
             }
@@ -152,33 +152,29 @@ impl Memory {
     }
 
     /// Forgets what is kept for a URI, whichever of the methods it was asked for with, and whoever asked.
-    pub(crate) fn forget_uri(&self, key: &Key) {
+    pub(crate) fn invalidate_uri(&self, key: &Key) {
         self.removals.of(key.hash()).fetch_add(1, Ordering::AcqRel);
-        let somebodys = self.somebodys.of(key);
-        key.everybodys()
-            .either_method()
-            .iter()
-            .chain(&somebodys)
-            .for_each(|key| self.entries.invalidate(key));
+        let private_keys = self.private_keys.of(key);
+        key.public().either_method().iter().chain(&private_keys).for_each(|key| self.entries.invalidate(key));
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
     /// What is being asked for by this key's caller is not to be kept: something newer is known.
-    pub(crate) fn outdate(&self, key: &Key) {
+    pub(crate) fn bump_version(&self, key: &Key) {
         self.removals.of(key.hash_of_caller()).fetch_add(1, Ordering::AcqRel);
     }
 
     /// Forgets what is kept for a URI and one caller.
-    pub(crate) fn forget(&self, key: &Key) {
-        self.outdate(key);
+    pub(crate) fn invalidate_caller(&self, key: &Key) {
+        self.bump_version(key);
         key.either_method().iter().for_each(|key| self.entries.invalidate(key));
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Forgets what is kept for one key and was asked for before that moment, which was learnt from elsewhere.
-    pub(crate) fn remove_before(&self, key: &Key, moment: UnixNanos) {
+    pub(crate) fn invalidate_before(&self, key: &Key, moment: UnixNanos) {
         let version = self.version(key);
-        let is_older = |entry: &Arc<Entry>| entry.times().asked < moment;
+        let is_older = |entry: &Arc<Entry>| entry.times().requested < moment;
         if !self.entries.get(key).is_some_and(|it| it.iter().any(is_older)) {
             return;
         }
@@ -217,9 +213,9 @@ fn weight_of(key: &Key) -> u64 {
 
 /// The keys of those who have credentials, by the hash of their URI: a URI that has changed has changed for all of them.
 #[derive(Default)]
-struct Somebodys(Mutex<HashMap<u64, HashMap<Key, usize>>>);
+struct PrivateKeyIndex(Mutex<HashMap<u64, HashMap<Key, usize>>>);
 
-impl Somebodys {
+impl PrivateKeyIndex {
     /// Counted, since one value of a key may be told to have ended when the next is there.
     fn add(&self, key: &Key) {
         if key.partition().is_some() {
@@ -253,7 +249,7 @@ impl Somebodys {
     }
 }
 
-/// Counts removals, by the hash of the URI, and of URI and caller. Two that share a count keep each other's answers from being kept now and
+/// Counts removals, by the hash of the URI, and of URI and caller. Two that share a count insert each other's answers from being kept now and
 /// then, and there are enough of them that this is rare; an old answer is never let in.
 struct Removals(Box<[AtomicU64]>);
 
@@ -281,9 +277,9 @@ mod tests {
     use super::*;
     use crate::last_known_good::entry::head::Draft;
     use crate::last_known_good::policy::credentials::Credentials;
+    use crate::last_known_good::policy::key::SeededHasher;
     use crate::last_known_good::policy::rules::Rules;
     use crate::last_known_good::policy::vary::RequestHeaders;
-    use crate::last_known_good::shared::SeededHasher;
 
     fn credentials() -> Credentials {
         Credentials::new([7; 32], Vec::new())
@@ -302,7 +298,8 @@ mod tests {
         let rules = Rules { max_age: Duration::from_secs(60), ignore_origin: false };
         let request = RequestHeaders::new(&headers, None);
         let head = Draft::new(&response, &request, &rules, true).unwrap().into_head();
-        let times = Times { asked: UnixNanos(1), given: UnixNanos(2), made: UnixNanos(2), date: 0 };
+        let times =
+            Times { requested: UnixNanos(1), received: UnixNanos(2), generated: UnixNanos(2), date: 0 };
         (Arc::new(Entry::new(Arc::new(head), Bytes::from_static(body), times)), times)
     }
 
@@ -313,20 +310,20 @@ mod tests {
             let key = key(round % 50);
             let (entry, times) = entry(["de", "en", "fr"][round % 3], &[b'x'; 2000]);
             let (version, found) = (memory.version(&key), memory.find(&key, |_| false));
-            assert!(memory.keep(&key, version, &found, &entry, times));
+            assert!(memory.insert(&key, version, &found, &entry, times));
             match round % 7 {
-                0 => memory.forget(&key),
-                1 => memory.remove_before(&key, UnixNanos(2)),
-                2 => memory.remove_before(&key, UnixNanos(1)),
+                0 => memory.invalidate_caller(&key),
+                1 => memory.invalidate_before(&key, UnixNanos(2)),
+                2 => memory.invalidate_before(&key, UnixNanos(1)),
                 _ => {}
             }
             memory.entries.run_pending_tasks();
-            let indexed = memory.somebodys.keys().values().map(HashMap::len).sum::<usize>();
+            let indexed = memory.private_keys.keys().values().map(HashMap::len).sum::<usize>();
             assert_eq!(indexed as u64, memory.len(), "{round}");
         }
         assert!(memory.len() > 5);
-        memory.forget_uri(&key(0));
-        assert_eq!((memory.len(), memory.somebodys.keys().len()), (0, 0));
+        memory.invalidate_uri(&key(0));
+        assert_eq!((memory.len(), memory.private_keys.keys().len()), (0, 0));
     }
 
     /// Whoever comes between whom, what was forgotten does not come back.
@@ -339,9 +336,11 @@ mod tests {
             let version = memory.version(&key);
             let found = memory.find(&key, |_| false);
             std::thread::scope(|scope| {
-                scope.spawn(|| memory.keep(&key, version, &found, &entry, times));
-                scope.spawn(|| memory.remove_before(&key, UnixNanos(1)));
-                scope.spawn(|| if round % 2 == 0 { memory.forget(&key) } else { memory.forget_uri(&key) });
+                scope.spawn(|| memory.insert(&key, version, &found, &entry, times));
+                scope.spawn(|| memory.invalidate_before(&key, UnixNanos(1)));
+                scope.spawn(|| {
+                    if round % 2 == 0 { memory.invalidate_caller(&key) } else { memory.invalidate_uri(&key) }
+                });
             });
             assert!(memory.find(&key, |_| true).entry.is_none(), "{round}");
         }

@@ -1,3 +1,4 @@
-//! Where entries are: in memory.
+//! The memory of this process: entries, and the keys that are being refreshed.
 
 pub(crate) mod cache;
+pub(crate) mod refreshes;

@@ -1,7 +1,7 @@
 //! What a response is kept under: its method, its URI, and who asked for it.
 
 use std::fmt::{self, Write as _};
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher};
 
 use http::{Method, Uri};
 use iri_string::types::{UriAbsoluteStr, UriReferenceStr};
@@ -67,7 +67,7 @@ impl Key {
     }
 
     /// Everybody's key of the same URI and method.
-    pub(crate) fn everybodys(&self) -> Self {
+    pub(crate) fn public(&self) -> Self {
         Self { partition: None, ..self.clone() }
     }
 
@@ -169,6 +169,19 @@ fn push_uri(uri: &mut String, request: &impl HttpRequest) {
     if let Some(query) = request.query() {
         uri.push('?');
         uri.push_str(query);
+    }
+}
+
+/// Hashes by a seed of its own: where two URIs share a count of removals is chance, and can be replayed.
+pub(crate) struct SeededHasher(pub(crate) u64);
+
+impl BuildHasher for SeededHasher {
+    type Hasher = DefaultHasher;
+
+    fn build_hasher(&self) -> DefaultHasher {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.0);
+        hasher
     }
 }
 

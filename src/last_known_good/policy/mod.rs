@@ -3,4 +3,5 @@
 pub(crate) mod credentials;
 pub(crate) mod key;
 pub(crate) mod rules;
+pub(crate) mod settings;
 pub(crate) mod vary;

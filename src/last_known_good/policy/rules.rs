@@ -20,7 +20,7 @@ use crate::http::media_type::is_of_type;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     /// It may be answered with a kept response, if that is within the limits, and its own response may be kept.
-    Answer { keep: bool, limits: Limits },
+    Cacheable { may_store: bool, limits: Limits },
     /// If it succeeds, what is kept for its URI is no longer known to be good (RFC 9111 §4.4).
     Invalidate,
     /// None.
@@ -40,7 +40,7 @@ pub(crate) fn role(request: &impl HttpRequest) -> Role {
     }
     let cache_control = CacheControl::parse(headers);
     // RFC 9111 §5.2.1.5.
-    Role::Answer { keep: !cache_control.no_store, limits: Limits::new(&cache_control) }
+    Role::Cacheable { may_store: !cache_control.no_store, limits: Limits::new(&cache_control) }
 }
 
 /// Whether it can be said where a request goes: a host that is no text, or several, are everybody's guess (RFC 9112 §3.2).
@@ -100,7 +100,7 @@ pub(crate) struct Lifetime {
 }
 
 impl Rules {
-    /// `None` if the response may not be kept (RFC 9111 §3). `is_somebodys` says that it is kept for one caller alone.
+    /// `None` if the response may not be kept (RFC 9111 §3). `is_private` says that it is kept for one caller alone.
     ///
     /// Without a word from the origin it is served for `max_age`. `stale-if-error` replaces that (RFC 5861 §4), counted from
     /// the end of the response's freshness. What must be revalidated is served while it is fresh (RFC 9111 §4.2.4,
@@ -109,7 +109,7 @@ impl Rules {
         &self,
         status: StatusCode,
         headers: &HeaderMap,
-        is_somebodys: bool,
+        is_private: bool,
     ) -> Option<Lifetime> {
         // §3.3: a part is none. What a 226 is depends on what the request said of the caller's own copy (RFC 3229).
         let is_part = matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::IM_USED);
@@ -124,7 +124,7 @@ impl Rules {
             return Some(Lifetime { fresh_for, served_for: self.max_age });
         }
         // §5.2.2.7: the cache of one caller is not a shared one.
-        if said.no_store || said.no_cache || (said.private && !is_somebodys) {
+        if said.no_store || said.no_cache || (said.private && !is_private) {
             return None;
         }
         let served_for = if said.must_revalidate {
@@ -156,7 +156,7 @@ fn expires_after(headers: &HeaderMap) -> Option<Duration> {
 
 /// Whether an answer with this status says that what its caller had before is not theirs to have any more: the thing is gone,
 /// or they may not see it.
-pub(crate) fn takes_back(status: StatusCode) -> bool {
+pub(crate) fn revokes(status: StatusCode) -> bool {
     matches!(
         status,
         StatusCode::NOT_FOUND
@@ -308,16 +308,19 @@ mod tests {
         assert_eq!(asked(Method::GET, &[], "a search"), Role::Nothing);
         assert_eq!(asked(Method::DELETE, &[("cookie", "x")], ""), Role::Invalidate);
         for method in [Method::GET, Method::HEAD] {
-            assert_eq!(asked(method, &[], ""), Role::Answer { keep: true, limits: Limits::default() });
+            assert_eq!(
+                asked(method, &[], ""),
+                Role::Cacheable { may_store: true, limits: Limits::default() }
+            );
         }
         let unkept = asked(Method::GET, &[("cache-control", "no-store")], "");
-        assert_eq!(unkept, Role::Answer { keep: false, limits: Limits::default() });
+        assert_eq!(unkept, Role::Cacheable { may_store: false, limits: Limits::default() });
     }
 
     #[test]
     fn a_request_says_what_it_would_take() {
         let takes = |value, age, fresh_for| {
-            let Role::Answer { limits, .. } = asked(Method::GET, &[("cache-control", value)], "") else {
+            let Role::Cacheable { limits, .. } = asked(Method::GET, &[("cache-control", value)], "") else {
                 panic!("{value}");
             };
             limits.take(Duration::from_secs(age), Duration::from_secs(fresh_for))

@@ -1,19 +1,17 @@
+//! The settings of prefetching.
+
 use std::time::Duration;
 
-use super::PrefetchLayer;
-use super::registry::Registry;
 use crate::ConfigError;
 use crate::config_error::MAX_DURATION;
-use crate::internal::rng::SharedRng;
-use crate::last_known_good::LastKnownGood;
 
-/// Configures a [`PrefetchLayer`].
+/// Configures a [`PrefetchLayer`](super::PrefetchLayer).
 #[derive(Debug, Clone, Copy)]
 #[must_use = "nothing is fetched before `build`"]
 pub struct PrefetchBuilder {
-    every: Duration,
-    max_uris: usize,
-    seed: Option<u64>,
+    pub(super) every: Duration,
+    pub(super) max_uris: usize,
+    pub(super) seed: Option<u64>,
 }
 
 impl PrefetchBuilder {
@@ -39,11 +37,9 @@ impl PrefetchBuilder {
         self
     }
 
-    /// The layer. `last_known_good` is the cache of the layer below it, which keeps what is fetched.
-    pub fn build(self, last_known_good: &LastKnownGood) -> Result<PrefetchLayer, ConfigError> {
-        let every = ConfigError::check("prefetch.every", self.every, Duration::from_secs(1)..=MAX_DURATION)?;
-        let max_uris = ConfigError::check("prefetch.max_uris", self.max_uris, 1..=10_000)?;
-        let rng = SharedRng::new(self.seed);
-        Ok(PrefetchLayer::new(Registry::new(last_known_good.clone(), every, max_uris, rng)))
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        ConfigError::check("prefetch.every", self.every, Duration::from_secs(1)..=MAX_DURATION)?;
+        ConfigError::check("prefetch.max_uris", self.max_uris, 1..=10_000)?;
+        Ok(())
     }
 }

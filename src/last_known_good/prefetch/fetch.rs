@@ -19,7 +19,7 @@ use crate::last_known_good::LastKnownGood;
 use crate::last_known_good::entry::unix_nanos::UnixNanos;
 use crate::last_known_good::policy::key::Key;
 use crate::last_known_good::policy::rules::{self, Role};
-use crate::last_known_good::shared::Shared;
+use crate::last_known_good::tier::state::CacheState;
 use crate::{BoxError, Error, HasCallOptions, RetryableRequest};
 
 /// Fetches what is called from now on again from time to time, if it may be kept for everybody.
@@ -32,7 +32,7 @@ where
     E: 'static,
 {
     let Some(registry) = registry else { return };
-    if !registry.has_room() || !matches!(rules::role(request), Role::Answer { keep: true, .. }) {
+    if !registry.has_room() || !matches!(rules::role(request), Role::Cacheable { may_store: true, .. }) {
         return;
     }
     let key = registry.last_known_good().0.key(request);
@@ -78,9 +78,9 @@ impl Drop for Registered {
 
 /// What came of a fetch.
 enum Fetched {
-    Kept,
+    Stored,
     /// It is good, or taken back, and nothing is kept of it: there is nothing to fetch.
-    NothingToKeep,
+    NothingToStore,
     Failed,
 }
 
@@ -105,9 +105,9 @@ where
                 continue;
             }
             factor = match self.fetch().await {
-                Fetched::Kept => 1,
+                Fetched::Stored => 1,
                 Fetched::Failed => (factor * 2).min(MOST_DOUBLED),
-                Fetched::NothingToKeep => return,
+                Fetched::NothingToStore => return,
             };
         }
     }
@@ -115,7 +115,7 @@ where
     async fn fetch(&self) -> Fetched {
         /// How long a fetch may take, where the call had no end.
         const LONGEST: Duration = Duration::from_secs(60);
-        let Some(mut request) = self.request.try_clone() else { return Fetched::NothingToKeep };
+        let Some(mut request) = self.request.try_clone() else { return Fetched::NothingToStore };
         let now = Instant::now();
         // An end that no clock reaches is as good as none.
         let end = self.time.and_then(|time| clock::after(now, time));
@@ -127,11 +127,11 @@ where
         let status = timeout_at(end.unwrap_or(now + LONGEST), self.read(request)).await.ok().flatten();
         // The first caller may have had an answer already, and asked whether there is another.
         let is_good =
-            |it: StatusCode| it.is_success() || it == StatusCode::NOT_MODIFIED || rules::takes_back(it);
-        match self.given() {
+            |it: StatusCode| it.is_success() || it == StatusCode::NOT_MODIFIED || rules::revokes(it);
+        match self.received() {
             _ if !status.is_some_and(is_good) => Fetched::Failed,
-            Some(_) => Fetched::Kept,
-            None => Fetched::NothingToKeep,
+            Some(_) => Fetched::Stored,
+            None => Fetched::NothingToStore,
         }
     }
 
@@ -139,7 +139,7 @@ where
     async fn read(&self, request: Req) -> Option<StatusCode> {
         let response = self.inner.clone().oneshot(request).await.ok()?;
         let status = response.status();
-        let mut left = self.shared().max_entry_bytes();
+        let mut left = self.state().max_entry_bytes();
         let mut body = pin!(response.into_body());
         while let Some(frame) = body.frame().await {
             let length = frame.ok()?.data_ref().map_or(0, Buf::remaining);
@@ -151,16 +151,16 @@ where
 
     /// Whether a caller has had an answer not long ago.
     fn is_younger_than(&self, age: Duration) -> bool {
-        self.given().is_some_and(|given| self.shared().now().since(given) < age)
+        self.received().is_some_and(|received| self.state().now().since(received) < age)
     }
 
     /// When what is kept was last given.
-    fn given(&self) -> Option<UnixNanos> {
-        let variants = self.shared().memory.find(&self.key, |_| false).variants?;
-        variants.iter().map(|entry| entry.times().given).max()
+    fn received(&self) -> Option<UnixNanos> {
+        let variants = self.state().memory.find(&self.key, |_| false).variants?;
+        variants.iter().map(|entry| entry.times().received).max()
     }
 
-    fn shared(&self) -> &Shared {
+    fn state(&self) -> &CacheState {
         &self.last_known_good.0
     }
 }

@@ -2,8 +2,12 @@ use std::sync::Arc;
 
 use tower::Layer;
 
+use super::config::PrefetchBuilder;
 use super::registry::Registry;
-use super::{PrefetchBuilder, PrefetchService};
+use super::service::PrefetchService;
+use crate::ConfigError;
+use crate::internal::rng::SharedRng;
+use crate::last_known_good::LastKnownGood;
 
 /// Fetches URIs again from time to time, in the background, while the upstream is well. It stands above the
 /// [`LastKnownGoodLayer`](crate::last_known_good::LastKnownGoodLayer) that keeps what is fetched.
@@ -39,10 +43,6 @@ impl PrefetchLayer {
         PrefetchBuilder::new()
     }
 
-    pub(super) fn new(registry: Registry) -> Self {
-        Self { registry: Some(Arc::new(registry)) }
-    }
-
     /// Fetches nothing.
     #[cfg(feature = "reqwest")]
     pub(crate) const fn none() -> Self {
@@ -52,6 +52,16 @@ impl PrefetchLayer {
     /// The URIs that are fetched again, in no particular order.
     pub fn uris(&self) -> Vec<String> {
         self.registry.as_ref().map(|registry| registry.uris()).unwrap_or_default()
+    }
+}
+
+impl PrefetchBuilder {
+    /// The layer. `last_known_good` is the cache of the layer below it, which keeps what is fetched.
+    pub fn build(self, last_known_good: &LastKnownGood) -> Result<PrefetchLayer, ConfigError> {
+        self.validate()?;
+        let rng = SharedRng::new(self.seed);
+        let registry = Registry::new(last_known_good.clone(), self.every, self.max_uris, rng);
+        Ok(PrefetchLayer { registry: Some(Arc::new(registry)) })
     }
 }
 

@@ -1,4 +1,4 @@
-//! The body of a response: fresh, and kept as it is read; or a kept one.
+//! The body of a response: fresh, and recorded as it is read; or a recorded one.
 
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
@@ -16,7 +16,7 @@ use crate::last_known_good::tier::bounded_store::BoxFuture;
 
 /// The body of a response that came through [`LastKnownGoodService`](crate::last_known_good::LastKnownGoodService).
 ///
-/// What passes by is retained by reference, and kept if it was whole. Where a store has to be told of it, the last piece is
+/// What passes by is retained by reference, and recorded if it was whole. Where a store has to be told of it, the last piece is
 /// handed on when it has been, or its bound has passed: who reads a body of a stated length may not look for its end.
 #[pin_project]
 #[derive(Debug)]
@@ -27,17 +27,17 @@ pub struct ResponseBody<B>(#[pin] Kind<B>);
 #[pin_project(project = KindProj)]
 #[derive(Debug)]
 enum Kind<B> {
-    Fresh(#[pin] Kept<B>),
+    Fresh(#[pin] RecordedBody<B>),
     Stored(#[pin] Full<Bytes>),
 }
 
 /// A body, and who keeps it.
 #[pin_project]
 #[derive(Debug)]
-struct Kept<B> {
+struct RecordedBody<B> {
     #[pin]
     body: B,
-    /// `None` if it is not kept, or not any more.
+    /// `None` if it is not recorded, or not any more.
     recorder: Option<Recorder>,
     ending: Ending,
 }
@@ -46,38 +46,40 @@ struct Kept<B> {
 #[derive(Debug)]
 enum Ending {
     NotYet,
-    Telling(Box<Telling>),
+    Writing(Box<PendingWrite>),
     /// The body has said that it has ended, and must not be asked again.
     Over,
 }
 
 /// The store is told, and what is to be handed on after that: the last piece, or the end.
-struct Telling {
+struct PendingWrite {
     /// Locked by nobody: the future of a store need not be `Sync`, and a body has to be.
-    telling: Mutex<BoxFuture<()>>,
+    write: Mutex<BoxFuture<()>>,
     last: Option<Frame<Bytes>>,
 }
 
 impl<B: Body<Data = Bytes>> ResponseBody<B> {
-    /// A body that is handed on, and kept if there is a recorder.
+    /// A body that is handed on, and recorded if there is a recorder.
     pub(crate) fn fresh(body: B, recorder: Option<Recorder>) -> Self {
-        Self(Kind::Fresh(Kept { body, recorder, ending: Ending::NotYet }))
+        Self(Kind::Fresh(RecordedBody { body, recorder, ending: Ending::NotYet }))
     }
 
     pub(crate) fn stored(body: Bytes) -> Self {
         Self(Kind::Stored(Full::new(body)))
     }
 
-    /// Whether it is still being kept, or a store has yet to be told that it was.
-    pub(crate) fn is_kept(&self) -> bool {
+    /// Whether it is still being recorded, or a store has yet to be told that it was.
+    pub(crate) fn is_recording(&self) -> bool {
         match &self.0 {
-            Kind::Fresh(kept) => kept.recorder.is_some() || matches!(kept.ending, Ending::Telling(_)),
+            Kind::Fresh(recorded) => {
+                recorded.recorder.is_some() || matches!(recorded.ending, Ending::Writing(_))
+            }
             Kind::Stored(_) => false,
         }
     }
 }
 
-impl<B> Kept<B>
+impl<B> RecordedBody<B>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
@@ -92,9 +94,9 @@ where
         }
         match this.ending {
             Ending::NotYet => {}
-            Ending::Telling(telling) => {
-                ready!(telling.poll(cx));
-                let last = telling.last.take();
+            Ending::Writing(write) => {
+                ready!(write.poll(cx));
+                let last = write.last.take();
                 *this.ending = if last.is_some() { Ending::NotYet } else { Ending::Over };
                 return Poll::Ready(last.map(Ok));
             }
@@ -112,12 +114,12 @@ where
             this.recorder.take_if(|recorder| !recorder.receive(data));
         }
         let is_last = frame.is_none() || this.body.is_end_stream();
-        let telling = is_last.then(|| this.recorder.take()?.keep()).flatten();
-        if let Some(telling) = telling {
-            let mut telling = Box::new(Telling { telling: Mutex::new(telling), last: None });
-            if telling.poll(cx).is_pending() {
-                telling.last = frame;
-                *this.ending = Ending::Telling(telling);
+        let write = is_last.then(|| this.recorder.take()?.store()).flatten();
+        if let Some(write) = write {
+            let mut write = Box::new(PendingWrite { write: Mutex::new(write), last: None });
+            if write.poll(cx).is_pending() {
+                write.last = frame;
+                *this.ending = Ending::Writing(write);
                 return Poll::Pending;
             }
         }
@@ -127,7 +129,7 @@ where
     fn is_end_stream(&self) -> bool {
         match &self.ending {
             Ending::NotYet => self.body.is_end_stream(),
-            Ending::Telling(_) => false,
+            Ending::Writing(_) => false,
             Ending::Over => true,
         }
     }
@@ -135,15 +137,15 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.ending {
             Ending::NotYet => self.body.size_hint(),
-            Ending::Telling(telling) => SizeHint::with_exact(telling.length()),
+            Ending::Writing(write) => SizeHint::with_exact(write.length()),
             Ending::Over => SizeHint::with_exact(0),
         }
     }
 }
 
-impl Telling {
+impl PendingWrite {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.telling.get_mut().unwrap_or_else(PoisonError::into_inner).as_mut().poll(cx)
+        self.write.get_mut().unwrap_or_else(PoisonError::into_inner).as_mut().poll(cx)
     }
 
     /// That of what is held back.
@@ -153,9 +155,9 @@ impl Telling {
 }
 
 // What is held back may be secret.
-impl std::fmt::Debug for Telling {
+impl std::fmt::Debug for PendingWrite {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Telling").field("length", &self.length()).finish_non_exhaustive()
+        f.debug_struct("PendingWrite").field("length", &self.length()).finish_non_exhaustive()
     }
 }
 

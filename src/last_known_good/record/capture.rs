@@ -5,21 +5,21 @@ use bytes::{Bytes, BytesMut};
 /// The bytes of a body that have come: no more than their number, as long as they are those of the known one.
 #[derive(Debug)]
 pub(crate) enum BodyCapture {
-    Known(usize),
+    StoredValue(usize),
     // Boxed, because it is the rarer one: what keeps a body is moved with the response.
     Other(Box<Pieces>),
 }
 
 impl Default for BodyCapture {
     fn default() -> Self {
-        Self::Known(0)
+        Self::StoredValue(0)
     }
 }
 
 impl BodyCapture {
     pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Known(length) => *length,
+            Self::StoredValue(length) => *length,
             Self::Other(pieces) => pieces.length,
         }
     }
@@ -32,8 +32,8 @@ impl BodyCapture {
     /// More has come. The known body is the same each time.
     pub(crate) fn push(&mut self, data: &Bytes, known: &Bytes) {
         match self {
-            Self::Known(length) if known[*length..].starts_with(data) => *length += data.len(),
-            Self::Known(length) => {
+            Self::StoredValue(length) if known[*length..].starts_with(data) => *length += data.len(),
+            Self::StoredValue(length) => {
                 let mut pieces = Box::<Pieces>::default();
                 pieces.push(&known.slice(..*length));
                 pieces.push(data);
@@ -44,15 +44,15 @@ impl BodyCapture {
     }
 
     pub(crate) const fn is_all_of(&self, known: &Bytes) -> bool {
-        matches!(self, Self::Known(length) if *length == known.len())
+        matches!(self, Self::StoredValue(length) if *length == known.len())
     }
 
     /// The whole: the known body itself, or a copy of its exact size. A piece is a part of the buffer that the
     /// connection was read into, and would hold on to all of it.
     pub(crate) fn into_body(self, known: &Bytes) -> Bytes {
         match self {
-            Self::Known(_) if self.is_all_of(known) => known.clone(),
-            Self::Known(length) => Bytes::copy_from_slice(&known[..length]),
+            Self::StoredValue(_) if self.is_all_of(known) => known.clone(),
+            Self::StoredValue(length) => Bytes::copy_from_slice(&known[..length]),
             Self::Other(pieces) => pieces.join(),
         }
     }

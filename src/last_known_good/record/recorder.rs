@@ -10,12 +10,12 @@ use crate::last_known_good::entry::{Entry, Times};
 use crate::last_known_good::memory::cache::Found;
 use crate::last_known_good::policy::key::Key;
 use crate::last_known_good::record::capture::BodyCapture;
-use crate::last_known_good::shared::Shared;
-use crate::last_known_good::tier::bounded_store::{BoxFuture, Until};
+use crate::last_known_good::tier::bounded_store::{BoxFuture, Deadline};
+use crate::last_known_good::tier::state::CacheState;
 
 /// Sees the body of a good response without a wait, and keeps the response if it was whole.
 pub(crate) struct Recorder {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) state: Arc<CacheState>,
     pub(crate) key: Key,
     /// The version of the key when the call began.
     pub(crate) version: u64,
@@ -25,13 +25,13 @@ pub(crate) struct Recorder {
     pub(crate) times: Times,
     pub(crate) capture: BodyCapture,
     /// The end of the call, which is also that of the wait for a store.
-    pub(crate) until: Until,
+    pub(crate) deadline: Deadline,
 }
 
 impl Recorder {
     /// Whether the body may still be kept.
     pub(crate) fn receive(&mut self, data: &Bytes) -> bool {
-        let fits = data.len() <= self.shared.max_entry_bytes() - self.capture.len();
+        let fits = data.len() <= self.state.max_entry_bytes() - self.capture.len();
         if fits {
             self.capture.push(data, self.found.body());
         }
@@ -39,14 +39,14 @@ impl Recorder {
     }
 
     /// What is still to be done, if a store is to be told.
-    pub(crate) fn keep(self) -> Option<BoxFuture<()>> {
-        let Self { shared, key, version, found, head, times, capture, until } = self;
+    pub(crate) fn store(self) -> Option<BoxFuture<()>> {
+        let Self { state, key, version, found, head, times, capture, deadline } = self;
         let same_body = found.entry.as_ref().filter(|entry| capture.is_all_of(entry.body()));
         let entry = match (head, same_body) {
             (NextHead::Same(_), Some(same)) => Arc::clone(same),
             // For the sake of its other headers it is not kept again and again.
             (NextHead::New(draft), Some(same))
-                if shared.is_new_enough(same, times) && draft.is_like(same.head()) =>
+                if state.is_new_enough(same, times) && draft.is_like(same.head()) =>
             {
                 return None;
             }
@@ -58,8 +58,8 @@ impl Recorder {
                 Arc::new(entry)
             }
         };
-        let kept = shared.memory.keep(&key, version, &found, &entry, times);
-        kept.then(|| shared.tell_store(&key, &entry, until)).flatten()
+        let is_stored = state.memory.insert(&key, version, &found, &entry, times);
+        is_stored.then(|| state.write_through(&key, &entry, deadline)).flatten()
     }
 }
 

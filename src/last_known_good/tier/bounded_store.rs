@@ -14,14 +14,14 @@ use tokio::time::{Instant, timeout_at};
 use crate::BoxError;
 use crate::internal::clock;
 use crate::internal::signals::isolated;
-use crate::last_known_good::Store;
 use crate::last_known_good::entry::unix_nanos::UnixNanos;
 use crate::last_known_good::policy::key::{Key, upstream_of};
+use crate::last_known_good::tier::store::Store;
 
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// When a wait has to end at the latest; `None` is never.
-pub(crate) type Until = Option<Instant>;
+pub(crate) type Deadline = Option<Instant>;
 
 /// A store of any type.
 trait AnyStore: Send + Sync {
@@ -46,25 +46,25 @@ pub(crate) struct BoundedStore {
     timeout: Duration,
     failures: AtomicU64,
     /// Whether others can find what is kept for somebody: they digest credentials with the same key.
-    is_shared_with_somebodys: bool,
-    /// When something was forgotten of which the store could not be told, by the hash of its note: it may still have it.
-    untold: Cache<u64, UnixNanos>,
+    holds_private_entries: bool,
+    /// When something was forgotten of which the store could not be told, by the hash of its tombstone: it may still have it.
+    pending_tombstones: Cache<u64, UnixNanos>,
     /// When the store was last told that something was forgotten, and of nothing new since.
-    told: Cache<u64, UnixNanos>,
+    written_tombstones: Cache<u64, UnixNanos>,
 }
 
 impl BoundedStore {
     pub(crate) fn new(store: impl Store) -> Self {
-        const MOST_NOTES: u64 = 10_000;
-        let notes =
-            || Cache::builder().max_capacity(MOST_NOTES).eviction_policy(EvictionPolicy::lru()).build();
+        const MAX_TOMBSTONES: u64 = 10_000;
+        let new_cache =
+            || Cache::builder().max_capacity(MAX_TOMBSTONES).eviction_policy(EvictionPolicy::lru()).build();
         Self {
             store: Box::new(store),
             timeout: Duration::ZERO,
             failures: AtomicU64::new(0),
-            is_shared_with_somebodys: false,
-            untold: notes(),
-            told: notes(),
+            holds_private_entries: false,
+            pending_tombstones: new_cache(),
+            written_tombstones: new_cache(),
         }
     }
 
@@ -74,41 +74,41 @@ impl BoundedStore {
     }
 
     /// It is told of what is kept for somebody, or it is not.
-    pub(crate) fn shared_with_somebodys(self, shared: bool) -> Self {
-        Self { is_shared_with_somebodys: shared, ..self }
+    pub(crate) fn holds_private(self, shared: bool) -> Self {
+        Self { holds_private_entries: shared, ..self }
     }
 
     /// Whether it is told of what is kept for this key.
-    pub(crate) const fn may_know(&self, key: &Key) -> bool {
-        self.is_shared_with_somebodys || key.partition().is_none()
+    pub(crate) const fn may_hold(&self, key: &Key) -> bool {
+        self.holds_private_entries || key.partition().is_none()
     }
 
     /// Something is forgotten, and the store is about to be told.
-    pub(crate) fn has_yet_to_know_gone(&self, note: u64, at: UnixNanos) {
-        self.untold.insert(note, at);
+    pub(crate) fn add_pending_tombstone(&self, hash: u64, at: UnixNanos) {
+        self.pending_tombstones.insert(hash, at);
     }
 
     /// The store was told.
-    pub(crate) fn knows_gone(&self, note: u64, at: UnixNanos) {
-        self.told.insert(note, at);
-        if self.untold.get(&note) == Some(at) {
-            self.untold.invalidate(&note);
+    pub(crate) fn add_written_tombstone(&self, hash: u64, at: UnixNanos) {
+        self.written_tombstones.insert(hash, at);
+        if self.pending_tombstones.get(&hash) == Some(at) {
+            self.pending_tombstones.invalidate(&hash);
         }
     }
 
     /// Whether the store has known since that moment, and of nothing new.
-    pub(crate) fn has_known_gone_since(&self, note: u64, moment: UnixNanos) -> bool {
-        self.told.get(&note).is_some_and(|told| told > moment)
+    pub(crate) fn has_tombstone_since(&self, hash: u64, moment: UnixNanos) -> bool {
+        self.written_tombstones.get(&hash).is_some_and(|at| at > moment)
     }
 
     /// The store is told of something new.
-    pub(crate) fn knows_more(&self, note: u64) {
-        self.told.invalidate(&note);
+    pub(crate) fn entries_were_written(&self, hash: u64) {
+        self.written_tombstones.invalidate(&hash);
     }
 
     /// When something was last forgotten of which the store could not be told.
-    pub(crate) fn unknown_gone_at(&self, note: u64) -> UnixNanos {
-        self.untold.get(&note).unwrap_or_default()
+    pub(crate) fn pending_tombstone_at(&self, hash: u64) -> UnixNanos {
+        self.pending_tombstones.get(&hash).unwrap_or_default()
     }
 
     /// How long a call waits for it at most.
@@ -117,8 +117,8 @@ impl BoundedStore {
     }
 
     /// When whatever begins now has to end.
-    pub(crate) fn end(&self, until: Until) -> Until {
-        clock::earliest(clock::after(Instant::now(), self.timeout), until)
+    pub(crate) fn end(&self, deadline: Deadline) -> Deadline {
+        clock::earliest(clock::after(Instant::now(), self.timeout), deadline)
     }
 
     pub(crate) fn failures(&self) -> u64 {
@@ -126,16 +126,16 @@ impl BoundedStore {
     }
 
     /// What there is; nothing, if that cannot be found out by then.
-    pub(crate) async fn get(&self, key: &str, end: Until) -> Option<Bytes> {
+    pub(crate) async fn get(&self, key: &str, end: Deadline) -> Option<Bytes> {
         self.within(end, key, self.store.get(key)).await.flatten()
     }
 
     /// Whether it was put there by then.
-    pub(crate) async fn put(&self, key: &str, value: Bytes, keep_for: Duration, end: Until) -> bool {
+    pub(crate) async fn put(&self, key: &str, value: Bytes, keep_for: Duration, end: Deadline) -> bool {
         self.within(end, key, self.store.put(key, value, keep_for)).await.is_some()
     }
 
-    async fn within<T>(&self, end: Until, key: &str, mut answer: Answer<'_, T>) -> Option<T> {
+    async fn within<T>(&self, end: Deadline, key: &str, mut answer: Answer<'_, T>) -> Option<T> {
         // A store may be made of layers, too.
         let answer = poll_fn(move |cx| isolated(|| answer.as_mut().poll(cx)));
         let answer = match end {

@@ -1,11 +1,11 @@
-//! What must hold of the map in whatever order threads come.
+//! Models of the map: invariants that hold in every order of the threads.
 
 use super::*;
 use crate::internal::sync::race;
 
 type Names = UpstreamMap<String>;
 
-/// A map that is full with these, used in this order.
+/// Returns a full map of the upstreams `names`, used in this order.
 fn full_with(names: &[&str]) -> Names {
     let map = Names::new(names.len());
     for name in names {

@@ -1,11 +1,11 @@
-//! What must hold of a budget in whatever order threads come.
+//! Models of the retry budget: invariants that hold in every order of the threads.
 
 use std::time::Duration;
 
 use super::*;
 use crate::internal::sync::race;
 
-/// Tokens that neither successes nor failures change, but only retries.
+/// A budget whose tokens only retries change, not successes or failures.
 fn holding(tokens: f64) -> RetryBudgetBuilder {
     RetryBudget::builder().initial(tokens).per_success(0.0).per_failure(0.0)
 }
@@ -41,7 +41,7 @@ fn tokens_are_neither_made_nor_lost() {
 fn a_bucket_that_is_left_full_lacks_nothing() {
     let set_up = || holding(1.0).capacity(1.0).per_success(0.5).per_failure(0.25).build().unwrap();
     race(set_up, RetryBudget::success, RetryBudget::failure, |budget, (), ()| {
-        // The success came first, and had nothing to add; or the failure did.
+        // 750: the success came first, and had nothing to add. 1000: the failure came first.
         assert!([750, 1000].contains(&thousandths_in(budget)));
     });
 }
@@ -52,7 +52,7 @@ fn what_time_has_added_is_added_once() {
         let settings = SharedSettings::new(
             holding(0.0).per_second(1.0).per_success(0.5).build().unwrap().0.settings.read(|it| *it),
         );
-        // A second and a half ago, so that every thread's clock is in the same second.
+        // The epoch is 1.5 s ago, so that the clocks of all threads read the same second.
         let epoch = Instant::now() - Duration::from_millis(1500);
         let word = AtomicU64::new(0);
         RetryBudget(Arc::new(TokenBucket { name: None, settings, epoch, word, retries: AtomicU64::new(0) }))

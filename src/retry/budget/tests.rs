@@ -1,3 +1,5 @@
+//! Tests of the bucket's arithmetic, its refill by time and its ranges.
+
 use std::time::Duration;
 
 use super::*;

@@ -1,4 +1,4 @@
-//! A model that is walked beside the machine at random.
+//! A random walk: chance drives the machine, and a model beside it says what must hold.
 
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
@@ -6,25 +6,25 @@ use rand::{RngExt, SeedableRng};
 
 use super::*;
 
-/// What must be true of a machine, kept beside it while chance drives both.
+/// A machine, and the expected state of its round of probes.
 struct Model {
     rig: Rig,
     rng: SmallRng,
-    /// Probes of the current round that have not been reported, with the end of their lease.
+    /// The probes in flight of the current round, each with the end of its lease.
     under_way: Vec<(ProbeId, Instant)>,
-    /// Probes that must not matter any more: ended, expired, or of an earlier round.
+    /// The probes whose results must be ignored: ended, expired, or of an earlier round.
     done: Vec<ProbeId>,
     successes: u32,
     failures: u32,
     failed_rounds: u32,
-    /// How often each thing happened, so that a walk that never gets anywhere is found out.
+    /// The number of times that each event happened, to detect a walk that leads nowhere.
     trips: u32,
     closes: u32,
     reopens: u32,
     expiries: u32,
 }
 
-/// A phase without what it holds.
+/// A phase without its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Closed,
@@ -102,7 +102,7 @@ impl Model {
         false
     }
 
-    /// Ends a probe: mostly one that is under way, at times one that should say nothing.
+    /// Ends a probe: mostly a probe in flight, at times a probe whose result must be ignored.
     fn end(&mut self) -> bool {
         self.expire();
         let result =
@@ -126,7 +126,7 @@ impl Model {
         false
     }
 
-    /// Waits a little, or as long as a refused call is told to; then something must have become of the round.
+    /// Waits a little, or for as long as a refusal says. After the latter, the round must have moved on.
     fn advance(&mut self) -> bool {
         if self.rng.random_bool(0.5) {
             self.rig.now += self.rng.random_range(Duration::ZERO..self.rig.settings.probe_lease / 4);
@@ -135,14 +135,14 @@ impl Model {
         self.expire();
         let before = self.kind();
         let Admittance::Refused(Some(wait)) = self.rig.enter() else {
-            // Whoever got in is dropped at once.
+            // The call was admitted. A probe is withdrawn at once.
             self.withdraw_what_the_model_does_not_know();
             return false;
         };
         if self.kind() != before {
             return false;
         }
-        // The end of one lease makes a failure of it, and may leave no room yet; the end of all of them does.
+        // The end of one lease may leave no room for another probe. The end of all leases leaves room or ends the round.
         let latest = self.rig.now + wait.max(self.rig.settings.probe_lease);
         let mut next = wait;
         loop {
@@ -194,7 +194,7 @@ impl Model {
         true
     }
 
-    /// Moves what has run out of its lease to the failures.
+    /// Counts the probes whose lease has run out as failed.
     fn expire(&mut self) {
         let now = self.rig.now;
         let hung: Vec<_> = self.under_way.iter().filter(|(_, end)| now >= *end).map(|(id, _)| *id).collect();
@@ -236,7 +236,7 @@ impl Model {
             }
             Kind::HalfOpen => assert_eq!(before, Kind::Open),
         }
-        // Only the most recent are worth trying again.
+        // Only the most recent probes are worth a second report.
         let old = self.done.len().saturating_sub(50);
         self.done.drain(..old);
     }

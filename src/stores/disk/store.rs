@@ -1,11 +1,5 @@
 //! A store in a file, for what a service has to say after a restart.
 
-mod error;
-mod file;
-mod queue;
-mod table;
-mod writer;
-
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -14,14 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use self::error::DiskStoreError;
-use self::queue::{Queue, size};
-use self::writer::Shared;
-use super::Store;
+use super::config::DiskStoreBuilder;
+use super::error::DiskStoreError;
+use super::queue::{Queue, size};
+use super::writer::DiskFile;
+use crate::BoxError;
 use crate::internal::wall_clock::WallClock;
-use crate::{BoxError, ConfigError};
-
-const MEBIBYTE: u64 = 1024 * 1024;
+use crate::last_known_good::Store;
 
 /// A [`Store`] in a file, so that a service which is restarted during an outage still has something to say.
 ///
@@ -29,7 +22,8 @@ const MEBIBYTE: u64 = 1024 * 1024;
 ///
 /// ```
 /// use std::time::Duration;
-/// use steadfast::last_known_good::{DiskStore, Store};
+/// use steadfast::last_known_good::Store;
+/// use steadfast::stores::DiskStore;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -86,11 +80,11 @@ const MEBIBYTE: u64 = 1024 * 1024;
 ///
 /// A `put` is queued when it is first polled; a dropped `get`, `flush` or `close` goes on by itself, and nobody is told.
 #[derive(Clone)]
-pub struct DiskStore(Arc<Handle>);
+pub struct DiskStore(Arc<DiskStoreInner>);
 
 /// The last one closes the store.
-struct Handle {
-    shared: Arc<Shared>,
+struct DiskStoreInner {
+    shared: Arc<DiskFile>,
     clock: WallClock,
     max_entry_bytes: u64,
 }
@@ -111,7 +105,7 @@ impl DiskStore {
 
     /// A builder that starts from the defaults.
     pub fn builder(path: impl Into<PathBuf>) -> DiskStoreBuilder {
-        DiskStoreBuilder { path: path.into(), max_bytes: 256 * MEBIBYTE, max_queued_bytes: 16 * MEBIBYTE }
+        DiskStoreBuilder::new(path.into())
     }
 
     /// Waits until all that was put is on the disk.
@@ -163,6 +157,26 @@ impl DiskStore {
     }
 }
 
+impl DiskStoreBuilder {
+    /// The store. It blocks, see [`DiskStore::open`].
+    ///
+    /// # Errors
+    ///
+    /// If a bound is out of its range, and as [`DiskStore::open`] does.
+    pub fn build(self) -> Result<DiskStore, DiskStoreError> {
+        self.validate()?;
+        let Self { path, max_bytes, max_queued_bytes } = self;
+        let shared = Arc::new(DiskFile::open(path.clone(), max_bytes, max_queued_bytes)?);
+        let writer = Arc::clone(&shared);
+        thread::Builder::new()
+            .name("steadfast-disk".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|source| DiskStoreError::Open { path, source })?;
+        let max_entry_bytes = max_bytes.min(max_queued_bytes);
+        Ok(DiskStore(Arc::new(DiskStoreInner { shared, clock: WallClock::start(), max_entry_bytes })))
+    }
+}
+
 impl Store for DiskStore {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
         let shared = Arc::clone(&self.0.shared);
@@ -197,7 +211,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.map_err(|error| DiskStoreError::Failed(Arc::new(error)))
 }
 
-impl Drop for Handle {
+impl Drop for DiskStoreInner {
     fn drop(&mut self) {
         self.shared.with_queue(Queue::close);
     }
@@ -210,51 +224,5 @@ impl fmt::Debug for DiskStore {
             .field("len", &self.len())
             .field("bytes", &self.bytes())
             .finish()
-    }
-}
-
-// ===== DiskStoreBuilder =====
-
-/// Configures a [`DiskStore`].
-#[derive(Debug, Clone)]
-pub struct DiskStoreBuilder {
-    path: PathBuf,
-    max_bytes: u64,
-    max_queued_bytes: u64,
-}
-
-impl DiskStoreBuilder {
-    /// How many bytes of entries are kept: 1 KiB to 1 TiB. Default 256 MiB.
-    ///
-    /// A store that was larger when it was last open is cut down by the first write.
-    pub fn max_bytes(mut self, bytes: u64) -> Self {
-        self.max_bytes = bytes;
-        self
-    }
-
-    /// How many bytes of entries may wait in memory until they are written, and so how large one may be: 1 KiB to 1 TiB.
-    /// Default 16 MiB.
-    pub fn max_queued_bytes(mut self, bytes: u64) -> Self {
-        self.max_queued_bytes = bytes;
-        self
-    }
-
-    /// The store. It blocks, see [`DiskStore::open`].
-    ///
-    /// # Errors
-    ///
-    /// If a bound is out of its range, and as [`DiskStore::open`] does.
-    pub fn build(self) -> Result<DiskStore, DiskStoreError> {
-        let Self { path, max_bytes, max_queued_bytes } = self;
-        ConfigError::check("disk_store.max_bytes", max_bytes, 1024..=1 << 40)?;
-        ConfigError::check("disk_store.max_queued_bytes", max_queued_bytes, 1024..=1 << 40)?;
-        let shared = Arc::new(Shared::open(path.clone(), max_bytes, max_queued_bytes)?);
-        let writer = Arc::clone(&shared);
-        thread::Builder::new()
-            .name("steadfast-disk".to_owned())
-            .spawn(move || writer.run())
-            .map_err(|source| DiskStoreError::Open { path, source })?;
-        let max_entry_bytes = max_bytes.min(max_queued_bytes);
-        Ok(DiskStore(Arc::new(Handle { shared, clock: WallClock::start(), max_entry_bytes })))
     }
 }

@@ -1,24 +1,21 @@
 //! A store in Redis, which all replicas of a service share. It stands above the layers, since it is guarded by two of them.
 
-mod builder;
-mod connections;
-
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::{ErrorKind, RedisError, Value};
 use bytes::Bytes;
-use tower::Service;
+use tower::{Layer, Service};
 
-use self::builder::RedisClassifier;
-pub use self::builder::RedisStoreBuilder;
-use self::connections::{Command, Connections};
-use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerService};
+use super::classify::RedisClassifier;
+use super::config::{RedisStoreBuilder, default_circuit};
+use super::connections::{Command, Connections};
+use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, CircuitBreakerService};
 use crate::config_error::MAX_DURATION;
 use crate::last_known_good::Store;
-use crate::timeout::TimeoutService;
-use crate::{BoxError, Error, NonHttp};
+use crate::timeout::{TimeoutLayer, TimeoutService};
+use crate::{BoxError, ConfigError, Error, NonHttp};
 
 /// A [`Store`] in Redis, or in what speaks its protocol: shared by all replicas of a service, so that one that has just
 /// been started, or has never asked, has an answer too.
@@ -43,7 +40,8 @@ use crate::{BoxError, Error, NonHttp};
 /// ```no_run
 /// use std::time::Duration;
 /// use bytes::Bytes;
-/// use steadfast::{RedisStore, last_known_good::Store};
+/// use steadfast::last_known_good::Store;
+/// use steadfast::stores::RedisStore;
 ///
 /// # async fn example() -> Result<(), steadfast::BoxError> {
 /// let store = RedisStore::builder("redis://:secret@redis.internal:6379/0").prefix("sku:").build()?;
@@ -104,6 +102,22 @@ impl RedisStore {
     async fn ask(&self, command: ::redis::Cmd) -> Result<Value, Error<RedisError>> {
         // It is always ready.
         self.service.clone().call(Command(command)).await
+    }
+}
+
+impl RedisStoreBuilder {
+    /// The store, not connected yet: Redis need not be up.
+    ///
+    /// # Errors
+    ///
+    /// If a number is out of its range, or the URL is not understood. What the error shows of a URL is its scheme.
+    pub fn build(self) -> Result<RedisStore, ConfigError> {
+        let client = self.validate()?;
+        let circuit = self.circuit.unwrap_or_else(|| default_circuit(self.timeout)).build()?;
+        let connections = Connections::new(client, self.connections);
+        let service = TimeoutLayer::new(self.timeout).layer(connections);
+        let breaker = CircuitBreakerLayer::new(circuit.clone()).classifier(RedisClassifier).non_http();
+        Ok(RedisStore { service: breaker.layer(service), circuit, prefix: Arc::from(self.prefix) })
     }
 }
 

@@ -1,20 +1,13 @@
 //! Where responses are kept beyond the memory of a process.
 
-#[cfg(feature = "disk")]
-mod disk;
-mod memory;
-
 use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-#[cfg(feature = "disk")]
-pub use self::disk::{DiskStore, DiskStoreBuilder, DiskStoreError};
-pub use self::memory::MemoryStore;
 use crate::BoxError;
 
-/// A place behind the memory of a [`LastKnownGood`](super::LastKnownGood), which outlives the process or is shared with others.
+/// A place behind the memory of a [`LastKnownGood`](crate::last_known_good::LastKnownGood), which outlives the process or is shared with others.
 ///
 /// It keeps bytes under names, no more: what they mean, whether they are whole and whether they may be served is the
 /// fallback's to know, so a store that loses, mixes up or garbles what it was given costs an answer, and never makes a
@@ -22,7 +15,7 @@ use crate::BoxError;
 /// note first.
 ///
 /// A store need not bound its own time: the fallback waits for it no longer than its
-/// [`store_timeout`](super::LastKnownGoodBuilder::store_timeout), within the total time of the call, and then drops the future,
+/// [`store_timeout`](crate::last_known_good::LastKnownGoodBuilder::store_timeout), within the total time of the call, and then drops the future,
 /// which leaves the store as it was or as it was to be. Nor does a call fail because a store does.
 ///
 /// ```

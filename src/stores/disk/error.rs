@@ -9,16 +9,16 @@ use std::sync::Arc;
 use crate::{BoxError, ConfigError};
 
 /// Why a failure came about. Who waits for the same write is told the same, so it can be cloned.
-pub(super) type Cause = Arc<dyn Error + Send + Sync>;
+pub(super) type DiskFault = Arc<dyn Error + Send + Sync>;
 
 /// What `work` comes to; a panic is an error too, as redb panics on some of the damage that a file can have. What it
 /// worked on is not to be trusted after one.
-pub(super) fn caught<T>(work: impl FnOnce() -> Result<T, BoxError>) -> Result<T, Cause> {
+pub(super) fn caught<T>(work: impl FnOnce() -> Result<T, BoxError>) -> Result<T, DiskFault> {
     let result = panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<String>().map(String::as_str);
         Err(said.or_else(|| panic.downcast_ref().copied()).unwrap_or("a panic").into())
     });
-    result.map_err(Cause::from)
+    result.map_err(DiskFault::from)
 }
 
 /// What went wrong with a [`DiskStore`](super::DiskStore).

@@ -8,18 +8,19 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use tokio::time::Instant;
 
-use super::Store;
 use crate::internal::clock;
+use crate::last_known_good::Store;
 use crate::{BoxError, ConfigError};
 
 /// A [`Store`] in memory, bounded in bytes; the least recently used go first.
 ///
-/// A [`LastKnownGood`](super::super::LastKnownGood) has a memory of its own and needs no such store behind it. This one is for what
+/// A [`LastKnownGood`](crate::last_known_good::LastKnownGood) has a memory of its own and needs no such store behind it. This one is for what
 /// several fallbacks of a process share, and for tests that need a store which others can look into. A clone is another
 /// handle to the same store.
 ///
 /// ```
-/// use steadfast::last_known_good::{LastKnownGood, MemoryStore};
+/// use steadfast::last_known_good::LastKnownGood;
+/// use steadfast::stores::MemoryStore;
 ///
 /// let store = MemoryStore::new(16 * 1024 * 1024)?;
 /// let one = LastKnownGood::builder().store(store.clone()).build()?;
@@ -27,10 +28,10 @@ use crate::{BoxError, ConfigError};
 /// # Ok::<(), steadfast::ConfigError>(())
 /// ```
 #[derive(Clone)]
-pub struct MemoryStore(Cache<String, Value>);
+pub struct MemoryStore(Cache<String, StoredBytes>);
 
 #[derive(Clone)]
-struct Value {
+struct StoredBytes {
     bytes: Bytes,
     /// `None` where no clock reaches.
     until: Option<Instant>,
@@ -40,7 +41,8 @@ impl MemoryStore {
     /// A store of so many bytes: 1 KiB to 1 TiB.
     pub fn new(max_bytes: u64) -> Result<Self, ConfigError> {
         ConfigError::check("memory_store.max_bytes", max_bytes, 1024..=1 << 40)?;
-        let weight = |key: &String, value: &Value| key.len() + value.bytes.len() + size_of::<Value>();
+        let weight =
+            |key: &String, value: &StoredBytes| key.len() + value.bytes.len() + size_of::<StoredBytes>();
         Ok(Self(
             Cache::builder()
                 .max_capacity(max_bytes)
@@ -53,13 +55,13 @@ impl MemoryStore {
 
 impl Store for MemoryStore {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
-        let in_time = |value: &Value| value.until.is_none_or(|until| Instant::now() < until);
+        let in_time = |value: &StoredBytes| value.until.is_none_or(|until| Instant::now() < until);
         Ok(self.0.get(key).filter(in_time).map(|value| value.bytes))
     }
 
     async fn put(&self, key: &str, value: Bytes, keep_for: Duration) -> Result<(), BoxError> {
         let until = clock::after(Instant::now(), keep_for);
-        self.0.insert(key.to_owned(), Value { bytes: value, until });
+        self.0.insert(key.to_owned(), StoredBytes { bytes: value, until });
         // moka puts evictions off; a bound that can be overrun meanwhile is none.
         self.0.run_pending_tasks();
         Ok(())

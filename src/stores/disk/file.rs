@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError, StorageBackend, StorageError};
 
-use super::error::{Cause, DiskStoreError, caught};
+use super::error::{DiskFault, DiskStoreError, caught};
 use super::table::{self, Totals, VERSION};
 
 /// What redb keeps in memory of the file. The system keeps more.
@@ -155,7 +155,7 @@ fn explain(path: &Path, error: DatabaseError) -> DiskStoreError {
     }
 }
 
-fn damaged(path: &Path, source: Cause) -> DiskStoreError {
+fn damaged(path: &Path, source: DiskFault) -> DiskStoreError {
     DiskStoreError::Damaged { path: path.to_owned(), source }
 }
 

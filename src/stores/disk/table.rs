@@ -6,14 +6,14 @@ use redb::{
     WriteTransaction,
 };
 
-use super::queue::{Batch, Entry, size};
+use super::queue::{Batch, QueuedValue, size};
 use crate::BoxError;
 
 /// The layout of these tables.
 pub(super) const VERSION: u64 = 1;
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("steadfast_meta");
-/// By key: a [`Head`], then the value.
+/// By key: a [`RowHeader`], then the value.
 const ENTRIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("steadfast_entries");
 /// Keys, by when they expire and then by number: the first goes first.
 const ORDER: TableDefinition<'_, (u64, u64), &str> = TableDefinition::new("steadfast_order");
@@ -28,15 +28,15 @@ pub(super) struct Totals {
 }
 
 /// What stands before a value: where its entry is in the order.
-struct Head {
+struct RowHeader {
     expires: u64,
     number: u64,
 }
 
-impl Head {
+impl RowHeader {
     const LENGTH: usize = 16;
 
-    fn join(entry: &Entry) -> Vec<u8> {
+    fn join(entry: &QueuedValue) -> Vec<u8> {
         let mut stored = Vec::with_capacity(Self::LENGTH + entry.value.len());
         stored.extend_from_slice(&entry.expires.to_le_bytes());
         stored.extend_from_slice(&entry.number.to_le_bytes());
@@ -85,7 +85,7 @@ pub(super) fn totals(database: &Database) -> Result<Totals, BoxError> {
 pub(super) fn get(database: &Database, key: &str, now: u64) -> Result<Option<Bytes>, BoxError> {
     let entries = database.begin_read()?.open_table(ENTRIES)?;
     let stored = entries.get(key)?;
-    let found = stored.as_ref().and_then(|stored| Head::split(stored.value()));
+    let found = stored.as_ref().and_then(|stored| RowHeader::split(stored.value()));
     Ok(found.filter(|(head, _)| head.expires > now).map(|(_, value)| Bytes::copy_from_slice(value)))
 }
 
@@ -128,10 +128,10 @@ impl<'a> Tables<'a> {
         Ok(Self { meta, entries, order: transaction.open_table(ORDER)?, bytes, next_number })
     }
 
-    fn insert(&mut self, key: &str, entry: &Entry) -> Result<(), BoxError> {
-        let stored = Head::join(entry);
+    fn insert(&mut self, key: &str, entry: &QueuedValue) -> Result<(), BoxError> {
+        let stored = RowHeader::join(entry);
         if let Some(old) = self.entries.insert(key, &*stored)? {
-            if let Some((head, value)) = Head::split(old.value()) {
+            if let Some((head, value)) = RowHeader::split(old.value()) {
                 self.order.remove((head.expires, head.number))?;
                 self.bytes = self.bytes.saturating_sub(size(key, value));
             }
@@ -154,7 +154,7 @@ impl<'a> Tables<'a> {
             }
             self.order.remove(place)?;
             if let Some(old) = self.entries.remove(&*key)? {
-                let value = Head::split(old.value()).map_or(&[][..], |(_, value)| value);
+                let value = RowHeader::split(old.value()).map_or(&[][..], |(_, value)| value);
                 self.bytes = self.bytes.saturating_sub(size(&key, value));
             }
         }

@@ -7,7 +7,7 @@ use std::sync::mpsc::Sender;
 
 use bytes::Bytes;
 
-use super::error::{Cause, DiskStoreError};
+use super::error::{DiskFault, DiskStoreError};
 
 /// What an entry takes besides its key and its value, in memory and on disk, near enough.
 const OVERHEAD: u64 = 128;
@@ -19,7 +19,7 @@ pub(super) const fn size(key: &str, value: &[u8]) -> u64 {
 
 /// A value, and how long it is to be kept.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
+pub(super) struct QueuedValue {
     pub(super) value: Bytes,
     /// In milliseconds since the beginning of 1970.
     pub(super) expires: u64,
@@ -30,7 +30,7 @@ pub(super) struct Entry {
 /// What one transaction writes.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    pub(super) entries: HashMap<String, Entry>,
+    pub(super) entries: HashMap<String, QueuedValue>,
     bytes: u64,
 }
 
@@ -39,14 +39,14 @@ impl Batch {
         self.entries.get(key).map_or(0, |entry| size(key, &entry.value))
     }
 
-    fn insert(&mut self, key: &str, entry: Entry) {
+    fn insert(&mut self, key: &str, entry: QueuedValue) {
         self.bytes = self.bytes - self.size_of(key) + size(key, &entry.value);
         self.entries.insert(key.to_owned(), entry);
     }
 }
 
 /// Whom to tell how a write ended.
-pub(super) type Waiter = Sender<Result<(), Cause>>;
+pub(super) type Waiter = Sender<Result<(), DiskFault>>;
 
 /// What the writer is to do next.
 pub(super) struct Work {
@@ -55,7 +55,7 @@ pub(super) struct Work {
     pub(super) now: u64,
     pub(super) waiters: Vec<Waiter>,
     /// How an earlier write failed, for these waiters to be told.
-    pub(super) failure: Option<Cause>,
+    pub(super) failure: Option<DiskFault>,
     /// A read has failed, so there is something to find out even if there is nothing to write.
     pub(super) doubtful: bool,
     /// It is the last.
@@ -77,7 +77,7 @@ pub(super) struct Queue {
     /// All is written, and the file is let go.
     finished: bool,
     /// Of the last write that failed, until a put or a flush has been told.
-    failure: Option<Cause>,
+    failure: Option<DiskFault>,
 }
 
 impl Queue {
@@ -97,7 +97,7 @@ impl Queue {
     }
 
     /// The newest value on its way, whether it has expired or not: it stands for what is on the disk.
-    pub(super) fn get(&self, key: &str) -> Result<Option<Entry>, DiskStoreError> {
+    pub(super) fn get(&self, key: &str) -> Result<Option<QueuedValue>, DiskStoreError> {
         if self.closed {
             return Err(DiskStoreError::Closed);
         }
@@ -123,7 +123,7 @@ impl Queue {
             return Err(DiskStoreError::QueueFull { max_queued_bytes: self.max_bytes });
         }
         self.now = now;
-        self.waiting.insert(key, Entry { value, expires, number: self.next_number });
+        self.waiting.insert(key, QueuedValue { value, expires, number: self.next_number });
         self.next_number += 1;
         Ok(())
     }
@@ -167,7 +167,7 @@ impl Queue {
     }
 
     /// What was taken has been written, or is lost.
-    pub(super) fn done(&mut self, result: &Result<(), Cause>) {
+    pub(super) fn done(&mut self, result: &Result<(), DiskFault>) {
         self.writing = Arc::default();
         if let Err(cause) = result {
             self.failure = Some(Arc::clone(cause));

@@ -22,19 +22,19 @@ impl HasCallOptions for Command {}
 
 /// A few connections, each shared by many operations. They take turns.
 #[derive(Clone)]
-pub(super) struct Connections(Arc<Inner>);
+pub(super) struct Connections(Arc<ConnectionPool>);
 
-struct Inner {
+struct ConnectionPool {
     client: Client,
-    places: Box<[Place]>,
+    slots: Box<[ConnectionSlot]>,
     turn: AtomicUsize,
 }
 
 impl Connections {
     /// Connects nowhere yet.
     pub(super) fn new(client: Client, count: usize) -> Self {
-        let places = (0..count).map(|_| Place::default()).collect();
-        Self(Arc::new(Inner { client, places, turn: AtomicUsize::new(0) }))
+        let slots = (0..count).map(|_| ConnectionSlot::default()).collect();
+        Self(Arc::new(ConnectionPool { client, slots, turn: AtomicUsize::new(0) }))
     }
 }
 
@@ -53,15 +53,15 @@ impl Service<Command> for Connections {
     }
 }
 
-impl Inner {
+impl ConnectionPool {
     async fn ask(&self, command: &Cmd) -> Result<Value, RedisError> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let place = &self.places[turn % self.places.len()];
-        let line = place.line(&self.client);
+        let slot = &self.slots[turn % self.slots.len()];
+        let lease = slot.lease(&self.client);
         // A connection that was cut since it was last used shows it only when it is used.
-        let may_be_cut = line.is_connected();
-        match line.ask(command).await {
-            Err(error) if may_be_cut && !is_answer(&error) => place.line(&self.client).ask(command).await,
+        let may_be_cut = lease.is_connected();
+        match lease.ask(command).await {
+            Err(error) if may_be_cut && !is_answer(&error) => slot.lease(&self.client).ask(command).await,
             result => result,
         }
     }
@@ -69,7 +69,7 @@ impl Inner {
 
 impl fmt::Debug for Connections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connections").field("places", &self.0.places.len()).finish_non_exhaustive()
+        f.debug_struct("Connections").field("slots", &self.0.slots.len()).finish_non_exhaustive()
     }
 }
 
@@ -78,21 +78,21 @@ pub(super) fn is_answer(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension)
 }
 
-// ===== Place =====
+// ===== ConnectionSlot =====
 
 /// A connection, or the attempt to make one, which all who wait for it drive and whose end they all see.
 type Connecting = Shared<Pin<Box<dyn Future<Output = Result<MultiplexedConnection, RedisError>> + Send>>>;
 
-/// A place for a connection, empty until somebody needs it.
+/// A slot for a connection, empty until somebody needs it.
 #[derive(Default)]
-struct Place(Mutex<Option<Connecting>>);
+struct ConnectionSlot(Mutex<Option<Connecting>>);
 
-impl Place {
-    /// The connection of this place, for one operation. If there is none, this begins to connect: one attempt at a time, however
+impl ConnectionSlot {
+    /// The connection of this slot, for one operation. If there is none, this begins to connect: one attempt at a time, however
     /// many operations wait.
-    fn line(&self, client: &Client) -> Line<'_> {
+    fn lease(&self, client: &Client) -> ConnectionLease<'_> {
         let connecting = self.get().get_or_insert_with(|| connect(client.clone())).clone();
-        Line { place: self, connecting, is_fine: false }
+        ConnectionLease { slot: self, connecting, is_fine: false }
     }
 
     fn get(&self) -> MutexGuard<'_, Option<Connecting>> {
@@ -109,16 +109,16 @@ fn connect(client: Client) -> Connecting {
 
 /// A connection in use by one operation.
 ///
-/// If that does not come to an answer, because it failed, ran out of time or was dropped, the place is emptied: the peer
+/// If that does not come to an answer, because it failed, ran out of time or was dropped, the slot is emptied: the peer
 /// may be gone without a word, and TCP takes minutes to notice. Whoever else waits for an answer over this connection
 /// still gets it.
-struct Line<'a> {
-    place: &'a Place,
+struct ConnectionLease<'a> {
+    slot: &'a ConnectionSlot,
     connecting: Connecting,
     is_fine: bool,
 }
 
-impl Line<'_> {
+impl ConnectionLease<'_> {
     fn is_connected(&self) -> bool {
         matches!(self.connecting.peek(), Some(Ok(_)))
     }
@@ -136,11 +136,11 @@ impl Line<'_> {
     }
 }
 
-impl Drop for Line<'_> {
+impl Drop for ConnectionLease<'_> {
     fn drop(&mut self) {
         if !self.is_fine {
             // Unless there is another one by now.
-            self.place.get().take_if(|it| it.ptr_eq(&self.connecting));
+            self.slot.get().take_if(|it| it.ptr_eq(&self.connecting));
         }
     }
 }

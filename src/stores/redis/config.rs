@@ -1,30 +1,32 @@
 //! What a store in Redis is configured with.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::{Client, ErrorKind, RedisError, ServerErrorKind, Value};
-use tower::Layer;
+use ::redis::Client;
 
-use super::RedisStore;
-use super::connections::{Command, Connections, is_answer};
-use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerLayer};
+use crate::ConfigError;
+use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerBuilder};
 use crate::config_error::MAX_DURATION;
-use crate::timeout::TimeoutLayer;
-use crate::{Classify, ConfigError, Error, Judge, Outcome};
 
-/// Configures a [`RedisStore`].
+/// Configures a [`RedisStore`](super::RedisStore).
 #[derive(Clone)]
 pub struct RedisStoreBuilder {
-    url: String,
-    prefix: String,
-    connections: usize,
-    timeout: Duration,
-    circuit: Option<CircuitBreakerBuilder>,
+    pub(super) url: String,
+    pub(super) prefix: String,
+    pub(super) connections: usize,
+    pub(super) timeout: Duration,
+    pub(super) circuit: Option<CircuitBreakerBuilder>,
 }
 
 impl RedisStoreBuilder {
+    /// The client of the URL, if every number is in its range.
+    pub(super) fn validate(&self) -> Result<Client, ConfigError> {
+        ConfigError::check("redis_store.connections", self.connections, 1..=100)?;
+        ConfigError::check("redis_store.timeout", self.timeout, Duration::from_millis(1)..=MAX_DURATION)?;
+        client(&self.url)
+    }
+
     pub(super) fn new(url: String) -> Self {
         Self {
             url,
@@ -67,23 +69,6 @@ impl RedisStoreBuilder {
         self.circuit = Some(circuit);
         self
     }
-
-    /// The store, not connected yet: Redis need not be up.
-    ///
-    /// # Errors
-    ///
-    /// If a number is out of its range, or the URL is not understood. What the error shows of a URL is its scheme.
-    pub fn build(self) -> Result<RedisStore, ConfigError> {
-        ConfigError::check("redis_store.connections", self.connections, 1..=100)?;
-        ConfigError::check("redis_store.timeout", self.timeout, Duration::from_millis(1)..=MAX_DURATION)?;
-        let client = client(&self.url)?;
-        let circuit = self.circuit.unwrap_or_else(|| default_circuit(self.timeout)).build()?;
-
-        let connections = Connections::new(client, self.connections);
-        let service = TimeoutLayer::new(self.timeout).layer(connections);
-        let breaker = CircuitBreakerLayer::new(circuit.clone()).classifier(RedisClassifier).non_http();
-        Ok(RedisStore { service: breaker.layer(service), circuit, prefix: Arc::from(self.prefix) })
-    }
 }
 
 impl fmt::Debug for RedisStoreBuilder {
@@ -98,7 +83,7 @@ impl fmt::Debug for RedisStoreBuilder {
     }
 }
 
-fn default_circuit(timeout: Duration) -> CircuitBreakerBuilder {
+pub(super) fn default_circuit(timeout: Duration) -> CircuitBreakerBuilder {
     CircuitBreaker::builder()
         .name("redis")
         .consecutive_failures(3, Duration::ZERO)
@@ -116,32 +101,4 @@ fn client(url: &str) -> Result<Client, ConfigError> {
 /// All that is shown of a URL: where it is malformed, any other part of it can be the password.
 fn scheme_alone(url: &str) -> String {
     ::redis::parse_redis_url(url).map_or_else(|| "…".to_owned(), |url| format!("{}://…", url.scheme()))
-}
-
-/// Whether Redis can be talked to, and has its data. One that is full, say, can still be read.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct RedisClassifier;
-
-impl Classify<Command, Value, RedisError> for RedisClassifier {
-    type Judge = Self;
-
-    fn judge(&self, _command: &Command) -> Self {
-        *self
-    }
-}
-
-impl Judge<Value, RedisError> for RedisClassifier {
-    fn classify(&self, result: Result<&Value, &Error<RedisError>>) -> Outcome {
-        match result.map_err(Error::inner) {
-            Ok(_) => Outcome::Success,
-            Err(Some(error)) if is_answer(error) && !is_down(error) => Outcome::Success,
-            Err(_) => Outcome::Failure,
-        }
-    }
-}
-
-/// Whether Redis says that it can do nothing now.
-fn is_down(error: &RedisError) -> bool {
-    use ServerErrorKind::{BusyLoading, ClusterDown, MasterDown};
-    matches!(error.kind(), ErrorKind::Server(BusyLoading | ClusterDown | MasterDown))
 }

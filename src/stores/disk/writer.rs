@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::error::{Cause, DiskStoreError, caught};
+use super::error::{DiskFault, DiskStoreError, caught};
 use super::file::{self, OpenFile};
 use super::queue::{Queue, Work};
 use super::table::{self, Totals};
@@ -17,7 +17,7 @@ use crate::BoxError;
 const LINGER: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct DiskFile {
     path: PathBuf,
     max_bytes: u64,
     queue: Mutex<Queue>,
@@ -28,7 +28,7 @@ pub(super) struct Shared {
     bytes: AtomicU64,
 }
 
-impl Shared {
+impl DiskFile {
     /// Opens the file, or makes it.
     pub(super) fn open(path: PathBuf, max_bytes: u64, max_queued_bytes: u64) -> Result<Self, DiskStoreError> {
         let (database, totals) = file::open(&path)?;
@@ -55,7 +55,7 @@ impl Shared {
     }
 
     /// Reads from the file. It may block.
-    pub(super) fn read(&self, key: &str, now: u64) -> Result<Option<Bytes>, Cause> {
+    pub(super) fn read(&self, key: &str, now: u64) -> Result<Option<Bytes>, DiskFault> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_ref().ok_or_else(not_open)?;
         let result = caught(|| table::get(database, key, now));
@@ -109,7 +109,7 @@ impl Shared {
         queue.unwrap_or_else(PoisonError::into_inner).0.take()
     }
 
-    fn write(&self, work: &Work) -> Result<(), Cause> {
+    fn write(&self, work: &Work) -> Result<(), DiskFault> {
         let result = self.try_write(work);
         if let Err(error) = &result {
             let entries = work.batch.entries.len();
@@ -126,7 +126,7 @@ impl Shared {
         result
     }
 
-    fn try_write(&self, work: &Work) -> Result<(), Cause> {
+    fn try_write(&self, work: &Work) -> Result<(), DiskFault> {
         if self.database.read().unwrap_or_else(PoisonError::into_inner).is_none() {
             self.reopen()?;
         }
@@ -137,12 +137,12 @@ impl Shared {
         Ok(())
     }
 
-    fn reopen(&self) -> Result<(), Cause> {
+    fn reopen(&self) -> Result<(), DiskFault> {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(failed) = database.take() {
             failed.abandon();
         }
-        let (opened, totals) = file::open(&self.path).map_err(|error| Arc::new(error) as Cause)?;
+        let (opened, totals) = file::open(&self.path).map_err(|error| Arc::new(error) as DiskFault)?;
         *database = Some(opened);
         self.count(totals);
         Ok(())
@@ -166,6 +166,6 @@ impl Shared {
     }
 }
 
-fn not_open() -> Cause {
-    Cause::from(BoxError::from("its file could not be opened again"))
+fn not_open() -> DiskFault {
+    DiskFault::from(BoxError::from("its file could not be opened again"))
 }

@@ -1,0 +1,25 @@
+//! Tombstones: records in a store that entries were invalidated.
+
+use crate::last_known_good::policy::key::Key;
+
+/// What stands in a store for when something was last forgotten. It has a name of its own, so that an answer from before,
+/// which comes late, does not take its place.
+pub(super) struct Tombstone {
+    pub(super) hash: u64,
+    pub(super) name: String,
+    /// The names of what it is about, as far as they are known.
+    pub(super) entries: [String; 2],
+}
+
+impl Tombstone {
+    pub(super) fn of_uri(key: &Key) -> Self {
+        let entries = key.public().either_method().map(|key| key.to_string());
+        Self { hash: key.hash(), name: format!("GONE * {}", key.text()), entries }
+    }
+
+    pub(super) fn of_caller(key: &Key) -> Self {
+        let entries = key.either_method().map(|key| key.to_string());
+        let caller = key.partition().map_or_else(|| "-".to_owned(), |it| it.to_string());
+        Self { hash: key.hash_of_caller(), name: format!("GONE {caller} {}", key.text()), entries }
+    }
+}
