@@ -1,10 +1,10 @@
-//! What the fallback costs while the upstream is well, and when it serves.
+//! The cost of the last-known-good cache: while the upstream is healthy, and when a stale response is served.
 //!
-//! A call is made, and its body read to the end, as it comes off a connection: in pieces of at most 16 KiB, each of which
-//! the upstream makes anew by reference. `without` is the same without the layer, so what the layer costs is the
-//! difference; both are of one run. The numbers of allocations of a call stand before the times.
+//! Each bench makes a call and reads the body to its end, in frames of at most 16 KiB, as from a connection. The
+//! upstream slices the frames from one buffer without copying. Each `with` bench has a `without` bench in the same
+//! run: the difference is the cost of the layer. The allocations of a call are printed before its times.
 //!
-//! `cargo bench --bench last_known_good`; a part of a name as an argument picks the benches to run.
+//! Run with `cargo bench --bench last_known_good`. An argument runs only the benches whose names contain it.
 
 mod support;
 
@@ -26,13 +26,13 @@ use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer, Stale};
 use steadfast::{Call, Error, HasCallOptions};
 use tower::{Layer as _, Service};
 
-use support::{Get, begin, get, now};
+use support::{Get, get, poll_once, start_call};
 
-/// A request with the headers that a client sends, of which a copy costs nothing.
+/// A request with typical headers. It is `Copy`, so that the benches do not time the copying of requests.
 #[derive(Debug, Clone, Copy)]
-struct Ask(Get);
+struct GetWithHeaders(Get);
 
-static ASKED: LazyLock<HeaderMap> = LazyLock::new(|| {
+static REQUEST_HEADERS: LazyLock<HeaderMap> = LazyLock::new(|| {
     let lines = [
         (ACCEPT, "application/json"),
         (ACCEPT_ENCODING, "gzip, br"),
@@ -43,19 +43,19 @@ static ASKED: LazyLock<HeaderMap> = LazyLock::new(|| {
     lines.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value))).collect()
 });
 
-fn ask() -> Call<Ask> {
-    get().map(Ask)
+fn get_with_headers() -> Call<GetWithHeaders> {
+    get().map(GetWithHeaders)
 }
 
-impl HasCallOptions for Ask {}
+impl HasCallOptions for GetWithHeaders {}
 
-impl HttpRequest for Ask {
+impl HttpRequest for GetWithHeaders {
     fn method(&self) -> &Method {
         self.0.method()
     }
 
     fn headers(&self) -> &HeaderMap {
-        &ASKED
+        &REQUEST_HEADERS
     }
 
     fn scheme(&self) -> &str {
@@ -83,16 +83,20 @@ impl HttpRequest for Ask {
     }
 }
 
-/// Answers with a body: the same each time, with another header each time, another each time, or none but a 503.
+/// The upstream.
 #[derive(Debug, Clone)]
 enum Upstream {
+    /// Sends the same response each time.
     Same(Bytes),
+    /// Sends the same body with alternating values of a header.
     OtherId(Bytes, [HeaderValue; 2]),
+    /// Sends alternating bodies.
     Other([Bytes; 2]),
+    /// Answers 503.
     Down,
 }
 
-/// A body in pieces.
+/// A body that is sent in frames of at most 16 KiB.
 struct Pieces(Bytes);
 
 impl Body for Pieces {
@@ -157,15 +161,15 @@ impl<Req> Service<Req> for Upstream {
     }
 }
 
-/// A whole call, its body read: what is kept is kept as it is read.
-fn read<S, B>(service: &mut S, call: Call<Ask>) -> usize
+/// Makes a call and reads its body, since an entry is stored at the end of the body. Returns the length.
+fn read<S, B>(service: &mut S, call: Call<GetWithHeaders>) -> usize
 where
-    S: Service<Call<Ask>, Response = Response<B>, Error = Error<Infallible>>,
+    S: Service<Call<GetWithHeaders>, Response = Response<B>, Error = Error<Infallible>>,
     B: Body<Data = Bytes>,
 {
-    let mut body = pin!(now(begin(service, call)).unwrap().into_body());
+    let mut body = pin!(poll_once(start_call(service, call)).unwrap().into_body());
     let mut length = 0;
-    while let Some(Ok(frame)) = now(body.as_mut().frame()) {
+    while let Some(Ok(frame)) = poll_once(body.as_mut().frame()) {
         length += frame.data_ref().map_or(0, Bytes::len);
     }
     length
@@ -173,22 +177,22 @@ where
 
 fn bench<S, B>(c: &mut Criterion, name: &str, size: usize, mut service: S)
 where
-    S: Service<Call<Ask>, Response = Response<B>, Error = Error<Infallible>>,
+    S: Service<Call<GetWithHeaders>, Response = Response<B>, Error = Error<Infallible>>,
     B: Body<Data = Bytes>,
 {
-    assert_eq!(read(&mut service, ask()), size);
+    assert_eq!(read(&mut service, get_with_headers()), size);
     let counted = allocation_counter::measure(|| {
-        read(&mut service, ask());
+        read(&mut service, get_with_headers());
     });
     println!("{name}: {} allocations, {} bytes", counted.count_total, counted.bytes_total);
-    c.bench_function(name, |b| b.iter(|| read(&mut service, black_box(ask()))));
+    c.bench_function(name, |b| b.iter(|| read(&mut service, black_box(get_with_headers()))));
 }
 
 fn last_known_good(c: &mut Criterion) {
     for (size, label) in [(1024, "1KiB"), (1024 * 1024, "1MiB")] {
         let body = |byte| Bytes::from(vec![byte; size]);
-        let fallback = LastKnownGood::default();
-        let layer = LastKnownGoodLayer::new(fallback.clone());
+        let cache = LastKnownGood::default();
+        let layer = LastKnownGoodLayer::new(cache.clone());
         let same = || Upstream::Same(body(1));
         let ids = ["b9b4d1c9", "c0ffee00"].map(HeaderValue::from_static);
         let other_id = || Upstream::OtherId(body(1), ids.clone());
@@ -199,10 +203,16 @@ fn last_known_good(c: &mut Criterion) {
         bench(c, &format!("{label}/other_id/with"), size, layer.layer(other_id()));
         bench(c, &format!("{label}/other/without"), size, other());
         bench(c, &format!("{label}/other/with"), size, layer.layer(other()));
-        assert_eq!(fallback.len(), 1);
+        assert_eq!(cache.len(), 1);
 
         let mut down = layer.layer(Upstream::Down);
-        assert!(now(begin(&mut down, ask())).unwrap().extensions().get::<Stale>().is_some());
+        assert!(
+            poll_once(start_call(&mut down, get_with_headers()))
+                .unwrap()
+                .extensions()
+                .get::<Stale>()
+                .is_some()
+        );
         bench(c, &format!("{label}/served"), size, down);
     }
 }

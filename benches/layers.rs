@@ -1,11 +1,12 @@
-//! What each layer costs: the healthy path, the refusals, the whole stack, and the bare service below as the floor.
+//! The cost of each layer: the healthy path, the refusals, the whole stack, and the inner service alone as the floor.
 //!
-//! Every service is built once, outside the timed loop, and every state that a bench claims is asserted before it runs.
-//! `ready` is a service below that answers at once: its calls are polled where they are made, without a runtime in
-//! between. `waits` is one that has to be polled twice, in a task of a current-thread runtime, so that what a layer does
-//! only for calls that wait, timers above all, is seen; subtract the floor, which is mostly the runtime's.
+//! Every service is built once, outside the timed loop, and the claimed state of a bench is asserted before it runs.
+//! The inner service of a `ready` bench answers at once, and its calls are polled without a runtime. The inner
+//! service of a `waits` bench has to be polled twice, in a task of a current-thread runtime, so that the work of a
+//! layer for waiting calls is timed, above all the timers. Subtract the floor, which is mostly the cost of the
+//! runtime.
 //!
-//! `cargo bench --bench layers`; a part of a name as an argument picks the benches to run.
+//! Run with `cargo bench --bench layers`. An argument runs only the benches whose names contain it.
 
 mod support;
 #[path = "support/upstream.rs"]
@@ -34,32 +35,32 @@ use tokio::runtime::Runtime;
 use tower::layer::util::Identity;
 use tower::{Layer, Service, ServiceBuilder};
 
-use support::{Get, begin, get, now};
+use support::{Get, get, poll_once, start_call};
 use upstream::{READY, Upstream};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A service below whose calls have to be polled twice.
+/// An inner service whose calls have to be polled twice.
 const WAITS: Upstream = Upstream { waits: true };
 
-// ===== How it is timed =====
+// ===== Timing =====
 
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
 }
 
-/// Calls of a service that is ready at once.
+/// Benches a service whose calls are ready at the first poll.
 fn bench_ready<S, Req>(c: &mut Criterion, name: &str, mut service: S, request: impl Fn() -> Req)
 where
     S: Service<Req>,
 {
     let runtime = runtime();
     let _context = runtime.enter();
-    c.bench_function(name, |b| b.iter(|| now(begin(&mut service, black_box(request())))));
+    c.bench_function(name, |b| b.iter(|| poll_once(start_call(&mut service, black_box(request())))));
 }
 
-/// Calls, one after the other, in a task of `runtime`.
+/// Benches sequential calls in a task of `runtime`.
 fn bench_in_task<S, Req>(
     c: &mut Criterion,
     name: &str,
@@ -74,7 +75,7 @@ fn bench_in_task<S, Req>(
         b.iter_custom(|iterations| {
             let mut service = service.clone();
             let calls = async move {
-                // The runtime's clock may be paused, and what is timed is the machine.
+                // The runtime's clock may be paused, so the system's clock is read.
                 #[allow(clippy::disallowed_methods)]
                 let start = std::time::Instant::now();
                 for _ in 0..iterations {
@@ -88,7 +89,7 @@ fn bench_in_task<S, Req>(
     });
 }
 
-/// A layer over both kinds of service.
+/// Benches a layer over both kinds of inner service.
 fn bench_layer<L, S>(c: &mut Criterion, name: &str, layer: &L)
 where
     L: Layer<Upstream, Service = S>,
@@ -102,7 +103,7 @@ where
 
 fn layers(c: &mut Criterion) {
     bench_layer(c, "floor", &Identity::new());
-    // What a timeout, and a circuit with a window, cannot do without.
+    // The least cost of a timeout, and of a circuit with a window: one reading of the clock.
     c.bench_function("floor/clock", |b| b.iter(tokio::time::Instant::now));
     bench_layer(c, "timeout_total", &DeadlineLayer::new(3 * SECOND));
     bench_layer(c, "timeout_attempt", &TimeoutLayer::new(SECOND));
@@ -131,7 +132,7 @@ fn stack(c: &mut Criterion) {
         .into_inner();
     bench_layer(c, "stack", &five);
 
-    // With a real request there is the replay copy, too: here it is alone, and then within the stack.
+    // A real request needs a replay copy: first the copy alone, then the stack with the copy.
     let mut request = Request::new(Empty::<Bytes>::new());
     *request.uri_mut() = Uri::from_static("http://sku.internal/v1/items/42");
     request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
@@ -142,8 +143,8 @@ fn stack(c: &mut Criterion) {
     let _context = runtime.enter();
     let mut service = five.layer(READY);
     c.bench_function("http_request/stack", |b| {
-        // Dropped at once: a response that is kept keeps its permit.
-        b.iter_batched(call, |call| drop(now(begin(&mut service, call))), BatchSize::SmallInput);
+        // Each response is dropped at once, because it holds a permit.
+        b.iter_batched(call, |call| drop(poll_once(start_call(&mut service, call))), BatchSize::SmallInput);
     });
 }
 
@@ -159,19 +160,19 @@ fn refusals(c: &mut Criterion) {
         .open_for(HOUR)
         .build()
         .unwrap();
-    let judge = classify::from_fn(|_: Result<&Response<Full<Bytes>>, &ErrorInfo>| Outcome::Failure);
-    let mut service = CircuitBreakerLayer::new(circuit.clone()).classifier(judge).layer(READY);
-    drop(now(begin(&mut service, get())));
+    let classifier = classify::from_fn(|_: Result<&Response<Full<Bytes>>, &ErrorInfo>| Outcome::Failure);
+    let mut service = CircuitBreakerLayer::new(circuit.clone()).classifier(classifier).layer(READY);
+    drop(poll_once(start_call(&mut service, get())));
     assert_eq!(circuit.state(), State::Open);
-    assert!(now(begin(&mut service, get())).is_err_and(|error| error.is_circuit_open()));
+    assert!(poll_once(start_call(&mut service, get())).is_err_and(|error| error.is_circuit_open()));
     bench_ready(c, "refusal/circuit_open", service, get);
     assert_eq!(circuit.state(), State::Open);
 
     let bulkhead = Bulkhead::builder().max_concurrent(1).max_waiting(0).build().unwrap();
     let mut service = BulkheadLayer::new(bulkhead.clone()).layer(READY);
-    let held = now(begin(&mut service, get())).unwrap();
+    let held = poll_once(start_call(&mut service, get())).unwrap();
     assert_eq!(bulkhead.in_flight(), 1);
-    assert!(now(begin(&mut service, get())).is_err_and(|error| error.is_bulkhead_full()));
+    assert!(poll_once(start_call(&mut service, get())).is_err_and(|error| error.is_bulkhead_full()));
     bench_ready(c, "refusal/bulkhead_full", service, get);
     assert_eq!(bulkhead.in_flight(), 1);
     drop(held);
@@ -179,7 +180,8 @@ fn refusals(c: &mut Criterion) {
 
 // ===== The budget =====
 
-/// A service of which every clone fails its first call: what a retry sees, since each of its calls takes a clone.
+/// A service that fails the first call of each clone. The retry layer clones the service for each of its calls, so
+/// every call fails once.
 #[derive(Debug, Clone)]
 struct FailsFirst {
     fails: bool,
@@ -203,7 +205,7 @@ impl<Req> Service<Req> for FailsFirst {
     }
 }
 
-/// What the budget adds to a healthy call.
+/// The cost of the budget for a healthy call.
 fn budget(c: &mut Criterion) {
     let policy = RetryPolicy::default();
     bench_ready(c, "budget/none", RetryLayer::new(policy.clone()).without_budget().layer(READY), get);
@@ -211,20 +213,20 @@ fn budget(c: &mut Criterion) {
     bench_ready(c, "budget/full", RetryLayer::new(policy.clone()).budget(full).layer(READY), get);
     let filling = RetryBudget::builder().capacity(1e6).initial(0.0).per_success(0.001).build().unwrap();
     let mut service = RetryLayer::new(policy).budget(filling.clone()).layer(READY);
-    drop(now(begin(&mut service, get())));
+    drop(poll_once(start_call(&mut service, get())));
     assert!(filling.tokens() > 0.0);
     bench_ready(c, "budget/deposit", service, get);
     assert!(filling.tokens() < 1e6);
 }
 
-/// What the budget adds to a call that is retried once.
+/// The cost of the budget for a call that is retried once.
 fn retried(c: &mut Criterion) {
-    // Paused, the clock jumps over the wait between the attempts: what is timed is the work.
+    // The paused clock skips the wait between the attempts, so that only the work is timed.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let policy = RetryPolicy::builder().backoff(Backoff::new().jitter(Jitter::None)).build().unwrap();
     let upstream = FailsFirst { fails: true };
-    // Every success pays for the retry before it.
+    // A success deposits the token that the retry has taken.
     let even = RetryBudget::builder().per_success(1.0).per_failure(0.0).build().unwrap();
     let without = RetryLayer::new(policy.clone()).without_budget().layer(upstream.clone());
     let with = RetryLayer::new(policy).budget(even.clone()).layer(upstream);
@@ -245,7 +247,7 @@ fn per_upstream(c: &mut Criterion) {
         let layer = PerUpstreamLayer::new(|_: &UpstreamKey| (Identity::new(), ()));
         let mut service = layer.layer(READY);
         for host in &hosts {
-            drop(now(begin(&mut service, Call::new(Get { host }))));
+            drop(poll_once(start_call(&mut service, Call::new(Get { host }))));
         }
         assert_eq!(service.upstreams().len(), count);
         let next = std::cell::Cell::new(0);
@@ -265,7 +267,7 @@ criterion_group! {
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(1))
         .nresamples(10_000);
-    // A clock that was paused once is slower ever after: what pauses it goes last.
+    // Pausing tokio's clock makes it slower for the rest of the process, so `retried` runs last.
     targets = layers, stack, refusals, budget, per_upstream, retried
 }
 criterion_main!(benches);

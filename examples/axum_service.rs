@@ -1,4 +1,4 @@
-//! Inside an axum service: the client in its state, and an answer that is a little old passed on as such.
+//! Inside an axum service: the client is part of the state, and a stale response is passed on marked as stale.
 //!
 //! `cargo run --example axum_service`
 
@@ -19,22 +19,23 @@ use tokio::task::JoinHandle;
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const STALE_BECAUSE: HeaderName = HeaderName::from_static("x-stale-because");
 
-/// Asks the upstream; what comes back may be its last good answer.
+/// Calls the upstream. The response may be stale.
 async fn price(
     State((http, prices)): State<(Client, String)>,
     Path(sku): Path<u32>,
 ) -> Result<Response, Response> {
-    let answer = http.get(format!("{prices}/prices/{sku}")).send().await.map_err(|error| refuse(&error))?;
-    let (status, headers) = (answer.status(), passed_on(&answer));
+    let answer =
+        http.get(format!("{prices}/prices/{sku}")).send().await.map_err(|error| error_response(&error))?;
+    let (status, headers) = (answer.status(), forwarded_headers(&answer));
     let body = answer.text().await.map_err(|_| StatusCode::BAD_GATEWAY.into_response())?;
     Ok((status, headers, body).into_response())
 }
 
-/// What of an answer's head is for whoever reads ours, too: what it is, and how old.
-fn passed_on(answer: &reqwest::Response) -> HeaderMap {
+/// The upstream's headers that our own caller needs: the content type, the age and the caches on the way.
+fn forwarded_headers(answer: &reqwest::Response) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    // Every line of them: `Cache-Status` lists each cache that the answer came through, the nearest to us last. The
-    // fallback has added itself; a handler is no cache, and adds nothing.
+    // A header may have several lines. `Cache-Status` lists each cache on the way, the nearest last. The client's
+    // cache has added itself; this handler is not a cache and adds no entry.
     for name in [CONTENT_TYPE, AGE, CACHE_STATUS] {
         let lines = answer.headers().get_all(&name).iter();
         headers.extend(lines.map(|line| (name.clone(), line.clone())));
@@ -42,15 +43,15 @@ fn passed_on(answer: &reqwest::Response) -> HeaderMap {
     if let Some(stale) = answer.stale() {
         let because = HeaderValue::try_from(stale.cause.to_string()).ok();
         headers.extend(because.map(|because| (STALE_BECAUSE, because)));
-        // Nobody on the way should keep it for longer than the outage.
+        // No cache on the way should keep a stale response beyond the outage.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     headers
 }
 
-/// No answer, and none in store: our own caller is told whose fault it is, and when to come back, but not the address that
-/// the error as a whole names.
-fn refuse(error: &ErrorInfo) -> Response {
+/// The response when the upstream failed and no entry is stored. It tells the kind of failure and when to retry. It
+/// leaves out the upstream's address, which the full error names.
+fn error_response(error: &ErrorInfo) -> Response {
     let status = match error {
         error if error.is_refusal() => StatusCode::SERVICE_UNAVAILABLE,
         error if error.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
@@ -62,7 +63,7 @@ fn refuse(error: &ErrorInfo) -> Response {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // As if a CDN stood before it.
+    // These headers pretend that a CDN answers for the upstream.
     let price_list = get(async || ([(CACHE_STATUS, "cdn; hit"), (AGE, "2")], "9.99"));
     let (prices, running, upstream) = start(Router::new().route("/prices/{sku}", price_list)).await?;
     let http = Client::builder().last_known_good(LastKnownGood::builder()).build()?;
@@ -84,7 +85,7 @@ async fn show(url: String) -> reqwest::Result<String> {
     Ok(format!("{head}\n{}\n", answer.text().await?))
 }
 
-/// Serves on this machine until the sender is dropped; the task ends when the last connection is closed.
+/// Serves on loopback until the sender is dropped. The task ends when the last connection is closed.
 async fn start(router: Router) -> io::Result<(String, oneshot::Sender<()>, JoinHandle<io::Result<()>>)> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let url = format!("http://{}", listener.local_addr()?);

@@ -1,4 +1,5 @@
-//! A circuit is a handle: watched, read, forced open for a planned outage, and reset, while calls go on.
+//! A circuit breaker is a handle: watch it, read it, force it open for a planned outage and reset it, while calls go
+//! on.
 //!
 //! `cargo run --example circuit_by_hand`
 
@@ -11,7 +12,8 @@ use tower::{Service, ServiceBuilder, ServiceExt};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // Three failures in a row, however fast, and it opens for an hour: nothing here is left to time.
+    // The circuit opens after three failures in a row, however fast, and stays open for an hour, so that timing does
+    // not affect the output.
     let hour = Duration::from_secs(3600);
     let circuit = CircuitBreaker::builder()
         .name("sku")
@@ -20,28 +22,28 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .open_for(hour)
         .build()?;
 
-    // Every change of state wakes whoever watches: a gauge, a health check, a pager.
+    // Each change of state wakes the watchers: a gauge, a health check, a pager.
     let mut states = circuit.watch();
     let mut seen = vec![*states.borrow()];
     let watcher = tokio::spawn(async move {
-        // It ends when the last handle to the circuit is gone.
+        // `changed` fails when the last handle to the circuit is dropped.
         while states.changed().await.is_ok() {
             seen.push(*states.borrow_and_update());
         }
         seen
     });
 
-    // A service that is asked whether to succeed. It is not HTTP, so the layer is told what its results mean.
-    let judge = classify::from_fn(is_failure);
+    // The request says whether the call succeeds. The service is not HTTP, so the layer needs a classifier.
+    let classifier = classify::from_fn(classify_pong);
     let mut service = ServiceBuilder::new()
-        .layer(CircuitBreakerLayer::new(circuit.clone()).classifier(judge).non_http())
+        .layer(CircuitBreakerLayer::new(circuit.clone()).classifier(classifier).non_http())
         .map_err(Error::from_upstream)
         .service_fn(async |works: bool| if works { Ok("pong") } else { Err(io::Error::other("no route")) });
 
     println!("closed:      {:?}", service.ready().await?.call(true).await);
     circuit.force_open();
     println!("forced open: {:?}", service.ready().await?.call(true).await);
-    // The watcher's turn: who looks late sees the latest state, and not every one.
+    // Lets the watcher run: a watch channel holds only the latest state, so a late watcher misses states.
     tokio::task::yield_now().await;
     circuit.reset();
     println!("reset:       {:?}", service.ready().await?.call(true).await);
@@ -50,7 +52,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     while circuit.state() == State::Closed {
         println!("failing:     {:?}", service.ready().await?.call(false).await);
     }
-    // It would work now, but is not asked; the error says when it will be.
+    // The service would succeed now, but the open circuit refuses the call. The error says when to retry.
     println!("open:        {:?}", service.ready().await?.call(true).await);
     println!("{:#?}", circuit.snapshot());
 
@@ -59,6 +61,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn is_failure(result: Result<&&str, &ErrorInfo>) -> Outcome {
+fn classify_pong(result: Result<&&str, &ErrorInfo>) -> Outcome {
     if result.is_ok() { Outcome::Success } else { Outcome::Failure }
 }

@@ -1,4 +1,4 @@
-//! What counts as a failure is yours to say: of an HTTP response by a function, of anything else by a trait.
+//! Decide yourself which results are failures: with a function for HTTP responses, with a trait for other protocols.
 //!
 //! `cargo run --example custom_classifier`
 
@@ -19,7 +19,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     non_http().await
 }
 
-/// An upstream that answers 200 with half of the answer, and says so in a header: worth another attempt.
+/// The upstream's first response is 200 with half of the body, and a header says so. Such a response is retried.
 async fn http() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     static REQUESTS: AtomicU32 = AtomicU32::new(0);
     let item = async || match REQUESTS.fetch_add(1, Ordering::Relaxed) {
@@ -30,18 +30,20 @@ async fn http() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let url = format!("http://{}/", listener.local_addr()?);
     tokio::spawn(axum::serve(listener, Router::new().route("/", get(item))).into_future());
 
-    // Every layer has the same opinion: this answer is retried, counts against the upstream, and would not be kept.
+    // One classifier serves every layer: a partial response is retried, counts as a failure and is not stored.
     let classifier = HttpClassifier::new().on_response(|_status, headers| {
         let is_partial = headers.get("x-answer").is_some_and(|value| value == "partial");
-        // `None` leaves the answer to the usual table of statuses.
+        // `None` means: classify by status, as usual.
         is_partial.then(Outcome::transient)
     });
     let response = Client::builder().classifier(classifier).build()?.get(url).send().await?;
-    println!("http:  {} attempts gave {:?}", response.attempts(), response.text().await?);
+    let attempts = response.attempts();
+    println!("HTTP: {:?} after {attempts} attempts", response.text().await?);
     Ok(())
 }
 
-/// What a key-value service answers: no HTTP, no status, no error even when it is too busy.
+/// The answer of a key-value service. The protocol is not HTTP, and a busy service answers `Busy` instead of an
+/// error.
 #[derive(Debug)]
 enum Answer {
     Found,
@@ -49,12 +51,12 @@ enum Answer {
     Busy,
 }
 
-/// The opinion of what that means. One this small could be a function (`classify::from_fn`); a type can hold
-/// configuration, look at the request first, and be tested.
+/// Classifies the answers. A function (`classify::from_fn`) would do here; a type can also hold configuration and
+/// look at the request first.
 #[derive(Clone, Copy)]
-struct Opinion;
+struct AnswerClassifier;
 
-impl<Req> Classify<Req, Answer, io::Error> for Opinion {
+impl<Req> Classify<Req, Answer, io::Error> for AnswerClassifier {
     type Judge = Self;
 
     fn judge(&self, _request: &Req) -> Self {
@@ -62,7 +64,7 @@ impl<Req> Classify<Req, Answer, io::Error> for Opinion {
     }
 }
 
-impl Judge<Answer, io::Error> for Opinion {
+impl Judge<Answer, io::Error> for AnswerClassifier {
     fn classify(&self, result: Result<&Answer, &Error<io::Error>>) -> Outcome {
         match result {
             Ok(Answer::Found | Answer::Missing) => Outcome::Success,
@@ -74,7 +76,7 @@ impl Judge<Answer, io::Error> for Opinion {
 async fn non_http() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let circuit = CircuitBreaker::builder().consecutive_failures(2, Duration::ZERO).build()?;
     let service = ServiceBuilder::new()
-        .layer(CircuitBreakerLayer::new(circuit.clone()).classifier(Opinion).non_http())
+        .layer(CircuitBreakerLayer::new(circuit.clone()).classifier(AnswerClassifier).non_http())
         .map_err(Error::from_upstream)
         .service_fn(async |key: &'static str| match key {
             "sku-42" => Ok::<_, io::Error>(Answer::Found),
@@ -83,7 +85,7 @@ async fn non_http() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         });
     for key in ["sku-42", "sku-7", "sku-99", "sku-99", "sku-42"] {
         let answer = service.clone().oneshot(key).await;
-        println!("plain: {key}: {answer:?}, and the circuit is {:?}", circuit.state());
+        println!("non-HTTP: {key}: {answer:?}, circuit: {:?}", circuit.state());
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Around hyper-util's client: a streaming body that is sent again, because what passed by was kept.
+//! Around hyper-util's client: a streaming body is sent again, because its frames were kept while they were sent.
 //!
 //! `cargo run --example hyper_util --features hyper`
 
@@ -27,27 +27,27 @@ use tower::{ServiceBuilder, ServiceExt};
 async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let url = start_upstream().await?;
 
-    // hyper-util's own retry is for requests that it knows were not sent. One layer retries, not two.
+    // hyper-util can retry requests that were not sent. It is switched off: only the `RetryLayer` retries.
     let client = Client::builder(TokioExecutor::new()).retry_canceled_requests(false).build_http();
 
     let circuit = CircuitBreaker::default();
     let service = ServiceBuilder::new()
         .layer(DeadlineLayer::new(Duration::from_secs(3)))
-        // Without it, a streaming body is sent once: there is nothing to send a second time. A body of more than
-        // 64 KiB is still sent, but not again.
+        // Without this layer, a streaming body cannot be replayed and is sent once. A body of more than 64 KiB is
+        // also sent only once.
         .layer(ReplayBodyLayer::new(64 * 1024))
         .layer(RetryLayer::new(RetryPolicy::default()).advised_by(circuit.clone()))
         .layer(CircuitBreakerLayer::new(circuit))
         .layer(TimeoutLayer::new(Duration::from_secs(1)))
-        // Where the client's own error joins in.
+        // Wraps the client's own error.
         .map_err(Error::from_upstream)
         .service(client);
 
-    // A body of which nobody knows the length before it has been sent.
+    // A streaming body of unknown length.
     let pieces =
         ["what ", "was ", "streamed"].map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::from(piece))));
     let mut request = Request::put(url).body(StreamBody::new(stream::iter(pieces)))?;
-    // An `http::Request` carries the options of its call in its extensions.
+    // The options of the call are carried in the request's extensions.
     request.extensions_mut().insert(CallOptions::new().timeout(Duration::from_secs(2)));
 
     let response = service.oneshot(request).await?;
@@ -57,7 +57,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     Ok(())
 }
 
-/// A service on this machine, which reads its first request and says 503, and echoes the others.
+/// Starts a server on loopback that reads and answers the first request with 503, and echoes the later ones.
 async fn start_upstream() -> std::io::Result<String> {
     static REQUESTS: AtomicU32 = AtomicU32::new(0);
     async fn store(body: String) -> (StatusCode, String) {

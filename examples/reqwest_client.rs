@@ -1,4 +1,4 @@
-//! A user of reqwest writes five lines, and an outage of the upstream becomes an answer that is a little old.
+//! Five lines around reqwest, and callers get a stale response instead of an error while the upstream is down.
 //!
 //! `cargo run --example reqwest_client`
 
@@ -16,35 +16,39 @@ use tokio::task::JoinHandle;
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (url, upstream) = Upstream::start().await?;
 
-    // Made once, and cloned to wherever it is needed. Everything that is not said here has a sane default.
+    // Build one client and clone it. Every other setting has a sane default.
     let http = steadfast::Client::builder()
         .total_timeout(Duration::from_secs(3))
         .last_known_good(LastKnownGood::builder())
         .build()?;
 
-    // The upstream answers its first request with 503, so this call takes two attempts; the caller sees one answer.
+    // The upstream answers its first request with 503, so this call makes two attempts. The caller sees only the
+    // second response.
     let response = http.get(&url).send().await?;
     println!("up:   {} after {} attempts", response.status(), response.attempts());
-    // The answer is kept as its body is read.
+    // The entry is stored when the body has been read to its end.
     println!("      {}", response.text().await?);
 
     upstream.stop().await;
 
-    // Nobody listens any more. A few attempts later the last good answer takes the place of an error, and says so.
+    // The upstream refuses connections now. After a few attempts the client returns a stale response, marked as
+    // stale.
     let response = http.get(&url).send().await?;
     match response.stale() {
-        Some(stale) => println!("down: {}, {:?} old, since {}", response.status(), stale.age, stale.cause),
+        Some(stale) => {
+            println!("down: {}, {:?} old, because {}", response.status(), stale.age, stale.cause);
+        }
         None => println!("down: {}", response.status()),
     }
     println!("      {}", response.text().await?);
 
-    // A call that wants the truth or nothing gets the error.
+    // A call that opts out of the cache gets the error.
     let error = http.get(&url).without_last_known_good().send().await.unwrap_err();
-    println!("down, without fallback: {error}");
+    println!("down, without the cache: {error}");
     Ok(())
 }
 
-/// A service on this machine that can be stopped.
+/// A server on loopback that can be stopped.
 struct Upstream {
     stop: oneshot::Sender<()>,
     server: JoinHandle<std::io::Result<()>>,
@@ -67,7 +71,7 @@ impl Upstream {
         Ok((url, Self { stop, server: tokio::spawn(serve.into_future()) }))
     }
 
-    /// Returns when the last connection is closed.
+    /// Stops the server and waits until the last connection is closed.
     async fn stop(self) {
         drop(self.stop);
         drop(self.server.await);

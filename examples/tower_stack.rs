@@ -1,4 +1,4 @@
-//! The client spelled out: every part is a tower layer, and all shared state is a handle that you made yourself.
+//! The client's stack, built by hand: each part is a tower layer, and all shared state is a handle that you create.
 //!
 //! `cargo run --example tower_stack`
 
@@ -21,22 +21,24 @@ use tower::{ServiceBuilder, ServiceExt};
 async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let url = start_upstream().await?;
 
-    // One of each for an upstream. Keep them: they are what there is to look at, and to act on.
+    // One handle of each kind per upstream. Keep the handles to inspect and control the layers.
     let circuit = CircuitBreaker::builder().name("sku").build()?;
     let bulkhead = Bulkhead::builder().max_concurrent(64).build()?;
     let budget = RetryBudget::builder().build()?;
-    let fallback = LastKnownGood::builder().max_bytes(16 * 1024 * 1024).build()?;
+    let cache = LastKnownGood::builder().max_bytes(16 * 1024 * 1024).build()?;
 
     // One layer retries, not two: reqwest's own retries are switched off.
     let client = reqwest::Client::builder().retry(reqwest::retry::never()).build()?;
 
-    // The order is the point. One clock bounds the whole call, a look into the store included; the breaker sees every
-    // attempt, and tells the retry when another makes no sense; no permit is held while a retry waits; the attempt's
-    // timeout is below the breaker, which so sees a hang as the failure that it is.
+    // The order matters:
+    // - The deadline bounds the whole call, reads of the store included.
+    // - The breaker sees every attempt and advises the retry layer when a retry is useless.
+    // - No permit is held while a retry waits.
+    // - The attempt timeout is below the breaker, so the breaker counts a hang as a failure.
     let retry = RetryLayer::new(RetryPolicy::default());
     let service = ServiceBuilder::new()
         .layer(DeadlineLayer::new(Duration::from_secs(3)))
-        .layer(LastKnownGoodLayer::new(fallback.clone()))
+        .layer(LastKnownGoodLayer::new(cache.clone()))
         .layer(retry.budget(budget.clone()).advised_by(circuit.clone()))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
         .layer(BulkheadLayer::new(bulkhead.clone()))
@@ -44,26 +46,26 @@ async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         .service(ReqwestService::new(client.clone()));
 
     for number in 1..=3 {
-        // What is particular to a call travels with it.
+        // The options of a call travel with the request.
         let call = Call::new(client.get(&url).build()?).timeout(Duration::from_secs(2));
         let response = service.clone().oneshot(call).await?;
         let (status, attempts, stale) = (response.status(), response.attempts(), response.stale().copied());
         let body = response.into_body().collect().await?.to_bytes();
         println!("call {number}: {status}, {attempts} attempts, {} bytes, stale: {stale:?}", body.len());
-        // From now on the circuit refuses, as if the upstream were down: the store has to answer.
+        // From now on the circuit refuses, as if the upstream were down, so the cache has to answer.
         if number == 2 {
             circuit.force_open();
         }
     }
 
     println!("circuit:     {:?}", circuit.snapshot());
-    println!("bulkhead: {} of {} in flight", bulkhead.in_flight(), bulkhead.max_concurrent());
+    println!("bulkhead:    {} of {} in flight", bulkhead.in_flight(), bulkhead.max_concurrent());
     println!("budget:      {} tokens after {} retries", budget.tokens(), budget.retries());
-    println!("store:       {} response, {} bytes", fallback.len(), fallback.bytes());
+    println!("cache:       {} entry, {} bytes", cache.len(), cache.bytes());
     Ok(())
 }
 
-/// A service on this machine, which answers its first request with 503.
+/// Starts a server on loopback that answers the first request with 503.
 async fn start_upstream() -> std::io::Result<String> {
     static REQUESTS: AtomicU32 = AtomicU32::new(0);
     async fn item() -> (StatusCode, &'static str) {

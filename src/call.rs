@@ -4,7 +4,7 @@
 //!
 //! Layers do not import each other, and a user's layer may move a call to another task. Facts for the layers below
 //! travel with the request, as [`CallOptions`]. Facts for the layers above travel in the error and in the response's
-//! extensions. A thread-local would lose them in a `tokio::spawn` between two layers: in an earlier design, a POST
+//! extensions. A thread-local loses its value in a `tokio::spawn` between two layers: in an earlier design, a POST
 //! was sent four times.
 
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub enum RetrySafety {
     Idempotent,
     /// Again only if no part of the earlier attempt can have reached the upstream.
     UnlessSent,
-    /// Once, in any case.
+    /// Only once.
     Never,
 }
 
@@ -177,8 +177,13 @@ impl Default for CallOptions {
 
 /// A request that carries [`CallOptions`].
 ///
-/// For a request type of your own, `impl HasCallOptions for MyRequest {}` is enough, and then the request has no
-/// options. With a [`Call`] around it, the request has options.
+/// For a request type of your own, `impl HasCallOptions for MyRequest {}` is enough if no call needs options. To add
+/// options to a call, wrap the request in a [`Call`].
+#[diagnostic::on_unimplemented(
+    message = "the request `{Self}` carries no call options",
+    label = "a layer reads the deadline of each request",
+    note = "wrap each request in a `steadfast::Call`, or write `impl steadfast::HasCallOptions for {Self} {{}}`"
+)]
 pub trait HasCallOptions {
     /// Returns the options of this call.
     fn options(&self) -> CallOptions {
@@ -215,6 +220,12 @@ pub trait HasCallOptions {
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "the request `{Self}` cannot be retried",
+    label = "a retry needs a copy of each request, and whether the request may be sent twice",
+    note = "implement `steadfast::RetryableRequest` for `{Self}`",
+    note = "for an `http::Request` whose body cannot be copied, put a `steadfast::http::ReplayBodyLayer` above the retry"
+)]
 pub trait RetryableRequest: Sized {
     /// Returns how often the request may be sent. Called before the first attempt.
     fn retry_safety(&self) -> RetrySafety;
@@ -225,8 +236,8 @@ pub trait RetryableRequest: Sized {
     /// True if this copy is still whole. Called when the copy is about to be sent in place of the original, which
     /// from then on need not stay whole.
     ///
-    /// A copy of a streaming body becomes incomplete if the stream outgrows its bound. A whole copy stops the earlier
-    /// stream.
+    /// A copy of a streaming body becomes incomplete if the stream outgrows its bound. A successful takeover stops
+    /// the earlier stream.
     fn take_over(&self) -> bool {
         true
     }

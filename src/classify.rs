@@ -35,7 +35,7 @@ use crate::{Error, ErrorInfo};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The upstream is alive and has decided.
+    /// The upstream is alive and has answered.
     Success,
     /// The upstream could not serve the request now; another attempt may succeed.
     Transient {

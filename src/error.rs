@@ -25,6 +25,7 @@ use std::time::Duration;
 pub use self::info::ErrorInfo;
 use self::info::{BoxedInner, TypedInner};
 pub use self::kind::{BoxError, ErrorKind, TimeoutScope};
+use crate::sealed::Sealed;
 use crate::{EndpointId, StopReason};
 
 /// Why a call has no answer.
@@ -255,6 +256,21 @@ impl<E> StdError for Error<E> {
         Some(&self.info)
     }
 }
+
+/// The error of every layer of this crate, and of the service below each of them: implemented by [`Error`] only.
+///
+/// A layer asks for it so that the compiler can name the fix where a service below has another error.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a `steadfast::Error`",
+    label = "the service below this layer fails with `{Self}`",
+    note = "convert the error below the layer: `.map_err(steadfast::Error::from_upstream)`, or \
+            `.map_err(steadfast::Error::from_boxed)` for a boxed error; for reqwest, use `steadfast::ReqwestService`"
+)]
+pub trait SteadfastError: Sealed {}
+
+impl<E> Sealed for Error<E> {}
+
+impl<E> SteadfastError for Error<E> {}
 
 // Every layer moves an error by value.
 const _: () = assert!(size_of::<Error<BoxError>>() <= 64);

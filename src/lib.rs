@@ -1,7 +1,7 @@
 //! **Keeps a Rust service's outbound HTTP calls useful while the network and the upstreams fail.**
 //!
-//! The network fails, and upstreams crash, hang, slow down and come back. [`Client`] wraps a `reqwest::Client`, so that
-//! a service does not go down with its upstreams and does not make their outages worse:
+//! The network fails, and upstreams crash, hang, slow down and come back. [`Client`] wraps a `reqwest::Client`, so
+//! that a service does not go down with its upstreams and does not make their outages worse:
 //!
 //! ```
 //! use std::time::Duration;
@@ -100,6 +100,9 @@
 //! - **Your own request type** needs `impl HasCallOptions for MyRequest {}` for bulkhead and timeouts, and
 //!   [`RetryableRequest`] for retry; the circuit breaker needs nothing. Alternatively, wrap the request in a
 //!   [`Call`].
+//! - **The compiler names the fix** for a missing `.map_err(Error::from_upstream)`, `.non_http()` or `HasCallOptions`
+//!   where a function demands `impl Service<Request>`. A method call such as `.oneshot(request)` hides the reason; pass
+//!   the service to a function to see the reason.
 //!
 //! # Features
 //!
@@ -142,7 +145,7 @@ pub use self::{
     classify::{Classify, Judge, Outcome},
     config_error::ConfigError,
     endpoint::{EndpointId, EndpointSet},
-    error::{BoxError, Error, ErrorInfo, ErrorKind, TimeoutScope},
+    error::{BoxError, Error, ErrorInfo, ErrorKind, SteadfastError, TimeoutScope},
     response_ext::ResponseExt,
     response_kind::{Http, NonHttp, ResponseKind},
     stop_reason::StopReason,

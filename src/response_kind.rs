@@ -31,6 +31,11 @@ pub struct Http;
 pub struct NonHttp;
 
 /// How a layer treats responses of type `Res`. Implemented only by [`Http`] and [`NonHttp`].
+#[diagnostic::on_unimplemented(
+    message = "the layer is set to `{Self}` and cannot treat the response `{Res}`",
+    label = "the service below this layer responds with `{Res}`",
+    note = "a layer expects `http::Response<B>` with `B: http_body::Body`; for other responses, call `.non_http()` on it"
+)]
 pub trait ResponseKind<Res>: Sealed + Copy {
     /// The response with its body observed by `O`.
     type Observed<O: BodyObserver>;

@@ -1,6 +1,6 @@
 //! Promise: the closed, healthy path of every layer allocates nothing beyond the one replay copy of the request.
 //!
-//! Known mistakes are listed in docs/known_mistakes.md.
+//! Known mistakes are listed in `docs/known_mistakes.md`.
 
 #[path = "support/ping.rs"]
 mod ping;

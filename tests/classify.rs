@@ -1,6 +1,6 @@
 //! The classification of results, which retry, breaker and last-known-good share.
 //!
-//! Known mistakes are listed in docs/known_mistakes.md.
+//! Known mistakes are listed in `docs/known_mistakes.md`.
 
 use std::io;
 use std::time::{Duration, SystemTime};

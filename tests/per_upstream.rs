@@ -1,6 +1,6 @@
 //! A stack for each upstream, tested through its public API.
 //!
-//! Known mistakes are listed in docs/known_mistakes.md.
+//! Known mistakes are listed in `docs/known_mistakes.md`.
 
 use std::collections::HashSet;
 use std::io;

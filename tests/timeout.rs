@@ -1,6 +1,6 @@
 //! The two timeouts: the deadline of a call, and the timeout of an attempt.
 //!
-//! Known mistakes are listed in docs/known_mistakes.md.
+//! Known mistakes are listed in `docs/known_mistakes.md`.
 
 mod support;
 

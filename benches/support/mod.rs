@@ -1,4 +1,4 @@
-//! What the benches share: a request that costs next to nothing, and a call without a runtime around it.
+//! The helpers of the benches: a cheap request, and calls without a runtime.
 
 use std::pin::pin;
 use std::sync::LazyLock;
@@ -11,7 +11,7 @@ use tower::Service;
 
 static NO_HEADERS: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
 
-/// An HTTP request of which a copy costs nothing, so that the time is the layers'.
+/// An HTTP request that is `Copy`, so that the benches do not time the copying of requests.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Get {
     pub(crate) host: &'static str,
@@ -67,16 +67,16 @@ impl HttpRequest for Get {
     }
 }
 
-/// Polls once what is ready at once.
-pub(crate) fn now<F: Future>(future: F) -> F::Output {
+/// Polls a future once, which must be enough.
+pub(crate) fn poll_once<F: Future>(future: F) -> F::Output {
     let Poll::Ready(output) = pin!(future).poll(&mut Context::from_waker(Waker::noop())) else {
         panic!("the call is not ready at once");
     };
     output
 }
 
-/// The call of a service that is ready.
-pub(crate) fn begin<S: Service<Req>, Req>(service: &mut S, request: Req) -> S::Future {
+/// Calls a service, which must be ready.
+pub(crate) fn start_call<S: Service<Req>, Req>(service: &mut S, request: Req) -> S::Future {
     assert!(service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready());
     service.call(request)
 }

@@ -1,4 +1,4 @@
-//! A service below that costs next to nothing.
+//! A cheap inner service.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use http_body_util::Full;
 use steadfast::Error;
 use tower::Service;
 
-/// The service below: it answers at once, or has to be polled twice.
+/// The inner service. Its calls are ready at the first poll or, with `waits`, at the second.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Upstream {
     pub(crate) waits: bool,

@@ -1,4 +1,4 @@
-//! What the drill is asked for on its command line.
+//! The command line of the drill.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -8,21 +8,21 @@ use std::{fmt, io};
 
 use lexopt::{Arg, Parser};
 
-/// Shorter, the first phase would not call every item once; longer, the plot would say nothing.
+/// The range of `--seconds`. A shorter first phase would not call every item once; a longer plot would be unreadable.
 const SECONDS: RangeInclusive<u32> = 7..=600;
 
 pub const HELP: &str = "\
-Plays an outage, and shows what the callers of two clients see of it: one of a bare reqwest client, the other of
-steadfast's. Nothing has to be set up.
+Plays an outage against two clients, a bare reqwest client and a steadfast client, and shows the results of
+their calls. Needs no setup.
 
 Usage: cargo run --release --example outage_drill -- [OPTIONS]
 
 Options:
-  --seconds N   how long calls are made, 7 to 600; the phases share it. After each, its last calls are waited for,
-                some 5 s in all [default: 42]
-  --svg FILE    where the plot goes [default: outage_drill.svg]
-  --json FILE   where the rows of the table go, as JSON [default: nowhere]
-  -h, --help    this text
+  --seconds N   the total length of the phases, 7 to 600; waiting for the last calls of each phase adds about 5 s
+                [default: 42]
+  --svg FILE    write the plot to FILE [default: outage_drill.svg]
+  --json FILE   write the rows of the table to FILE as JSON [default: no file]
+  -h, --help    print this text
 ";
 
 #[derive(Debug, PartialEq, Eq)]
@@ -58,7 +58,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, lexopt
     }
     match &args.json {
         Some(json) if json.path == args.svg.path => {
-            Err(format!("--json {}: that is where the plot goes (--svg)", json.path.display()).into())
+            Err(format!("--json {}: the plot is written to the same file (--svg)", json.path.display())
+                .into())
         }
         _ => Ok(Command::Run(args)),
     }
@@ -74,7 +75,7 @@ fn seconds(value: &OsString) -> Result<u32, lexopt::Error> {
 
 // ===== Output =====
 
-/// A file that is written at the end.
+/// An output file, written at the end.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Output {
     option: &'static str,
@@ -86,7 +87,7 @@ impl Output {
         Self { option, path: path.into() }
     }
 
-    /// Whether it can be written. What there is stays as it is, and what there is not is not left behind.
+    /// Checks that the file can be written. Keeps an existing file unchanged and leaves no new file behind.
     pub fn check(&self) -> io::Result<()> {
         let existed = self.path.exists();
         let opened = OpenOptions::new().create(true).append(true).open(&self.path);
@@ -107,8 +108,8 @@ impl Output {
 
 impl fmt::Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = if self.option == "--svg" { "plot" } else { "rows" };
-        write!(f, "{what}: {}", self.path.display())
+        let content = if self.option == "--svg" { "plot" } else { "rows" };
+        write!(f, "{content}: {}", self.path.display())
     }
 }
 
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_option_is_refused_by_name() {
+    fn an_unknown_option_is_refused_by_name() {
         assert!(refusal(&["--secnods", "7"]).contains("--secnods"));
         assert!(refusal(&["stray"]).contains("stray"));
         assert!(refusal(&["--seconds"]).contains("--seconds"));

@@ -1,4 +1,4 @@
-//! The two clients, and what a caller makes of their answers.
+//! The two clients, and how a caller judges their answers.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use steadfast::{ResponseExt as _, UpstreamHandle};
 
 use crate::server;
 
-/// How long a caller waits for an answer, through either client.
-pub const PATIENCE: Duration = Duration::from_secs(2);
+/// The timeout of a call, the same for both clients.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Which client.
+/// One of the two clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     Bare,
@@ -30,12 +30,12 @@ impl Side {
     }
 }
 
-/// What a call brought its caller.
+/// The result of a call, as its caller sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     /// The right content, from the server.
     Fresh,
-    /// The right content, from the last time that the server gave it.
+    /// The right content, in a stale response.
     Stale,
     /// An error, a status other than 2xx, or wrong content.
     Failed,
@@ -43,19 +43,19 @@ pub enum Answer {
 
 pub const ANSWERS: [Answer; 3] = [Answer::Fresh, Answer::Stale, Answer::Failed];
 
-/// reqwest with a timeout, and no retries of its own, so that a call is one attempt.
+/// reqwest with a timeout. Its own retries are off, so that a call is one attempt.
 pub fn bare() -> reqwest::Result<reqwest::Client> {
     reqwest::Client::builder()
-        .timeout(PATIENCE)
+        .timeout(CALL_TIMEOUT)
         .retry(reqwest::retry::never())
-        .no_proxy() // to loopback there is no proxy, whatever the environment says
+        .no_proxy() // the calls go to loopback, whatever proxy the environment names
         .build()
 }
 
-/// steadfast with the same time for a call, a cache of last known good answers, and its defaults for everything else.
+/// steadfast with the same timeout, a last-known-good cache, and defaults for every other setting.
 pub fn steadfast() -> Result<steadfast::Client, steadfast::ConfigError> {
     steadfast::Client::builder()
-        .total_timeout(PATIENCE)
+        .total_timeout(CALL_TIMEOUT)
         .last_known_good(LastKnownGood::builder())
         .reqwest_builder(reqwest::Client::builder().no_proxy())
         .build()
@@ -68,7 +68,7 @@ pub enum Client {
 }
 
 impl Client {
-    /// Asks for an item, and reads the answer whole.
+    /// Gets an item and reads the whole body.
     pub async fn call(&self, url: &str, item: u32) -> Answer {
         let response = match self {
             Self::Bare(http) => http.get(url).send().await.ok(),
@@ -91,8 +91,8 @@ impl Client {
     }
 }
 
-/// How many attempts an upstream has had once `calls` of them are over: each call is one and each retry another,
-/// unless the circuit or the bulkhead refused it.
+/// The number of attempts made for `calls` completed calls: one per call plus the retries, less the attempts that the
+/// circuit or the bulkhead refused.
 pub fn attempts(upstream: &UpstreamHandle, calls: u64) -> u64 {
     let retries = upstream.retry_budget().map_or(0, RetryBudget::retries);
     let refused = upstream.circuit_breaker().map_or(0, |circuit| circuit.snapshot().refused)

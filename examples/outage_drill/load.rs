@@ -1,7 +1,7 @@
-//! The load: the same calls through both clients, on a schedule that waits for nobody.
+//! The load: the same calls through both clients, in an open loop.
 //!
-//! A caller that waits for its answer before it asks again asks less of a server that is slow, and so hides how slow it
-//! is. Here calls begin when they are due, however many are still under way.
+//! A closed-loop caller, which waits for an answer before its next call, puts less load on a slow server and so hides
+//! the slowness. Here each call starts when it is due, however many calls are in flight.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use tokio::time::Instant;
 
 use crate::clients::{self, Client, SIDES, Side};
 use crate::progress::Progress;
-use crate::record::{Call, Played, Record};
+use crate::record::{Call, CompletedPhase, Record};
 use crate::script::{Phase, RATE};
 use crate::server::{ITEMS, Server};
 
-/// For the items that are asked for and for what the servers leave to chance.
+/// The seed for the choice of items and for the servers' random behaviour.
 const SEED: u64 = 1972;
 
 pub async fn run(script: &[Phase]) -> Result<Record, Box<dyn Error>> {
@@ -59,21 +59,22 @@ struct Drill {
     progress: Progress,
     chance: SmallRng,
     epoch: Instant,
-    /// How many calls were started through each client, and the attempts of steadfast's, up to the last phase.
+    /// The calls started so far through each client.
     started: u32,
+    /// The attempts of the steadfast client, up to the end of the previous phase.
     attempts: u64,
     record: Record,
 }
 
 impl Drill {
-    /// Starts the calls of a phase and waits until the last has ended, so that none of them, and none of its attempts,
-    /// falls into the next phase. No call takes longer than its caller's patience.
+    /// Starts the calls of a phase and waits until the last has ended, so that no call and no attempt reaches into
+    /// the next phase. Each call ends within [`CALL_TIMEOUT`](clients::CALL_TIMEOUT).
     async fn play(&mut self, phase: &Phase) -> Result<(), Box<dyn Error>> {
         let start = self.epoch.elapsed();
         let period = Duration::from_secs(1) / RATE;
         let mut schedule = tokio::time::interval_at(self.epoch + start, period);
         let Some(mut circuit) = self.upstream.circuit_breaker().map(CircuitBreaker::watch) else {
-            return Err("there is no circuit breaker to look at".into());
+            return Err("the steadfast client has no circuit breaker".into());
         };
         circuit.mark_changed();
         let mut under_way = JoinSet::new();
@@ -97,12 +98,12 @@ impl Drill {
                 }
             }
         }
-        // However soon the calls were over, the next phase comes in its time.
+        // The next phase starts on time, even if every call has ended early.
         let calls_end = start + period * phase.calls;
         tokio::time::sleep_until(self.epoch + calls_end).await;
 
         let attempts = clients::attempts(&self.upstream, self.started.into());
-        self.record.phases.push(Played {
+        self.record.phases.push(CompletedPhase {
             name: phase.name,
             start,
             calls_end,
@@ -116,7 +117,7 @@ impl Drill {
 
     /// Starts the next call, through both clients.
     fn call(&mut self, under_way: &mut JoinSet<Call>, due: Duration) {
-        // Everything once, and then at random.
+        // The first calls get each item once; later calls choose items at random.
         let item = if self.started < ITEMS { self.started } else { self.chance.random_range(0..ITEMS) };
         self.started += 1;
         let phase = self.record.phases.len();

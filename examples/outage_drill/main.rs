@@ -1,25 +1,25 @@
-//! **The outage drill.** An HTTP server goes through an outage, phase by phase, while two clients go on calling it: a
-//! bare `reqwest::Client` and a `steadfast::Client`.
+//! **The outage drill** compares a bare `reqwest::Client` with a `steadfast::Client`, while the HTTP server that they
+//! call goes through the phases of an outage.
 //!
 //! ```text
 //! cargo run --release --example outage_drill
 //! ```
 //!
-//! Each client has its own copy of the server, on loopback. Both are sent the same calls on the same fixed schedule,
-//! and both give a call the same two seconds. What their callers saw is shown as it happens, then as a table, and as a
+//! Each client has its own copy of the server, on loopback. Both clients make the same calls on the same fixed
+//! schedule, and limit a call to the same two seconds. The drill prints live figures, then a table, and writes a
 //! plot. `--help` lists the options.
 //!
-//! | file | what it holds |
+//! | file | content |
 //! |---|---|
 //! | `script.rs` | the phases of the outage |
-//! | `server.rs` | the server that plays them |
-//! | `clients.rs` | the two clients, **the place to see what steadfast takes to use** |
+//! | `server.rs` | the server that plays the phases |
+//! | `clients.rs` | the two clients: **read this file to see how steadfast is set up** |
 //! | `load.rs` | the schedule of the calls |
-//! | `record.rs` | what happened, and the figures that follow from it |
-//! | `progress.rs`, `report.rs`, `plot.rs` | what is seen of it: live, as table, JSON and verdict, as a plot |
-//! | `scale.rs`, `panel.rs`, `svg.rs` | what the plot is made with |
+//! | `record.rs` | the recorded calls, and the figures computed from them |
+//! | `progress.rs`, `report.rs`, `plot.rs` | the output: live figures; table, JSON and verdicts; the plot |
+//! | `scale.rs`, `panel.rs`, `svg.rs` | the parts of the plot |
 
-// A program has no public surface: here `pub` says that other files use it.
+// A program has no public surface: here `pub` marks items that other files use.
 #![allow(unreachable_pub)]
 
 mod args;
@@ -64,7 +64,7 @@ async fn main() -> ExitCode {
 }
 
 async fn drill(args: &Args) -> Result<(), Box<dyn Error>> {
-    // Better to learn it now than after the run.
+    // Checks the output files before the run, not after it.
     for output in args.outputs() {
         output.check()?;
     }
@@ -80,7 +80,7 @@ async fn drill(args: &Args) -> Result<(), Box<dyn Error>> {
     args.outputs().try_for_each(|output| say(&format!("{output}\n")))
 }
 
-/// Prints to where the table may be piped from: a reader that has seen enough is no error.
+/// Writes to stdout. A closed pipe is not an error.
 fn say(text: &str) -> Result<(), Box<dyn Error>> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),

@@ -1,4 +1,5 @@
-//! A panel of a plot with its axes, and what plots are drawn in: the drill's and the laboratory's.
+//! A panel of a plot with its axes, and the colours and fonts of the plots. The drill and the laboratory share this
+//! file.
 
 use std::ops::Range;
 
@@ -19,16 +20,16 @@ pub const TITLE: Font = Font { size: 22.0, ..HEAD };
 pub const CENTRED: Font = Font { anchor: Anchor::Middle, ..BODY };
 pub const SMALL: Font = Font { size: 11.0, ..BODY };
 
-/// What is drawn between two axes. Both begin at zero.
+/// The area between two axes, each of which begins at zero.
 #[derive(Debug, Clone, Copy)]
 pub struct Panel {
     pub left: f64,
     pub right: f64,
     pub top: f64,
     pub bottom: f64,
-    /// What the right edge stands for.
+    /// The value at the right edge.
     pub across: f64,
-    /// What the upper edge stands for.
+    /// The value at the upper edge.
     pub up: f64,
 }
 
@@ -41,7 +42,7 @@ impl Panel {
         self.bottom - (self.bottom - self.top) * value / self.up
     }
 
-    /// What is filled: from where to where across, and from where to where up.
+    /// Draws a filled area of steps, each a range of the horizontal axis and a range of the vertical axis.
     pub fn steps(&self, svg: &mut Svg, steps: &[(Range<f64>, Range<f64>)], fill: &str) {
         let edge = |x: &Range<f64>, y: f64| [(self.x(x.start), self.y(y)), (self.x(x.end), self.y(y))];
         let upper = steps.iter().flat_map(|(x, y)| edge(x, y.end));
@@ -49,7 +50,7 @@ impl Panel {
         svg.polygon(upper.chain(lower), fill);
     }
 
-    /// A line across at each round value.
+    /// Draws a horizontal line at each round value.
     pub fn grid(&self, svg: &mut Svg) {
         for value in marks(self.up) {
             let y = self.y(value);
@@ -57,7 +58,7 @@ impl Panel {
         }
     }
 
-    /// What is measured upwards, with the numbers of the grid.
+    /// Draws the name and the numbers of the vertical axis.
     pub fn upward_axis(&self, svg: &mut Svg, name: &str) {
         for value in marks(self.up) {
             let font = Font { anchor: Anchor::End, ..SMALL };
@@ -66,7 +67,7 @@ impl Panel {
         svg.upward_text((self.left - 44.0, f64::midpoint(self.top, self.bottom)), CENTRED, name);
     }
 
-    /// What is measured across, with its numbers.
+    /// Draws the name, the ticks and the numbers of the horizontal axis.
     pub fn axis_across(&self, svg: &mut Svg, name: &str) {
         for value in marks(self.across) {
             let x = self.x(value);
@@ -78,14 +79,14 @@ impl Panel {
     }
 }
 
-/// The round values from zero to `most`, as short as they can be written.
+/// The round values from zero to `most`, without the rounding errors of their sums.
 fn marks(most: f64) -> impl Iterator<Item = f64> {
     let step = scale_step(most);
     let multiples = (0..).map(move |times| f64::from(times) * step);
     multiples.take_while(move |value| *value <= most * (1.0 + 1e-9)).map(|value| (value * 1e9).round() / 1e9)
 }
 
-/// A round number of which three to six make up `most`.
+/// A round step width that divides `most` into three to six steps.
 pub fn scale_step(most: f64) -> f64 {
     let magnitude = 10_f64.powf(most.max(1e-3).log10().floor());
     let steps = [0.2, 0.5, 1.0, 2.0].map(|step| step * magnitude);
@@ -111,14 +112,14 @@ mod tests {
     }
 
     #[test]
-    fn a_panel_reaches_from_zero_to_what_its_edges_stand_for() {
+    fn a_panel_reaches_from_zero_to_the_values_at_its_edges() {
         let panel = Panel { left: 10.0, right: 30.0, top: 5.0, bottom: 45.0, across: 4.0, up: 2.0 };
         assert_eq!([0.0, 1.0, 4.0].map(|value| panel.x(value).to_string()), ["10", "15", "30"]);
         assert_eq!([0.0, 0.5, 2.0].map(|value| panel.y(value).to_string()), ["45", "35", "5"]);
     }
 
     #[test]
-    fn what_is_filled_is_walked_around() {
+    fn steps_are_drawn_as_one_outline() {
         let panel = Panel { left: 0.0, right: 2.0, top: 0.0, bottom: 9.0, across: 2.0, up: 9.0 };
         let mut svg = Svg::new(9.0, 9.0);
         panel.steps(&mut svg, &[(0.0..1.0, 2.0..6.0), (1.0..2.0, 3.0..4.0)], "red");

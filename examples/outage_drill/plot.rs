@@ -1,13 +1,13 @@
-//! The plot: what became of the calls through each client, and what reached its server, side by side.
+//! The plot: the results of each client's calls, and the requests that reached its server, side by side.
 
 use std::ops::Range;
 use std::time::Duration;
 
 use steadfast::circuit_breaker::State;
 
-use crate::clients::{ANSWERS, Answer, PATIENCE, SIDES, Side};
+use crate::clients::{ANSWERS, Answer, CALL_TIMEOUT, SIDES, Side};
 use crate::panel::{BODY, FAILED, FRESH, HEAD, INK, Panel, REQUESTS, SMALL, STALE, TITLE};
-use crate::record::{Played, Record, Row};
+use crate::record::{CompletedPhase, Record, Row};
 use crate::scale::{Bin, bins, rate};
 use crate::script::RATE;
 use crate::svg::{Anchor, Font, Svg};
@@ -59,12 +59,12 @@ pub fn draw(record: &Record, rows: &[Row]) -> String {
 
 fn title(svg: &mut Svg) {
     svg.text((LEFT[0], 42.0), TITLE, "The same outage, with and without steadfast");
-    let what = format!(
+    let subtitle = format!(
         "{RATE} calls a second through each client, each against its own copy of a server that plays the same script. \
-         Both give a call {} s.",
-        PATIENCE.as_secs()
+         Both limit a call to {} s.",
+        CALL_TIMEOUT.as_secs()
     );
-    svg.text((LEFT[0], 64.0), Font { size: 13.0, ..BODY }, what);
+    svg.text((LEFT[0], 64.0), Font { size: 13.0, ..BODY }, subtitle);
 }
 
 fn legend(svg: &mut Svg) {
@@ -80,7 +80,7 @@ fn legend(svg: &mut Svg) {
         svg.rect((LEFT[0] + x, 82.0), (12.0, 12.0), colour);
         svg.text((LEFT[0] + x + 18.0, 92.0), Font { colour: INK, ..BODY }, name);
     }
-    let note = "White gaps: no new calls are started while the last ones of a phase end. Calls stand where they were started.";
+    let note = "White gaps: no call starts while the last calls of a phase end. Each call is drawn at its start time.";
     svg.text((LEFT[0], HEIGHT - 22.0), BODY, note);
 }
 
@@ -91,7 +91,7 @@ struct Span {
     bottom: f64,
 }
 
-/// What is drawn of one client.
+/// The half of the plot that shows one client.
 struct Column<'a> {
     side: Side,
     record: &'a Record,
@@ -138,7 +138,7 @@ impl<'a> Column<'a> {
             for Span { top, bottom } in [names, ANSWERS_PANEL, REQUESTS_PANEL] {
                 svg.rect((from, top), (to - from, bottom - top), colour);
             }
-            // In a short drill the phases are narrow.
+            // Names shrink to fit the narrow phases of a short drill.
             #[allow(clippy::cast_precision_loss)]
             let size = SMALL.size.min((to - from) / phase.name.len() as f64 * 1.5);
             let font = Font { size, colour: INK, anchor: Anchor::Middle, ..SMALL };
@@ -146,7 +146,7 @@ impl<'a> Column<'a> {
         }
     }
 
-    /// Stacked: fresh at the bottom, failed on top.
+    /// Draws the answers as stacked areas: fresh at the bottom, failed on top.
     fn answers(&self, svg: &mut Svg) {
         self.answers.grid(svg);
         self.answers.upward_axis(svg, "calls per second");
@@ -179,7 +179,8 @@ impl<'a> Column<'a> {
         svg.text((self.answers.left - 8.0, middle), font, "circuit");
         let ends = self.record.circuit.iter().skip(1).map(|(time, _)| *time).chain([self.record.end()]);
         let mut stretches: Vec<_> = self.record.circuit.iter().zip(ends).collect();
-        // Probes that are refused at once are over in no time, and still want to be seen: they are drawn last.
+        // Half-open stretches can be very short: they are drawn last and at least 2 pixels wide, so that they stay
+        // visible.
         stretches.sort_by_key(|((_, state), _)| *state == State::HalfOpen);
         for ((from, state), to) in stretches {
             let least = if *state == State::HalfOpen { 2.0 } else { 0.0 };
@@ -205,10 +206,10 @@ fn seconds(bin: &Bin) -> Range<f64> {
     bin.start.as_secs_f64()..bin.end.as_secs_f64()
 }
 
-/// The requests a second that reached the server of this client during a phase.
-fn requests(record: &Record, side: Side, phase: &Played) -> Vec<(Bin, f64)> {
+/// The rate of requests that reached this client's server during a phase, per bin.
+fn requests(record: &Record, side: Side, phase: &CompletedPhase) -> Vec<(Bin, f64)> {
     let mut requests = bins(record.end(), phase.start, phase.calls_end);
-    // Less than half a bin is no bin: what little came then is not shown.
+    // `bins` returns no bin for less than half a bin's length: the few requests of that time are not shown.
     requests.extend(bins(record.end(), phase.calls_end, phase.end));
     requests.into_iter().map(|bin| (bin.clone(), rate(&record.arrivals[side as usize], &bin))).collect()
 }

@@ -1,4 +1,4 @@
-//! What is seen while the drill runs: a bar with live figures, and a line for each phase that is over.
+//! The output while the drill runs: a progress bar with live figures, and a line for each completed phase.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use steadfast::circuit_breaker::State;
@@ -8,7 +8,7 @@ use crate::record::Call;
 
 pub struct Progress {
     bar: ProgressBar,
-    /// The answers of the phase so far, by [`Side`] and [`Answer`](crate::clients::Answer).
+    /// The answers in the current phase, by [`Side`] and [`Answer`](crate::clients::Answer).
     answers: [[u32; 3]; 2],
     circuit: State,
 }
@@ -21,14 +21,14 @@ impl Progress {
         Self { bar, answers: [[0; 3]; 2], circuit: State::Closed }
     }
 
-    /// A phase begins.
+    /// Starts a phase.
     pub fn begin(&mut self, phase: &'static str) {
         self.answers = [[0; 3]; 2];
         self.bar.set_prefix(phase);
         self.show();
     }
 
-    /// A call is over.
+    /// Counts a completed call.
     pub fn count(&mut self, call: &Call) {
         self.answers[call.side as usize][call.answer as usize] += 1;
         if call.side == Side::Bare {
@@ -37,13 +37,13 @@ impl Progress {
         self.show();
     }
 
-    /// The circuit has changed.
+    /// Records a change of the circuit's state.
     pub fn circuit(&mut self, state: State) {
         self.circuit = state;
         self.show();
     }
 
-    /// A phase is over. Without a terminal its line is all there is to see.
+    /// Ends a phase and prints its line. Without a terminal, these lines are the only progress output.
     pub fn end(&self, phase: &str) {
         let [bare, steadfast] = self.figures();
         let line = format!("{phase:<10} {bare}  │  {steadfast}");

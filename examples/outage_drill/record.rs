@@ -1,4 +1,4 @@
-//! What happened, and the figures that follow from it.
+//! The recorded calls and phases, and the figures computed from them.
 
 use std::time::Duration;
 
@@ -6,43 +6,43 @@ use steadfast::circuit_breaker::State;
 
 use crate::clients::{Answer, SIDES, Side};
 
-/// A call that is over.
+/// A completed call. All times in this file count from the start of the drill.
 #[derive(Debug, Clone, Copy)]
 pub struct Call {
     pub side: Side,
-    /// The phase that it was started in.
+    /// The index of the phase in which the call started.
     pub phase: usize,
-    /// When it was to start. This and every other time is counted from the start of the drill.
+    /// The scheduled start.
     pub due: Duration,
-    /// How long its caller waited.
+    /// The time that the caller waited.
     pub took: Duration,
     pub answer: Answer,
 }
 
-/// A phase that is over.
+/// A completed phase.
 #[derive(Debug, Clone, Copy)]
-pub struct Played {
+pub struct CompletedPhase {
     pub name: &'static str,
     pub start: Duration,
-    /// When no more calls were started.
+    /// The time after which no call was started.
     pub calls_end: Duration,
-    /// When the last of them had ended.
+    /// The time when the last call had ended.
     pub end: Duration,
-    /// By [`Side`].
+    /// The attempts by [`Side`].
     pub attempts: [u64; 2],
 }
 
 #[derive(Debug, Clone, Default)]
 pub struct Record {
     pub calls: Vec<Call>,
-    pub phases: Vec<Played>,
-    /// What the circuit changed to, and when.
+    pub phases: Vec<CompletedPhase>,
+    /// The changes of the circuit's state, with their times.
     pub circuit: Vec<(Duration, State)>,
-    /// When a request reached the server, by [`Side`].
+    /// The times at which requests reached the server, by [`Side`].
     pub arrivals: [Vec<Duration>; 2],
 }
 
-/// A row of the table: a phase as one client's callers saw it.
+/// A row of the table: the results of one client in one phase.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
     pub side: Side,
@@ -58,14 +58,14 @@ pub struct Row {
 }
 
 impl Record {
-    /// Played by phase, first the bare client's and then steadfast's.
+    /// The rows, phase by phase: first the bare client's, then steadfast's.
     pub fn rows(&self) -> Vec<Row> {
         let phases = self.phases.iter().enumerate();
         phases.flat_map(|(index, phase)| SIDES.map(|side| self.row(side, index, phase))).collect()
     }
 
     #[allow(clippy::cast_precision_loss)]
-    fn row(&self, side: Side, index: usize, phase: &Played) -> Row {
+    fn row(&self, side: Side, index: usize, phase: &CompletedPhase) -> Row {
         let calls: Vec<_> =
             self.calls.iter().filter(|call| call.side == side && call.phase == index).collect();
         let count = |answer| calls.iter().filter(|call| call.answer == answer).count();
@@ -85,24 +85,24 @@ impl Record {
         }
     }
 
-    /// The longest that a caller of this client had to wait.
+    /// The longest wait of a caller of this client.
     pub fn longest_wait(&self, side: Side) -> Duration {
         let calls = self.calls.iter().filter(|call| call.side == side);
         calls.map(|call| call.took).max().unwrap_or_default()
     }
 
-    /// When the last phase had ended.
+    /// The end of the last phase.
     pub fn end(&self) -> Duration {
         self.phases.last().map_or(Duration::ZERO, |phase| phase.end)
     }
 }
 
-/// How many of these times are not before `start`, and before `end`.
+/// The number of times in `start..end`.
 pub fn between(times: &[Duration], start: Duration, end: Duration) -> usize {
     times.iter().filter(|time| (start..end).contains(*time)).count()
 }
 
-/// The least of the sorted values that `percent` of them do not exceed: the nearest-rank method.
+/// The percentile by the nearest-rank method: the smallest value that at least `percent` of the values do not exceed.
 fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
@@ -112,7 +112,7 @@ fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
-/// A short phase, for the tests of what is made of a record.
+/// A record of one short phase, for tests.
 #[cfg(test)]
 pub fn sample() -> Record {
     let second = Duration::from_secs(1);
@@ -130,7 +130,7 @@ pub fn sample() -> Record {
             call(Side::Steadfast, 0, Answer::Fresh),
             call(Side::Steadfast, 1, Answer::Stale),
         ],
-        phases: vec![Played {
+        phases: vec![CompletedPhase {
             name: "a < b",
             start: Duration::ZERO,
             calls_end: second / 5,

@@ -1,18 +1,18 @@
-//! The table, the same as JSON, and whether steadfast kept its word.
+//! The table, the same rows as JSON, and the verdicts on steadfast's promises.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::clients::{PATIENCE, Side};
+use crate::clients::{CALL_TIMEOUT, Side};
 use crate::record::{Record, Row};
 use crate::script::{HANGING, HEALTHY, REFUSED};
 
-/// What a busy machine may add to a wait.
+/// The tolerance of a wait, for a busy machine.
 const SLACK: Duration = Duration::from_millis(250);
 
-/// How many attempts per call an upstream that is down has to bear.
+/// The most attempts per call that may reach an upstream that is down.
 const MOST_ATTEMPTS: f64 = 1.2;
 
 pub fn table(rows: &[Row]) -> String {
@@ -31,7 +31,7 @@ pub fn table(rows: &[Row]) -> String {
     );
     let rule = "─".repeat(table.trim().len());
     for row in rows {
-        // The bare client's is the first row of a phase.
+        // The bare client's row is the first of a phase.
         let phase = match row.side {
             Side::Bare => {
                 let _ = writeln!(table, "{rule}");
@@ -50,7 +50,7 @@ pub fn table(rows: &[Row]) -> String {
     table
 }
 
-/// The rows of the table, as an array.
+/// The rows of the table as a JSON array.
 pub fn json(rows: &[Row]) -> String {
     let object = |row: &Row| {
         json!({
@@ -69,20 +69,20 @@ pub fn json(rows: &[Row]) -> String {
     format!("{:#}\n", rows.iter().map(object).collect::<Value>())
 }
 
-/// What steadfast promises, and whether it held.
+/// The promises of steadfast, each with a mark: kept or broken.
 pub fn verdicts(record: &Record, rows: &[Row]) -> String {
     let steadfast = || rows.iter().filter(|row| row.side == Side::Steadfast);
     let mut text = String::from("\nThrough steadfast\n");
-    let mut say = |holds: bool, what: String| {
-        let _ = writeln!(text, "  {} {what}", if holds { "✓" } else { "✗" });
+    let mut add = |holds: bool, promise: String| {
+        let _ = writeln!(text, "  {} {promise}", if holds { "✓" } else { "✗" });
     };
 
     let longest = record.longest_wait(Side::Steadfast);
-    say(
-        longest <= PATIENCE + SLACK,
+    add(
+        longest <= CALL_TIMEOUT + SLACK,
         format!(
             "no caller waits longer than {} s: the longest wait was {:.2} s",
-            PATIENCE.as_secs(),
+            CALL_TIMEOUT.as_secs(),
             longest.as_secs_f64()
         ),
     );
@@ -90,10 +90,10 @@ pub fn verdicts(record: &Record, rows: &[Row]) -> String {
     let after = || steadfast().skip_while(|row| row.phase == HEALTHY);
     let calls: usize = after().map(|row| row.calls).sum();
     let failed: usize = after().map(|row| row.failed).sum();
-    say(
+    add(
         failed == 0,
         format!(
-            "what had a good answer once is answered, fresh or stale: {} of {calls} calls",
+            "after the first phase every call is answered, fresh or stale: {} of {calls} calls",
             calls - failed
         ),
     );
@@ -101,10 +101,10 @@ pub fn verdicts(record: &Record, rows: &[Row]) -> String {
     for (phase, how) in [(REFUSED, "refuses connections"), (HANGING, "hangs")] {
         for row in steadfast().filter(|row| row.phase == phase) {
             let attempts = row.attempts_per_call;
-            say(
+            add(
                 attempts <= MOST_ATTEMPTS,
                 format!(
-                    "a server that {how} is not hammered: {attempts:.2} attempts per call, at most {MOST_ATTEMPTS}"
+                    "a server that {how} gets few attempts: {attempts:.2} per call, at most {MOST_ATTEMPTS}"
                 ),
             );
         }
@@ -140,7 +140,7 @@ mod tests {
     fn a_promise_that_is_broken_is_called_broken() {
         let mut record = sample();
         record.phases[0].name = HANGING;
-        record.calls[3].took = PATIENCE * 2;
+        record.calls[3].took = CALL_TIMEOUT * 2;
         record.calls[3].answer = crate::clients::Answer::Failed;
         let verdicts = verdicts(&record, &record.rows());
         assert_eq!(verdicts.matches('✗').count(), 3, "{verdicts}");

@@ -1,4 +1,4 @@
-//! The steps that the time is cut into.
+//! The bins of the time axis.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -7,10 +7,11 @@ use crate::panel::scale_step;
 use crate::record::between;
 use crate::script::RATE;
 
-/// From when to when.
+/// A stretch of time.
 pub type Bin = Range<Duration>;
 
-/// Equal steps of about a twentieth of what the time axis is marked in, but no less than ten calls long.
+/// Divides `from..to` into equal bins of about a twentieth of the time axis's step width, but at least ten calls
+/// long.
 pub fn bins(drill: Duration, from: Duration, to: Duration) -> Vec<Bin> {
     let length = to.saturating_sub(from);
     let wanted = (scale_step(drill.as_secs_f64()) / 20.0).max(10.0 / f64::from(RATE));
@@ -19,7 +20,7 @@ pub fn bins(drill: Duration, from: Duration, to: Duration) -> Vec<Bin> {
     (0..count).map(|index| from + length * index / count..from + length * (index + 1) / count).collect()
 }
 
-/// How many of these times there are in a second of the bin.
+/// The number of times per second in the bin.
 #[allow(clippy::cast_precision_loss)]
 pub fn rate(times: &[Duration], bin: &Bin) -> f64 {
     between(times, bin.start, bin.end) as f64 / bin.end.saturating_sub(bin.start).as_secs_f64()

@@ -1,4 +1,4 @@
-//! The script of the outage: what the server does, phase by phase.
+//! The script of the outage: the server's behaviour in each phase.
 
 use std::time::Duration;
 
@@ -7,19 +7,19 @@ use std::time::Duration;
 pub enum Behaviour {
     /// Answers at once.
     Healthy,
-    /// Answers some with 503 and `Retry-After: 1`.
+    /// Answers a share of the requests with 503 and `Retry-After: 1`.
     Unavailable { percent: u32 },
     /// Does not listen: the kernel refuses the connection.
     Refusing,
-    /// Reads the request, and says nothing.
+    /// Reads the request and never answers.
     Hanging,
-    /// Answers after this time.
+    /// Answers after this delay.
     Slow(Duration),
-    /// States the length of the body, sends half of some, and closes the connection.
+    /// For a share of the requests, sends half of the announced body and closes the connection.
     CuttingShort { percent: u32 },
 }
 
-/// One phase, and how many calls are started during it.
+/// A phase, and the number of calls that each client starts in it.
 #[derive(Debug, Clone, Copy)]
 pub struct Phase {
     pub name: &'static str,
@@ -27,10 +27,10 @@ pub struct Phase {
     pub calls: u32,
 }
 
-/// How many calls a second are made through each client.
+/// The calls per second through each client.
 pub const RATE: u32 = 50;
 
-/// Each phase with its share of the time.
+/// The phases with their shares of the time.
 const SCRIPT: [(&str, Behaviour, u32); 7] = [
     (HEALTHY, Behaviour::Healthy, 4),
     ("503s", Behaviour::Unavailable { percent: 30 }, 6),
@@ -45,7 +45,7 @@ pub const HEALTHY: &str = "healthy";
 pub const REFUSED: &str = "refused";
 pub const HANGING: &str = "hanging";
 
-/// The script, told in about this many seconds: in whole tens of calls, which the plot can cut into equal steps.
+/// The phases of a drill of about this length. Each has a multiple of ten calls, so that the plot can use equal bins.
 pub fn phases(seconds: u32) -> Vec<Phase> {
     let shares: u32 = SCRIPT.iter().map(|(_, _, share)| share).sum();
     let phase = |(name, behaviour, share)| {
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shortest_drill_asks_for_every_item_while_all_is_well() {
+    fn the_first_phase_of_the_shortest_drill_gets_every_item() {
         assert!(phases(7)[0].calls >= ITEMS);
     }
 }

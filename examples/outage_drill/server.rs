@@ -1,4 +1,4 @@
-//! A real HTTP server on loopback that behaves as it is told.
+//! A real HTTP server on loopback with a scripted behaviour.
 
 use std::convert::Infallible;
 use std::io;
@@ -22,94 +22,94 @@ use tokio::time::Instant;
 
 use crate::script::Behaviour;
 
-/// How many items there are: `GET /items/0`, `GET /items/1` …
+/// The number of items: `GET /items/0`, `GET /items/1` …
 pub const ITEMS: u32 = 20;
 
-/// What `GET /items/N` answers.
+/// The body of `GET /items/N`.
 pub fn item(id: u32) -> String {
     let stock = id * 7919 % 100;
     format!(r#"{{"id":{id},"name":"item number {id}","description":"{}","stock":{stock}}}"#, ".".repeat(200))
 }
 
-/// A server at an address that it keeps, whether it listens there or not.
+/// A server that keeps its address even while it does not listen.
 pub struct Server {
     address: SocketAddr,
-    stage: Arc<Stage>,
+    state: Arc<ServerState>,
     port: Port,
 }
 
-/// What the connections share.
-struct Stage {
+/// The state shared by all connections.
+struct ServerState {
     behaviour: watch::Sender<Behaviour>,
     arrivals: Mutex<Vec<Instant>>,
     chance: Mutex<SmallRng>,
 }
 
 enum Port {
-    /// Gives back the address, no longer listening, when it is told to refuse.
+    /// The serving task. It returns a bound socket that does not listen when the behaviour becomes `Refusing`.
     Listening(JoinHandle<io::Result<TcpSocket>>),
-    /// Bound, so that nobody else takes it, and refused by the kernel, since nobody listens.
+    /// Bound, so that no other process takes the port, but not listening, so that the kernel refuses connections.
     Reserved(TcpSocket),
-    /// Between the two.
+    /// The transient state during a change.
     Changing,
 }
 
 impl Server {
     pub fn start(seed: u64) -> io::Result<Self> {
         let socket = bind((Ipv4Addr::LOCALHOST, 0).into())?;
-        let stage = Stage {
+        let state = ServerState {
             behaviour: watch::Sender::new(Behaviour::Healthy),
             arrivals: Mutex::default(),
             chance: Mutex::new(SmallRng::seed_from_u64(seed)),
         };
         let address = socket.local_addr()?;
-        Ok(Self { address, stage: Arc::new(stage), port: Port::Reserved(socket) })
+        Ok(Self { address, state: Arc::new(state), port: Port::Reserved(socket) })
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Behaves like this from now on. Calls that hang are cut off by the change.
+    /// Changes the behaviour. Hanging requests are aborted by the change.
     pub async fn play(&mut self, behaviour: Behaviour) -> io::Result<()> {
-        self.stage.behaviour.send_replace(behaviour);
+        self.state.behaviour.send_replace(behaviour);
         self.port = match std::mem::replace(&mut self.port, Port::Changing) {
             Port::Listening(task) if behaviour == Behaviour::Refusing => Port::Reserved(task.await??),
             Port::Reserved(socket) if behaviour != Behaviour::Refusing => {
                 let listener = socket.listen(1024)?;
-                Port::Listening(tokio::spawn(serve(listener, self.address, Arc::clone(&self.stage))))
+                Port::Listening(tokio::spawn(serve(listener, self.address, Arc::clone(&self.state))))
             }
             port => port,
         };
         Ok(())
     }
 
-    /// When each request arrived so far.
+    /// The arrival times of the requests so far.
     pub fn arrivals(&self) -> Vec<Instant> {
-        self.stage.arrivals.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state.arrivals.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
-    // Without it the port is not to be had again while old connections time out.
+    // Without this option, the port cannot be bound again while old connections are in TIME_WAIT.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     Ok(socket)
 }
 
-/// Serves until it is told to refuse; then drops every connection and stops listening.
-async fn serve(listener: TcpListener, address: SocketAddr, stage: Arc<Stage>) -> io::Result<TcpSocket> {
-    let mut behaviour = stage.behaviour.subscribe();
+/// Serves until the behaviour becomes `Refusing`. Then drops every connection and returns a bound socket.
+async fn serve(listener: TcpListener, address: SocketAddr, state: Arc<ServerState>) -> io::Result<TcpSocket> {
+    let mut behaviour = state.behaviour.subscribe();
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { continue };
-                let stage = Arc::clone(&stage);
+                let state = Arc::clone(&state);
                 connections.spawn(async move {
-                    let service = service_fn(|request| stage.answer(request));
-                    // How a connection ends is the client's to judge.
+                    let service = service_fn(|request| state.answer(request));
+                    // Errors of a connection are the client's to judge.
                     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
                 });
             }
@@ -122,12 +122,12 @@ async fn serve(listener: TcpListener, address: SocketAddr, stage: Arc<Stage>) ->
     bind(address)
 }
 
-// ===== impl Stage =====
+// ===== impl ServerState =====
 
 type Body = BoxBody<Bytes, io::Error>;
 
-impl Stage {
-    /// An error closes the connection.
+impl ServerState {
+    /// Answers a request. An error closes the connection.
     async fn answer(&self, request: Request<Incoming>) -> io::Result<Response<Body>> {
         self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
         let Some(id) = request.uri().path().strip_prefix("/items/").and_then(|id| id.parse().ok()) else {
@@ -166,12 +166,12 @@ fn empty(status: StatusCode) -> Response<Body> {
     response
 }
 
-/// Promises the whole, and breaks off in the middle.
+/// A response that announces the whole content and fails after half of it.
 fn half(content: String) -> Response<Body> {
     let length = content.len();
     let first = Bytes::from(content).slice(..length / 2);
     let body = stream::iter([Ok(Frame::data(first))]).chain(stream::once(async {
-        // What has been written is sent while this waits; a body that fails at once takes it along.
+        // The pause lets hyper send the written half: a body that fails at once would discard it.
         tokio::time::sleep(Duration::from_millis(1)).await;
         Err(io::ErrorKind::ConnectionAborted.into())
     }));
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_is_unavailable_says_for_how_long() {
+    async fn an_unavailable_server_sends_retry_after() {
         let (_server, _http, unavailable) = ask(Behaviour::Unavailable { percent: 100 }).await;
         let unavailable = unavailable.unwrap();
         assert_eq!(

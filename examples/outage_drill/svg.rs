@@ -1,15 +1,15 @@
-//! Just enough SVG for a plot.
+//! The subset of SVG that the plots need.
 
 use std::fmt::{self, Display, Write as _};
 
-/// A drawing: shapes on white, the later on top of the earlier.
+/// A drawing on a white background. Later shapes cover earlier ones.
 pub struct Svg {
     width: f64,
     height: f64,
     shapes: String,
 }
 
-/// Where a text begins, is centred, or ends.
+/// The point of a text at its position: the start, the middle or the end.
 #[derive(Debug, Clone, Copy)]
 pub enum Anchor {
     Start,
@@ -17,7 +17,7 @@ pub enum Anchor {
     End,
 }
 
-/// How a text is written.
+/// The style of a text.
 #[derive(Debug, Clone, Copy)]
 pub struct Font {
     pub size: f64,
@@ -26,7 +26,7 @@ pub struct Font {
     pub anchor: Anchor,
 }
 
-/// How a line is drawn.
+/// The style of a line.
 #[derive(Debug, Clone, Copy)]
 pub struct Stroke {
     pub colour: &'static str,
@@ -37,7 +37,7 @@ pub struct Stroke {
 impl Svg {
     pub fn new(width: f64, height: f64) -> Self {
         let mut svg = Self { width, height, shapes: String::new() };
-        // Readers with a dark background are spared black text on it.
+        // A white background keeps black text readable on dark pages.
         svg.rect((0.0, 0.0), (width, height), "#ffffff");
         svg
     }
@@ -49,7 +49,7 @@ impl Svg {
         );
     }
 
-    /// From point to point.
+    /// Draws a line through the points.
     pub fn line(&mut self, points: impl IntoIterator<Item = (f64, f64)>, stroke: Stroke) {
         let Stroke { colour, width, dashed } = stroke;
         let dashes = if dashed { r#" stroke-dasharray="6 4""# } else { "" };
@@ -60,7 +60,7 @@ impl Svg {
         );
     }
 
-    /// A filled outline.
+    /// Draws a filled polygon.
     pub fn polygon(&mut self, points: impl IntoIterator<Item = (f64, f64)>, fill: &str) {
         self.write_points("polygon", format_args!(r#"fill="{fill}""#), points);
     }
@@ -82,7 +82,7 @@ impl Svg {
         self.write_text(format_args!(r#"x="{x:.1}" y="{y:.1}""#), font, &text);
     }
 
-    /// From below to above.
+    /// Draws a text that reads upwards.
     pub fn upward_text(&mut self, (x, y): (f64, f64), font: Font, text: impl Display) {
         self.write_text(format_args!(r#"transform="translate({x:.1} {y:.1}) rotate(-90)""#), font, &text);
     }
@@ -115,7 +115,7 @@ impl Display for Svg {
     }
 }
 
-/// Whether every tag is closed in its turn, every attribute is quoted and a number is one.
+/// True if tags nest properly, attributes are quoted and every number is finite.
 #[cfg(test)]
 pub fn is_well_formed(xml: &str) -> bool {
     let mut open = Vec::new();
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_to_be_dashed_is() {
+    fn only_dashed_strokes_are_dashed() {
         for dashed in [false, true] {
             let mut svg = Svg::new(100.0, 50.0);
             svg.line([(0.0, 0.0), (9.0, 9.0)], Stroke { dashed, ..STROKE });
@@ -168,14 +168,14 @@ mod tests {
     }
 
     #[test]
-    fn what_means_something_in_xml_is_escaped() {
+    fn special_characters_of_xml_are_escaped() {
         let mut svg = Svg::new(100.0, 50.0);
         svg.text((0.0, 0.0), FONT, "a < b & c");
         assert!(svg.to_string().contains(">a &lt; b &amp; c</text>"), "{svg}");
     }
 
     #[test]
-    fn what_is_not_well_formed_is_found_out() {
+    fn malformed_xml_is_detected() {
         for broken in ["<a>", "<a></b>", "</a>", "text", "<a>&</a>", "<a x=\"NaN\"/>", "<a x=\"1/>", "<a"] {
             assert!(!is_well_formed(broken), "{broken}");
         }

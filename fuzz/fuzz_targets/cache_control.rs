@@ -1,5 +1,5 @@
-//! Whatever headers an upstream and a caller send, keeping and serving never panics, and what the origin or the request
-//! forbids is never served.
+//! The last-known-good cache under arbitrary headers of the upstream and the caller: storing and serving never
+//! panics, and a response that the origin or the request forbids is never served.
 
 #![no_main]
 
@@ -28,9 +28,9 @@ struct Input<'a> {
     first: RequestHeaders<'a>,
     second: RequestHeaders<'a>,
     /// The time between the two calls, in seconds.
-    later: u16,
-    /// Whether the second call fails by an answer or by a lack of one.
-    answered: bool,
+    pause_secs: u16,
+    /// True if the second call fails with a 503, false if it fails with an error.
+    fails_with_503: bool,
 }
 
 #[derive(Debug, Arbitrary)]
@@ -53,7 +53,7 @@ struct RequestHeaders<'a> {
     cache_control: Vec<Directive<'a>>,
 }
 
-/// Something to vary on.
+/// The `Accept` header of a request.
 #[derive(Debug, Arbitrary)]
 enum Accept<'a> {
     Json,
@@ -88,18 +88,19 @@ impl Directive<'_> {
         line.extend_from_slice(text.as_bytes());
     }
 
-    /// Whether what comes after it on its line may be a part of it.
+    /// True if the directive may open a quoted string, which could swallow the directives after it.
     fn may_quote(&self) -> bool {
         matches!(self, Self::Raw(bytes) if bytes.contains(&b'"'))
     }
 
-    /// Whether it forbids that anything is kept, or kept for more callers than one.
-    fn forbids(&self, is_somebodys: bool) -> bool {
-        matches!(self, Self::NoStore | Self::NoCache) || (matches!(self, Self::Private) && !is_somebodys)
+    /// True if the directive forbids storing the response. `private` forbids it only for a response that is not
+    /// already limited to one caller.
+    fn forbids(&self, is_private: bool) -> bool {
+        matches!(self, Self::NoStore | Self::NoCache) || (matches!(self, Self::Private) && !is_private)
     }
 }
 
-/// The line, if it is one that can be sent.
+/// The header value of the directives, or `None` if it contains bytes that cannot be sent.
 fn line(directives: &[Directive<'_>]) -> Option<HeaderValue> {
     let mut line = Vec::new();
     for directive in directives {
@@ -117,8 +118,8 @@ fn append(headers: &mut HeaderMap, name: HeaderName, value: &[u8]) {
     }
 }
 
-/// The headers of the good answer, and whether they plainly forbid to serve it again.
-fn answer(lines: &[AnswerHeader<'_>], is_somebodys: bool) -> (HeaderMap, bool) {
+/// The headers of the good answer, with true if the headers certainly forbid serving the answer again.
+fn answer(lines: &[AnswerHeader<'_>], is_private: bool) -> (HeaderMap, bool) {
     let mut headers = HeaderMap::new();
     let mut forbidden = false;
     for header in lines {
@@ -127,7 +128,7 @@ fn answer(lines: &[AnswerHeader<'_>], is_somebodys: bool) -> (HeaderMap, bool) {
                 let Some(line) = line(directives) else { continue };
                 headers.append(CACHE_CONTROL, line);
                 forbidden |=
-                    directives.iter().take_while(|it| !it.may_quote()).any(|it| it.forbids(is_somebodys));
+                    directives.iter().take_while(|it| !it.may_quote()).any(|it| it.forbids(is_private));
             }
             AnswerHeader::VaryOnAccept => append(&mut headers, VARY, b"x-tenant, Accept"),
             AnswerHeader::VaryOnEverything => {
@@ -156,9 +157,10 @@ fn request(from: &RequestHeaders<'_>) -> Request<Empty<Bytes>> {
         Some(Accept::Raw(value)) => append(headers, ACCEPT, value),
         None => {}
     }
-    for (name, is_there) in [(AUTHORIZATION, from.authorization), (COOKIE, from.cookie), (RANGE, from.range)]
+    for (name, is_present) in
+        [(AUTHORIZATION, from.authorization), (COOKIE, from.cookie), (RANGE, from.range)]
     {
-        if is_there {
+        if is_present {
             append(headers, name, b"bytes=0-1");
         }
     }
@@ -166,27 +168,27 @@ fn request(from: &RequestHeaders<'_>) -> Request<Empty<Bytes>> {
     request
 }
 
-/// Which credentials the request has.
+/// The presence of `Authorization` and of `Cookie` in the request.
 fn credentials(request: &Request<Empty<Bytes>>) -> [bool; 2] {
     [AUTHORIZATION, COOKIE].map(|name| request.headers().contains_key(name))
 }
 
-/// A service that answers the first call well, and no other.
-fn upstream(answer: HeaderMap, answered: bool) -> impl FnMut(Request<Empty<Bytes>>) -> Answer + Clone {
+/// A service that answers the first call with a good response, and fails later calls.
+fn upstream(answer: HeaderMap, fails_with_503: bool) -> impl FnMut(Request<Empty<Bytes>>) -> Answer + Clone {
     let mut calls = 0;
     move |_| {
         calls += 1;
         let mut response = Response::new(Full::new(Bytes::from_static(BODY.as_bytes())));
         match calls {
             1 => response.headers_mut().clone_from(&answer),
-            _ if answered => *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE,
+            _ if fails_with_503 => *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE,
             _ => return std::future::ready(Err(Error::new(ErrorKind::Body))),
         }
         std::future::ready(Ok(response))
     }
 }
 
-/// A call and its body, which is kept as it is read.
+/// Makes a call and reads its body, since an entry is stored at the end of the body.
 async fn call<S, B>(
     service: &mut S,
     request: Request<Empty<Bytes>>,
@@ -206,28 +208,28 @@ fuzz_target!(|input: Input<'_>| {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(async {
         let (first, second) = (request(&input.first), request(&input.second));
-        let is_somebodys = credentials(&first).contains(&true);
-        let (headers, forbidden) = answer(&input.answer, is_somebodys);
-        let is_anothers = credentials(&first) != credentials(&second);
-        let is_for_a_part = [&first, &second].iter().any(|it| it.headers().contains_key(RANGE));
+        let is_private = credentials(&first).contains(&true);
+        let (headers, forbidden) = answer(&input.answer, is_private);
+        let is_other_caller = credentials(&first) != credentials(&second);
+        let is_range = [&first, &second].iter().any(|it| it.headers().contains_key(RANGE));
         let differs = first.headers().get(ACCEPT) != second.headers().get(ACCEPT);
         let varies = input.answer.iter().any(|header| matches!(header, AnswerHeader::VaryOnAccept));
 
         let mut service = ServiceBuilder::new()
             .layer(LastKnownGoodLayer::new(LastKnownGood::default()))
-            .service_fn(upstream(headers, input.answered));
+            .service_fn(upstream(headers, input.fails_with_503));
         let good = call(&mut service, first).await.unwrap();
         assert!(good.extensions().get::<Stale>().is_none());
 
-        tokio::time::advance(Duration::from_secs(input.later.into())).await;
+        tokio::time::advance(Duration::from_secs(input.pause_secs.into())).await;
         let Ok(response) = call(&mut service, second).await else { return };
         let Some(stale) = response.extensions().get::<Stale>() else { return };
 
-        assert!(!forbidden, "the origin forbids it");
-        assert!(!is_anothers, "it is another caller's");
-        assert!(!is_for_a_part, "it is more than what was asked for");
-        assert!(!(varies && differs), "it answers another request");
-        assert!(stale.age >= Duration::from_secs(input.later.into()));
+        assert!(!forbidden, "served although the origin forbids storing");
+        assert!(!is_other_caller, "served to another caller");
+        assert!(!is_range, "served for a range request");
+        assert!(!(varies && differs), "served although `Vary` does not match");
+        assert!(stale.age >= Duration::from_secs(input.pause_secs.into()));
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.body(), BODY);
         assert!(response.headers().contains_key(AGE));

@@ -1,4 +1,5 @@
-//! Whatever calls do, and whenever they do it, a circuit keeps its bounds, and closes again once its upstream is well.
+//! A circuit under arbitrary sequences of calls and pauses: it keeps its bounds, and closes again once the upstream
+//! is healthy.
 
 #![no_main]
 
@@ -32,13 +33,13 @@ struct Settings {
 
 #[derive(Debug, Arbitrary)]
 enum Step {
-    /// Makes a call, which goes on until a later step ends it.
+    /// Starts a call, which stays in flight until a later step ends or drops it.
     Call,
-    /// Ends one of the calls under way by its number.
-    End(u8, How),
-    /// Its caller drops it.
+    /// Ends the call in flight with this number.
+    End(u8, ScriptedOutcome),
+    /// Drops the call in flight with this number.
     Drop(u8),
-    /// Lets so many milliseconds pass.
+    /// Advances the clock by this many milliseconds.
     Pass(u16),
     ForceOpen,
     ForceClosed,
@@ -46,7 +47,7 @@ enum Step {
 }
 
 #[derive(Debug, Clone, Copy, Arbitrary)]
-enum How {
+enum ScriptedOutcome {
     Success,
     Failure,
     Transient,
@@ -97,14 +98,14 @@ impl Settings {
     }
 }
 
-/// A service whose calls end when they are told to.
+/// A service whose calls end when a step sets the outcome.
 #[derive(Debug, Clone)]
 struct Upstream;
 
-type Ending = Rc<Cell<Option<How>>>;
+type Ending = Rc<Cell<Option<ScriptedOutcome>>>;
 
 impl Service<Ending> for Upstream {
-    type Response = How;
+    type Response = ScriptedOutcome;
     type Error = Error<Infallible>;
     type Future = Answer;
 
@@ -120,17 +121,17 @@ impl Service<Ending> for Upstream {
 struct Answer(Ending);
 
 impl Future for Answer {
-    type Output = Result<How, Error<Infallible>>;
+    type Output = Result<ScriptedOutcome, Error<Infallible>>;
 
     fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.get().map_or(Poll::Pending, |how| Poll::Ready(Ok(how)))
+        self.0.get().map_or(Poll::Pending, |outcome| Poll::Ready(Ok(outcome)))
     }
 }
 
 #[derive(Clone, Copy)]
-struct AsTold;
+struct ScriptedClassifier;
 
-impl<Req> Classify<Req, How, Infallible> for AsTold {
+impl<Req> Classify<Req, ScriptedOutcome, Infallible> for ScriptedClassifier {
     type Judge = Self;
 
     fn judge(&self, _request: &Req) -> Self {
@@ -138,23 +139,26 @@ impl<Req> Classify<Req, How, Infallible> for AsTold {
     }
 }
 
-impl Judge<How, Infallible> for AsTold {
-    fn classify(&self, result: Result<&How, &Error<Infallible>>) -> Outcome {
+impl Judge<ScriptedOutcome, Infallible> for ScriptedClassifier {
+    fn classify(&self, result: Result<&ScriptedOutcome, &Error<Infallible>>) -> Outcome {
         match result {
-            Ok(How::Success) => Outcome::Success,
-            Ok(How::Failure) => Outcome::Failure,
-            Ok(How::Neutral) => Outcome::Neutral,
-            Ok(How::Transient) | Err(_) => Outcome::transient(),
+            Ok(ScriptedOutcome::Success) => Outcome::Success,
+            Ok(ScriptedOutcome::Failure) => Outcome::Failure,
+            Ok(ScriptedOutcome::Neutral) => Outcome::Neutral,
+            Ok(ScriptedOutcome::Transient) | Err(_) => Outcome::transient(),
         }
     }
 }
 
-type Guarded = CircuitBreakerService<Upstream, AsTold, NonHttp>;
+type Guarded = CircuitBreakerService<Upstream, ScriptedClassifier, NonHttp>;
 type Call = Pin<Box<<Guarded as Service<Ending>>::Future>>;
 
-/// A call, polled once; `None` if it was over by then.
-fn begin(service: &mut Guarded, how: Option<How>) -> Result<Option<(Call, Ending)>, Error<Infallible>> {
-    let ending = Rc::new(Cell::new(how));
+/// Starts a call and polls it once. Returns `None` if the call has ended by then.
+fn begin(
+    service: &mut Guarded,
+    outcome: Option<ScriptedOutcome>,
+) -> Result<Option<(Call, Ending)>, Error<Infallible>> {
+    let ending = Rc::new(Cell::new(outcome));
     let mut call = Box::pin(service.call(Rc::clone(&ending)));
     match poll(&mut call) {
         Poll::Ready(result) => result.map(|_| None),
@@ -162,13 +166,14 @@ fn begin(service: &mut Guarded, how: Option<How>) -> Result<Option<(Call, Ending
     }
 }
 
-fn poll(call: &mut Call) -> Poll<Result<How, Error<Infallible>>> {
+fn poll(call: &mut Call) -> Poll<Result<ScriptedOutcome, Error<Infallible>>> {
     call.as_mut().poll(&mut Context::from_waker(Waker::noop()))
 }
 
 async fn walk(settings: &Settings, steps: Vec<Step>) {
     let circuit = settings.build();
-    let mut service = CircuitBreakerLayer::new(circuit.clone()).classifier(AsTold).non_http().layer(Upstream);
+    let mut service =
+        CircuitBreakerLayer::new(circuit.clone()).classifier(ScriptedClassifier).non_http().layer(Upstream);
     let mut calls: Vec<(Call, Ending)> = Vec::new();
     for step in steps {
         match step {
@@ -188,9 +193,9 @@ async fn walk(settings: &Settings, steps: Vec<Step>) {
                     }
                 }
             }
-            Step::End(which, how) if !calls.is_empty() => {
+            Step::End(which, outcome) if !calls.is_empty() => {
                 let (mut call, ending) = calls.swap_remove(usize::from(which) % calls.len());
-                ending.set(Some(how));
+                ending.set(Some(outcome));
                 assert!(poll(&mut call).is_ready());
             }
             Step::Drop(which) if !calls.is_empty() => {
@@ -212,18 +217,19 @@ async fn walk(settings: &Settings, steps: Vec<Step>) {
         circuit.reset();
     }
 
-    // The upstream is well again. Probes that hang since before have failed when their leases are over, which the next
-    // call finds out, and may be refused for; from then on every wait lets one through, and a round is enough.
+    // The upstream is healthy again. Probes still in flight fail when their leases expire. The circuit notices an
+    // expired lease at the next call and may refuse the call. From then on, each wait admits a probe, and one round
+    // of successes closes the circuit.
     let mut refusals = 0;
     for _ in 0..=1 + settings.successes_to_close() {
         if circuit.state() == State::Closed {
             return;
         }
         tokio::time::advance(settings.max_open_for().max(settings.lease())).await;
-        refusals += u32::from(begin(&mut service, Some(How::Success)).is_err());
-        assert!(refusals <= 1, "it refuses a probe after every wait: {:?}", circuit.snapshot());
+        refusals += u32::from(begin(&mut service, Some(ScriptedOutcome::Success)).is_err());
+        assert!(refusals <= 1, "the circuit refuses probes after its waits: {:?}", circuit.snapshot());
     }
-    panic!("it stays open although every probe succeeds: {:?}", circuit.snapshot());
+    panic!("the circuit stays open although every probe succeeds: {:?}", circuit.snapshot());
 }
 
 fuzz_target!(|input: (Settings, Vec<Step>)| {

@@ -1,4 +1,4 @@
-//! Whatever numbers a configuration holds, `build()` gives what works or says what does not: what it gives serves calls
+//! Builders under arbitrary settings: `build()` returns an error that names the field, or a part that serves calls
 //! without a panic.
 
 #![no_main]
@@ -21,7 +21,7 @@ use steadfast::timeout::TimeoutLayer;
 use steadfast::{Call, ConfigError, Error, ErrorKind};
 use tower::{ServiceBuilder, ServiceExt};
 
-/// A number that is usually one that makes sense, so that odd ones are met one at a time, by a rest that works.
+/// A number that is usually sensible, so that a single odd value meets a working rest.
 #[derive(Debug, Clone, Copy, Arbitrary)]
 enum Count {
     Small(u8),
@@ -36,7 +36,7 @@ enum Time {
 
 #[derive(Debug, Clone, Copy, Arbitrary)]
 enum Number {
-    /// So many sixteenths.
+    /// A number of sixteenths.
     Part(u8),
     Any(f64),
 }
@@ -92,14 +92,14 @@ impl From<Number> for f64 {
     }
 }
 
-/// A value that is left out leaves the default, so that a few odd ones meet a working rest.
+/// The settings of all layers. `None` stands for the default.
 #[derive(Debug, Arbitrary)]
 struct Config {
     circuit: CircuitConfig,
     retry: RetryConfig,
     budget: BudgetConfig,
     bulkhead: BulkheadConfig,
-    fallback: FallbackConfig,
+    cache: CacheConfig,
     total: Option<Time>,
     attempt: Option<Time>,
 }
@@ -166,7 +166,7 @@ struct BulkheadConfig {
 }
 
 #[derive(Debug, Arbitrary)]
-struct FallbackConfig {
+struct CacheConfig {
     max_age: Option<Time>,
     max_bytes: Option<Count>,
     max_entry_bytes: Option<Count>,
@@ -174,21 +174,21 @@ struct FallbackConfig {
     renew_after: Option<Time>,
 }
 
-/// What an attempt comes to.
+/// The result of an attempt.
 #[derive(Debug, Clone, Copy, Arbitrary)]
 enum Attempt {
     Answer,
     Down,
-    /// Down, and asks to be left alone for so many seconds.
+    /// A 503 with a `Retry-After` of this many seconds.
     DownFor(u32),
     Broken,
-    /// No answer, ever.
+    /// The attempt never ends.
     Hang,
-    /// An answer after so many milliseconds.
+    /// An answer after this many milliseconds.
     Slow(u16),
 }
 
-/// `$builder` with those of the named values that there are.
+/// Applies the fields of `$config` that are `Some` to `$builder`.
 macro_rules! with {
     ($builder:expr, $config:expr, $($field:ident),+) => {{
         let mut builder = $builder;
@@ -267,7 +267,7 @@ impl BulkheadConfig {
     }
 }
 
-impl FallbackConfig {
+impl CacheConfig {
     fn build(&self) -> Result<LastKnownGood, ConfigError> {
         let builder = LastKnownGood::builder().seed(1);
         with!(builder, self, max_age, max_bytes, max_entry_bytes, store_timeout, renew_after).build()
@@ -292,17 +292,17 @@ impl Attempt {
     }
 }
 
-/// What `build` gave, unless it said what is wrong.
+/// The built part, or `None` if the settings are invalid. Asserts that the error names the field.
 fn check<T>(built: Result<T, ConfigError>) -> Option<T> {
     built.inspect_err(|error| assert!(error.to_string().starts_with(error.field()))).ok()
 }
 
 async fn serve(config: &Config, attempts: Vec<Attempt>) {
-    // Each is built, whether or not another can be.
+    // Builds every part, even if another part is invalid.
     let (circuit, retry) = (check(config.circuit.build()), check(config.retry.build()));
     let (budget, bulkhead) = (check(config.budget.build()), check(config.bulkhead.build()));
-    let (Some(circuit), Some(retry), Some(budget), Some(bulkhead), Some(fallback)) =
-        (circuit, retry, budget, bulkhead, check(config.fallback.build()))
+    let (Some(circuit), Some(retry), Some(budget), Some(bulkhead), Some(cache)) =
+        (circuit, retry, budget, bulkhead, check(config.cache.build()))
     else {
         return;
     };
@@ -312,7 +312,7 @@ async fn serve(config: &Config, attempts: Vec<Attempt>) {
     let next = std::sync::Arc::new(std::sync::Mutex::new(move || next.next().unwrap_or(Attempt::Answer)));
     let service = ServiceBuilder::new()
         .layer(DeadlineLayer::new(total))
-        .layer(LastKnownGoodLayer::new(fallback))
+        .layer(LastKnownGoodLayer::new(cache))
         .layer(RetryLayer::new(retry).budget(budget.clone()).advised_by(circuit.clone()))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
         .layer(BulkheadLayer::new(bulkhead.clone()))
@@ -320,7 +320,7 @@ async fn serve(config: &Config, attempts: Vec<Attempt>) {
         .service_fn(move |_: Call<Request<Empty<Bytes>>>| (next.lock().unwrap())().make());
     for _ in 0..8 {
         let call = service.clone().oneshot(Call::new(Request::new(Empty::new())));
-        // A caller that loses patience, so that what never ends is dropped.
+        // The caller drops a call that takes longer than an hour.
         drop(tokio::time::timeout(Duration::from_secs(60 * 60), call).await);
         assert_eq!((bulkhead.in_flight(), bulkhead.waiting()), (0, 0));
         assert!(budget.tokens() >= 0.0);

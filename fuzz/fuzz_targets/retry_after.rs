@@ -1,4 +1,4 @@
-//! Whatever an upstream writes into `Retry-After`, reading it never panics, and no wait is longer than a day.
+//! `Retry-After` with arbitrary content: parsing never panics, and no wait is longer than a day.
 
 #![no_main]
 
@@ -28,7 +28,7 @@ fuzz_target!(|input: (u32, &[u8])| {
     };
 
     assert!(retry_after.is_none_or(|wait| wait <= DAY));
-    // Seconds are what they say, up to the bound.
+    // A number of seconds is used as it is, up to the bound.
     let seconds = value.to_str().ok().filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()));
     if let Some(Ok(seconds)) = seconds.filter(|it| !it.is_empty()).map(str::parse::<u64>) {
         assert_eq!(retry_after, Some(Duration::from_secs(seconds).min(DAY)));

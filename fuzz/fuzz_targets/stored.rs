@@ -1,6 +1,6 @@
-//! Whatever a store makes of what it was given, reading it never panics.
+//! A store that returns damaged values: decoding an entry never panics.
 //!
-//! What is stored is checked before it is read; under the fuzzer it is not, so that what reads it is reached.
+//! Under the fuzzer, the checksum of an entry is not checked, so that damaged values reach the decoder.
 
 #![no_main]
 
@@ -24,17 +24,17 @@ struct Damage {
     append: Vec<u8>,
 }
 
-/// Gives back what it was given, damaged.
+/// A store that damages the last value and returns it.
 #[derive(Debug, Clone)]
-struct Damaging {
+struct DamagingStore {
     damage: Damage,
-    given: Arc<Mutex<Option<Bytes>>>,
+    stored: Arc<Mutex<Option<Bytes>>>,
 }
 
-impl Store for Damaging {
+impl Store for DamagingStore {
     async fn get(&self, _key: &str) -> Result<Option<Bytes>, BoxError> {
-        let Some(given) = self.given.lock().unwrap().clone() else { return Ok(None) };
-        let mut value = given[..given.len().min(self.damage.keep.into())].to_vec();
+        let Some(stored) = self.stored.lock().unwrap().clone() else { return Ok(None) };
+        let mut value = stored[..stored.len().min(self.damage.keep.into())].to_vec();
         for (at, bits) in &self.damage.flips {
             if let Some(byte) = value.get_mut(usize::from(*at)) {
                 *byte ^= bits;
@@ -45,7 +45,7 @@ impl Store for Damaging {
     }
 
     async fn put(&self, _key: &str, value: Bytes, _keep_for: Duration) -> Result<(), BoxError> {
-        *self.given.lock().unwrap() = Some(value);
+        *self.stored.lock().unwrap() = Some(value);
         Ok(())
     }
 }
@@ -53,7 +53,7 @@ impl Store for Damaging {
 fuzz_target!(|damage: Damage| {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(async {
-        let store = Damaging { damage, given: Arc::default() };
+        let store = DamagingStore { damage, stored: Arc::default() };
         let one = LastKnownGood::builder().store(store.clone()).build().unwrap();
         let uri = Uri::from_static("http://sku.internal/v1/items/42");
         let answer = Response::builder().header("vary", "accept").header("etag", "\"1\"");

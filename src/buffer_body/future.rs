@@ -16,7 +16,7 @@ use crate::{BoxError, Error};
 
 /// The future of [`BufferBodyService`](super::BufferBodyService).
 ///
-/// Cancel safe: it holds only the attempt and the data read so far.
+/// Cancel safe: the future holds only the attempt and the data read so far.
 #[pin_project]
 pub struct ResponseFuture<F, B> {
     #[pin]
@@ -117,7 +117,7 @@ where
         }
     }
 
-    /// Adds a piece. The first piece is kept without a copy.
+    /// Adds a piece. The first piece is kept as it is.
     ///
     /// Later pieces are joined with the first, in one allocation if the length is stated. A body in many small pieces
     /// then takes no more memory than its bytes. A stated length is only a claim of the upstream, so at most

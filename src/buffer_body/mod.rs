@@ -23,7 +23,7 @@
 //!     .layer(BufferBodyLayer::new())
 //!     .map_err(Error::from_upstream)
 //!     .service_fn(async |_: http::Request<String>| {
-//!         Ok::<_, std::io::Error>(http::Response::new(String::from("half an ans")))
+//!         Ok::<_, std::io::Error>(http::Response::new(String::from("[]")))
 //!     });
 //! let response = sku.oneshot(http::Request::new(String::new())).await?;
 //! # Ok(())

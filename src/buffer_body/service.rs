@@ -9,7 +9,7 @@ use tower::Service;
 use super::body::BufferedBody;
 use super::config::BufferBodySettings;
 use super::future::ResponseFuture;
-use crate::{BoxError, Error};
+use crate::{BoxError, Error, SteadfastError};
 
 /// The service of a [`BufferBodyLayer`](super::BufferBodyLayer).
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +27,7 @@ impl<S> BufferBodyService<S> {
 impl<Req, S, B, E> Service<Req> for BufferBodyService<S>
 where
     S: Service<Req, Response = Response<B>, Error = Error<E>>,
+    S::Error: SteadfastError,
     B: Body + Unpin,
     B::Error: Into<BoxError>,
 {

@@ -39,15 +39,15 @@ impl BulkheadBuilder {
         self
     }
 
-    /// Sets the largest number of calls that wait for a permit: up to 1,000,000. With 0, a full bulkhead refuses at once.
-    /// Default: 128.
+    /// Sets the largest number of calls that wait for a permit: up to 1,000,000. With 0, a full bulkhead refuses at
+    /// once. Default: 128.
     pub fn max_waiting(mut self, calls: usize) -> Self {
         self.settings.max_waiting = calls;
         self
     }
 
-    /// Sets the longest wait for a permit: up to a year. The deadline of the call ends the wait, too. With zero, a full
-    /// bulkhead refuses at once. Default: 1 s.
+    /// Sets the longest wait for a permit: up to a year. The deadline of the call ends the wait, too. With zero, a
+    /// full bulkhead refuses at once. Default: 1 s.
     pub fn max_wait(mut self, time: Duration) -> Self {
         self.settings.max_wait = time;
         self

@@ -18,8 +18,8 @@ use crate::{ConfigError, ErrorInfo, ErrorKind};
 
 /// The shared permits of a bulkhead.
 ///
-/// A clone is another handle to the same permits. Make one bulkhead for each upstream, keep a handle to inspect and to
-/// resize it, and hand clones to the layers.
+/// A clone is another handle to the same permits. Make one bulkhead for each upstream, keep a handle to inspect and
+/// to resize it, and hand clones to the layers.
 ///
 /// Default: 128 calls in flight, and 128 more in the queue for at most 1 s.
 ///
@@ -109,7 +109,8 @@ impl Bulkhead {
         ErrorInfo::refusal(ErrorKind::BulkheadFull { max_concurrent }, self.shared_name())
     }
 
-    /// Changes the number of permits: 1 to 1,000,000. Calls in flight finish, so a smaller number is reached as they end.
+    /// Changes the number of permits: 1 to 1,000,000. Calls in flight finish, so a smaller number is reached as they
+    /// end.
     ///
     /// # Errors
     ///

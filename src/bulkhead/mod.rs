@@ -1,11 +1,12 @@
 //! Bounds the number of calls in flight to one upstream.
 //!
-//! When an upstream becomes slow, the calls to it pile up. Each call holds memory and a connection while it waits, and in
-//! the end calls to healthy upstreams fail as well. A bulkhead bounds the part of a service that one upstream can hold.
+//! When an upstream becomes slow, the calls to it pile up. Each call holds memory and a connection while it waits,
+//! and in the end calls to healthy upstreams fail as well. A bulkhead bounds the part of a service that one upstream
+//! can hold.
 //!
-//! A [`Bulkhead`] is the shared set of permits. A call takes a permit when it is made. If no permit is free, the call waits
-//! in a bounded FIFO queue, for a bounded time. If the queue is full or the time runs out, the call is refused with
-//! [`ErrorKind::BulkheadFull`](crate::ErrorKind::BulkheadFull).
+//! A [`Bulkhead`] is the shared set of permits. A call takes a permit when it is made. If no permit is free, the call
+//! waits in a bounded FIFO queue, for a bounded time. If the queue is full or the time runs out, the call is refused
+//! with [`ErrorKind::BulkheadFull`](crate::ErrorKind::BulkheadFull).
 //!
 //! A call holds its permit until the body of the response has been read or dropped, not only until the head has come:
 //!

@@ -2,32 +2,34 @@
 //!
 //! # Implementation
 //!
-//! The word `free` counts the free permits. To take a permit is one atomic write to this word, and to return a permit is
-//! another. `tokio::sync::Semaphore` needs four, and cannot shrink below the number of permits in use.
+//! The word `free` counts the free permits. A call takes a permit with one atomic write to this word, and returns it
+//! with another. `tokio::sync::Semaphore` needs four writes, and knows no smaller size that has yet to be reached.
 //!
-//! A *claim* is a right to the next permit that is returned. A waiter has a claim. If the size shrinks below the number of
-//! permits in use, each permit too many is a claim as well, the *surplus*. While a claim exists, `free` is `SPOKEN_FOR`
-//! instead of a count. A call that returns a permit then locks the claims and settles one: first the surplus, then the
-//! waiter that came first. A newcomer finds `SPOKEN_FOR` and cannot overtake the queue. When the last claim ends, `free`
-//! counts again, from zero.
+//! A *claim* is a right to a permit that is returned. Each waiter has a claim. If the size shrinks below the number
+//! of permits in use, each permit above the size is a claim, too; these claims are the *surplus*. While claims exist,
+//! `free` is `SPOKEN_FOR` instead of a count. A call that returns a permit then takes a lock and settles one claim:
+//! first the surplus, then the waiter that came first. A newcomer finds `SPOKEN_FOR`, so it cannot overtake the
+//! queue. When the last claim ends, `free` counts again, from zero.
 //!
-//! A waiter receives its permit through a oneshot channel. The permit is sent after the lock is released, so that no task
-//! is woken under the lock.
+//! A waiter receives its permit through a oneshot channel. The permit is sent after the lock is released, so that no
+//! task is woken under the lock. If a permit is free when a call joins the queue, the permit is sent at once, under
+//! the lock: the task of this call does not sleep yet.
 //!
 //! # Memory ordering
 //!
-//! All accesses are relaxed. A permit guards no memory, so the next holder need not see the writes of the previous holder.
-//! `free` changes by read-modify-writes, so no permit is lost or taken twice. There is one plain store, which ends
-//! `SPOKEN_FOR`: only the holder of the lock changes the word while it has this value. The lock orders the claims.
+//! All accesses are relaxed. A permit guards no memory, so the next holder need not see the writes of the previous
+//! holder. `free` changes by read-modify-writes, so no permit is lost or taken twice. There is one plain store, which
+//! ends `SPOKEN_FOR`: while the word has this value, only the holder of the lock changes it. The lock orders the
+//! claims.
 //!
 //! # Cancellation
 //!
 //! A waiter can leave at any time, and no permit is lost:
 //!
-//! - Before a permit is assigned to the waiter, its claim is removed.
-//! - After the permit is sent, the permit lies in the channel. It returns itself when the channel is dropped.
-//! - In between, the sender holds the permit. Sending fails, because the channel is closed first, and the sender
-//!   drops the permit, which then settles the next claim.
+//! - If no permit is assigned to the waiter, its claim is removed.
+//! - If a permit has been sent, it lies in the channel. Dropping the channel drops the permit, which returns itself.
+//! - If a permit is assigned and not yet sent, the waiter closes the channel first. Sending fails, and the sender
+//!   drops the permit, which settles the next claim.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -41,19 +43,19 @@ use crate::internal::sync::{Mutex, MutexGuard, oneshot};
 pub(super) struct Permits<P> {
     /// The number of free permits, or `SPOKEN_FOR`.
     free: AtomicUsize,
-    /// The number of permits that there should be. Written only under the lock.
+    /// The configured number of permits. Written only under the lock.
     size: AtomicUsize,
     claims: Mutex<Claims<P>>,
 }
 
-/// The value of `free` while claims exist: no permit is free, and returned permits settle claims. Set and ended only under
-/// the lock.
+/// The value of `free` while claims exist: no permit is free, and returned permits settle claims. Set and ended only
+/// under the lock.
 const SPOKEN_FOR: usize = usize::MAX;
 
 /// The claims on returned permits.
 #[derive(Debug)]
 struct Claims<P> {
-    /// The number of permits that are withdrawn when they are returned, before any waiter receives one.
+    /// The number of permits to withdraw when they are returned, before any waiter receives a permit.
     surplus: usize,
     /// The waiters in FIFO order, by number.
     waiters: BTreeMap<u64, oneshot::Sender<P>>,
@@ -98,7 +100,7 @@ impl<P> Permits<P> {
         taken.is_ok()
     }
 
-    /// Returns a permit. If a waiter is next to receive it, gives the channel through which the caller must send it.
+    /// Puts a permit back. If a waiter is next, returns its channel, and the caller must send the permit.
     #[inline]
     pub(super) fn put_back(&self) -> Option<oneshot::Sender<P>> {
         if self.add_free() { None } else { self.settle_a_claim() }
@@ -125,7 +127,8 @@ impl<P> Permits<P> {
         waiter
     }
 
-    /// Takes a place in the queue, unless `max_waiting` calls wait already. A permit that has become free is put there.
+    /// Takes a place in the queue, unless `max_waiting` calls wait already. A permit that is free by now goes to this
+    /// place.
     pub(super) fn queue(&self, max_waiting: usize, permit: impl FnOnce() -> P) -> Option<QueuePlace<P>> {
         let mut claims = self.claims();
         if claims.waiters.len() >= max_waiting {
@@ -158,8 +161,8 @@ impl<P> Permits<P> {
         }
     }
 
-    /// Changes the number of permits. Permits in use stay in use. Returns the number of permits by which the size grows,
-    /// which the caller must put in.
+    /// Changes the number of permits. Permits in use stay in use. Returns the growth: the caller must put in that
+    /// many permits.
     pub(super) fn resize(&self, size: usize) -> usize {
         let mut claims = self.claims();
         let before = self.size();

@@ -8,7 +8,7 @@ use tower::Service;
 use super::handle::Permit;
 use super::{Bulkhead, ResponseFuture};
 use crate::response_kind::ResponseKind;
-use crate::{Error, HasCallOptions, Http};
+use crate::{Error, HasCallOptions, Http, SteadfastError};
 
 /// The service of a [`BulkheadLayer`](super::BulkheadLayer).
 #[derive(Clone)]
@@ -28,6 +28,7 @@ impl<Req, S, K, Res, E> Service<Req> for BulkheadService<S, K>
 where
     Req: HasCallOptions,
     S: Service<Req, Response = Res, Error = Error<E>> + Clone,
+    S::Error: SteadfastError,
     K: ResponseKind<Res>,
 {
     type Response = K::Observed<Option<Permit>>;

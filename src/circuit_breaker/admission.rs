@@ -1,7 +1,7 @@
 //! The guard of an admitted call: it reports the outcome of the call to the circuit breaker exactly once.
 //!
 //! The guard reads the clock only when the call first has to wait for the upstream. A call that is ready at once is
-//! neither slow nor hung, so it needs no time.
+//! neither slow nor hung, and needs no clock.
 
 use tokio::time::Instant;
 
@@ -13,8 +13,8 @@ use crate::{Error, Outcome};
 
 /// An admission by the circuit breaker.
 ///
-/// Dropped before it is settled, it counts as a failure if the call has waited for the upstream for `abandoned_after`.
-/// Otherwise it counts as neutral, which frees the place of a probe.
+/// Dropped before it is settled, it counts as a failure if the call has waited for the upstream for
+/// `abandoned_after`. Otherwise it counts as neutral, which frees the place of a probe.
 #[derive(Debug)]
 pub(super) struct Admission {
     /// `None` if no circuit breaker guards the call, and once the admission is settled.

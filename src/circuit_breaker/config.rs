@@ -65,7 +65,7 @@ pub(super) struct SlowCalls {
 pub enum Window {
     /// The calls of the last 10 ms to one day. The window slides in ten steps.
     Time(Duration),
-    /// The last 1 to 100,000 calls. Each takes one byte.
+    /// The last 1 to 100,000 calls. The window takes one byte for each call.
     Calls(u32),
 }
 
@@ -101,8 +101,8 @@ impl CircuitBreakerBuilder {
     /// `span` is at most a day; with a `span` of zero, the count alone decides. Default: 20 and 5 s.
     ///
     /// Five failures in a row that span 100 ms already stop the retries of a layer that the circuit breaker
-    /// [advises](crate::retry::RetryLayer::advised_by). A retry helps against a fault of one attempt, not against a fault
-    /// of the upstream. A retry layer without a budget ignores this advice.
+    /// [advises](crate::retry::RetryLayer::advised_by). A retry helps against a fault of one attempt, not against a
+    /// fault of the upstream. A retry layer without a budget ignores this advice.
     pub fn consecutive_failures(mut self, failures: u16, span: Duration) -> Self {
         self.settings.consecutive = Some(Consecutive { failures, span });
         self
@@ -120,19 +120,19 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Opens the circuit when at least the share `rate` of the calls in the window has failed: above 0, up to 1. Each
-    /// failure is an occasion to check the rate. Default: off.
+    /// Opens the circuit when at least the share `rate` of the calls in the window has failed: above 0, up to 1. The
+    /// rate is checked at each failure. Default: off.
     pub fn failure_rate(mut self, rate: f64) -> Self {
         self.settings.failure_rate = Some(rate);
         self
     }
 
-    /// Opens the circuit when at least the share `rate` of the calls in the window, above 0 and up to 1, took longer than
-    /// `longer_than`, whether the calls succeeded or not. Each slow call is an occasion to check the rate. A slow probe
+    /// Opens the circuit when at least the share `rate` of the calls in the window, above 0 and up to 1, took longer
+    /// than `longer_than`, whether the calls succeeded or not. The rate is checked at each slow call. A slow probe
     /// counts as failed. Default: off.
     ///
-    /// The time in a bulkhead's queue does not count, unless a layer between circuit breaker and bulkhead makes the call
-    /// in another task.
+    /// The time in a bulkhead's queue does not count, unless a layer between circuit breaker and bulkhead makes the
+    /// call in another task.
     pub fn slow_calls(mut self, longer_than: Duration, rate: f64) -> Self {
         self.settings.slow_calls = Some(SlowCalls { longer_than, rate });
         self
@@ -145,15 +145,15 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Sets the first open time: 1 ms to `max_open_for`. Each failed round of probes doubles the open time, and jitter
-    /// shortens it, at most to half. Default: 1 s.
+    /// Sets the first open time: 1 ms to `max_open_for`. Each failed round of probes doubles the open time, and
+    /// jitter shortens it, at most to half. Default: 1 s.
     pub fn open_for(mut self, time: Duration) -> Self {
         self.settings.open_for = time;
         self
     }
 
-    /// Sets the longest open time between two rounds of probes: `open_for` to a year. A long time saves little and delays
-    /// recovery. Default: 4 s.
+    /// Sets the longest open time between two rounds of probes: `open_for` to a year. A long time saves little and
+    /// delays recovery. Default: 4 s.
     pub fn max_open_for(mut self, time: Duration) -> Self {
         self.settings.max_open_for = time;
         self
@@ -165,19 +165,19 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Sets the number of successful probes that closes the circuit: 1 to the number of probes. The circuit opens again
-    /// as soon as a round can no longer reach this number. Default: 1, so that only a round in which all probes fail opens
-    /// the circuit again.
+    /// Sets the number of successful probes that closes the circuit: 1 to the number of probes. The circuit opens
+    /// again as soon as a round can no longer reach this number. Default: 1, so that only a round in which all probes
+    /// fail opens the circuit again.
     pub fn successes_to_close(mut self, successes: u32) -> Self {
         self.settings.successes_to_close = successes;
         self
     }
 
-    /// Sets the lease of a probe: 1 ms to a year. A probe that takes longer counts as failed, so that a hung probe cannot
-    /// keep the circuit half-open. The lease must be longer than the slowest good answer. Default: 10 s.
+    /// Sets the lease of a probe: 1 ms to a year. A probe that takes longer counts as failed, so that a hung probe
+    /// cannot keep the circuit half-open. The lease must be longer than the slowest good answer. Default: 10 s.
     ///
-    /// A `Client` raises the lease to at least twice the time that its settings give an attempt. A longer timeout of a
-    /// single call does not raise the lease.
+    /// A `Client` raises the lease to at least twice the time that its settings give an attempt. A longer timeout of
+    /// a single call does not raise the lease.
     pub fn probe_lease(mut self, time: Duration) -> Self {
         self.settings.probe_lease = time;
         self
@@ -187,18 +187,18 @@ impl CircuitBreakerBuilder {
     #[cfg(feature = "reqwest")]
     pub(crate) fn probe_lease_at_least(mut self, attempt: Duration) -> Self {
         let least = attempt.saturating_mul(2).min(MAX_DURATION);
-        // Zero stays, so that `build` refuses it.
+        // A lease of zero stays as it is, so that `build` refuses it.
         if !self.settings.probe_lease.is_zero() {
             self.settings.probe_lease = self.settings.probe_lease.max(least);
         }
         self
     }
 
-    /// Sets the time after which a dropped call counts as a failure: the caller has given up on an upstream that hangs.
-    /// A call that is dropped earlier does not count. Default: 1 s.
+    /// Sets the time after which a dropped call counts as a failure: the caller has given up on an upstream that
+    /// hangs. A call that is dropped earlier does not count. Default: 1 s.
     ///
-    /// The time in a bulkhead's queue does not count, unless a layer between circuit breaker and bulkhead makes the call
-    /// in another task.
+    /// The time in a bulkhead's queue does not count, unless a layer between circuit breaker and bulkhead makes the
+    /// call in another task.
     pub fn abandoned_after(mut self, time: Duration) -> Self {
         self.settings.abandoned_after = time;
         self

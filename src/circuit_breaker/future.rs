@@ -14,9 +14,8 @@ use crate::{Error, ErrorInfo, Judge, Outcome};
 
 /// The future of [`CircuitBreakerService`](super::CircuitBreakerService).
 ///
-/// Cancel safe: a call that is dropped after at least
-/// [`abandoned_after`](super::CircuitBreakerBuilder::abandoned_after) counts as a failure. A call that is dropped earlier
-/// does not count; if it is a probe, its place is free again.
+/// Cancel safe: a call dropped after at least [`abandoned_after`](super::CircuitBreakerBuilder::abandoned_after)
+/// counts as a failure. A call dropped earlier does not count, and a probe frees its place.
 #[pin_project]
 pub struct ResponseFuture<F, J, K> {
     #[pin]
@@ -62,7 +61,8 @@ where
                 let listening = listen_wait();
                 let mut polled = future.poll(cx);
                 let wait = listening.heard();
-                // Responses are large, so the result is looked at by reference, and moved once, where its type changes.
+                // Responses are large, so the result is looked at by reference, and moved once, where its type
+                // changes.
                 let observer = match &mut polled {
                     Poll::Ready(Ok(response)) => settle(admission, judge, Ok(response)),
                     Poll::Ready(Err(error)) => {
@@ -98,7 +98,7 @@ fn settle<Res, E>(
     }
     match result {
         Err(error) if error.is_refusal() => admission.settle(Outcome::Neutral),
-        // A call that its deadline cuts counts like a call that its caller drops.
+        // A call cut by its deadline counts like a call dropped by its caller.
         Err(error) if error.is_total_timeout() => {
             admission.abandon();
             None

@@ -2,31 +2,32 @@
 //!
 //! # Implementation
 //!
-//! The [`Gate`] is one word with the phase and the generation; each change of phase begins a new generation. While the
-//! circuit is closed, a call loads the gate to enter and again to leave. If the generation has changed in between, the
-//! result of the call is ignored. Under the default rules, a healthy call then reads the run of consecutive failures,
-//! which is one word more.
+//! The [`Gate`] is one word with the phase and the generation; each change of phase begins a new generation. While
+//! the circuit is closed, a call loads the gate to enter and again to leave. If the generation has changed in
+//! between, the result of the call is ignored. Under the default rules, a healthy call then reads the run of
+//! consecutive failures, which is one word more.
 //!
-//! In the other phases, a call locks a mutex and asks the pure [`Machine`]. Two kinds of call need no lock: a call that
-//! finds the circuit forced closed, and a call that an open circuit refuses, for which the gate and `open_until` suffice.
+//! In the other phases, a call locks a mutex and asks the pure [`Machine`]. Two kinds of call need no lock: a call
+//! that finds the circuit forced closed, and a call that an open circuit refuses, for which the gate and `open_until`
+//! suffice.
 //!
-//! A rate is checked only when a failure or a slow call is recorded. A success can only lower a rate, except that it may
-//! complete the minimum number of calls; the next failure then finds the rate.
+//! A rate is checked only when a failure or a slow call is recorded. A success can only lower a rate, except that it
+//! may complete the minimum number of calls; the next failure or slow call then finds the rate.
 //!
 //! Watchers and log subscribers run after the mutex is released, so they may use the circuit breaker.
 //!
 //! # Memory ordering
 //!
 //! The gate is stored with Release, as the last step of a change, and loaded with Acquire. A thread that sees a phase
-//! therefore sees the other writes of the change, which are relaxed: the end of the open time, the cleared window, and
-//! the new run of failures.
+//! therefore sees the other writes of the change, which are relaxed: the end of the open time, the cleared window,
+//! and the new run of failures.
 //!
 //! The other words are relaxed as well, because no other memory depends on them. `refused` is changed by
 //! read-modify-writes, `trips` under the mutex, and the copies of settings are single words.
 //!
-//! To compare the generation and to record the result are two steps. A result that is recorded at the very moment of a
-//! change may therefore count in the rates of the next generation. In the run of failures it cannot: that word holds its
-//! generation.
+//! To compare the generation and to record the result are two steps. A result that is recorded at the very moment of
+//! a change may therefore count in the rates of the next generation. The run of failures excludes such a result,
+//! because its word holds the generation.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError};
@@ -51,14 +52,14 @@ use crate::{ConfigError, ErrorInfo, ErrorKind, Outcome, RetryAdvice, RetryAdviso
 
 /// The shared state of a circuit breaker.
 ///
-/// A clone is another handle to the same circuit. Make one circuit breaker for each upstream, keep a handle to inspect
-/// it, and hand clones to the layers.
+/// A clone is another handle to the same circuit. Make one circuit breaker for each upstream, keep a handle to
+/// inspect it, and hand clones to the layers.
 ///
-/// While the circuit is closed, a call takes no lock and allocates nothing. With the default rules, it takes a reference
-/// to the circuit breaker and reads two words. A refusal by an open circuit takes no lock either.
+/// While the circuit is closed, a call takes no lock and allocates nothing. With the default rules, it takes a
+/// reference to the circuit breaker and reads two words. A refusal by an open circuit takes no lock either.
 ///
-/// Default: the circuit opens on 20 failures in a row that span 5 s. It stays open for 1 s, doubling to 4 s, and then lets
-/// 3 probes through, of which one must succeed.
+/// Default: the circuit opens on 20 failures in a row that span 5 s. It stays open for 1 s, doubling to 4 s, and then
+/// lets 3 probes through, of which one must succeed.
 ///
 /// ```
 /// use steadfast::circuit_breaker::{CircuitBreaker, State};
@@ -66,9 +67,9 @@ use crate::{ConfigError, ErrorInfo, ErrorKind, Outcome, RetryAdvice, RetryAdviso
 /// let circuit = CircuitBreaker::builder().name("sku").build()?;
 /// assert_eq!(circuit.state(), State::Closed);
 ///
-/// circuit.force_open();       // a planned outage
+/// circuit.force_open();       // A planned outage begins,
 /// assert_eq!(circuit.state(), State::ForcedOpen);
-/// circuit.reset();            // and its end
+/// circuit.reset();            // and ends.
 /// assert_eq!(circuit.state(), State::Closed);
 /// # Ok::<(), steadfast::ConfigError>(())
 /// ```
@@ -79,8 +80,8 @@ pub struct CircuitBreaker(PooledArc<BreakerInner>);
 struct BreakerInner {
     name: Option<Arc<str>>,
     settings: SharedSettings<BreakerSettings>,
-    /// Copies of two settings, so that healthy calls need not read the settings: the limit for slow calls in nanoseconds,
-    /// and shadow mode.
+    /// Copies of two settings, so that healthy calls need not read the settings: the limit for slow calls in
+    /// nanoseconds, and shadow mode.
     slow_after: AtomicU64,
     is_shadow: AtomicBool,
     /// The instant from which the times in the run, the window and `open_until` are counted.
@@ -102,9 +103,9 @@ struct BreakerInner {
 
 /// The run of failures from which on the circuit breaker advises against retries.
 ///
-/// This run is far shorter than a run that opens the circuit. To open turns a partial failure into a whole one, whereas a
-/// retry would most likely be the next failure. The span excludes attempts that fail together because the connection
-/// that they share breaks: a retry would use another connection.
+/// This run is far shorter than a run that opens the circuit. To open turns a partial failure into a whole one,
+/// whereas a retry would most likely be the next failure. The span excludes attempts that fail together because the
+/// connection that they share breaks: a retry would use another connection.
 const FAILING: Consecutive = Consecutive { failures: 5, span: Duration::from_millis(100) };
 
 impl CircuitBreaker {
@@ -135,8 +136,8 @@ impl CircuitBreaker {
         }))
     }
 
-    /// Makes another circuit breaker with the same settings for the upstream `name`. Its circuit is closed, its counts are
-    /// empty.
+    /// Makes another circuit breaker with the same settings for the upstream `name`. The new circuit is closed, and
+    /// its counts are empty.
     pub fn fresh(&self, name: impl Into<Arc<str>>) -> Self {
         let seed = self.0.rng.with(RngExt::random);
         Self::new(self.0.settings.read(BreakerSettings::clone), Some(name.into()), Some(seed))
@@ -185,8 +186,8 @@ impl CircuitBreaker {
 
     /// Returns a receiver that follows the state. A slow receiver sees the latest state, not every state.
     ///
-    /// The receiver ends with the last reference to the circuit breaker. The end can come late: a thread keeps references
-    /// of earlier calls for its next calls, also while it is idle.
+    /// The receiver ends with the last reference to the circuit breaker. The end can come late: a thread keeps
+    /// references of earlier calls for its next calls, also while it is idle.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -330,7 +331,8 @@ impl CircuitBreaker {
         tripped
     }
 
-    /// Admits or refuses a call while the circuit is not closed. The machine decides, unless the open time still runs.
+    /// Admits or refuses a call while the circuit is not closed. The machine decides, unless the open time still
+    /// runs.
     #[cold]
     fn enter_guarded(&self, gate: Gate) -> Result<Ticket, Option<Duration>> {
         let now = Instant::now();
@@ -351,8 +353,8 @@ impl CircuitBreaker {
         }
     }
 
-    /// Returns the ticket of a normal call that the machine has admitted. If the circuit has changed since, the outcome of
-    /// the call does not count.
+    /// Returns the ticket of a normal call that the machine has admitted. If the circuit has changed since, the
+    /// outcome of the call does not count.
     fn ticket(&self) -> Ticket {
         let gate = self.gate();
         if gate.state() == State::Closed { Ticket::Counted(gate.generation()) } else { Ticket::Unjudged }
@@ -396,8 +398,8 @@ impl CircuitBreaker {
         self.0.is_shadow.load(Ordering::Relaxed)
     }
 
-    /// Reports a change to watchers and the log. The state is read again under the lock of the watch channel, so that the
-    /// last of several reports is the latest state.
+    /// Reports a change to watchers and the log. The state is read again under the lock of the watch channel, so that
+    /// the last of several reports is the latest state.
     fn report(&self, from: State, to: State) {
         self.0.watch.send_if_modified(|seen| {
             let state = self.state();

@@ -49,7 +49,7 @@ impl<C, K> CircuitBreakerLayer<C, K> {
         CircuitBreakerLayer { circuit: self.circuit, classifier, kind: self.kind }
     }
 
-    /// Makes the layer fit a service whose responses are not HTTP. It then observes no bodies.
+    /// Makes the layer fit a service whose responses are not HTTP. The layer then observes no bodies.
     pub fn non_http(self) -> CircuitBreakerLayer<C, NonHttp> {
         CircuitBreakerLayer { circuit: self.circuit, classifier: self.classifier, kind: NonHttp }
     }

@@ -1,7 +1,7 @@
 //! The state machine of a circuit: pure, with `now` and jitter as arguments.
 //!
-//! The machine has no timer. The first call after the open time makes the circuit half-open, and leases run out when a
-//! call enters or a probe ends.
+//! The machine has no timer. The first call after the open time makes the circuit half-open, and leases run out when
+//! a call enters or a probe ends.
 
 use std::time::Duration;
 
@@ -154,8 +154,8 @@ impl Machine {
         }
     }
 
-    /// Opens the circuit for `open_for`, doubled with each failed round, up to `max_open_for`. Jitter shortens the time,
-    /// at most to half.
+    /// Opens the circuit for `open_for`, doubled with each failed round, up to `max_open_for`. Jitter shortens the
+    /// time, at most to half.
     fn open(&mut self, settings: &BreakerSettings, now: Instant, jitter: f64) {
         let growth = 2_u32.checked_pow(self.failed_rounds).unwrap_or(u32::MAX);
         let longest = settings.open_for.saturating_mul(growth).min(settings.max_open_for);

@@ -1,13 +1,13 @@
 //! Stops calls to an upstream that is down, and finds out when the upstream has recovered.
 //!
-//! An upstream that is down costs each caller a timeout, and the calls keep the upstream from recovering. A circuit
-//! breaker counts the outcomes of calls. After too many failures it refuses further calls at once, with
+//! An upstream that is down costs each caller a timeout, and the calls can keep the upstream from recovering. A
+//! circuit breaker counts the outcomes of calls. After too many failures it refuses further calls at once, with
 //! [`ErrorKind::CircuitOpen`](crate::ErrorKind::CircuitOpen), and sends nothing.
 //!
-//! A [`CircuitBreaker`] is the shared state. The caller makes one for each upstream, hands it to every layer that guards
-//! this upstream, and can inspect it at any time. Its circuit is *closed* while the upstream is well. The circuit *opens*
-//! after too many failures, and then refuses every call. After the open time it is *half-open*: a few probes go through
-//! and decide whether the circuit closes or opens again.
+//! A [`CircuitBreaker`] is the shared state. Make one for each upstream, hand clones to all layers that guard the
+//! upstream, and inspect it at any time. Its circuit is *closed* while the upstream is well. The circuit *opens*
+//! after too many failures, and then refuses every call. After the open time it is *half-open*: a few probes go
+//! through and decide whether the circuit closes or opens again.
 //!
 //! ```
 //! use std::io;
@@ -43,8 +43,8 @@
 //!
 //! The circuit opens on either of
 //!
-//! - N consecutive failures that also span a time T. A count alone opens too early where traffic is dense: at 1,000 calls
-//!   a second, ten failures in a row are ten milliseconds;
+//! - N consecutive failures that also span a time T. A count alone opens too early where traffic is dense: at 1,000
+//!   calls a second, ten failures in a row are ten milliseconds;
 //! - a rate of failures or of slow calls, over the last seconds or the last N calls. Rates are off by default.
 //!
 //! The open time doubles with every failed round of probes, up to a cap. Jitter keeps the clients of an upstream from
@@ -52,14 +52,15 @@
 //!
 //! # Which outcomes count
 //!
-//! The head of an HTTP response decides the outcome. A body that breaks later adds one failure. Not counted are
+//! The head of an HTTP response decides the outcome. A body that breaks later adds one failure. These results do not
+//! count:
 //!
 //! - outcomes that are neutral, throttled or not processed (see [`Outcome`](crate::Outcome));
 //! - refusals by layers below;
-//! - results of calls from an earlier *generation*, which are calls that were admitted before the circuit last changed;
-//! - calls that their caller dropped early. A call that is dropped after
-//!   [`abandoned_after`](CircuitBreakerBuilder::abandoned_after) counts as a failure, because an upstream that never
-//!   answers is down, too.
+//! - results of an earlier *generation*: the call was admitted before the circuit last changed its state;
+//! - calls that their caller dropped early. A call dropped after at least
+//!   [`abandoned_after`](CircuitBreakerBuilder::abandoned_after) counts as a failure: an upstream that never answers
+//!   is down, too.
 
 mod admission;
 mod body;

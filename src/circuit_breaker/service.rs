@@ -1,6 +1,7 @@
 //! The service that asks the circuit breaker before each call.
 //!
-//! The circuit breaker is asked in `call`, not in `poll_ready`: a service that is ready and never called takes nothing.
+//! The circuit breaker is asked in `call`, not in `poll_ready`: a service that is ready and never called takes
+//! nothing.
 
 use std::fmt;
 use std::task::{Context, Poll};
@@ -12,7 +13,7 @@ use super::body::BreakerBody;
 use super::{CircuitBreaker, ResponseFuture};
 use crate::http::HttpClassifier;
 use crate::response_kind::ResponseKind;
-use crate::{Classify, Error, Http};
+use crate::{Classify, Error, Http, SteadfastError};
 
 /// The service of a [`CircuitBreakerLayer`](super::CircuitBreakerLayer).
 #[derive(Clone)]
@@ -32,6 +33,7 @@ impl<S, C, K> CircuitBreakerService<S, C, K> {
 impl<Req, S, C, K, Res, E> Service<Req> for CircuitBreakerService<S, C, K>
 where
     S: Service<Req, Response = Res, Error = Error<E>>,
+    S::Error: SteadfastError,
     C: Classify<Req, Res, E>,
     K: ResponseKind<Res>,
 {

@@ -1,17 +1,17 @@
 //! The counts of a closed circuit: the run of consecutive failures, and the window of the rates.
 //!
-//! All calls to an upstream write these counts in parallel. The counts have a fixed size, take `now` as an argument, and
-//! need no lock, except when a time window moves on.
+//! All calls to an upstream share these counts. Their size is fixed, `now` is an argument, and a call takes a lock
+//! only when a time window moves on.
 //!
 //! # Implementation
 //!
 //! - [`ConsecutiveFailures`] is one word: the generation, the length of the run, and the time of its first failure. A
 //!   healthy call only reads the word, so that calls in parallel share its cache line.
-//! - [`TimeWindow`] is a ring of ten buckets. A call adds to the bucket at the head, with one `fetch_add`, or two if the
-//!   call is slow. At the end of a bucket's time, one thread takes a lock, empties the buckets that drop out, and moves
-//!   the head.
-//! - [`CallWindow`] is a ring with a byte for each call, and the sums of the ring. A call swaps its entry into the ring and
-//!   corrects the sums by what the entry replaced, so the length of the ring does not matter.
+//! - [`TimeWindow`] is a ring of ten buckets. A call adds to the bucket at the head, with one `fetch_add`, or two if
+//!   the call is slow. At the end of a bucket's time, one thread takes a lock, empties the buckets that drop out, and
+//!   moves the head.
+//! - [`CallWindow`] is a ring with a byte for each call, and the sums of the ring. A call swaps its entry into the
+//!   ring and corrects the sums by what the entry replaced, so the length of the ring does not matter.
 //!
 //! # Memory ordering
 //!
@@ -72,8 +72,8 @@ pub(super) struct ConsecutiveFailures(AtomicU64);
 struct Run {
     generation: u16,
     failures: u16,
-    /// The time of the first failure in the run, in milliseconds since the circuit's epoch. The value wraps after 49 days;
-    /// only differences matter.
+    /// The time of the first failure in the run, in milliseconds since the circuit's epoch. The value wraps after 49
+    /// days; only differences matter.
     first: u32,
 }
 
@@ -85,7 +85,7 @@ impl Run {
     /// Returns the time since the first failure.
     fn span(self, now: u32) -> Duration {
         let span = now.wrapping_sub(self.first);
-        // The difference is negative if this thread read its clock before the first failure.
+        // A difference above half the range is negative: this thread read its clock before the first failure.
         Duration::from_millis(if span > u32::MAX / 2 { 0 } else { span.into() })
     }
 
@@ -111,7 +111,7 @@ impl ConsecutiveFailures {
         let word = self.0.load(Relaxed);
         let run = Run::unpack(word);
         if run.failures > 0 && run.generation == generation as u16 {
-            // A failure that is recorded meanwhile stands: it comes after this success.
+            // A failure recorded in between stands: it comes after this success.
             let ended = Run { failures: 0, ..run }.pack();
             let _ = self.0.compare_exchange(word, ended, Relaxed, Relaxed);
         }
@@ -145,7 +145,8 @@ impl ConsecutiveFailures {
         self.run(generation).map_or(0, |run| run.failures)
     }
 
-    /// True if the run has at least `failures` failures that span at least `span`. Reads the clock only for a long run.
+    /// True if the run has at least `failures` failures that span at least `span`. Reads the clock only for a long
+    /// run.
     pub(super) fn has_reached(
         &self,
         failures: u16,
@@ -233,7 +234,7 @@ impl TimeWindow {
         if number <= head {
             return head;
         }
-        // A thread that still adds to a bucket that is emptied here is a whole window late.
+        // A thread that still adds to one of these buckets is a whole window late.
         for dropped in (head + 1..=number).take(self.buckets.len()) {
             self.bucket(dropped).clear();
         }
@@ -300,7 +301,8 @@ impl CallWindow {
         self.ring.iter().for_each(|slot| self.replace(slot, EMPTY));
     }
 
-    /// Replaces an entry, and corrects the sums. Each entry is added once and subtracted once, so the sums match the ring.
+    /// Replaces an entry, and corrects the sums. Each entry is added once and subtracted once, so the sums match the
+    /// ring.
     fn replace(&self, slot: &AtomicU8, entry: u8) {
         let previous = slot.swap(entry, Relaxed);
         for (sum, bit) in [(&self.calls, CALL), (&self.failures, FAILED), (&self.slow, SLOW)] {

@@ -2,11 +2,11 @@
 //!
 //! # The one thread-local that correctness needs
 //!
-//! If a connection fails before anything was sent, a POST may be retried. After a redirect it may not: the
-//! redirecting host has already processed the request. reqwest reports both failures in the same way, and calls a
-//! redirect policy without any reference to the request. So a policy made by [`watch_redirects`] sets a thread-local
-//! flag, and the poll of [`ReqwestFuture`] reads the flag. reqwest runs the policy inside that same poll, so no task
-//! switch can come between. Under any other policy, every failed connection counts as possibly sent.
+//! If a connection fails before anything was sent, a POST may be retried. After a redirect, a retry is not allowed,
+//! because the redirecting host has already processed the POST. Both failures look the same in reqwest's error, and
+//! reqwest calls a redirect policy without any reference to the request. So a policy made by [`watch_redirects`] sets
+//! a thread-local flag, and the poll of [`ReqwestFuture`] reads the flag. reqwest runs the policy inside that same
+//! poll, so no task switch can come between. Under any other policy, every failed connection counts as possibly sent.
 
 use std::cell::Cell;
 use std::fmt;

@@ -14,7 +14,7 @@ use crate::response_kind::ResponseKind;
 
 /// The future of [`DeadlineService`](super::DeadlineService).
 ///
-/// Cancel safe: it holds only the call.
+/// Cancel safe: the future holds only the call.
 #[pin_project]
 pub struct ResponseFuture<F, K> {
     /// `None` if no time was left for the call.

@@ -1,4 +1,4 @@
-//! The deadline layer.
+//! The deadline layer, and the ways to set its limit.
 
 use std::time::Duration;
 
@@ -34,11 +34,12 @@ pub struct DeadlineLayer<K = Http> {
 }
 
 impl DeadlineLayer {
-    /// Bounds each call by `after`: attempts, waits between them, and the reading of the body.
+    /// Bounds each call by `after`: attempts, waits between them, and the reading of the body. With zero, no request
+    /// is sent.
     ///
     /// A call's own [timeout](crate::CallOptions::timeout) replaces `after`. Its own
-    /// [deadline](crate::CallOptions::deadline) is never put off. With zero, no request is sent. A late call ends
-    /// with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), of the scope [`Total`](crate::TimeoutScope::Total).
+    /// [deadline](crate::CallOptions::deadline) is never put off. A late call ends with
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), of the scope [`Total`](crate::TimeoutScope::Total).
     pub const fn new(after: Duration) -> Self {
         Self { settings: DeadlineSettings { after: Some(after), is_checked_below: false }, kind: Http }
     }

@@ -29,11 +29,12 @@
 //! # }
 //! ```
 //!
-//! # Order of ends
+//! # At the deadline
 //!
-//! The layers below end at the same instant and know more: a stale response, or the number of attempts. So the layer
-//! polls the call first. The call may run in another task, so the layer then gives way: for a few turns of the
-//! scheduler on a single-threaded runtime, and for 10 ms on a multi-threaded runtime.
+//! The layers below end the call at the same instant, with a better result: a stale response, or an error that knows
+//! the number of attempts. So this layer polls the call first. The layers below may run in another task, so this
+//! layer then gives way: for a few turns of the scheduler on a single-threaded runtime, for 10 ms on a multi-threaded
+//! one.
 //!
 //! # In the crate's client
 //!

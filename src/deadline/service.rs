@@ -8,7 +8,7 @@ use super::body::DeadlineBody;
 use super::config::DeadlineSettings;
 use super::future::ResponseFuture;
 use crate::response_kind::ResponseKind;
-use crate::{Error, HasCallOptions, Http};
+use crate::{Error, HasCallOptions, Http, SteadfastError};
 
 /// The service of a [`DeadlineLayer`](super::DeadlineLayer).
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +46,7 @@ impl<Req, S, K, Res, E> Service<Req> for DeadlineService<S, K>
 where
     Req: HasCallOptions,
     S: Service<Req, Response = Res, Error = Error<E>>,
+    S::Error: SteadfastError,
     K: ResponseKind<Res>,
 {
     type Response = K::Observed<DeadlineBody>;

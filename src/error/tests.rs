@@ -1,3 +1,5 @@
+//! Tests of the error type: the summary line, the chain of causes, and boxed errors.
+
 use std::io;
 
 use super::*;

@@ -18,7 +18,7 @@ use crate::{Classify, Error, ErrorInfo, ErrorKind, Judge, Outcome};
 /// | other 5xx | `Failure` |
 /// | 408, 429 (set by [`neutral`](Self::neutral)) | `Neutral` |
 /// | none by default (set by [`throttled`](Self::throttled)) | `Throttled`, with the wait in `Retry-After` |
-/// | every other status | `Success`: the upstream is alive and deciding |
+/// | every other status | `Success`: the upstream is alive and has answered |
 /// | connect, reset, incomplete message, timeout, body cut short | `Transient` |
 /// | the caller's own mistake: builder, redirect loop, decoding | `Neutral` |
 ///

@@ -11,6 +11,10 @@ use super::idempotency;
 use crate::{Call, CallOptions, HasCallOptions, RetrySafety, RetryableRequest};
 
 /// An HTTP request: its method, its headers, and the parts of its URI.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an HTTP request",
+    note = "implemented for `http::Request<B>`, `reqwest::Request` (feature `reqwest`) and a `steadfast::Call` of them"
+)]
 pub trait HttpRequest {
     /// The method.
     fn method(&self) -> &Method;
@@ -230,6 +234,10 @@ impl<B: TryCloneBody> RetryableRequest for Request<B> {
 /// A request body that can be copied for a retry.
 ///
 /// Implemented for bodies in memory, and for [`ReplayBody`](super::ReplayBody), which wraps any other body.
+#[diagnostic::on_unimplemented(
+    message = "the request body `{Self}` cannot be copied for a retry",
+    note = "put a `steadfast::http::ReplayBodyLayer` above the retry, or use a body in memory: `Full<Bytes>`, `Bytes`, `String`"
+)]
 pub trait TryCloneBody: Sized {
     /// Returns a copy to send later; `None` if the body cannot be copied.
     fn try_clone(&self) -> Option<Self>;

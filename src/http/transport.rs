@@ -23,6 +23,11 @@ pub enum Fault {
 /// The error of an HTTP client, as [`HttpClassifier`](super::HttpClassifier) sees it.
 ///
 /// A fault does not tell whether the request was sent: the [`Error`](crate::Error::with_sent) around it does.
+#[diagnostic::on_unimplemented(
+    message = "`HttpClassifier` does not know the error `{Self}`",
+    note = "enable the feature `reqwest` or `hyper` for their errors; for an error of your own, implement \
+            `steadfast::http::TransportError`, or give each layer a classifier of your own: `.classifier(classify::from_fn(…))`"
+)]
 pub trait TransportError {
     /// Returns the kind of fault.
     fn fault(&self) -> Fault;

@@ -17,9 +17,8 @@
 //!
 //! A thread that drops the last handle also releases its own spares of the state. Spares on other threads can outlive
 //! the last handle, until their places are needed or their threads end. Pooled state must therefore be inert: it must
-//! not own a service, a classifier or a closure. Two effects are visible to users: a receiver of
-//! `CircuitBreaker::watch` can see the end late, and the advisor of a retry, the one exception to the rule, can live
-//! on.
+//! not own a service, a classifier or a closure. Users can see two effects. A receiver of `CircuitBreaker::watch` can
+//! see the end late. The advisor of a retry, the one exception to the rule, can live on.
 
 use std::cell::RefCell;
 use std::fmt;

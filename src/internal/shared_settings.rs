@@ -8,9 +8,8 @@ use crate::internal::sync::ArcSwap;
 
 /// Settings that all clones of a handle share.
 ///
-/// A read takes no lock, and costs two writes to a cache line of the thread's own. To save even this cost, values
-/// that every healthy call needs are copied into the handle's state: for example the number of retries, and the time
-/// from which a call is slow.
+/// A read takes no lock, and costs two writes to a cache line of the thread's own. To save even this cost, the
+/// handle's state has copies of the values that every healthy call needs, for example the number of retries.
 pub(crate) struct SharedSettings<T>(ArcSwap<T>);
 
 impl<T> SharedSettings<T> {

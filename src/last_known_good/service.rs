@@ -1,3 +1,5 @@
+//! The service that makes a plan for each call, and starts the call.
+
 use std::fmt;
 use std::task::{Context, Poll};
 
@@ -11,9 +13,9 @@ use super::handle::LastKnownGood;
 use super::record::body::ResponseBody;
 use crate::http::{HttpClassifier, HttpRequest};
 use crate::last_known_good::plan::Plan;
-use crate::{BoxError, Classify, Error, HasCallOptions};
+use crate::{BoxError, Classify, Error, HasCallOptions, SteadfastError};
 
-/// The service that [`LastKnownGoodLayer`](super::LastKnownGoodLayer) makes.
+/// The service of a [`LastKnownGoodLayer`](super::LastKnownGoodLayer).
 #[derive(Clone)]
 pub struct LastKnownGoodService<S, C = HttpClassifier> {
     inner: S,
@@ -40,7 +42,7 @@ impl<S, C> LastKnownGoodService<S, C> {
         self.last_known_good.as_ref().map_or(Plan::Nothing, |cache| Plan::new(request, &cache.0))
     }
 
-    /// The call that `call` makes of the inner service, with a cache beside it.
+    /// Makes a call of the inner service through a function that takes `&S`.
     #[cfg(feature = "reqwest")]
     pub(crate) fn send<Req, F, B, E>(
         &self,
@@ -61,6 +63,7 @@ impl<Req, S, C, B, E> Service<Req> for LastKnownGoodService<S, C>
 where
     Req: HasCallOptions + HttpRequest,
     S: Service<Req, Response = Response<B>, Error = Error<E>, Future: Send + 'static>,
+    S::Error: SteadfastError,
     C: Classify<Req, Response<B>, E, Judge: Send + 'static>,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,

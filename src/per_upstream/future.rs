@@ -10,7 +10,7 @@ use tower::util::Oneshot;
 
 /// The future of [`PerUpstreamService`](super::PerUpstreamService).
 ///
-/// Cancel safe: it holds only the call.
+/// Cancel safe: the future holds only the call.
 #[pin_project]
 pub struct ResponseFuture<S: Service<Req>, Req>(#[pin] StackStage<S, Req>);
 

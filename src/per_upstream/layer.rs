@@ -60,7 +60,7 @@ impl<R, K> PerUpstreamLayer<R, K> {
         self
     }
 
-    /// Tells upstreams apart by a function of the request. Default: by its scheme and authority.
+    /// Tells upstreams apart by `function`. Default: by scheme and authority.
     pub fn key_by<F, Req, N>(self, function: F) -> PerUpstreamLayer<R, KeyFn<F, Req, N>>
     where
         F: Fn(&Req) -> N,

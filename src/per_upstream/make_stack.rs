@@ -11,8 +11,9 @@ pub trait MakeStack {
     /// The handles to inspect the stack by.
     type Handles: Clone;
 
-    /// Makes the layers of `upstream` and their handles. Runs under a lock, so it must not use the service of the
-    /// stack.
+    /// Makes the layers of `upstream` and their handles.
+    ///
+    /// Runs under a lock of the per-upstream service, so a stack maker must not call this service.
     fn make(&self, upstream: &UpstreamKey) -> (Self::Layer, Self::Handles);
 }
 

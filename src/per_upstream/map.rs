@@ -4,16 +4,16 @@
 //!
 //! New upstreams are rare and calls are frequent, so the map is copy-on-write: an immutable set behind an `ArcSwap`.
 //! A lookup loads the pointer and allocates nothing. An insertion copies the set, a table of pointers, under a mutex.
-//! It first repeats the lookup, so threads that race for a new upstream make one stack.
+//! The insertion first repeats the lookup, so threads that race for a new upstream make one stack.
 //!
 //! A full map evicts the upstream that has been idle for longest. Idleness is counted in turns of use, not in time,
-//! so that a call reads no clock. A turn begins when a call uses another upstream than the last call. Uses are
-//! recorded only from half full on, so that calls do not share a cache line that each of them writes.
+//! so that a call reads no clock. A turn begins when a call uses another upstream than the last call. Turns are
+//! counted only in a map that is at least half full: below, calls need not all write the same cache line.
 //!
 //! # Memory ordering
 //!
-//! `ArcSwap` orders a stack before the pointer that makes it visible. The ages are relaxed: an age is only compared
-//! with other ages.
+//! `ArcSwap` publishes each set: a thread that loads the pointer sees the stacks whole. The ages are relaxed, because
+//! an age is only compared with other ages.
 
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, PoisonError};
@@ -82,7 +82,7 @@ impl<T> UpstreamMap<T> {
     ) -> R {
         let entries = self.entries.load();
         if let Some(entry) = entries.get(key) {
-            // Less than half full, the map is far from an eviction, and calls need not write a shared cache line.
+            // A map less than half full is far from an eviction, so calls need not write a shared cache line.
             if entries.len() * 2 >= self.max && entry.last_used.load(Relaxed) != self.age.load(Relaxed) {
                 // The later use wins, in whichever order two uses are recorded.
                 entry.last_used.fetch_max(self.next_age(), Relaxed);

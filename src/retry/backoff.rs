@@ -99,7 +99,7 @@ impl Backoff {
         self.cap
     }
 
-    /// Draws the wait before the next retry, after `retries` retries, the last of which waited for `previous`.
+    /// Draws the wait before the next retry. `retries` counts the retries so far; `previous` is the last wait.
     pub(super) fn wait(&self, retries: u32, previous: Duration, rng: &mut impl Rng) -> Duration {
         let ceiling = self.ceiling(retries);
         let mut between =

@@ -5,7 +5,7 @@ use super::budget::Token;
 /// The counts of a call's attempts.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct History {
-    /// The number of retries, as the policy counts them.
+    /// The number of retries, without resends.
     pub(super) retries: u32,
     /// The number of resends of a request that was not processed.
     pub(super) resent: u32,

@@ -84,9 +84,10 @@ impl<C, K> RetryLayer<C, K> {
     /// below. Default: no advisor.
     ///
     /// A fault that opens the circuit then ends the call: the caller gets the answer in hand, not a refusal after a
-    /// wait. A long run of failures ends the call as well, unless the layer has no budget. Leave the advisor out
-    /// above several circuits, of replicas that take turns: if the circuit of one replica opens, another may admit
-    /// the next attempt.
+    /// wait. A run of failures ends the call as well, unless the layer has no budget.
+    ///
+    /// Leave the advisor out above several circuits, of replicas that take turns: if one circuit opens, another
+    /// replica may take the next attempt.
     ///
     /// A thread that has made calls can keep the advisor for a while after the layer and its services are dropped.
     pub fn advised_by(mut self, advisor: impl RetryAdvisor + Send + Sync + 'static) -> Self {

@@ -1,4 +1,4 @@
-//! Retry: a passing fault would fail the call, and blind retries would turn a lasting fault into an overload.
+//! Retry: a brief fault fails the call, but blind retries turn a lasting fault into an overload.
 //!
 //! [`RetryLayer`] sends a request again after a transient fault: a 502, 503 or 504, or a transport fault, unless the
 //! [classifier](crate::Classify) decides otherwise. A jittered [`Backoff`] separates the attempts. A retry adds load
@@ -36,10 +36,9 @@
 //! ```
 //!
 //! # Result
-//!
 //! The caller gets the result of the last attempt: a 503 stays a 503, and never becomes an error. [`Attempts`], in
-//! the extensions of the response, holds the number of attempts and why no more followed. The extension is absent
-//! after one attempt that called for no other. An error holds both facts [itself](crate::ErrorInfo::stop_reason).
+//! the extensions of the response, holds the number of attempts and the reason why no more followed. The extension is
+//! absent if the first attempt needed no retry. An error holds both facts [itself](crate::ErrorInfo::stop_reason).
 //! Each time the layer gives up, a `tracing` event on `steadfast::retry` reports both.
 //!
 //! # Waits
@@ -53,14 +52,14 @@
 //! # Requests that were not processed
 //!
 //! A request that the upstream has [not processed](crate::Outcome::NotProcessed) is sent again at once, up to three
-//! times, whatever its method. The resend takes no token and no retry of the policy.
+//! times, whatever its method. The resend takes no token and no retry of the policy, but needs a copy of the request.
 //! [`RetrySafety::Never`](crate::RetrySafety::Never) forbids it.
 //!
 //! # Copies
 //!
 //! A request is copied only if a retry can follow: not for the last attempt of the policy, not under
-//! `RetrySafety::Never`, and not while the budget cannot pay. An attempt that no other can follow once it is sent is
-//! marked as the last in its [options](crate::CallOptions::another_may_follow). Every other first attempt leaves the
+//! `RetrySafety::Never`, and not while the budget cannot pay. If no attempt can follow one that was sent, its
+//! [options](crate::CallOptions::another_may_follow) mark it as the last. Every other first attempt leaves the
 //! options unchanged, so a healthy `http::Request` needs no extensions.
 
 mod backoff;

@@ -1,4 +1,4 @@
-//! The decision whether a retry follows a failed attempt, and after which wait. The retry future carries it out.
+//! The decision whether and when a retry follows a failed attempt. The retry future carries out the decision.
 
 use std::fmt;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl RetryPolicy {
         Self::builder().max_retries(0).build().expect("no retries is valid")
     }
 
-    /// True if the policy allows a retry after `retries` retries.
+    /// True if the policy allows another retry after the first `retries`.
     pub(super) fn allows(&self, retries: u32) -> bool {
         retries < self.0.max_retries.load(Relaxed)
     }
@@ -139,7 +139,7 @@ pub(super) struct FailedAttempt<'a> {
     pub(super) retry_after: Option<Duration>,
     pub(super) sent: bool,
     pub(super) safety: RetrySafety,
-    /// An error if there is no copy to send, and why.
+    /// `Ok` if there is a copy to send, or the reason why not.
     pub(super) copied: Result<(), StopReason>,
     pub(super) budget: Option<&'a RetryBudget>,
 }

@@ -10,7 +10,7 @@ use super::settings::RetrySettings;
 use crate::http::HttpClassifier;
 use crate::internal::arc_pool::PooledArc;
 use crate::response_kind::ResponseKind;
-use crate::{Classify, Error, HasCallOptions, Http, RetryableRequest};
+use crate::{Classify, Error, HasCallOptions, Http, RetryableRequest, SteadfastError};
 
 /// The service of a [`RetryLayer`](super::RetryLayer).
 #[derive(Clone)]
@@ -31,6 +31,7 @@ impl<Req, S, C, K, Res, E> Service<Req> for RetryService<S, C, K>
 where
     Req: HasCallOptions + RetryableRequest,
     S: Service<Req, Response = Res, Error = Error<E>> + Clone,
+    S::Error: SteadfastError,
     C: Classify<Req, Res, E>,
     K: ResponseKind<Res>,
 {

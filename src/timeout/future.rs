@@ -15,7 +15,7 @@ use crate::{Error, TimeoutScope};
 
 /// The future of [`TimeoutService`](super::TimeoutService).
 ///
-/// Cancel safe: it holds only the attempt.
+/// Cancel safe: the future holds only the attempt.
 #[pin_project]
 pub struct ResponseFuture<F> {
     /// `None` if the deadline had passed before the attempt.

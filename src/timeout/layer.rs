@@ -1,4 +1,4 @@
-//! The timeout layer.
+//! The timeout layer, and the ways to set its limit.
 
 use std::time::Duration;
 
@@ -35,8 +35,9 @@ impl TimeoutLayer {
     /// Bounds each attempt by `after`, up to the head of its response. With zero, only a response that is ready at
     /// once gets through.
     ///
-    /// The clock starts when the attempt first has to wait. An attempt without an answer in time ends with
-    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout).
+    /// The clock starts when the attempt first has to wait. A late attempt ends with
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), of the scope [`Attempt`](crate::TimeoutScope::Attempt), or
+    /// [`Total`](crate::TimeoutScope::Total) if the deadline of the call came first.
     pub const fn new(after: Duration) -> Self {
         Self::optional(Some(after))
     }

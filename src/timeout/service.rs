@@ -7,7 +7,7 @@ use tower::Service;
 use super::config::TimeoutSettings;
 use super::future::ResponseFuture;
 use crate::internal::clock;
-use crate::{Error, HasCallOptions};
+use crate::{Error, HasCallOptions, SteadfastError};
 
 /// The service of a [`TimeoutLayer`](super::TimeoutLayer).
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +26,7 @@ impl<Req, S, Res, E> Service<Req> for TimeoutService<S>
 where
     Req: HasCallOptions,
     S: Service<Req, Response = Res, Error = Error<E>>,
+    S::Error: SteadfastError,
 {
     type Response = Res;
     type Error = Error<E>;

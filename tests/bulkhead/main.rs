@@ -1,6 +1,6 @@
 //! The bulkhead, tested through its public API.
 //!
-//! Known mistakes are listed in docs/known_mistakes.md.
+//! Known mistakes are listed in `docs/known_mistakes.md`.
 
 mod permits;
 mod queue;

@@ -1,6 +1,6 @@
 //! The circuit breaker, tested through its public API.
 //!
-//! Known mistakes are listed in docs/known_mistakes.md.
+//! Known mistakes are listed in `docs/known_mistakes.md`.
 
 mod by_hand;
 mod counts;

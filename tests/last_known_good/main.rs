@@ -1,6 +1,6 @@
 //! The last-known-good layer, through tower, in paused time.
 //!
-//! Known mistakes are listed in docs/known_mistakes.md.
+//! Known mistakes are listed in `docs/known_mistakes.md`.
 
 mod behind;
 mod bodies;

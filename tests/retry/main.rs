@@ -1,6 +1,6 @@
 //! The retry: which calls are retried, when and how often, and the result that the caller gets in the end.
 //!
-//! Known mistakes are listed in docs/known_mistakes.md.
+//! Known mistakes are listed in `docs/known_mistakes.md`.
 
 mod bodies;
 mod budget;

@@ -1,7 +1,9 @@
-//! The calls that are counted. Each case builds its service, and says what has to hold before and after the counting.
+//! The cases whose instructions are counted. Each case builds its service and checks its state before and after the
+//! count.
 //!
-//! There is no vDSO under valgrind: of a read of the clock, libc's part is counted and the kernel's is not. And libc's
-//! `memcpy` is the one that it picks for the processor: without AVX, the counts are up to a third higher.
+//! Two things affect the counts. There is no vDSO under valgrind: libc's part of a clock reading is counted and the
+//! kernel's is not. And libc chooses its `memcpy` for the processor: without AVX, the counts are up to a third
+//! higher.
 
 #[path = "../../support/mod.rs"]
 mod support;
@@ -26,13 +28,13 @@ use steadfast_instructions::CALLS;
 use tower::layer::util::Identity;
 use tower::{Layer, Service, ServiceBuilder};
 
-use support::{Get, begin, get, now};
+use support::{Get, get, poll_once, start_call};
 use upstream::READY;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A service, whom it is to call, and a check that it is in the state that is claimed.
+/// A service, the hosts to call through it, and a check of the claimed state.
 struct Case<S> {
     service: S,
     hosts: Vec<&'static str>,
@@ -40,7 +42,8 @@ struct Case<S> {
 }
 
 impl<S> Case<S> {
-    /// A case whose calls all go to one host. The check makes a call, so what only a first call costs is paid here.
+    /// A case whose calls all go to one host. The check makes a call, so that the cost of the first call is not
+    /// counted.
     fn new(mut service: S, check: impl Fn(&mut S) + 'static) -> Self {
         check(&mut service);
         Self { service, hosts: vec![get().request().host; CALLS], check: Box::new(check) }
@@ -53,7 +56,7 @@ impl<S> Case<S> {
 
 // ===== The cases =====
 
-/// The healthy call, as a retry around a circuit around a bulkhead makes it.
+/// A healthy call through retry(breaker(bulkhead)).
 fn three_steps() -> Case<impl Service<Call<Get>>> {
     let circuit = CircuitBreaker::default();
     let service = ServiceBuilder::new()
@@ -62,12 +65,12 @@ fn three_steps() -> Case<impl Service<Call<Get>>> {
         .layer(BulkheadLayer::new(Bulkhead::default()))
         .service(READY);
     Case::new(service, move |service| {
-        assert!(now(begin(service, get())).is_ok());
+        assert!(poll_once(start_call(service, get())).is_ok());
         assert_eq!(circuit.state(), State::Closed);
     })
 }
 
-/// The same between the two timeouts: the whole stack.
+/// A healthy call through the whole stack: timeout(retry(breaker(bulkhead(timeout)))).
 fn five_steps() -> Case<impl Service<Call<Get>>> {
     let circuit = CircuitBreaker::default();
     let service = ServiceBuilder::new()
@@ -78,26 +81,26 @@ fn five_steps() -> Case<impl Service<Call<Get>>> {
         .layer(TimeoutLayer::new(SECOND))
         .service(READY);
     Case::new(service, move |service| {
-        assert!(now(begin(service, get())).is_ok());
+        assert!(poll_once(start_call(service, get())).is_ok());
         assert_eq!(circuit.state(), State::Closed);
     })
 }
 
-/// A closed circuit alone.
+/// A closed circuit breaker alone.
 fn closed(circuit: CircuitBreaker) -> Case<impl Service<Call<Get>>> {
     let service = CircuitBreakerLayer::new(circuit.clone()).layer(READY);
     Case::new(service, move |service| {
-        assert!(now(begin(service, get())).is_ok());
+        assert!(poll_once(start_call(service, get())).is_ok());
         assert_eq!(circuit.state(), State::Closed);
     })
 }
 
-/// The circuit with both rates over a window of time.
+/// A circuit breaker with both rates over a time window.
 fn rates() -> CircuitBreaker {
     CircuitBreaker::builder().failure_rate(0.5).slow_calls(SECOND, 0.5).build().unwrap()
 }
 
-/// A circuit that was opened by a failure, and refuses.
+/// An open circuit breaker, which refuses.
 fn open() -> Case<impl Service<Call<Get>>> {
     let circuit = CircuitBreaker::builder()
         .consecutive_failures(1, Duration::ZERO)
@@ -105,16 +108,16 @@ fn open() -> Case<impl Service<Call<Get>>> {
         .open_for(HOUR)
         .build()
         .unwrap();
-    let judge = classify::from_fn(|_: Result<&Response<Full<Bytes>>, &ErrorInfo>| Outcome::Failure);
-    let mut service = CircuitBreakerLayer::new(circuit.clone()).classifier(judge).layer(READY);
-    assert!(now(begin(&mut service, get())).is_ok());
+    let classifier = classify::from_fn(|_: Result<&Response<Full<Bytes>>, &ErrorInfo>| Outcome::Failure);
+    let mut service = CircuitBreakerLayer::new(circuit.clone()).classifier(classifier).layer(READY);
+    assert!(poll_once(start_call(&mut service, get())).is_ok());
     Case::new(service, move |service| {
-        assert!(now(begin(service, get())).is_err_and(|error| error.is_circuit_open()));
+        assert!(poll_once(start_call(service, get())).is_err_and(|error| error.is_circuit_open()));
         assert_eq!(circuit.state(), State::Open);
     })
 }
 
-/// The lookup alone: a call to each of a hundred upstreams that are known.
+/// The lookup of an upstream alone: one call to each of a hundred known upstreams.
 fn hundred_upstreams() -> Case<impl Service<Call<Get>>> {
     let hosts: Vec<&'static str> =
         (0..CALLS).map(|number| &*format!("sku-{number}.internal").leak()).collect();
@@ -122,14 +125,14 @@ fn hundred_upstreams() -> Case<impl Service<Call<Get>>> {
     let service = PerUpstreamLayer::new(|_: &UpstreamKey| (Identity::new(), ())).layer(READY);
     let case = Case::new(service, move |service| {
         for host in &called {
-            assert!(now(begin(service, Call::new(Get { host }))).is_ok());
+            assert!(poll_once(start_call(service, Call::new(Get { host }))).is_ok());
         }
         assert_eq!(service.upstreams().len(), CALLS);
     });
     Case { hosts, ..case }
 }
 
-// ===== What is counted =====
+// ===== The counted function =====
 
 #[library_benchmark(teardown = Case::check)]
 #[bench::retry_breaker_bulkhead(three_steps())]
@@ -140,7 +143,7 @@ fn hundred_upstreams() -> Case<impl Service<Call<Get>>> {
 #[bench::per_upstream_100(hundred_upstreams())]
 fn calls<S: Service<Call<Get>>>(mut case: Case<S>) -> Case<S> {
     for host in &case.hosts {
-        drop(black_box(now(begin(&mut case.service, black_box(Call::new(Get { host }))))));
+        drop(black_box(poll_once(start_call(&mut case.service, black_box(Call::new(Get { host }))))));
     }
     case
 }

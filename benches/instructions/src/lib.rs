@@ -1,6 +1,6 @@
-//! Instruction counts of the calls that matter most, as callgrind counts them.
+//! Instruction counts of the most important calls, counted by callgrind.
 //!
-//! `benches/hot_path.rs` has the calls, `baseline.json` the committed figures, and `src/main.rs` compares the two.
+//! `benches/hot_path.rs` makes the calls, `baseline.json` has the committed counts, and `src/main.rs` compares them.
 
-/// How many calls are counted together: enough that what surrounds them, and a rare step of one of them, does not show.
+/// The calls per count: enough to make the overhead of counting, and rare steps of single calls, negligible.
 pub const CALLS: usize = 100;

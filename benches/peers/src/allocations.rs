@@ -1,4 +1,4 @@
-//! Counts what this thread allocates.
+//! Counts the allocations of each thread.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -8,12 +8,13 @@ thread_local! {
     static LIVE: Cell<usize> = const { Cell::new(0) };
 }
 
-/// How many allocations this thread has made so far.
+/// The number of allocations made by the current thread.
 pub fn made() -> u64 {
     MADE.get()
 }
 
-/// How many bytes this thread has allocated and not freed again, or, where others freed them, wrapped around.
+/// The bytes allocated by the current thread, less the bytes freed by it. Wraps around if the thread frees more than
+/// it allocates.
 pub fn live_bytes() -> usize {
     LIVE.get()
 }
@@ -23,7 +24,7 @@ struct Counting;
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-// A thread that is ending is not asked any more.
+// `try_with` fails in a thread that is ending, whose allocations are not counted.
 fn grow(more: usize, less: usize) {
     let _ = LIVE.try_with(|live| live.set(live.get().wrapping_add(more).wrapping_sub(less)));
 }

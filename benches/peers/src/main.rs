@@ -1,28 +1,34 @@
-//! The same work through steadfast and through its peers, in one run: what a call costs where nothing goes wrong, and
-//! what it costs to say no.
+//! Compares steadfast with its peers in one run: the cost of a healthy call, and the cost of a refusal.
 //!
 //! ```text
 //! cargo run --release --manifest-path benches/peers/Cargo.toml -- [--case SUBSTRING] [--rounds N] [--json FILE] [--quick]
 //! ```
 //!
-//! **How.** Each service is built once. In every round each library of a case runs a batch of calls, in an order that
-//! rotates from round to round; what is reported is the median over the rounds, and the tenth and ninetieth percentile.
-//! Rounds in which other processes kept a thread from running are left out; the table says how many remain, and
-//! zero where none did and all of them count: then the figure is not to be trusted.
-//! The machine is compared with itself, so look at the ratios: times of two runs differ. Every claimed state (closed,
-//! open, full, …) is asserted before and after, and of every call it is asserted that it ended as the case says. It is
-//! built with `lto = "fat"` and `codegen-units = 1`.
+//! # Method
 //!
-//! **What.** `ready` is a service below that answers at once: its calls are polled where they are made. `yields once` has
-//! to be polled twice, in a task of a current-thread runtime. The *baseline* of a case is the same call without a library
-//! ("no library"), or with nothing but the one copy of the request that a retry needs ("the copy alone"); the columns
-//! "over baseline" say what a library adds to it. `ratio_to_steadfast` is the library's figure by steadfast's. The
-//! *five-step stack* is timeout(retry(breaker(bulkhead(timeout)))).
+//! Each service is built once. In every round, each library of a case runs a batch of calls, in an order that rotates
+//! from round to round. The table reports the median over the rounds, and the tenth and ninetieth percentiles. A
+//! round is left out if other processes kept a thread from running. The table gives the number of remaining rounds.
+//! Zero means that every round was disturbed and all of them count: do not trust such a figure.
 //!
-//! **The floor** (`floor/`) is written by hand for the one case: the atomics and clock reads that its semantics ask for.
-//! A row of a budget, and one of threads, says what the first of two runs takes more, or makes more, than the second.
+//! Compare ratios, since the times of two runs differ. Every claimed state (closed, open, full, …) is asserted before
+//! and after the measurement, and so is the result of every call. The build uses `lto = "fat"` and
+//! `codegen-units = 1`.
 //!
-//! `--quick` proves that every case runs and every state is reached; its times mean nothing.
+//! # Terms
+//!
+//! - *ready*: the inner service answers at once, and its calls are polled without a runtime.
+//! - *yields once*: a call of the inner service has to be polled twice, in a task of a current-thread runtime.
+//! - *baseline*: the same call without a library ("no library"), or with only the one copy of the request that a
+//!   retry needs ("the copy alone"). The columns "over baseline" give the cost that a library adds.
+//! - *ratio_to_steadfast*: the library's figure divided by steadfast's.
+//! - *five-step stack*: timeout(retry(breaker(bulkhead(timeout)))).
+//! - *floor* (`floor/`): hand-written code for the one case, with only the atomics and clock readings that the
+//!   semantics need.
+//!
+//! The rows of the budget are differences between two runs, and the scaling rows of threads are ratios of two runs.
+//!
+//! `--quick` checks that every case runs and reaches its state. Its times are meaningless.
 
 mod allocations;
 mod cases;

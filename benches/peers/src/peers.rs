@@ -1,6 +1,6 @@
-//! The peers as tower services, configured to do what steadfast does.
+//! The peers as tower services, configured to behave like steadfast.
 //!
-//! Where a setting of a peer costs it time and a case does not need it, it is left out.
+//! Settings that cost a peer time are left out where a case does not need them.
 
 use std::future::{Ready, ready};
 use std::task::{Context, Poll};
@@ -68,7 +68,7 @@ where
 
 // ===== tower =====
 
-/// As many retries as steadfast makes, at once.
+/// Retries at once, up to this number of times.
 #[derive(Debug, Clone)]
 pub struct Retries(pub u32);
 
@@ -88,7 +88,7 @@ impl<Req: Clone, Res: Reply, E> Policy<Req, Res, E> for Retries {
 
 // ===== tower-resilience =====
 
-/// Retries what steadfast retries.
+/// Retries the same responses as steadfast.
 pub fn resilience_retry<Req: 'static, Res: Reply, E: 'static>() -> RetryConfigBuilder<Req, Res, E> {
     RetryLayer::builder()
         .max_attempts(4)
@@ -96,10 +96,10 @@ pub fn resilience_retry<Req: 'static, Res: Reply, E: 'static>() -> RetryConfigBu
         .retry_on_response(Res::is_transient)
 }
 
-/// Says whether a result is a failure.
+/// True if a result is a failure.
 type Judge<Res, E> = fn(&Result<Res, E>) -> bool;
 
-/// Counts failures in a row, or as configured further, and judges responses by their status.
+/// A breaker that counts failures in a row and classifies responses by status. Callers may configure it further.
 pub fn resilience_breaker<Res: Reply, E: 'static>() -> CircuitBreakerConfigBuilder<FnClassifier<Judge<Res, E>>>
 {
     let judge: Judge<Res, E> =

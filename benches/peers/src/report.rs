@@ -7,40 +7,40 @@ use serde::Serialize;
 
 use crate::measure::{Group, Run, RunId, Sample, Value};
 
-/// One row: what one library showed in one case. What does not apply is `null`.
+/// The figures of one library in one case. A figure that does not apply is `null`.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Row {
     pub case: String,
     pub library: &'static str,
-    /// The median of a call's time.
+    /// The median time of a call, or the median difference of two runs.
     pub ns: Option<f64>,
     pub calls_per_s: Option<f64>,
     pub p99_us: Option<f64>,
-    /// How many rounds the figure is the median of: those in which nobody else wanted the processor. Zero says that
-    /// there was none, and that it is of all of them.
+    /// The number of undisturbed rounds that the figure is the median of. Zero means that every round was disturbed
+    /// by other processes and all rounds count.
     pub rounds: Option<usize>,
-    /// How many times as much.
+    /// The ratio of the call rates of two runs.
     pub times: Option<f64>,
     pub bytes: Option<f64>,
-    /// The tenth and the ninetieth percentile over the rounds, of whichever of these is the row's figure.
+    /// The tenth and the ninetieth percentile over the rounds of the row's main figure.
     pub p10_p90: Option<(f64, f64)>,
     pub allocs: Option<f64>,
-    /// Of the times, or, where the calls of a second are counted, of those.
+    /// The ratio to steadfast's figure: of the call rates if the row has one, else of the times.
     pub ratio_to_steadfast: Option<f64>,
-    /// What the library adds to the group's baseline.
+    /// The time that the library adds to the group's baseline.
     pub ns_over_baseline: Option<f64>,
     pub allocs_over_baseline: Option<f64>,
     pub ratio_over_baseline: Option<f64>,
 }
 
-/// The rows of a group that was measured.
+/// The rows of a measured group.
 pub fn rows(group: &Group) -> Vec<Row> {
     let mut rows: Vec<Row> = group
         .rows
         .iter()
         .map(|spec| Row { case: spec.case.clone(), library: spec.library, ..row(group, spec.value) })
         .collect();
-    // The rows of a case stand together, whichever library made them.
+    // Keeps the rows of a case together, whatever the library.
     let cases: Vec<_> = rows.iter().map(|row| row.case.clone()).collect();
     rows.sort_by_key(|row| cases.iter().position(|case| *case == row.case));
     let references = rows.clone();
@@ -124,17 +124,17 @@ fn p99_us(run: &Run) -> Option<f64> {
     Some(Figures::of(run, p99).median()).filter(|p99| !p99.is_nan())
 }
 
-/// Two runs, round by round: what disturbed one has disturbed the other.
+/// Compares two runs round by round. A round counts as disturbed if either run was disturbed.
 fn pairs(a: &Run, b: &Run, of: fn(&Sample) -> f64, compare: fn(f64, f64) -> f64) -> Figures {
     let figures = a.samples.iter().zip(&b.samples).map(|(a, b)| compare(of(a), of(b)));
     Figures::new(figures.zip(a.disturbed.iter().zip(&b.disturbed).map(|(a, b)| a | b)))
 }
 
-/// A figure for each round, in order of size, and how many of the rounds were calm.
+/// The sorted figures of the rounds, and the number of undisturbed rounds.
 struct Figures(Vec<f64>, usize);
 
 impl Figures {
-    /// Rounds in which others had the processor for a while are left out, unless there is no other.
+    /// Leaves out disturbed rounds, unless every round was disturbed.
     fn new(figures: impl Iterator<Item = (f64, bool)>) -> Self {
         let (disturbed, calm): (Vec<_>, Vec<_>) = figures.partition(|(_, disturbed)| *disturbed);
         let number = calm.len();
@@ -166,14 +166,14 @@ fn quotient(a: Option<f64>, b: Option<f64>) -> Option<f64> {
     a.zip(b).map(|(a, b)| a / b)
 }
 
-/// Allocations are whole numbers; what a batch allocates once for all its calls is not theirs.
+/// Rounds to hundredths, so that the few allocations of a whole batch do not count as allocations of its calls.
 fn round(allocations: f64) -> f64 {
     (allocations * 100.0).round() / 100.0
 }
 
 // ===== The table =====
 
-/// The rows as a table in Markdown.
+/// The rows as a Markdown table.
 pub fn table(rows: &[Row]) -> String {
     let heads = [
         "case",
@@ -228,7 +228,7 @@ fn figure(row: &Row) -> String {
     }
 }
 
-/// Two digits after the point only where they matter.
+/// Formats small values with more digits after the point.
 fn short(value: f64) -> String {
     if value.abs() >= 100.0 || value.fract() == 0.0 {
         format!("{value:.0}")
@@ -239,7 +239,7 @@ fn short(value: f64) -> String {
     }
 }
 
-/// What was measured, by the lock file that this was built with.
+/// The versions of the measured libraries, from the lock file of the build.
 pub fn versions() -> String {
     const PEERS: [&str; 7] = [
         "failsafe",

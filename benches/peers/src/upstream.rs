@@ -1,4 +1,4 @@
-//! What is called, and with what.
+//! The requests, and the inner service that answers them.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -17,13 +17,13 @@ use tower::Service;
 
 // ===== Requests =====
 
-/// A request of which a copy costs nothing, so that the time is the libraries'.
+/// A request that is `Copy`, so that the cases do not time the copying of requests.
 #[derive(Debug, Clone, Copy)]
 pub struct Get {
     pub host: &'static str,
 }
 
-/// What every library is given, so that all of them move the same number of bytes.
+/// The same request for every library, so that all libraries move equally many bytes.
 pub fn get() -> Call<Get> {
     Call::new(Get { host: "sku.internal" })
 }
@@ -75,7 +75,7 @@ impl HttpRequest for Get {
     }
 }
 
-/// A real request: two headers, no body.
+/// A real request with two headers and no body.
 pub type HttpCall = Call<Request<Empty<Bytes>>>;
 
 pub fn http_get() -> HttpCall {
@@ -88,13 +88,13 @@ pub fn http_get() -> HttpCall {
 
 // ===== Answers =====
 
-/// Something to answer with.
+/// An answer of the inner service.
 pub trait Reply: Send + 'static {
     fn reply(status: StatusCode) -> Self;
 
     fn status(&self) -> StatusCode;
 
-    /// What is worth another try.
+    /// True if the answer should be retried.
     fn is_transient(&self) -> bool {
         matches!(self.status().as_u16(), 502..=504)
     }
@@ -111,7 +111,7 @@ impl Reply for u64 {
     }
 }
 
-/// An answer with a body that is not at its end, so that whatever is held for it is held until it is dropped.
+/// An answer whose body is not at its end, so that the bulkhead holds the permit until the body is dropped.
 pub type HttpAnswer = Response<Full<Bytes>>;
 
 impl Reply for HttpAnswer {
@@ -126,7 +126,7 @@ impl Reply for HttpAnswer {
     }
 }
 
-/// The upstream's fault.
+/// The inner service's error.
 #[derive(Debug, Clone, Copy)]
 pub struct Broken;
 
@@ -150,7 +150,7 @@ impl From<Infallible> for Broken {
     }
 }
 
-/// The error type that a library wants to have below it.
+/// An error type of the inner service.
 pub trait Failure: Send + 'static {
     fn failure() -> Self;
 }
@@ -167,9 +167,9 @@ impl Failure for steadfast::Error<Broken> {
     }
 }
 
-// ===== The service at the bottom =====
+// ===== The inner service =====
 
-/// Whether the service below answers at once, or has to be polled twice.
+/// The behaviour of the inner service: its calls are ready at the first or at the second poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Inner {
     Ready,
@@ -187,9 +187,9 @@ impl fmt::Display for Inner {
     }
 }
 
-/// The service at the bottom.
+/// The inner service.
 ///
-/// How it behaves is only known at run time, so that no error path above it can be compiled away.
+/// Its behaviour is set at run time, so that the compiler cannot remove the error paths of the layers above.
 pub struct Upstream<R, E> {
     waits: bool,
     fails: bool,
@@ -197,10 +197,12 @@ pub struct Upstream<R, E> {
     kind: PhantomData<fn() -> (R, E)>,
 }
 
-/// Answers plain values, or HTTP, over steadfast's error type or its own.
-pub type Plain<E = Broken> = Upstream<u64, E>;
+/// An inner service that answers with numbers.
+pub type NonHttp<E = Broken> = Upstream<u64, E>;
+/// An inner service that answers with HTTP responses.
 pub type Http<E = Broken> = Upstream<HttpAnswer, E>;
-pub type Below = steadfast::Error<Broken>;
+/// The error type of an inner service below steadfast's layers.
+pub type SteadfastError = steadfast::Error<Broken>;
 
 impl<R, E> Upstream<R, E> {
     pub fn new(inner: Inner) -> Self {

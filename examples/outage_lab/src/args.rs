@@ -1,4 +1,4 @@
-//! What the program is asked to do.
+//! The command line of the laboratory.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -6,23 +6,26 @@ use std::path::PathBuf;
 use lexopt::prelude::*;
 
 pub const HELP: &str = "\
-The outage laboratory: the outages that the field knows, in simulated time, against steadfast's own layers.
+The outage laboratory simulates well-known kinds of outage against steadfast's own layers.
 
   outage-lab [OPTIONS]            play every scenario with every policy
-  outage-lab --musts [OPTIONS]    play what the default client has to reach, and say whether it does
-  outage-lab --front [OPTIONS]    change the default client's settings one at a time
+  outage-lab --musts [OPTIONS]    check the requirements of the default client
+  outage-lab --front [OPTIONS]    change the default client's settings one at a time and compare the figures
 
-      --scenario NAME   only scenarios of which the name begins so; `jitter` is AWS' contest of jitters
-      --policy NAME     only this policy
-      --seed N          the first seed: the same seed gives the same figures [default: 1]
-      --seeds N         how many seeds, of which the medians are shown [default: 1; with --musts 20]
-      --json FILE       write the rows there as well
-      --svg DIR         write the plots there [default: outage_lab]
+      --scenario NAME   play only scenarios whose names begin with NAME; `jitter` is AWS' contest of jitters
+      --policy NAME     play only this policy
+      --seed N          the first seed; the same seed gives the same figures
+                        [default: 1; with --musts 1001]
+      --seeds N         the number of seeds; the tables show medians, with --front means
+                        [default: 1; with --musts 20, with --front 3]
+      --json FILE       write the rows to FILE as JSON
+      --svg DIR         write the plots to DIR [default: outage_lab]
       --list            list the scenarios and the policies
+  -h, --help            print this text
 ";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum What {
+pub enum Command {
     #[default]
     Play,
     Musts,
@@ -33,7 +36,7 @@ pub enum What {
 
 #[derive(Debug, Default)]
 pub struct Args {
-    pub what: What,
+    pub command: Command,
     pub scenario: String,
     pub policy: Option<String>,
     pub seed: Option<u64>,
@@ -48,10 +51,10 @@ impl Args {
         let mut parsed = Self::default();
         while let Some(arg) = parser.next()? {
             match arg {
-                Long("musts") => parsed.what = What::Musts,
-                Long("front") => parsed.what = What::Front,
-                Long("list") => parsed.what = What::List,
-                Short('h') | Long("help") => parsed.what = What::Help,
+                Long("musts") => parsed.command = Command::Musts,
+                Long("front") => parsed.command = Command::Front,
+                Long("list") => parsed.command = Command::List,
+                Short('h') | Long("help") => parsed.command = Command::Help,
                 Long("scenario") => parsed.scenario = parser.value()?.string()?,
                 Long("policy") => parsed.policy = Some(parser.value()?.string()?),
                 Long("seed") => parsed.seed = Some(parser.value()?.parse()?),
@@ -70,7 +73,7 @@ impl Args {
         Ok(parsed)
     }
 
-    /// The seeds to play with.
+    /// The seeds, from the options or these defaults.
     pub fn seeds(&self, first: u64, count: u64) -> Vec<u64> {
         let first = self.seed.unwrap_or(first);
         (0..self.seeds.unwrap_or(count)).map(|index| first.wrapping_add(index)).collect()
@@ -86,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_an_error_that_names_it() {
+    fn an_invalid_argument_is_named_in_the_error() {
         for args in [&["--seeds", "0"][..], &["--seed", "x"], &["--bogus"], &["loose"]] {
             let error = parse(args).unwrap_err().to_string();
             assert!(

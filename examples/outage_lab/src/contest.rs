@@ -1,8 +1,9 @@
-//! The contest of the jitters: many clients write one item that has a version, and who comes too late comes again.
+//! The contest of jitters: many clients write one item under optimistic locking, and retry after each conflict.
 //!
-//! It is AWS's (Brooker 2015, "Exponential Backoff And Jitter"), with the real retry layer in the place of a model of
-//! one. An attempt reads the version and then writes, and is lost if somebody else has written in between. That takes
-//! half as long as a whole attempt, so two win while everybody tries once: about N²/4 writes without backoff.
+//! The contest is AWS' (Brooker 2015, "Exponential Backoff And Jitter"), with the real retry layer instead of a
+//! model. An attempt reads the item's version and then writes. The write conflicts if another client has written in
+//! between. The time between read and write is half of an attempt, so two clients succeed while every client tries
+//! once: without backoff, N clients make about N²/4 writes.
 
 use std::f64::consts::TAU;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,50 +12,48 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use steadfast::retry::{Backoff, Jitter, RetryLayer, RetryPolicy};
-use steadfast::{
-    Error, ErrorInfo, HasCallOptions, Outcome as Verdict, RetrySafety, RetryableRequest, classify,
-};
+use steadfast::{Error, ErrorInfo, HasCallOptions, Outcome, RetrySafety, RetryableRequest, classify};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 
 use crate::play::simulated;
 
-/// How many times slower it is played. Tokio's timers round up to whole milliseconds, which beside a wait of 10 ms would
-/// be seen.
+/// The factor by which the contest is slowed down. Tokio's timers round up to whole milliseconds, which would distort
+/// waits of 10 ms.
 const SLOWER: u32 = 1000;
 
-/// A millisecond of the contest.
+/// One millisecond in the contest's time.
 pub const MS: Duration = Duration::from_millis(SLOWER as u64);
 
-/// How long a message takes: normally distributed, with this mean and this standard deviation, in milliseconds.
+/// The delay of a message in milliseconds: the mean and the standard deviation of a normal distribution.
 const DELAY: (f64, f64) = (10.0, 2.0);
 
-/// How often a client may come again: as often as a policy can say.
+/// The retries of a client: the largest number that a policy accepts.
 const MAX_RETRIES: u32 = 100;
 
-/// What a contest took.
+/// The totals of a contest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outcome {
-    /// Until the last client was done.
+pub struct Totals {
+    /// The time until the last client was done.
     pub time: Duration,
-    /// Writes that were tried.
+    /// The number of writes, including conflicting ones.
     pub calls: usize,
-    /// Clients that have come as often as they may, and have not written.
+    /// The number of clients that ran out of retries.
     pub given_up: usize,
 }
 
-/// Lets so many clients write the item once each. The waits of `backoff` are in [`MS`]. The same seed gives the same
-/// outcome.
+/// Lets each of `clients` clients write the item once. The waits of `backoff` are multiples of [`MS`]. The same seed
+/// gives the same totals.
 ///
 /// # Panics
 ///
-/// If `backoff` cannot work.
-pub fn contest(clients: usize, backoff: Backoff, seed: u64) -> Outcome {
-    simulated(everybody(clients, backoff, seed))
+/// Panics if `backoff` is invalid.
+pub fn contest(clients: usize, backoff: Backoff, seed: u64) -> Totals {
+    simulated(run_clients(clients, backoff, seed))
 }
 
-async fn everybody(clients: usize, backoff: Backoff, seed: u64) -> Outcome {
+async fn run_clients(clients: usize, backoff: Backoff, seed: u64) -> Totals {
     let start = Instant::now();
     let mut seeds = SmallRng::seed_from_u64(seed);
     let item = Item::new(seeds.random());
@@ -65,25 +64,25 @@ async fn everybody(clients: usize, backoff: Backoff, seed: u64) -> Outcome {
         let item = item.clone();
         let client = ServiceBuilder::new()
             .layer(
-                RetryLayer::new(policy.expect("a backoff that works"))
+                RetryLayer::new(policy.expect("a valid backoff"))
                     .without_budget()
-                    .classifier(classify::from_fn(judge))
+                    .classifier(classify::from_fn(classify_answer))
                     .non_http(),
             )
             .service(service_fn(move |Update| item.clone().update()));
         writers.spawn(client.oneshot(Update));
     }
     let answers = writers.join_all().await;
-    Outcome {
+    Totals {
         time: start.elapsed() / SLOWER,
         calls: item.state().calls,
         given_up: answers.iter().filter(|answer| !matches!(answer, Ok(Answer::Written))).count(),
     }
 }
 
-// ===== what is written =====
+// ===== The item =====
 
-/// What a client asks for: to read the version of the item, and to write the next one.
+/// A request to read the item's version and to write the next one.
 struct Update;
 
 impl HasCallOptions for Update {}
@@ -98,24 +97,24 @@ impl RetryableRequest for Update {
     }
 }
 
-/// What becomes of an attempt.
+/// The result of an attempt.
 enum Answer {
     Written,
-    /// Somebody else has written in between.
+    /// Another client wrote between the read and the write.
     Conflict,
 }
 
-/// No attempt fails in another way.
+/// The error type of an attempt, which never fails.
 type Never = Error<std::convert::Infallible>;
 
-fn judge(result: Result<&Answer, &ErrorInfo>) -> Verdict {
+fn classify_answer(result: Result<&Answer, &ErrorInfo>) -> Outcome {
     match result {
-        Ok(Answer::Conflict) => Verdict::transient(),
-        Ok(Answer::Written) | Err(_) => Verdict::Success,
+        Ok(Answer::Conflict) => Outcome::transient(),
+        Ok(Answer::Written) | Err(_) => Outcome::Success,
     }
 }
 
-/// The item, and the network that it is reached over.
+/// The item, behind a simulated network.
 #[derive(Clone)]
 struct Item(Arc<Mutex<State>>);
 
@@ -144,7 +143,7 @@ impl Item {
         Ok(answer)
     }
 
-    /// A message is on its way.
+    /// Waits for the delay of one message.
     async fn message(&self) {
         let delay = self.state().delay();
         sleep(delay).await;
@@ -162,27 +161,27 @@ impl State {
     }
 
     fn delay(&mut self) -> Duration {
-        // Box and Muller, 1958.
+        // The Box-Muller transform (1958).
         let radius = (-2.0 * (1.0 - self.rng.random::<f64>()).ln()).sqrt();
         let normal = radius * (TAU * self.rng.random::<f64>()).cos();
         MS.mul_f64((DELAY.0 + DELAY.1 * normal).max(0.0))
     }
 }
 
-// ===== who contends =====
+// ===== The strategies =====
 
-/// A way to wait before coming again.
+/// A backoff strategy.
 #[derive(Debug, Clone, Copy)]
 pub struct Strategy {
     pub name: &'static str,
     pub backoff: Backoff,
 }
 
-/// Each jitter with a ceiling that grows and with one that does not, and not waiting at all.
+/// The strategies: no wait at all, and each jitter with a constant and with a growing ceiling.
 ///
-/// The simulator's base is 5 ms, but it doubles it before the first retry too; steadfast's first ceiling is the base.
-/// So the ceilings here begin with the 10 ms of the published figures. Decorrelated waits have no ceiling that grows;
-/// there the base is the same in both.
+/// AWS' simulator has a base of 5 ms and doubles it before the first retry, while steadfast's first ceiling is the
+/// base itself. So these ceilings begin at the 10 ms of the published figures. Decorrelated jitter has no growing
+/// ceiling, so it keeps the simulator's base.
 pub fn strategies() -> Vec<Strategy> {
     let cap = 2000 * MS;
     let named = |name, backoff: Backoff| Strategy { name, backoff };
@@ -202,26 +201,27 @@ pub fn strategies() -> Vec<Strategy> {
     ]
 }
 
-/// How many clients contend in each contest of the [`table`].
+/// The numbers of clients in the [`table`].
 pub const CLIENTS: [usize; 3] = [10, 50, 100];
 
-/// What a strategy takes with so many clients.
+/// The totals of a strategy with one number of clients.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
     pub strategy: &'static str,
     pub clients: usize,
-    /// The medians over the seeds.
+    /// The median over the seeds.
     pub time: Duration,
+    /// The median over the seeds.
     pub calls: usize,
-    /// The most with any seed.
+    /// The maximum over the seeds.
     pub given_up: usize,
 }
 
-/// Every strategy with each number of clients, over these seeds.
+/// The rows of every strategy with each number of clients.
 ///
 /// # Panics
 ///
-/// Without a seed.
+/// Panics if `seeds` is empty.
 pub fn table(seeds: &[u64]) -> Vec<Row> {
     let rows = |clients| strategies().into_iter().map(move |strategy| strategy.row(clients, seeds));
     CLIENTS.into_iter().flat_map(rows).collect()
@@ -261,8 +261,8 @@ mod tests {
         strategy(name).row(100, &SEEDS)
     }
 
-    /// What `name` takes, and what each other strategy does, for 100 clients with each seed.
-    fn against_each(name: &str) -> impl Iterator<Item = (Outcome, Strategy, Outcome)> {
+    /// The totals of `name` and of each other strategy, for 100 clients and each seed.
+    fn against_each(name: &str) -> impl Iterator<Item = (Totals, Strategy, Totals)> {
         let this = strategy(name).backoff;
         SEEDS.into_iter().flat_map(move |seed| {
             let outcome = contest(100, this, seed);
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn one_alone_writes_at_once_in_the_time_of_four_messages() {
+    fn a_single_client_writes_at_once_in_the_time_of_four_messages() {
         let alone = SEEDS.map(|seed| contest(1, Backoff::new(), seed));
         assert!(alone.iter().all(|outcome| outcome.calls == 1 && outcome.given_up == 0));
         let total: Duration = alone.iter().map(|outcome| outcome.time).sum();
@@ -289,14 +289,14 @@ mod tests {
     }
 
     #[test]
-    fn who_has_come_too_often_has_given_up() {
+    fn a_client_without_retries_left_has_given_up() {
         let outcome = contest(250, strategy("no backoff").backoff, 1);
         assert!(outcome.given_up > 0);
         assert!(outcome.calls > outcome.given_up * 101, "{outcome:?}");
     }
 
     #[test]
-    fn up_to_a_hundred_clients_nobody_gives_up() {
+    fn up_to_a_hundred_clients_none_gives_up() {
         let rows = table(&SEEDS[..3]);
         assert_eq!(rows.len(), strategies().len() * CLIENTS.len());
         for row in rows {
@@ -345,7 +345,7 @@ mod tests {
         ];
         for (name, time, calls) in published {
             let row = row(name);
-            // The slowest of a hundred is much a matter of chance; how many calls there are is not.
+            // The time depends on the slowest of a hundred clients and so varies; the number of calls hardly does.
             assert!(row.time.abs_diff(time * MS / SLOWER) < time * MS / SLOWER / 5, "{row:?}");
             assert!(row.calls.abs_diff(calls) < calls / 20, "{row:?}");
         }

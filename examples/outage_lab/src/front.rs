@@ -1,4 +1,5 @@
-//! Where what the default client should do pulls in two directions: one setting changed at a time, and what that does.
+//! The trade-offs between the requirements of the default client: changes one setting at a time and shows the
+//! figures.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use crate::record::Figures;
 use crate::scenario::{Population, Scenario, capacity, failing, flapping, ramp, recovery, replica};
 use crate::study::{Plays, find, study};
 
-/// A column: a figure of a scenario.
+/// A column of the table: a figure of a scenario.
 struct Column {
     head: &'static str,
     scenario: Scenario,
@@ -90,7 +91,7 @@ fn variants() -> Vec<Policy> {
     ]
 }
 
-/// The table, as Markdown: the mean over the seeds.
+/// The table in Markdown, with the means over the seeds.
 pub fn table(seeds: &[u64], progress: impl Fn(usize, usize) + Sync) -> String {
     let (columns, variants) = (columns(), variants());
     let mut plays = Plays::default();

@@ -1,4 +1,7 @@
-//! The outage laboratory: the outages that the field knows, played in simulated time against steadfast's own layers.
+//! The outage laboratory simulates well-known kinds of outage against steadfast's own layers.
+//!
+//! A scenario describes the outage and the callers (`scenario.rs`); a policy is a stack of layers around the calls
+//! (`policy.rs`). `play.rs` plays one scenario with one policy and one seed, and `record.rs` computes the figures.
 
 pub mod contest;
 pub mod front;

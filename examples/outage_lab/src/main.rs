@@ -1,4 +1,4 @@
-//! The program around the laboratory.
+//! The command-line program of the laboratory.
 
 mod args;
 
@@ -8,13 +8,13 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::{env, fs};
 
-use args::{Args, HELP, What};
+use args::{Args, Command, HELP};
 use outage_lab::{contest, front, musts, plot, policy, report, scenario, study};
 
-/// None of the settings was chosen by these.
-const UNSEEN: u64 = 1001;
+/// The first seed of `--musts`. No setting was chosen with these seeds.
+const UNSEEN_SEED: u64 = 1001;
 
-/// Of which ten million calls are made, over 20 seeds.
+/// The length of the healthy scenario in `--musts`: ten million calls over 20 seeds.
 const HEALTHY_SECONDS: u64 = 500;
 
 fn main() -> ExitCode {
@@ -35,17 +35,18 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether everything that had to be reached was.
+/// Runs the command. Returns false if a requirement was missed unexpectedly.
 fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
-    match args.what {
-        What::Help => say(HELP)?,
-        What::List => list()?,
-        What::Play => play(args)?,
-        What::Front => say(&front::table(&args.seeds(1, 3), progress))?,
-        What::Musts => {
+    match args.command {
+        Command::Help => say(HELP)?,
+        Command::List => list()?,
+        Command::Play => play(args)?,
+        Command::Front => say(&front::table(&args.seeds(1, 3), progress))?,
+        Command::Musts => {
             let mut all = musts::all(HEALTHY_SECONDS);
             all.retain(|must| must.is_about(&args.scenario));
-            let verdicts = musts::judge(&all, &policy::default_client(), &args.seeds(UNSEEN, 20), progress);
+            let verdicts =
+                musts::judge(&all, &policy::default_client(), &args.seeds(UNSEEN_SEED, 20), progress);
             say(&report::verdicts(&verdicts))?;
             return Ok(verdicts.iter().all(|verdict| verdict.holds || verdict.is_known_to_be_missed()));
         }
@@ -59,7 +60,7 @@ fn list() -> Result<(), Box<dyn Error>> {
             say(&format!("{:<22} {}\n", scenario.name, scenario.story))?;
         }
     }
-    say("jitter                 clients contend for one item, each with its own backoff\n\n")?;
+    say("jitter                 clients compete to write one item and back off after each conflict\n\n")?;
     policy::all().iter().try_for_each(|policy| say(&format!("{}\n", policy.name)))
 }
 
@@ -73,7 +74,7 @@ fn play(args: &Args) -> Result<(), Box<dyn Error>> {
     families.retain(|family| !family.scenarios.is_empty());
     let jitter = "jitter".starts_with(&args.scenario) && args.policy.is_none();
     if policies.is_empty() || families.is_empty() && !jitter {
-        return Err("there is no such scenario or policy: see --list".into());
+        return Err("unknown scenario or policy: see --list".into());
     }
     let mut plays = study::Plays::default();
     for scenario in families.iter().flat_map(|family| &family.scenarios) {
@@ -117,7 +118,7 @@ fn progress(done: usize, of: usize) {
     }
 }
 
-/// Prints to where the table may be piped from: a reader that has seen enough is no error.
+/// Writes to stdout. A closed pipe is not an error.
 fn say(text: &str) -> Result<(), Box<dyn Error>> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),

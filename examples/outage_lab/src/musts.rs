@@ -1,4 +1,4 @@
-//! What the default client has to reach, with every seed.
+//! The requirements of the default client, each of which must hold with every seed.
 
 use crate::policy::{Policy, bare};
 use crate::record::Figures;
@@ -8,25 +8,25 @@ use crate::scenario::{
 };
 use crate::study::{Plays, Run, find, study};
 
-/// A figure, and how far it may go.
+/// A requirement: a bound on a figure of a scenario.
 pub struct Must {
-    pub what: String,
+    pub name: String,
     scenario: Scenario,
     figure: Figure,
-    by: By,
+    baseline: Baseline,
     bound: Bound,
-    /// It has to hold on average, not with every seed.
+    /// If true, the mean over the seeds has to reach the bound, instead of the figure of every seed.
     on_average: bool,
 }
 
 type Figure = fn(&Figures) -> f64;
 
-/// What a figure is divided by.
-enum By {
-    Nothing,
-    /// The same figure of a bare client, with the same seed.
+/// The divisor of a figure.
+enum Baseline {
+    None,
+    /// The figure of a bare client, with the same seed.
     Bare,
-    /// The same figure of the default client in another scenario, with the same seed.
+    /// The figure of the default client in another scenario, with the same seed.
     Scenario(Box<Scenario>),
 }
 
@@ -36,23 +36,25 @@ enum Bound {
     AtMost(f64),
 }
 
-/// What is not reached, and within which bound it has to stay. An upstream that flaps every 3 s is too fast for a circuit
-/// that does not also lose a third of its good times, so the retries that a budget filled in those allows come on top.
+/// The requirements that are known to be missed, each with the worst figure that is tolerated.
+///
+/// Flapping every 3 s is too fast for a circuit: one that opened in time would lose a third of the good times, too.
+/// So the circuit stays closed, and retries, paid for with the tokens of the good times, add to the load.
 const MISSED: [(&str, f64); 1] = [("flapping: load × bare", 1.1)];
 
-/// What came of it.
+/// The verdict on a requirement.
 pub struct Verdict {
-    pub what: String,
+    pub name: String,
     pub bound: String,
-    /// Of all seeds: the worst, or the average where that is what counts.
+    /// The worst figure of all seeds, or their mean if the requirement is on average.
     pub reached: f64,
     pub holds: bool,
 }
 
 impl Verdict {
-    /// Whether it is one of the few that are not reached, and has not got worse.
+    /// True if the requirement is known to be missed and the figure is within its tolerance.
     pub fn is_known_to_be_missed(&self) -> bool {
-        MISSED.iter().any(|(what, most)| *what == self.what && self.reached <= *most)
+        MISSED.iter().any(|(name, most)| *name == self.name && self.reached <= *most)
     }
 }
 
@@ -67,81 +69,100 @@ const EVERY: [(Population, bool); 6] = [
     (Population::Large, true),
 ];
 
-/// All of them. `healthy_seconds` is how long nothing is wrong: a thousand calls each.
+/// All requirements. `healthy_seconds` is the length of the healthy scenario, at a thousand calls a second.
 pub fn all(healthy_seconds: u64) -> Vec<Must> {
     let mut musts = vec![];
-    let mut must = |what: &str, scenario: Scenario, figure: Figure, by: By, bound: Bound| {
-        let what = format!("{}: {what}", scenario.name);
-        musts.push(Must { what, scenario, figure, by, bound, on_average: false });
-    };
+    let mut must =
+        |figure_name: &str, scenario: Scenario, figure: Figure, baseline: Baseline, bound: Bound| {
+            let name = format!("{}: {figure_name}", scenario.name);
+            musts.push(Must { name, scenario, figure, baseline, bound, on_average: false });
+        };
     for (population, warm) in EVERY {
         let load = if population == Population::Small { 1.05 } else { 0.35 };
         for scenario in
             [failing(100, population, warm), down(false, population, warm), down(true, population, warm)]
         {
-            must("load", scenario, |it| it.load, By::Nothing, AtMost(load));
+            must("load", scenario, |it| it.load, Baseline::None, AtMost(load));
         }
         for percent in [1, 5, 10] {
             let scenario = failing(percent, population, warm);
-            must("fresh answers", scenario.clone(), |it| it.success, By::Nothing, AtLeast(0.995));
-            must("load", scenario, |it| it.load, By::Nothing, AtMost(1.15));
+            must("fresh answers", scenario.clone(), |it| it.success, Baseline::None, AtLeast(0.995));
+            must("load", scenario, |it| it.load, Baseline::None, AtMost(1.15));
         }
         for (percent, fresh, load) in [(25, 1.25, 1.35), (50, 1.15, 1.25), (75, 1.0, 1.1)] {
             let scenario = failing(percent, population, warm);
-            must("fresh answers × bare", scenario.clone(), |it| it.success, By::Bare, AtLeast(fresh));
-            must("sustained load", scenario, |it| it.sustained_load, By::Nothing, AtMost(load));
+            must("fresh answers × bare", scenario.clone(), |it| it.success, Baseline::Bare, AtLeast(fresh));
+            must("sustained load", scenario, |it| it.sustained_load, Baseline::None, AtMost(load));
         }
-        must("fresh answers × bare", failing(90, population, warm), |it| it.success, By::Bare, AtLeast(0.75));
+        must(
+            "fresh answers × bare",
+            failing(90, population, warm),
+            |it| it.success,
+            Baseline::Bare,
+            AtLeast(0.75),
+        );
     }
     for population in Population::ALL {
         for hangs in [false, true] {
             let scenario = replica(hangs, population);
-            must("fresh answers", scenario.clone(), |it| it.success, By::Nothing, AtLeast(0.99));
-            must("load", scenario, |it| it.load, By::Nothing, AtMost(1.35));
+            must("fresh answers", scenario.clone(), |it| it.success, Baseline::None, AtLeast(0.99));
+            must("load", scenario, |it| it.load, Baseline::None, AtMost(1.35));
         }
         let scenario = recovery(population);
         let load = if population == Population::Small { 0.75 } else { 0.2 };
-        must(
-            "seconds until 95 % are answered",
-            scenario.clone(),
-            |it| it.recovery_s,
-            By::Nothing,
-            AtMost(5.0),
-        );
-        must("peak after × bare", scenario.clone(), |it| it.peak_after, By::Bare, AtMost(1.1));
-        must("load", scenario, |it| it.load, By::Nothing, AtMost(load));
+        must("seconds until 95 % fresh", scenario.clone(), |it| it.recovery_s, Baseline::None, AtMost(5.0));
+        must("peak after × bare", scenario.clone(), |it| it.peak_after, Baseline::Bare, AtMost(1.1));
+        must("load", scenario, |it| it.load, Baseline::None, AtMost(load));
     }
-    must("fresh answers after", spike(), |it| it.goodput_after, By::Nothing, AtLeast(0.99));
-    must("fresh answers after", ramp(1), |it| it.goodput_after, By::Nothing, AtLeast(0.98));
-    must("fresh answers during recovery, worst seed", ramp(10), |it| it.success, By::Nothing, AtLeast(0.6));
-    must("fresh answers from 5 s after", capacity(), |it| it.goodput_after, By::Nothing, AtLeast(0.99));
-    must("fresh answers × bare", flapping(), |it| it.success, By::Bare, AtLeast(0.98));
-    must("load × bare", flapping(), |it| it.load, By::Bare, AtMost(1.0));
-    let well = By::Scenario(Box::new(neighbours(false)));
-    must("the others' p99 × without", neighbours(true), |it| it.others_p99_ms, well, AtMost(1.05));
-    must("the others' fresh answers", neighbours(true), |it| it.others_success, By::Nothing, AtLeast(1.0));
-    must("calls in flight", neighbours(true), |it| it.most_in_flight, By::Nothing, AtMost(400.0));
-    must("false trips", healthy(healthy_seconds), |it| it.false_trips, By::Nothing, AtMost(0.0));
-    must("known keys answered", known(100), |it| it.known_answered, By::Nothing, AtLeast(0.999));
-    must("wrong ages", known(100), |it| it.wrong_ages, By::Nothing, AtMost(0.0));
-    let twice: Vec<_> = musts.iter().map(|must| must.scenario.clone()).collect();
+    must("fresh answers after", spike(), |it| it.goodput_after, Baseline::None, AtLeast(0.99));
+    must("fresh answers after", ramp(1), |it| it.goodput_after, Baseline::None, AtLeast(0.98));
+    must(
+        "fresh answers during recovery, worst seed",
+        ramp(10),
+        |it| it.success,
+        Baseline::None,
+        AtLeast(0.6),
+    );
+    must("fresh answers from 5 s after", capacity(), |it| it.goodput_after, Baseline::None, AtLeast(0.99));
+    must("fresh answers × bare", flapping(), |it| it.success, Baseline::Bare, AtLeast(0.98));
+    must("load × bare", flapping(), |it| it.load, Baseline::Bare, AtMost(1.0));
+    let well = Baseline::Scenario(Box::new(neighbours(false)));
+    must(
+        "healthy upstreams' p99 × without the hang",
+        neighbours(true),
+        |it| it.others_p99_ms,
+        well,
+        AtMost(1.05),
+    );
+    must(
+        "healthy upstreams' fresh answers",
+        neighbours(true),
+        |it| it.others_success,
+        Baseline::None,
+        AtLeast(1.0),
+    );
+    must("calls in flight", neighbours(true), |it| it.most_in_flight, Baseline::None, AtMost(400.0));
+    must("false trips", healthy(healthy_seconds), |it| it.false_trips, Baseline::None, AtMost(0.0));
+    must("known keys answered", known(100), |it| it.known_answered, Baseline::None, AtLeast(0.999));
+    must("wrong ages", known(100), |it| it.wrong_ages, Baseline::None, AtMost(0.0));
+    let scenarios: Vec<_> = musts.iter().map(|must| must.scenario.clone()).collect();
     musts.push(Must {
-        what: "ramp-1: fresh answers during recovery, on average".into(),
+        name: "ramp-1: fresh answers during recovery, on average".into(),
         scenario: ramp(1),
         figure: |it| it.success,
-        by: By::Nothing,
+        baseline: Baseline::None,
         bound: AtLeast(0.75),
         on_average: true,
     });
     let mut seen = vec![];
-    for scenario in twice {
+    for scenario in scenarios {
         if !seen.contains(&scenario.name) {
             seen.push(scenario.name.clone());
             musts.push(Must {
-                what: format!("{}: sent twice that must not be", scenario.name),
+                name: format!("{}: duplicate orders", scenario.name),
                 scenario,
                 figure: |it| it.duplicates,
-                by: By::Nothing,
+                baseline: Baseline::None,
                 bound: AtMost(0.0),
                 on_average: false,
             });
@@ -150,7 +171,7 @@ pub fn all(healthy_seconds: u64) -> Vec<Must> {
     musts
 }
 
-/// Plays what is needed for these, and says what came of each for this client.
+/// Plays the scenarios of the requirements and returns the verdicts for `client`.
 pub fn judge(
     musts: &[Must],
     client: &Policy,
@@ -160,10 +181,10 @@ pub fn judge(
     let mut plays = Plays::default();
     for must in musts {
         plays.add(&must.scenario, client);
-        match &must.by {
-            By::Nothing => {}
-            By::Bare => plays.add(&must.scenario, &bare()),
-            By::Scenario(other) => plays.add(other, client),
+        match &must.baseline {
+            Baseline::None => {}
+            Baseline::Bare => plays.add(&must.scenario, &bare()),
+            Baseline::Scenario(other) => plays.add(other, client),
         }
     }
     let runs = study(&plays, seeds, progress);
@@ -171,7 +192,7 @@ pub fn judge(
 }
 
 impl Must {
-    /// Whether it is about a scenario of which the name begins so.
+    /// True if the scenario's name begins with `name`.
     pub fn is_about(&self, name: &str) -> bool {
         self.scenario.name.starts_with(name)
     }
@@ -181,19 +202,19 @@ impl Must {
             find(runs, scenario, policy).figures.iter().map(self.figure).collect::<Vec<_>>()
         };
         let own = values(&self.scenario, client.name);
-        let by = match &self.by {
-            By::Nothing => vec![1.0; own.len()],
-            By::Bare => values(&self.scenario, bare().name),
-            By::Scenario(other) => values(other, client.name),
+        let baseline = match &self.baseline {
+            Baseline::None => vec![1.0; own.len()],
+            Baseline::Bare => values(&self.scenario, bare().name),
+            Baseline::Scenario(other) => values(other, client.name),
         };
-        let ratios: Vec<_> = own.iter().zip(by).map(|(own, by)| own / by).collect();
+        let ratios: Vec<_> = own.iter().zip(baseline).map(|(own, baseline)| own / baseline).collect();
         #[allow(clippy::cast_precision_loss)]
         let average = ratios.iter().sum::<f64>() / ratios.len() as f64;
         let worst = match self.bound {
             AtLeast(_) => ratios.iter().copied().fold(f64::INFINITY, f64::min),
             AtMost(_) => ratios.iter().copied().fold(f64::NEG_INFINITY, f64::max),
         };
-        // `min` and `max` pass over what is no number: where nothing was counted, nothing is reached.
+        // `min` and `max` skip NaN, the figure of a run that counted nothing. Such a requirement must not hold.
         let is_measured = ratios.iter().all(|ratio| !ratio.is_nan());
         let reached = match (is_measured, self.on_average) {
             (false, _) => f64::NAN,
@@ -204,7 +225,7 @@ impl Must {
             AtLeast(bound) => (format!("≥ {bound}"), reached >= bound),
             AtMost(bound) => (format!("≤ {bound}"), reached <= bound),
         };
-        Verdict { what: self.what.clone(), bound, reached, holds }
+        Verdict { name: self.name.clone(), bound, reached, holds }
     }
 }
 
@@ -215,12 +236,16 @@ mod tests {
     use crate::scenario::spike;
 
     #[test]
-    fn what_was_not_measured_is_not_reached() {
+    fn an_unmeasured_figure_does_not_hold() {
         for bound in [AtLeast(0.0), AtMost(1.0)] {
-            let by = By::Bare;
-            let scenario = spike();
-            let must =
-                Must { what: String::new(), scenario, figure: |it| it.load, by, bound, on_average: false };
+            let must = Must {
+                name: String::new(),
+                scenario: spike(),
+                figure: |it| it.load,
+                baseline: Baseline::Bare,
+                bound,
+                on_average: false,
+            };
             let run = |policy| Run {
                 scenario: spike(),
                 policy,
@@ -228,7 +253,7 @@ mod tests {
                 course: vec![],
             };
             let verdict = must.judge(&default_client(), &[run(default_client().name), run(bare().name)]);
-            assert!(!verdict.holds, "nothing by nothing is no figure: {}", verdict.reached);
+            assert!(!verdict.holds, "zero divided by zero holds: {}", verdict.reached);
         }
     }
 }

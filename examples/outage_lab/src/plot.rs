@@ -1,4 +1,4 @@
-//! The plots: for each family of scenarios the one that tells its story at a glance.
+//! The plots, one for each family of scenarios.
 
 mod course;
 mod degrees;
@@ -29,7 +29,7 @@ pub fn draw(family: &Family, runs: &[Run]) -> String {
     svg.to_string()
 }
 
-/// An empty plot.
+/// An empty plot with a title and a subtitle.
 fn titled(height: f64, title: &str, story: &str) -> Svg {
     let mut svg = Svg::new(WIDTH, height);
     svg.text((LEFT, 42.0), TITLE, title);
@@ -37,38 +37,38 @@ fn titled(height: f64, title: &str, story: &str) -> Svg {
     svg
 }
 
-/// What the numbers of these runs are.
-fn medians<'a>(runs: impl IntoIterator<Item = &'a Run>) -> String {
+/// The source of the figures of these runs.
+fn source<'a>(runs: impl IntoIterator<Item = &'a Run>) -> String {
     match runs.into_iter().map(|run| run.figures.len()).max() {
         None | Some(0) => "none".to_owned(),
-        Some(1) => "those of one seed".to_owned(),
-        Some(seeds) => format!("the medians of {seeds} seeds"),
+        Some(1) => "one seed".to_owned(),
+        Some(seeds) => format!("source of {seeds} seeds"),
     }
 }
 
-/// How something looks that the legend explains.
+/// The sample of a legend entry.
 #[derive(Debug, Clone, Copy)]
-enum Look {
+enum Swatch {
     Area(&'static str),
     Line(Stroke),
 }
 
-fn legend<'a>(svg: &mut Svg, entries: impl IntoIterator<Item = (Look, &'a str)>) {
+fn legend<'a>(svg: &mut Svg, entries: impl IntoIterator<Item = (Swatch, &'a str)>) {
     let mut x = LEFT;
-    for (look, name) in entries {
-        let width = match look {
-            Look::Area(colour) => {
+    for (swatch, name) in entries {
+        let width = match swatch {
+            Swatch::Area(colour) => {
                 svg.rect((x, 82.0), (12.0, 12.0), colour);
                 12.0
             }
-            Look::Line(stroke) => {
+            Swatch::Line(stroke) => {
                 svg.line([(x, 88.0), (x + 26.0, 88.0)], stroke);
                 26.0
             }
         };
         x += width + 6.0;
         svg.text((x, 92.0), Font { colour: INK, ..BODY }, name);
-        // Nothing here knows the font: this is for a wide one.
+        // The font is unknown, so the width of a character is an estimate for a wide font.
         #[allow(clippy::cast_precision_loss)]
         let text_width = name.chars().count() as f64 * 7.0;
         x += text_width + 24.0;
@@ -83,7 +83,7 @@ mod tests {
     use crate::record::{Figures, Second};
     use crate::scenario::families;
 
-    /// A run of every scenario with every policy. No figure means that there was no seed.
+    /// Runs of every scenario with every policy. `None` makes runs without a seed.
     fn runs(family: &Family, figure: Option<f64>) -> Vec<Run> {
         let figures = figure.map(|figure| Figures {
             success: figure,
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_policies_that_were_played_are_drawn() {
+    fn only_played_policies_are_drawn() {
         for family in families() {
             let mut runs = runs(&family, Some(0.5));
             let has = |plot: &str| plot.contains(">steadfast");

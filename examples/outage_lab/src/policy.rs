@@ -1,5 +1,4 @@
-//! What a client process puts around its calls: the crate's own layers, configured as the field does, and as the crate
-//! does by default.
+//! The policies: stacks of the crate's own layers, with the crate's defaults and with the rules of other libraries.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -22,9 +21,9 @@ use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt};
 
 use crate::scenario::Scenario;
-use crate::upstream::{self, Ask, Upstream};
+use crate::upstream::{self, Upstream, UpstreamRequest};
 
-/// A way of calling an upstream.
+/// The settings of a client's stack. A part that is `None` is switched off.
 #[derive(Debug, Clone)]
 pub struct Policy {
     pub name: &'static str,
@@ -34,50 +33,52 @@ pub struct Policy {
     pub budget: Option<RetryBudgetBuilder>,
     pub circuit: Option<CircuitBreakerBuilder>,
     pub bulkhead: Option<BulkheadBuilder>,
-    pub fallback: Fallback,
+    pub cache: CacheUse,
 }
 
-/// When the last good answers stand in for those that do not come.
+/// The use of the last-known-good cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fallback {
+pub enum CacheUse {
     Never,
-    /// Off by default, and switched on [where it is asked for](Scenario::asks_for_fallback).
-    WhereAskedFor,
+    /// Only in scenarios that [enable the cache](Scenario::enables_cache).
+    PerScenario,
     Always,
 }
 
-/// What a caller gets.
+/// The result of a call, as its caller sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     Fresh,
-    /// So old as it says, and given by the upstream so long after the start.
+    /// A stale response.
     Stale {
+        /// The age that the response states.
         age: Duration,
+        /// The time at which the upstream gave the answer, counted from the start.
         given_at: Duration,
     },
     Failed,
 }
 
-/// A client process: what it calls by, and what can be seen of it.
+/// The client of a process.
 #[derive(Debug)]
 pub struct Client {
-    pub service: BoxCloneSyncService<Ask, Answer, Error<io::Error>>,
+    pub service: BoxCloneSyncService<UpstreamRequest, Answer, Error<io::Error>>,
     pub circuits: Circuits,
 }
 
 /// The circuits of the upstreams that have been called so far.
 pub type Circuits = Arc<Mutex<Vec<CircuitBreaker>>>;
 
-/// The share of the total time that an attempt of the default client has.
+/// The default client's attempt timeout, as a share of the total timeout.
 const ATTEMPT_SHARE: f64 = 1.0 / 3.4;
 
 const SECOND: Duration = Duration::from_secs(1);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// What callers without a total timeout wait for, as in Brooker's examples.
+/// The time that a caller without resilience waits for an answer, as in Brooker's examples.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// No resilience at all: one attempt, and a timeout.
+/// No resilience: one attempt with a timeout.
 pub fn bare() -> Policy {
     Policy {
         name: "bare",
@@ -87,11 +88,11 @@ pub fn bare() -> Policy {
         budget: None,
         circuit: None,
         bulkhead: None,
-        fallback: Fallback::Never,
+        cache: CacheUse::Never,
     }
 }
 
-/// What `steadfast::Client` is without any configuration, but for the scenarios that ask for its fallback.
+/// The defaults of `steadfast::Client`. The cache, off by default, is on in the scenarios that enable it.
 pub fn default_client() -> Policy {
     Policy {
         name: "steadfast",
@@ -101,11 +102,11 @@ pub fn default_client() -> Policy {
         budget: Some(RetryBudget::builder()),
         circuit: Some(CircuitBreaker::builder()),
         bulkhead: Some(Bulkhead::builder()),
-        fallback: Fallback::WhereAskedFor,
+        cache: CacheUse::PerScenario,
     }
 }
 
-/// Retries as they are mostly found: with backoff and jitter, and as many as there are failures.
+/// Retries as most clients have them: with backoff and jitter, but without a budget.
 fn retries() -> Policy {
     Policy {
         name: "retries",
@@ -116,13 +117,13 @@ fn retries() -> Policy {
     }
 }
 
-/// A circuit breaker that trips on five failures in a row, is open for 5 s, and asks one probe.
+/// A circuit breaker that trips on five failures in a row and is open for 5 s, doubling to 30 s, with one probe.
 fn five_consecutive() -> CircuitBreakerBuilder {
     let circuit = CircuitBreaker::builder().consecutive_failures(5, Duration::ZERO).probes(1);
     circuit.open_for(5 * SECOND).max_open_for(30 * SECOND)
 }
 
-/// The default client, and what it is compared with.
+/// All policies: the default client and the policies that it is compared with.
 pub fn all() -> Vec<Policy> {
     let retrying = |name, budget: RetryBudgetBuilder| Policy { name, budget: Some(budget), ..retries() };
     let breaking = |name, circuit| Policy { name, circuit: Some(circuit), ..bare() };
@@ -139,9 +140,10 @@ pub fn all() -> Vec<Policy> {
             ..retries()
         },
         retries(),
-        // A call deposits a fifth, and ten more a second; a retry takes one.
+        // Each call deposits 0.2 tokens, each second 10; a retry takes one.
         retrying("Finagle's budget", empty().capacity(200.0).per_call(0.2).per_second(10.0).initial(100.0)),
-        // Starts full; a failure takes one, a success adds a tenth, and half of it has to remain.
+        // Starts full; a failure takes one token, a success adds 0.1. No retry when half of the budget or less is
+        // left.
         retrying(
             "gRPC's budget",
             empty()
@@ -152,18 +154,20 @@ pub fn all() -> Vec<Policy> {
                 .per_retry(0.0)
                 .reserve(5.0),
         ),
-        // As the AWS SDKs: 500 tokens, five for a retry, one for a success. A retry that succeeds gets its five back
-        // there, which no setting here says: where a part fails, theirs lasts longer.
+        // As in the AWS SDKs: 500 tokens, a retry takes five, a success adds one. The SDKs also return the five
+        // tokens of a retry that succeeds, for which steadfast has no setting: under partial failures their budget
+        // lasts longer.
         retrying("AWS' budget", empty().capacity(500.0).initial(500.0).per_success(1.0).per_retry(5.0)),
         breaking("five in a row", five_consecutive()),
-        // Envoy's outlier detection, for an upstream of one host: 5 in a row, 30 s; and its budget of a fifth, at least 3.
-        // Its panic threshold is taken to be 0: by default it sends to hosts that are ejected if more than half are.
+        // Envoy's outlier detection for an upstream of one host (5 failures in a row, 30 s), and its retry budget (a
+        // fifth of the calls, at least 3). The panic threshold is 0: Envoy's default would send to ejected hosts once
+        // more than half of the hosts are ejected.
         Policy {
             name: "Envoy's",
             circuit: Some(five_consecutive().open_for(30 * SECOND).max_open_for(300 * SECOND)),
             ..retrying("", empty().capacity(20.0).initial(3.0).per_call(0.2))
         },
-        // Microsoft's standard handler: 10 % of at least 100 calls in 30 s, open for 5 s; no budget.
+        // Microsoft's standard handler: trips on 10 % of at least 100 calls in 30 s, open for 5 s, no budget.
         Policy {
             name: "Polly's standard",
             total_timeout: 30 * SECOND,
@@ -181,11 +185,11 @@ pub fn all() -> Vec<Policy> {
             ),
             ..bare()
         },
-        // Each part of the default client alone.
+        // Single parts of the default client.
         retrying("our budget alone", RetryBudget::builder()),
         breaking("our breaker alone", CircuitBreaker::builder()),
         Policy { name: "our bulkhead alone", bulkhead: Some(Bulkhead::builder()), ..bare() },
-        Policy { name: "our fallback alone", fallback: Fallback::Always, ..bare() },
+        Policy { name: "our cache alone", cache: CacheUse::Always, ..bare() },
         Policy {
             name: "waits as told",
             retry: Some(RetryPolicy::builder().max_retry_after(10 * SECOND)),
@@ -196,7 +200,7 @@ pub fn all() -> Vec<Policy> {
 }
 
 impl Policy {
-    /// A process that calls these upstreams in this way. What is left out is there, and does nothing.
+    /// A client for these upstreams. Every layer is present; a part that is switched off has settings that never act.
     pub fn client(
         &self,
         scenario: &Scenario,
@@ -208,19 +212,19 @@ impl Policy {
         let retry =
             config.retry.unwrap_or(RetryPolicy::builder().max_retries(0)).seed(seed).build().expect("valid");
         let budget = config.budget.map(|budget| budget.build().expect("valid"));
-        let pattern =
+        let template =
             config.circuit.clone().unwrap_or_else(CircuitBreaker::builder).seed(seed).build().expect("valid");
         let bulkhead =
             config.bulkhead.unwrap_or(Bulkhead::builder().max_concurrent(1_000_000)).build().expect("valid");
-        let recipe = {
+        let make_stack = {
             let circuits = Arc::clone(&circuits);
             move |upstream: &UpstreamKey| {
                 let name: Arc<str> = upstream.to_string().into();
-                let circuit = pattern.fresh(Arc::clone(&name));
+                let circuit = template.fresh(Arc::clone(&name));
                 if config.circuit.is_none() {
                     circuit.force_closed();
                 }
-                circuits.lock().expect("nobody panics with it").push(circuit.clone());
+                circuits.lock().expect("not poisoned").push(circuit.clone());
                 let retry = RetryLayer::new(retry.clone()).advised_by(circuit.clone());
                 let layers = ServiceBuilder::new()
                     .layer(match &budget {
@@ -235,32 +239,32 @@ impl Policy {
                 (layers, ())
             }
         };
-        let network = tower::service_fn(move |request: Ask| {
+        let network = tower::service_fn(move |request: UpstreamRequest| {
             let mut upstream = upstreams(request.uri().host().unwrap_or_default());
             upstream.call(request)
         });
-        let service = ServiceBuilder::new().layer(PerUpstreamLayer::new(recipe)).service(network);
+        let service = ServiceBuilder::new().layer(PerUpstreamLayer::new(make_stack)).service(network);
         let deadline = ServiceBuilder::new().layer(DeadlineLayer::new(self.total_timeout));
-        let service = if self.falls_back_in(scenario) {
-            let fallback = LastKnownGood::builder().seed(seed).build().expect("valid");
-            let fallback = LastKnownGoodLayer::new(fallback);
-            BoxCloneSyncService::new(deadline.layer(fallback).service(service).and_then(read))
+        let service = if self.uses_cache_in(scenario) {
+            let cache = LastKnownGood::builder().seed(seed).build().expect("valid");
+            let cache = LastKnownGoodLayer::new(cache);
+            BoxCloneSyncService::new(deadline.layer(cache).service(service).and_then(read))
         } else {
             BoxCloneSyncService::new(deadline.service(service).and_then(read))
         };
         Client { service, circuits }
     }
 
-    fn falls_back_in(&self, scenario: &Scenario) -> bool {
-        match self.fallback {
-            Fallback::Never => false,
-            Fallback::WhereAskedFor => scenario.asks_for_fallback,
-            Fallback::Always => true,
+    fn uses_cache_in(&self, scenario: &Scenario) -> bool {
+        match self.cache {
+            CacheUse::Never => false,
+            CacheUse::PerScenario => scenario.enables_cache,
+            CacheUse::Always => true,
         }
     }
 }
 
-/// Reads a response to its end, as callers do.
+/// Reads the whole body and classifies the answer.
 async fn read<B>(response: http::Response<B>) -> Result<Answer, Error<io::Error>>
 where
     B: http_body::Body,

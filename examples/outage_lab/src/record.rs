@@ -1,29 +1,30 @@
-//! What happened, and the figures that follow from it.
+//! The record of a run, and the figures computed from it.
 
 use std::ops::Range;
 use std::time::Duration;
 
 use crate::policy::Answer;
-use crate::upstream::Seen;
+use crate::upstream::Received;
 
-/// A call that is over.
+/// A completed call.
 #[derive(Debug, Clone, Copy)]
 pub struct Call {
-    /// When it was made, counted from the start.
+    /// The start of the call, counted from the start of the run.
     pub at: Duration,
-    /// How long its caller waited.
+    /// The time that the caller waited.
     pub took: Duration,
     pub answer: Answer,
+    /// The index of the upstream.
     pub upstream: usize,
     pub kind: Kind,
 }
 
-/// What is asked.
+/// The kind of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// For something, which this process had an answer for before anything was wrong, or not.
+    /// A GET. `known` is true for the keys that are called before the outage.
     Get { known: bool },
-    /// To do something, and not twice. There to be watched: no figure but the duplicates counts them.
+    /// A POST that must not be sent twice. Orders count only in the figure of duplicates.
     Order,
 }
 
@@ -31,69 +32,74 @@ pub enum Kind {
 #[derive(Debug, Clone, Default)]
 pub struct Record {
     pub calls: Vec<Call>,
-    /// What reached the first upstream, which is the one that suffers.
-    pub seen: Seen,
-    /// How often a circuit had opened before anything was wrong.
+    /// The requests that reached the first upstream, the only one with faults.
+    pub received: Received,
+    /// The number of times that a circuit opened before the first fault.
     pub false_trips: u64,
-    /// The most calls that one process had under way at a time.
+    /// The highest number of calls in flight in one process.
     pub most_in_flight: usize,
-    /// Stale answers that did not say how old they are.
+    /// The number of stale answers with a wrong age.
     pub wrong_ages: u64,
 }
 
-/// A row of the table.
+/// The figures of a run. "During" and "after" are the ranges that the scenario defines.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Figures {
-    /// Fresh answers for each call, while something was wrong.
+    /// Fresh answers per call, during.
     pub success: f64,
-    /// Stale answers for each call, while something was wrong.
+    /// Stale answers per call, during.
     pub stale: f64,
-    /// Attempts for each call, while something was wrong.
+    /// Attempts per call, during.
     pub load: f64,
-    /// The same in the second half of that time.
+    /// Attempts per call, in the second half of during.
     pub sustained_load: f64,
-    /// Attempts beyond the first for each call, while something was wrong. The load is less where calls are refused on the
-    /// client's side: this shows what the retries alone add.
+    /// Retries per call, during. Unlike the load, this figure is not lowered by local refusals, so it shows the
+    /// retries alone.
     pub retries: f64,
+    /// The same as `success`.
     pub goodput_during: f64,
+    /// Fresh answers per call, after.
     pub goodput_after: f64,
-    /// From the end of what was wrong until 95 % of the calls are answered, and stay so for a second.
+    /// The seconds from the end of during to the start of the first second in which at least 95 % of the answers are
+    /// fresh.
     pub recovery_s: f64,
-    /// The most attempts in any 100 ms after the end, in attempts a second.
+    /// The highest attempt rate in any 100 ms after the end of during, in attempts a second.
     pub peak_after: f64,
     pub p50_ms: f64,
     pub p99_ms: f64,
     pub false_trips: f64,
-    /// Requests that must not be sent twice, and were.
+    /// Orders that reached the upstream again.
     pub duplicates: f64,
-    /// Of the calls for what had been answered before, those that were answered while something was wrong.
+    /// The share of calls for known keys that were answered, during.
     pub known_answered: f64,
     pub wrong_ages: f64,
-    /// As callers of the upstreams saw it that do not suffer.
+    /// The p99 latency of calls to the healthy upstreams, during.
     pub others_p99_ms: f64,
-    /// Their fresh answers for each call: to be refused takes no time.
+    /// Fresh answers per call to the healthy upstreams, during. Needed beside the latency, since refusals are fast.
     pub others_success: f64,
     pub most_in_flight: f64,
 }
 
-/// What happened in a second.
+/// The counts of one second.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Second {
-    /// Calls that were made then, by what became of them.
+    /// Calls started in the second that got a fresh answer.
     pub fresh: u32,
+    /// Calls started in the second that got a stale answer.
     pub stale: u32,
+    /// Calls started in the second that failed.
     pub failed: u32,
-    /// Attempts that reached the upstream then.
+    /// Attempts that reached the upstream in the second.
     pub attempts: u32,
 }
 
 impl Record {
-    /// Its course, second by second: the calls to the first upstream, and what reached it.
+    /// The course, second by second: the calls to the first upstream and the attempts that reached it.
     pub fn course(&self) -> Vec<Second> {
         let calls = || self.to_first(&(Duration::ZERO..Duration::MAX));
         let second_of = |call: &Call| usize::try_from(call.at.as_secs()).unwrap_or(usize::MAX);
         let called = calls().map(|call| second_of(call) + 1).max().unwrap_or_default();
-        let mut course = vec![Second::default(); called.max(self.seen.attempts.len().div_ceil(100))];
+        let mut course = vec![Second::default(); called.max(self.received.attempts.len().div_ceil(100))];
         for call in calls() {
             let second = &mut course[second_of(call)];
             match call.answer {
@@ -102,13 +108,13 @@ impl Record {
                 Answer::Failed => second.failed += 1,
             }
         }
-        for (hundredth, attempts) in self.seen.attempts.iter().enumerate() {
+        for (hundredth, attempts) in self.received.attempts.iter().enumerate() {
             course[hundredth / 100].attempts += attempts;
         }
         course
     }
 
-    /// The figures, with what counts as during and as after.
+    /// Computes the figures for these ranges.
     pub fn figures(&self, during: &Range<Duration>, after: &Range<Duration>) -> Figures {
         let load = |range: &Range<Duration>| ratio(self.attempts(range), self.to_first(range).count());
         let middle = (during.start + during.end) / 2;
@@ -121,7 +127,7 @@ impl Record {
             stale: share(self.to_first(during), |call| matches!(call.answer, Answer::Stale { .. })),
             load: load(during),
             sustained_load: load(&(middle..during.end)),
-            retries: ratio(within(&self.seen.retries, during), self.to_first(during).count()),
+            retries: ratio(within(&self.received.retries, during), self.to_first(during).count()),
             goodput_during: success,
             goodput_after: self.fresh(after),
             recovery_s: self.recovery(during.end, after.end),
@@ -130,7 +136,7 @@ impl Record {
             p99_ms: percentile(&waits, 99),
             #[allow(clippy::cast_precision_loss)]
             false_trips: self.false_trips as f64,
-            duplicates: f64::from(self.seen.duplicates),
+            duplicates: f64::from(self.received.duplicates),
             known_answered: share(known, |call| call.answer != Answer::Failed),
             #[allow(clippy::cast_precision_loss)]
             wrong_ages: self.wrong_ages as f64,
@@ -142,7 +148,7 @@ impl Record {
         }
     }
 
-    /// Fresh answers for each call that was made in this time.
+    /// Fresh answers per call to the first upstream, for calls that start in `range`.
     pub fn fresh(&self, range: &Range<Duration>) -> f64 {
         share(self.to_first(range), |call| call.answer == Answer::Fresh)
     }
@@ -155,15 +161,15 @@ impl Record {
         self.calls.iter().filter(move |call| range.contains(&call.at) && call.kind != Kind::Order)
     }
 
-    /// How long the callers of some calls waited, in order.
-    pub fn waits(&self, range: &Range<Duration>, of: impl Fn(&Call) -> bool) -> Vec<Duration> {
-        let mut waits: Vec<_> = self.gets(range).filter(|call| of(call)).map(|call| call.took).collect();
+    /// The sorted waits of the callers of the selected calls.
+    pub fn waits(&self, range: &Range<Duration>, select: impl Fn(&Call) -> bool) -> Vec<Duration> {
+        let mut waits: Vec<_> = self.gets(range).filter(|call| select(call)).map(|call| call.took).collect();
         waits.sort_unstable();
         waits
     }
 
     fn attempts(&self, range: &Range<Duration>) -> usize {
-        within(&self.seen.attempts, range)
+        within(&self.received.attempts, range)
     }
 
     #[allow(clippy::cast_precision_loss)]
@@ -192,7 +198,7 @@ impl Record {
     }
 }
 
-/// How many of what is counted by hundredths of a second fall into a time.
+/// The sum of the counts, one per hundredth of a second, in `range`.
 fn within(hundredths: &[u32], range: &Range<Duration>) -> usize {
     let hundredth = |time: Duration| usize::try_from(time.as_millis() / 10).unwrap_or(usize::MAX);
     let end = hundredth(range.end).min(hundredths.len());
@@ -200,20 +206,20 @@ fn within(hundredths: &[u32], range: &Range<Duration>) -> usize {
     hundredths[start..end].iter().map(|count| *count as usize).sum()
 }
 
-/// The least of the sorted waits that `percent` of them do not exceed, in milliseconds: the nearest-rank method.
+/// The percentile of sorted waits in milliseconds, by the nearest-rank method.
 pub fn percentile(sorted: &[Duration], percent: usize) -> f64 {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.saturating_sub(1)).map_or(0.0, |wait| wait.as_secs_f64() * 1000.0)
 }
 
-/// The share of some calls of which this is so.
-fn share<'a>(calls: impl Iterator<Item = &'a Call>, what: impl Fn(&Call) -> bool) -> f64 {
-    let (mut some, mut all) = (0, 0);
+/// The share of the calls that match.
+fn share<'a>(calls: impl Iterator<Item = &'a Call>, matches: impl Fn(&Call) -> bool) -> f64 {
+    let (mut matching, mut all) = (0, 0);
     for call in calls {
-        some += usize::from(what(call));
+        matching += usize::from(matches(call));
         all += 1;
     }
-    ratio(some, all)
+    ratio(matching, all)
 }
 
 #[allow(clippy::cast_precision_loss)]

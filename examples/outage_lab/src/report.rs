@@ -1,4 +1,4 @@
-//! The tables, and the same as JSON.
+//! The tables, and the same rows as JSON.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use crate::musts::Verdict;
 use crate::record::Figures;
 use crate::study::Run;
 
-/// A row for each scenario and policy: the medians over the seeds, and the most of what should never happen.
+/// A row for each scenario and policy: medians over the seeds, but maxima of false trips and duplicates.
 pub fn table(runs: &[Run]) -> String {
     let mut table = format!(
         "{:<22} {:<18} {:>7} {:>6} {:>5} {:>7} {:>6} {:>6} {:>10} {:>7} {:>6} {:>6} {:>6} {:>10}\n",
@@ -49,11 +49,11 @@ pub fn table(runs: &[Run]) -> String {
             run.most(|it| it.duplicates),
         );
     }
-    table.push_str("* circuits that opened before anything was wrong\n");
+    table.push_str("* circuits that opened before the first fault\n");
     table
 }
 
-/// A row for each strategy of the contest, and each number of clients.
+/// A row for each strategy and number of clients of the contest.
 pub fn contest_table(rows: &[Row]) -> String {
     let mut table =
         format!("{:<24} {:>7} {:>9} {:>7} {:>8}\n", "backoff", "clients", "time ms", "calls", "gave up");
@@ -64,7 +64,7 @@ pub fn contest_table(rows: &[Row]) -> String {
     table
 }
 
-/// The rows of the tables, as an array. What is without an end, or has no meaning, is `null`.
+/// The rows of the tables as a JSON array. Infinite and undefined figures are `null`.
 pub fn json(runs: &[Run], contest: &[Row]) -> String {
     let row = |run: &Run| {
         let median = |figure: fn(&Figures) -> f64| run.median(figure);
@@ -98,15 +98,15 @@ pub fn json(runs: &[Run], contest: &[Row]) -> String {
     format!("{:#}\n", runs.iter().map(row).chain(contest).collect::<Value>())
 }
 
-/// What had to be reached, and was.
+/// A line for each requirement, and the number of requirements met.
 pub fn verdicts(verdicts: &[Verdict]) -> String {
     let mut text = String::new();
-    for Verdict { what, bound, reached, holds } in verdicts {
+    for Verdict { name, bound, reached, holds } in verdicts {
         let mark = if *holds { "✓" } else { "✗" };
-        let _ = writeln!(text, "{mark} {what:<55} {bound:>8}  {reached:.3}");
+        let _ = writeln!(text, "{mark} {name:<55} {bound:>8}  {reached:.3}");
     }
     let missed = verdicts.iter().filter(|verdict| !verdict.holds).count();
-    let _ = writeln!(text, "{} of {} are reached", verdicts.len() - missed, verdicts.len());
+    let _ = writeln!(text, "{} of {} requirements met", verdicts.len() - missed, verdicts.len());
     text
 }
 
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_should_never_happen_is_seen_if_it_happens_with_one_seed() {
+    fn false_trips_and_duplicates_of_a_single_seed_are_shown() {
         let once = Figures { duplicates: 1.0, false_trips: 2.0, ..Figures::default() };
         let figures = vec![Figures::default(), once, Figures::default()];
         let run = Run { scenario: spike(), policy: "bare", figures, course: vec![] };
@@ -135,8 +135,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missed_is_said() {
-        let verdict = |holds| Verdict { what: "load".into(), bound: "≤ 1".into(), reached: 1.1, holds };
+    fn a_missed_requirement_is_marked() {
+        let verdict = |holds| Verdict { name: "load".into(), bound: "≤ 1".into(), reached: 1.1, holds };
         let text = verdicts(&[verdict(true), verdict(false)]);
         assert!(text.contains("✗ load") && text.contains("1 of 2"), "{text}");
     }

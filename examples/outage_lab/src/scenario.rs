@@ -1,69 +1,69 @@
-//! The outages: who calls, how often, and what befalls the upstream.
+//! The scenarios: the callers, the call rate over time, and the plan of the upstream.
 
 use std::ops::Range;
 use std::time::Duration;
 
 use crate::plan::{Fault, Model, Phase, Plan};
 
-/// An outage, and those who live through it.
+/// An outage and its callers.
 #[derive(Debug, Clone)]
 pub struct Scenario {
     pub name: String,
-    /// What happens, in a sentence.
+    /// A one-sentence description.
     pub story: &'static str,
     pub callers: Callers,
-    /// All follow the same plan, but only the first suffers from its faults.
+    /// The number of upstreams. All have the plan's model, but only the first has its faults.
     pub upstreams: usize,
     pub plan: Plan,
-    /// How many calls a process makes a second, over time: straight lines between these points.
+    /// The calls per second of a process over time, interpolated linearly between these points.
     pub rate: Vec<(Duration, f64)>,
-    /// No more calls are made after this.
+    /// The time after which no call starts.
     pub length: Duration,
-    /// What counts as *during*.
+    /// The range for the figures of *during*.
     pub during: Range<Duration>,
-    /// What counts as *after*.
+    /// The range for the figures of *after*.
     pub after: Range<Duration>,
-    /// Whether it is about what was known before: a client whose fallback is off by default has it switched on.
-    pub asks_for_fallback: bool,
+    /// If true, policies with [`CacheUse::PerScenario`](crate::policy::CacheUse) use the cache.
+    pub enables_cache: bool,
 }
 
-/// Who calls.
+/// The processes that make the calls.
 #[derive(Debug, Clone, Copy)]
 pub struct Callers {
     pub processes: usize,
     pub pace: Pace,
-    /// How many calls a process can work on at a time; the others wait for one to end.
+    /// The most calls that a process works on at a time; further calls wait.
     pub workers: Option<usize>,
-    /// How many different things are asked for, and the share of them that has been asked for before.
     pub keys: Keys,
 }
 
-/// When a process makes its next call.
+/// The timing of the calls of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
-    /// Whatever has become of the ones before, by chance (a Poisson process).
-    Open,
-    /// When the one before has ended, each of so many callers of the process.
-    Serial(usize),
+    /// A Poisson process, independent of earlier calls.
+    OpenLoop,
+    /// This many callers, each of which starts its next call when the last has ended.
+    ClosedLoop(usize),
 }
 
+/// The keys that are called.
 #[derive(Debug, Clone, Copy)]
 pub struct Keys {
     pub count: usize,
-    /// Only these are asked for before the outage.
+    /// The number of keys that are also called before the outage.
     pub known: usize,
 }
 
 const ITEMS: Keys = Keys { count: 100, known: 100 };
 
-/// A thousand calls a second, by so many processes.
+/// A thousand calls a second, from a number of processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Population {
-    /// 1,000 processes with a call a second each.
+    /// 1,000 processes with one call a second each.
     Small,
-    /// 100 with 10.
+    /// 100 processes with 10 calls a second each.
     Big,
-    /// 10 with 100.
+    /// 10 processes with 100 calls a second each.
     Large,
 }
 
@@ -92,7 +92,7 @@ impl Population {
     }
 
     const fn callers(self) -> Callers {
-        Callers { processes: self.processes(), pace: Pace::Open, workers: None, keys: ITEMS }
+        Callers { processes: self.processes(), pace: Pace::OpenLoop, workers: None, keys: ITEMS }
     }
 }
 
@@ -106,9 +106,9 @@ fn phases(phases: impl IntoIterator<Item = (u64, Fault)>) -> Vec<Phase> {
     phases.into_iter().map(|(until, fault)| Phase { until: s(until), fault }).collect()
 }
 
-/// `before` seconds of health, the fault from then to `end`, and 40 s of health unless it lasts to the end.
+/// A scenario with `before` seconds of health, the fault until `end`, and health again until `length`.
 fn outage(population: Population, before: u64, fault: Fault, end: u64, length: u64) -> Scenario {
-    // The last phase has no end: an outage that lasts until no more calls are made goes on for those under way.
+    // The last phase never ends: an outage that lasts until `length` also affects the calls then in flight.
     let after = (end < length).then_some((length, Fault::None));
     let plan = phases([(before, Fault::None), (end, fault)].into_iter().chain(after));
     Scenario {
@@ -116,16 +116,16 @@ fn outage(population: Population, before: u64, fault: Fault, end: u64, length: u
         story: "",
         callers: population.callers(),
         upstreams: 1,
-        plan: Plan { model: STEADY, replicas: 1, one_suffers: false, phases: plan },
+        plan: Plan { model: STEADY, replicas: 1, one_faulty: false, phases: plan },
         rate: vec![(Duration::ZERO, population.rate())],
         length: s(length),
         during: s(before)..s(end),
         after: s(end)..s(length),
-        asks_for_fallback: false,
+        enables_cache: false,
     }
 }
 
-/// Part and total failures, from the start and after 40 s of health.
+/// A share of the attempts fails for 60 s, from the start or after 40 s of health.
 pub fn failing(percent: u32, population: Population, warm: bool) -> Scenario {
     let before = if warm { 40 } else { 0 };
     let fault = Fault::Fails(f64::from(percent) / 100.0);
@@ -136,7 +136,7 @@ pub fn failing(percent: u32, population: Population, warm: bool) -> Scenario {
     }
 }
 
-/// An upstream that is gone.
+/// The upstream refuses connections or hangs for 60 s, from the start or after 40 s of health.
 pub fn down(hangs: bool, population: Population, warm: bool) -> Scenario {
     let before = if warm { 40 } else { 0 };
     let (how, fault) = if hangs { ("hangs", Fault::Hangs) } else { ("refuses", Fault::Refuses) };
@@ -151,16 +151,16 @@ const fn temperature(warm: bool) -> &'static str {
     if warm { "warm" } else { "cold" }
 }
 
-/// Brooker's: the more there is to do at a time, the longer everything takes.
+/// Brooker's model: the latency grows with the number of requests in progress.
 const CONTENDED: Model = Model::Contended { base: Duration::from_secs(1), each: Duration::from_millis(10) };
 
-/// Ten times the calls for three seconds.
+/// Ten times the call rate for three seconds.
 pub fn spike() -> Scenario {
     let ms = Duration::from_millis;
     Scenario {
         name: "spike".into(),
         story: "one process calls ten times as often for 3 s; the upstream takes 1 s and 10 ms for each call that it works on",
-        callers: Callers { processes: 1, pace: Pace::Open, workers: None, keys: ITEMS },
+        callers: Callers { processes: 1, pace: Pace::OpenLoop, workers: None, keys: ITEMS },
         rate: vec![(s(0), 40.0), (s(30), 40.0), (ms(30_001), 400.0), (s(33), 400.0), (ms(33_001), 40.0)],
         plan: Plan { model: CONTENDED, ..outage(Population::Large, 0, Fault::None, 1, 1).plan },
         during: s(30)..s(43),
@@ -170,14 +170,14 @@ pub fn spike() -> Scenario {
     }
 }
 
-/// Slowly more calls than the upstream can bear, and slowly fewer again.
+/// A call rate that slowly rises above the capacity of the upstream, and slowly falls again.
 pub fn ramp(processes: usize) -> Scenario {
     #[allow(clippy::cast_precision_loss)]
     let each = |rate: f64| rate / processes as f64;
     Scenario {
         name: format!("ramp-{processes}"),
-        story: "in 30 s the calls become three times as many, and in 30 s as few again; the upstream as in the spike",
-        callers: Callers { processes, pace: Pace::Open, workers: None, keys: ITEMS },
+        story: "the call rate triples over 30 s and falls back over 30 s; the upstream takes 1 s and 10 ms for each call that it works on",
+        callers: Callers { processes, pace: Pace::OpenLoop, workers: None, keys: ITEMS },
         rate: vec![(s(0), each(40.0)), (s(20), each(40.0)), (s(50), each(120.0)), (s(80), each(40.0))],
         plan: spike().plan,
         during: s(65)..s(95),
@@ -187,41 +187,41 @@ pub fn ramp(processes: usize) -> Scenario {
     }
 }
 
-/// The metastable failure of OSDI '22: the queue outlives what filled it.
+/// The metastable failure of OSDI '22: the queue outlasts its cause.
 pub fn capacity() -> Scenario {
     let model = Model::Queue { workers: 22, work: Duration::from_millis(20), places: 5000 };
     let scenario = outage(Population::Big, 20, Fault::Slow(5.0), 30, 80);
     Scenario {
         name: "capacity".into(),
-        story: "for 10 s the upstream can do a fifth of its 1,100 calls a second, and up to 5,000 wait in its queue",
+        story: "for 10 s the upstream can answer only a fifth of its 1,100 calls a second, and up to 5,000 calls wait in its queue",
         plan: Plan { model, ..scenario.plan },
         after: s(35)..s(80),
         ..scenario
     }
 }
 
-/// One of four replicas fails or hangs; a retry lands anywhere.
+/// One of four replicas fails or hangs. Each attempt reaches a random replica.
 pub fn replica(hangs: bool, population: Population) -> Scenario {
     let (how, fault) = if hangs { ("hangs", Fault::Hangs) } else { ("fails", Fault::Fails(1.0)) };
     let scenario = outage(population, 40, fault, 100, 120);
     Scenario {
         name: format!("replica-{how}-{}", population.letter()),
-        story: "one of four replicas is gone; an attempt lands on any of them",
-        plan: Plan { replicas: 4, one_suffers: true, ..scenario.plan },
+        story: "one of four replicas is down; each attempt reaches a random replica",
+        plan: Plan { replicas: 4, one_faulty: true, ..scenario.plan },
         ..scenario
     }
 }
 
-/// Everything takes ten times as long.
+/// Every answer takes ten times as long.
 pub fn brownout() -> Scenario {
     Scenario {
         name: "brownout".into(),
-        story: "for 60 s everything takes ten times as long, 200 ms instead of 20",
+        story: "for 60 s every answer takes ten times as long, 200 ms instead of 20 ms",
         ..outage(Population::Big, 20, Fault::Slow(10.0), 80, 100)
     }
 }
 
-/// Down for three seconds, up for three.
+/// An upstream that alternates between 3 s down and 3 s up.
 pub fn flapping() -> Scenario {
     let faults = [Fault::Fails(1.0), Fault::None].into_iter().cycle();
     let scenario = outage(Population::Big, 20, Fault::None, 80, 100);
@@ -229,22 +229,23 @@ pub fn flapping() -> Scenario {
         phases(std::iter::once((20, Fault::None)).chain((1..=20).map(|index| 20 + 3 * index).zip(faults)));
     Scenario {
         name: "flapping".into(),
-        story: "for 60 s the upstream is down for three seconds and up for three",
+        story: "for 60 s the upstream alternates between 3 s down and 3 s up",
         plan: Plan { phases, ..scenario.plan },
         ..scenario
     }
 }
 
-/// A total outage of a minute, and its end.
+/// A total outage of 60 s, and the recovery from it.
 pub fn recovery(population: Population) -> Scenario {
     Scenario {
         name: format!("return-{}", population.letter()),
-        story: "a minute of nothing but 503, and the return of everybody",
+        story: "for 60 s every answer is 503, then the upstream is healthy again",
         ..outage(population, 20, Fault::Fails(1.0), 80, 110)
     }
 }
 
-/// One of ten upstreams hangs, and a process can work on 400 calls at a time.
+/// One of ten upstreams hangs, and the process can work on 400 calls at a time. Without `hangs`, for comparison,
+/// every upstream is healthy.
 pub fn neighbours(hangs: bool) -> Scenario {
     let fault = if hangs { Fault::Hangs } else { Fault::None };
     let scenario = outage(Population::Large, 20, fault, 80, 90);
@@ -259,24 +260,23 @@ pub fn neighbours(hangs: bool) -> Scenario {
     }
 }
 
-/// Everybody is told to come back at the same time.
+/// An upstream that asks all callers to retry at the same time.
 pub fn retry_after() -> Scenario {
     Scenario {
         name: "retry-after".into(),
-        story: "for 10 s all are answered with 503 and told to come back after 5 s",
+        story: "for 10 s every answer is 503 with Retry-After: 5",
         ..outage(Population::Big, 20, Fault::RetryAfter(5), 30, 60)
     }
 }
 
-/// The negative control: callers that wait for their answer cannot overload anybody for long, and nothing but backoff
-/// helps them.
+/// The negative control: closed-loop callers cannot overload an upstream for long, and only backoff helps them.
 pub fn serial() -> Scenario {
     let model = Model::Queue { workers: 25, work: Duration::from_millis(20), places: 100 };
     let scenario = outage(Population::Big, 20, Fault::None, 21, 60);
     Scenario {
         name: "serial".into(),
-        story: "200 callers that make their next call when the last has ended, on a queue of 100 places",
-        callers: Callers { processes: 10, pace: Pace::Serial(20), ..scenario.callers },
+        story: "200 callers, each of which makes its next call when the last has ended, on a queue of 100 places",
+        callers: Callers { processes: 10, pace: Pace::ClosedLoop(20), ..scenario.callers },
         plan: Plan { model, ..scenario.plan },
         during: s(20)..s(60),
         after: s(20)..s(60),
@@ -284,41 +284,41 @@ pub fn serial() -> Scenario {
     }
 }
 
-/// Nothing is wrong but noise.
+/// A healthy upstream with noise: a tenth of the attempts fails.
 pub fn healthy(seconds: u64) -> Scenario {
     let fault = Fault::Fails(0.1);
     Scenario {
         name: "healthy".into(),
-        story: "nothing is wrong, but for every tenth attempt",
+        story: "the upstream is healthy, and a tenth of the attempts fails",
         during: s(0)..s(seconds),
         ..outage(Population::Big, 0, fault, seconds, seconds)
     }
 }
 
-/// A total outage, when this percentage of what is asked for has been answered before.
+/// A total outage of 60 s, in which `percent` percent of the keys were called before.
 pub fn known(percent: usize) -> Scenario {
     let scenario = recovery(Population::Large);
     let keys = Keys { count: 100, known: percent };
     Scenario {
         name: format!("known-{percent}"),
-        story: "a minute of nothing but 503; a share of what is asked for has been answered before",
+        story: "for 60 s every answer is 503; a share of the keys was answered before",
         callers: Callers { keys, ..scenario.callers },
-        asks_for_fallback: true,
+        enables_cache: true,
         ..scenario
     }
 }
 
-/// What is played together: one outage, for several populations or in several degrees.
+/// Variants of one outage: several populations or several degrees.
 #[derive(Debug, Clone)]
 pub struct Family {
     pub name: &'static str,
     pub title: &'static str,
     pub scenarios: Vec<Scenario>,
-    /// The one whose course is drawn; none where it is the degrees that tell the story.
+    /// The index of the scenario whose course is drawn. `None` for a family whose plot compares all its scenarios.
     pub drawn: Option<usize>,
 }
 
-/// Every outage there is.
+/// All families of scenarios.
 pub fn families() -> Vec<Family> {
     const PERCENT: [u32; 8] = [1, 5, 10, 25, 50, 75, 90, 100];
     let family = |name, title, drawn, scenarios| Family { name, title, scenarios, drawn };
@@ -340,7 +340,7 @@ pub fn families() -> Vec<Family> {
             populations(&|population, warm| [false, true].map(|hangs| down(hangs, population, warm)).into()),
         ),
         family("spike", "Ten times the calls for three seconds", Some(0), vec![spike()]),
-        family("ramp", "Slowly more calls than the upstream can bear", Some(0), vec![ramp(1), ramp(10)]),
+        family("ramp", "Slowly more calls than the upstream can answer", Some(0), vec![ramp(1), ramp(10)]),
         family("capacity", "Four fifths of the capacity go away for 10 s", Some(0), vec![capacity()]),
         family(
             "replica",
@@ -351,7 +351,7 @@ pub fn families() -> Vec<Family> {
                 .flat_map(|hangs| Population::ALL.map(|population| replica(hangs, population)))
                 .collect(),
         ),
-        family("brownout", "Everything takes ten times as long", Some(0), vec![brownout()]),
+        family("brownout", "Every answer takes ten times as long", Some(0), vec![brownout()]),
         family("flapping", "Down for three seconds, up for three", Some(0), vec![flapping()]),
         family(
             "return",
@@ -360,8 +360,13 @@ pub fn families() -> Vec<Family> {
             Population::ALL.map(recovery).into(),
         ),
         family("neighbours", "One of ten upstreams hangs", None, vec![neighbours(true), neighbours(false)]),
-        family("retry-after", "Everybody is told to come back after 5 s", Some(0), vec![retry_after()]),
+        family("retry-after", "Every caller is told to retry after 5 s", Some(0), vec![retry_after()]),
         family("serial", "Callers that wait for their answers", Some(0), vec![serial()]),
-        family("known", "A total outage, and what was known before", Some(1), [0, 50, 100].map(known).into()),
+        family(
+            "known",
+            "A total outage, and answers cached before it",
+            Some(1),
+            [0, 50, 100].map(known).into(),
+        ),
     ]
 }

@@ -1,4 +1,4 @@
-//! Many runs: every scenario with every policy, with several seeds, on every processor.
+//! Plays many scenarios, policies and seeds in parallel, on every processor.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -10,36 +10,37 @@ use crate::policy::Policy;
 use crate::record::{Figures, Record, Second};
 use crate::scenario::Scenario;
 
-/// What came of a scenario with a policy.
+/// The results of a scenario with a policy.
 #[derive(Debug, Clone)]
 pub struct Run {
     pub scenario: Scenario,
     pub policy: &'static str,
-    /// One for each seed, in their order.
+    /// The figures for each seed, in the order of the seeds.
     pub figures: Vec<Figures>,
-    /// What happened with the first of them.
+    /// The course with the first seed.
     pub course: Vec<Second>,
 }
 
-/// What is to be played: scenarios with policies, each once, by their names.
+/// The pairs of scenario and policy to play, without duplicates by name.
 #[derive(Debug, Clone, Default)]
 pub struct Plays(Vec<(Scenario, Policy)>);
 
 impl Plays {
     pub fn add(&mut self, scenario: &Scenario, policy: &Policy) {
-        if !self.0.iter().any(|(known, with)| known.name == scenario.name && with.name == policy.name) {
+        let is_same = |(s, p): &(Scenario, Policy)| s.name == scenario.name && p.name == policy.name;
+        if !self.0.iter().any(is_same) {
             self.0.push((scenario.clone(), policy.clone()));
         }
     }
 }
 
-/// The run of a scenario with a policy. It has to have been played.
+/// The run of a scenario with a policy. Panics if it was not played.
 pub fn find<'a>(runs: &'a [Run], scenario: &Scenario, policy: &str) -> &'a Run {
     let run = runs.iter().find(|run| run.scenario.name == scenario.name && run.policy == policy);
-    run.expect("it has been played")
+    run.expect("the scenario was played with the policy")
 }
 
-/// Plays all of them with each seed. After each run, says how many of how many are done.
+/// Plays every pair with each seed. Calls `progress(done, total)` after each run.
 pub fn study(Plays(plays): &Plays, seeds: &[u64], progress: impl Fn(usize, usize) + Sync) -> Vec<Run> {
     let jobs: Vec<_> =
         (0..plays.len()).flat_map(|play| seeds.iter().map(move |seed| (play, *seed))).collect();
@@ -85,7 +86,7 @@ impl Run {
         self.figures.iter().map(figure).sum::<f64>() / self.figures.len() as f64
     }
 
-    /// The most of a figure with any seed.
+    /// The maximum of a figure over the seeds.
     pub fn most(&self, figure: impl Fn(&Figures) -> f64) -> f64 {
         self.figures.iter().map(figure).fold(f64::NEG_INFINITY, f64::max)
     }

@@ -1,7 +1,8 @@
-//! The upstream: a model of a service and of what can befall it, as a tower service.
+//! The upstream: a model of a service with faults, as a tower service.
 //!
-//! What it works on it finishes, whether or not the caller is still there: a timeout takes no load off a real server
-//! either. When something is finished is known the moment it comes, so that the model needs no tasks of its own.
+//! The upstream finishes every request that it has accepted, even if the caller is gone: a timeout takes no load off
+//! a real server either. The finish time of a request is computed when the request arrives, so the model needs no
+//! tasks of its own.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -24,8 +25,8 @@ use tower::Service;
 
 use crate::plan::{Fault, Model, Plan};
 
-/// What a call is made of.
-pub type Ask = Request<Empty<Bytes>>;
+/// A request to an upstream.
+pub type UpstreamRequest = Request<Empty<Bytes>>;
 
 /// An upstream that follows its plan.
 #[derive(Debug, Clone)]
@@ -36,38 +37,38 @@ struct State {
     plan: Plan,
     start: Instant,
     rng: SmallRng,
-    /// When what is being worked on is finished, for each replica.
+    /// The finish times of the requests in progress, for each replica.
     finishes: Vec<BinaryHeap<Reverse<Instant>>>,
-    /// How far each replica's queue reaches, in work.
+    /// The end of each replica's queue, on the scale of [`Plan::work_until`].
     queued: Vec<Duration>,
-    seen: Seen,
+    received: Received,
 }
 
-/// What has reached an upstream. What must not be sent twice counts for nothing but the duplicates.
+/// The requests that have reached an upstream. Orders count only as duplicates.
 #[derive(Debug, Clone, Default)]
-pub struct Seen {
-    /// Attempts in each hundredth of a second.
+pub struct Received {
+    /// The attempts in each hundredth of a second.
     pub attempts: Vec<u32>,
-    /// Those of them that were not the first of their call.
+    /// The attempts that are retries, in each hundredth of a second.
     pub retries: Vec<u32>,
-    /// Requests that must not be sent twice, and came again.
+    /// Orders that were sent more than once.
     pub duplicates: u32,
 }
 
-/// How often a call has been tried. It travels with the request, and its copies share it.
+/// The number of attempts of a call. An extension of the request, shared by its copies.
 #[derive(Debug, Clone, Default)]
-pub struct Tries(Arc<TriesInner>);
+pub struct AttemptCounter(Arc<AttemptCounterInner>);
 
 #[derive(Debug, Default)]
-struct TriesInner {
+struct AttemptCounterInner {
     made: AtomicU32,
-    /// Those that were not refused at the door.
+    /// The attempts whose connections were not refused.
     sent: AtomicU32,
 }
 
 impl Upstream {
     pub fn new(plan: Plan, seed: u64) -> Self {
-        assert!(plan.replicas > 0, "nobody would answer");
+        assert!(plan.replicas > 0, "an upstream needs a replica");
         let finishes = vec![BinaryHeap::new(); plan.replicas];
         let queued = vec![Duration::ZERO; plan.replicas];
         Self(Arc::new(Mutex::new(State {
@@ -76,13 +77,13 @@ impl Upstream {
             rng: SmallRng::seed_from_u64(seed),
             finishes,
             queued,
-            seen: Seen::default(),
+            received: Received::default(),
         })))
     }
 
-    /// The requests that have reached the upstream so far.
-    pub fn seen(&self) -> Seen {
-        self.state().seen.clone()
+    /// The requests received so far.
+    pub fn received(&self) -> Received {
+        self.state().received.clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -90,7 +91,7 @@ impl Upstream {
     }
 }
 
-/// What becomes of an attempt.
+/// The end of an attempt. `Answered` holds the time, the status and the `Retry-After` in seconds.
 #[derive(Debug, Clone, Copy)]
 enum Fate {
     Answered(Instant, StatusCode, Option<u32>),
@@ -99,15 +100,12 @@ enum Fate {
 }
 
 impl State {
-    fn receive(&mut self, request: &Ask) -> Fate {
+    fn receive(&mut self, request: &UpstreamRequest) -> Fate {
         let now = Instant::now();
         let replica = self.rng.random_range(0..self.plan.replicas);
-        let fault = if self.plan.one_suffers && replica > 0 {
-            Fault::None
-        } else {
-            self.plan.fault(now - self.start)
-        };
-        self.note(now, request, fault);
+        let fault =
+            if self.plan.one_faulty && replica > 0 { Fault::None } else { self.plan.fault(now - self.start) };
+        self.count(now, request, fault);
         let slowness = if let Fault::Slow(times) = fault { times } else { 1.0 };
         match fault {
             Fault::Refuses => Fate::Refused,
@@ -126,7 +124,7 @@ impl State {
         }
     }
 
-    /// Takes on work; returns when it is finished, or nothing if there is no place for it.
+    /// Accepts a request and returns its finish time, or `None` if the queue is full.
     fn work(&mut self, replica: usize, now: Instant, slowness: f64) -> Option<Instant> {
         let finishes = &mut self.finishes[replica];
         while finishes.peek().is_some_and(|finish| finish.0 <= now) {
@@ -142,37 +140,37 @@ impl State {
                 if finishes.len() >= workers + places {
                     return None;
                 }
-                // As one line that is as fast as all of them together, counted in work and not in time: what waits is
-                // worked on at the speed of then, not of now.
+                // One queue that is as fast as all workers together. Its length is work and not time, because a
+                // waiting request is processed at the speed of a later time, which may differ from the present speed.
                 let share = work / u32::try_from(workers).unwrap_or(u32::MAX);
-                let begin = self.queued[replica].max(self.plan.worked(now - self.start));
+                let begin = self.queued[replica].max(self.plan.work_until(now - self.start));
                 self.queued[replica] = begin + share;
-                self.start + self.plan.when_worked(begin + work)
+                self.start + self.plan.time_of(begin + work)
             }
         };
         finishes.push(Reverse(finish));
         Some(finish)
     }
 
-    fn note(&mut self, now: Instant, request: &Ask, fault: Fault) {
-        let tries = request.extensions().get::<Tries>().expect("every call counts its attempts");
-        let is_retry = tries.0.made.fetch_add(1, Ordering::Relaxed) > 0;
-        let was_sent = fault != Fault::Refuses && tries.0.sent.fetch_add(1, Ordering::Relaxed) > 0;
+    fn count(&mut self, now: Instant, request: &UpstreamRequest, fault: Fault) {
+        let counter = request.extensions().get::<AttemptCounter>().expect("every call counts its attempts");
+        let is_retry = counter.0.made.fetch_add(1, Ordering::Relaxed) > 0;
+        let was_sent = fault != Fault::Refuses && counter.0.sent.fetch_add(1, Ordering::Relaxed) > 0;
         if request.method() == Method::POST {
-            self.seen.duplicates += u32::from(was_sent);
+            self.received.duplicates += u32::from(was_sent);
             return;
         }
         let hundredth = usize::try_from((now - self.start).as_millis() / 10).unwrap_or(usize::MAX);
-        if self.seen.attempts.len() <= hundredth {
-            self.seen.attempts.resize(hundredth + 1, 0);
-            self.seen.retries.resize(hundredth + 1, 0);
+        if self.received.attempts.len() <= hundredth {
+            self.received.attempts.resize(hundredth + 1, 0);
+            self.received.retries.resize(hundredth + 1, 0);
         }
-        self.seen.attempts[hundredth] += 1;
-        self.seen.retries[hundredth] += u32::from(is_retry);
+        self.received.attempts[hundredth] += 1;
+        self.received.retries[hundredth] += u32::from(is_retry);
     }
 }
 
-impl Service<Ask> for Upstream {
+impl Service<UpstreamRequest> for Upstream {
     type Response = Response<Full<Bytes>>;
     type Error = Error<io::Error>;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
@@ -181,7 +179,7 @@ impl Service<Ask> for Upstream {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Ask) -> Self::Future {
+    fn call(&mut self, request: UpstreamRequest) -> Self::Future {
         let (fate, start) = {
             let mut state = self.state();
             (state.receive(&request), state.start)
@@ -204,13 +202,13 @@ impl Service<Ask> for Upstream {
     }
 }
 
-/// The body of an answer says when it was given, counted from the start.
+/// The body of an answer: the time at which it is given, counted from the start.
 fn time_stamp(given_at: Duration) -> Full<Bytes> {
     let nanos = u64::try_from(given_at.as_nanos()).unwrap_or(u64::MAX);
     Full::new(Bytes::copy_from_slice(&nanos.to_be_bytes()))
 }
 
-/// When this answer was given.
+/// The time at which the answer with this body was given.
 pub fn given_at(body: &[u8]) -> Duration {
     Duration::from_nanos(u64::from_be_bytes(body.try_into().expect("every answer bears its time")))
 }
@@ -225,11 +223,11 @@ mod tests {
     fn plan(model: Model, phases: &[(u64, Fault)]) -> Plan {
         let phases =
             phases.iter().map(|(until, fault)| Phase { until: Duration::from_secs(*until), fault: *fault });
-        Plan { model, replicas: 1, one_suffers: false, phases: phases.collect() }
+        Plan { model, replicas: 1, one_faulty: false, phases: phases.collect() }
     }
 
-    fn get() -> Ask {
-        let request = Request::get("http://sku.internal/items/1").extension(Tries::default());
+    fn get() -> UpstreamRequest {
+        let request = Request::get("http://sku.internal/items/1").extension(AttemptCounter::default());
         request.body(Empty::new()).unwrap()
     }
 
@@ -240,11 +238,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_contended_gets_slower_by_each_that_is_there() {
+    async fn a_contended_upstream_gets_slower_with_each_request() {
         let model = Model::Contended { base: SECOND, each: SECOND / 100 };
         let mut upstream = Upstream::new(plan(model, &[(60, Fault::None)]), 1);
         let (first, second) = (upstream.call(get()), upstream.call(get()));
-        drop((first, second)); // Nobody waits for them; they are worked on all the same.
+        drop((first, second)); // The upstream goes on with dropped requests.
         assert_eq!(takes(&mut upstream).await.0, SECOND + SECOND / 50);
         tokio::time::sleep(2 * SECOND).await;
         assert_eq!(takes(&mut upstream).await.0, SECOND);
@@ -266,46 +264,46 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_waits_is_worked_on_at_the_speed_of_then() {
+    async fn a_waiting_request_is_processed_at_the_speed_of_its_turn() {
         let model = Model::Queue { workers: 1, work: SECOND, places: 9 };
         let phases = [(2, Fault::Slow(4.0)), (60, Fault::None)];
         let mut upstream = Upstream::new(plan(model, &phases), 1);
         drop(upstream.call(get()));
-        // Half of the first is done in the two slow seconds; then one and a half are left.
+        // The two slow seconds do half of the first request. One and a half requests remain.
         assert_eq!(takes(&mut upstream).await.0, SECOND * 7 / 2);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_refused_was_not_sent() {
+    async fn a_refused_attempt_was_not_sent() {
         let mut upstream =
             Upstream::new(plan(Model::Steady(SECOND), &[(1, Fault::Refuses), (2, Fault::Hangs)]), 1);
-        let tries = Tries::default();
+        let counter = AttemptCounter::default();
         let post = || {
-            let request = Request::post("http://sku.internal/orders/1").extension(tries.clone());
+            let request = Request::post("http://sku.internal/orders/1").extension(counter.clone());
             request.body(Empty::new()).unwrap()
         };
         assert!(upstream.call(post()).await.is_err());
         tokio::time::sleep(SECOND).await;
         drop(upstream.call(post()));
-        assert_eq!(upstream.seen().duplicates, 0);
+        assert_eq!(upstream.received().duplicates, 0);
         drop(upstream.call(post()));
-        assert_eq!(upstream.seen().duplicates, 1);
-        assert!(upstream.seen().attempts.is_empty());
+        assert_eq!(upstream.received().duplicates, 1);
+        assert!(upstream.received().attempts.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_comes_again_is_a_retry() {
+    async fn the_second_attempt_of_a_call_is_a_retry() {
         let mut upstream = Upstream::new(plan(Model::Steady(SECOND), &[(60, Fault::None)]), 1);
         let (one, other) = (get(), get());
         drop((upstream.call(one.clone()), upstream.call(other), upstream.call(one)));
-        assert_eq!((upstream.seen().attempts[0], upstream.seen().retries[0]), (3, 1));
+        assert_eq!((upstream.received().attempts[0], upstream.received().retries[0]), (3, 1));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_several_replicas_one_suffers() {
+    async fn one_of_several_replicas_is_faulty() {
         let mut hung = 0;
         let plan =
-            Plan { replicas: 4, one_suffers: true, ..plan(Model::Steady(SECOND), &[(1, Fault::Hangs)]) };
+            Plan { replicas: 4, one_faulty: true, ..plan(Model::Steady(SECOND), &[(1, Fault::Hangs)]) };
         let mut upstream = Upstream::new(plan, 1);
         for _ in 0..400 {
             hung += u32::from(tokio::time::timeout(2 * SECOND, upstream.call(get())).await.is_err());

@@ -16,7 +16,7 @@ fn no_failure_in_a_row_is_lost() {
     });
 }
 
-/// Runs `something` while another thread begins a generation and records its first failure. Only this failure may count.
+/// Runs `something` while another thread begins a generation and records a failure. Only this failure may count.
 fn while_a_generation_begins(something: fn(&ConsecutiveFailures)) {
     let set_up = || {
         let run = ConsecutiveFailures::default();

@@ -1,3 +1,5 @@
+//! The service that registers the URI of each call for prefetching.
+
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,9 +11,9 @@ use tower::Service;
 use super::fetch;
 use super::registry::Registry;
 use crate::http::HttpRequest;
-use crate::{BoxError, Error, HasCallOptions, RetryableRequest};
+use crate::{BoxError, Error, HasCallOptions, RetryableRequest, SteadfastError};
 
-/// The service that [`PrefetchLayer`](super::PrefetchLayer) makes.
+/// The service of a [`PrefetchLayer`](super::PrefetchLayer).
 #[derive(Clone)]
 pub struct PrefetchService<S> {
     inner: S,
@@ -33,7 +35,7 @@ impl<S> PrefetchService<S> {
         self.registry.as_ref().map(|registry| registry.uris()).unwrap_or_default()
     }
 
-    /// The call that `call` makes of the inner service, for a URI that may be fetched again.
+    /// Registers the URI, and makes a call of the inner service through a function that takes `&S`.
     #[cfg(feature = "reqwest")]
     pub(crate) fn send<Req, B, E, F>(&self, request: Req, call: impl FnOnce(&S, Req) -> F) -> F
     where
@@ -56,6 +58,7 @@ impl<Req, S, B, E> Service<Req> for PrefetchService<S>
 where
     Req: HttpRequest + HasCallOptions + RetryableRequest + Send + Sync + 'static,
     S: Service<Req, Response = Response<B>, Error = Error<E>, Future: Send> + Clone + Send + Sync + 'static,
+    S::Error: SteadfastError,
     B: Body + Send + 'static,
     B::Error: Into<BoxError>,
     E: 'static,

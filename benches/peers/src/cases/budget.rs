@@ -1,7 +1,8 @@
-//! The retry budget: what each call deposits, and what a retry withdraws.
+//! The retry budget: the deposit of each call, and the withdrawal of a retry.
 //!
-//! steadfast's budget has no deposit and no withdrawal of its own to call, so it is what a retry with a budget takes more
-//! than one without. tower's is called directly, by a service that does nothing else, less that service.
+//! The deposits and withdrawals of steadfast's budget are private, so the figure is the difference between a retry
+//! layer with a budget and one without. tower's budget is called directly, by a service that does nothing else. Its
+//! deposit figure is the difference to an idle service.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use tower::{Layer, Service};
 use super::SECOND;
 use super::threads::threads;
 use crate::measure::{Subject, Suite, Tally, Value, runtime};
-use crate::upstream::{Below, Broken, Http, Inner, get};
+use crate::upstream::{Broken, Http, Inner, SteadfastError, get};
 
 pub fn add(suite: &mut Suite) {
     for (number, threads_on_it) in [(1, "1 thread"), (2, "2 threads")] {
@@ -27,10 +28,11 @@ pub fn add(suite: &mut Suite) {
                     Some(budget) => layer.budget(budget.clone()),
                     None => layer.without_budget(),
                 };
-                // A service each, with room between, so that they share nothing but the budget.
+                // The threads' services must share only the budget. The leaked gap keeps their allocations on
+                // separate cache lines.
                 let service = |_| {
                     std::mem::forget(vec![0_u8; 4096]);
-                    layer.layer(Http::<Below>::new(Inner::Ready))
+                    layer.layer(Http::<SteadfastError>::new(Inner::Ready))
                 };
                 threads((0..number).map(service).collect(), get)
             };
@@ -67,7 +69,9 @@ pub fn add(suite: &mut Suite) {
         let without = group.run(given_up(&layer.clone().without_budget()));
         let with = group.run(given_up(&layer.budget(budget.clone())));
         group.row(group.name.clone(), "steadfast", Value::Difference(with, without));
-        group.check(move || assert!(budget.tokens() >= 10.0, "what was not sent is given back"));
+        group.check(move || {
+            assert!(budget.tokens() >= 10.0, "the token of a retry that was not sent is returned")
+        });
 
         let budget = TpsBudget::new(10 * SECOND, 10, 1.0);
         let run = group.run(Box::new(move |calls| {
@@ -84,17 +88,17 @@ pub fn add(suite: &mut Suite) {
     });
 }
 
-/// Calls that fail, and are dropped while they wait for their retry.
+/// Makes calls that fail and are dropped while they wait for their retry.
 fn given_up(layer: &RetryLayer) -> Subject {
     let runtime = runtime();
-    let mut service = layer.layer(Http::<Below>::failing());
+    let mut service = layer.layer(Http::<SteadfastError>::failing());
     Box::new(move |calls| {
         let _context = runtime.enter();
         let mut cx = Context::from_waker(Waker::noop());
         let mut tally = Tally::default();
         tally.time(calls, || {
             for _ in 0..calls {
-                let waiting: Poll<Result<_, Below>> = pin!(service.call(get())).poll(&mut cx);
+                let waiting: Poll<Result<_, SteadfastError>> = pin!(service.call(get())).poll(&mut cx);
                 assert!(waiting.is_pending(), "there is a token for every retry");
             }
         });

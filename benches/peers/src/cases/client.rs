@@ -1,4 +1,4 @@
-//! End to end over loopback: a client, and a server in a thread of its own, over HTTP/1.1 connections that are kept.
+//! End to end over loopback: a client and a server over HTTP/1.1 connections that are kept alive.
 
 use std::convert::Infallible;
 use std::fmt::Debug;
@@ -25,12 +25,12 @@ const BODY: &[u8] = br#"{"id":42,"sku":"A-1042","name":"a thing in a box","price
 pub fn add(suite: &mut Suite) {
     suite.group("end to end, 64 calls in flight", |group| {
         group.batch(Duration::from_millis(60));
-        for (library, subject) in clients(|| Site::apart(64)) {
+        for (library, subject) in clients(|| Site::on_two_threads(64)) {
             let run = group.run(subject);
             group.row(group.name.clone(), library, Value::Rate(run));
         }
     });
-    // On one thread nobody sleeps and is woken, so that what a client adds to a call can be seen.
+    // With one thread, no thread has to be woken for a call, so the cost that a client adds is visible.
     suite.group("end to end, 1 call in flight, client and server on one thread", |group| {
         group.batch(Duration::from_millis(10));
         for (library, subject) in clients(|| Site::on_one_thread(1)) {
@@ -48,11 +48,11 @@ pub fn add(suite: &mut Suite) {
     });
 }
 
-/// The clients, the bare one first.
+/// The clients. The bare client is first.
 fn clients(site: impl Fn() -> Site) -> [(&'static str, Subject); 4] {
-    let (client, here) = (bare(), site());
-    let url = here.url.clone();
-    let alone = here.load(move || client.get(&url).send());
+    let (client, bare_site) = (bare(), site());
+    let url = bare_site.url.clone();
+    let alone = bare_site.load(move || client.get(&url).send());
 
     let builder = steadfast::Client::builder;
     let default = of_steadfast(builder(), site());
@@ -61,9 +61,9 @@ fn clients(site: impl Fn() -> Site) -> [(&'static str, Subject); 4] {
     let backoff = ExponentialBackoff::builder().build_with_max_retries(3);
     let retry = RetryTransientMiddleware::new_with_policy(backoff);
     let client = reqwest_middleware::ClientBuilder::new(bare()).with(retry).build();
-    let here = site();
-    let url = here.url.clone();
-    let middleware = here.load(move || client.get(&url).send());
+    let middleware_site = site();
+    let url = middleware_site.url.clone();
+    let middleware = middleware_site.load(move || client.get(&url).send());
     [
         ("reqwest alone", alone),
         ("steadfast", default),
@@ -82,7 +82,7 @@ fn of_steadfast(builder: steadfast::ClientBuilder, site: Site) -> Subject {
     site.load(move || client.get(&url).send())
 }
 
-/// Where a client runs, and the server that it calls.
+/// The runtime of a client, and the server that the client calls.
 struct Site {
     runtime: Runtime,
     url: String,
@@ -90,8 +90,8 @@ struct Site {
 }
 
 impl Site {
-    /// The server has a thread of its own, until the process ends.
-    fn apart(in_flight: u64) -> Self {
+    /// Runs the server in a separate thread, until the process ends.
+    fn on_two_threads(in_flight: u64) -> Self {
         let (listener, url) = listen();
         std::thread::spawn(|| runtime().block_on(serve(listener)));
         Self { runtime: runtime(), url, in_flight }
@@ -104,7 +104,7 @@ impl Site {
         Self { runtime, url, in_flight }
     }
 
-    /// Makes so many calls at a time, each of which reads the whole body.
+    /// Keeps `in_flight` calls in flight, each of which reads the whole body.
     fn load<F, E>(self, send: impl Fn() -> F + Clone + Send + 'static) -> Subject
     where
         F: Future<Output = Result<reqwest::Response, E>> + Send + 'static,
@@ -126,7 +126,7 @@ impl Site {
     }
 }
 
-/// How long each of so many calls took.
+/// Makes sequential calls and returns the time of each.
 async fn one_after_the_other<F, E>(send: impl Fn() -> F, calls: u64) -> Vec<Duration>
 where
     F: Future<Output = Result<reqwest::Response, E>>,
@@ -145,12 +145,12 @@ where
 
 fn listen() -> (TcpListener, String) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    listener.set_nonblocking(true).expect("as tokio wants it");
+    listener.set_nonblocking(true).expect("a non-blocking socket, for tokio");
     let address = listener.local_addr().expect("bound");
     (listener, format!("http://{address}/v1/items/42"))
 }
 
-/// Answers everything with the same small JSON.
+/// Answers every request with the same small JSON.
 async fn serve(listener: TcpListener) {
     let listener = tokio::net::TcpListener::from_std(listener).expect("a runtime");
     loop {

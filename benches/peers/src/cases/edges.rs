@@ -1,7 +1,8 @@
-//! reqwest's edges: its response made an `http::Response` and back, as the client does it around every call.
+//! reqwest's edges: the conversion of its response into an `http::Response` and back, as around every call of the
+//! client.
 //!
-//! A `reqwest::Client` cannot be stood in for, so the conversions are made here by the same steps, on responses that
-//! were built before; what the client as a whole adds to a real call is in the cases "end to end".
+//! A `reqwest::Client` cannot be replaced by a fake, so this file repeats the conversions step by step on prepared
+//! responses. The cases "end to end" show the cost of the whole client.
 
 use std::future::ready;
 

@@ -1,4 +1,4 @@
-//! What is measured, a file for each family of cases.
+//! The measured cases, with a file for each family of cases.
 
 mod breaker;
 mod budget;
@@ -37,7 +37,7 @@ pub fn add(suite: &mut Suite) {
     client::add(suite);
 }
 
-/// So many calls, which bring a service into the state that a case claims.
+/// Brings a service into the claimed state of a case, with this many calls.
 fn call<S: Service<Call<Get>>>(
     service: &mut S,
     times: usize,

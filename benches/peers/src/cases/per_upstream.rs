@@ -1,4 +1,4 @@
-//! Many upstreams: finding the one that a call is for, and what each of them takes.
+//! Many upstreams: the lookup of a call's upstream, and the memory of each upstream.
 
 use std::sync::Arc;
 
@@ -14,16 +14,16 @@ use super::call_with;
 use super::stack::steadfast_three;
 use crate::allocations;
 use crate::measure::{Group, Suite, Value};
-use crate::upstream::{Below, Get, Http, Inner};
+use crate::upstream::{Get, Http, Inner, SteadfastError};
 
 pub fn add(suite: &mut Suite) {
     let inner = Inner::Ready;
-    // To make ten thousand takes seconds.
+    // Creating ten thousand upstreams takes seconds.
     for count in [1, 100, if suite.quick { 1000 } else { 10_000 }] {
         suite.group(format!("per upstream, {count} in turn, nothing beneath, ready"), |group| {
-            group.baseline("no library", inner, Http::<Below>::new(inner), in_turn(count));
+            group.baseline("no library", inner, Http::<SteadfastError>::new(inner), in_turn(count));
             let layer = PerUpstreamLayer::new(|_: &UpstreamKey| (Identity::new(), ()));
-            let service = layer.max_upstreams(4 * count).layer(Http::<Below>::new(inner));
+            let service = layer.max_upstreams(4 * count).layer(Http::<SteadfastError>::new(inner));
             let known = service.clone();
             group.each_of(count, service);
             group.check(move || assert_eq!(known.upstreams().len(), count));
@@ -45,7 +45,7 @@ pub fn add(suite: &mut Suite) {
                         .into_inner();
                     (layers, ())
                 });
-                let service = layer.max_upstreams(4 * count).layer(Http::<Below>::new(inner));
+                let service = layer.max_upstreams(4 * count).layer(Http::<SteadfastError>::new(inner));
                 let known = service.clone();
                 group.each_of(count, service);
                 group.check(move || assert_eq!(known.upstreams().len(), count));
@@ -58,7 +58,7 @@ pub fn add(suite: &mut Suite) {
 }
 
 impl Group {
-    /// Calls each of so many upstreams, again and again; all of them are known before.
+    /// Measures calls to `count` upstreams in turn. Every upstream is created before the measurement.
     fn each_of<S>(&mut self, count: usize, mut service: S)
     where
         S: Service<Call<Get>, Response: Send, Error: Send, Future: Send> + Send + 'static,
@@ -68,7 +68,7 @@ impl Group {
     }
 }
 
-/// Requests for so many upstreams.
+/// Requests to `count` upstreams in turn.
 fn in_turn(count: usize) -> impl FnMut() -> Call<Get> + Send + 'static {
     let hosts: Vec<&'static str> =
         (0..count).map(|number| &*format!("sku-{number}.internal").leak()).collect();
@@ -80,7 +80,7 @@ fn in_turn(count: usize) -> impl FnMut() -> Call<Get> + Send + 'static {
     }
 }
 
-/// How many bytes a client keeps for each upstream that it knows.
+/// The bytes that a client holds per upstream.
 #[allow(clippy::cast_precision_loss)]
 fn memory() -> f64 {
     const UPSTREAMS: usize = 1000;

@@ -1,4 +1,4 @@
-//! A retry that succeeds at once.
+//! The retry layer around calls that succeed at the first attempt.
 
 use std::task::{Context, Poll};
 
@@ -10,9 +10,9 @@ use tower_resilience_retry::RetryBudgetBuilder;
 
 use crate::measure::Suite;
 use crate::peers::{Retries, resilience_retry};
-use crate::upstream::{Below, Broken, Http, INNER, Inner, get, http_get};
+use crate::upstream::{Broken, Http, INNER, Inner, SteadfastError, get, http_get};
 
-/// The service below, and one copy of each request: what a retry cannot do without.
+/// The inner service with one copy of each request, which is the least cost of a retry layer.
 #[derive(Clone)]
 pub struct Copies<S>(pub S);
 
@@ -38,7 +38,7 @@ pub fn add(suite: &mut Suite) {
         suite.group(format!("retry, copies are free, {inner}"), |group| {
             group.baseline("no library", inner, Http::<Broken>::new(inner), get);
             let layer = RetryLayer::new(RetryPolicy::default());
-            group.healthy("steadfast", inner, layer.layer(Http::<Below>::new(inner)), get);
+            group.healthy("steadfast", inner, layer.layer(Http::<SteadfastError>::new(inner)), get);
             group.healthy("tower", inner, Retry::new(Retries(3), Http::<Broken>::new(inner)), get);
             let layer = resilience_retry().build();
             group.healthy("tower-resilience", inner, layer.layer(Http::<Broken>::new(inner)), get);
@@ -47,7 +47,7 @@ pub fn add(suite: &mut Suite) {
         suite.group(format!("retry, http::Request, {inner}"), |group| {
             group.baseline("the copy alone", inner, Copies(Http::<Broken>::new(inner)), http_get);
             let layer = RetryLayer::new(RetryPolicy::default());
-            group.healthy("steadfast", inner, layer.layer(Http::<Below>::new(inner)), http_get);
+            group.healthy("steadfast", inner, layer.layer(Http::<SteadfastError>::new(inner)), http_get);
             group.healthy("tower", inner, Retry::new(Retries(3), Http::<Broken>::new(inner)), http_get);
             let layer = resilience_retry().build();
             group.healthy("tower-resilience", inner, layer.layer(Http::<Broken>::new(inner)), http_get);
@@ -63,7 +63,7 @@ pub fn add(suite: &mut Suite) {
         let once = || http_get().retry_safety(RetrySafety::Never);
         group.baseline("no library", inner, Http::<Broken>::new(inner), once);
         let layer = RetryLayer::new(RetryPolicy::default());
-        group.healthy("steadfast", inner, layer.layer(Http::<Below>::new(inner)), once);
+        group.healthy("steadfast", inner, layer.layer(Http::<SteadfastError>::new(inner)), once);
         group.healthy("tower", inner, Retry::new(Retries(0), Http::<Broken>::new(inner)), once);
         let layer = resilience_retry().max_attempts(1).build();
         group.healthy("tower-resilience", inner, layer.layer(Http::<Broken>::new(inner)), once);

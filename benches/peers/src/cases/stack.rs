@@ -16,12 +16,12 @@ use super::retry::Copies;
 use crate::floor;
 use crate::measure::Suite;
 use crate::peers::{resilience_breaker, resilience_bulkhead, resilience_retry, resilience_timeout};
-use crate::upstream::{Below, Broken, Http, HttpCall, INNER, Inner, http_get};
+use crate::upstream::{Broken, Http, HttpCall, INNER, Inner, SteadfastError, http_get};
 
 pub const LIMITS: (Duration, Duration) = (TOTAL, SECOND);
 const TOTAL: Duration = Duration::from_secs(10);
 
-/// A service that can be called anywhere.
+/// A service callable from a task on any thread.
 pub trait Callable<Req>:
     Service<Req, Response: Send, Error: Send, Future: Send> + Clone + Send + 'static
 {
@@ -32,12 +32,12 @@ impl<S, Req> Callable<Req> for S where
 {
 }
 
-/// A request that every library can copy.
+/// A request type that all libraries can copy.
 pub trait Request: HasCallOptions + RetryableRequest + Clone + Send + 'static {}
 
 impl<Req: HasCallOptions + RetryableRequest + Clone + Send + 'static> Request for Req {}
 
-/// A stack, and what has to hold as long as it is healthy.
+/// A stack, and a check that it is healthy.
 pub type Checked<S> = (S, Box<dyn Fn()>);
 
 pub fn steadfast_three<Req: Request>(inner: Inner) -> Checked<impl Callable<Req>> {
@@ -46,7 +46,7 @@ pub fn steadfast_three<Req: Request>(inner: Inner) -> Checked<impl Callable<Req>
         .layer(RetryLayer::new(RetryPolicy::default()).advised_by(circuit.clone()))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
         .layer(BulkheadLayer::new(Bulkhead::default()))
-        .service(Http::<Below>::new(inner));
+        .service(Http::<SteadfastError>::new(inner));
     (service, Box::new(move || assert_eq!(circuit.state(), State::Closed)))
 }
 
@@ -58,7 +58,7 @@ pub fn steadfast_five<Req: Request>(inner: Inner) -> Checked<impl Callable<Req>>
         .layer(CircuitBreakerLayer::new(circuit.clone()))
         .layer(BulkheadLayer::new(Bulkhead::default()))
         .layer(TimeoutLayer::new(SECOND))
-        .service(Http::<Below>::new(inner));
+        .service(Http::<SteadfastError>::new(inner));
     (service, Box::new(move || assert_eq!(circuit.state(), State::Closed)))
 }
 

@@ -1,4 +1,4 @@
-//! Threads that share an upstream, and threads that don't.
+//! Two threads on one upstream, and on separate upstreams.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Barrier};
@@ -16,10 +16,10 @@ use crate::measure::{
 };
 use crate::upstream::{Inner, get, http_get};
 
-/// A thread for each of the services, with a runtime of its own; all of them make calls until one has made enough.
+/// Runs each service in its own thread and runtime. All threads make calls until one thread has made enough.
 ///
-/// The calls of a second are those of all threads in the time from their common beginning to the last one's end. Making
-/// the requests is in that time, and not in the time of a call.
+/// The call rate counts the calls of all threads, from the common start to the end of the last thread. This time
+/// includes the making of requests, while the time of a call does not.
 pub fn threads<S, Req>(services: Vec<S>, next: fn() -> Req) -> Subject
 where
     S: Service<Req, Response: Send, Error: Send, Future: Send> + Send + 'static,
@@ -76,7 +76,7 @@ fn with_requests<Req: Request>(suite: &mut Suite, request: &str, next: fn() -> R
 }
 
 impl Group {
-    /// One thread; two threads on one upstream; two threads on two.
+    /// Adds rows for one thread, two threads on one upstream, and two threads on two upstreams.
     fn scaling<Req: Request, S: Callable<Req>>(
         &mut self,
         library: &'static str,
@@ -92,14 +92,16 @@ impl Group {
         let (first, second) = (upstream(), upstream());
         let one = self.run(threads(vec![first.clone()], next));
         let shared = self.run(threads(vec![first.clone(), first.clone()], next));
-        let apart = self.run(threads(vec![first, second], next));
-        for (run, what) in
-            [(one, "1 thread"), (shared, "2 threads on one upstream"), (apart, "2 threads on two upstreams")]
-        {
-            self.row(format!("{}: {what}", self.name), library, Value::Rate(run));
+        let separate = self.run(threads(vec![first, second], next));
+        for (run, threads) in [
+            (one, "1 thread"),
+            (shared, "2 threads on one upstream"),
+            (separate, "2 threads on two upstreams"),
+        ] {
+            self.row(format!("{}: {threads}", self.name), library, Value::Rate(run));
         }
-        for (run, what) in [(shared, "one upstream"), (apart, "two upstreams")] {
-            let case = format!("{}: 2 threads on {what}, by 1 thread", self.name);
+        for (run, upstreams) in [(shared, "one upstream"), (separate, "two upstreams")] {
+            let case = format!("{}: 2 threads on {upstreams}, by 1 thread", self.name);
             self.row(case, library, Value::Scaling(run, one));
         }
     }

@@ -1,4 +1,4 @@
-//! Timeouts that do not pass.
+//! Timeouts around calls that end in time.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tower::{Layer, ServiceBuilder};
 use super::{HOUR, SECOND};
 use crate::measure::Suite;
 use crate::peers::resilience_timeout;
-use crate::upstream::{Below, Broken, Http, INNER, get};
+use crate::upstream::{Broken, Http, INNER, SteadfastError, get};
 
 const TOTAL: Duration = Duration::from_secs(10);
 
@@ -20,9 +20,9 @@ pub fn add(suite: &mut Suite) {
         suite.group(format!("timeout, {inner}"), |group| {
             group.baseline("no library", inner, Http::<Broken>::new(inner), get);
             let layer = TimeoutLayer::new(SECOND);
-            group.healthy("steadfast", inner, layer.layer(Http::<Below>::new(inner)), get);
+            group.healthy("steadfast", inner, layer.layer(Http::<SteadfastError>::new(inner)), get);
             let layer = DeadlineLayer::new(TOTAL);
-            group.healthy("steadfast, total", inner, layer.layer(Http::<Below>::new(inner)), get);
+            group.healthy("steadfast, total", inner, layer.layer(Http::<SteadfastError>::new(inner)), get);
             group.healthy("tower", inner, Timeout::new(Http::<Broken>::new(inner), SECOND), get);
             let layer = resilience_timeout(SECOND);
             group.healthy("tower-resilience", inner, layer.layer(Http::<Broken>::new(inner)), get);
@@ -32,12 +32,12 @@ pub fn add(suite: &mut Suite) {
             group.baseline("no library", inner, Http::<Broken>::new(inner), get);
             let layers =
                 ServiceBuilder::new().layer(DeadlineLayer::new(TOTAL)).layer(TimeoutLayer::new(SECOND));
-            group.healthy("steadfast", inner, layers.service(Http::<Below>::new(inner)), get);
-            // The client's own total only stamps the deadline: one reading of the clock more, and no timer. A deadline
-            // that is on the call already costs its attempt the same.
+            group.healthy("steadfast", inner, layers.service(Http::<SteadfastError>::new(inner)), get);
+            // The client's own total timeout only sets the deadline of the call: one more reading of the clock and no
+            // timer. A deadline that is already set costs the attempt the same.
             let deadline = Instant::now() + HOUR;
             let stamped = move || get().deadline(deadline);
-            let layer = TimeoutLayer::new(SECOND).layer(Http::<Below>::new(inner));
+            let layer = TimeoutLayer::new(SECOND).layer(Http::<SteadfastError>::new(inner));
             group.healthy("steadfast, as in the client", inner, layer, stamped);
             group.healthy("tower, one timeout", inner, Timeout::new(Http::<Broken>::new(inner), SECOND), get);
             let both = Timeout::new(Timeout::new(Http::<Broken>::new(inner), SECOND), TOTAL);

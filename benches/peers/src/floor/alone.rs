@@ -1,4 +1,4 @@
-//! A breaker and a bulkhead, each alone, around plain values.
+//! A breaker and a bulkhead, each alone, around answers that are not HTTP.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use tokio::time::Instant;
 use tower::Service;
 
 use super::{Error, HANG, State};
-use crate::upstream::{Answer, Broken, Plain};
+use crate::upstream::{Answer, Broken, NonHttp};
 
 // ===== The breaker alone =====
 
 #[derive(Clone)]
 pub struct Breaker {
     pub state: Arc<State>,
-    pub upstream: Plain,
+    pub upstream: NonHttp,
 }
 
 impl<Req> Service<Req> for Breaker {
@@ -37,8 +37,9 @@ impl<Req> Service<Req> for Breaker {
 pub struct BreakerFuture {
     state: Arc<State>,
     answer: Answer<u64, Broken>,
-    /// The generation; settled once it is an error.
+    /// The generation in which the call was admitted, or the refusal.
     entered: Result<u64, Error>,
+    /// The time of the first `Pending`.
     since: Option<Instant>,
 }
 
@@ -71,7 +72,7 @@ impl Drop for BreakerFuture {
 #[derive(Clone)]
 pub struct Bulkhead {
     pub state: Arc<State>,
-    pub upstream: Plain,
+    pub upstream: NonHttp,
 }
 
 impl<Req> Service<Req> for Bulkhead {

@@ -1,8 +1,9 @@
-//! The floor: what the semantics ask for, written by hand for one kind of answer, with no generality.
+//! The floor: hand-written services with the semantics of steadfast's layers, but without any generality.
 //!
-//! Each is correct: a permit comes back when the body is dropped, results of an older generation say nothing, a circuit
-//! that trips refuses, a failed attempt is retried within a budget and after a backoff. What only unhappy calls reach is
-//! as short as it can be: a full bulkhead has no queue, an open circuit closes when its time is over, there is no jitter.
+//! The services are correct: a permit is released when the body is dropped, results of an older generation are
+//! ignored, a tripped circuit refuses, and a failed attempt is retried within a budget and after a backoff. The
+//! unhealthy paths are as short as possible: a full bulkhead has no queue, an open circuit closes without a probe,
+//! and there is no jitter.
 
 mod alone;
 mod stack;
@@ -30,16 +31,16 @@ pub enum Error {
     Timeout,
 }
 
-/// Everything that the calls to an upstream share, counted once a call.
+/// The state that the calls to an upstream share, behind one reference count.
 #[derive(Debug)]
 pub struct State {
-    /// The generation; an odd one is open.
+    /// The circuit's generation: even while closed, odd while open.
     gate: AtomicU64,
-    /// When an open circuit closes, in milliseconds since the epoch.
+    /// The time at which an open circuit closes, in milliseconds since the epoch.
     closes_at: AtomicU64,
-    /// The generation and the failures in a row.
+    /// The generation in the upper bits, the failures in a row in the lower 16 bits.
     consecutive: AtomicU64,
-    /// Thousandths of a token.
+    /// The tokens, in thousandths.
     budget: AtomicU64,
     permits: Semaphore,
     epoch: Instant,
@@ -73,7 +74,7 @@ impl State {
         u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// The generation that a call is admitted in.
+    /// Admits a call and returns its generation.
     fn enter(&self) -> Result<u64, Error> {
         let gate = self.gate.load(Acquire);
         if gate % 2 == 0 { Ok(gate) } else { self.enter_open(gate) }
@@ -110,7 +111,7 @@ impl State {
         }
     }
 
-    /// A full budget is only read.
+    /// Deposits the tokens of a success. A full budget is only read, not written.
     fn deposit(&self) {
         let mut tokens = self.budget.load(Relaxed);
         while tokens < FULL {
@@ -134,13 +135,13 @@ impl State {
     }
 }
 
-/// What a call holds of the state, and owes to it.
+/// The admission and the permit of a call, released on drop.
 struct Hold {
     state: Arc<State>,
-    /// In which an outcome is to be told.
+    /// The generation of the admission, until the outcome is recorded.
     generation: Option<u64>,
     permit: bool,
-    /// When it first had to wait.
+    /// The time of the first `Pending`.
     since: Option<Instant>,
 }
 
@@ -175,7 +176,7 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        // Dropped by its caller, a call counts if it hung.
+        // A call that its caller drops counts as a failure if it has waited for `HANG` or longer.
         if let (Some(_), Some(since)) = (self.generation, self.since) {
             self.settle(since.elapsed() >= HANG);
         }

@@ -23,7 +23,7 @@ const BACKOFF: Duration = Duration::from_millis(100);
 pub struct Stack {
     pub state: Arc<State>,
     pub upstream: Http,
-    /// The total time and that of an attempt, if there are timeouts.
+    /// The total and the attempt timeout. `None` for a stack without timeouts.
     pub limits: Option<(Duration, Duration)>,
 }
 
@@ -67,7 +67,7 @@ pub struct StackFuture<Req> {
     end: Option<Instant>,
     attempt_limit: Option<Duration>,
     step: Step,
-    /// One timer serves the wait, the attempt and the whole.
+    /// The only timer. It serves the wait between attempts, the attempt and the deadline.
     #[pin]
     timer: Option<Sleep>,
     hold: Option<Hold>,
@@ -105,7 +105,7 @@ impl<Req: Clone> Future for StackFuture<Req> {
                 Step::Attempt(answer) => match Pin::new(answer).poll(cx) {
                     Poll::Ready(result) => result.map_err(Error::Upstream),
                     Poll::Pending => {
-                        // The clock was read when the call began, unless there are no timeouts.
+                        // With timeouts, the start is computed from the end of the attempt, to save a clock reading.
                         hold.since.get_or_insert_with(|| match (*this.end, *this.attempt_limit) {
                             (Some(end), Some(limit)) => end - limit,
                             _ => Instant::now(),
@@ -128,17 +128,17 @@ impl<Req: Clone> Future for StackFuture<Req> {
             if !failed {
                 hold.state.deposit();
             }
-            let until = || Instant::now() + BACKOFF * 2_u32.pow(*this.retries);
-            let again = transient && *this.retries < RETRIES && hold.state.withdraw();
-            match again.then(until).filter(|until| this.deadline.is_none_or(|deadline| *until < deadline)) {
+            let retry_at = || Instant::now() + BACKOFF * 2_u32.pow(*this.retries);
+            let may_retry = transient && *this.retries < RETRIES && hold.state.withdraw();
+            match may_retry.then(retry_at).filter(|at| this.deadline.is_none_or(|deadline| *at < deadline)) {
                 None => {
-                    let (hold, until) = (this.hold.take(), *this.deadline);
-                    return Poll::Ready(result.map(|it| it.map(|body| HeldBody { body, hold, until })));
+                    let (hold, deadline) = (this.hold.take(), *this.deadline);
+                    return Poll::Ready(result.map(|it| it.map(|body| HeldBody { body, hold, deadline })));
                 }
-                Some(until) => {
+                Some(retry_at) => {
                     hold.release();
                     *this.retries += 1;
-                    this.timer.set(Some(tokio::time::sleep_until(until)));
+                    this.timer.set(Some(tokio::time::sleep_until(retry_at)));
                     *this.step = Step::Wait;
                 }
             }
@@ -146,11 +146,11 @@ impl<Req: Clone> Future for StackFuture<Req> {
     }
 }
 
-/// A body for which a permit is held until it has been read or dropped, and which is cut at the deadline.
+/// A body that holds its permit until it has been read or dropped, and fails at the deadline.
 pub struct HeldBody {
     body: Full<Bytes>,
     hold: Option<Hold>,
-    until: Option<Instant>,
+    deadline: Option<Instant>,
 }
 
 impl Body for HeldBody {
@@ -164,7 +164,7 @@ impl Body for HeldBody {
         let Ok(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose();
         if self.body.is_end_stream() {
             self.hold = None;
-        } else if self.until.is_some_and(|until| Instant::now() >= until) {
+        } else if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Poll::Ready(Some(Err(Error::Timeout)));
         }
         Poll::Ready(frame.map(Ok))

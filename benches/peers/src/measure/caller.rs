@@ -1,4 +1,4 @@
-//! Calls, one after the other.
+//! Sequential calls of a service.
 
 use std::hint::black_box;
 use std::pin::pin;
@@ -8,23 +8,23 @@ use tower::Service;
 
 use super::{Clock, Subject, Tally, runtime};
 
-/// How many requests are made ahead, so that making them is not timed: what owns memory, a few at a time, so that they
-/// stay in the cache.
+/// The number of requests to make ahead of the timed calls. Requests that own memory are made in smaller numbers, to
+/// stay in the processor's cache.
 const fn ahead<Req>() -> u64 {
     if std::mem::needs_drop::<Req>() { 32 } else { 256 }
 }
 
-/// A service, and what it is called with.
+/// A service with its requests and the expected results.
 pub struct Caller<S, N, X> {
     pub service: S,
-    /// The next request.
+    /// Makes the next request.
     pub next: N,
-    /// Whether a result is what the case claims. Every call is asked.
+    /// True if a result is as the case claims. Checked for every call.
     pub expect: X,
 }
 
 impl<S, N, X> Caller<S, N, X> {
-    /// Calls of a service that is ready at once: polled where they are made, without a runtime in between.
+    /// Makes calls that are ready at the first poll, without a runtime in between.
     pub fn ready<Req>(mut self) -> Subject
     where
         S: Service<Req> + 'static,
@@ -47,7 +47,7 @@ impl<S, N, X> Caller<S, N, X> {
                         let Poll::Ready(result) = future.poll(&mut cx) else {
                             panic!("the call is not ready at once");
                         };
-                        assert!((self.expect)(black_box(&result)), "not the state that the case claims");
+                        assert!((self.expect)(black_box(&result)), "the result is not as the case claims");
                     }
                 });
             }
@@ -55,7 +55,7 @@ impl<S, N, X> Caller<S, N, X> {
         })
     }
 
-    /// Calls in a task of a current-thread runtime.
+    /// Makes calls in a task of a current-thread runtime.
     pub fn in_task<Req>(self) -> Subject
     where
         S: Service<Req, Response: Send, Error: Send, Future: Send> + Send + 'static,
@@ -66,19 +66,19 @@ impl<S, N, X> Caller<S, N, X> {
         let runtime = runtime();
         let mut caller = Some(self);
         Box::new(move |calls| {
-            let mut turn = caller.take().expect("a batch gives it back");
+            let mut taken = caller.take().expect("the previous batch returned the caller");
             let task = async move {
-                let tally = turn.calls(calls, || false).await;
-                (turn, tally)
+                let tally = taken.calls(calls, || false).await;
+                (taken, tally)
             };
-            let (turn, tally) =
+            let (returned, tally) =
                 runtime.block_on(async { tokio::spawn(task).await.expect("every call succeeds") });
-            caller = Some(turn);
+            caller = Some(returned);
             tally.sample()
         })
     }
 
-    /// So many calls, or fewer if it is time to stop; some in any case.
+    /// Makes at least `calls` calls, or stops early, after at least one batch of requests, if `stop` returns true.
     pub async fn calls<Req>(&mut self, calls: u64, stop: impl Fn() -> bool) -> Tally
     where
         S: Service<Req>,
@@ -95,7 +95,7 @@ impl<S, N, X> Caller<S, N, X> {
                 let ready = std::future::poll_fn(|cx| self.service.poll_ready(cx)).await;
                 assert!(ready.is_ok());
                 let result = self.service.call(black_box(request)).await;
-                assert!((self.expect)(black_box(&result)), "not the state that the case claims");
+                assert!((self.expect)(black_box(&result)), "the result is not as the case claims");
             }
             tally.add(number, &clock);
         }

@@ -1,4 +1,4 @@
-//! How it is measured: rounds in which every library has its turn, and the medians over them.
+//! The measurement: rounds in which every library runs once, and the samples of these rounds.
 
 mod caller;
 mod suite;
@@ -15,23 +15,24 @@ pub use self::{
     suite::{Group, Run, RunId, Suite, Value},
 };
 
-/// What one batch of calls has shown.
+/// The figures of one batch of calls.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sample {
-    /// The time of one call, on the thread that makes it.
+    /// The time of one call in nanoseconds, on the thread that makes the call.
     pub ns: f64,
-    /// How many calls are made in a second, by all together.
+    /// The calls per second of all threads together.
     pub per_second: f64,
+    /// The allocations per call.
     pub allocations: f64,
     pub p99: Option<Duration>,
-    /// For how long a thread was ready to run and no processor was free.
+    /// The time that a thread was ready to run but had no processor.
     pub waited: Duration,
 }
 
-/// Makes so many calls, or a few more.
+/// Runs a batch of at least this many calls.
 pub type Subject = Box<dyn FnMut(u64) -> Sample>;
 
-/// What is added up while a batch runs.
+/// The running totals of a batch.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tally {
     pub calls: u64,
@@ -40,7 +41,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Times `calls` calls, which `work` makes.
+    /// Times `work`, which makes `calls` calls.
     pub fn time(&mut self, calls: u64, work: impl FnOnce()) {
         let clock = Clock::start();
         work();
@@ -72,7 +73,7 @@ impl AddAssign for Tally {
     }
 }
 
-/// The machine's own clock, which no runtime pauses, and the thread's allocations.
+/// A stopwatch on the system's clock, which no runtime pauses. It also counts the thread's allocations.
 pub struct Clock {
     start: std::time::Instant,
     allocations: u64,
@@ -90,7 +91,7 @@ impl Clock {
     }
 }
 
-/// How long this thread has been ready to run and did not, as far as the system says.
+/// The total time that this thread was ready to run but had no processor. Zero where the system does not tell.
 pub fn wait_for_processor() -> Duration {
     let statistics = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let waited = statistics.split_whitespace().nth(1).and_then(|nanos| nanos.parse().ok());

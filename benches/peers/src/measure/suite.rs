@@ -1,4 +1,4 @@
-//! The cases, and the rounds through them.
+//! The groups of cases, and the rounds through all groups.
 
 use std::time::Duration;
 
@@ -7,18 +7,18 @@ use tower::Service;
 use super::{Caller, Clock, Sample, Subject, wait_for_processor};
 use crate::upstream::Inner;
 
-/// The rows of one case, and of what follows from it.
+/// The runs of one case, and the rows computed from them.
 pub struct Group {
     pub name: String,
     pub runs: Vec<Run>,
     pub rows: Vec<RowSpec>,
-    /// The run that the others are compared with: the same call without the library.
+    /// The run without a library, with which the other runs are compared.
     pub baseline: Option<RunId>,
     batch: Duration,
     checks: Vec<Box<dyn Fn()>>,
 }
 
-/// A row of the table, in the making.
+/// The specification of a table row.
 pub struct RowSpec {
     pub case: String,
     pub library: &'static str,
@@ -29,11 +29,11 @@ pub struct RowSpec {
 pub enum Value {
     /// The time of a call.
     Time(RunId),
-    /// The calls in a second.
+    /// The calls per second.
     Rate(RunId),
-    /// What the first takes more than the second.
+    /// The time of a call in the first run, less that in the second.
     Difference(RunId, RunId),
-    /// How many times as many calls a second the first makes.
+    /// The call rate of the first run, divided by that of the second.
     Scaling(RunId, RunId),
     /// A number of bytes.
     Bytes(f64),
@@ -45,32 +45,32 @@ pub struct RunId(pub usize);
 pub struct Run {
     subject: Subject,
     calls: u64,
-    /// One for each round.
+    /// The sample of each round.
     pub samples: Vec<Sample>,
-    /// In which of them others had the processor for a while.
+    /// True for each round in which other processes kept a thread from running.
     pub disturbed: Vec<bool>,
 }
 
 impl Group {
-    /// Anything that is run for this group.
+    /// Adds a run.
     pub fn run(&mut self, subject: Subject) -> RunId {
         self.runs.push(Run { subject, calls: 0, samples: Vec::new(), disturbed: Vec::new() });
         RunId(self.runs.len() - 1)
     }
 
-    /// A row of the case `case`.
+    /// Adds a row.
     pub fn row(&mut self, case: impl Into<String>, library: &'static str, value: Value) {
         self.rows.push(RowSpec { case: case.into(), library, value });
     }
 
-    /// A row of the time of a call.
+    /// Adds a run, and a row with its time of a call.
     pub fn time(&mut self, library: &'static str, subject: Subject) -> RunId {
         let run = self.run(subject);
         self.row(self.name.clone(), library, Value::Time(run));
         run
     }
 
-    /// A library whose calls all succeed.
+    /// Adds a library whose calls all succeed.
     pub fn healthy<S, Req>(
         &mut self,
         library: &'static str,
@@ -86,7 +86,7 @@ impl Group {
         self.time(library, if inner == Inner::Ready { caller.ready() } else { caller.in_task() })
     }
 
-    /// The same call without a library: what the others are compared with.
+    /// Adds the baseline: the same call without a library.
     pub fn baseline<S, Req>(
         &mut self,
         library: &'static str,
@@ -100,17 +100,17 @@ impl Group {
         self.baseline = Some(self.healthy(library, inner, service, next));
     }
 
-    /// What has to hold before and after.
+    /// Adds a check, which runs before and after the measurement.
     pub fn check(&mut self, check: impl Fn() + 'static) {
         self.checks.push(Box::new(check));
     }
 
-    /// Keeps something that is held as long as the case is measured.
+    /// Keeps a value, such as a permit, until the measurement is over.
     pub fn hold(&mut self, held: impl Sized + 'static) {
         self.check(move || _ = &held);
     }
 
-    /// How long a batch takes.
+    /// Sets the duration of a batch.
     pub fn batch(&mut self, time: Duration) {
         self.batch = time;
     }
@@ -119,7 +119,7 @@ impl Group {
         self.checks.iter().for_each(|check| check());
     }
 
-    /// Finds out how many calls make a batch.
+    /// Determines the number of calls in a batch.
     fn calibrate(&mut self, share: f64) {
         let batch = self.batch.as_secs_f64() * 1e9 * share;
         for run in &mut self.runs {
@@ -140,7 +140,7 @@ impl Group {
         }
     }
 
-    /// Every run once, beginning with another one each round.
+    /// Executes each run once. Each round begins with a different run.
     fn round(&mut self, round: usize) {
         let begin = round % self.runs.len().max(1);
         let (last, first) = self.runs.split_at_mut(begin);
@@ -154,11 +154,11 @@ impl Group {
     }
 }
 
-/// All that is measured in one run.
+/// All groups of a measurement.
 pub struct Suite {
-    /// Only groups whose name has this in it are made.
+    /// Only groups whose names contain this string are made.
     pub filter: String,
-    /// Whether it is enough that every case runs and every state is reached.
+    /// If true, the batches are tiny and only check that every case runs and reaches its state.
     pub quick: bool,
     pub groups: Vec<Group>,
 }
@@ -182,7 +182,7 @@ impl Suite {
         self.groups.push(group);
     }
 
-    /// Runs everything; the rounds go through all groups, so that a noisy while is not one group's alone.
+    /// Measures all groups. Each round goes through every group, so that noise does not hit a single group.
     pub fn measure(&mut self, rounds: usize) {
         let share = if self.quick { 0.02 } else { 1.0 };
         for group in &mut self.groups {

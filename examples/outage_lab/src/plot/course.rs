@@ -1,11 +1,11 @@
-//! The course of one scenario over time, a column for each policy: what became of the calls, and what reached the
-//! upstream.
+//! The course of one scenario over time, with a column for each policy: the results of the calls, and the attempts
+//! that reached the upstream.
 
 use std::ops::Range;
 
 use super::panel::{BODY, FAILED, FRESH, HEAD, INK, Panel, REQUESTS, SMALL, STALE};
 use super::svg::{Anchor, Font, Stroke, Svg};
-use super::{LEFT, Look, RIGHT, legend, medians, titled};
+use super::{LEFT, RIGHT, Swatch, legend, source, titled};
 use crate::record::{Figures, Second};
 use crate::scenario::Scenario;
 use crate::study::Run;
@@ -13,10 +13,9 @@ use crate::study::Run;
 const HEIGHT: f64 = 640.0;
 const GAP: f64 = 28.0;
 
-/// The policies that are drawn, and what they are called.
+/// The drawn policies and their headings.
 const fn columns(scenario: &Scenario) -> [(&'static str, &'static str); 4] {
-    let steadfast =
-        if scenario.asks_for_fallback { "steadfast with its fallback" } else { "steadfast's default" };
+    let steadfast = if scenario.enables_cache { "steadfast with its cache" } else { "steadfast's default" };
     [
         ("bare", "one attempt, nothing else"),
         ("retries", "retries with backoff"),
@@ -31,12 +30,12 @@ const CALLS: Stroke = Stroke { colour: INK, width: 1.2, dashed: true };
 pub fn draw(title: &str, scenario: &Scenario, runs: &[Run]) -> Svg {
     let mut svg = titled(HEIGHT, title, scenario.story);
     let entries = [
-        (Look::Area(FRESH), "fresh answer"),
-        (Look::Area(STALE), "stale: the last good answer"),
-        (Look::Area(FAILED), "failed"),
-        (Look::Area(REQUESTS), "attempts that reached the upstream"),
-        (Look::Line(CALLS), "calls"),
-        (Look::Area(SHADE), "what counts as during"),
+        (Swatch::Area(FRESH), "fresh answer"),
+        (Swatch::Area(STALE), "stale: the last good answer"),
+        (Swatch::Area(FAILED), "failed"),
+        (Swatch::Area(REQUESTS), "attempts that reached the upstream"),
+        (Swatch::Line(CALLS), "calls"),
+        (Swatch::Area(SHADE), "counted as during"),
     ];
     legend(&mut svg, entries);
 
@@ -71,13 +70,13 @@ pub fn draw(title: &str, scenario: &Scenario, runs: &[Run]) -> Svg {
         column.attempts(&mut svg);
         beside += width + GAP;
     }
-    let medians = medians(played.iter().map(|(_, run)| *run));
-    let note = format!("Scenario {}. Drawn is the first seed. The numbers: {medians}.", scenario.name);
+    let source = source(played.iter().map(|(_, run)| *run));
+    let note = format!("Scenario {}. Curves: the first seed. Figures: {source}.", scenario.name);
     svg.text((LEFT, HEIGHT - 20.0), BODY, note);
     svg
 }
 
-/// What happened in each second, while calls were made.
+/// The course second by second, until the last call starts.
 fn seconds(run: &Run) -> impl Iterator<Item = (Range<f64>, &Second)> {
     let ranges = (0..).map(|second| f64::from(second)..f64::from(second + 1));
     ranges.zip(&run.course).take_while(|(range, _)| range.end <= run.scenario.length.as_secs_f64())
@@ -87,10 +86,10 @@ fn calls(second: &Second) -> u32 {
     second.fresh + second.stale + second.failed
 }
 
-/// From how many to how many calls or attempts of a second something reaches.
+/// The vertical range of a stacked area in a second, in calls or attempts.
 type Layer = fn(&Second) -> Range<u32>;
 
-/// What is drawn of one policy.
+/// The column of one policy.
 struct Column<'a> {
     run: &'a Run,
     answers: Panel,
@@ -105,7 +104,7 @@ impl Column<'_> {
         }
     }
 
-    /// Shades what counts as during.
+    /// Shades the scenario's `during` range.
     fn during(&self, svg: &mut Svg) {
         let Range { start, end } = self.run.scenario.during;
         let [from, to] = [start, end].map(|time| self.answers.x(time.as_secs_f64()));
@@ -117,7 +116,7 @@ impl Column<'_> {
         svg.text((f64::midpoint(from, to), above + 13.0), font, "during");
     }
 
-    /// Stacked: fresh at the bottom, failed on top.
+    /// Draws the answers as stacked areas: fresh at the bottom, failed on top.
     fn answers(&self, svg: &mut Svg) {
         self.answers.grid(svg);
         let layers: [(Layer, _); 3] = [
@@ -152,7 +151,7 @@ fn fill(svg: &mut Svg, panel: &Panel, run: &Run, layer: Layer, colour: &str) {
     panel.steps(svg, &steps, colour);
 }
 
-/// The figures in words, those left out that say nothing.
+/// The figures as text, without infinite and meaningless ones.
 fn caption(run: &Run) -> [String; 3] {
     let figure = |figure: fn(&Figures) -> f64| Some(run.median(figure)).filter(|it| it.is_finite());
     let percent = |share: f64| format!("{:.1} %", share * 100.0);
@@ -206,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caption_says_how_it_was_during_and_after() {
+    fn a_caption_has_the_figures_of_during_and_after() {
         let [during, load, after] = captioned(spike(), 4.2);
         assert_eq!(during, "during: 25.0 % fresh");
         assert_eq!(load, "1.50 attempts per call, p99 3.00 s");
@@ -215,13 +214,13 @@ mod tests {
     }
 
     #[test]
-    fn what_never_comes_is_not_in_the_caption() {
+    fn an_infinite_figure_is_not_in_the_caption() {
         assert_eq!(captioned(spike(), f64::INFINITY)[2], "after: 99.5 % fresh");
         assert_eq!(captioned(down(true, Population::Big, true), 0.0)[2], "");
     }
 
     #[test]
-    fn seconds_in_which_no_more_calls_are_made_are_not_drawn() {
+    fn seconds_after_the_last_call_are_not_drawn() {
         let course = vec![Second::default(); 500];
         let run = Run { scenario: spike(), policy: "bare", figures: vec![], course };
         assert_eq!(seconds(&run).last().map(|(range, _)| range), Some(119.0..120.0));

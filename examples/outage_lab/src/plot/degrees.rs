@@ -1,8 +1,8 @@
-//! A part failure in its degrees: what share of the attempts fails, and what each policy makes of it.
+//! Partial failures by degree: the figures of each policy over the share of attempts that fail.
 
 use super::panel::{BODY, HEAD, PALE_INK, Panel};
 use super::svg::{Stroke, Svg};
-use super::{LEFT, Look, RIGHT, legend, medians, titled};
+use super::{LEFT, RIGHT, Swatch, legend, source, titled};
 use crate::plan::Fault;
 use crate::record::Figures;
 use crate::scenario::Scenario;
@@ -11,12 +11,12 @@ use crate::study::Run;
 const HEIGHT: f64 = 620.0;
 const GAP: f64 = 90.0;
 
-/// Of all who call, and of all who have called before, those that the plot is about.
-const DRAWN: &str = "-B-warm";
+/// The suffix of the drawn scenarios: one population, with 40 s of health before the fault.
+const DRAWN_SUFFIX: &str = "-B-warm";
 
 const BARE: Stroke = Stroke { colour: PALE_INK, width: 1.6, dashed: true };
 
-/// The policies that are drawn, the later on top of the earlier.
+/// The drawn policies. Later lines cover earlier ones.
 const POLICIES: [(&str, Stroke); 6] = [
     ("retries", thin("#c8354b")),
     ("gRPC's budget", thin("#e08a1e")),
@@ -31,12 +31,12 @@ const fn thin(colour: &'static str) -> Stroke {
 }
 
 pub fn draw(title: &str, runs: &[Run]) -> Svg {
-    let runs: Vec<_> = runs.iter().filter(|run| run.scenario.name.ends_with(DRAWN)).collect();
+    let runs: Vec<_> = runs.iter().filter(|run| run.scenario.name.ends_with(DRAWN_SUFFIX)).collect();
     let mut svg = titled(HEIGHT, title, &runs.first().map_or_else(String::new, |run| story(&run.scenario)));
     let played = |policy| runs.iter().any(|run| run.policy == policy);
     let policies: Vec<_> = POLICIES.into_iter().filter(|(policy, _)| played(*policy)).collect();
-    let looks = policies.iter().map(|(policy, stroke)| (Look::Line(*stroke), *policy));
-    legend(&mut svg, [(Look::Line(BARE), "one attempt, nothing else")].into_iter().chain(looks));
+    let swatches = policies.iter().map(|(policy, stroke)| (Swatch::Line(*stroke), *policy));
+    legend(&mut svg, [(Swatch::Line(BARE), "one attempt, nothing else")].into_iter().chain(swatches));
 
     let lines = |figure: fn(&Figures) -> f64| -> Vec<_> {
         policies.iter().map(|(policy, stroke)| (points(&runs, policy, figure), *stroke)).collect()
@@ -48,9 +48,9 @@ pub fn draw(title: &str, runs: &[Run]) -> Svg {
     let left =
         Panel { left: LEFT, right: middle - GAP / 2.0, top: 150.0, bottom: 520.0, across: 100.0, up: 1.0 };
     let right = Panel { left: middle + GAP / 2.0, right: RIGHT, up: most_load * 1.05, ..left };
-    panel(&mut svg, &left, "What callers get", "fresh answers per call", [1.0, 0.0], &fresh);
-    panel(&mut svg, &right, "What the upstream bears", "attempts per call", [1.0, 1.0], &load);
-    let note = format!("What is drawn: {}, while attempts fail.", medians(runs.iter().copied()));
+    panel(&mut svg, &left, "Answers to callers", "fresh answers per call", [1.0, 0.0], &fresh);
+    panel(&mut svg, &right, "Load on the upstream", "attempts per call", [1.0, 1.0], &load);
+    let note = format!("Figures: {}, while attempts fail.", source(runs.iter().copied()));
     svg.text((LEFT, HEIGHT - 20.0), BODY, note);
     svg
 }
@@ -61,7 +61,8 @@ fn story(scenario: &Scenario) -> String {
     format!("{story}; {} processes make {rate} calls a second each", callers.processes)
 }
 
-/// A line for each policy; `bare` is what a single attempt comes to where none fails, and where all do.
+/// Draws a panel with a line for each policy. `bare` is the figure of a single attempt when no attempt fails, and
+/// when all fail.
 fn panel(
     svg: &mut Svg,
     panel: &Panel,
@@ -80,7 +81,7 @@ fn panel(
     }
 }
 
-/// A figure of a policy, by the percentage of the attempts that fail.
+/// The points of a policy: a figure over the percentage of failing attempts. Infinite figures are left out.
 fn points(runs: &[&Run], policy: &str, figure: fn(&Figures) -> f64) -> Vec<(f64, f64)> {
     let runs = runs.iter().filter(|run| run.policy == policy);
     let mut points: Vec<_> =
@@ -103,7 +104,7 @@ mod tests {
     use crate::scenario::{Population, failing};
 
     #[test]
-    fn a_line_goes_by_degrees_through_the_figures_that_there_are() {
+    fn a_line_goes_through_the_finite_figures_in_order() {
         let run = |percent, load| Run {
             scenario: failing(percent, Population::Big, true),
             policy: "retries",

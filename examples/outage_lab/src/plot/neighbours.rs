@@ -1,8 +1,9 @@
-//! Who shares a process with what suffers: the calls to the other upstreams, with one that hangs and without.
+//! The calls to healthy upstreams from a process that also calls a hanging one, compared with a process that does
+//! not.
 
 use super::panel::{BODY, FAILED, HEAD, INK, Panel, SMALL};
 use super::svg::{Anchor, Font, Svg};
-use super::{LEFT, Look, RIGHT, WIDTH, legend, medians, titled};
+use super::{LEFT, RIGHT, Swatch, WIDTH, legend, source, titled};
 use crate::plan::Fault;
 use crate::record::Figures;
 use crate::scenario::{Family, Scenario};
@@ -11,9 +12,9 @@ use crate::study::Run;
 const ROW: f64 = 30.0;
 const BAR: f64 = 11.0;
 const TOP: f64 = 156.0;
-/// Where the names of the policies end.
+/// The right edge of the policies' names.
 const NAMES: f64 = LEFT + 140.0;
-/// What the number at the end of the longest bar needs.
+/// The width of the number at the end of the longest bar.
 const NUMBER: f64 = 70.0;
 
 const WELL: &str = "#9fb3c8";
@@ -32,7 +33,7 @@ pub fn draw(family: &Family, runs: &[Run]) -> Svg {
     let mut svg = titled(bottom + 90.0, family.title, story);
     legend(
         &mut svg,
-        [(Look::Area(WELL), "all upstreams are well"), (Look::Area(HANGING), "one of them hangs")],
+        [(Swatch::Area(WELL), "all upstreams are well"), (Swatch::Area(HANGING), "one of them hangs")],
     );
 
     let mut y = TOP;
@@ -51,16 +52,16 @@ pub fn draw(family: &Family, runs: &[Run]) -> Svg {
     };
     let right = Panel { left: left.right + NUMBER + 12.0, right: RIGHT - NUMBER, ..left };
     svg.text((left.left, TOP - 16.0), HEAD, "Calls to the other upstreams");
-    bars(&mut svg, left, "99 % are answered within, in ms", runs, &policies, |it| it.others_p99_ms);
-    svg.text((right.left, TOP - 16.0), HEAD, "Calls under way in the process");
-    bars(&mut svg, right, "the most at a time, with those that wait for a worker", runs, &policies, |it| {
+    bars(&mut svg, left, "p99 latency in ms", runs, &policies, |it| it.others_p99_ms);
+    svg.text((right.left, TOP - 16.0), HEAD, "Calls in flight in the process");
+    bars(&mut svg, right, "maximum, including calls that wait for a worker", runs, &policies, |it| {
         it.most_in_flight
     });
-    svg.text((LEFT, bottom + 70.0), BODY, format!("The numbers: {}.", medians(runs)));
+    svg.text((LEFT, bottom + 70.0), BODY, format!("Figures: {}.", source(runs)));
     svg
 }
 
-/// Two bars for each policy, from the left edge.
+/// Draws two bars for each policy: all upstreams healthy, and one that hangs.
 fn bars(
     svg: &mut Svg,
     panel: Panel,
@@ -79,7 +80,7 @@ fn bars(
         let (colour, below) = if hangs(&run.scenario) { (HANGING, BAR) } else { (WELL, 0.0) };
         #[allow(clippy::cast_precision_loss)]
         let y = panel.top + row as f64 * ROW + below;
-        // What is little in comparison still wants to be seen.
+        // A minimum length keeps small values visible.
         let length = (panel.x(value) - panel.left).max(1.5);
         svg.rect((panel.left, y), (length, BAR), colour);
         svg.text((panel.x(value) + 5.0, y + 9.0), SMALL, format!("{value:.0}"));

@@ -142,7 +142,8 @@ impl Model {
         if self.kind() != before {
             return false;
         }
-        // The end of one lease may leave no room for another probe. The end of all leases leaves room or ends the round.
+        // The end of one lease may leave no room for another probe. The end of all leases leaves room or ends the
+        // round.
         let latest = self.rig.now + wait.max(self.rig.settings.probe_lease);
         let mut next = wait;
         loop {
