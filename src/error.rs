@@ -13,6 +13,7 @@
 
 mod info;
 mod kind;
+mod refusal;
 
 use std::any::Any;
 use std::error::Error as StdError;
@@ -92,11 +93,6 @@ impl<E> Error<E> {
     /// Creates the error for a response whose body could not be read whole.
     pub fn from_body(error: impl Into<BoxError>) -> Self {
         Self::from_info(ErrorInfo::new(ErrorKind::Body, Some(Box::new(BoxedInner(error.into())))))
-    }
-
-    /// Takes the error out of a refused future.
-    pub(crate) fn from_refusal(refusal: &mut Option<ErrorInfo>) -> Self {
-        Self::from_info(refusal.take().expect("polled after it was ready"))
     }
 
     pub(crate) const fn from_info(info: ErrorInfo) -> Self {

@@ -115,13 +115,13 @@ async fn every_event_names_its_upstream_and_says_why_a_call_was_given_up_on() {
         .filter_map(|(message, upstream, _)| Some((message.as_str(), upstream.as_deref()?)))
         .collect();
     for expected in [
-        ("the circuit changed", "open"),
-        ("the bulkhead is full", "full"),
-        ("the circuit opened", "trips"),
-        ("gave up", "reset"),
-        ("an attempt failed and will be retried", "sku"),
-        ("an attempt was not processed and is sent again", "resent"),
-        ("the store could not be used", "http://cached.internal"),
+        ("the circuit changed its state", "open"),
+        ("the bulkhead refused a call: no permit was free in time", "full"),
+        ("the circuit opened; calls are refused", "trips"),
+        ("the call ends without a further retry", "reset"),
+        ("the attempt failed; waiting for the backoff before a retry", "sku"),
+        ("the upstream did not process the attempt; sending it again", "resent"),
+        ("the store failed or timed out; the cache goes on without it", "http://cached.internal"),
         ("served a stale response", "http://cached.internal"),
     ] {
         assert!(names.contains(&expected), "{expected:?} is not in {names:?}");

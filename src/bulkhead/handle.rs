@@ -9,11 +9,11 @@ use tokio::time::Instant;
 use super::config::{BulkheadBuilder, BulkheadSettings, check_max_concurrent};
 use super::permits::Permits;
 use crate::internal::arc_pool::{Pooled, PooledArc, Spares};
-use crate::internal::clock;
 use crate::internal::shared_settings::SharedSettings;
 use crate::internal::sync::atomic::AtomicU64;
 use crate::internal::sync::atomic::Ordering::Relaxed;
 use crate::internal::sync::oneshot;
+use crate::internal::{clock, events};
 use crate::{ConfigError, ErrorInfo, ErrorKind};
 
 /// The shared permits of a bulkhead.
@@ -104,8 +104,7 @@ impl Bulkhead {
     pub(super) fn refuse(&self) -> ErrorInfo {
         self.0.refused.fetch_add(1, Relaxed);
         let max_concurrent = self.max_concurrent();
-        let upstream = self.name().unwrap_or_default();
-        tracing::debug!(target: "steadfast::bulkhead", upstream, max_concurrent, "the bulkhead is full");
+        events::bulkhead_refused(self.name().unwrap_or_default(), max_concurrent);
         ErrorInfo::refusal(ErrorKind::BulkheadFull { max_concurrent }, self.shared_name())
     }
 

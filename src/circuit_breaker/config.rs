@@ -241,7 +241,7 @@ impl BreakerSettings {
             Window::Calls(calls) => {
                 ConfigError::check("circuit_breaker.window", calls, 1..=100_000)?;
                 ConfigError::check("circuit_breaker.minimum_calls", self.minimum_calls, 1..=calls)
-                    .map_err(|error| error.bounded_by("which is the window"))?;
+                    .map_err(|error| error.bounded_by("the value of circuit_breaker.window"))?;
             }
         }
         if let Some(rate) = self.failure_rate {
@@ -253,10 +253,10 @@ impl BreakerSettings {
         }
         ConfigError::check("circuit_breaker.max_open_for", self.max_open_for, MILLISECOND..=MAX_DURATION)?;
         ConfigError::check("circuit_breaker.open_for", self.open_for, MILLISECOND..=self.max_open_for)
-            .map_err(|error| error.bounded_by("which is max_open_for"))?;
+            .map_err(|error| error.bounded_by("the value of circuit_breaker.max_open_for"))?;
         ConfigError::check("circuit_breaker.probes", self.probes, 1..=1000)?;
         ConfigError::check("circuit_breaker.successes_to_close", self.successes_to_close, 1..=self.probes)
-            .map_err(|error| error.bounded_by("which is the number of probes"))?;
+            .map_err(|error| error.bounded_by("the value of circuit_breaker.probes"))?;
         ConfigError::check("circuit_breaker.probe_lease", self.probe_lease, MILLISECOND..=MAX_DURATION)?;
         Ok(())
     }

@@ -43,11 +43,11 @@ use super::machine::{Admittance, Machine, Phase, ProbeId, ProbeResult};
 use super::state::{Snapshot, State};
 use super::window::{CallRecord, ConsecutiveFailures, Counts, RateWindow};
 use crate::internal::arc_pool::{Pooled, PooledArc, Spares};
-use crate::internal::clock;
 use crate::internal::rng::SharedRng;
 use crate::internal::shared_settings::SharedSettings;
 use crate::internal::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::internal::sync::{Mutex, MutexGuard, watch};
+use crate::internal::{clock, events};
 use crate::{ConfigError, ErrorInfo, ErrorKind, Outcome, RetryAdvice, RetryAdvisor};
 
 /// The shared state of a circuit breaker.
@@ -407,9 +407,9 @@ impl CircuitBreaker {
         });
         let name = self.name().unwrap_or_default();
         if to == State::Open {
-            tracing::warn!(target: "steadfast::circuit_breaker", upstream = name, ?from, ?to, "the circuit opened");
+            events::circuit_opened(name, from, to);
         } else {
-            tracing::info!(target: "steadfast::circuit_breaker", upstream = name, ?from, ?to, "the circuit changed");
+            events::circuit_changed(name, from, to);
         }
     }
 

@@ -374,8 +374,8 @@ impl ClientBuilder {
             (None, _) => PrefetchLayer::none(),
             (Some(prefetch), Some(last_known_good)) => prefetch.build(last_known_good)?,
             (Some(_), None) => {
-                let without = "without client.last_known_good";
-                return Err(ConfigError::new("client.prefetch", without, "set together with it"));
+                let without = "set without client.last_known_good";
+                return Err(ConfigError::new("client.prefetch", without, "combined with a cache"));
             }
         };
         let http = self.transport.build()?;

@@ -91,11 +91,6 @@ impl ErrorInfo {
         }
     }
 
-    /// Creates the refusal of a handle that may have a name.
-    pub(crate) fn refusal(kind: ErrorKind, upstream: Option<&Arc<str>>) -> Self {
-        Self { upstream: upstream.cloned(), ..Self::new(kind, None) }
-    }
-
     /// Derives the facts from a client's error: from a steadfast error among its sources, or else from its type.
     pub(super) fn of_client(client: Box<dyn InnerError>) -> Self {
         let of_error = |error: &(dyn StdError + 'static)| {
@@ -177,14 +172,6 @@ impl ErrorInfo {
     /// Returns the endpoint of the last attempt, if the upstream has a choice of endpoints.
     pub const fn endpoint(&self) -> Option<EndpointId> {
         self.endpoint
-    }
-
-    /// True if the last attempt was refused locally, by the circuit breaker, the bulkhead, or a load-shedding layer
-    /// of tower.
-    ///
-    /// A refusal says nothing about the upstream: it is never retried, and never counted as a fault.
-    pub const fn is_refusal(&self) -> bool {
-        self.kind.is_refusal()
     }
 
     /// True if the circuit breaker refused.

@@ -49,10 +49,6 @@ pub enum TimeoutScope {
 }
 
 impl ErrorKind {
-    pub(super) const fn is_refusal(self) -> bool {
-        matches!(self, Self::CircuitOpen { .. } | Self::BulkheadFull { .. } | Self::Overloaded)
-    }
-
     /// Returns the kind in one word, as used in logs.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Configures a fallback.
+//! The builder of a last-known-good cache: defaults, ranges and checks.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::stale::Cause;
 
 /// Configures a [`LastKnownGood`](super::LastKnownGood).
 ///
-/// | what | default |
+/// | setting | default |
 /// |---|---|
 /// | `max_age` | an hour |
 /// | `max_entry_bytes` | 1 MiB |
@@ -36,7 +36,7 @@ use crate::stale::Cause;
 /// | `renew_after` | 10 s |
 /// | `serve_stale_after` | never |
 /// | `max_refreshes` | 64 |
-#[must_use = "there is no fallback before `build`"]
+#[must_use = "a builder does nothing until `build` is called"]
 pub struct LastKnownGoodBuilder {
     name: Option<Arc<str>>,
     max_age: Duration,
@@ -74,68 +74,71 @@ impl LastKnownGoodBuilder {
         }
     }
 
-    /// What the cache is called, for those who look at several. Events name the upstream itself. Default: none.
+    /// Sets the name of the cache, for code that inspects several caches. Events carry the name of the upstream.
+    /// Default: none.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// How old a response may be and still be served, where its origin says nothing by `stale-if-error` (RFC 5861 §4): 1 ms
-    /// to a year. Default: an hour.
+    /// Sets the maximum age of a stale response, unless the origin server sets another limit by `stale-if-error` (RFC
+    /// 5861 §4): 1 ms to a year. Default: an hour.
     ///
-    /// A store behind keeps nothing for longer, whatever the origin says.
+    /// A store keeps no entry for longer than `max_age`, whatever the origin server says.
     pub fn max_age(mut self, age: Duration) -> Self {
         self.max_age = age;
         self
     }
 
-    /// The largest body that is kept, in bytes: 0 to 1 GiB. Default: 1 MiB.
+    /// Sets the largest body that is stored, in bytes: 0 to 1 GiB, and never more than
+    /// [`max_bytes`](Self::max_bytes). Default: 1 MiB.
     pub fn max_entry_bytes(mut self, bytes: usize) -> Self {
         self.max_entry_bytes = bytes;
         self
     }
 
-    /// How many bytes of responses are kept in memory: 1 KiB to 1 TiB. The least recently used go first. Default 64 MiB.
+    /// Sets the bound of the memory for entries, in bytes: 1 KiB to 1 TiB. The least recently used entries are
+    /// evicted first. Default: 64 MiB.
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = bytes;
         self
     }
 
-    /// Keeps and serves what the origin forbids to keep or to serve stale: `no-store`, `no-cache`, `private`,
-    /// `must-revalidate`, `proxy-revalidate`, `s-maxage` and `stale-if-error` are passed over.
+    /// Stores and serves responses against the will of the origin server: a response's `no-store`, `no-cache`,
+    /// `private`, `must-revalidate`, `proxy-revalidate`, `s-maxage` and `stale-if-error` are ignored.
     ///
-    /// For an upstream whose headers are known to be wrong, and cannot be mended. What would be somebody else's answer is
-    /// still not served: credentials, `Vary` and `Set-Cookie` count as ever.
+    /// Use this setting only for an upstream with wrong headers that cannot be fixed. Callers stay separated:
+    /// credentials, `Vary` and `Set-Cookie` are still respected.
     pub fn ignore_origin_prohibitions(mut self) -> Self {
         self.ignore_origin = true;
         self
     }
 
-    /// Falls back only on the causes of which this is true. Default: on all of them.
+    /// Serves stale responses only for the causes for which `falls` returns true. Default: every cause.
     ///
     /// ```
     /// use steadfast::last_known_good::{Cause, LastKnownGood};
     ///
-    /// // Who is turned away here should know: others have the fresh answers.
-    /// let fallback = LastKnownGood::builder().serve_stale_on(|cause| cause != Cause::BulkheadFull).build()?;
+    /// // While the bulkhead is full, other callers get fresh responses: a refused caller should know.
+    /// let cache = LastKnownGood::builder().serve_stale_on(|cause| cause != Cause::BulkheadFull).build()?;
     /// # Ok::<(), steadfast::ConfigError>(())
     /// ```
-    pub fn serve_stale_on(mut self, falls: impl Fn(Cause) -> bool + Send + Sync + 'static) -> Self {
-        self.serves_stale_on = Some(Arc::new(falls));
+    pub fn serve_stale_on(mut self, serves: impl Fn(Cause) -> bool + Send + Sync + 'static) -> Self {
+        self.serves_stale_on = Some(Arc::new(serves));
         self
     }
 
-    /// Takes this request header for a credential, too: its values keep callers apart, and are never kept themselves.
+    /// Treats this request header as a credential: its values separate callers, and are never stored.
     ///
-    /// `Authorization`, `Proxy-Authorization`, `Cookie`, `Api-Key`, `X-Api-Key`, `X-Auth-Token` and `X-Access-Token` are
-    /// credentials in any case, and so are a user in the URI and every value that is [marked
+    /// `Authorization`, `Proxy-Authorization`, `Cookie`, `Api-Key`, `X-Api-Key`, `X-Auth-Token` and `X-Access-Token`
+    /// are always credentials. So are a user in the URI and every header value that is [marked
     /// sensitive](http::HeaderValue::set_sensitive).
     ///
     /// ```
     /// use http::HeaderName;
     /// use steadfast::last_known_good::LastKnownGood;
     ///
-    /// let fallback = LastKnownGood::builder().private_header(HeaderName::from_static("x-tenant")).build()?;
+    /// let cache = LastKnownGood::builder().private_header(HeaderName::from_static("x-tenant")).build()?;
     /// # Ok::<(), steadfast::ConfigError>(())
     /// ```
     pub fn private_header(mut self, name: HeaderName) -> Self {
@@ -143,62 +146,69 @@ impl LastKnownGoodBuilder {
         self
     }
 
-    /// The key that credentials are digested with, from your secrets. Default: drawn at random.
+    /// Sets the secret key for the digests of credentials. Default: a random key.
     ///
-    /// With a random one, what is kept for callers with credentials is kept in memory only, since nobody else, not even the
-    /// same service after a restart, could find it in a store. With a key of your own it goes into the store, too.
+    /// With a random key, the entries of callers with credentials stay in memory: no other process, not even the same
+    /// service after a restart, could find them in a store. With a key of your own, these entries are also written to
+    /// the store.
     pub fn digest_key(mut self, key: [u8; 32]) -> Self {
         self.digest_key = Some(key);
         self
     }
 
-    /// Keeps responses in this store, too. The memory stands in front of it.
+    /// Sets the store behind the memory, for entries and tombstones. Default: none.
     pub fn store(mut self, store: impl Store) -> Self {
         self.store = Some(BoundedStore::new(store));
         self
     }
 
-    /// How long a call waits for the store at most, within the total time of the call: 1 ms to a minute. Default 100 ms.
+    /// Sets the longest wait of a call for the store, within the call's deadline: 1 ms to a minute. Default: 100 ms.
     pub fn store_timeout(mut self, timeout: Duration) -> Self {
         self.store_timeout = timeout;
         self
     }
 
-    /// Serves what is kept when the upstream has not answered within `soft_limit`, as [`Cause::Slow`]; the call goes on behind,
-    /// within its deadline, and renews what is kept. Where nothing is kept, it is waited for as ever. Default: never.
+    /// Serves the entry, as [`Cause::Slow`], when the upstream has not answered within `soft_limit`. The call
+    /// continues in the background, until its deadline or for 60 s, and renews the entry. Without an entry, the
+    /// caller waits on. Default: never.
     ///
-    /// **This spawns** a tokio task for each call that goes on, at most [64](Self::max_refreshes) at a time
-    /// and one for each request. Beyond that, the call is dropped when it has been answered.
+    /// **This spawns** a tokio task for each refresh, that is, for each call that continues in the background. There
+    /// is at most one refresh at a time for each method, URI and caller, and at most
+    /// [`max_refreshes`](Self::max_refreshes) in all. Beyond these bounds, a call is dropped once its caller has the
+    /// stale response.
     pub fn serve_stale_after(mut self, soft_limit: Duration) -> Self {
         self.soft_limit = Some(soft_limit);
         self
     }
 
-    /// How many calls go on behind at a time. Default 64.
+    /// Sets the maximum number of refreshes at a time. Default: 64.
     pub fn max_refreshes(mut self, max: usize) -> Self {
         self.max_refreshes = max;
         self
     }
 
-    /// How often what is kept is renewed: 0 to a year. Default 10 s.
+    /// Sets the shortest time between two minor updates of an entry: 0 to a year. Default: 10 s.
     ///
-    /// In memory there is always the last response that was another one. One with the same body, of which only headers differ
-    /// that no rule is about (an id of the request, say), is kept in its place at most this often; until then the earlier one
-    /// stays, with its age. And at most this often the store behind is told of a response, and asked for a newer one than
-    /// there is in memory.
+    /// Minor updates are
+    ///
+    /// - the replacement by a response that differs only in headers that no caching rule reads, such as a request ID.
+    ///   Until then the earlier entry stays, with its age;
+    /// - the exchange with the store: a write of the entry, or a read for a newer entry.
+    ///
+    /// A response with a different body replaces the entry at once, and an equal response renews its age at once.
     pub fn renew_after(mut self, time: Duration) -> Self {
         self.renew_after = time;
         self
     }
 
-    /// Draws everything that is random from this seed, the key for credentials among it, so that a test can be replayed: not
-    /// for a service, whose key nobody should know.
+    /// Draws all random values from this seed, the digest key included, so that a test can be replayed. Not for
+    /// production, where the digest key must be secret. Default: random numbers of the operating system.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// The state of an empty cache, if every setting is in its range.
+    /// Returns the state of an empty cache, if every setting is in its range.
     pub(super) fn into_state(self) -> Result<CacheState, ConfigError> {
         const MILLISECOND: Duration = Duration::from_millis(1);
         const MINUTE: Duration = Duration::from_secs(60);
@@ -219,7 +229,7 @@ impl LastKnownGoodBuilder {
         let store = self.store.map(|store| store.timeout_after(timeout).holds_private(is_shared));
         let settings = CacheSettings {
             rules: Rules { max_age, ignore_origin: self.ignore_origin },
-            // A larger one would be evicted as soon as it is kept.
+            // A larger entry would be evicted at once.
             max_entry_bytes: max_entry_bytes.min(max_bytes.try_into().unwrap_or(usize::MAX)),
             serves_stale_on: self.serves_stale_on,
             renew_after,
@@ -239,7 +249,7 @@ impl LastKnownGoodBuilder {
     }
 }
 
-/// A key, and a seed for hashes.
+/// Draws a digest key and a seed for hashes.
 fn draw(seed: Option<u64>) -> Result<([u8; 32], u64), ConfigError> {
     let (mut key, mut hash) = ([0; 32], [0; 8]);
     match seed.map(SmallRng::seed_from_u64) {
@@ -257,7 +267,7 @@ fn draw(seed: Option<u64>) -> Result<([u8; 32], u64), ConfigError> {
     Ok((key, u64::from_le_bytes(hash)))
 }
 
-// The key is a secret.
+// Leaves out the digest key, which is secret.
 impl fmt::Debug for LastKnownGoodBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LastKnownGoodBuilder")

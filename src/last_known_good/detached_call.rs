@@ -1,31 +1,33 @@
-//! A call that its caller may leave.
+//! A call that can be taken out of its caller's future and continue in a task.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use pin_project::pin_project;
 
-/// A call that can leave its caller, if it may outlive it.
+/// A call of the inner service. Boxed only where the call may become a refresh, so that the usual call allocates
+/// nothing.
 #[pin_project(project = DetachedCallProj)]
 #[derive(Debug)]
 pub(super) enum DetachedCall<F> {
-    /// The call is its caller's.
+    /// Ends with the caller's future.
     Inline(#[pin] F),
-    /// `None` once it has left.
+    /// Can be taken out; `None` once taken.
     Boxed(Option<Pin<Box<F>>>),
 }
 
 impl<F> DetachedCall<F> {
-    /// `may_go_on` if the caller may be answered before the call has ended.
+    /// Wraps a call. With `may_go_on`, the call can be [taken out](Self::take).
     pub(super) fn new(call: F, may_go_on: bool) -> Self {
         if may_go_on { Self::Boxed(Some(Box::pin(call))) } else { Self::Inline(call) }
     }
 
-    /// A call that has left the caller before it.
+    /// Wraps a call that was taken out of its caller's future.
     pub(super) const fn detached(call: Pin<Box<F>>) -> Self {
         Self::Boxed(Some(call))
     }
 
+    /// Takes the call out; `None` if the call is inline or was taken before.
     pub(super) fn take(self: Pin<&mut Self>) -> Option<Pin<Box<F>>> {
         match self.project() {
             DetachedCallProj::Inline(_) => None,

@@ -1,3 +1,5 @@
+//! The future of a call through the cache. It waits for the call, then for the store if necessary.
+
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -17,8 +19,8 @@ use crate::{BoxError, Error, Judge, TimeoutScope};
 
 /// The future of [`LastKnownGoodService`](super::LastKnownGoodService).
 ///
-/// Cancel safe: dropped, it drops the call; what is kept stays as it is, and a store that is being told may have been or
-/// not.
+/// Cancel safe: a dropped future drops the call. Entries in memory stay; a write to the store that is in progress may
+/// or may not take effect.
 #[pin_project]
 pub struct ResponseFuture<F: Future, J> {
     #[pin]
@@ -26,27 +28,27 @@ pub struct ResponseFuture<F: Future, J> {
     stage: CacheStage<F::Output>,
     plan: Plan,
     waits: Option<Pin<Box<Waits>>>,
-    /// `None` once the call goes on without its caller.
+    /// `None` once a slow call has been answered with a stale response.
     judge: Option<J>,
 }
 
-/// How far a call is.
+/// The stage of a call.
 enum CacheStage<T> {
     Calling,
     Writing(Box<StoreWrite<T>>),
     LookingUp(Box<StoreLookUp<T>>),
 }
 
-/// The call has ended, and the store is told.
+/// A call that has ended and waits for a write to the store.
 struct StoreWrite<T> {
-    /// `None` once it is handed on.
+    /// `None` once returned.
     result: Option<T>,
     write: BoxFuture<()>,
 }
 
-/// The call has failed, and the store is asked.
+/// A call that has failed and waits for a read of the store.
 struct StoreLookUp<T> {
-    /// `None` once it is handed on.
+    /// `None` once returned.
     failed: Option<T>,
     cacheable: CacheableCall,
     search: BoxFuture<()>,
@@ -130,7 +132,7 @@ where
     B::Error: Into<BoxError>,
     E: 'static,
 {
-    /// What else is to be waited for, besides the call.
+    /// Polls the waits beside the call. Ready with a stale response for a slow call, or at the deadline.
     fn poll_waits(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Waited<Response<ResponseBody<B>>>> {
         let this = self.project();
         let Plan::Cacheable(cacheable) = &*this.plan else { return Poll::Pending };

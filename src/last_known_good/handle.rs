@@ -1,4 +1,4 @@
-//! The handle of a fallback.
+//! The handle of a last-known-good cache: inspection, insertion and invalidation.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,25 +18,25 @@ use crate::last_known_good::record::capture::BodyCapture;
 use crate::last_known_good::tier::bounded_store::BoundedStore;
 use crate::last_known_good::tier::state::CacheState;
 
-/// The last good responses, and the rules by which they are kept and served.
+/// A last-known-good cache: its entries, and the rules for storing and serving entries.
 ///
-/// A clone is another handle to the same. Share one only between clients that send the same to the same: what reqwest
-/// adds to a request by itself, by `default_headers` or from a cookie jar, is not seen here, and whoever shares a fallback
-/// shares the answers.
+/// Clones are handles to the same cache. Share a cache only between clients that send the same headers to the same
+/// upstreams: the cache does not see headers that reqwest adds from `default_headers` or a cookie jar, so such
+/// clients would get each other's responses.
 ///
-/// Responses are kept in memory, and, if there is one, in a [`Store`](super::Store) behind it, which outlives the process or
-/// is shared with others.
+/// Entries are kept in memory and, optionally, in a [`Store`](super::Store) behind the memory. A store outlives the
+/// process, or is shared with other processes.
 ///
 /// ```
 /// use std::time::Duration;
 /// use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer};
 ///
-/// let fallback = LastKnownGood::builder()
+/// let cache = LastKnownGood::builder()
 ///     .max_age(Duration::from_secs(600))
 ///     .max_bytes(16 * 1024 * 1024)
 ///     .build()?;
-/// let layer = LastKnownGoodLayer::new(fallback.clone());
-/// assert!(fallback.is_empty());
+/// let layer = LastKnownGoodLayer::new(cache.clone());
+/// assert!(cache.is_empty());
 /// # Ok::<(), steadfast::ConfigError>(())
 /// ```
 #[doc(alias = "stale-if-error")]
@@ -44,83 +44,81 @@ use crate::last_known_good::tier::state::CacheState;
 #[derive(Clone)]
 pub struct LastKnownGood(pub(super) Arc<CacheState>);
 
-/// A kept response, as [`LastKnownGood::entries`] lists it.
+/// An entry, as listed by [`LastKnownGood::entries`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EntryInfo {
-    /// GET or HEAD.
+    /// The method of the request: GET or HEAD.
     pub method: Method,
-    /// The URI that it was asked for by.
+    /// The URI of the request.
     pub uri: String,
-    /// Whether it is kept for one caller, who has credentials.
+    /// True if the entry belongs to one caller, who has credentials.
     pub has_credentials: bool,
-    /// Its status.
+    /// The status of the response.
     pub status: StatusCode,
-    /// How long ago the upstream gave it.
+    /// The time since the origin server made the response, as far as `Age` tells.
     pub age: Duration,
-    /// For how long it may still be served.
+    /// The time for which the entry may still be served.
     pub left: Duration,
-    /// The length of its body.
+    /// The length of the body, in bytes.
     pub bytes: usize,
 }
 
-/// Why a response that was [inserted](LastKnownGood::insert) is not kept.
+/// The reason why [`LastKnownGood::insert`] did not store a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InsertError {
-    /// The answers to such a request never are.
-    #[error(
-        "answers to such a request are not kept: it must be a GET or a HEAD for a whole response, without a body"
-    )]
+    /// Responses to this request are never stored.
+    #[error("not stored: the request must be a GET or HEAD for a whole response, without a body")]
     Request,
-    /// The response is not good, is not whole, or its headers forbid it.
-    #[error("the response may not be kept: its status, or one of its headers, forbids it")]
+    /// The response is not good, is not complete, or its headers forbid storing.
+    #[error("not stored: the status or a header of the response forbids it")]
     Response,
-    /// The body is larger than what is kept.
+    /// The body is larger than [`max_entry_bytes`](LastKnownGoodBuilder::max_entry_bytes).
     #[error("the body has {bytes} bytes: it must have at most {allowed}")]
     TooLarge {
-        /// What it has.
+        /// The length of the body, in bytes.
         bytes: usize,
-        /// The configured bound.
+        /// The configured bound, in bytes.
         allowed: usize,
     },
-    /// The URI was invalidated, or a newer response came, meanwhile.
-    #[error("a newer state of the same URI is known already")]
+    /// Meanwhile, the URI was invalidated or a newer response was stored.
+    #[error("not stored: meanwhile, the URI was invalidated or a newer response was stored")]
     Outdated,
 }
 
 impl LastKnownGood {
-    /// A builder that starts from the defaults.
+    /// Returns a builder with the defaults.
     pub fn builder() -> LastKnownGoodBuilder {
         LastKnownGoodBuilder::new()
     }
 
-    /// What the cache is called.
+    /// Returns the name of the cache.
     pub fn name(&self) -> Option<&str> {
         self.0.name.as_deref()
     }
 
-    /// How many requests there is a response for in memory.
+    /// Returns the number of requests with an entry in memory. The variants of a response (`Vary`) count as one.
     pub fn len(&self) -> u64 {
         self.0.memory.len()
     }
 
-    /// Whether there is none.
+    /// True if there is no entry in memory.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many bytes they take, near enough.
+    /// Returns the approximate size of all entries in memory, in bytes.
     pub fn bytes(&self) -> u64 {
         self.0.memory.bytes()
     }
 
-    /// How often the store behind has failed, or has not answered in time.
+    /// Returns how often the store has failed or has not answered in time.
     pub fn store_failures(&self) -> u64 {
         self.0.store.as_ref().map_or(0, BoundedStore::failures)
     }
 
-    /// What there is in memory, in no particular order. It takes as long as there is much.
+    /// Returns the entries in memory, in no particular order. O(n) in the number of entries.
     pub fn entries(&self) -> Vec<EntryInfo> {
         let now = self.0.now();
         let info = |key: &Key, entry: &Entry| EntryInfo {
@@ -137,26 +135,26 @@ impl LastKnownGood {
             .collect()
     }
 
-    /// Keeps a response to a request as if the upstream had just given it: for a service that learns of changes from
-    /// elsewhere. The same rules apply, and what is being asked for meanwhile is not kept in its place. A `Uri` stands for a GET
-    /// without headers.
+    /// Stores a response to a request as if the upstream had just sent it, for a service that learns of changes from
+    /// elsewhere. The same rules apply. Calls of the same caller that are in flight do not replace the entry. A `Uri`
+    /// stands for a GET without headers.
     ///
     /// # Errors
     ///
-    /// If it may not be kept. What was kept before stays. A store that cannot be told is no error.
+    /// If the response must not be stored. An earlier entry then stays. A store that fails is no error.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it may have kept the response in memory and not in the store behind.
+    /// A dropped future may leave the response in memory and not in the store.
     ///
     /// ```
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
     /// use steadfast::last_known_good::LastKnownGood;
     ///
-    /// let fallback = LastKnownGood::default();
+    /// let cache = LastKnownGood::default();
     /// let uri: http::Uri = "http://sku.internal/v1/items/42".parse()?;
-    /// fallback.insert(&uri, http::Response::new(r#"{"price": 999}"#.into())).await?;
-    /// assert_eq!(fallback.len(), 1);
+    /// cache.insert(&uri, http::Response::new(r#"{"price": 999}"#.into())).await?;
+    /// assert_eq!(cache.len(), 1);
     /// # Ok(())
     /// # }
     /// ```
@@ -172,18 +170,18 @@ impl LastKnownGood {
         Ok(())
     }
 
-    /// Forgets what is kept for the URI of a request, whichever method it was asked for with and whoever asked. What is
-    /// being asked for meanwhile is not kept either.
+    /// Invalidates the entries for the URI of a request, of every method and every caller. Responses to calls in
+    /// flight are not stored.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it may have told the memory and not the store behind.
+    /// A dropped future may leave the entries invalidated in memory and not in the store.
     ///
     /// ```
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let fallback = steadfast::last_known_good::LastKnownGood::default();
+    /// # let cache = steadfast::last_known_good::LastKnownGood::default();
     /// let uri: http::Uri = "http://sku.internal/v1/items/42".parse()?;
-    /// fallback.invalidate(&uri).await;
+    /// cache.invalidate(&uri).await;
     /// # Ok(())
     /// # }
     /// ```
@@ -194,7 +192,7 @@ impl LastKnownGood {
         }
     }
 
-    /// Keeps a response that was not asked for.
+    /// Stores an inserted response in memory.
     fn insert_into_memory(
         &self,
         request: &impl HttpRequest,
@@ -217,17 +215,17 @@ impl LastKnownGood {
         let times = Times::of(response.headers(), now, now);
         let body = BodyCapture::whole(response.body());
         let entry = Arc::new(Entry::new(Arc::new(head), body, times));
-        let kept = state.memory.insert(&key, version, &found, &entry, times);
-        kept.then_some((key, entry)).ok_or(InsertError::Outdated)
+        let is_stored = state.memory.insert(&key, version, &found, &entry, times);
+        is_stored.then_some((key, entry)).ok_or(InsertError::Outdated)
     }
 }
 
 impl LastKnownGoodBuilder {
-    /// The cache, empty.
+    /// Builds an empty cache.
     ///
     /// # Errors
     ///
-    /// If a setting is out of its range.
+    /// If a setting is out of its range, or the operating system provides no random numbers.
     pub fn build(self) -> Result<LastKnownGood, ConfigError> {
         Ok(LastKnownGood(Arc::new(self.into_state()?)))
     }

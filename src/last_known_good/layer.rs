@@ -1,13 +1,18 @@
+//! The layer that puts a last-known-good cache around a service.
+//!
+//! The layer is one type, whether or not a call may continue in a task. Type states for the difference once ran
+//! through seven files.
+
 use tower::Layer;
 
 use super::handle::LastKnownGood;
 use super::service::LastKnownGoodService;
 use crate::http::HttpClassifier;
 
-/// Answers from the last good response when everything below has failed; see the [module](super).
+/// Answers a call with the last good response when everything below has failed; see the [module](super).
 ///
-/// The futures of the service below have to be `Send + 'static`: a slow call may go on after its caller was answered
-/// ([`serve_stale_after`](super::LastKnownGoodBuilder::serve_stale_after)).
+/// The futures of the service below must be `Send + 'static`, because a slow call may continue in a task after its
+/// caller was answered ([`serve_stale_after`](super::LastKnownGoodBuilder::serve_stale_after)).
 ///
 /// ```
 /// use std::time::Duration;
@@ -35,19 +40,20 @@ pub struct LastKnownGoodLayer<C = HttpClassifier> {
 }
 
 impl LastKnownGoodLayer {
-    /// Keeps responses in `last_known_good`, and judges with the default [`HttpClassifier`].
+    /// Makes a layer that stores responses in `last_known_good`, and classifies results with the default
+    /// [`HttpClassifier`].
     pub const fn new(last_known_good: LastKnownGood) -> Self {
         Self::optional(Some(last_known_good))
     }
 
-    /// Keeps and serves nothing, if there is no cache.
+    /// Makes a layer that stores and serves nothing if `last_known_good` is `None`.
     pub(crate) const fn optional(last_known_good: Option<LastKnownGood>) -> Self {
         Self { last_known_good, classifier: HttpClassifier::new() }
     }
 }
 
 impl<C> LastKnownGoodLayer<C> {
-    /// Judges results with this classifier.
+    /// Sets the classifier of results.
     pub fn classifier<D>(self, classifier: D) -> LastKnownGoodLayer<D> {
         LastKnownGoodLayer { last_known_good: self.last_known_good, classifier }
     }

@@ -1,50 +1,77 @@
-//! Last known good: answers from the last good response when everything below has failed.
+//! The last-known-good cache: when an upstream fails, a response from a minute ago is often better than an error.
 //!
-//! It always asks the upstream first: it is a fallback, not a cache that saves time. A response that is served again says
-//! so in three ways: `Age` (RFC 9111 §5.1), `Cache-Status` (RFC 9211), and [`Stale`] in its extensions, with the age and
-//! the [`Cause`]. A page for people, [`docs/last_known_good.md`][page], has the whole of it, and how to choose.
+//! [`LastKnownGoodLayer`] stores good responses. When everything below has failed, the layer serves the entry for the
+//! request. Every call goes to the upstream first: the cache saves neither requests nor time. A stale response is
+//! marked three times: by `Age` (RFC 9111 §5.1), by `Cache-Status` (RFC 9211), and by [`Stale`] in its extensions,
+//! with the age and the [`Cause`]. The page [`docs/last_known_good.md`][page] explains the settings and how to choose
+//! them.
 //!
 //! ```
 //! use std::time::Duration;
 //! use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let last_known_good = LastKnownGood::builder()
+//! let cache = LastKnownGood::builder()
 //!     .max_age(Duration::from_secs(600))
 //!     .serve_stale_after(Duration::from_millis(300)) // when the upstream is slow, too
 //!     .build()?;
-//! let layer = LastKnownGoodLayer::new(last_known_good.clone());
+//! let layer = LastKnownGoodLayer::new(cache.clone());
 //!
-//! // Whoever hears of a change can say so.
+//! // A service that receives change events can keep the cache up to date.
 //! let uri: http::Uri = "http://sku.internal/v1/items/42".parse()?;
-//! last_known_good.insert(&uri, http::Response::new(r#"{"price": 999}"#.into())).await?;
-//! last_known_good.invalidate(&uri).await;
+//! cache.insert(&uri, http::Response::new(r#"{"price": 999}"#.into())).await?;
+//! cache.invalidate(&uri).await;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! **What is kept**: good and whole responses to GET and HEAD, as their bodies are read to the end, up to a bound for each
-//! and for all. Not those that the origin forbids to keep (RFC 9111 §3), that begin a session, or whose end nobody can see.
-//! A 401, 403, 404, 410 or 451, and a new state that may not be kept, end what was kept for the caller; a successful unsafe
-//! method ends it for everybody (§4.4).
+//! # Entries
 //!
-//! **When it is served**: when a call ends in [`Transient`](crate::Outcome::Transient) or
-//! [`Failure`](crate::Outcome::Failure), was refused on this side, or has taken longer than a soft limit; for as long as
-//! [`max_age`](LastKnownGoodBuilder::max_age), or as the origin says by `stale-if-error` (RFC 5861 §4) or by what must be
-//! revalidated. A call can refuse it by [`without_last_known_good`](crate::CallOptions::without_last_known_good).
+//! Good responses to GET and HEAD are stored once their bodies have been read to the end. A response is good if its
+//! outcome is [`Success`](crate::Outcome::Success) and its status is 2xx. Each body and the memory as a whole are
+//! bounded. The cache does not store
 //!
-//! **Whose it is**: requests with credentials have what was kept for the same credentials, known by a keyed digest, and
-//! nothing else; of the other headers, those count that the response's `Vary` names (§4.1).
+//! - the statuses 206 and 226, because their bodies may be parts;
+//! - responses that the origin server forbids to store (RFC 9111 §3);
+//! - responses with `Set-Cookie`, and event streams;
+//! - bodies that end with their connection: a body that was cut off would look complete.
 //!
-//! **Where it is**: in memory, and in a [`Store`] behind it, if there is one: a file (`DiskStore`, feature `disk`), Redis
-//! (`steadfast::stores::RedisStore`, feature `redis`), or one of your own. A store that fails or hangs fails no call, and is waited for no longer
-//! than its [bound](LastKnownGoodBuilder::store_timeout).
+//! The statuses 401, 403, 404, 410 and 451 invalidate the entry of the caller concerned. So does a good response
+//! whose status or headers forbid storing, because the entry no longer shows the current state. A successful unsafe
+//! method invalidates the entries of all callers (RFC 9111 §4.4).
 //!
-//! **When it is waited for**: never beyond the deadline of the call. A layer below that lets the deadline pass is cut, so that
-//! the stale answer comes in time.
+//! # Stale responses
 //!
-//! Tasks are spawned by [`serve_stale_after`](LastKnownGoodBuilder::serve_stale_after) and by [`PrefetchLayer`], and by nothing
-//! else here.
+//! An entry is served if
+//!
+//! - the outcome is [`Transient`](crate::Outcome::Transient), [`Failure`](crate::Outcome::Failure) or
+//!   [`NotProcessed`](crate::Outcome::NotProcessed);
+//! - the call was refused locally;
+//! - the call has taken longer than the [soft limit](LastKnownGoodBuilder::serve_stale_after).
+//!
+//! An entry may be served until it reaches [`max_age`](LastKnownGoodBuilder::max_age), unless the origin server sets
+//! another limit by `stale-if-error` (RFC 5861 §4) or demands revalidation. A call can refuse stale responses:
+//! [`without_last_known_good`](crate::CallOptions::without_last_known_good).
+//!
+//! # Callers
+//!
+//! A request with credentials gets only entries that were stored for the same credentials. The cache knows
+//! credentials only by a keyed digest. Other request headers separate entries if the response's `Vary` names them
+//! (RFC 9111 §4.1).
+//!
+//! # Stores
+//!
+//! Entries are kept in memory and, optionally, in a [`Store`] behind the memory: a file (`DiskStore`, feature
+//! `disk`), Redis (`steadfast::stores::RedisStore`, feature `redis`), or a store of your own. A store that fails or
+//! hangs fails no call: each wait for the store lasts at most [`store_timeout`](LastKnownGoodBuilder::store_timeout).
+//!
+//! # Deadlines and tasks
+//!
+//! No wait goes beyond the call's deadline. If a layer below lets the deadline pass, the cache stops waiting for that
+//! layer and serves the entry.
+//!
+//! [`serve_stale_after`](LastKnownGoodBuilder::serve_stale_after) and [`PrefetchLayer`] spawn tasks. No other part of
+//! the cache does.
 //!
 //! [page]: https://docs.rs/crate/steadfast/latest/source/docs/last_known_good.md
 

@@ -1,4 +1,20 @@
-//! What is to be done with a call's answer: decided when the call begins, and done when it has ended.
+//! The plan of a call: made from the request when the call begins, carried out on the result when the call has ended.
+//!
+//! A plan remembers the version of the key. An invalidation changes the version, so a response that was requested
+//! before an invalidation is not stored after it.
+//!
+//! # Equal responses
+//!
+//! A response usually equals the entry, and then only the times of the entry move on. The head is compared with the
+//! entry when the head arrives, and each piece of the body as it passes. As long as the status, the body and all
+//! end-to-end headers but `Age` and `Date` are equal, nothing is copied or inserted. `Date` counts if the response
+//! has `Expires`. A new response with the old head or the old body shares that part with the earlier entry.
+//!
+//! A response that differs only in headers that no caching rule reads, such as a request ID, does not replace the
+//! entry within `renew_after`. The entry then keeps its age.
+//!
+//! The bytes are compared even if the `ETag`s are equal. The comparison costs little beside receiving the bytes, and
+//! some upstreams send wrong `ETag`s.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +25,7 @@ use http_body::Body;
 use tokio::time::Instant;
 
 use crate::http::HttpRequest;
+use crate::internal::events;
 use crate::last_known_good::entry::head::{Draft, NextHead};
 use crate::last_known_good::entry::unix_nanos::UnixNanos;
 use crate::last_known_good::entry::{Entry, Times};
@@ -25,34 +42,35 @@ use crate::stale::Cause;
 use crate::stop_reason::Attempts;
 use crate::{Error, HasCallOptions, Judge, Outcome};
 
-/// What is to be done when the call has ended.
+/// The action to take when the call has ended.
 pub(super) enum Plan {
     Nothing,
-    /// The end of the call is that of the wait for a store, too.
+    /// The deadline of the call also bounds the wait for the store.
     Invalidate(Arc<CacheState>, Key, Deadline),
     Cacheable(CacheableCall),
 }
 
-/// A call that may be answered with a storable response, and whose own may be storable.
+/// A call that an entry may answer, and whose response may be stored.
 pub(super) struct CacheableCall {
     state: Arc<CacheState>,
     key: Key,
-    /// That of the key when the call began.
+    /// The version of the key when the call began.
     version: u64,
     began: Instant,
     headers: RequestHeaders,
-    /// Boxed, since hardly any request has some.
+    /// The limits that the request sets. Boxed, because few requests set limits.
     limits: Option<Box<Limits>>,
     may_store: bool,
     may_serve_stale: bool,
-    /// After how long a stale response is served in place of an answer.
+    /// The time after which a stale response answers the call.
     soft_limit: Option<Duration>,
-    /// The end of the call.
+    /// The deadline of the call.
     deadline: Deadline,
+    /// True if all layers below are known to check the deadline.
     is_checked_below: bool,
 }
 
-/// The URI that a storable response was asked for by, in its extensions.
+/// The URI of the request, in the extensions of a stale response.
 #[derive(Debug, Clone)]
 #[cfg_attr(not(feature = "reqwest"), allow(dead_code))]
 pub(crate) struct RequestUri(pub(crate) Arc<str>);
@@ -84,12 +102,12 @@ impl Plan {
         }
     }
 
-    /// Whether the call may go on after its caller was answered.
+    /// True if the call may continue after its caller was answered.
     pub(super) const fn may_go_on(&self) -> bool {
         matches!(self, Self::Cacheable(CacheableCall { may_serve_stale: true, soft_limit: Some(_), .. }))
     }
 
-    /// The same call, for the cache alone.
+    /// Returns the plan of a refresh: stores the response, and never serves an entry.
     pub(super) fn for_the_cache_alone(self) -> Self {
         match self {
             Self::Cacheable(cacheable) => {
@@ -117,7 +135,7 @@ impl CacheableCall {
         self.began
     }
 
-    /// Whether a stale response may answer the call.
+    /// True if a stale response may answer the call.
     pub(super) const fn may_serve_stale(&self) -> bool {
         self.may_serve_stale
     }
@@ -126,33 +144,33 @@ impl CacheableCall {
         self.soft_limit
     }
 
-    /// The end of the call.
+    /// Returns the deadline of the call.
     pub(super) const fn deadline(&self) -> Deadline {
         self.deadline
     }
 
-    /// The end of the call, where no layer below is known to check it.
+    /// Returns the deadline, unless all layers below are known to check it.
     pub(super) fn unchecked_deadline(&self) -> Deadline {
         self.deadline.filter(|_| !self.is_checked_below)
     }
 
-    /// Whether anything can come of the call for those after it.
+    /// True if the response may be stored.
     pub(super) const fn may_store(&self) -> bool {
         self.may_store
     }
 
-    /// The newest response in memory that answers the call.
+    /// Returns the newest entry in memory that answers the call.
     pub(super) fn find(&self) -> Option<Arc<Entry>> {
         let (now, limits) = (self.state.now(), self.limits());
         self.state.memory.find(&self.key, |entry| entry.answers(&self.headers, &limits, now)).entry
     }
 
-    /// Brings what the store knows into memory.
+    /// Reads the key's entries from the store into memory.
     pub(super) fn look_up(&self) -> BoxFuture<()> {
         self.state.look_up(self.key.clone(), self.deadline)
     }
 
-    /// Whether the store may know of a response that answers the call better than this one does.
+    /// True if the store must be read, because it may hold a newer entry than `entry`.
     pub(super) fn needs_read_through(&self, entry: Option<&Arc<Entry>>) -> bool {
         self.state.needs_read_through(&self.key, entry)
     }
@@ -161,7 +179,7 @@ impl CacheableCall {
         Draft::new(response, &self.headers, &self.state.rules(), self.key.partition().is_some())
     }
 
-    /// The stale response, with what the failed one was annotated with.
+    /// Returns the stale response, with the extensions of the failed response, or with the attempts of the error.
     pub(super) fn serve<B: Body<Data = Bytes>, E>(
         &self,
         entry: &Entry,
@@ -170,13 +188,8 @@ impl CacheableCall {
         let cause = failed.as_ref().map_or(Cause::Slow, Cause::of);
         let now = self.state.now();
         let error = failed.as_ref().and_then(|failed| failed.as_ref().err());
-        tracing::info!(
-            target: "steadfast::last_known_good",
-            upstream = error.and_then(|error| error.upstream()).unwrap_or(self.key.upstream()),
-            age_s = entry.age(now).as_secs(),
-            %cause,
-            "served a stale response"
-        );
+        let upstream = error.and_then(|error| error.upstream()).unwrap_or(self.key.upstream());
+        events::stale_served(upstream, entry.age(now), cause);
         let mut response = entry.serve(now, cause).map(ResponseBody::stored);
         match failed {
             Some(Ok(failed)) => {
@@ -187,7 +200,7 @@ impl CacheableCall {
                 let attempts = Attempts::new(error.attempts(), error.stop_reason());
                 response.extensions_mut().insert(attempts);
             }
-            // The call goes on, and nobody knows yet how many attempts it will take.
+            // The call continues: the number of attempts is not known yet.
             None => {
                 response.extensions_mut().insert(Attempts::new(0, None));
             }
@@ -206,16 +219,16 @@ impl CacheableCall {
     }
 }
 
-/// What becomes of a call that has ended.
+/// The next step for a call that has ended.
 pub(super) enum Settled<B, E> {
     Now(Result<Response<ResponseBody<B>>, Error<E>>),
-    /// The store has to be told first.
+    /// The result waits for a write to the store.
     Writing(Result<Response<B>, Error<E>>, BoxFuture<()>),
-    /// It has failed, and the store may have something.
+    /// The call has failed, and the store may hold an entry.
     Failed(Result<Response<B>, Error<E>>, CacheableCall),
 }
 
-/// The result as it is, with a body that is not storable.
+/// Passes a result on, with a body that is not recorded.
 pub(super) fn pass_through<B: Body<Data = Bytes>, E>(
     result: Result<Response<B>, Error<E>>,
 ) -> Result<Response<ResponseBody<B>>, Error<E>> {
@@ -223,7 +236,7 @@ pub(super) fn pass_through<B: Body<Data = Bytes>, E>(
 }
 
 impl Plan {
-    /// Keeps a good answer, forgets what is gone, or serves something in place of a bad one.
+    /// Stores a good response, invalidates entries, or serves an entry in place of a failure.
     pub(super) fn settle<B, E>(
         self,
         judge: &impl Judge<Response<B>, E>,
@@ -237,7 +250,7 @@ impl Plan {
             Self::Invalidate(state, key, deadline) => settle_unsafe(&state, &key, result, deadline),
             Self::Cacheable(cacheable) => {
                 let outcome = match &result {
-                    // A judge is not asked about refusals.
+                    // The judge classifies results of the upstream, not refusals.
                     Err(error) if error.is_refusal() => Outcome::transient(),
                     result => judge.classify(result.as_ref()),
                 };
@@ -258,7 +271,8 @@ impl Plan {
     }
 }
 
-/// What an unsafe method that has succeeded leaves of what is storable (RFC 9111 §4.4).
+/// Invalidates the URI of an unsafe method that has succeeded, and the URIs that the response refers to (RFC 9111
+/// §4.4).
 fn settle_unsafe<B: Body<Data = Bytes>, E>(
     state: &Arc<CacheState>,
     key: &Key,
@@ -274,7 +288,7 @@ fn settle_unsafe<B: Body<Data = Bytes>, E>(
     after_write(write, result)
 }
 
-/// The result, when whoever has to be told was.
+/// Returns the result once the write to the store, if any, has ended.
 fn after_write<B: Body<Data = Bytes>, E>(
     write: Option<BoxFuture<()>>,
     result: Result<Response<B>, Error<E>>,
@@ -285,7 +299,7 @@ fn after_write<B: Body<Data = Bytes>, E>(
     }
 }
 
-/// What the answer is to those who will ask after it.
+/// Stores a response, or invalidates the caller's entry, or does neither, and passes the result on.
 fn settle_cacheable<B: Body<Data = Bytes>, E>(
     cacheable: CacheableCall,
     outcome: Outcome,
@@ -301,7 +315,7 @@ fn settle_cacheable<B: Body<Data = Bytes>, E>(
         return after_write(freshen(&cacheable, &response, deadline), Ok(response));
     }
     let storable = is_good.then(|| storable_head(&cacheable, &response)).flatten();
-    // It is taken back, or its new state may not be storable: then the old one is not good any more.
+    // The upstream revokes the entry, or its new response must not be stored: either way, the entry is outdated.
     let is_replaced = is_good && response.status().is_success() && storable.is_none();
     if is_replaced || rules::revokes(response.status()) {
         return after_write(cacheable.state.invalidate_caller(&cacheable.key, deadline), Ok(response));
@@ -316,13 +330,14 @@ fn settle_cacheable<B: Body<Data = Bytes>, E>(
         Recorder { state, key, version, found, head, times, capture: BodyCapture::default(), deadline }
     });
     if response.body().is_end_stream() {
-        // Nobody needs to read a body that is not there.
+        // An empty body is complete without being read.
         return after_write(recorder.and_then(Recorder::store), Ok(response));
     }
     Settled::Now(Ok(response.map(|body| ResponseBody::fresh(body, recorder))))
 }
 
-/// What there is for a good response, and the head that is to be storable of it. `None` if it may not be storable.
+/// Returns the entry that a good response confirms or replaces, and the head to store. `None` if the response must
+/// not be stored.
 fn storable_head<B>(cacheable: &CacheableCall, response: &Response<B>) -> Option<(Found, NextHead)> {
     let headers = &cacheable.headers;
     let found = cacheable.state.memory.find(&cacheable.key, |entry| entry.head().vary.matches(headers));
@@ -333,7 +348,8 @@ fn storable_head<B>(cacheable: &CacheableCall, response: &Response<B>) -> Option
     Some((found, head))
 }
 
-/// A 304 says that the response which it is about is still good (RFC 9111 §4.3.4), with what it says anew.
+/// Freshens the entry that a 304 confirms, and updates its headers (RFC 9111 §4.3.4). The 304 answers a conditional
+/// request of the caller's own.
 fn freshen<B>(
     cacheable: &CacheableCall,
     not_modified: &Response<B>,

@@ -1,4 +1,6 @@
-//! Calls that go on after their callers were answered with a stale response, so that the next caller has a fresh one.
+//! Refreshes: calls that continue in the background after their callers got a stale response.
+//!
+//! The response of a refresh renews the entry for the next caller.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -15,16 +17,17 @@ use super::record::body::ResponseBody;
 use crate::last_known_good::memory::refreshes::RefreshSlot;
 use crate::{BoxError, Error};
 
-/// The right of a call to go on without its caller.
+/// The permission of a call to continue without its caller.
 pub(super) struct Refresh {
     slot: RefreshSlot,
     end: Instant,
 }
 
 impl Refresh {
-    /// `None` if nothing of the call may be stored, if another call for its key goes on already, or if too many calls do.
+    /// Takes a slot. `None` if the response may not be stored, if the key has a refresh already, or if
+    /// `max_refreshes` are running.
     pub(super) fn begin(cacheable: &CacheableCall) -> Option<Self> {
-        /// The time of a call that has no deadline.
+        /// The time limit of a refresh without a deadline.
         const LONGEST: Duration = Duration::from_secs(60);
         if !cacheable.may_store() {
             return None;
@@ -35,7 +38,7 @@ impl Refresh {
         Some(Self { slot, end })
     }
 
-    /// Lets the call go on in a task of its own, for the cache alone.
+    /// Spawns a task in which the call continues, for the cache alone.
     pub(super) fn spawn<F, B, E>(self, call: F)
     where
         F: Future<Output = Result<Response<ResponseBody<B>>, Error<E>>> + Send + 'static,
@@ -53,7 +56,7 @@ impl Refresh {
     }
 }
 
-/// Reads a response for as long as something of it may be kept.
+/// Reads the body of the response for as long as the body is recorded.
 async fn read<F, B, E>(call: F)
 where
     F: Future<Output = Result<Response<ResponseBody<B>>, Error<E>>>,

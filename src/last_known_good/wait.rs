@@ -1,4 +1,8 @@
-//! What is done while a call is waited for: the soft limit passes, and a store is asked while there is time for it.
+//! The waits of a call beside the upstream: the soft limit, a read of the store, and the deadline.
+//!
+//! A stale response at the deadline comes too late if the store is read only then. The read therefore begins while
+//! the upstream is still awaited: at the soft limit, or `store_timeout` before the deadline. A call that fails
+//! earlier reads the store afterwards.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,41 +15,41 @@ use crate::last_known_good::entry::Entry;
 use crate::last_known_good::plan::CacheableCall;
 use crate::last_known_good::tier::bounded_store::BoxFuture;
 
-/// What has come before the end of the call.
+/// An event that came before the end of the call.
 pub(super) enum Waited<T> {
-    /// The soft limit has passed, and this is to be served.
+    /// The soft limit has passed, and this entry is to be served.
     Slow(T),
     /// The deadline has passed.
     Late,
 }
 
-/// The waits beside that for the call.
+/// The waits beside the upstream.
 #[pin_project]
 pub(super) struct Waits {
     /// The end of the soft limit.
     #[pin]
     soft: Timer,
     is_slow: bool,
-    /// The last moment at which the store can be asked and still answer within the call.
+    /// The latest time to begin a read of the store: `store_timeout` before the deadline.
     #[pin]
     ahead: Timer,
     is_late: bool,
-    /// The deadline, where no layer below is known to check it.
+    /// The deadline, unless all layers below are known to check it.
     #[pin]
     deadline: CutTimer,
     search: Search,
 }
 
-/// A search for what could be served.
+/// The search for an entry to serve.
 enum Search {
     NotYet,
     Asking(BoxFuture<()>),
-    /// What it has brought is in memory.
+    /// Entries found in the store are in memory now.
     Done,
 }
 
 impl Waits {
-    /// `None` if there is nothing to be done meanwhile.
+    /// Returns the waits of a call; `None` if the call has no soft limit, no unchecked deadline and no store.
     pub(super) fn new(cacheable: &CacheableCall) -> Option<Self> {
         let (soft_limit, deadline) = (cacheable.soft_limit(), cacheable.unchecked_deadline());
         let store = cacheable.state().store.as_ref();
@@ -53,7 +57,7 @@ impl Waits {
             return None;
         }
         let ahead = cacheable.deadline().zip(store).map(|(deadline, store)| {
-            // The store needs its time before the end of the call.
+            // The read takes up to `store_timeout`, and must end by the deadline.
             deadline.checked_sub(store.timeout()).unwrap_or(deadline)
         });
         Some(Self {
@@ -66,7 +70,7 @@ impl Waits {
         })
     }
 
-    /// Ready when the call is slow and there is something to be served in its place, or when its deadline has passed.
+    /// Ready when the soft limit has passed and an entry can be served, or when the deadline has passed.
     pub(super) fn poll(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -92,12 +96,12 @@ impl Waits {
             ready!(asking.as_mut().poll(cx));
             *this.search = Search::Done;
         }
-        // As it is now: since it was looked for, it may have been forgotten, or renewed.
+        // During the search, the entry may have been invalidated or renewed, so it is looked up now.
         let found = if *this.is_slow { cacheable.find() } else { None };
         found.map_or(Poll::Pending, |entry| Poll::Ready(Waited::Slow(entry)))
     }
 
-    /// The search, for a call that has ended meanwhile; `None` if it has not begun, or is done.
+    /// Takes the search over from a call that has ended; `None` if the search has not begun or is done.
     pub(super) fn into_search(self: Pin<&mut Self>) -> Option<BoxFuture<()>> {
         match std::mem::replace(self.project().search, Search::Done) {
             Search::Asking(asking) => Some(asking),
@@ -105,7 +109,7 @@ impl Waits {
         }
     }
 
-    /// Whether the store was asked already.
+    /// True if the search is done.
     pub(super) fn has_searched(&self) -> bool {
         matches!(self.search, Search::Done)
     }

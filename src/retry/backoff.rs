@@ -87,7 +87,7 @@ impl Backoff {
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         ConfigError::check("retry.backoff.cap", self.cap, Duration::ZERO..=MAX_DURATION)?;
         ConfigError::check("retry.backoff.base", self.base, Duration::ZERO..=self.cap)
-            .map_err(|error| error.bounded_by("which is the cap"))?;
+            .map_err(|error| error.bounded_by("the value of retry.backoff.cap"))?;
         ConfigError::check("retry.backoff.factor", self.factor, 1.0..=100.0)?;
         if let Jitter::Proportional(share) = self.jitter {
             ConfigError::check("retry.backoff.jitter", share, 0.0..=1.0)?;

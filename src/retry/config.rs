@@ -157,14 +157,14 @@ impl RetryBudgetBuilder {
         Ok(BudgetSettings {
             capacity,
             initial: thousandths("retry.budget.initial", self.initial, self.capacity)
-                .map_err(|error| error.bounded_by("which is the capacity"))?,
+                .map_err(|error| error.bounded_by("the value of retry.budget.capacity"))?,
             per_call: thousandths("retry.budget.per_call", self.per_call, 1e6)?,
             per_success: thousandths("retry.budget.per_success", self.per_success, 1e6)?,
             per_failure: thousandths("retry.budget.per_failure", self.per_failure, 1e6)?,
             per_retry: thousandths("retry.budget.per_retry", self.per_retry, 1e6)?,
             per_second: thousandths("retry.budget.per_second", self.per_second, 1e6)?,
             reserve: thousandths("retry.budget.reserve", self.reserve, self.capacity)
-                .map_err(|error| error.bounded_by("which is the capacity"))?,
+                .map_err(|error| error.bounded_by("the value of retry.budget.capacity"))?,
         })
     }
 }

@@ -38,7 +38,7 @@ use super::settings::RetrySettings;
 use super::wait::BackoffWait;
 use crate::http::retry_after;
 use crate::internal::arc_pool::PooledArc;
-use crate::internal::clock;
+use crate::internal::{clock, events};
 use crate::response_kind::ResponseKind;
 use crate::stop_reason::{Attempts, StopReason};
 use crate::{
@@ -183,11 +183,7 @@ where
                 NextStep::GiveUp(stop) => return Poll::Ready(self.finish(result, Some(stop))),
                 NextStep::Retry(pause) => self.as_mut().pause(result, pause),
                 NextStep::ResendNow => {
-                    tracing::debug!(
-                        target: "steadfast::retry",
-                        upstream = self.name(),
-                        "an attempt was not processed and is sent again"
-                    );
+                    events::attempt_resent(self.name());
                     self.as_mut().project().stage.set(RetryStage::Ready(Next::Resend));
                 }
             }
@@ -296,13 +292,7 @@ where
 
     /// Begins the backoff, and the reading of the response's rest.
     fn pause(self: Pin<&mut Self>, result: Result<Res, Error<E>>, pause: Pause) {
-        tracing::debug!(
-            target: "steadfast::retry",
-            upstream = self.name(),
-            retry = self.history.number(),
-            backoff = ?pause.backoff,
-            "an attempt failed and will be retried"
-        );
+        events::retry_scheduled(self.name(), self.history.number(), pause.backoff);
         let mut this = self.project();
         *this.backoff = pause.backoff;
         let leftover = result.ok().map(|response| this.kind.discard(response));
@@ -363,13 +353,7 @@ where
         let stop = stop.filter(|_| self.settings.policy.allows(0));
         let History { attempts, maybe_sent, .. } = self.history;
         if let Some(stop) = stop {
-            tracing::debug!(
-                target: "steadfast::retry",
-                upstream = name,
-                attempts,
-                reason = stop.as_str(),
-                "gave up"
-            );
+            events::retry_not_made(name, attempts, stop.as_str());
         }
         match result {
             Ok(mut response) => {

@@ -1,4 +1,4 @@
-//! The simplest store: bytes in the memory of this process.
+//! A store in the memory of this process, for several caches and for tests.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,11 +12,10 @@ use crate::internal::clock;
 use crate::last_known_good::Store;
 use crate::{BoxError, ConfigError};
 
-/// A [`Store`] in memory, bounded in bytes; the least recently used go first.
+/// A [`Store`] in memory, bounded in bytes. The least recently used entries are evicted first.
 ///
-/// A [`LastKnownGood`](crate::last_known_good::LastKnownGood) has a memory of its own and needs no such store behind it. This one is for what
-/// several fallbacks of a process share, and for tests that need a store which others can look into. A clone is another
-/// handle to the same store.
+/// A [`LastKnownGood`](crate::last_known_good::LastKnownGood) cache has a memory of its own. A `MemoryStore` is only
+/// needed where several caches of a process share entries, and in tests. A clone is another handle to the same store.
 ///
 /// ```
 /// use steadfast::last_known_good::LastKnownGood;
@@ -24,7 +23,7 @@ use crate::{BoxError, ConfigError};
 ///
 /// let store = MemoryStore::new(16 * 1024 * 1024)?;
 /// let one = LastKnownGood::builder().store(store.clone()).build()?;
-/// let other = LastKnownGood::builder().store(store).build()?; // knows what the one has kept
+/// let other = LastKnownGood::builder().store(store).build()?; // finds the entries of `one`
 /// # Ok::<(), steadfast::ConfigError>(())
 /// ```
 #[derive(Clone)]
@@ -33,12 +32,16 @@ pub struct MemoryStore(Cache<String, StoredBytes>);
 #[derive(Clone)]
 struct StoredBytes {
     bytes: Bytes,
-    /// `None` where no clock reaches.
+    /// The expiry; `None` if it is too far in the future for an `Instant`.
     until: Option<Instant>,
 }
 
 impl MemoryStore {
-    /// A store of so many bytes: 1 KiB to 1 TiB.
+    /// Creates a store of at most `max_bytes`: 1 KiB to 1 TiB.
+    ///
+    /// # Errors
+    ///
+    /// Fails if `max_bytes` is out of range.
     pub fn new(max_bytes: u64) -> Result<Self, ConfigError> {
         ConfigError::check("memory_store.max_bytes", max_bytes, 1024..=1 << 40)?;
         let weight =
@@ -62,7 +65,7 @@ impl Store for MemoryStore {
     async fn put(&self, key: &str, value: Bytes, keep_for: Duration) -> Result<(), BoxError> {
         let until = clock::after(Instant::now(), keep_for);
         self.0.insert(key.to_owned(), StoredBytes { bytes: value, until });
-        // moka puts evictions off; a bound that can be overrun meanwhile is none.
+        // moka delays evictions. Evict at once, so that the bound holds.
         self.0.run_pending_tasks();
         Ok(())
     }

@@ -1,8 +1,8 @@
-//! Stores: where the entries of the last-known-good cache outlive a process, or are shared.
+//! Stores: backends in which the entries of the last-known-good cache outlive a process or are shared.
 //!
-//! A process that restarts during an outage has an empty cache, and a replica that has just started never had another. A store
-//! behind the memory of a [`LastKnownGood`](crate::last_known_good::LastKnownGood) helps both. Each of these implements
-//! [`Store`](crate::last_known_good::Store); a store of your own is two methods.
+//! A process that restarts during an outage has an empty cache, and so has a new replica. A store behind the memory
+//! of a [`LastKnownGood`](crate::last_known_good::LastKnownGood) cache helps both. Each store implements the trait
+//! [`Store`](crate::last_known_good::Store), which has two methods.
 //!
 //! | store | entries outlive | feature |
 //! |---|---|---|

@@ -334,11 +334,19 @@ fn a_configuration_that_cannot_work_is_refused_when_it_is_built() {
     assert_eq!(refused(new().probes(0)), expected("circuit_breaker.probes", "0", "between 1 and 1000"));
     assert_eq!(
         refused(new().successes_to_close(0)),
-        expected("circuit_breaker.successes_to_close", "0", "between 1 and 3, which is the number of probes")
+        expected(
+            "circuit_breaker.successes_to_close",
+            "0",
+            "between 1 and 3, the value of circuit_breaker.probes"
+        )
     );
     assert_eq!(
         refused(new().open_for(Duration::ZERO)),
-        expected("circuit_breaker.open_for", "0ns", "between 1ms and 4s, which is max_open_for")
+        expected(
+            "circuit_breaker.open_for",
+            "0ns",
+            "between 1ms and 4s, the value of circuit_breaker.max_open_for"
+        )
     );
     assert_eq!(
         refused(new().failure_rate(0.0)),

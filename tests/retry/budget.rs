@@ -160,7 +160,7 @@ fn a_policy_that_cannot_work_is_refused_by_field_value_and_what_is_allowed() {
     let error = RetryBudget::builder().initial(11.0).build().unwrap_err();
     assert_eq!(
         (error.field(), error.allowed()),
-        ("retry.budget.initial", "between 0.0 and 10.0, which is the capacity")
+        ("retry.budget.initial", "between 0.0 and 10.0, the value of retry.budget.capacity")
     );
 }
 

@@ -1,4 +1,8 @@
-//! The head of a good response, as it is kept.
+//! The head of an entry: status, end-to-end headers, `Vary` and lifetime.
+//!
+//! A parsed header value is a slice of the connection's read buffer, and storing the slice would keep the whole
+//! buffer. A head is therefore copied once it is stored, and shared with the next entry if the upstream sends the
+//! same head again.
 
 use std::sync::Arc;
 
@@ -9,21 +13,21 @@ use crate::http::fields::{detached, lists};
 use crate::last_known_good::policy::rules::{Lifetime, Rules, is_of_the_body};
 use crate::last_known_good::policy::vary::{RequestHeaders, Vary};
 
-/// The head of a good response.
+/// The stored head of a response.
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) status: StatusCode,
     pub(crate) version: Version,
-    /// Those that are about the response.
+    /// The end-to-end headers.
     pub(crate) headers: HeaderMap,
     pub(crate) vary: Vary,
     pub(crate) lifetime: Lifetime,
 }
 
-/// The head that is kept if the body is: that of what there is already, or one that is still to be made.
+/// The head of the entry that is being recorded: shared with the previous entry, or new.
 pub(crate) enum NextHead {
     Same(Arc<Head>),
-    // Boxed, because it is the rarer one: it is moved with the response.
+    // Boxed, because a new head is rare and the enum moves with the response.
     New(Box<Draft>),
 }
 
@@ -36,7 +40,7 @@ impl NextHead {
     }
 }
 
-/// What would be kept of a head, while it has yet to be seen whether it is: it still holds on to what the head was read into.
+/// A head that may be stored later. Its headers still share the connection's read buffer.
 pub(crate) struct Draft {
     status: StatusCode,
     version: Version,
@@ -46,7 +50,7 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// `None` if the response may not be kept.
+    /// Returns `None` if the response must not be stored.
     pub(crate) fn new<B>(
         response: &Response<B>,
         request: &RequestHeaders,
@@ -62,7 +66,7 @@ impl Draft {
         })
     }
 
-    /// Whether it differs from a head in nothing but headers that no rule is about.
+    /// True if status, lifetime and `Vary` are equal, so that only headers differ that no rule reads.
     pub(crate) fn is_like(&self, head: &Head) -> bool {
         (self.status, self.lifetime) == (head.status, head.lifetime) && self.vary == head.vary
     }
@@ -78,14 +82,14 @@ impl Draft {
 }
 
 impl Head {
-    /// Whether what would be kept of a response is the same again, but for when it was made.
+    /// True if `response` has the same stored head, except for the time of its generation.
     pub(crate) fn is_of<B>(&self, response: &Response<B>, request: &RequestHeaders) -> bool {
         (self.status, self.version) == (response.status(), response.version())
             && lasting(response.headers()).eq(lasting(&self.headers))
             && self.vary.matches(request)
     }
 
-    /// The response that it is the head of, with what a 304 says anew (RFC 9111 §3.2).
+    /// Returns the stored head, updated by the headers of a 304 (RFC 9111 §3.2).
     pub(crate) fn updated(&self, not_modified: &HeaderMap) -> Response<()> {
         let mut response = Response::new(());
         *response.status_mut() = self.status;
@@ -102,14 +106,15 @@ impl Head {
         response
     }
 
-    /// What it takes in memory, in bytes, near enough.
+    /// The approximate size in memory, in bytes.
     pub(crate) fn weight(&self) -> usize {
         let header = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 64;
         size_of::<Self>() + self.headers.iter().map(header).sum::<usize>() + self.vary.weight()
     }
 }
 
-/// The headers that are about the response and not about its connection (RFC 9111 §3.1, RFC 9110 §7.6.1).
+/// Returns the end-to-end headers: those that describe the response and not its connection (RFC 9111 §3.1, RFC 9110
+/// §7.6.1).
 pub(crate) fn end_to_end(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
     let listed = headers.get_all(CONNECTION);
     headers.iter().filter(move |(name, _)| {
@@ -117,8 +122,10 @@ pub(crate) fn end_to_end(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderNa
     })
 }
 
-/// Of those, the ones that do not merely say when the response was made; where it expires at a date, its own says for how
-/// long it is fresh. A value is equal to another whether or not one of them is marked sensitive; here it is not.
+/// Returns the end-to-end headers without `Age` and `Date`, which only tell the time of generation. `Date` stays
+/// where an `Expires` exists, since the two determine the freshness lifetime.
+///
+/// The sensitivity mark is returned, too, because `HeaderValue` ignores the mark when it compares.
 fn lasting(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &[u8], bool)> {
     let expires = headers.contains_key(EXPIRES);
     end_to_end(headers)

@@ -1,4 +1,12 @@
-//! A response that was good, whole.
+//! Entries: stored good responses, complete with head, body and times.
+//!
+//! An entry is immutable except for its times. If the upstream sends an equal response again, only the times advance.
+//!
+//! # Age
+//!
+//! The age of an entry counts from the response's `Age` header and from the local times of request and response.
+//! `Date` is ignored, unlike in RFC 9111 §4.2.3: its use would compare the origin server's clock with the local
+//! clock. A wrong clock at an upstream would make every entry too old, unnoticed until an entry is needed.
 
 pub(crate) mod head;
 pub(crate) mod unix_nanos;
@@ -22,20 +30,20 @@ use crate::stale::{Cause, Stale};
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-/// When an answer was asked for, given and made.
+/// The times at which a response was requested, received and generated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Times {
     pub(crate) requested: UnixNanos,
     pub(crate) received: UnixNanos,
-    /// By its own word, which may come through another cache: RFC 9111 §4.2.3, without the `Date`, since that would compare
-    /// the origin's clock with this one, and a wrong one would take the fallback away unnoticed.
+    /// Computed from the `Age` header (RFC 9111 §4.2.3), which a cache on the way may have set, but not from `Date`.
     pub(crate) generated: UnixNanos,
-    /// What it says in `Date`, in seconds since the beginning of 1970; 0 if it has none.
+    /// The `Date` header in seconds since 1970-01-01 UTC; 0 without a valid one.
     pub(crate) date: u64,
 }
 
 impl Times {
-    /// Those of an answer with these headers. It may have been made at any time since it was asked for.
+    /// Returns the times of a response with these headers. A stated `Age` counts from the request, since the response
+    /// may have left the other cache at any time after the request.
     pub(crate) fn of(headers: &HeaderMap, requested: UnixNanos, received: UnixNanos) -> Self {
         let stated = stated_age(headers);
         let generated = if stated.is_zero() { received } else { requested.before(stated) };
@@ -43,12 +51,12 @@ impl Times {
     }
 }
 
-/// A good response, whole.
+/// A complete good response.
 #[derive(Debug)]
 pub(crate) struct Entry {
     head: Arc<Head>,
     body: Bytes,
-    /// When the same was last asked for, given and made.
+    /// The times of the latest equal response, as in [`Times`].
     requested: AtomicU64,
     received: AtomicU64,
     generated: AtomicU64,
@@ -69,14 +77,14 @@ impl Entry {
         }
     }
 
-    /// The same body with another head.
+    /// Returns an entry with the same body and a new head.
     pub(crate) fn with_head(&self, head: Head, times: Times) -> Self {
         let entry = Self::new(Arc::new(head), self.body.clone(), times);
         entry.set_synced(self.synced());
         entry
     }
 
-    /// The upstream has given the same again.
+    /// Advances the times, after the upstream has sent an equal response. Times never move back.
     pub(crate) fn renew(&self, times: Times) {
         self.requested.fetch_max(times.requested.0, Ordering::Relaxed);
         self.received.fetch_max(times.received.0, Ordering::Relaxed);
@@ -93,35 +101,36 @@ impl Entry {
         }
     }
 
-    /// How long ago the origin made it.
+    /// The time since the response was generated.
     pub(crate) fn age(&self, now: UnixNanos) -> Duration {
         now.since(self.times().generated)
     }
 
-    /// For how long it may still be served; nothing, if it is too old.
+    /// The time for which the entry may still be served; zero if the entry is too old.
     pub(crate) fn left(&self, now: UnixNanos) -> Duration {
         self.head.lifetime.served_for.saturating_sub(self.age(now))
     }
 
-    /// Whether it may be served to a request with these headers and limits.
+    /// True if the entry may be served to a request with these headers and limits.
     pub(crate) fn answers(&self, request: &RequestHeaders, limits: &Limits, now: UnixNanos) -> bool {
         !self.left(now).is_zero()
             && limits.take(self.age(now), self.head.lifetime.fresh_for)
             && self.head.vary.matches(request)
     }
 
-    /// Whether the upstream gave it later than that.
+    /// True if the response was received after `received`.
     pub(crate) fn is_newer_than(&self, received: UnixNanos) -> bool {
         self.times().received > received
     }
 
-    /// Whether it stands in the place of another: of the one for equal requests, or of one that varies on other headers.
+    /// True if this entry takes the place of `other`: both are for equal requests, or they vary on different headers.
     pub(crate) fn replaces(&self, other: &Self) -> bool {
         let (vary, others) = (&self.head.vary, &other.head.vary);
         vary == others || !vary.has_names_of(others)
     }
 
-    /// When the store behind was last told of it or of the one before, or asked for a newer one.
+    /// The time of the last store read or write for this entry or its predecessor. Limits both to one per
+    /// `renew_after`.
     pub(crate) fn synced(&self) -> UnixNanos {
         UnixNanos(self.synced.load(Ordering::Relaxed))
     }
@@ -138,12 +147,12 @@ impl Entry {
         &self.body
     }
 
-    /// What it takes in memory, in bytes, near enough.
+    /// The approximate size in memory, in bytes.
     pub(crate) fn weight(&self) -> usize {
         size_of::<Self>() + self.head.weight() + self.body.len()
     }
 
-    /// The response, marked.
+    /// Builds a stale response, marked with `Age`, `Cache-Status` (RFC 9211) and [`Stale`].
     pub(crate) fn serve(&self, now: UnixNanos, cause: Cause) -> Response<Bytes> {
         let age = self.age(now);
         let mut response = Response::new(self.body.clone());
@@ -161,14 +170,14 @@ impl Entry {
         response
     }
 
-    /// The `Date` of the last answer that was the same.
+    /// The `Date` of the latest equal response.
     fn date(&self) -> Option<HeaderValue> {
         let date = Duration::from_secs(self.times().date);
         (!date.is_zero()).then(|| HeaderValue::try_from(fmt_http_date(UNIX_EPOCH + date)).ok())?
     }
 }
 
-/// What a response says in `Date`, in seconds since the beginning of 1970.
+/// Parses `Date` into seconds since 1970-01-01 UTC.
 fn date(headers: &HeaderMap) -> Option<u64> {
     let date = parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?;
     Some(date.duration_since(UNIX_EPOCH).ok()?.as_secs())

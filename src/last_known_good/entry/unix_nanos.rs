@@ -1,28 +1,28 @@
-//! When something was, as it is kept: by the time of day, since it may outlive the process.
+//! Timestamps of entries. They are wall-clock times, since an entry can outlive the process in a store.
 
 use std::time::Duration;
 
-/// Nanoseconds since the beginning of 1970.
+/// A wall-clock time in nanoseconds since 1970-01-01 UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct UnixNanos(pub(crate) u64);
 
 impl UnixNanos {
-    /// The time of day, as [`WallClock`](crate::internal::wall_clock::WallClock) tells it.
+    /// Converts a time of [`WallClock`](crate::internal::wall_clock::WallClock). Saturates in the year 2554.
     pub(crate) fn new(since_1970: Duration) -> Self {
         Self(since_1970.as_nanos().try_into().unwrap_or(u64::MAX))
     }
 
-    /// How long after `earlier` this was; nothing, if it was before.
+    /// Returns the time since `earlier`, or zero if `earlier` is later.
     pub(crate) const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// So long after.
+    /// Adds a duration; saturates.
     pub(crate) fn after(self, time: Duration) -> Self {
         Self(self.0.saturating_add(Self::new(time).0))
     }
 
-    /// So long before.
+    /// Subtracts a duration; saturates at zero.
     pub(crate) fn before(self, time: Duration) -> Self {
         Self(self.0.saturating_sub(Self::new(time).0))
     }

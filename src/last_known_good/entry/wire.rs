@@ -1,4 +1,15 @@
-//! What is kept, as bytes for a store: versioned, and checked, so that what is foreign, old or garbled is nothing.
+//! The encoding of entries and tombstones for a store.
+//!
+//! A store keeps bytes under names and knows nothing else. The meaning of the bytes, their integrity, and whether an
+//! entry may be served are decided here, for every store. A store that loses, swaps or garbles values therefore costs
+//! entries, and never causes a wrong response.
+//!
+//! # Implementation
+//!
+//! A value is a format version, a checksum, and the content in postcard's format. The checksum covers the name and
+//! the content, so a value under a wrong name is rejected, too. The checksum has no key and is no signature.
+//!
+//! Decoding applies the current rules again: an entry that the rules no longer allow is rejected.
 
 use std::sync::Arc;
 
@@ -12,20 +23,20 @@ use crate::last_known_good::entry::{Entry, Times};
 use crate::last_known_good::policy::rules::Rules;
 use crate::last_known_good::policy::vary::Vary;
 
-/// Begins each value. The last byte is the version of what follows.
+/// The first bytes of each value. The last byte is the format version.
 const MARK: &[u8] = b"steadfast\x01";
 
-/// The year 10000, in seconds since the beginning of 1970: until then there are dates.
+/// The beginning of the year 10000 in seconds since 1970-01-01 UTC. An HTTP date cannot express later times.
 const END_OF_DATES: u64 = 253_402_300_800;
 
-/// Of the key and of what follows: what stands under another key than its own is foreign.
+/// The length of the checksum.
 const CHECK_BYTES: usize = 16;
 
-/// What stands under a name.
+/// A decoded value.
 pub(crate) enum StoredValue {
-    /// The responses to a request.
+    /// The variants of a key.
     Entries(Vec<Entry>),
-    /// Whatever was asked for before that moment is not good any more.
+    /// Entries requested before this time are invalid.
     Tombstone(UnixNanos),
 }
 
@@ -37,7 +48,7 @@ pub(crate) fn encode_tombstone(key: &str, at: UnixNanos) -> Option<Bytes> {
     seal(key, &WireEntry::Tombstone(at.0))
 }
 
-/// `None` if it is not what was encoded under this key, or, by these rules, is not to be served.
+/// Returns `None` if the value was not encoded for this key, is damaged, or may not be served by these rules.
 pub(crate) fn decode(key: &str, value: &[u8], rules: &Rules, is_private: bool) -> Option<StoredValue> {
     Some(match postcard::from_bytes(open(key, value)?).ok()? {
         WireEntry::Tombstone(at) => StoredValue::Tombstone(UnixNanos(at)),
@@ -58,7 +69,7 @@ fn seal(key: &str, content: &impl Serialize) -> Option<Bytes> {
 
 fn open<'a>(key: &str, value: &'a [u8]) -> Option<&'a [u8]> {
     let (stated, content) = value.strip_prefix(MARK)?.split_at_checked(CHECK_BYTES)?;
-    // What reads what was checked is to be fuzzed, too.
+    // Under fuzzing, skip the checksum so that the decoder is reached.
     (check(key, content) == stated || cfg!(fuzzing)).then_some(content)
 }
 
@@ -89,7 +100,7 @@ struct Stored {
     body: Bytes,
 }
 
-/// That of a header.
+/// A header value.
 #[derive(Serialize, Deserialize)]
 struct WireValue {
     bytes: Bytes,
@@ -125,7 +136,7 @@ impl Stored {
         let status = StatusCode::from_u16(self.status).ok()?;
         let mut headers = HeaderMap::new();
         for (name, value) in self.headers {
-            // There is an end to how many there can be.
+            // `HeaderMap` is bounded, and `append` would panic at the bound.
             headers.try_append(to_name(&name)?, value.into_header()?).ok()?;
         }
         let line = |(name, values): (String, Vec<WireValue>)| {
@@ -215,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_decoded_is_what_was_encoded() {
+    fn decoding_reverses_encoding() {
         let variants = variants();
         let value = encode_entries("GET - http://a/", &variants).unwrap();
         let decoded = entries_of("GET - http://a/", &value, &RULES).unwrap();
@@ -233,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_foreign_is_nothing() {
+    fn a_value_of_another_key_is_rejected() {
         let value = encode_entries("GET - http://a/", &variants()).unwrap();
         assert!(entries_of("GET - http://b/", &value, &RULES).is_none());
         let gone = encode_tombstone("GET - http://a/", UnixNanos(7)).unwrap();
@@ -245,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_garbled_anywhere_is_nothing() {
+    fn a_value_with_any_damaged_byte_is_rejected() {
         let value = encode_entries("k", &variants()).unwrap();
         for at in 0..value.len() {
             let mut garbled = value.to_vec();
@@ -258,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_rules_forbid_now_is_nothing() {
+    fn an_entry_that_the_rules_forbid_by_now_is_rejected() {
         let response = Response::builder().header("cache-control", "no-store").body(()).unwrap();
         let ignoring = Rules { ignore_origin: true, ..RULES };
         let request = RequestHeaders::new(&HeaderMap::new(), None);

@@ -1,4 +1,42 @@
-//! What is kept in the memory of this process.
+//! The entries in memory, bounded in bytes.
+//!
+//! Calls look entries up, insert them while bodies end, and invalidate them, all concurrently. An entry that was
+//! invalidated must not reappear, and a response to a request from before an invalidation must not be stored after
+//! it.
+//!
+//! # Versions
+//!
+//! Each key has a version, which every invalidation in this process raises. A call takes the version when it begins,
+//! and [`Memory::insert`] stores the response only if the version is still the same. An invalidation first raises the
+//! version and then removes the entries. An insertion reads the version once more after it has put the entry, and
+//! removes the key if the version has changed. So one of the two removes the entry.
+//!
+//! The versions are counters in a table of fixed size, one found by the hash of the URI and one by the hash of URI
+//! and caller. Keys that share a counter sometimes prevent each other's insertions, and nothing worse. The table is
+//! large enough that this is rare.
+//!
+//! # Changes
+//!
+//! Usually the upstream sends an equal response again. The entry found at the head of the response then only gets new
+//! times, without another lookup at the end of the body. For this, `changes` counts insertions, evictions and
+//! removals of all keys. While the count stands still, each entry found earlier is still in memory.
+//!
+//! # Private keys
+//!
+//! A change of a URI invalidates the entries of all callers. The cache cannot be searched by URI, so
+//! `PrivateKeyIndex` lists the keys of callers with credentials by the hash of the URI.
+//!
+//! # Weights
+//!
+//! An entry weighs its approximate size in memory. A private key counts twice, because the index holds a copy. moka
+//! rejects a value that outweighs the whole cache, so variants that do not fit are left out. moka also delays
+//! evictions. Each insertion therefore runs them at once, or large bodies could exceed the bound.
+//!
+//! # Memory ordering
+//!
+//! Both counters are raised with `AcqRel` and read with `Acquire`. A thread that reads a count also sees every change
+//! of memory that was made before the count was raised. [`Memory::find`] reads `changes` before it looks the key up,
+//! so a change in between only causes another lookup.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,24 +52,24 @@ use crate::last_known_good::entry::unix_nanos::UnixNanos;
 use crate::last_known_good::entry::{Entry, Times};
 use crate::last_known_good::policy::key::Key;
 
-/// How many variants of one response there are at most: of so many callers' languages, encodings, tenants.
+/// The maximum number of variants of a key: languages, encodings or tenants, for example.
 const MAX_VARIANTS: usize = 16;
 
-/// What there is for a key: the newest first, all of which vary on the same headers.
+/// The entries of a key, newest first. All vary on the same headers.
 pub(crate) type Variants = Arc<[Arc<Entry>]>;
 
-/// Good responses, bounded in bytes; the least recently used go first.
+/// The entries in memory. The least recently used are evicted first.
 pub(crate) struct Memory {
     entries: Cache<Key, Variants>,
     max_bytes: u64,
     private_keys: Arc<PrivateKeyIndex>,
     removals: Removals,
-    /// Moves on after each insertion, with the evictions that it causes, and each removal: while it stands still, what
-    /// was found is still there.
+    /// Counts insertions, evictions and removals. While the count stands still, an entry found earlier is still in
+    /// memory.
     changes: AtomicU64,
 }
 
-/// What there was for a key, and of that for a request.
+/// The result of a lookup: all variants of a key, and the variant for the request.
 #[derive(Default)]
 pub(crate) struct Found {
     pub(crate) variants: Option<Variants>,
@@ -40,7 +78,7 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// The body that there was; empty if there was none.
+    /// The body of the entry found; empty without an entry.
     pub(crate) fn body(&self) -> &Bytes {
         static NONE: Bytes = Bytes::new();
         self.entry.as_ref().map_or(&NONE, |entry| entry.body())
@@ -53,7 +91,7 @@ impl Memory {
         let ended = Arc::clone(&private_keys);
         let entries = Cache::builder()
             .max_capacity(max_bytes)
-            // TinyLFU refuses new keys when it is full, and those are what an outage will be asked for.
+            // LRU, because a full TinyLFU rejects new keys, and an outage needs the latest entries.
             .eviction_policy(EvictionPolicy::lru())
             .weigher(|key: &Key, variants: &Variants| {
                 let entries = variants.iter().map(|entry| entry.weight() as u64).sum::<u64>();
@@ -65,7 +103,7 @@ impl Memory {
     }
 
     pub(crate) fn len(&self) -> u64 {
-        // moka counts a removal when it gets round to it.
+        // moka updates its counts only when it runs pending tasks.
         self.entries.run_pending_tasks();
         self.entries.entry_count()
     }
@@ -79,24 +117,26 @@ impl Memory {
         self.entries.iter()
     }
 
-    /// What there is for a key, and of that the newest which `answers`.
+    /// Finds the variants of a key, and the newest for which `answers` is true.
     pub(crate) fn find(&self, key: &Key, answers: impl Fn(&Entry) -> bool) -> Found {
-        // The count goes first: what changes in between is then looked for again.
+        // Read the count first: a change after this line then leads to another lookup.
         let changes = self.changes.load(Ordering::Acquire);
         let variants = self.entries.get(key);
         let entry = variants.as_ref().and_then(|it| it.iter().find(|entry| answers(entry)).cloned());
         Found { variants, entry, changes }
     }
 
-    /// Changes when a key is forgotten: what was asked for before is then not to be kept.
+    /// The version of a key. Each invalidation changes it, and earlier calls can then no longer insert.
     pub(crate) fn version(&self, key: &Key) -> u64 {
         let count = |hash| self.removals.of(hash).load(Ordering::Acquire);
         count(key.hash()).wrapping_add(count(key.hash_of_caller()))
     }
 
-    /// Keeps an answer that was given to a call which began when the key had this version, unless the key was forgotten since or
-    /// has a newer answer. `found` is what there was meanwhile, and may have the entry itself: then nothing but its times
-    /// change. Whether it is kept.
+    /// Inserts the entry of a call, unless the key was invalidated since the call began or has a newer entry. Returns
+    /// true if the entry is stored.
+    ///
+    /// `version` is the key's version at the beginning of the call. `found` is the result of a later lookup. If
+    /// `found` contains the entry itself and is still current, only the entry's times are renewed.
     pub(crate) fn insert(
         &self,
         key: &Key,
@@ -128,7 +168,8 @@ impl Memory {
         is_inserted && self.version(key) == version
     }
 
-    /// Changes what there is for a key that has this version, while nobody else does but who forgets it.
+    /// Changes the variants of a key atomically. Only invalidations can run concurrently; if one does, the key is
+    /// removed.
     fn change(&self, key: &Key, version: u64, change: impl FnOnce(Option<&Variants>) -> Change) {
         self.entries.entry_by_ref(key).and_compute_with(|current| {
             match change(current.as_ref().map(moka::Entry::value)) {
@@ -142,16 +183,16 @@ impl Memory {
         });
         self.changes.fetch_add(1, Ordering::AcqRel);
         if self.version(key) != version {
-            // Forgotten meanwhile: at worst, what is newer goes too.
+            // The key was invalidated meanwhile. At worst, this removes a newer entry, too.
             self.entries.invalidate(key);
         }
-        // moka puts evictions off; a bound in bytes that many large bodies can overrun meanwhile is none.
+        // Evict at once, so that large bodies cannot exceed the bound.
         self.entries.run_pending_tasks();
-        // What it evicted is gone too.
+        // Count the evictions.
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Forgets what is kept for a URI, whichever of the methods it was asked for with, and whoever asked.
+    /// Invalidates the entries of a URI, for both methods and all callers.
     pub(crate) fn invalidate_uri(&self, key: &Key) {
         self.removals.of(key.hash()).fetch_add(1, Ordering::AcqRel);
         let private_keys = self.private_keys.of(key);
@@ -159,19 +200,20 @@ impl Memory {
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// What is being asked for by this key's caller is not to be kept: something newer is known.
+    /// Prevents the current calls of the key's caller from inserting, because a newer state is known.
     pub(crate) fn bump_version(&self, key: &Key) {
         self.removals.of(key.hash_of_caller()).fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Forgets what is kept for a URI and one caller.
+    /// Invalidates the entries of a URI for the key's caller, for both methods.
     pub(crate) fn invalidate_caller(&self, key: &Key) {
         self.bump_version(key);
         key.either_method().iter().for_each(|key| self.entries.invalidate(key));
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Forgets what is kept for one key and was asked for before that moment, which was learnt from elsewhere.
+    /// Removes the entries of a key that were requested before `moment`, the time of a tombstone from the store. The
+    /// version of the key stays.
     pub(crate) fn invalidate_before(&self, key: &Key, moment: UnixNanos) {
         let version = self.version(key);
         let is_older = |entry: &Arc<Entry>| entry.times().requested < moment;
@@ -186,14 +228,15 @@ impl Memory {
     }
 }
 
-/// What becomes of what there is for a key.
+/// A change of a key's variants.
 enum Change {
     Nothing,
     Remove,
     Put(Variants),
 }
 
-/// An entry, and the others that it does not replace, as far as there is room: what does not fit together is not kept at all.
+/// Returns an entry and those of `others` that it does not replace, up to the maximum number and to `room` bytes.
+/// moka would reject variants that together exceed the whole cache.
 fn with(entry: &Arc<Entry>, others: &[Arc<Entry>], room: u64) -> Variants {
     let mut room = room.saturating_sub(entry.weight() as u64);
     let others = others.iter().filter(|it| !entry.replaces(it)).take(MAX_VARIANTS - 1);
@@ -205,18 +248,18 @@ fn with(entry: &Arc<Entry>, others: &[Arc<Entry>], room: u64) -> Variants {
     std::iter::once(entry).chain(fitting).cloned().collect()
 }
 
-/// What a key takes, in bytes, near enough. That of somebody is known by its URI, too.
+/// The approximate size of a key in bytes. The index holds a copy of a private key.
 fn weight_of(key: &Key) -> u64 {
     let times = 1 + usize::from(key.partition().is_some());
     (times * (size_of::<Key>() + key.weight())) as u64
 }
 
-/// The keys of those who have credentials, by the hash of their URI: a URI that has changed has changed for all of them.
+/// The private keys by the hash of their URI, with the number of values of each key.
 #[derive(Default)]
 struct PrivateKeyIndex(Mutex<HashMap<u64, HashMap<Key, usize>>>);
 
 impl PrivateKeyIndex {
-    /// Counted, since one value of a key may be told to have ended when the next is there.
+    /// Counts a new value. A count is needed, because moka may report the end of a value after its successor was put.
     fn add(&self, key: &Key) {
         if key.partition().is_some() {
             *self.keys().entry(key.hash()).or_default().entry(key.clone()).or_default() += 1;
@@ -249,8 +292,7 @@ impl PrivateKeyIndex {
     }
 }
 
-/// Counts removals, by the hash of the URI, and of URI and caller. Two that share a count insert each other's answers from being kept now and
-/// then, and there are enough of them that this is rare; an old answer is never let in.
+/// The table of removal counters that make up the versions.
 struct Removals(Box<[AtomicU64]>);
 
 impl Removals {
@@ -304,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn the_index_of_callers_holds_what_is_there_and_no_more() {
+    fn the_index_holds_exactly_the_private_keys_in_memory() {
         let memory = Memory::new(64 * 1024);
         for round in 0..2000 {
             let key = key(round % 50);
@@ -326,9 +368,9 @@ mod tests {
         assert_eq!((memory.len(), memory.private_keys.keys().len()), (0, 0));
     }
 
-    /// Whoever comes between whom, what was forgotten does not come back.
+    /// The entry must be absent in the end, in whatever order the threads run.
     #[test]
-    fn what_is_forgotten_while_it_is_kept_is_not_there_after() {
+    fn an_entry_invalidated_during_its_insertion_does_not_stay() {
         let memory = Memory::new(1 << 20);
         let key = key(1);
         for round in 0..1000 {

@@ -1,4 +1,4 @@
-//! The memory of this process: entries, and the keys that are being refreshed.
+//! The in-memory tier: entries, and the keys that are being refreshed.
 
 pub(crate) mod cache;
 pub(crate) mod refreshes;

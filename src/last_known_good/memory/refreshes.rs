@@ -1,22 +1,23 @@
-//! The keys whose calls go on after their callers were answered.
+//! The keys that are being refreshed: their callers got a stale response, and their calls continue in the background.
+//! The set allows one refresh per key and bounds the total.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::last_known_good::policy::key::Key;
 
-/// The keys whose calls go on.
+/// The keys that are being refreshed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Refreshes(Arc<Mutex<HashSet<Key>>>);
 
-/// The place of one of them, deadline it is dropped.
+/// The right to refresh a key, held until dropped.
 pub(crate) struct RefreshSlot {
     refreshes: Refreshes,
     key: Key,
 }
 
 impl Refreshes {
-    /// A place for a key that has none, while there are fewer than `max`.
+    /// Returns a slot, unless the key has a slot already or `max` slots are taken.
     pub(crate) fn begin(&self, key: &Key, max: usize) -> Option<RefreshSlot> {
         let mut keys = self.keys();
         (keys.len() < max && keys.insert(key.clone()))

@@ -1,4 +1,11 @@
-//! Whose answer it is: requests that carry credentials are kept apart by a keyed digest of them.
+//! Partitions: a caller with credentials has a cache of their own.
+//!
+//! The key of a private entry contains a digest of the credentials instead of their values. For the rules of RFC
+//! 9111, such a partition is a private cache. A response marked `private` may be stored, and `Authorization` does not
+//! require `public`, since RFC 9111 §3.5 is about shared caches.
+//!
+//! Unless `digest_key` is set, the digest key is random for each cache. Private entries then stay in memory: no other
+//! process could compute their names in a store.
 
 use std::fmt;
 
@@ -7,19 +14,19 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::http::HttpRequest;
 
-/// What a fallback takes for a credential, and the key that it digests them with.
+/// The request headers that count as credentials, and the digest key.
 pub(crate) struct Credentials {
     headers: Vec<HeaderName>,
     key: [u8; 32],
 }
 
-/// What stands for the credentials of a request: 128 bits of a keyed BLAKE3. Who does not know the key can neither find
-/// two callers with the same one, nor try out what a caller's credentials are.
+/// The digest of a caller's credentials: 128 bits of keyed BLAKE3. Without the key, an attacker can neither construct
+/// two callers with the same partition nor test guesses of a caller's credentials.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Partition([u8; 16]);
 
 impl Credentials {
-    /// The headers that everybody takes for credentials, and these `others`.
+    /// Takes the well-known credential headers and `others`.
     pub(crate) fn new(key: [u8; 32], others: Vec<HeaderName>) -> Self {
         let known = ["api-key", "x-api-key", "x-auth-token", "x-access-token"];
         let mut headers = vec![AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE];
@@ -28,13 +35,13 @@ impl Credentials {
         Self { headers, key }
     }
 
-    /// Whether the headers of this name are some. Those with a value that is marked sensitive are, whatever their name; all
-    /// of its values then are one credential.
+    /// True if the header `name` is a credential. One value that is marked sensitive makes all values of the header a
+    /// credential, whatever the name.
     pub(crate) fn include(&self, headers: &HeaderMap, name: &HeaderName) -> bool {
         self.headers.contains(name) || headers.get_all(name).iter().any(HeaderValue::is_sensitive)
     }
 
-    /// What stands for those of a request; `None` if it has none.
+    /// Returns the partition of a request, or `None` for a request without credentials.
     pub(crate) fn of(&self, request: &impl HttpRequest) -> Option<Partition> {
         let (userinfo, all) = (request.userinfo(), request.headers());
         let is_any = || all.iter().any(|(name, value)| value.is_sensitive() || self.headers.contains(name));
@@ -42,12 +49,13 @@ impl Credentials {
             return None;
         }
         let headers = all.iter().filter(|(name, _)| self.include(all, name));
-        // In one order, whichever they were added in; values of one name stay in theirs.
+        // Sort by name, so that the order of headers does not matter. The sort is stable: values of a name keep their
+        // order.
         let mut sorted: Vec<_> =
             headers.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())).collect();
         sorted.sort_by_key(|(name, _)| *name);
         let mut digest = blake3::Hasher::new_keyed(&self.key);
-        // No header has an empty name.
+        // The userinfo of the URI has the empty name, since no header has an empty name.
         for (name, value) in userinfo.map(|it| (&b""[..], it.as_bytes())).into_iter().chain(sorted) {
             for part in [name, value] {
                 digest.update(&part.len().to_le_bytes()).update(part);
@@ -60,7 +68,7 @@ impl Credentials {
 }
 
 impl Partition {
-    /// A part of it, which is as random.
+    /// The low 64 bits, which are as random as the whole.
     #[allow(clippy::cast_possible_truncation)]
     pub(crate) const fn word(self) -> u64 {
         u128::from_le_bytes(self.0) as u64
@@ -91,19 +99,19 @@ mod tests {
     }
 
     #[test]
-    fn what_carries_none_is_everybodys() {
+    fn a_request_without_credentials_has_no_partition() {
         assert_eq!(of(&[("accept", "secret"), ("x-tenant", "a")]), None);
     }
 
     #[test]
-    fn the_order_of_headers_makes_nobody_another() {
+    fn the_order_of_headers_does_not_change_the_partition() {
         let one = of(&[("authorization", "a"), ("cookie", "b")]);
         assert!(one.is_some());
         assert_eq!(one, of(&[("cookie", "b"), ("accept", "x"), ("authorization", "a")]));
     }
 
     #[test]
-    fn whoever_differs_in_anything_is_another() {
+    fn any_difference_in_credentials_makes_another_partition() {
         let all = [
             of(&[]),
             of(&[("authorization", "a")]),

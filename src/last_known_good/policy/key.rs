@@ -1,4 +1,6 @@
-//! What a response is kept under: its method, its URI, and who asked for it.
+//! Cache keys: method, URI, `Host` header, and the caller's partition.
+//!
+//! Two requests share an entry only if their keys are equal. The text form of a key is its name in a store.
 
 use std::fmt::{self, Write as _};
 use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher};
@@ -9,12 +11,12 @@ use iri_string::types::{UriAbsoluteStr, UriReferenceStr};
 use crate::http::{HttpRequest, default_port};
 use crate::last_known_good::policy::credentials::Partition;
 
-/// The method, the URI and the credentials of a request.
+/// The cache key of a request. Two requests with equal keys may share an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Key {
-    /// Of the text, and taken once: each call needs it more than once.
+    /// The hash of `text`. Computed once, because each call needs the hash several times.
     hash: u64,
-    /// The URI; then, after a space, the `Host` header, where the request has one of its own.
+    /// The URI. A `Host` header that differs from the URI's authority follows after a space, in lower case.
     text: String,
     uri_length: usize,
     head: bool,
@@ -22,7 +24,7 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// The key of a request, as if it were a GET unless it is a HEAD.
+    /// Returns the key of a request. Every method other than HEAD counts as GET.
     pub(crate) fn new(
         request: &impl HttpRequest,
         partition: Option<Partition>,
@@ -43,7 +45,7 @@ impl Key {
         push_uri(&mut text, request);
         let uri_length = text.len();
         if !host.is_empty() {
-            // No URI has a space.
+            // A URI contains no space.
             text.push(' ');
             text.push_str(host);
             text[uri_length..].make_ascii_lowercase();
@@ -51,7 +53,8 @@ impl Key {
         Self { hash: hasher.hash_one(&text), text, uri_length, head, partition }
     }
 
-    /// The key of what a header of a response refers to, if that is of the same origin: everybody's GET.
+    /// Resolves a reference from a response header and returns the target's public GET key. `None` if the target has
+    /// another origin.
     pub(crate) fn refer(&self, reference: &str, hasher: &impl BuildHasher) -> Option<Self> {
         let base = UriAbsoluteStr::new(self.uri()).ok()?;
         let resolved = UriReferenceStr::new(reference).ok()?.resolve_against(base).to_string();
@@ -61,24 +64,24 @@ impl Key {
         (target.origin() == self.origin()).then_some(target)
     }
 
-    /// The same caller's keys of the same URI, for either method.
+    /// Returns the keys of the same URI and caller, for GET and HEAD.
     pub(crate) fn either_method(&self) -> [Self; 2] {
         [false, true].map(|head| Self { head, ..self.clone() })
     }
 
-    /// Everybody's key of the same URI and method.
+    /// Returns the key of the same URI and method without a partition.
     pub(crate) fn public(&self) -> Self {
         Self { partition: None, ..self.clone() }
     }
 
-    /// That of the URI: the same for both methods, and whoever asks.
+    /// The hash of the URI and the `Host` header; equal for both methods and all callers.
     pub(crate) const fn hash(&self) -> u64 {
         self.hash
     }
 
-    /// That of the URI and the caller: the same for both methods.
+    /// The hash of the URI, the `Host` header and the caller; equal for both methods.
     pub(crate) fn hash_of_caller(&self) -> u64 {
-        // Not that of the URI, for nobody.
+        // Differs from `hash()` also without a partition.
         let caller = self.partition.map_or(1, Partition::word);
         self.hash.rotate_left(32) ^ caller
     }
@@ -87,7 +90,7 @@ impl Key {
         &self.text[..self.uri_length]
     }
 
-    /// The URI, and the `Host` header if the request has one of its own.
+    /// The URI, and the `Host` header if the header differs from the URI's authority.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
@@ -100,7 +103,7 @@ impl Key {
         self.partition
     }
 
-    /// What it takes in memory beside itself, in bytes.
+    /// The size of the key's heap memory in bytes.
     pub(crate) fn weight(&self) -> usize {
         self.text.len()
     }
@@ -110,7 +113,7 @@ impl Key {
         origin(self.uri())
     }
 
-    /// The name of the upstream, for events.
+    /// The upstream's name, for events.
     pub(crate) fn upstream(&self) -> &str {
         upstream_of(self.uri())
     }
@@ -123,7 +126,8 @@ impl Hash for Key {
     }
 }
 
-/// What it is kept under in a store: all of it, as text. What a caller can choose stands last.
+/// The name of the entry in a store: method, partition or `-`, and text. The text comes last, because a caller can
+/// choose the text and must not be able to imitate another partition.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.partition {
@@ -139,7 +143,7 @@ fn origin(uri: &str) -> &str {
     &uri[..end]
 }
 
-/// The name of the upstream of a URI, or of a name in a store, which ends with one.
+/// Returns the upstream's name from a URI or from the name of an entry or tombstone in a store.
 pub(crate) fn upstream_of(name: &str) -> &str {
     let uri = name.split(' ').find(|part| part.contains("://")).unwrap_or(name);
     let origin = origin(uri);
@@ -148,21 +152,21 @@ pub(crate) fn upstream_of(name: &str) -> &str {
     default.and_then(|port| origin.strip_suffix(port.as_str())).unwrap_or(origin)
 }
 
-/// What the URI of a request takes at most.
+/// An upper bound for the length of the URI that `push_uri` writes.
 fn longest_uri(request: &impl HttpRequest) -> usize {
     let punctuation_and_port = "://:65535?".len();
     let query = request.query().map_or(0, str::len);
     request.scheme().len() + request.host().len() + request.path().len() + query + punctuation_and_port
 }
 
-/// The URI with its scheme and host in lower case and its port spelled out, so that equal ones are equal.
+/// Appends the normalized URI: scheme and host in lower case, the port explicit. Equivalent URIs become equal.
 fn push_uri(uri: &mut String, request: &impl HttpRequest) {
     uri.push_str(request.scheme());
     uri.push_str("://");
     uri.push_str(request.host());
     uri.make_ascii_lowercase();
     if let Some(port) = request.port() {
-        // A string takes whatever is written to it.
+        // Writing to a string cannot fail.
         let _ = write!(uri, ":{port}");
     }
     uri.push_str(request.path());
@@ -172,7 +176,8 @@ fn push_uri(uri: &mut String, request: &impl HttpRequest) {
     }
 }
 
-/// Hashes by a seed of its own: where two URIs share a count of removals is chance, and can be replayed.
+/// A hasher with a seed. Two URIs can share a removal counter by chance; the seed makes such a collision
+/// reproducible.
 pub(crate) struct SeededHasher(pub(crate) u64);
 
 impl BuildHasher for SeededHasher {
@@ -205,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_uris_are_equal_however_they_are_written() {
+    fn equivalent_uris_have_equal_keys() {
         assert_eq!(
             key(Method::GET, "http://SKU.internal/a?b"),
             key(Method::GET, "HTTP://sku.internal:80/a?b")
@@ -226,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_in_any_part_is_another_key() {
+    fn a_difference_in_any_part_makes_another_key() {
         let one = key(Method::GET, "http://a/x?y");
         for other in
             ["https://a/x?y", "http://b/x?y", "http://a:81/x?y", "http://a/X?y", "http://a/x?z", "http://a/x"]
@@ -242,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_in_a_store_names_its_upstream() {
+    fn the_name_in_a_store_contains_the_upstream() {
         for (uri, upstream) in [
             ("http://sku.internal/v1?x=http://other/", "http://sku.internal"),
             ("https://sku.internal:8443/", "https://sku.internal:8443"),
@@ -256,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_is_resolved_and_has_to_be_of_the_same_origin() {
+    fn a_reference_is_resolved_and_must_have_the_same_origin() {
         let key = key(Method::GET, "http://sku.internal/v1/items?page=1");
         let refer = |reference| key.refer(reference, &*HASHER).map(|it| it.uri().to_owned());
         for (reference, resolved) in [

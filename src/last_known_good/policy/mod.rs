@@ -1,4 +1,4 @@
-//! What may be kept and served, for how long, and to whom.
+//! The policy of the cache: which responses may be stored and served, for how long, and to which callers.
 
 pub(crate) mod credentials;
 pub(crate) mod key;

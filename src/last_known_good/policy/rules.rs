@@ -1,4 +1,20 @@
-//! What may be kept, for how long and to whom it may be served, and what ends it: the rules, apart from the doing.
+//! The caching rules as pure functions: which responses may be stored, how long and to which requests they may be
+//! served, and which responses invalidate an entry.
+//!
+//! # Implementation
+//!
+//! The rules are written here and not taken from `http-cache-semantics`. They are few, and must be right. Version 3.0
+//! of that crate
+//!
+//! - reads directives only in lower case, and so stores `No-Store`;
+//! - splits lists inside quoted strings;
+//! - compares only the first line of a header that `Vary` names;
+//! - serves one caller's `public` response to another;
+//! - panics on an `Age` of 2⁶⁴ − 1;
+//! - ignores `stale-if-error`;
+//! - depends on a `time` crate that needs a newer toolchain than this crate's oldest.
+//!
+//! `iri-string` resolves references, and `httpdate` reads dates.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,14 +32,14 @@ use crate::http::media_type::is_of_type;
 
 // ===== Requests =====
 
-/// What a fallback may have to do with a request.
+/// The role of the cache for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// It may be answered with a kept response, if that is within the limits, and its own response may be kept.
+    /// An entry within `limits` may answer the request. Its own response may be stored if `may_store` is true.
     Cacheable { may_store: bool, limits: Limits },
-    /// If it succeeds, what is kept for its URI is no longer known to be good (RFC 9111 §4.4).
+    /// A successful response invalidates the entries of the URI (RFC 9111 §4.4).
     Invalidate,
-    /// None.
+    /// The cache has no role.
     Nothing,
 }
 
@@ -32,8 +48,8 @@ pub(crate) fn role(request: &impl HttpRequest) -> Role {
     if !method.is_safe() {
         return Role::Invalidate;
     }
-    // RFC 9110 §9.3.1 gives the body of a GET no meaning, but some upstreams search by it. A part of a response is none
-    // (RFC 9111 §3.3), and what a connection is upgraded to cannot be played again.
+    // RFC 9110 §9.3.1 gives the body of a GET no meaning, but some upstreams use the body as a search query. A
+    // partial response is not a whole response (RFC 9111 §3.3). An upgraded connection cannot be replayed.
     let is_whole = !headers.contains_key(RANGE) && !headers.contains_key(UPGRADE) && !request.has_body();
     if !matches!(*method, Method::GET | Method::HEAD) || !is_whole || !has_one_host(headers) {
         return Role::Nothing;
@@ -43,13 +59,13 @@ pub(crate) fn role(request: &impl HttpRequest) -> Role {
     Role::Cacheable { may_store: !cache_control.no_store, limits: Limits::new(&cache_control) }
 }
 
-/// Whether it can be said where a request goes: a host that is no text, or several, are everybody's guess (RFC 9112 §3.2).
+/// True if the request's host is unambiguous: at most one `Host` header, and its value is text (RFC 9112 §3.2).
 fn has_one_host(headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(HOST).iter();
     hosts.next().is_none_or(|host| host.to_str().is_ok()) && hosts.next().is_none()
 }
 
-/// What a request says of the kept response that it would take (RFC 9111 §5.2.1).
+/// The limits that a request's `Cache-Control` sets for a stored response (RFC 9111 §5.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Limits {
     none: bool,
@@ -61,7 +77,8 @@ pub(crate) struct Limits {
 impl Limits {
     fn new(asked: &CacheControl) -> Self {
         match asked.stale_if_error {
-            // RFC 5861 §4: if the upstream fails, and else nothing is answered from here, this is what counts.
+            // The cache serves an entry only if the upstream fails. `stale-if-error` is the directive for this case
+            // and replaces the others (RFC 5861 §4).
             Some(stale) => Self { max_stale: Some(stale), ..Self::default() },
             None => Self {
                 none: asked.no_cache,
@@ -72,7 +89,7 @@ impl Limits {
         }
     }
 
-    /// Whether a response of this age, which is fresh for so long, is taken.
+    /// True if the request accepts a response with this age and freshness lifetime.
     pub(crate) fn take(&self, age: Duration, fresh_for: Duration) -> bool {
         !self.none
             && self.max_age.is_none_or(|max| age <= max)
@@ -83,16 +100,16 @@ impl Limits {
 
 // ===== Responses =====
 
-/// What holds for every response.
+/// The rules that apply to every response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rules {
-    /// How old a response may be and still be served, where its origin does not say so.
+    /// The maximum age of a response that may be served, unless the origin server sends `stale-if-error`.
     pub(crate) max_age: Duration,
-    /// Whether what the origin says in `Cache-Control` is passed over.
+    /// True if the response's `Cache-Control` is ignored, except for its freshness lifetime.
     pub(crate) ignore_origin: bool,
 }
 
-/// For how long a response is fresh, and for how long it may be served, counted from when it was made.
+/// The time for which a response is fresh, and the time for which it may be served, both since its generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lifetime {
     pub(crate) fresh_for: Duration,
@@ -100,21 +117,23 @@ pub(crate) struct Lifetime {
 }
 
 impl Rules {
-    /// `None` if the response may not be kept (RFC 9111 §3). `is_private` says that it is kept for one caller alone.
+    /// Returns the lifetime of a response, or `None` if the response must not be stored (RFC 9111 §3). `is_private`
+    /// is true for a private entry.
     ///
-    /// Without a word from the origin it is served for `max_age`. `stale-if-error` replaces that (RFC 5861 §4), counted from
-    /// the end of the response's freshness. What must be revalidated is served while it is fresh (RFC 9111 §4.2.4,
-    /// §5.2.2.2, §5.2.2.8, §5.2.2.10), and what must always be revalidated never is (§5.2.2.4).
+    /// The default lifetime is `max_age`. `stale-if-error` replaces it, counted from the end of the freshness
+    /// lifetime (RFC 5861 §4). A response with `must-revalidate`, `proxy-revalidate` or `s-maxage` is served only
+    /// while fresh (RFC 9111 §4.2.4, §5.2.2.2, §5.2.2.8, §5.2.2.10), and a response with `no-cache` is never served
+    /// (§5.2.2.4).
     pub(crate) fn lifetime(
         &self,
         status: StatusCode,
         headers: &HeaderMap,
         is_private: bool,
     ) -> Option<Lifetime> {
-        // §3.3: a part is none. What a 226 is depends on what the request said of the caller's own copy (RFC 3229).
+        // A 206 is only a part (§3.3). A 226 depends on a copy that the caller already has (RFC 3229).
         let is_part = matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::IM_USED);
         let is_whole = status.is_success() && !is_part;
-        // A session that is begun once must not be begun again; a stream of events has no end that can be kept.
+        // `Set-Cookie` may begin a session, which must not be replayed. A stream of events has no end.
         if !is_whole || headers.contains_key(SET_COOKIE) || is_stream(headers) {
             return None;
         }
@@ -123,7 +142,7 @@ impl Rules {
         if self.ignore_origin {
             return Some(Lifetime { fresh_for, served_for: self.max_age });
         }
-        // §5.2.2.7: the cache of one caller is not a shared one.
+        // §5.2.2.7: `private` forbids storing only in shared caches, and a private entry is not shared.
         if said.no_store || said.no_cache || (said.private && !is_private) {
             return None;
         }
@@ -136,12 +155,13 @@ impl Rules {
     }
 }
 
-/// Whether the body is made for whoever listens, and would be worth nothing to another.
+/// True if the body is a live stream, which is of no use to later callers.
 fn is_stream(headers: &HeaderMap) -> bool {
     ["text/event-stream", "multipart/x-mixed-replace"].iter().any(|it| is_of_type(headers, it))
 }
 
-/// RFC 9111 §5.3: how long after its `Date` a response expires. A date that is none, or is said twice, has passed.
+/// Returns the time from `Date` to `Expires` (RFC 9111 §5.3), or `None` without an `Expires`. With an invalid or
+/// duplicate date, the response has expired.
 fn expires_after(headers: &HeaderMap) -> Option<Duration> {
     let date = |name: &HeaderName| -> Option<SystemTime> {
         let mut values = headers.get_all(name).iter();
@@ -154,8 +174,11 @@ fn expires_after(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
-/// Whether an answer with this status says that what its caller had before is not theirs to have any more: the thing is gone,
-/// or they may not see it.
+/// True if a response with this status revokes the caller's earlier entry: the resource is gone, or the caller may
+/// not see it.
+///
+/// Only that caller's entry is invalidated. Otherwise one caller without access could remove the entries of all
+/// others.
 pub(crate) fn revokes(status: StatusCode) -> bool {
     matches!(
         status,
@@ -167,7 +190,8 @@ pub(crate) fn revokes(status: StatusCode) -> bool {
     )
 }
 
-/// Whether the end of the body is that of its connection, so that nobody can tell whether it is whole (RFC 9112 §6.3).
+/// True if the body ends with its connection, so that a complete body cannot be told from a truncated one (RFC 9112
+/// §6.3).
 pub(crate) fn ends_with_connection(version: Version, headers: &HeaderMap, has_length: bool) -> bool {
     let closes = || headers.get_all(CONNECTION).iter().any(|line| lists(line, "close"));
     !has_length
@@ -175,24 +199,26 @@ pub(crate) fn ends_with_connection(version: Version, headers: &HeaderMap, has_le
         && (version < Version::HTTP_11 || (version == Version::HTTP_11 && closes()))
 }
 
-/// Whether a request with an unsafe method has done what it asked for (RFC 9111 §4.4).
+/// True if a request with an unsafe method succeeded and so invalidates entries: 2xx or 3xx (RFC 9111 §4.4).
 pub(crate) fn has_changed_something(status: StatusCode) -> bool {
     status.is_success() || status.is_redirection()
 }
 
-/// What such an answer refers to, beside its own URI, that it may have changed (RFC 9111 §4.4).
+/// Returns the other URIs that a successful unsafe request may have changed: `Location` and `Content-Location` (RFC
+/// 9111 §4.4).
 pub(crate) fn refers_to(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     [LOCATION, CONTENT_LOCATION].into_iter().filter_map(|name| headers.get(name)?.to_str().ok())
 }
 
-/// Whether a 304 is about the response with these headers (RFC 9111 §4.3.4): the same `ETag`, or, if it has none, the
-/// same `Last-Modified`. One that names neither may be about any.
+/// True if a 304 revalidates the response with the headers `kept` (RFC 9111 §4.3.4). The `ETag` must match, or
+/// `Last-Modified` if the 304 has no `ETag`. A 304 without both revalidates nothing, since it may be about any
+/// response.
 pub(crate) fn revalidates(not_modified: &HeaderMap, kept: &HeaderMap) -> bool {
     let named = [ETAG, LAST_MODIFIED].into_iter().find_map(|name| Some((not_modified.get(&name)?, name)));
     named.is_some_and(|(value, name)| kept.get(name) == Some(value))
 }
 
-/// The headers that a 304 may not replace: they are about the body, which it does not have (RFC 9111 §3.2).
+/// True for the headers that a 304 must not replace. They describe the body, and a 304 has no body (RFC 9111 §3.2).
 pub(crate) fn is_of_the_body(name: &HeaderName) -> bool {
     matches!(name.as_str(), "content-encoding" | "content-length" | "content-range" | "content-type")
 }
@@ -244,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_origin_forbids_is_not_kept() {
+    fn a_response_that_the_origin_forbids_to_store_is_not_stored() {
         for forbidden in ["no-store", "private", "no-cache", "no-store, max-age=60", "must-revalidate"] {
             assert_eq!(kept(200, &[("cache-control", forbidden)]), None, "{forbidden}");
         }
@@ -252,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_private_is_kept_for_the_one_caller_it_was_for() {
+    fn a_private_response_is_stored_only_for_its_own_caller() {
         let kept = |value| RULES.lifetime(StatusCode::OK, &headers(&[("cache-control", value)]), true);
         assert!(kept("private").is_some());
         assert!(kept("private, max-age=60").is_some());
@@ -260,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_that_is_ignored_forbids_nothing_but_what_would_be_wrong() {
+    fn an_ignored_origin_still_excludes_set_cookie() {
         let rules = Rules { ignore_origin: true, ..RULES };
         let kept = |name, value| rules.lifetime(StatusCode::OK, &headers(&[(name, value)]), false);
         for value in ["no-store", "private", "no-cache", "max-age=1, must-revalidate", "stale-if-error=0"] {
@@ -270,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_must_be_revalidated_is_served_only_while_it_is_fresh() {
+    fn must_revalidate_limits_serving_to_the_freshness_lifetime() {
         let minute = Some(Duration::from_secs(60));
         assert_eq!(kept(200, &[("cache-control", "max-age=60, must-revalidate")]), minute);
         assert_eq!(
@@ -291,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn stale_if_error_sets_how_old_is_too_old() {
+    fn stale_if_error_replaces_the_maximum_age() {
         let kept = |value| kept(200, &[("cache-control", value)]);
         assert_eq!(kept("stale-if-error=30"), Some(Duration::from_secs(30)));
         assert_eq!(kept("max-age=60, stale-if-error=30"), Some(Duration::from_secs(90)));
@@ -300,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_for_less_or_more_than_a_whole_response_are_left_alone() {
+    fn only_requests_for_a_whole_response_are_cacheable() {
         for header in ["range", "upgrade"] {
             assert_eq!(asked(Method::GET, &[(header, "x")], ""), Role::Nothing, "{header}");
         }
@@ -318,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_says_what_it_would_take() {
+    fn a_request_limits_the_entries_that_it_accepts() {
         let takes = |value, age, fresh_for| {
             let Role::Cacheable { limits, .. } = asked(Method::GET, &[("cache-control", value)], "") else {
                 panic!("{value}");
@@ -350,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_304_is_about_what_has_the_same_validator() {
+    fn a_304_revalidates_the_response_with_the_same_validator() {
         let etag = [("etag", "\"1\"")];
         let modified = [("last-modified", "Thu, 01 Jan 2026 00:00:00 GMT")];
         let both = [etag[0], modified[0]];

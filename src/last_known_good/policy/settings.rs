@@ -1,4 +1,4 @@
-//! The settings of a cache that can change while it is used.
+//! The settings of a cache that can change while the cache is in use.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,17 +6,18 @@ use std::time::Duration;
 use crate::last_known_good::policy::rules::Rules;
 use crate::stale::Cause;
 
-/// What can be set of a cache while it is used.
+/// The settings of a cache that can change while the cache is in use.
 pub(crate) struct CacheSettings {
     pub(crate) rules: Rules,
     pub(crate) max_entry_bytes: usize,
-    /// `None` is on all of them.
+    /// The causes on which a stale response is served; `None` for every cause.
     pub(crate) serves_stale_on: Option<ServesStaleOn>,
-    /// How often a response that is the same is kept anew, told to the store, or asked for there.
+    /// The minimum interval, for each entry, between replacements that differ only in insignificant headers, between
+    /// writes to the store, and between reads of the store.
     pub(crate) renew_after: Duration,
-    /// After how long a stale response is served in place of an answer.
+    /// The time after which a call is slow and gets a stale response.
     pub(crate) soft_limit: Option<Duration>,
-    /// How many calls go on after that at a time.
+    /// The maximum number of calls that continue at a time after a stale response was served.
     pub(crate) max_refreshes: usize,
 }
 

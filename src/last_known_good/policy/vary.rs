@@ -1,4 +1,4 @@
-//! The request headers that a response depends on (RFC 9111 §4.1).
+//! `Vary`: the request headers on which a response depends (RFC 9111 §4.1).
 
 use http::header::VARY;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -6,13 +6,13 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::http::fields::detached;
 use crate::last_known_good::policy::credentials::Credentials;
 
-/// A copy of a request's headers, in one piece: what the response varies on is known only when it has come. Credentials
-/// are not among them: an answer is kept for the one caller who has them.
+/// A copy of a request's headers without credentials. The copy is needed because `Vary` arrives only with the
+/// response. Credentials are left out, because the entry's key already separates callers by credentials.
 #[derive(Clone)]
 pub(crate) struct RequestHeaders(Vec<(HeaderName, HeaderValue)>);
 
 impl RequestHeaders {
-    /// Without `credentials`, the request has none.
+    /// `credentials` is `None` for a request without credentials.
     pub(crate) fn new(headers: &HeaderMap, credentials: Option<&Credentials>) -> Self {
         let mut copy = Vec::with_capacity(headers.len());
         let is_other = |name: &HeaderName| credentials.is_none_or(|it| !it.include(headers, name));
@@ -26,21 +26,21 @@ impl RequestHeaders {
     }
 }
 
-/// The request headers that a response depends on, with what they were.
+/// The names and values of the request headers on which a response depends, sorted by name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Vary(Vec<(HeaderName, Vec<HeaderValue>)>);
 
 impl Vary {
-    /// `None` if the response depends on more than headers: `Vary: *`, or a line that cannot be read.
+    /// Returns `None` if the response depends on more than headers: `Vary: *`, or an unreadable line.
     pub(crate) fn new(response: &HeaderMap, request: &RequestHeaders) -> Option<Self> {
         let mut names = Vec::new();
         for line in response.get_all(VARY) {
             for name in line.to_str().ok()?.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-                // `*` is not a header name's letter, but it is a token, so it would parse as one.
+                // `*` is a token, so it would parse as a header name.
                 names.push((name != "*").then(|| HeaderName::try_from(name).ok()).flatten()?);
             }
         }
-        // In one order and once each, so that equal ones are equal.
+        // Sort and deduplicate, so that equivalent lines are equal.
         names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
         names.dedup();
         let values = |name: HeaderName| {
@@ -50,12 +50,12 @@ impl Vary {
         Some(Self(names.into_iter().map(values).collect()))
     }
 
-    /// That of a response which was kept elsewhere.
+    /// Restores the `Vary` of an entry from a store.
     pub(crate) const fn of(lines: Vec<(HeaderName, Vec<HeaderValue>)>) -> Self {
         Self(lines)
     }
 
-    /// Whether the response is the same for all requests.
+    /// True if the response does not vary.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -64,18 +64,18 @@ impl Vary {
         self.0.iter().map(|(name, values)| (name, &**values))
     }
 
-    /// What it takes in memory, in bytes, near enough.
+    /// The approximate size of the heap memory in bytes.
     pub(crate) fn weight(&self) -> usize {
         let values = |values: &Vec<HeaderValue>| values.iter().map(|value| value.len() + 64).sum::<usize>();
         self.0.iter().map(|(name, it)| name.as_str().len() + 64 + values(it)).sum()
     }
 
-    /// Whether a request is the same in all of them.
+    /// True if the request has the same values for all names. Values are compared byte by byte.
     pub(crate) fn matches(&self, request: &RequestHeaders) -> bool {
         self.0.iter().all(|(name, values)| request.get_all(name).eq(values))
     }
 
-    /// Whether another response depends on the same headers, whatever they were.
+    /// True if the other response depends on the same header names, whatever the values.
     pub(crate) fn has_names_of(&self, other: &Self) -> bool {
         self.0.iter().map(|(name, _)| name).eq(other.0.iter().map(|(name, _)| name))
     }
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_the_same_in_any_order() {
+    fn the_order_and_case_of_names_do_not_matter() {
         let request = request(&[("accept", "a"), ("accept-language", "b")]);
         let vary = |line| Vary::new(&headers(&[("vary", line)]), &request).unwrap();
         assert_eq!(vary("accept, accept-language"), vary("Accept-Language, ACCEPT, accept"));

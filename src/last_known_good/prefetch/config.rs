@@ -1,4 +1,4 @@
-//! The settings of prefetching.
+//! The builder of the prefetch layer: defaults and ranges.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::config_error::MAX_DURATION;
 
 /// Configures a [`PrefetchLayer`](super::PrefetchLayer).
 #[derive(Debug, Clone, Copy)]
-#[must_use = "nothing is fetched before `build`"]
+#[must_use = "a builder does nothing until `build` is called"]
 pub struct PrefetchBuilder {
     pub(super) every: Duration,
     pub(super) max_uris: usize,
@@ -19,19 +19,19 @@ impl PrefetchBuilder {
         Self { every: Duration::from_secs(60), max_uris: 100, seed: None }
     }
 
-    /// How often a URI is fetched again, a fifth more or less: 1 s to a year. Default: a minute.
+    /// Sets the time between two fetches of a URI, jittered by ±20 %: 1 s to a year. Default: a minute.
     pub const fn every(mut self, time: Duration) -> Self {
         self.every = time;
         self
     }
 
-    /// How many URIs are fetched again at most, 1 to 10,000: those that are called first. Default 100.
+    /// Sets the maximum number of URIs, 1 to 10,000. The URIs that are called first are fetched. Default: 100.
     pub const fn max_uris(mut self, uris: usize) -> Self {
         self.max_uris = uris;
         self
     }
 
-    /// Draws the jitter from this seed, so that a test can be replayed. Default: seeded by the operating system.
+    /// Draws the jitter from this seed, so that a test can be replayed. Default: a seed of the operating system.
     pub const fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self

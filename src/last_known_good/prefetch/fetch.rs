@@ -1,4 +1,4 @@
-//! One URI, fetched again and again.
+//! The task that fetches one URI periodically.
 
 use std::pin::pin;
 use std::sync::{Arc, Weak};
@@ -22,7 +22,7 @@ use crate::last_known_good::policy::rules::{self, Role};
 use crate::last_known_good::tier::state::CacheState;
 use crate::{BoxError, Error, HasCallOptions, RetryableRequest};
 
-/// Fetches what is called from now on again from time to time, if it may be kept for everybody.
+/// Registers a request for periodic fetches, if its response may be stored for all callers.
 pub(super) fn register<S, Req, B, E>(registry: Option<&Arc<Registry>>, inner: &S, request: &Req)
 where
     Req: HttpRequest + HasCallOptions + RetryableRequest + Send + Sync + 'static,
@@ -52,17 +52,17 @@ where
     registry.register(key, || runtime.spawn(fetcher.fetch_every(every, weak)).abort_handle());
 }
 
-/// Fetches one URI again and again.
+/// The periodic fetch of one URI.
 struct Fetcher<S, Req> {
     inner: S,
     request: Req,
     key: Key,
     last_known_good: LastKnownGood,
-    /// How much time the caller gave the call.
+    /// The time limit of the first call; `None` if it had no deadline.
     time: Option<Duration>,
 }
 
-/// The place of a URI, until its task ends: a later call of it registers it anew.
+/// Unregisters the URI when its task ends, so that a later call can register the URI again.
 struct Registered {
     registry: Weak<Registry>,
     key: Key,
@@ -76,10 +76,10 @@ impl Drop for Registered {
     }
 }
 
-/// What came of a fetch.
+/// The result of a fetch.
 enum Fetched {
     Stored,
-    /// It is good, or taken back, and nothing is kept of it: there is nothing to fetch.
+    /// The upstream has answered, and the cache has no entry: further fetches are pointless.
     NothingToStore,
     Failed,
 }
@@ -113,11 +113,11 @@ where
     }
 
     async fn fetch(&self) -> Fetched {
-        /// How long a fetch may take, where the call had no end.
+        /// The time limit of a fetch if the first call had no deadline.
         const LONGEST: Duration = Duration::from_secs(60);
         let Some(mut request) = self.request.try_clone() else { return Fetched::NothingToStore };
         let now = Instant::now();
-        // An end that no clock reaches is as good as none.
+        // An end beyond the range of the clock counts as none.
         let end = self.time.and_then(|time| clock::after(now, time));
         let mut options = request.options().without_last_known_good();
         if let Some(end) = end {
@@ -125,7 +125,7 @@ where
         }
         request.set_options(options);
         let status = timeout_at(end.unwrap_or(now + LONGEST), self.read(request)).await.ok().flatten();
-        // The first caller may have had an answer already, and asked whether there is another.
+        // A 304 is good: the first call may have been conditional.
         let is_good =
             |it: StatusCode| it.is_success() || it == StatusCode::NOT_MODIFIED || rules::revokes(it);
         match self.received() {
@@ -135,7 +135,7 @@ where
         }
     }
 
-    /// Reads a response, for as long as it may be kept; returns its status.
+    /// Reads a response, up to the largest body that is stored, and returns the status; `None` on an error.
     async fn read(&self, request: Req) -> Option<StatusCode> {
         let response = self.inner.clone().oneshot(request).await.ok()?;
         let status = response.status();
@@ -149,12 +149,12 @@ where
         Some(status)
     }
 
-    /// Whether a caller has had an answer not long ago.
+    /// True if the newest entry was received less than `age` ago.
     fn is_younger_than(&self, age: Duration) -> bool {
         self.received().is_some_and(|received| self.state().now().since(received) < age)
     }
 
-    /// When what is kept was last given.
+    /// Returns the time at which the newest entry was received.
     fn received(&self) -> Option<UnixNanos> {
         let variants = self.state().memory.find(&self.key, |_| false).variants?;
         variants.iter().map(|entry| entry.times().received).max()

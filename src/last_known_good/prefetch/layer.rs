@@ -1,3 +1,5 @@
+//! The layer that prefetches URIs, and the `build` of its builder.
+
 use std::sync::Arc;
 
 use tower::Layer;
@@ -9,14 +11,19 @@ use crate::ConfigError;
 use crate::internal::rng::SharedRng;
 use crate::last_known_good::LastKnownGood;
 
-/// Fetches URIs again from time to time, in the background, while the upstream is well. It stands above the
-/// [`LastKnownGoodLayer`](crate::last_known_good::LastKnownGoodLayer) that keeps what is fetched.
+/// Fetches called URIs again, periodically and in the background, so that their entries are recent when an outage
+/// begins.
 ///
-/// A URI is registered when it is first called, if its response may be kept and the call has no credentials, and is fetched
-/// again with the headers of that call and within as much time. A fetch that fails doubles the wait for the next, up to 16
-/// times, so that an upstream that is down is asked next to nothing; one that a caller has made unnecessary is left out.
+/// The layer stands above the [`LastKnownGoodLayer`](crate::last_known_good::LastKnownGoodLayer), which stores the
+/// responses.
 ///
-/// **This spawns** a tokio task for each URI. They all end when the last clone of the layer and of its services is dropped.
+/// The first call of a URI registers the URI, if the request is cacheable and has no credentials. A fetch repeats
+/// that call, with the same headers and time limit; without a deadline, the limit is 60 s. A URI whose response is
+/// not stored is removed. Each failed fetch doubles the wait, up to 16 times the period, so that an upstream that is
+/// down gets few requests. A fetch is skipped if the entry was renewed within half the period.
+///
+/// **This spawns** a tokio task for each URI. The tasks end, and release the service below, when the last clone of
+/// the layer and of its services is dropped.
 ///
 /// ```
 /// use std::time::Duration;
@@ -38,25 +45,29 @@ pub struct PrefetchLayer {
 }
 
 impl PrefetchLayer {
-    /// A builder that starts from the defaults.
+    /// Returns a builder with the defaults.
     pub const fn builder() -> PrefetchBuilder {
         PrefetchBuilder::new()
     }
 
-    /// Fetches nothing.
+    /// Makes a layer that fetches nothing.
     #[cfg(feature = "reqwest")]
     pub(crate) const fn none() -> Self {
         Self { registry: None }
     }
 
-    /// The URIs that are fetched again, in no particular order.
+    /// Returns the registered URIs, in no particular order.
     pub fn uris(&self) -> Vec<String> {
         self.registry.as_ref().map(|registry| registry.uris()).unwrap_or_default()
     }
 }
 
 impl PrefetchBuilder {
-    /// The layer. `last_known_good` is the cache of the layer below it, which keeps what is fetched.
+    /// Builds the layer. `last_known_good` is the cache of the layer below, which stores the responses.
+    ///
+    /// # Errors
+    ///
+    /// If a setting is out of its range.
     pub fn build(self, last_known_good: &LastKnownGood) -> Result<PrefetchLayer, ConfigError> {
         self.validate()?;
         let rng = SharedRng::new(self.seed);

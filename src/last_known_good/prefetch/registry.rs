@@ -1,4 +1,4 @@
-//! Which URIs are fetched again.
+//! The registry of the prefetched URIs and their tasks.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::last_known_good::LastKnownGood;
 use crate::last_known_good::policy::key::Key;
 
 pub(super) struct Registry {
-    /// Keeps what is fetched.
+    /// The cache that stores the responses.
     last_known_good: LastKnownGood,
     every: Duration,
     max_uris: usize,
@@ -21,11 +21,11 @@ pub(super) struct Registry {
     tasks: RwLock<HashMap<Key, Task>>,
 }
 
-/// Ends with the registry.
+/// A task that is aborted when its registration is dropped.
 struct Task(AbortHandle);
 
 impl Task {
-    /// Whether it goes on. A runtime that ends takes its tasks along, even those that have not begun.
+    /// True until the task ends. The end of a runtime also ends its tasks, started or not.
     fn is_alive(&self) -> bool {
         !self.0.is_finished()
     }
@@ -55,17 +55,17 @@ impl Registry {
         self.read().iter().filter(|(_, task)| task.is_alive()).map(|(key, _)| key.uri().to_owned()).collect()
     }
 
-    /// Whether there is a place for another key.
+    /// True if another key can be registered.
     pub(super) fn has_room(&self) -> bool {
         self.read().values().filter(|task| task.is_alive()).count() < self.max_uris
     }
 
-    /// Whether a key has a place.
+    /// True if the key is registered.
     pub(super) fn contains(&self, key: &Key) -> bool {
         self.read().get(key).is_some_and(Task::is_alive)
     }
 
-    /// Gives a key a place, if there still is one and the key has none.
+    /// Registers a key and spawns its task, if there is room and the key is not registered.
     pub(super) fn register(&self, key: Key, spawn: impl FnOnce() -> AbortHandle) {
         let mut tasks = self.write();
         tasks.retain(|_, task| task.is_alive());
@@ -74,7 +74,7 @@ impl Registry {
         }
     }
 
-    /// Gives the place of a key to another.
+    /// Removes a key, and aborts its task.
     pub(super) fn unregister(&self, key: &Key) {
         let task = self.write().remove(key);
         drop(task);
@@ -84,7 +84,7 @@ impl Registry {
         self.every
     }
 
-    /// The next wait: a fifth more or less, so that what was registered together is not fetched together.
+    /// Returns `wait` with a jitter of ±20 %, so that URIs that were registered together are not fetched together.
     pub(super) fn jittered(&self, wait: Duration) -> Duration {
         wait.mul_f64(self.rng.with(|rng| rng.random_range(0.8..1.2)))
     }

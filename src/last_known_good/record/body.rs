@@ -1,4 +1,22 @@
-//! The body of a response: fresh, and recorded as it is read; or a recorded one.
+//! The response body of the cache: a fresh body, recorded while the caller reads, or the body of an entry.
+//!
+//! # The last piece is held back
+//!
+//! A new entry must also be written to the store, and a store write is asynchronous. The body is the only place to
+//! wait, since the cache spawns no task for the write. All pieces pass at once except the last: it is handed on only
+//! when the store has finished or its timeout has passed. If the end of the body is not known in advance, the end is
+//! held back instead.
+//!
+//! Waiting after the last piece would be too late. A server that forwards a body of stated length drops the body as
+//! soon as it has written that many bytes, and the write would be dropped with it.
+//!
+//! The wait occurs at most once per `renew_after` for an entry. A response without a body is written before its head
+//! is handed on.
+//!
+//! # Cancellation
+//!
+//! A body that is dropped before its end is not stored. If a body is dropped during the write, its entry is in memory
+//! and perhaps in the store. Recording ends when a body is read only to be discarded.
 
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
@@ -16,13 +34,19 @@ use crate::last_known_good::tier::bounded_store::BoxFuture;
 
 /// The body of a response that came through [`LastKnownGoodService`](crate::last_known_good::LastKnownGoodService).
 ///
-/// What passes by is retained by reference, and recorded if it was whole. Where a store has to be told of it, the last piece is
-/// handed on when it has been, or its bound has passed: who reads a body of a stated length may not look for its end.
+/// The body is recorded while it is read, and stored once it is complete. Where a
+/// [`Store`](crate::last_known_good::Store) must be written, the last piece is held back until the store has finished
+/// or its [timeout](crate::last_known_good::LastKnownGoodBuilder::store_timeout) has passed: a reader that knows the
+/// length may drop the body right after the last piece.
+///
+/// # Cancel safety
+///
+/// A body that is dropped before its end is not stored. An earlier entry then stays.
 #[pin_project]
 #[derive(Debug)]
 pub struct ResponseBody<B>(#[pin] Kind<B>);
 
-// Fresh is the usual one: boxing it would cost every call an allocation.
+// Not boxed: a fresh body is the usual case, and a box would cost every call an allocation.
 #[allow(clippy::large_enum_variant)]
 #[pin_project(project = KindProj)]
 #[derive(Debug)]
@@ -31,35 +55,35 @@ enum Kind<B> {
     Stored(#[pin] Full<Bytes>),
 }
 
-/// A body, and who keeps it.
+/// A body and its recorder.
 #[pin_project]
 #[derive(Debug)]
 struct RecordedBody<B> {
     #[pin]
     body: B,
-    /// `None` if it is not recorded, or not any more.
+    /// `None` if the body is not recorded, or no longer.
     recorder: Option<Recorder>,
     ending: Ending,
 }
 
-/// How a body ends that a store is told of.
+/// The end of a body whose entry is written to a store.
 #[derive(Debug)]
 enum Ending {
     NotYet,
     Writing(Box<PendingWrite>),
-    /// The body has said that it has ended, and must not be asked again.
+    /// The body has returned its end and must not be polled again.
     Over,
 }
 
-/// The store is told, and what is to be handed on after that: the last piece, or the end.
+/// A write to the store, and the last piece that is handed on afterwards; `None` for the end of the body.
 struct PendingWrite {
-    /// Locked by nobody: the future of a store need not be `Sync`, and a body has to be.
+    /// A mutex that is never locked. It makes the body `Sync`, which the store's future need not be.
     write: Mutex<BoxFuture<()>>,
     last: Option<Frame<Bytes>>,
 }
 
 impl<B: Body<Data = Bytes>> ResponseBody<B> {
-    /// A body that is handed on, and recorded if there is a recorder.
+    /// A body from the upstream, recorded if a recorder is given.
     pub(crate) fn fresh(body: B, recorder: Option<Recorder>) -> Self {
         Self(Kind::Fresh(RecordedBody { body, recorder, ending: Ending::NotYet }))
     }
@@ -68,7 +92,7 @@ impl<B: Body<Data = Bytes>> ResponseBody<B> {
         Self(Kind::Stored(Full::new(body)))
     }
 
-    /// Whether it is still being recorded, or a store has yet to be told that it was.
+    /// True while the body is being recorded or its entry is being written to the store.
     pub(crate) fn is_recording(&self) -> bool {
         match &self.0 {
             Kind::Fresh(recorded) => {
@@ -148,13 +172,13 @@ impl PendingWrite {
         self.write.get_mut().unwrap_or_else(PoisonError::into_inner).as_mut().poll(cx)
     }
 
-    /// That of what is held back.
+    /// The length of the piece that is held back.
     fn length(&self) -> u64 {
         self.last.as_ref().and_then(Frame::data_ref).map_or(0, |data| data.len() as u64)
     }
 }
 
-// What is held back may be secret.
+// The piece that is held back may be secret.
 impl std::fmt::Debug for PendingWrite {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PendingWrite").field("length", &self.length()).finish_non_exhaustive()

@@ -1,12 +1,16 @@
-//! What has come of a body, next to the body that is known already.
+//! The received part of a body, compared with the body of the entry before.
+//!
+//! A piece of a body is a slice of the connection's read buffer, and storing the slice would keep the whole buffer:
+//! configuration would not bound the memory. Pieces are therefore held only while the body streams, and a stored body
+//! is copied once to its exact size. A body equal to the known one is not held at all.
 
 use bytes::{Bytes, BytesMut};
 
-/// The bytes of a body that have come: no more than their number, as long as they are those of the known one.
+/// The received bytes of a body. As long as they equal the beginning of the known body, only their number is held.
 #[derive(Debug)]
 pub(crate) enum BodyCapture {
     StoredValue(usize),
-    // Boxed, because it is the rarer one: what keeps a body is moved with the response.
+    // Boxed, because a new body is rare and the enum moves with the response.
     Other(Box<Pieces>),
 }
 
@@ -24,12 +28,12 @@ impl BodyCapture {
         }
     }
 
-    /// A copy of a whole body, which holds on to nothing else.
+    /// Copies a complete body to its exact size.
     pub(crate) fn whole(body: &Bytes) -> Bytes {
         Bytes::copy_from_slice(body)
     }
 
-    /// More has come. The known body is the same each time.
+    /// Adds a received piece. `known` must be the same body in each call.
     pub(crate) fn push(&mut self, data: &Bytes, known: &Bytes) {
         match self {
             Self::StoredValue(length) if known[*length..].starts_with(data) => *length += data.len(),
@@ -47,8 +51,7 @@ impl BodyCapture {
         matches!(self, Self::StoredValue(length) if *length == known.len())
     }
 
-    /// The whole: the known body itself, or a copy of its exact size. A piece is a part of the buffer that the
-    /// connection was read into, and would hold on to all of it.
+    /// Returns the known body if the received body is equal, else a copy of the received body.
     pub(crate) fn into_body(self, known: &Bytes) -> Bytes {
         match self {
             Self::StoredValue(_) if self.is_all_of(known) => known.clone(),
@@ -61,14 +64,14 @@ impl BodyCapture {
 #[derive(Debug, Default)]
 pub(crate) struct Pieces {
     large: Vec<Bytes>,
-    /// Small pieces after those, joined, so that a body in many of them takes no more memory than its bytes.
+    /// The small pieces after the last large one, joined. So many small pieces take no more memory than their bytes.
     tail: BytesMut,
     length: usize,
 }
 
 impl Pieces {
     fn push(&mut self, data: &Bytes) {
-        /// What is as small as this is not worth a reference of its own.
+        /// The largest piece that is copied instead of referenced.
         const SMALL: usize = 1024;
         self.length += data.len();
         if data.len() <= SMALL && !self.large.is_empty() {

@@ -1,4 +1,4 @@
-//! How a response is recorded as its body passes by.
+//! Recording: a response is stored while its caller reads the body.
 
 pub(crate) mod body;
 pub(crate) mod capture;

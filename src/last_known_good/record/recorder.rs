@@ -1,4 +1,17 @@
-//! Keeps a response as its body passes by.
+//! The recorder of a response: observes the body and stores the response once the body is complete.
+//!
+//! # Implementation
+//!
+//! The usual response is equal to the entry. When the head arrives, it is compared with the entry's head, and then
+//! each piece of the body as it passes. If only `Date` and `Age` differ in the end, the entry's times advance, and no
+//! data is copied, parsed or inserted. A new head with an old body, or the reverse, shares the old part with the
+//! entry before.
+//!
+//! Some upstreams send a new insignificant header each time, a request ID above all. If only headers differ that no
+//! rule reads, the earlier entry stays for `renew_after`, with its true age, and the new head is not even built.
+//!
+//! The bytes are compared even where an `ETag` is equal. The comparison costs little beside receiving the bytes, and
+//! some upstreams send wrong `ETag`s.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,23 +26,23 @@ use crate::last_known_good::record::capture::BodyCapture;
 use crate::last_known_good::tier::bounded_store::{BoxFuture, Deadline};
 use crate::last_known_good::tier::state::CacheState;
 
-/// Sees the body of a good response without a wait, and keeps the response if it was whole.
+/// Observes the body of a good response and stores the response if the body is complete.
 pub(crate) struct Recorder {
     pub(crate) state: Arc<CacheState>,
     pub(crate) key: Key,
-    /// The version of the key when the call began.
+    /// The version of the key at the beginning of the call.
     pub(crate) version: u64,
-    /// What there was when the head came.
+    /// The result of the lookup at the arrival of the head.
     pub(crate) found: Found,
     pub(crate) head: NextHead,
     pub(crate) times: Times,
     pub(crate) capture: BodyCapture,
-    /// The end of the call, which is also that of the wait for a store.
+    /// The deadline of the call, which also bounds the wait for the store.
     pub(crate) deadline: Deadline,
 }
 
 impl Recorder {
-    /// Whether the body may still be kept.
+    /// Observes a piece of the body. Returns false if the body has become too large to store.
     pub(crate) fn receive(&mut self, data: &Bytes) -> bool {
         let fits = data.len() <= self.state.max_entry_bytes() - self.capture.len();
         if fits {
@@ -38,13 +51,13 @@ impl Recorder {
         fits
     }
 
-    /// What is still to be done, if a store is to be told.
+    /// Stores the response in memory. Returns the write to the store, if one is due.
     pub(crate) fn store(self) -> Option<BoxFuture<()>> {
         let Self { state, key, version, found, head, times, capture, deadline } = self;
         let same_body = found.entry.as_ref().filter(|entry| capture.is_all_of(entry.body()));
         let entry = match (head, same_body) {
             (NextHead::Same(_), Some(same)) => Arc::clone(same),
-            // For the sake of its other headers it is not kept again and again.
+            // Only insignificant headers differ, and the entry is recent: keep the entry.
             (NextHead::New(draft), Some(same))
                 if state.is_new_enough(same, times) && draft.is_like(same.head()) =>
             {
@@ -63,7 +76,7 @@ impl Recorder {
     }
 }
 
-// What is kept may be secret: the headers that the response varies on, its own, and its body.
+// Headers and body may be secret, and so may the request headers on which the response varies.
 impl fmt::Debug for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Recorder").field("length", &self.capture.len()).finish_non_exhaustive()

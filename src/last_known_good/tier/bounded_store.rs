@@ -1,4 +1,11 @@
-//! The store behind the memory, as the calls see it: never for longer than its bound, and never failing.
+//! The store as calls see it: bounded in time and infallible.
+//!
+//! A store is an optional second tier, so a call must neither fail nor hang because of the store. Each operation ends
+//! at its time limit or at the deadline of the call, whichever comes first. A failure is counted and logged, and then
+//! looks like an absent value.
+//!
+//! The store also remembers tombstones: those that still have to be written, and those that need not be written
+//! again.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -12,18 +19,18 @@ use moka::sync::Cache;
 use tokio::time::{Instant, timeout_at};
 
 use crate::BoxError;
-use crate::internal::clock;
 use crate::internal::signals::isolated;
+use crate::internal::{clock, events};
 use crate::last_known_good::entry::unix_nanos::UnixNanos;
 use crate::last_known_good::policy::key::{Key, upstream_of};
 use crate::last_known_good::tier::store::Store;
 
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// When a wait has to end at the latest; `None` is never.
+/// The latest end of a wait; `None` for an unbounded wait.
 pub(crate) type Deadline = Option<Instant>;
 
-/// A store of any type.
+/// The object-safe form of [`Store`].
 trait AnyStore: Send + Sync {
     fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Bytes>>;
     fn put<'a>(&'a self, key: &'a str, value: Bytes, keep_for: Duration) -> Answer<'a, ()>;
@@ -45,11 +52,12 @@ pub(crate) struct BoundedStore {
     store: Box<dyn AnyStore>,
     timeout: Duration,
     failures: AtomicU64,
-    /// Whether others can find what is kept for somebody: they digest credentials with the same key.
+    /// True if private entries are written: the digest key is configured, so other processes can compute their names.
     holds_private_entries: bool,
-    /// When something was forgotten of which the store could not be told, by the hash of its tombstone: it may still have it.
+    /// The times of invalidations whose tombstones are not written yet, by the hash of the tombstone. The store may
+    /// still have the entries. Bounded; the least recently used are lost first.
     pending_tombstones: Cache<u64, UnixNanos>,
-    /// When the store was last told that something was forgotten, and of nothing new since.
+    /// The times of tombstones that are written and still current: no entry was written since.
     written_tombstones: Cache<u64, UnixNanos>,
 }
 
@@ -68,27 +76,27 @@ impl BoundedStore {
         }
     }
 
-    /// Nobody waits for it for longer than that.
+    /// Sets the time limit of an operation.
     pub(crate) fn timeout_after(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    /// It is told of what is kept for somebody, or it is not.
+    /// Sets whether private entries are written.
     pub(crate) fn holds_private(self, shared: bool) -> Self {
         Self { holds_private_entries: shared, ..self }
     }
 
-    /// Whether it is told of what is kept for this key.
+    /// True if entries of this key are written.
     pub(crate) const fn may_hold(&self, key: &Key) -> bool {
         self.holds_private_entries || key.partition().is_none()
     }
 
-    /// Something is forgotten, and the store is about to be told.
+    /// Records an invalidation whose tombstone is about to be written.
     pub(crate) fn add_pending_tombstone(&self, hash: u64, at: UnixNanos) {
         self.pending_tombstones.insert(hash, at);
     }
 
-    /// The store was told.
+    /// Records that the tombstone was written. A newer pending tombstone stays pending.
     pub(crate) fn add_written_tombstone(&self, hash: u64, at: UnixNanos) {
         self.written_tombstones.insert(hash, at);
         if self.pending_tombstones.get(&hash) == Some(at) {
@@ -96,27 +104,27 @@ impl BoundedStore {
         }
     }
 
-    /// Whether the store has known since that moment, and of nothing new.
+    /// True if the tombstone was written after `moment` and is still current.
     pub(crate) fn has_tombstone_since(&self, hash: u64, moment: UnixNanos) -> bool {
         self.written_tombstones.get(&hash).is_some_and(|at| at > moment)
     }
 
-    /// The store is told of something new.
+    /// Records that entries are about to be written: the next invalidation needs a new tombstone.
     pub(crate) fn entries_were_written(&self, hash: u64) {
         self.written_tombstones.invalidate(&hash);
     }
 
-    /// When something was last forgotten of which the store could not be told.
+    /// The time of the last invalidation whose tombstone is not written yet; zero if none is pending.
     pub(crate) fn pending_tombstone_at(&self, hash: u64) -> UnixNanos {
         self.pending_tombstones.get(&hash).unwrap_or_default()
     }
 
-    /// How long a call waits for it at most.
+    /// The time limit of an operation.
     pub(crate) const fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// When whatever begins now has to end.
+    /// The latest end of an operation that begins now.
     pub(crate) fn end(&self, deadline: Deadline) -> Deadline {
         clock::earliest(clock::after(Instant::now(), self.timeout), deadline)
     }
@@ -125,18 +133,18 @@ impl BoundedStore {
         self.failures.load(Ordering::Relaxed)
     }
 
-    /// What there is; nothing, if that cannot be found out by then.
+    /// Returns the value, or `None` if the value is absent or the store fails or does not answer by `end`.
     pub(crate) async fn get(&self, key: &str, end: Deadline) -> Option<Bytes> {
         self.within(end, key, self.store.get(key)).await.flatten()
     }
 
-    /// Whether it was put there by then.
+    /// Returns true if the value was stored by `end`.
     pub(crate) async fn put(&self, key: &str, value: Bytes, keep_for: Duration, end: Deadline) -> bool {
         self.within(end, key, self.store.put(key, value, keep_for)).await.is_some()
     }
 
     async fn within<T>(&self, end: Deadline, key: &str, mut answer: Answer<'_, T>) -> Option<T> {
-        // A store may be made of layers, too.
+        // A store may be built from these layers. Its signals are not about the call, and are discarded.
         let answer = poll_fn(move |cx| isolated(|| answer.as_mut().poll(cx)));
         let answer = match end {
             Some(end) => timeout_at(end, answer).await.unwrap_or_else(|elapsed| Err(elapsed.into())),
@@ -145,12 +153,7 @@ impl BoundedStore {
         answer
             .inspect_err(|error| {
                 self.failures.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!(
-                    target: "steadfast::last_known_good",
-                    upstream = upstream_of(key),
-                    %error,
-                    "the store could not be used"
-                );
+                events::store_failed(upstream_of(key), error);
             })
             .ok()
     }

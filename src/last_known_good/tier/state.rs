@@ -1,4 +1,4 @@
-//! What the handles of a cache share.
+//! The shared state of a cache: settings, memory and store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::last_known_good::policy::vary::RequestHeaders;
 use crate::last_known_good::tier::bounded_store::BoundedStore;
 use crate::stale::Cause;
 
-/// The settings of a cache, and what it keeps: all that its handles share.
+/// The state that all handles of a cache share.
 pub(crate) struct CacheState {
     pub(crate) name: Option<Arc<str>>,
     pub(crate) settings: SharedSettings<CacheSettings>,
@@ -47,7 +47,7 @@ impl CacheState {
         self.settings.read(|settings| settings.max_refreshes)
     }
 
-    /// After how long a stale response is served in place of an answer, if it may be.
+    /// The time after which a call is slow and gets a stale response; `None` if `Cause::Slow` is excluded.
     pub(crate) fn soft_limit(&self) -> Option<Duration> {
         self.settings.read(|settings| settings.soft_limit.filter(|_| settings.serves_stale_on(Cause::Slow)))
     }
@@ -56,17 +56,17 @@ impl CacheState {
         UnixNanos::new(self.clock.now())
     }
 
-    /// What a request is known by here.
+    /// Returns the cache key of a request.
     pub(crate) fn key(&self, request: &impl HttpRequest) -> Key {
         Key::new(request, self.credentials.of(request), &self.hasher)
     }
 
-    /// What an answer to a request may vary on.
+    /// Returns the request headers on which the response may vary.
     pub(crate) fn headers(&self, request: &impl HttpRequest, key: &Key) -> RequestHeaders {
         RequestHeaders::new(request.headers(), key.partition().map(|_| &self.credentials))
     }
 
-    /// Whether an answer of these times need not be kept for the sake of its headers alone.
+    /// True if `entry` is recent enough to stay when a new response differs only in insignificant headers.
     pub(crate) fn is_new_enough(&self, entry: &Entry, times: Times) -> bool {
         times.received.since(entry.times().received) < self.renew_after()
     }

@@ -1,4 +1,4 @@
-//! Where responses are kept beyond the memory of a process.
+//! The [`Store`] trait: a backend that keeps entries beyond the memory of a process.
 
 use std::future::Future;
 use std::time::Duration;
@@ -7,16 +7,19 @@ use bytes::Bytes;
 
 use crate::BoxError;
 
-/// A place behind the memory of a [`LastKnownGood`](crate::last_known_good::LastKnownGood), which outlives the process or is shared with others.
+/// A backend behind the memory of a [`LastKnownGood`](crate::last_known_good::LastKnownGood) cache. A store outlives
+/// the process or is shared by several processes.
 ///
-/// It keeps bytes under names, no more: what they mean, whether they are whole and whether they may be served is the
-/// fallback's to know, so a store that loses, mixes up or garbles what it was given costs an answer, and never makes a
-/// wrong one. It may forget whatever it likes whenever it likes; but what is noted as gone can come back if it forgets the
-/// note first.
+/// A store keeps bytes under names. The cache alone knows what the bytes mean, whether they are intact, and whether
+/// an entry may be served. A store that loses, swaps or garbles values costs stale responses, and never causes a
+/// wrong response.
 ///
-/// A store need not bound its own time: the fallback waits for it no longer than its
-/// [`store_timeout`](crate::last_known_good::LastKnownGoodBuilder::store_timeout), within the total time of the call, and then drops the future,
-/// which leaves the store as it was or as it was to be. Nor does a call fail because a store does.
+/// A store may drop any value at any time. But if a store drops a tombstone, the record of an invalidation, before
+/// the entry concerned, the entry can come back.
+///
+/// A store need not bound its own time. The cache waits at most for
+/// [`store_timeout`](crate::last_known_good::LastKnownGoodBuilder::store_timeout), within the total time of the call.
+/// No call fails because a store fails.
 ///
 /// ```
 /// use std::collections::HashMap;
@@ -26,7 +29,7 @@ use crate::BoxError;
 /// use steadfast::BoxError;
 /// use steadfast::last_known_good::{LastKnownGood, Store};
 ///
-/// /// A store that forgets nothing: for a test.
+/// /// A store that never drops a value: for tests.
 /// #[derive(Default)]
 /// struct Everything(Mutex<HashMap<String, Bytes>>);
 ///
@@ -40,22 +43,27 @@ use crate::BoxError;
 ///     }
 /// }
 ///
-/// let fallback = LastKnownGood::builder().store(Everything::default()).build()?;
+/// let cache = LastKnownGood::builder().store(Everything::default()).build()?;
 /// # Ok::<(), steadfast::ConfigError>(())
 /// ```
+///
+/// # Cancel safety
+///
+/// The cache drops the future of an operation that takes too long. A dropped `put` must leave either the old value or
+/// the new one.
 pub trait Store: Send + Sync + 'static {
-    /// What was last put under `key`, unless it has been kept for its time or was forgotten.
+    /// Returns the value last put under `key`, or `None` if the value has expired or is absent.
     ///
     /// # Errors
     ///
-    /// If it could not be found out.
+    /// Fails if the store cannot be read.
     fn get(&self, key: &str) -> impl Future<Output = Result<Option<Bytes>, BoxError>> + Send;
 
-    /// Keeps `value` under `key`, in place of what is there, for as long as `keep_for`.
+    /// Stores `value` under `key` for at most `keep_for`, and replaces an earlier value.
     ///
     /// # Errors
     ///
-    /// If it could not be kept.
+    /// Fails if the value cannot be stored.
     fn put(
         &self,
         key: &str,

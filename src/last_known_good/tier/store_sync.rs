@@ -1,4 +1,38 @@
-//! What the memory and the store behind it tell each other.
+//! The traffic between memory and store: read-through, write-through and tombstones.
+//!
+//! Invalidations and insertions take effect in memory at once. The store's part is a future, and the caller decides
+//! where to wait for it: before the response, or at the end of the body.
+//!
+//! # Read-through
+//!
+//! A key is read from the store when an entry is needed and the memory has none, or has one that was last read or
+//! written `renew_after` ago. One read fetches the entries and both tombstones of the key concurrently. An entry from
+//! the store goes into memory only if it is newer than the variant in memory and not older than a tombstone.
+//!
+//! If the memory has no entry and the store has none either, the result is not remembered. Each failed call for such
+//! a key reads the store again.
+//!
+//! # Write-through
+//!
+//! An entry is written with all variants of its key under one name, at most once per `renew_after`. Other processes
+//! may have written variants that no call of this process asked for. Before the write of a response that varies, the
+//! key is therefore read through first.
+//!
+//! # Tombstones
+//!
+//! An invalidation writes a tombstone for the URI, or for one caller of the URI, under a name of its own. The
+//! tombstone holds the time of the invalidation. Entries requested before this time are ignored in every process,
+//! even if such an entry is written after the tombstone. The entries themselves are overwritten, too, where their
+//! names are known.
+//!
+//! If the tombstone cannot be written, this process remembers it. Tombstones live for `max_age`, so no entry may live
+//! longer in a store.
+//!
+//! # Clock skew
+//!
+//! The times in a store come from the clocks of several machines. Entries and tombstones more than a minute ahead of
+//! the local clock are ignored. With a smaller lead, or with a clock that is behind, an entry can look younger or
+//! older than it is, and a tombstone can miss an older entry or hit a newer one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +47,7 @@ use crate::last_known_good::tier::state::CacheState;
 use crate::last_known_good::tier::tombstone::Tombstone;
 
 impl CacheState {
-    /// Forgets what is kept for these URIs, whoever asked; the store is still to be told.
+    /// Invalidates the entries of these URIs for all callers. Returns the write of the tombstones.
     pub(crate) fn invalidate_uris(
         self: &Arc<Self>,
         keys: impl IntoIterator<Item = Key>,
@@ -23,7 +57,8 @@ impl CacheState {
         self.write_tombstones(keys.map(|key| Tombstone::of_uri(&key)).collect(), deadline)
     }
 
-    /// Forgets what is kept for a URI and one caller; the store is still to be told, unless it knows.
+    /// Invalidates the entries of a URI for one caller. Returns the write of the tombstone, unless the store has a
+    /// current one that was written within `renew_after`.
     pub(crate) fn invalidate_caller(
         self: &Arc<Self>,
         key: &Key,
@@ -36,7 +71,7 @@ impl CacheState {
         (!is_written).then(|| self.write_tombstones(vec![tombstone], deadline)).flatten()
     }
 
-    /// Notes in the store that what was asked for before now is not good any more.
+    /// Returns a future that writes tombstones with the current time. They are pending until then.
     fn write_tombstones(
         self: &Arc<Self>,
         tombstones: Vec<Tombstone>,
@@ -55,7 +90,7 @@ impl CacheState {
                     Some(value) => store.put(name, value, keep_for, end).await,
                     None => false,
                 };
-                // What it is about goes as well, as far as its name is known. The tombstone counts.
+                // Also overwrite the entries whose names are known. Only the tombstone must succeed.
                 let (written, ..) = tokio::join!(put(&name), put(&entries[0]), put(&entries[1]));
                 if written {
                     store.add_written_tombstone(hash, now);
@@ -64,7 +99,8 @@ impl CacheState {
         }))
     }
 
-    /// Tells the store of an entry, with the other variants, unless it knows of it, or may not.
+    /// Returns the write of an entry and its variants, unless the entry was synchronized within `renew_after` or must
+    /// not be in the store.
     pub(crate) fn write_through(
         self: &Arc<Self>,
         key: &Key,
@@ -76,7 +112,7 @@ impl CacheState {
         if !store.may_hold(key) || entry.synced() > now.before(self.renew_after()) {
             return None;
         }
-        // Whatever comes of it: a store that fails is not asked with each call.
+        // Set before the result is known, so that a failing store is not contacted by every call.
         entry.set_synced(now);
         store.entries_were_written(key.hash_of_caller());
         let (state, key) = (Arc::clone(self), key.clone());
@@ -88,28 +124,28 @@ impl CacheState {
         let (name, end) = (key.to_string(), store.end(deadline));
         let Some(mut variants) = self.memory.find(key, |_| false).variants else { return };
         if variants.iter().any(|entry| !entry.head().vary.is_empty()) {
-            // Others may know of variants that nobody asked for here.
+            // Other processes may have written variants that are not in this memory.
             self.read_through(key, &name, end).await;
             let Some(merged) = self.memory.find(key, |_| false).variants else { return };
             variants = merged;
         }
         let now = self.now();
         let longest = variants.iter().map(|entry| entry.left(now)).max().unwrap_or_default();
-        // A tombstone that something is gone is kept for so long, and has to outlive it.
+        // Tombstones live for `max_age`; entries must not outlive them.
         let keep_for = longest.min(self.rules().max_age);
         if let Some(value) = wire::encode_entries(&name, &variants) {
             store.put(&name, value, keep_for, end).await;
         }
     }
 
-    /// Whether the store may know more of what is kept than the memory does, which has this.
+    /// True if the store may have a newer entry than `entry`, the one in memory.
     pub(crate) fn needs_read_through(&self, key: &Key, entry: Option<&Arc<Entry>>) -> bool {
         let Some(store) = &self.store else { return false };
         let since = self.now().before(self.renew_after());
         store.may_hold(key) && entry.is_none_or(|entry| entry.synced() <= since)
     }
 
-    /// Brings what the store knows of a key into memory, and does not look again for a while.
+    /// Reads a key through, and marks its entries as synchronized for the next `renew_after`.
     pub(crate) fn look_up(self: &Arc<Self>, key: Key, deadline: Deadline) -> BoxFuture<()> {
         let state = Arc::clone(self);
         Box::pin(async move {
@@ -121,9 +157,9 @@ impl CacheState {
         })
     }
 
-    /// Brings what the store knows of a key into memory.
+    /// Merges the store's entries and tombstones of a key into memory.
     async fn read_through(&self, key: &Key, name: &str, end: Deadline) {
-        /// How far ahead the clock of whoever has stored it may be.
+        /// The accepted lead of another machine's clock.
         const SKEW: Duration = Duration::from_secs(60);
         let Some(store) = &self.store else { return };
         let version = self.memory.version(key);
@@ -148,13 +184,13 @@ impl CacheState {
         for known in known.into_iter().flatten() {
             match known {
                 StoredValue::Entries(entries) => stored = entries,
-                // A clock that is far ahead is not believed.
+                // Ignore a tombstone from a clock that is too far ahead.
                 StoredValue::Tombstone(at) if at > latest => {}
                 StoredValue::Tombstone(at) => invalidated_at = invalidated_at.max(at),
             }
         }
         self.memory.invalidate_before(key, invalidated_at);
-        // The newest stands first, there as here.
+        // Newest first, in the store as in memory: insert in reverse order.
         for entry in stored.into_iter().rev() {
             let times = entry.times();
             let found = self.memory.find(key, |it| it.head().vary == entry.head().vary);

@@ -1,13 +1,13 @@
-//! Tombstones: records in a store that entries were invalidated.
+//! Tombstones: records in a store that entries were invalidated at some time.
 
 use crate::last_known_good::policy::key::Key;
 
-/// What stands in a store for when something was last forgotten. It has a name of its own, so that an answer from before,
-/// which comes late, does not take its place.
+/// A tombstone for a URI or for one caller of a URI. A tombstone has a name of its own, so that a late write of an
+/// older entry does not overwrite the tombstone.
 pub(super) struct Tombstone {
     pub(super) hash: u64,
     pub(super) name: String,
-    /// The names of what it is about, as far as they are known.
+    /// The names of the entries for GET and HEAD, as far as the names are known.
     pub(super) entries: [String; 2],
 }
 

@@ -1,4 +1,4 @@
-//! The settings of a store on disk.
+//! The builder of a disk store, and its validation.
 
 use std::path::PathBuf;
 
@@ -19,16 +19,16 @@ impl DiskStoreBuilder {
         Self { path, max_bytes: 256 * MEBIBYTE, max_queued_bytes: 16 * MEBIBYTE }
     }
 
-    /// How many bytes of entries are kept: 1 KiB to 1 TiB. Default 256 MiB.
+    /// Sets the maximum size of all entries in bytes: 1 KiB to 1 TiB. Default: 256 MiB.
     ///
-    /// A store that was larger when it was last open is cut down by the first write.
+    /// If an existing store is larger, the first write reduces it.
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = bytes;
         self
     }
 
-    /// How many bytes of entries may wait in memory until they are written, and so how large one may be: 1 KiB to 1 TiB.
-    /// Default 16 MiB.
+    /// Sets the maximum size, in bytes, of the entries that wait in memory for the writer: 1 KiB to 1 TiB. Also
+    /// bounds the size of a single entry. Default: 16 MiB.
     pub fn max_queued_bytes(mut self, bytes: u64) -> Self {
         self.max_queued_bytes = bytes;
         self

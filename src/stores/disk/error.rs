@@ -1,4 +1,4 @@
-//! What can go wrong with a disk store.
+//! The errors of a disk store, and the conversion of redb's panics into errors.
 
 use std::error::Error;
 use std::io;
@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use crate::{BoxError, ConfigError};
 
-/// Why a failure came about. Who waits for the same write is told the same, so it can be cloned.
+/// The cause of a failure. Cloneable, because all waiters for the same write receive it.
 pub(super) type DiskFault = Arc<dyn Error + Send + Sync>;
 
-/// What `work` comes to; a panic is an error too, as redb panics on some of the damage that a file can have. What it
-/// worked on is not to be trusted after one.
+/// Runs `work` and turns a panic into an error, since redb panics on some kinds of damage to the file. After a panic,
+/// the database must not be trusted.
 pub(super) fn caught<T>(work: impl FnOnce() -> Result<T, BoxError>) -> Result<T, DiskFault> {
     let result = panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<String>().map(String::as_str);
@@ -21,13 +21,13 @@ pub(super) fn caught<T>(work: impl FnOnce() -> Result<T, BoxError>) -> Result<T,
     result.map_err(DiskFault::from)
 }
 
-/// What went wrong with a [`DiskStore`](super::DiskStore).
+/// An error of a [`DiskStore`](super::DiskStore).
 ///
-/// `Config` to `Damaged` are what opening it ends in; the others are what `get`, `put` and `flush` do.
+/// `Config` to `Damaged` are errors of opening a store. The others are errors of `get`, `put`, `flush` and `close`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DiskStoreError {
-    /// A configuration that cannot work.
+    /// A setting is out of range.
     #[error(transparent)]
     Config(#[from] ConfigError),
 
@@ -36,61 +36,62 @@ pub enum DiskStoreError {
     Open {
         /// The store's file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 
-    /// Another store, of this process or of another one, has the file open.
+    /// Another store, in this or another process, has the file open.
     #[error("the disk store {} is already open, here or in another process", .path.display())]
     Locked {
         /// The store's file.
         path: PathBuf,
     },
 
-    /// The file is something else. It was left as it is.
-    #[error("{} is no disk store", .path.display())]
+    /// The file is not a disk store. It was not changed.
+    #[error("{} is not a disk store", .path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
     },
 
-    /// The store was written by a version of this crate that laid it out differently. It was left as it is.
-    #[error("the disk store {} has layout {found}, and this version of steadfast reads {expected}", .path.display())]
+    /// The store was written by a version of this crate with another layout. It was not changed.
+    #[error("the disk store {} has layout {found}, but this version of steadfast reads layout {expected}", .path.display())]
     Version {
         /// The store's file.
         path: PathBuf,
-        /// The layout of the file.
+        /// The layout version of the file.
         found: u64,
-        /// The layout that is read here.
+        /// The layout version that this version of the crate reads.
         expected: u64,
     },
 
-    /// The file is a store that cannot be read any more: a broken disk, or somebody else wrote into it.
+    /// The file is a store, but can no longer be read: the disk is broken, or another program has written to the
+    /// file.
     #[error("the disk store {} is damaged", .path.display())]
     Damaged {
         /// The store's file.
         path: PathBuf,
-        /// What does not fit.
+        /// The error of the database.
         source: Arc<dyn Error + Send + Sync>,
     },
 
-    /// The value is larger than the store, or than what may wait to be written.
-    #[error("an entry of {bytes} bytes is larger than the disk store takes: {max_bytes}")]
+    /// The entry is larger than the store's maximum size or than the write queue.
+    #[error("an entry of {bytes} bytes is too large for the disk store: at most {max_bytes} bytes are allowed")]
     TooLarge {
-        /// What the entry takes: key, value, and 128 bytes.
+        /// The size of the entry: key, value, and 128 bytes of overhead.
         bytes: u64,
-        /// The most that an entry may take here.
+        /// The maximum size of an entry in this store.
         max_bytes: u64,
     },
 
-    /// As much waits to be written as may: values come faster than the disk takes them.
-    #[error("too much waits to be written to the disk store: {max_queued_bytes} bytes may")]
+    /// The write queue is full: values arrive faster than the disk can write them.
+    #[error("the write queue of the disk store is full: at most {max_queued_bytes} bytes may wait")]
     QueueFull {
-        /// How many bytes may wait.
+        /// The maximum size of the queue in bytes.
         max_queued_bytes: u64,
     },
 
-    /// The file could not be read, or what was to be written before could not be written.
+    /// A read failed, an earlier queued write failed, or the tokio runtime has shut down.
     #[error("the disk store failed")]
     Failed(#[source] Arc<dyn Error + Send + Sync>),
 

@@ -1,4 +1,8 @@
-//! The file: how it is opened, made, and let go.
+//! The file of a disk store: opening, creating and closing, safe against kills and power failures.
+//!
+//! A new store is created under a temporary name and renamed when complete. The file's new length is synced before
+//! redb uses it, which redb itself omits before version 4.2. A database that has failed is abandoned: no byte is
+//! written to its file any more, so that the file can be opened again.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -14,10 +18,10 @@ use redb::{Builder, Database, DatabaseError, StorageBackend, StorageError};
 use super::error::{DiskFault, DiskStoreError, caught};
 use super::table::{self, Totals, VERSION};
 
-/// What redb keeps in memory of the file. The system keeps more.
+/// The size of redb's page cache. The operating system caches more of the file.
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
 
-/// A database, and its hold on the file.
+/// A database that holds the lock on its file.
 #[derive(Debug)]
 pub(super) struct OpenFile {
     database: Database,
@@ -33,8 +37,8 @@ impl Deref for OpenFile {
 }
 
 impl OpenFile {
-    /// Lets the file go; the database notes in it that this was done in an orderly way. If that fails, it is repaired when
-    /// it is next opened.
+    /// Closes the file in an orderly way, which redb records in the file. If closing fails, the next open repairs the
+    /// file.
     pub(super) fn close(self) {
         let _ = caught(|| {
             drop(self.database);
@@ -42,15 +46,15 @@ impl OpenFile {
         });
     }
 
-    /// Lets the file go as a process does that is killed: a database that failed is not to write anything more, which it
-    /// would if it were merely closed.
+    /// Closes the file without further writes, as if the process were killed. An orderly close would write, and a
+    /// failed database must not.
     pub(super) fn abandon(self) {
-        self.abandoned.store(true, Ordering::Relaxed); // read by this thread, in what follows
+        self.abandoned.store(true, Ordering::Relaxed); // Relaxed: the drop below reads the flag on this thread.
         self.close();
     }
 }
 
-/// Opens the store at `path`, or makes it. Both lock it.
+/// Opens the store at `path`, or creates it, and locks the file.
 pub(super) fn open(path: &Path) -> Result<(OpenFile, Totals), DiskStoreError> {
     caught(|| Ok(try_open(path))).unwrap_or_else(|cause| Err(damaged(path, cause)))
 }
@@ -68,7 +72,7 @@ fn try_open(path: &Path) -> Result<(OpenFile, Totals), DiskStoreError> {
     Ok((database, totals))
 }
 
-/// Whether there is something in the file. An empty one is nobody's.
+/// True if the file exists and is not empty. An empty file counts as absent.
 fn exists(path: &Path) -> io::Result<bool> {
     match fs::metadata(path) {
         Ok(metadata) => Ok(metadata.len() > 0),
@@ -87,8 +91,8 @@ fn open_existing(path: &Path) -> Result<OpenFile, DiskStoreError> {
     }
 }
 
-/// Makes the store under another name and gives it its own when it is whole: a process that is killed meanwhile leaves
-/// no file that cannot be opened. `None` if another process was faster.
+/// Creates the store under a temporary name and renames it when complete, so that a killed process leaves no broken
+/// store. Returns `None` if another process was faster.
 fn create(path: &Path) -> Result<Option<OpenFile>, DiskStoreError> {
     let new = beside(path);
     let mut options = OpenOptions::new();
@@ -96,11 +100,11 @@ fn create(path: &Path) -> Result<Option<OpenFile>, DiskStoreError> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let backend = lock(path, options.open(&new).map_err(failed(path))?)?;
-    // The name may have changed hands before the lock did.
+    // Another process may have created and renamed the file before this process got the lock.
     if exists(path).map_err(failed(path))? {
         return Ok(None);
     }
-    // Left behind by one who was killed.
+    // Remove what a process that was killed here may have left.
     backend.set_len(0).map_err(failed(path))?;
     let database = begin(path, backend)?;
     table::create(&database).map_err(io::Error::other).map_err(failed(path))?;
@@ -108,14 +112,14 @@ fn create(path: &Path) -> Result<Option<OpenFile>, DiskStoreError> {
     Ok(Some(database))
 }
 
-/// The name of a store that is being made.
+/// The temporary name of a store during its creation.
 fn beside(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(".steadfast-new");
     name.into()
 }
 
-/// Makes a new name outlast a power cut. Only unix can open a directory.
+/// Syncs the directory, so that the new name survives a power failure. Only Unix can open a directory.
 fn sync_directory(path: &Path) -> io::Result<()> {
     if cfg!(unix) {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -132,7 +136,7 @@ fn lock(path: &Path, file: File) -> Result<Backend, DiskStoreError> {
 fn begin(path: &Path, backend: Backend) -> Result<OpenFile, DiskStoreError> {
     let abandoned = Arc::clone(&backend.abandoned);
     let mut builder = Builder::new();
-    // The third format is the one that later versions of redb read.
+    // Later versions of redb read only format 3.
     builder.set_cache_size(CACHE_BYTES).create_with_file_format_v3(true);
     let database = builder.create_with_backend(backend).map_err(|error| explain(path, error))?;
     Ok(OpenFile { database, abandoned })
@@ -159,12 +163,12 @@ fn damaged(path: &Path, source: DiskFault) -> DiskStoreError {
     DiskStoreError::Damaged { path: path.to_owned(), source }
 }
 
-/// A file whose new length is on the disk before anything is written that counts on it. redb does that by itself only
-/// from 4.2 on; without it, a power cut while the file grows can leave one that is shorter than it says.
+/// A file whose new length is synced before anything relies on it. redb does this itself only from version 4.2 on.
+/// Otherwise a power failure during growth can leave a file that is shorter than its header states.
 #[derive(Debug)]
 struct Backend {
     file: FileBackend,
-    /// Nothing reaches the file any more.
+    /// True once the file is abandoned: every operation fails from then on.
     abandoned: Arc<AtomicBool>,
 }
 
@@ -201,7 +205,7 @@ impl StorageBackend for Backend {
     }
 }
 
-// Unix, because elsewhere a file that is locked cannot be read.
+// Only on Unix, because elsewhere a locked file cannot be read.
 #[cfg(all(test, unix))]
 mod tests {
     use std::{env, process};
@@ -220,7 +224,7 @@ mod tests {
 
         let (opened, _) = open(&path).unwrap();
         opened.close();
-        // That an orderly end does write is what makes the above worth asking.
+        // An orderly close does write. Otherwise the first half would prove nothing.
         assert!(fs::read(&path).unwrap() != before);
         fs::remove_file(&path).unwrap();
     }

@@ -1,4 +1,7 @@
-//! What waits to be written.
+//! The queue of values between the handles of a store and its writer thread.
+//!
+//! The queue is plain data under the writer's mutex. Values first wait; the writer takes all waiting values as one
+//! batch. Both stages are visible to reads and count against the bound.
 
 use std::collections::HashMap;
 use std::mem;
@@ -9,25 +12,25 @@ use bytes::Bytes;
 
 use super::error::{DiskFault, DiskStoreError};
 
-/// What an entry takes besides its key and its value, in memory and on disk, near enough.
+/// The approximate overhead of an entry in memory and on disk, in bytes.
 const OVERHEAD: u64 = 128;
 
-/// What an entry takes.
+/// The size of an entry in bytes, including the overhead.
 pub(super) const fn size(key: &str, value: &[u8]) -> u64 {
     (key.len() + value.len()) as u64 + OVERHEAD
 }
 
-/// A value, and how long it is to be kept.
+/// A value with its expiry.
 #[derive(Debug, Clone)]
 pub(super) struct QueuedValue {
     pub(super) value: Bytes,
-    /// In milliseconds since the beginning of 1970.
+    /// In milliseconds since 1970-01-01 UTC.
     pub(super) expires: u64,
-    /// Which of all puts it was.
+    /// The sequence number of the `put`.
     pub(super) number: u64,
 }
 
-/// What one transaction writes.
+/// The values that one transaction writes.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) entries: HashMap<String, QueuedValue>,
@@ -45,24 +48,25 @@ impl Batch {
     }
 }
 
-/// Whom to tell how a write ended.
+/// The sender to a waiter, which receives the result of a write.
 pub(super) type Waiter = Sender<Result<(), DiskFault>>;
 
-/// What the writer is to do next.
+/// The next task of the writer.
 pub(super) struct Work {
     pub(super) batch: Arc<Batch>,
-    /// What has expired by then goes. Not the writer's own time, which is not the tests'.
+    /// The time of the latest `put`. Entries that expired by then are removed. The writer's own clock is not used,
+    /// since tests with paused time cannot control it.
     pub(super) now: u64,
     pub(super) waiters: Vec<Waiter>,
-    /// How an earlier write failed, for these waiters to be told.
+    /// The failure of an earlier write, if no `put` has returned it. These waiters receive it.
     pub(super) failure: Option<DiskFault>,
-    /// A read has failed, so there is something to find out even if there is nothing to write.
+    /// A read has failed. The writer then writes even an empty batch, to test the database.
     pub(super) doubtful: bool,
-    /// It is the last.
+    /// The store is closed, so this is the last task.
     pub(super) closed: bool,
 }
 
-/// Values on their way to the disk: those that wait, and those that are being written.
+/// The values that wait for the writer, and those that are being written.
 #[derive(Debug)]
 pub(super) struct Queue {
     max_bytes: u64,
@@ -72,11 +76,11 @@ pub(super) struct Queue {
     now: u64,
     waiters: Vec<Waiter>,
     doubtful: bool,
-    /// Nothing more is taken.
+    /// No further value is accepted.
     closed: bool,
-    /// All is written, and the file is let go.
+    /// All values are written, and the file is closed.
     finished: bool,
-    /// Of the last write that failed, until a put or a flush has been told.
+    /// The failure of the last write that failed, until a `put`, `flush` or `close` returns it.
     failure: Option<DiskFault>,
 }
 
@@ -96,7 +100,7 @@ impl Queue {
         }
     }
 
-    /// The newest value on its way, whether it has expired or not: it stands for what is on the disk.
+    /// Returns the newest queued value of `key`, expired or not. It takes precedence over the value on disk.
     pub(super) fn get(&self, key: &str) -> Result<Option<QueuedValue>, DiskStoreError> {
         if self.closed {
             return Err(DiskStoreError::Closed);
@@ -104,7 +108,7 @@ impl Queue {
         Ok(self.waiting.entries.get(key).or_else(|| self.writing.entries.get(key)).cloned())
     }
 
-    /// Takes a value, in place of one that still waits.
+    /// Queues a value, and replaces a waiting value of the same key.
     pub(super) fn put(
         &mut self,
         key: &str,
@@ -128,7 +132,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Has somebody told when what is queued now has been written. `false` if there is nothing to wait for any more.
+    /// Registers a waiter for the write of all values queued so far. Returns false if the file is closed already.
     pub(super) fn tell(&mut self, waiter: Waiter) -> bool {
         if !self.finished {
             self.waiters.push(waiter);
@@ -148,7 +152,7 @@ impl Queue {
         self.waiting.entries.is_empty() && !self.doubtful && !self.is_urgent()
     }
 
-    /// Whether the writer should wait for no more company.
+    /// True if the writer should write at once instead of waiting for more values.
     pub(super) fn is_urgent(&self) -> bool {
         self.closed || !self.waiters.is_empty() || self.waiting.bytes > self.max_bytes / 2
     }
@@ -166,7 +170,7 @@ impl Queue {
         }
     }
 
-    /// What was taken has been written, or is lost.
+    /// Ends the write of the current batch. After a failure, the batch is lost.
     pub(super) fn done(&mut self, result: &Result<(), DiskFault>) {
         self.writing = Arc::default();
         if let Err(cause) = result {
@@ -174,7 +178,7 @@ impl Queue {
         }
     }
 
-    /// The file is let go. Who has come since the last work was taken waits for that.
+    /// Marks the file as closed. Returns the waiters that arrived after the last batch was taken.
     pub(super) fn finish(&mut self) -> Vec<Waiter> {
         self.finished = true;
         mem::take(&mut self.waiters)

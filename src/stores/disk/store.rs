@@ -1,4 +1,4 @@
-//! A store in a file, for what a service has to say after a restart.
+//! The handle of a disk store: `get`, `put`, `flush` and `close`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,9 +16,9 @@ use crate::BoxError;
 use crate::internal::wall_clock::WallClock;
 use crate::last_known_good::Store;
 
-/// A [`Store`] in a file, so that a service which is restarted during an outage still has something to say.
+/// A [`Store`] in a file, so that a service restarted during an outage still has its entries.
 ///
-/// A clone is another handle to the same store. Only one store, in one process, can have the file open.
+/// A clone is another handle to the same store. A file can be open in only one store and one process at a time.
 ///
 /// ```
 /// use std::time::Duration;
@@ -41,48 +41,53 @@ use crate::last_known_good::Store;
 /// # }
 /// ```
 ///
-/// # What is kept
+/// # Size
 ///
-/// Up to [`max_bytes`](DiskStoreBuilder::max_bytes) of keys and values, with 128 bytes more for each entry. When there is
-/// more, those go that would expire first; of those that expire together, the one that was put first. What has expired
-/// goes with the next write.
+/// The store holds up to [`max_bytes`](DiskStoreBuilder::max_bytes) of keys and values, plus 128 bytes for each
+/// entry. Beyond this size, the entries that expire first are removed; among equals, the earliest `put`. Expired
+/// entries are removed by the next write.
 ///
-/// The file is larger than that, and does not shrink: it grows by doubling, and what is written anew stands beside the old
-/// until it is safe. Under steady writing it was two to four times as large as what it held, and eight times where
-/// values were of a few hundred bytes.
+/// The file is larger and never shrinks. It grows by doubling, and new data is written beside the old data. Under
+/// steady writes, the file was two to four times as large as its contents, and eight times with values of a few
+/// hundred bytes.
 ///
-/// How long a value has been kept is told by the time of day, which is looked at when the store is opened.
+/// Expiry uses the time of day, which is read once, when the store is opened.
 ///
-/// # When it is written
+/// # Writes and durability
 ///
-/// A store has a thread of its own, which writes. `put` hands it the value and is done; `get` sees what is queued. Up to
-/// [`max_queued_bytes`](DiskStoreBuilder::max_queued_bytes) may be queued or in writing, and a `put` beyond that is an error.
-/// What is queued waits for company for a second, or until the half of that is taken, and is written in one
+/// A `put` only queues the value, and a thread of the store writes. `get` sees queued values. Up to
+/// [`max_queued_bytes`](DiskStoreBuilder::max_queued_bytes) may be queued or in writing; a `put` beyond this bound
+/// fails. The thread collects values for up to a second, or until half of the bound is used, and writes them in one
 /// transaction, which is synced to the disk.
 ///
-/// So a process that is killed, and a machine that loses its power, lose what was put in the last second or so. They
-/// never leave a part of an entry, or a file that needs repair. If a write fails, because the disk is full, say, what
-/// was in it is lost, and the next `put` or `flush` is told. Then the file is opened anew: what was written before can be
-/// read, and later writes are tried again.
+/// A killed process or a power failure therefore loses the values of about the last second. It never leaves a partial
+/// entry or a file that needs repair.
 ///
-/// redb, which reads and writes the file, panics on some of the damage that a file can have. That is caught and is an
-/// error; where panics abort (`panic = "abort"`), it ends the process. A full disk is no damage: nothing panics there.
+/// If a write fails, for example on a full disk, its values are lost, and the next `put`, `flush` or `close` returns
+/// the error. The store then opens the file again: earlier entries can be read, and later writes are tried again.
 ///
-/// The thread ends when the last handle is dropped, after it has written what is queued; the file is free a moment later.
-/// To wait for that, [`close`](Self::close) the store.
+/// # Panics
+///
+/// The redb crate, which reads and writes the file, panics on some kinds of damage. The store catches such a panic
+/// and returns an error. With `panic = "abort"`, the process ends. A full disk causes no panic.
+///
+/// # Closing
+///
+/// After the last handle is dropped, the thread writes the queued values, closes the file and ends. To wait for this,
+/// call [`close`](Self::close).
 ///
 /// # Blocking
 ///
-/// No future blocks the thread that it is polled on: what has to wait for the disk runs on tokio's blocking threads, so
-/// the futures have to be polled in a tokio runtime. [`open`](Self::open) and [`build`](DiskStoreBuilder::build) do block.
+/// No future blocks the thread that polls it. Disk operations run on tokio's blocking threads, so the futures must be
+/// polled in a tokio runtime. [`open`](Self::open) and [`build`](DiskStoreBuilder::build) block.
 ///
 /// # Cancel safety
 ///
-/// A `put` is queued when it is first polled; a dropped `get`, `flush` or `close` goes on by itself, and nobody is told.
+/// A `put` is queued by its first poll. A dropped `get`, `flush` or `close` continues in the background.
 #[derive(Clone)]
 pub struct DiskStore(Arc<DiskStoreInner>);
 
-/// The last one closes the store.
+/// The state of all handles. The last handle closes the store.
 struct DiskStoreInner {
     shared: Arc<DiskFile>,
     clock: WallClock,
@@ -90,40 +95,41 @@ struct DiskStoreInner {
 }
 
 impl DiskStore {
-    /// The store in the file at `path`, with the defaults. If there is no file, or an empty one, it is made, for this user
-    /// alone to read and write.
+    /// Opens the store in the file at `path`, with the defaults. A missing or empty file is created, readable and
+    /// writable only by the current user.
     ///
-    /// It blocks: a few milliseconds, on most disks.
+    /// Blocks for a few milliseconds on most disks.
     ///
     /// # Errors
     ///
-    /// If the file cannot be opened or made, is open already, or is not a whole store of this version. Such a file is left
-    /// as it is: a service that would rather begin anew, or do without, can tell by the error.
+    /// Fails if the file cannot be opened or created, is already open, or is not an intact store of this version.
+    /// Such a file is not changed. The error's variant lets a service decide to delete the file or to run without a
+    /// store.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, DiskStoreError> {
         Self::builder(path).build()
     }
 
-    /// A builder that starts from the defaults.
+    /// Returns a builder with the defaults.
     pub fn builder(path: impl Into<PathBuf>) -> DiskStoreBuilder {
         DiskStoreBuilder::new(path.into())
     }
 
-    /// Waits until all that was put is on the disk.
+    /// Waits until all queued values are on the disk.
     ///
     /// # Errors
     ///
-    /// If some of it could not be written, and no `put` has been told yet.
+    /// Fails if a write has failed and no `put` has returned its error yet.
     pub async fn flush(&self) -> Result<(), DiskStoreError> {
         self.wait_for_writer(|_| ()).await
     }
 
-    /// Closes the store for every handle, and waits until all that was put is on the disk and the file is free.
+    /// Closes the store for every handle, and waits until all queued values are on the disk and the file is unlocked.
     ///
-    /// Afterwards `get` and `put` end in [`DiskStoreError::Closed`].
+    /// Afterwards `get` and `put` fail with [`DiskStoreError::Closed`].
     ///
     /// # Errors
     ///
-    /// If some of it could not be written, and no `put` has been told yet. The store is closed all the same.
+    /// Fails if a write has failed and no `put` has returned its error yet. The store is closed in any case.
     pub async fn close(&self) -> Result<(), DiskStoreError> {
         self.wait_for_writer(Queue::close).await
     }
@@ -141,28 +147,28 @@ impl DiskStore {
         told.unwrap_or(Ok(())).map_err(DiskStoreError::Failed)
     }
 
-    /// How many entries there were after the last write.
+    /// The number of entries after the last write.
     pub fn len(&self) -> u64 {
         self.0.shared.entries()
     }
 
-    /// Whether there were none.
+    /// True if the store had no entry after the last write.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many bytes they took: keys, values, and 128 for each.
+    /// The size of all entries after the last write, in bytes: keys, values, and 128 bytes for each entry.
     pub fn bytes(&self) -> u64 {
         self.0.shared.bytes()
     }
 }
 
 impl DiskStoreBuilder {
-    /// The store. It blocks, see [`DiskStore::open`].
+    /// Opens the store. Blocks like [`DiskStore::open`].
     ///
     /// # Errors
     ///
-    /// If a bound is out of its range, and as [`DiskStore::open`] does.
+    /// Fails if a bound is out of range, or for a reason given at [`DiskStore::open`].
     pub fn build(self) -> Result<DiskStore, DiskStoreError> {
         self.validate()?;
         let Self { path, max_bytes, max_queued_bytes } = self;
@@ -205,9 +211,9 @@ fn millis(time: Duration) -> u64 {
     time.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
-/// Does `work` where it may block. A paused clock stands still meanwhile.
+/// Runs `work` on a blocking thread. Paused time does not advance meanwhile.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, DiskStoreError> {
-    // It ends early only with the runtime.
+    // Fails only if the runtime shuts down.
     tokio::task::spawn_blocking(work).await.map_err(|error| DiskStoreError::Failed(Arc::new(error)))
 }
 

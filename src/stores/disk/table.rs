@@ -1,4 +1,5 @@
-//! What is in the file: entries, the order in which they go, and how much there is, changed in one transaction.
+//! The tables of a disk store: entries, their order of removal, and totals. One transaction changes all three, so
+//! they always agree.
 
 use bytes::Bytes;
 use redb::{
@@ -9,25 +10,25 @@ use redb::{
 use super::queue::{Batch, QueuedValue, size};
 use crate::BoxError;
 
-/// The layout of these tables.
+/// The layout version of these tables.
 pub(super) const VERSION: u64 = 1;
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("steadfast_meta");
-/// By key: a [`RowHeader`], then the value.
+/// From the key to a row: a [`RowHeader`], then the value.
 const ENTRIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("steadfast_entries");
-/// Keys, by when they expire and then by number: the first goes first.
+/// The order of removal: from expiry and sequence number to the key. The first row is removed first.
 const ORDER: TableDefinition<'_, (u64, u64), &str> = TableDefinition::new("steadfast_order");
 
-/// How much there is.
+/// The totals of a store.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Totals {
     pub(super) entries: u64,
     pub(super) bytes: u64,
-    /// Larger than the number of any entry.
+    /// Larger than the sequence number of any entry.
     pub(super) next_number: u64,
 }
 
-/// What stands before a value: where its entry is in the order.
+/// The bytes before a value: the entry's position in the order of removal.
 struct RowHeader {
     expires: u64,
     number: u64,
@@ -44,7 +45,7 @@ impl RowHeader {
         stored
     }
 
-    /// `None` if it was not written here.
+    /// Returns `None` for a row that is too short to have a header.
     fn split(stored: &[u8]) -> Option<(Self, &[u8])> {
         let (expires, rest) = stored.split_first_chunk()?;
         let (number, value) = rest.split_first_chunk()?;
@@ -52,7 +53,7 @@ impl RowHeader {
     }
 }
 
-/// Makes the tables.
+/// Creates the tables.
 pub(super) fn create(database: &Database) -> Result<(), BoxError> {
     let transaction = database.begin_write()?;
     transaction.open_table(ENTRIES)?;
@@ -61,12 +62,12 @@ pub(super) fn create(database: &Database) -> Result<(), BoxError> {
     Ok(transaction.commit()?)
 }
 
-/// The layout of the tables, if they are there.
+/// Returns the layout version, or `None` if the database has no such tables.
 pub(super) fn version(database: &Database) -> Result<Option<u64>, BoxError> {
     match database.begin_read()?.open_table(META) {
         Ok(meta) => Ok(meta.get("version")?.map(|version| version.value())),
         Err(TableError::Storage(error)) => Err(error.into()),
-        // There is none, or another one of that name.
+        // The table is missing or has other types.
         Err(_) => Ok(None),
     }
 }
@@ -81,7 +82,7 @@ pub(super) fn totals(database: &Database) -> Result<Totals, BoxError> {
     })
 }
 
-/// The value under `key`, unless it has expired.
+/// Returns the value of `key`, unless the value has expired.
 pub(super) fn get(database: &Database, key: &str, now: u64) -> Result<Option<Bytes>, BoxError> {
     let entries = database.begin_read()?.open_table(ENTRIES)?;
     let stored = entries.get(key)?;
@@ -89,7 +90,8 @@ pub(super) fn get(database: &Database, key: &str, now: u64) -> Result<Option<Byt
     Ok(found.filter(|(head, _)| head.expires > now).map(|(_, value)| Bytes::copy_from_slice(value)))
 }
 
-/// Writes a batch, and lets go what has expired and what is too much.
+/// Writes a batch in one transaction. Removes expired entries, then those that expire first, until the rest fits
+/// `max_bytes`.
 pub(super) fn write(
     database: &Database,
     batch: &Batch,
@@ -97,7 +99,7 @@ pub(super) fn write(
     max_bytes: u64,
 ) -> Result<Totals, BoxError> {
     let mut transaction = database.begin_write()?;
-    // In two phases, and with all that is needed to open the file at once after a crash.
+    // Commits in two phases, and saves the allocator state, so that the file opens at once after a crash.
     transaction.set_quick_repair(true);
     let totals = {
         let mut tables = Tables::open(&transaction)?;

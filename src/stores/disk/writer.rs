@@ -1,4 +1,20 @@
-//! The store's thread, which does all the writing, and what it shares with the handles.
+//! The writer thread of a disk store, and the state that it shares with the handles.
+//!
+//! # Batches
+//!
+//! A transaction costs a few syncs, whatever its size. The writer therefore waits up to a second for further values,
+//! unless a waiter needs the result, the store is closed, or half of the queue is used. Then it writes all waiting
+//! values in one transaction.
+//!
+//! # Failures
+//!
+//! redb refuses every operation after a failed write, for example on a full disk. The batch is lost, and the next
+//! `put`, `flush` or `close` returns the error. The writer then abandons the database and opens the file again, so
+//! that earlier entries can be read and later writes are tried. If that fails, each later write tries to open the
+//! file first.
+//!
+//! A read can fail or panic, too. The reader marks the queue as doubtful, and the writer then writes at least an
+//! empty batch, which fails and leads to the same recovery if the database is unusable.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,8 +28,9 @@ use super::file::{self, OpenFile};
 use super::queue::{Queue, Work};
 use super::table::{self, Totals};
 use crate::BoxError;
+use crate::internal::events;
 
-/// How long what is queued waits for company: each transaction costs the disk a few syncs, however much is in it.
+/// The time that a queued value waits for others to share its transaction.
 const LINGER: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -22,14 +39,15 @@ pub(super) struct DiskFile {
     max_bytes: u64,
     queue: Mutex<Queue>,
     wake: Condvar,
-    /// `None` after a failure, until it can be opened again, and when the store is closed. Only the writer changes it.
+    /// `None` while the file cannot be opened again after a failure, and after close. Only the writer changes the
+    /// field.
     database: RwLock<Option<OpenFile>>,
     entries: AtomicU64,
     bytes: AtomicU64,
 }
 
 impl DiskFile {
-    /// Opens the file, or makes it.
+    /// Opens the file, or creates it.
     pub(super) fn open(path: PathBuf, max_bytes: u64, max_queued_bytes: u64) -> Result<Self, DiskStoreError> {
         let (database, totals) = file::open(&path)?;
         Ok(Self {
@@ -43,7 +61,7 @@ impl DiskFile {
         })
     }
 
-    /// Looks at the queue, or changes it; the writer looks whether that is something to it.
+    /// Reads or changes the queue. Wakes the writer if the queue has become non-empty or urgent.
     pub(super) fn with_queue<T>(&self, change: impl FnOnce(&mut Queue) -> T) -> T {
         let mut queue = self.queue();
         let before = (queue.is_idle(), queue.is_urgent());
@@ -54,7 +72,7 @@ impl DiskFile {
         result
     }
 
-    /// Reads from the file. It may block.
+    /// Reads a value from the file. Blocks.
     pub(super) fn read(&self, key: &str, now: u64) -> Result<Option<Bytes>, DiskFault> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_ref().ok_or_else(not_open)?;
@@ -79,7 +97,7 @@ impl DiskFile {
 
     // ===== the thread =====
 
-    /// Writes what comes until the store is closed.
+    /// Writes queued values until the store is closed.
     pub(super) fn run(&self) {
         loop {
             let work = self.wait_for_work();
@@ -94,7 +112,7 @@ impl DiskFile {
                 Vec::new()
             };
             for waiter in work.waiters.into_iter().chain(late) {
-                let _ = waiter.send(told.clone()); // who asked may be gone
+                let _ = waiter.send(told.clone()); // The waiter may be gone.
             }
             if work.closed {
                 return;
@@ -112,15 +130,8 @@ impl DiskFile {
     fn write(&self, work: &Work) -> Result<(), DiskFault> {
         let result = self.try_write(work);
         if let Err(error) = &result {
-            let entries = work.batch.entries.len();
-            tracing::warn!(
-                target: "steadfast::last_known_good",
-                path = %self.path.display(),
-                %error,
-                entries,
-                "the disk store could not write"
-            );
-            // redb refuses everything after a failure. What was written before can be read all the same.
+            events::disk_write_failed(&self.path, work.batch.entries.len(), error);
+            // redb refuses every operation after a failure. Open the file again, so that earlier entries can be read.
             let _ = self.reopen();
         }
         result
@@ -148,7 +159,7 @@ impl DiskFile {
         Ok(())
     }
 
-    /// Lets the file go.
+    /// Closes the file.
     fn shut(&self) {
         let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(database) = database {

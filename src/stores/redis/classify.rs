@@ -1,11 +1,12 @@
-//! The meaning of Redis' answers for the store's circuit breaker.
+//! The classifier of the store's circuit breaker: which results count as failures of Redis.
 
 use ::redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 
 use super::connections::{Command, is_answer};
 use crate::{Classify, Error, Judge, Outcome};
 
-/// Whether Redis can be talked to, and has its data. One that is full, say, can still be read.
+/// Counts a result as a success if Redis is reachable and has its data. An error such as "out of memory" is a
+/// success, because a full Redis can still be read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RedisClassifier;
 
@@ -27,7 +28,7 @@ impl Judge<Value, RedisError> for RedisClassifier {
     }
 }
 
-/// Whether Redis says that it can do nothing now.
+/// True for errors in which Redis reports that it cannot serve any command now.
 fn is_down(error: &RedisError) -> bool {
     use ServerErrorKind::{BusyLoading, ClusterDown, MasterDown};
     matches!(error.kind(), ErrorKind::Server(BusyLoading | ClusterDown | MasterDown))

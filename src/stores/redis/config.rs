@@ -1,4 +1,4 @@
-//! What a store in Redis is configured with.
+//! The builder of a store in Redis, and its validation.
 
 use std::fmt;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub struct RedisStoreBuilder {
 }
 
 impl RedisStoreBuilder {
-    /// The client of the URL, if every number is in its range.
+    /// Returns a client for the URL, if all settings are valid.
     pub(super) fn validate(&self) -> Result<Client, ConfigError> {
         ConfigError::check("redis_store.connections", self.connections, 1..=100)?;
         ConfigError::check("redis_store.timeout", self.timeout, Duration::from_millis(1)..=MAX_DURATION)?;
@@ -37,34 +37,36 @@ impl RedisStoreBuilder {
         }
     }
 
-    /// What each key in Redis begins with, so that services can share a server. All replicas of a service have the same.
-    /// Default: `steadfast:`.
+    /// Sets the prefix of each key in Redis, so that several services can share a server. Replicas of a service need
+    /// equal prefixes. Default: `steadfast:`.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// How many connections there are at most: 1 to 100. Default: 2.
+    /// Sets the maximum number of connections: 1 to 100. Default: 2.
     ///
-    /// They are multiplexed: an operation does not have one to itself, but writes its command behind those of others and
-    /// waits for its turn among the answers. So a few serve thousands of operations at a time, and more of them only keep
-    /// large values from delaying small ones.
+    /// Connections are multiplexed: several operations share a connection, and answers arrive in the order of the
+    /// commands. A few connections serve thousands of concurrent operations. More connections only keep large values
+    /// from delaying small ones.
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections;
         self
     }
 
-    /// How long an operation may take, with the connecting that it may have to do: 1 ms to a year. Default: 100 ms.
+    /// Sets the time limit of an operation, including the time to connect: 1 ms to a year. Default: 100 ms.
     ///
-    /// It has to be enough for name lookup, TCP, TLS and login together, or there will never be a connection.
+    /// The limit must suffice for DNS lookup, TCP, TLS and login together. Otherwise no connection is ever
+    /// established.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// The circuit that keeps operations from waiting for a Redis that is down. Default: called `redis`, it trips on 3
-    /// failures in a row and lets one probe through after 1 s, then after 2 s and 4 s; an operation that is dropped counts
-    /// as a failure if it had run for half the timeout.
+    /// Sets the circuit breaker, which refuses operations while Redis is down.
+    ///
+    /// Default: the name is `redis`. The circuit opens after 3 consecutive failures, and lets one probe through after
+    /// 1 s, then after 2 s and 4 s. A dropped operation counts as a failure if it ran for half the timeout.
     pub fn circuit(mut self, circuit: CircuitBreakerBuilder) -> Self {
         self.circuit = Some(circuit);
         self
@@ -98,7 +100,7 @@ fn client(url: &str) -> Result<Client, ConfigError> {
         .map_err(|error| ConfigError::new("redis_store.url", scheme_alone(url), ALLOWED).with_source(error))
 }
 
-/// All that is shown of a URL: where it is malformed, any other part of it can be the password.
+/// The scheme of a URL, the only part that is shown. In a malformed URL, any other part can be the password.
 fn scheme_alone(url: &str) -> String {
     ::redis::parse_redis_url(url).map_or_else(|| "…".to_owned(), |url| format!("{}://…", url.scheme()))
 }

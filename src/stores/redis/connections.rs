@@ -1,4 +1,19 @@
-//! The connections to Redis: when they are made, and when one is given up.
+//! The connections to Redis: when a connection is established, and when it is given up.
+//!
+//! An operation must end within its timeout even if Redis hangs, and connect again on its own after Redis comes back.
+//! The redis crate's `ConnectionManager` does not fit: it retries in tasks of its own, with a backoff unknown to the
+//! circuit, and lets operations wait for the retries. Here an operation ends with its connect attempt, and the
+//! circuit decides when the next attempt is made.
+//!
+//! # Implementation
+//!
+//! A fixed number of slots, used round-robin, each hold one multiplexed connection or none. An operation that finds
+//! its slot empty starts a connect attempt. Operations that arrive meanwhile share the attempt: one future, which
+//! only the waiting operations poll.
+//!
+//! A slot is emptied when an operation on its connection ends without an answer: failed, timed out or dropped. A dead
+//! peer would otherwise be used until TCP gives up, which takes minutes. Other operations on the same connection
+//! still receive their answers.
 
 use std::fmt;
 use std::future::Future;
@@ -14,13 +29,13 @@ use tower::Service;
 
 use crate::{Error, HasCallOptions};
 
-/// What Redis is asked. It may be sent twice.
+/// A command to Redis. It may be sent twice, so it must be idempotent.
 pub(super) struct Command(pub(super) Cmd);
 
-/// It has no time but that of the store.
+/// A command has no deadline of its own; the store's timeout applies.
 impl HasCallOptions for Command {}
 
-/// A few connections, each shared by many operations. They take turns.
+/// A few multiplexed connections, used round-robin.
 #[derive(Clone)]
 pub(super) struct Connections(Arc<ConnectionPool>);
 
@@ -31,7 +46,7 @@ struct ConnectionPool {
 }
 
 impl Connections {
-    /// Connects nowhere yet.
+    /// Creates empty slots; does not connect.
     pub(super) fn new(client: Client, count: usize) -> Self {
         let slots = (0..count).map(|_| ConnectionSlot::default()).collect();
         Self(Arc::new(ConnectionPool { client, slots, turn: AtomicUsize::new(0) }))
@@ -58,7 +73,7 @@ impl ConnectionPool {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let slot = &self.slots[turn % self.slots.len()];
         let lease = slot.lease(&self.client);
-        // A connection that was cut since it was last used shows it only when it is used.
+        // A connection that was cut since its last use fails only at the next use: repeat the command once.
         let may_be_cut = lease.is_connected();
         match lease.ask(command).await {
             Err(error) if may_be_cut && !is_answer(&error) => slot.lease(&self.client).ask(command).await,
@@ -73,23 +88,23 @@ impl fmt::Debug for Connections {
     }
 }
 
-/// Whether Redis itself said so: there is nothing wrong with the connection.
+/// True if the error is an answer of Redis, so that the connection works.
 pub(super) fn is_answer(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension)
 }
 
 // ===== ConnectionSlot =====
 
-/// A connection, or the attempt to make one, which all who wait for it drive and whose end they all see.
+/// A connect attempt, and after its end the connection. All waiting operations poll the attempt and share its result.
 type Connecting = Shared<Pin<Box<dyn Future<Output = Result<MultiplexedConnection, RedisError>> + Send>>>;
 
-/// A slot for a connection, empty until somebody needs it.
+/// A slot for a connection, empty until the first use.
 #[derive(Default)]
 struct ConnectionSlot(Mutex<Option<Connecting>>);
 
 impl ConnectionSlot {
-    /// The connection of this slot, for one operation. If there is none, this begins to connect: one attempt at a time, however
-    /// many operations wait.
+    /// Returns the connection of this slot for one operation. An empty slot starts a connect attempt; further
+    /// operations share the attempt.
     fn lease(&self, client: &Client) -> ConnectionLease<'_> {
         let connecting = self.get().get_or_insert_with(|| connect(client.clone())).clone();
         ConnectionLease { slot: self, connecting, is_fine: false }
@@ -101,17 +116,13 @@ impl ConnectionSlot {
 }
 
 fn connect(client: Client) -> Connecting {
-    // One clock runs for the whole of an operation, above.
+    // The timeout layer above bounds the whole operation.
     let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
     let connecting = async move { client.get_multiplexed_async_connection_with_config(&config).await };
     connecting.boxed().shared()
 }
 
-/// A connection in use by one operation.
-///
-/// If that does not come to an answer, because it failed, ran out of time or was dropped, the slot is emptied: the peer
-/// may be gone without a word, and TCP takes minutes to notice. Whoever else waits for an answer over this connection
-/// still gets it.
+/// A connection in use by one operation. Dropping the lease without an answer empties the slot.
 struct ConnectionLease<'a> {
     slot: &'a ConnectionSlot,
     connecting: Connecting,
@@ -128,7 +139,7 @@ impl ConnectionLease<'_> {
         let result = command.query_async(&mut connection).await;
         self.is_fine = match &result {
             Ok(_) => true,
-            // It was the primary once. The next connection may lead to the one that is now.
+            // The server has become a replica. A new connection may reach the current primary.
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly) => false,
             Err(error) => is_answer(error),
         };
@@ -139,7 +150,7 @@ impl ConnectionLease<'_> {
 impl Drop for ConnectionLease<'_> {
     fn drop(&mut self) {
         if !self.is_fine {
-            // Unless there is another one by now.
+            // The slot may already hold a newer connection, which stays.
             self.slot.get().take_if(|it| it.ptr_eq(&self.connecting));
         }
     }

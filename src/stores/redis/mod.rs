@@ -1,4 +1,4 @@
-//! A store in Redis, which all replicas of a service share.
+//! A store in Redis, shared by all replicas of a service.
 
 mod classify;
 mod config;

@@ -1,4 +1,5 @@
-//! A store in Redis, which all replicas of a service share. It stands above the layers, since it is guarded by two of them.
+//! The Redis store and its operations. The store is built from two layers, the timeout and the circuit breaker, so
+//! this module stands above the layers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,25 +18,26 @@ use crate::last_known_good::Store;
 use crate::timeout::{TimeoutLayer, TimeoutService};
 use crate::{BoxError, ConfigError, Error, NonHttp};
 
-/// A [`Store`] in Redis, or in what speaks its protocol: shared by all replicas of a service, so that one that has just
-/// been started, or has never asked, has an answer too.
+/// A [`Store`] in Redis, or in a server with the same protocol. All replicas of a service share the store, so a new
+/// replica has the entries of the others.
 ///
-/// A clone is another handle to the same connections and the same circuit. Making a store does not connect, so a service
-/// can start while Redis is down; the first operation connects, and so does the next one after Redis was restarted,
-/// killed or cut off. It needs a tokio runtime with I/O and time enabled.
+/// A clone is another handle to the same connections and the same circuit. Creating a store does not connect, so a
+/// service can start while Redis is down. The first operation connects, and so does the next operation after Redis
+/// was restarted, killed or cut off. A store needs a tokio runtime with I/O and time enabled.
 ///
-/// An operation is one round trip (`GET`, or `SET` with its expiry) over one of a few
-/// [multiplexed connections](RedisStoreBuilder::connections), and ends within the store's own
-/// [`timeout`](RedisStoreBuilder::timeout). When Redis cannot be talked to, the store's own circuit opens, and operations
-/// are refused at once; what Redis says no to, for want of memory or of a right, is an error and does not open it.
+/// An operation is one round trip: `GET`, or `SET` with an expiry. It uses one of a few [multiplexed
+/// connections](RedisStoreBuilder::connections) and ends within the store's own
+/// [`timeout`](RedisStoreBuilder::timeout). While Redis is unreachable, the store's own circuit opens and refuses
+/// operations at once. An error from Redis itself, such as a lack of memory or of permission, fails the operation and
+/// does not open the circuit.
 ///
-/// A connection over which an operation had no answer in time is not used again: those that come next share one
-/// attempt to make another. An operation that finds its connection cut since it was last used tries once more on a new one.
+/// A connection without an answer in time is not used again. The next operations share one attempt to establish a new
+/// connection. If a connection was cut since its last use, the operation is repeated once on a new connection.
 ///
-/// The store spawns nothing, but the redis crate does: a task for each connection, which writes the commands, reads the
-/// answers, and ends with the last handle and the operations that are under way.
+/// The store spawns no tasks. The redis crate spawns a task for each connection, which writes commands and reads
+/// answers. The task ends with the last handle and the last operation in progress.
 ///
-/// Default: keys begin with `steadfast:`, 2 connections, 100 ms.
+/// Defaults: the key prefix `steadfast:`, 2 connections, a timeout of 100 ms.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -54,24 +56,24 @@ use crate::{BoxError, ConfigError, Error, NonHttp};
 ///
 /// # Errors
 ///
-/// Both operations fail with an [`Error`]`<redis::RedisError>`: a refusal by the circuit, a timeout, or what the redis crate
-/// has to say.
+/// Both operations fail with an [`Error`]`<redis::RedisError>`: a refusal by the circuit, a timeout, or an error of
+/// the redis crate.
 ///
 /// # Cancel safety
 ///
-/// An operation can be dropped at any point. A `put` that is dropped may or may not take place; it does not take place in
-/// part. The connection is taken for hung, as after a timeout.
+/// An operation can be dropped at any point. A dropped `put` takes place completely or not at all. The connection
+/// counts as hung, as after a timeout.
 ///
 /// # TLS
 ///
-/// There is none by default. For `rediss://`, depend on the `redis` crate of the same version with the feature
-/// `tokio-rustls-comp` or `tokio-native-tls-comp`, as its documentation says. Without one of them, `build` refuses such
-/// a URL.
+/// TLS is off by default. For `rediss://`, depend on the same version of the `redis` crate with the feature
+/// `tokio-rustls-comp` or `tokio-native-tls-comp`, as the crate's documentation describes. Without one of these
+/// features, `build` rejects a `rediss://` URL.
 ///
 /// # Limits
 ///
-/// It talks to one server: clusters and sentinels need a proxy before them. The whole of a value is in one answer, which
-/// those behind it on the connection wait for.
+/// A store uses a single server: clusters and sentinels need a proxy in front of them. A large value delays the
+/// answers behind it on the same connection.
 #[derive(Clone)]
 pub struct RedisStore {
     service: CircuitBreakerService<TimeoutService<Connections>, RedisClassifier, NonHttp>,
@@ -80,15 +82,15 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
-    /// A builder that starts from the defaults, for the server at
-    /// `redis://[[user]:password@]host[:port][/database]`, or `unix:///path`.
+    /// Returns a builder with the defaults, for the server at `redis://[[user]:password@]host[:port][/database]` or
+    /// `unix:///path`.
     ///
     /// Special characters in user and password are percent-encoded.
     pub fn builder(url: impl Into<String>) -> RedisStoreBuilder {
         RedisStoreBuilder::new(url.into())
     }
 
-    /// The store's circuit: to look at, to watch, to force open while Redis is moved.
+    /// Returns the store's circuit breaker: to inspect and watch, or to force open while Redis is moved.
     pub fn circuit(&self) -> &CircuitBreaker {
         &self.circuit
     }
@@ -100,17 +102,17 @@ impl RedisStore {
     }
 
     async fn ask(&self, command: ::redis::Cmd) -> Result<Value, Error<RedisError>> {
-        // It is always ready.
+        // The service is always ready, so `poll_ready` is not called.
         self.service.clone().call(Command(command)).await
     }
 }
 
 impl RedisStoreBuilder {
-    /// The store, not connected yet: Redis need not be up.
+    /// Builds the store without connecting. Redis need not be up.
     ///
     /// # Errors
     ///
-    /// If a number is out of its range, or the URL is not understood. What the error shows of a URL is its scheme.
+    /// Fails if a number is out of range or the URL is invalid. Of the URL, the error shows only the scheme.
     pub fn build(self) -> Result<RedisStore, ConfigError> {
         let client = self.validate()?;
         let circuit = self.circuit.unwrap_or_else(|| default_circuit(self.timeout)).build()?;
@@ -122,7 +124,7 @@ impl RedisStoreBuilder {
 }
 
 impl Store for RedisStore {
-    /// The value of `key`; `None` if it holds something else than a string.
+    /// Returns the value of `key`, or `None` if the key is absent or holds another type than a string.
     async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
         match self.ask(self.command("GET", key)).await {
             Ok(Value::BulkString(value)) => Ok(Some(Bytes::from(value))),
@@ -133,7 +135,8 @@ impl Store for RedisStore {
         }
     }
 
-    /// Keeps `value` in place of whatever `key` holds, for at least a millisecond and at most a year.
+    /// Stores `value` under `key` for `keep_for`, at least a millisecond and at most a year. Replaces a value of any
+    /// type.
     async fn put(&self, key: &str, value: Bytes, keep_for: Duration) -> Result<(), BoxError> {
         let keep_for = keep_for.clamp(Duration::from_millis(1), MAX_DURATION);
         let mut command = self.command("SET", key);

@@ -1,0 +1,92 @@
+//! The log events of the crate, in one place: every event names its upstream, and `tests/events.rs` lists them all.
+//!
+//! The targets are the names of the public modules, so that a filter such as `steadfast::retry=debug` works.
+
+use std::fmt::{Debug, Display};
+#[cfg(feature = "disk")]
+use std::path::Path;
+use std::time::Duration;
+
+/// A circuit has opened.
+pub(crate) fn circuit_opened(upstream: &str, from: impl Debug, to: impl Debug) {
+    tracing::warn!(target: "steadfast::circuit_breaker", upstream, ?from, ?to, "the circuit opened; calls are refused");
+}
+
+/// A circuit has changed its state in any other way.
+pub(crate) fn circuit_changed(upstream: &str, from: impl Debug, to: impl Debug) {
+    tracing::info!(target: "steadfast::circuit_breaker", upstream, ?from, ?to, "the circuit changed its state");
+}
+
+/// A bulkhead has refused a call.
+pub(crate) fn bulkhead_refused(upstream: &str, max_concurrent: usize) {
+    tracing::debug!(
+        target: "steadfast::bulkhead",
+        upstream,
+        max_concurrent,
+        "the bulkhead refused a call: no permit was free in time"
+    );
+}
+
+/// An attempt has failed, and a retry follows after the backoff.
+pub(crate) fn retry_scheduled(upstream: &str, retry: u32, backoff: Duration) {
+    tracing::debug!(
+        target: "steadfast::retry",
+        upstream,
+        retry,
+        ?backoff,
+        "the attempt failed; waiting for the backoff before a retry"
+    );
+}
+
+/// An attempt was not processed, and is sent again at once.
+pub(crate) fn attempt_resent(upstream: &str) {
+    tracing::debug!(
+        target: "steadfast::retry",
+        upstream,
+        "the upstream did not process the attempt; sending it again"
+    );
+}
+
+/// A call ends though a retry was wanted.
+pub(crate) fn retry_not_made(upstream: &str, attempts: u32, reason: &str) {
+    tracing::debug!(
+        target: "steadfast::retry",
+        upstream,
+        attempts,
+        reason,
+        "the call ends without a further retry"
+    );
+}
+
+/// A stale response has answered a call.
+pub(crate) fn stale_served(upstream: &str, age: Duration, cause: impl Display) {
+    tracing::info!(
+        target: "steadfast::last_known_good",
+        upstream,
+        age_s = age.as_secs(),
+        %cause,
+        "served a stale response"
+    );
+}
+
+/// A store behind the cache has failed, or has not answered in time.
+pub(crate) fn store_failed(upstream: &str, error: impl Display) {
+    tracing::debug!(
+        target: "steadfast::last_known_good",
+        upstream,
+        %error,
+        "the store failed or timed out; the cache goes on without it"
+    );
+}
+
+/// The disk store has lost a batch. The batch has entries of many upstreams, so the file stands for them.
+#[cfg(feature = "disk")]
+pub(crate) fn disk_write_failed(path: &Path, entries: usize, error: impl Display) {
+    tracing::warn!(
+        target: "steadfast::last_known_good",
+        path = %path.display(),
+        %error,
+        entries,
+        "the disk store could not write; the entries of this batch are lost"
+    );
+}
