@@ -14,6 +14,8 @@ use tokio::time::Instant;
 use crate::{EndpointId, EndpointSet};
 
 /// How often a request may be sent.
+#[doc(alias = "idempotent")]
+#[doc(alias = "Resend")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RetrySafety {
     /// As often as needed: sending the request twice has the same effect as sending it once.
@@ -44,6 +46,7 @@ pub enum RetrySafety {
 /// request.extensions_mut().insert(options);
 /// assert_eq!(request.options().get_timeout(), Some(Duration::from_secs(2)));
 /// ```
+#[doc(alias = "Options")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallOptions {
     deadline: Option<Instant>,
@@ -226,6 +229,7 @@ pub trait HasCallOptions {
     note = "implement `steadfast::RetryableRequest` for `{Self}`",
     note = "for an `http::Request` whose body cannot be copied, put a `steadfast::http::ReplayBodyLayer` above the retry"
 )]
+#[doc(alias = "Resendable")]
 pub trait RetryableRequest: Sized {
     /// Returns how often the request may be sent. Called before the first attempt.
     fn retry_safety(&self) -> RetrySafety;

@@ -110,6 +110,8 @@ impl Outcome {
 ///     }
 /// }
 /// ```
+#[doc(alias = "retry predicate")]
+#[doc(alias = "retryable")]
 pub trait Classify<Req, Res, E>: Clone {
     /// The judge of a call, kept until the result is there.
     type Judge: Judge<Res, E>;

@@ -27,6 +27,7 @@ use crate::stop_reason::Attempts;
 pub struct Http;
 
 /// Marks a layer for plain responses. Resources held for a response are released when the response arrives.
+#[doc(alias = "Plain")]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NonHttp;
 

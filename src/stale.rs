@@ -19,6 +19,7 @@ use crate::{Error, ErrorKind, TimeoutScope};
 ///     }
 /// }
 /// ```
+#[doc(alias = "stale-while-revalidate")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stale {

@@ -31,6 +31,7 @@ impl Attempts {
 }
 
 /// The reason why a call was not retried, or not retried again.
+#[doc(alias = "Stop")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StopReason {

@@ -73,6 +73,7 @@ use crate::{ConfigError, ErrorInfo, ErrorKind, Outcome, RetryAdvice, RetryAdviso
 /// assert_eq!(circuit.state(), State::Closed);
 /// # Ok::<(), steadfast::ConfigError>(())
 /// ```
+#[doc(alias = "breaker")]
 #[doc(alias = "circuit")]
 #[derive(Clone)]
 pub struct CircuitBreaker(PooledArc<BreakerInner>);

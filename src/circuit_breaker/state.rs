@@ -38,6 +38,7 @@ impl fmt::Display for State {
 }
 
 /// The state and the counts of a circuit at one moment.
+#[doc(alias = "metrics")]
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Snapshot {

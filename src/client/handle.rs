@@ -34,6 +34,7 @@ use crate::{Call, ConfigError, HasCallOptions as _};
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "resilient client")]
 #[derive(Clone)]
 pub struct Client(Arc<ClientInner>);
 

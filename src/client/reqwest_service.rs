@@ -47,6 +47,7 @@ use crate::{Call, Error};
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "middleware")]
 #[derive(Debug, Clone)]
 pub struct ReqwestService {
     client: reqwest::Client,

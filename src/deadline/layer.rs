@@ -27,6 +27,7 @@ use crate::{Http, NonHttp};
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "total timeout")]
 #[derive(Debug, Clone, Copy)]
 pub struct DeadlineLayer<K = Http> {
     settings: DeadlineSettings,

@@ -8,6 +8,7 @@ use std::time::Duration;
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// The kind of failure.
+#[doc(alias = "refusal")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {

@@ -39,6 +39,8 @@ use crate::last_known_good::tier::state::CacheState;
 /// assert!(cache.is_empty());
 /// # Ok::<(), steadfast::ConfigError>(())
 /// ```
+#[doc(alias = "cache")]
+#[doc(alias = "serve stale")]
 #[doc(alias = "stale-if-error")]
 #[doc(alias = "fallback")]
 #[derive(Clone)]

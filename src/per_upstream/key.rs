@@ -110,6 +110,7 @@ impl fmt::Display for UpstreamKey {
 }
 
 /// Extracts the key of the upstream from a request. Implemented by [`Origin`] and [`KeyFn`].
+#[doc(alias = "KeyOf")]
 pub trait KeyExtractor<Req> {
     /// Calls `with` with the key of `request`.
     fn with_key<T>(&self, request: &Req, with: impl FnOnce(KeyRef<'_>) -> T) -> T;

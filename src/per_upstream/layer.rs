@@ -39,6 +39,7 @@ use super::service::PerUpstreamService;
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "per host")]
 #[derive(Debug, Clone)]
 pub struct PerUpstreamLayer<R, K = Origin> {
     make_stack: Arc<R>,

@@ -5,6 +5,7 @@ use super::key::UpstreamKey;
 /// Makes the stack of an upstream.
 ///
 /// Any `Fn(&UpstreamKey) -> (Layer, Handles)` is a stack maker.
+#[doc(alias = "Recipe")]
 pub trait MakeStack {
     /// The layers that are put around the service below.
     type Layer;

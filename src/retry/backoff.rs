@@ -25,6 +25,7 @@ use crate::config_error::MAX_DURATION;
 /// let policy = RetryPolicy::builder().backoff(backoff).build()?;
 /// # Ok::<(), steadfast::ConfigError>(())
 /// ```
+#[doc(alias = "exponential backoff")]
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Backoff {
     base: Duration,

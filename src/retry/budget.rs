@@ -52,6 +52,7 @@ use crate::internal::sync::atomic::{AtomicU64, Ordering};
 /// assert_eq!(budget.tokens(), 10.0);
 /// # Ok::<(), steadfast::ConfigError>(())
 /// ```
+#[doc(alias = "retry throttling")]
 #[doc(alias = "token bucket")]
 #[derive(Debug, Clone)]
 pub struct RetryBudget(Arc<TokenBucket>);

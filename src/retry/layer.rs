@@ -35,6 +35,7 @@ use crate::{Http, NonHttp, RetryAdvisor};
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "retries")]
 #[derive(Debug, Clone)]
 pub struct RetryLayer<C = HttpClassifier, K = Http> {
     settings: RetrySettings,

@@ -19,7 +19,7 @@ use crate::{ConfigError, RetrySafety};
 ///
 /// Clones share the random source, so no two calls back off in step.
 ///
-/// Default: 3 retries, [`Backoff::new`], and `Retry-After` obeyed up to the cap of the backoff.
+/// Default: 3 retries, [`Backoff::new`](super::Backoff::new), and `Retry-After` obeyed up to the cap of the backoff.
 ///
 /// ```
 /// use std::time::Duration;
@@ -31,6 +31,7 @@ use crate::{ConfigError, RetrySafety};
 ///     .build()?;
 /// # Ok::<(), steadfast::ConfigError>(())
 /// ```
+#[doc(alias = "max attempts")]
 #[derive(Clone)]
 pub struct RetryPolicy(Arc<PolicyInner>);
 

@@ -26,6 +26,8 @@ use super::service::TimeoutService;
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "attempt timeout")]
+#[doc(alias = "per-try timeout")]
 #[derive(Debug, Clone, Copy)]
 pub struct TimeoutLayer {
     settings: TimeoutSettings,

@@ -4,9 +4,9 @@
 //!
 //! # Age
 //!
-//! The age of an entry counts from the response's `Age` header and from the local times of request and response.
-//! `Date` is ignored, unlike in RFC 9111 §4.2.3: its use would compare the origin server's clock with the local
-//! clock. A wrong clock at an upstream would make every entry too old, unnoticed until an entry is needed.
+//! The age of an entry is computed from the response's `Age` header and the local times of request and response.
+//! `Date` is ignored, unlike in RFC 9111 §4.2.3, because it would compare the origin server's clock with the local
+//! clock. With a wrong clock at the origin server, every entry could be too old, unnoticed until an entry is needed.
 
 pub(crate) mod head;
 pub(crate) mod unix_nanos;
@@ -35,7 +35,7 @@ const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 pub(crate) struct Times {
     pub(crate) requested: UnixNanos,
     pub(crate) received: UnixNanos,
-    /// Computed from the `Age` header (RFC 9111 §4.2.3), which a cache on the way may have set, but not from `Date`.
+    /// The time of generation according to the `Age` header, which a cache on the way may have set (RFC 9111 §4.2.3).
     pub(crate) generated: UnixNanos,
     /// The `Date` header in seconds since 1970-01-01 UTC; 0 without a valid one.
     pub(crate) date: u64,

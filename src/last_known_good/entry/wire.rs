@@ -218,7 +218,7 @@ mod tests {
         }
     }
 
-    fn gone_at(key: &str, value: &[u8]) -> Option<UnixNanos> {
+    fn tombstone_in(key: &str, value: &[u8]) -> Option<UnixNanos> {
         match decode(key, value, &RULES, false)? {
             StoredValue::Entries(_) => None,
             StoredValue::Tombstone(at) => Some(at),
@@ -248,8 +248,8 @@ mod tests {
         let value = encode_entries("GET - http://a/", &variants()).unwrap();
         assert!(entries_of("GET - http://b/", &value, &RULES).is_none());
         let gone = encode_tombstone("GET - http://a/", UnixNanos(7)).unwrap();
-        assert_eq!(gone_at("GET - http://a/", &gone), Some(UnixNanos(7)));
-        assert_eq!(gone_at("GET - http://b/", &gone), None);
+        assert_eq!(tombstone_in("GET - http://a/", &gone), Some(UnixNanos(7)));
+        assert_eq!(tombstone_in("GET - http://b/", &gone), None);
         for foreign in ["", "steadfast", "steadfast\u{1}", "{\"status\":200}"] {
             assert!(entries_of("GET - http://a/", foreign.as_bytes(), &RULES).is_none());
         }

@@ -1,19 +1,18 @@
 //! The entries in memory, bounded in bytes.
 //!
-//! Calls look entries up, insert them while bodies end, and invalidate them, all concurrently. An entry that was
-//! invalidated must not reappear, and a response to a request from before an invalidation must not be stored after
-//! it.
+//! Calls look up, insert and invalidate entries concurrently. An entry that was invalidated must not reappear, and
+//! the response to a request from before an invalidation must not be stored afterwards.
 //!
 //! # Versions
 //!
 //! Each key has a version, which every invalidation in this process raises. A call takes the version when it begins,
 //! and [`Memory::insert`] stores the response only if the version is still the same. An invalidation first raises the
 //! version and then removes the entries. An insertion reads the version once more after it has put the entry, and
-//! removes the key if the version has changed. So one of the two removes the entry.
+//! removes the key if the version has changed. So either the invalidation or the insertion removes the entry.
 //!
-//! The versions are counters in a table of fixed size, one found by the hash of the URI and one by the hash of URI
-//! and caller. Keys that share a counter sometimes prevent each other's insertions, and nothing worse. The table is
-//! large enough that this is rare.
+//! A version is the sum of two counters from a table of fixed size: one for the hash of the URI, one for the hash of
+//! URI and caller. Keys that share a counter sometimes prevent each other's insertions, and nothing worse. Shared
+//! counters are rare in a table of this size.
 //!
 //! # Changes
 //!

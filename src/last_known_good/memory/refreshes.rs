@@ -1,12 +1,12 @@
-//! The keys that are being refreshed: their callers got a stale response, and their calls continue in the background.
-//! The set allows one refresh per key and bounds the total.
+//! The keys that are being refreshed: calls that continue in the background after their callers got a stale response.
+//! Each key has at most one refresh, and the total is bounded.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::last_known_good::policy::key::Key;
 
-/// The keys that are being refreshed.
+/// The set of keys that are being refreshed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Refreshes(Arc<Mutex<HashSet<Key>>>);
 

@@ -3,8 +3,8 @@
 //!
 //! # Implementation
 //!
-//! The rules are written here and not taken from `http-cache-semantics`. They are few, and must be right. Version 3.0
-//! of that crate
+//! The rules are few and must be right, so they are written here and not taken from `http-cache-semantics`. Version
+//! 3.0 of `http-cache-semantics`
 //!
 //! - reads directives only in lower case, and so stores `No-Store`;
 //! - splits lists inside quoted strings;
@@ -12,7 +12,7 @@
 //! - serves one caller's `public` response to another;
 //! - panics on an `Age` of 2⁶⁴ − 1;
 //! - ignores `stale-if-error`;
-//! - depends on a `time` crate that needs a newer toolchain than this crate's oldest.
+//! - depends on a version of `time` that needs a newer toolchain than this crate supports.
 //!
 //! `iri-string` resolves references, and `httpdate` reads dates.
 

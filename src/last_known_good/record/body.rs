@@ -3,9 +3,9 @@
 //! # The last piece is held back
 //!
 //! A new entry must also be written to the store, and a store write is asynchronous. The body is the only place to
-//! wait, since the cache spawns no task for the write. All pieces pass at once except the last: it is handed on only
-//! when the store has finished or its timeout has passed. If the end of the body is not known in advance, the end is
-//! held back instead.
+//! wait, since the cache spawns no task for the write. All pieces pass at once except the last, which is handed on
+//! only when the store has finished or its timeout has passed. If the last piece cannot be recognized, the end of the
+//! body is held back instead.
 //!
 //! Waiting after the last piece would be too late. A server that forwards a body of stated length drops the body as
 //! soon as it has written that many bytes, and the write would be dropped with it.

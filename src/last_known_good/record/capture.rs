@@ -9,21 +9,21 @@ use bytes::{Bytes, BytesMut};
 /// The received bytes of a body. As long as they equal the beginning of the known body, only their number is held.
 #[derive(Debug)]
 pub(crate) enum BodyCapture {
-    StoredValue(usize),
+    Known(usize),
     // Boxed, because a new body is rare and the enum moves with the response.
     Other(Box<Pieces>),
 }
 
 impl Default for BodyCapture {
     fn default() -> Self {
-        Self::StoredValue(0)
+        Self::Known(0)
     }
 }
 
 impl BodyCapture {
     pub(crate) fn len(&self) -> usize {
         match self {
-            Self::StoredValue(length) => *length,
+            Self::Known(length) => *length,
             Self::Other(pieces) => pieces.length,
         }
     }
@@ -36,8 +36,8 @@ impl BodyCapture {
     /// Adds a received piece. `known` must be the same body in each call.
     pub(crate) fn push(&mut self, data: &Bytes, known: &Bytes) {
         match self {
-            Self::StoredValue(length) if known[*length..].starts_with(data) => *length += data.len(),
-            Self::StoredValue(length) => {
+            Self::Known(length) if known[*length..].starts_with(data) => *length += data.len(),
+            Self::Known(length) => {
                 let mut pieces = Box::<Pieces>::default();
                 pieces.push(&known.slice(..*length));
                 pieces.push(data);
@@ -48,14 +48,14 @@ impl BodyCapture {
     }
 
     pub(crate) const fn is_all_of(&self, known: &Bytes) -> bool {
-        matches!(self, Self::StoredValue(length) if *length == known.len())
+        matches!(self, Self::Known(length) if *length == known.len())
     }
 
     /// Returns the known body if the received body is equal, else a copy of the received body.
     pub(crate) fn into_body(self, known: &Bytes) -> Bytes {
         match self {
-            Self::StoredValue(_) if self.is_all_of(known) => known.clone(),
-            Self::StoredValue(length) => Bytes::copy_from_slice(&known[..length]),
+            Self::Known(_) if self.is_all_of(known) => known.clone(),
+            Self::Known(length) => Bytes::copy_from_slice(&known[..length]),
             Self::Other(pieces) => pieces.join(),
         }
     }

@@ -4,8 +4,7 @@
 //! at its time limit or at the deadline of the call, whichever comes first. A failure is counted and logged, and then
 //! looks like an absent value.
 //!
-//! The store also remembers tombstones: those that still have to be written, and those that need not be written
-//! again.
+//! The store also remembers two sets of tombstones: pending ones, and written ones that need not be written again.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -110,7 +109,7 @@ impl BoundedStore {
     }
 
     /// Records that entries are about to be written: the next invalidation needs a new tombstone.
-    pub(crate) fn entries_were_written(&self, hash: u64) {
+    pub(crate) fn remove_written_tombstone(&self, hash: u64) {
         self.written_tombstones.invalidate(&hash);
     }
 

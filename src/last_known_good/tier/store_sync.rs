@@ -15,8 +15,8 @@
 //! # Write-through
 //!
 //! An entry is written with all variants of its key under one name, at most once per `renew_after`. Other processes
-//! may have written variants that no call of this process asked for. Before the write of a response that varies, the
-//! key is therefore read through first.
+//! may have written variants that this process does not know. The key of a response that varies is therefore read
+//! through before the write.
 //!
 //! # Tombstones
 //!
@@ -71,7 +71,7 @@ impl CacheState {
         (!is_written).then(|| self.write_tombstones(vec![tombstone], deadline)).flatten()
     }
 
-    /// Returns a future that writes tombstones with the current time. They are pending until then.
+    /// Returns a future that writes tombstones with the current time. The tombstones are pending until written.
     fn write_tombstones(
         self: &Arc<Self>,
         tombstones: Vec<Tombstone>,
@@ -114,7 +114,7 @@ impl CacheState {
         }
         // Set before the result is known, so that a failing store is not contacted by every call.
         entry.set_synced(now);
-        store.entries_were_written(key.hash_of_caller());
+        store.remove_written_tombstone(key.hash_of_caller());
         let (state, key) = (Arc::clone(self), key.clone());
         Some(Box::pin(async move { state.put(&key, deadline).await }))
     }
@@ -124,7 +124,7 @@ impl CacheState {
         let (name, end) = (key.to_string(), store.end(deadline));
         let Some(mut variants) = self.memory.find(key, |_| false).variants else { return };
         if variants.iter().any(|entry| !entry.head().vary.is_empty()) {
-            // Other processes may have written variants that are not in this memory.
+            // Merge the variants that other processes have written.
             self.read_through(key, &name, end).await;
             let Some(merged) = self.memory.find(key, |_| false).variants else { return };
             variants = merged;

@@ -1,4 +1,4 @@
-//! Tombstones: records in a store that entries were invalidated at some time.
+//! Tombstones: records of invalidations in a store.
 
 use crate::last_known_good::policy::key::Key;
 

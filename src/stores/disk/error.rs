@@ -47,21 +47,24 @@ pub enum DiskStoreError {
         path: PathBuf,
     },
 
-    /// The file is not a disk store. It was not changed.
+    /// The file is not a disk store. The file was not changed.
     #[error("{} is not a disk store", .path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
     },
 
-    /// The store was written by a version of this crate with another layout. It was not changed.
-    #[error("the disk store {} has layout {found}, but this version of steadfast reads layout {expected}", .path.display())]
+    /// The store was written by a version of this crate with another layout. The file was not changed.
+    #[error(
+        "the disk store {} has layout {found}, but this version of steadfast reads layout {expected}",
+        .path.display()
+    )]
     Version {
         /// The store's file.
         path: PathBuf,
         /// The layout version of the file.
         found: u64,
-        /// The layout version that this version of the crate reads.
+        /// The layout version that this release of the crate reads.
         expected: u64,
     },
 
@@ -76,7 +79,7 @@ pub enum DiskStoreError {
     },
 
     /// The entry is larger than the store's maximum size or than the write queue.
-    #[error("an entry of {bytes} bytes is too large for the disk store: at most {max_bytes} bytes are allowed")]
+    #[error("an entry of {bytes} bytes is too large for the disk store: the maximum is {max_bytes}")]
     TooLarge {
         /// The size of the entry: key, value, and 128 bytes of overhead.
         bytes: u64,

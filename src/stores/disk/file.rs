@@ -1,8 +1,8 @@
 //! The file of a disk store: opening, creating and closing, safe against kills and power failures.
 //!
-//! A new store is created under a temporary name and renamed when complete. The file's new length is synced before
-//! redb uses it, which redb itself omits before version 4.2. A database that has failed is abandoned: no byte is
-//! written to its file any more, so that the file can be opened again.
+//! - A new store is created under a temporary name and renamed when complete.
+//! - A growing file's new length is synced before redb relies on the length. redb does so only from version 4.2 on.
+//! - A database that has failed is abandoned: redb can no longer write to the file, and the file is opened again.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -21,7 +21,7 @@ use super::table::{self, Totals, VERSION};
 /// The size of redb's page cache. The operating system caches more of the file.
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
 
-/// A database that holds the lock on its file.
+/// A database and the lock on its file.
 #[derive(Debug)]
 pub(super) struct OpenFile {
     database: Database,
@@ -104,7 +104,7 @@ fn create(path: &Path) -> Result<Option<OpenFile>, DiskStoreError> {
     if exists(path).map_err(failed(path))? {
         return Ok(None);
     }
-    // Remove what a process that was killed here may have left.
+    // Remove the remains of a process that was killed here.
     backend.set_len(0).map_err(failed(path))?;
     let database = begin(path, backend)?;
     table::create(&database).map_err(io::Error::other).map_err(failed(path))?;
@@ -163,8 +163,8 @@ fn damaged(path: &Path, source: DiskFault) -> DiskStoreError {
     DiskStoreError::Damaged { path: path.to_owned(), source }
 }
 
-/// A file whose new length is synced before anything relies on it. redb does this itself only from version 4.2 on.
-/// Otherwise a power failure during growth can leave a file that is shorter than its header states.
+/// A file that syncs a new length at once. redb does so itself only from version 4.2 on. Without the sync, a power
+/// failure during growth can leave a file that is shorter than its header states.
 #[derive(Debug)]
 struct Backend {
     file: FileBackend,

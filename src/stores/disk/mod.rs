@@ -1,4 +1,4 @@
-//! A store in a file, so that entries outlive a restart of the service.
+//! A store in a file, whose entries outlive a restart of the service.
 //!
 //! # Implementation
 //!

@@ -30,7 +30,7 @@ pub(super) struct QueuedValue {
     pub(super) number: u64,
 }
 
-/// The values that one transaction writes.
+/// The values of one transaction.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) entries: HashMap<String, QueuedValue>,
@@ -58,15 +58,15 @@ pub(super) struct Work {
     /// since tests with paused time cannot control it.
     pub(super) now: u64,
     pub(super) waiters: Vec<Waiter>,
-    /// The failure of an earlier write, if no `put` has returned it. These waiters receive it.
+    /// The failure of an earlier write, if no `put` has returned the error yet. The waiters receive this failure.
     pub(super) failure: Option<DiskFault>,
-    /// A read has failed. The writer then writes even an empty batch, to test the database.
+    /// True if a read has failed. The writer then writes even an empty batch, to test the database.
     pub(super) doubtful: bool,
-    /// The store is closed, so this is the last task.
+    /// True for the last task: the store is closed.
     pub(super) closed: bool,
 }
 
-/// The values that wait for the writer, and those that are being written.
+/// The values that wait for the writer, and the values that are being written.
 #[derive(Debug)]
 pub(super) struct Queue {
     max_bytes: u64,
@@ -133,7 +133,7 @@ impl Queue {
     }
 
     /// Registers a waiter for the write of all values queued so far. Returns false if the file is closed already.
-    pub(super) fn tell(&mut self, waiter: Waiter) -> bool {
+    pub(super) fn add_waiter(&mut self, waiter: Waiter) -> bool {
         if !self.finished {
             self.waiters.push(waiter);
         }

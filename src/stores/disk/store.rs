@@ -44,7 +44,7 @@ use crate::last_known_good::Store;
 /// # Size
 ///
 /// The store holds up to [`max_bytes`](DiskStoreBuilder::max_bytes) of keys and values, plus 128 bytes for each
-/// entry. Beyond this size, the entries that expire first are removed; among equals, the earliest `put`. Expired
+/// entry. Beyond this size, the entries that expire first are removed; with equal expiry, the earliest `put`. Expired
 /// entries are removed by the next write.
 ///
 /// The file is larger and never shrinks. It grows by doubling, and new data is written beside the old data. Under
@@ -60,13 +60,13 @@ use crate::last_known_good::Store;
 /// fails. The thread collects values for up to a second, or until half of the bound is used, and writes them in one
 /// transaction, which is synced to the disk.
 ///
-/// A killed process or a power failure therefore loses the values of about the last second. It never leaves a partial
-/// entry or a file that needs repair.
+/// A kill of the process or a power failure therefore loses the values of about the last second. Neither leaves a
+/// partial entry or a file that needs repair.
 ///
 /// If a write fails, for example on a full disk, its values are lost, and the next `put`, `flush` or `close` returns
 /// the error. The store then opens the file again: earlier entries can be read, and later writes are tried again.
 ///
-/// # Panics
+/// # Damaged files
 ///
 /// The redb crate, which reads and writes the file, panics on some kinds of damage. The store catches such a panic
 /// and returns an error. With `panic = "abort"`, the process ends. A full disk causes no panic.
@@ -95,8 +95,8 @@ struct DiskStoreInner {
 }
 
 impl DiskStore {
-    /// Opens the store in the file at `path`, with the defaults. A missing or empty file is created, readable and
-    /// writable only by the current user.
+    /// Opens the store in the file at `path`, with the defaults. A missing or empty file is created; on Unix, only
+    /// the current user can read and write a new file.
     ///
     /// Blocks for a few milliseconds on most disks.
     ///
@@ -138,7 +138,7 @@ impl DiskStore {
         let (waiter, told) = mpsc::channel();
         let wait = self.0.shared.with_queue(|queue| {
             change(queue);
-            queue.tell(waiter)
+            queue.add_waiter(waiter)
         });
         if !wait {
             return Ok(());

@@ -1,5 +1,4 @@
-//! The tables of a disk store: entries, their order of removal, and totals. One transaction changes all three, so
-//! they always agree.
+//! The tables of a disk store: entries, their order of removal, and totals. A transaction changes all three together.
 
 use bytes::Bytes;
 use redb::{
@@ -67,7 +66,7 @@ pub(super) fn version(database: &Database) -> Result<Option<u64>, BoxError> {
     match database.begin_read()?.open_table(META) {
         Ok(meta) => Ok(meta.get("version")?.map(|version| version.value())),
         Err(TableError::Storage(error)) => Err(error.into()),
-        // The table is missing or has other types.
+        // The table is missing or has another type.
         Err(_) => Ok(None),
     }
 }
@@ -99,14 +98,14 @@ pub(super) fn write(
     max_bytes: u64,
 ) -> Result<Totals, BoxError> {
     let mut transaction = database.begin_write()?;
-    // Commits in two phases, and saves the allocator state, so that the file opens at once after a crash.
+    // Commit in two phases and save the allocator state. After a crash, the file then opens without a full repair.
     transaction.set_quick_repair(true);
     let totals = {
         let mut tables = Tables::open(&transaction)?;
         for (key, entry) in &batch.entries {
             tables.insert(key, entry)?;
         }
-        tables.let_go(now, max_bytes)?;
+        tables.evict(now, max_bytes)?;
         tables.close()?
     };
     transaction.commit()?;
@@ -144,7 +143,7 @@ impl<'a> Tables<'a> {
         Ok(())
     }
 
-    fn let_go(&mut self, now: u64, max_bytes: u64) -> Result<(), BoxError> {
+    fn evict(&mut self, now: u64, max_bytes: u64) -> Result<(), BoxError> {
         loop {
             let Some((place, key)) =
                 self.order.first()?.map(|(place, key)| (place.value(), key.value().to_owned()))

@@ -30,7 +30,7 @@ use super::table::{self, Totals};
 use crate::BoxError;
 use crate::internal::events;
 
-/// The time that a queued value waits for others to share its transaction.
+/// The time for which a queued value waits for more values, which then share the transaction.
 const LINGER: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]

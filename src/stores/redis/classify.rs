@@ -28,7 +28,7 @@ impl Judge<Value, RedisError> for RedisClassifier {
     }
 }
 
-/// True for errors in which Redis reports that it cannot serve any command now.
+/// True for the errors of a Redis that cannot serve any command now.
 fn is_down(error: &RedisError) -> bool {
     use ServerErrorKind::{BusyLoading, ClusterDown, MasterDown};
     matches!(error.kind(), ErrorKind::Server(BusyLoading | ClusterDown | MasterDown))

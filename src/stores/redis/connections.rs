@@ -1,7 +1,7 @@
 //! The connections to Redis: when a connection is established, and when it is given up.
 //!
-//! An operation must end within its timeout even if Redis hangs, and connect again on its own after Redis comes back.
-//! The redis crate's `ConnectionManager` does not fit: it retries in tasks of its own, with a backoff unknown to the
+//! An operation must end within its timeout even if Redis hangs, and the store must reconnect when Redis is back. The
+//! redis crate's `ConnectionManager` does not fit: it retries in tasks of its own, with a backoff unknown to the
 //! circuit, and lets operations wait for the retries. Here an operation ends with its connect attempt, and the
 //! circuit decides when the next attempt is made.
 //!
@@ -29,7 +29,7 @@ use tower::Service;
 
 use crate::{Error, HasCallOptions};
 
-/// A command to Redis. It may be sent twice, so it must be idempotent.
+/// A command to Redis. Commands must be idempotent, because a command may be sent twice.
 pub(super) struct Command(pub(super) Cmd);
 
 /// A command has no deadline of its own; the store's timeout applies.

@@ -25,8 +25,8 @@ use crate::{BoxError, ConfigError, Error, NonHttp};
 /// service can start while Redis is down. The first operation connects, and so does the next operation after Redis
 /// was restarted, killed or cut off. A store needs a tokio runtime with I/O and time enabled.
 ///
-/// An operation is one round trip: `GET`, or `SET` with an expiry. It uses one of a few [multiplexed
-/// connections](RedisStoreBuilder::connections) and ends within the store's own
+/// An operation is one round trip: `GET`, or `SET` with an expiry. Operations share a few multiplexed
+/// [`connections`](RedisStoreBuilder::connections) and end within the store's own
 /// [`timeout`](RedisStoreBuilder::timeout). While Redis is unreachable, the store's own circuit opens and refuses
 /// operations at once. An error from Redis itself, such as a lack of memory or of permission, fails the operation and
 /// does not open the circuit.
@@ -153,7 +153,7 @@ fn is_of_wrong_type(error: &Error<RedisError>) -> bool {
 fn not_a_string() -> Error<RedisError> {
     Error::from_upstream(RedisError::from((
         ErrorKind::UnexpectedReturnType,
-        "GET was answered with something else than a string",
+        "GET returned a value that is not a string",
     )))
 }
 
