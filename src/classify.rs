@@ -24,11 +24,14 @@
 //! let layer = RetryLayer::new(RetryPolicy::default()).classifier(classifier).non_http();
 //! ```
 
-use std::fmt;
-use std::marker::PhantomData;
+mod by_request;
+mod from_fn;
+
 use std::time::Duration;
 
-use crate::{Error, ErrorInfo};
+pub use self::by_request::{ByRequest, by_request};
+pub use self::from_fn::{FromFn, from_fn};
+use crate::Error;
 
 /// The verdict on one attempt. Whether the request was sent is a fact of the [error](ErrorInfo::maybe_sent), not of
 /// the outcome.
@@ -122,111 +125,9 @@ pub trait Classify<Req, Res, E>: Clone {
 
 /// Judges the result of an attempt. In a retry, one judge judges all attempts of a call.
 ///
-/// A judge never sees [refusals](ErrorInfo::is_refusal): the layers recognise them. Retry and circuit breaker do not
+/// A judge never sees [refusals](crate::ErrorInfo::is_refusal): the layers recognise them. Retry and circuit breaker do not
 /// ask about a call that was cut by its deadline, either.
 pub trait Judge<Res, E> {
     /// Returns the verdict on `result`.
     fn classify(&self, result: Result<&Res, &Error<E>>) -> Outcome;
-}
-
-/// Makes a classifier from a function of the result.
-///
-/// The function sees an error as an [`ErrorInfo`], for any client. The [module](self) has an example.
-pub fn from_fn<Res, F>(function: F) -> FromFn<F, Res>
-where
-    F: Fn(Result<&Res, &ErrorInfo>) -> Outcome + Clone,
-{
-    FromFn { function, signature: PhantomData }
-}
-
-/// Makes a classifier that depends on the request: the choice of `choose`, or else `default`.
-///
-/// If all results of a request are neutral, the request is not retried, and the cache neither stores nor serves its
-/// responses.
-///
-/// ```
-/// use http::Request;
-/// use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
-/// use steadfast::http::HttpClassifier;
-/// use steadfast::{Outcome, classify};
-///
-/// // Reports often fail. Keep these failures from opening the circuit for all other requests.
-/// let neutral = HttpClassifier::new().on_response(|_, _| Some(Outcome::Neutral));
-/// let neutral = neutral.on_error(|_| Some(Outcome::Neutral));
-/// let classifier = classify::by_request(HttpClassifier::new(), move |request: &Request<String>| {
-///     request.uri().path().starts_with("/reports/").then(|| neutral.clone())
-/// });
-/// let layer = CircuitBreakerLayer::new(CircuitBreaker::default()).classifier(classifier);
-/// ```
-pub fn by_request<Req, C, F>(default: C, choose: F) -> ByRequest<C, F>
-where
-    F: Fn(&Req) -> Option<C> + Clone,
-{
-    ByRequest { default, choose }
-}
-
-/// The classifier that [`by_request`] makes.
-#[derive(Clone)]
-pub struct ByRequest<C, F> {
-    default: C,
-    choose: F,
-}
-
-impl<Req, Res, E, C, F> Classify<Req, Res, E> for ByRequest<C, F>
-where
-    C: Classify<Req, Res, E>,
-    F: Fn(&Req) -> Option<C> + Clone,
-{
-    type Judge = C::Judge;
-
-    fn judge(&self, request: &Req) -> C::Judge {
-        match (self.choose)(request) {
-            Some(chosen) => chosen.judge(request),
-            None => self.default.judge(request),
-        }
-    }
-}
-
-impl<C: fmt::Debug, F> fmt::Debug for ByRequest<C, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ByRequest").field("default", &self.default).finish_non_exhaustive()
-    }
-}
-
-/// The classifier that [`from_fn`] makes.
-pub struct FromFn<F, Res> {
-    function: F,
-    signature: PhantomData<fn(&Res)>,
-}
-
-impl<Req, Res, E, F> Classify<Req, Res, E> for FromFn<F, Res>
-where
-    F: Fn(Result<&Res, &ErrorInfo>) -> Outcome + Clone,
-{
-    type Judge = Self;
-
-    fn judge(&self, _request: &Req) -> Self {
-        self.clone()
-    }
-}
-
-impl<Res, E, F> Judge<Res, E> for FromFn<F, Res>
-where
-    F: Fn(Result<&Res, &ErrorInfo>) -> Outcome,
-{
-    fn classify(&self, result: Result<&Res, &Error<E>>) -> Outcome {
-        (self.function)(result.map_err(Error::info))
-    }
-}
-
-impl<F: Clone, Res> Clone for FromFn<F, Res> {
-    fn clone(&self) -> Self {
-        Self { function: self.function.clone(), signature: PhantomData }
-    }
-}
-
-impl<F, Res> fmt::Debug for FromFn<F, Res> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("FromFn")
-    }
 }

@@ -117,6 +117,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod advice;
+mod attempts;
 pub mod buffer_body;
 pub mod bulkhead;
 mod call;

@@ -3,8 +3,8 @@
 use http::{Extensions, Response};
 
 use crate::StopReason;
+use crate::attempts::Attempts;
 use crate::stale::Stale;
-use crate::stop_reason::Attempts;
 
 /// Facts about a response, for `http::Response` and `reqwest::Response`.
 ///

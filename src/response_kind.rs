@@ -16,10 +16,10 @@ use http::{HeaderMap, Response};
 use http_body::Body;
 
 use crate::EndpointId;
+use crate::attempts::Attempts;
 use crate::http::body::{BodyObserver, ObservedBody};
 use crate::http::discard::Drain;
 use crate::sealed::Sealed;
-use crate::stop_reason::Attempts;
 
 /// Marks a layer for `http::Response`s. Resources held for a response are released when its body has been read or
 /// dropped. The default.

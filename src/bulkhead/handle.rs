@@ -13,7 +13,7 @@ use crate::internal::shared_settings::SharedSettings;
 use crate::internal::sync::atomic::AtomicU64;
 use crate::internal::sync::atomic::Ordering::Relaxed;
 use crate::internal::sync::oneshot;
-use crate::internal::{clock, events};
+use crate::internal::{clock, log_events};
 use crate::{ConfigError, ErrorInfo, ErrorKind};
 
 /// The shared permits of a bulkhead.
@@ -104,7 +104,7 @@ impl Bulkhead {
     pub(super) fn refuse(&self) -> ErrorInfo {
         self.0.refused.fetch_add(1, Relaxed);
         let max_concurrent = self.max_concurrent();
-        events::bulkhead_refused(self.name().unwrap_or_default(), max_concurrent);
+        log_events::bulkhead_refused(self.name().unwrap_or_default(), max_concurrent);
         ErrorInfo::refusal(ErrorKind::BulkheadFull { max_concurrent }, self.shared_name())
     }
 

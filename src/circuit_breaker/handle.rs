@@ -47,7 +47,7 @@ use crate::internal::rng::SharedRng;
 use crate::internal::shared_settings::SharedSettings;
 use crate::internal::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::internal::sync::{Mutex, MutexGuard, watch};
-use crate::internal::{clock, events};
+use crate::internal::{clock, log_events};
 use crate::{ConfigError, ErrorInfo, ErrorKind, Outcome, RetryAdvice, RetryAdvisor};
 
 /// The shared state of a circuit breaker.
@@ -408,9 +408,9 @@ impl CircuitBreaker {
         });
         let name = self.name().unwrap_or_default();
         if to == State::Open {
-            events::circuit_opened(name, from, to);
+            log_events::circuit_opened(name, from, to);
         } else {
-            events::circuit_changed(name, from, to);
+            log_events::circuit_changed(name, from, to);
         }
     }
 

@@ -44,7 +44,7 @@ impl CircuitBreakerLayer {
 }
 
 impl<C, K> CircuitBreakerLayer<C, K> {
-    /// Judges results with `classifier`.
+    /// Judges results with `classifier`. To ignore a route, use [`classify::by_request`](crate::classify::by_request).
     pub fn classifier<D>(self, classifier: D) -> CircuitBreakerLayer<D, K> {
         CircuitBreakerLayer { circuit: self.circuit, classifier, kind: self.kind }
     }

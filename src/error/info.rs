@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::kind::{BoxError, ErrorKind, TimeoutScope};
 use crate::http::Fault;
-use crate::http::transport::{self, Sent, causes};
+use crate::http::client_errors::{self, Sent, causes};
 use crate::{EndpointId, StopReason};
 
 /// The facts about an [`Error`](super::Error), without the error type of the client.
@@ -102,9 +102,9 @@ impl ErrorInfo {
             }
             // Trust an HTTP client's error about its own call. A deeper `io::Error` can be about something else, even
             // a file.
-            let told = causes(error).find(|error| transport::is_of_a_client(*error));
-            let told = told.or_else(|| causes(error).find(|error| !transport::is_wrapper(*error)));
-            let sent = told.and_then(transport::inspect).map_or(Sent::Maybe, |seen| seen.sent);
+            let told = causes(error).find(|error| client_errors::is_of_a_client(*error));
+            let told = told.or_else(|| causes(error).find(|error| !client_errors::is_wrapper(*error)));
+            let sent = told.and_then(client_errors::inspect).map_or(Sent::Maybe, |seen| seen.sent);
             Self {
                 attempts: u32::from(sent != Sent::NotAttempted),
                 maybe_sent: sent == Sent::Maybe,
@@ -186,7 +186,7 @@ impl ErrorInfo {
 
     /// True if the time ran out: of the call, of the attempt, or of a timeout inside the client.
     pub fn is_timeout(&self) -> bool {
-        let of_client = || self.client_error().is_some_and(transport::is_timeout);
+        let of_client = || self.client_error().is_some_and(client_errors::is_timeout);
         matches!(self.kind, ErrorKind::Timeout { .. }) || of_client()
     }
 
@@ -197,7 +197,7 @@ impl ErrorInfo {
 
     /// True if no connection was established.
     pub fn is_connect(&self) -> bool {
-        self.client_error().is_some_and(|error| transport::fault_of(error) == Fault::Connect)
+        self.client_error().is_some_and(|error| client_errors::fault_of(error) == Fault::Connect)
     }
 
     /// Returns how long to wait before another call. Only an open circuit knows.
@@ -238,7 +238,7 @@ impl ErrorInfo {
         let error = self.client_error()?;
         match wrapped(error).find_map(|error| error.downcast_ref::<Self>()) {
             Some(boxed) => boxed.innermost_client_error(),
-            None => causes(error).find(|error| !transport::is_wrapper(*error)),
+            None => causes(error).find(|error| !client_errors::is_wrapper(*error)),
         }
     }
 
@@ -282,7 +282,7 @@ impl ErrorInfo {
     /// Writes the meaning of the client's error and its root cause. For an unknown type, writes the error's own text.
     fn fmt_client(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(error) = self.innermost_client_error() else { return f.write_str("the client failed") };
-        match transport::inspect(error).and_then(|seen| seen.text) {
+        match client_errors::inspect(error).and_then(|seen| seen.text) {
             Some(text) => {
                 f.write_str(text)?;
                 self.fmt_root(f)
@@ -295,7 +295,7 @@ impl ErrorInfo {
     fn fmt_root(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(error) = self.innermost_client_error() else { return Ok(()) };
         // Skip a client's error without a cause: its text repeats the summary and adds the URL.
-        match causes(error).last().filter(|root| !transport::is_of_a_client(*root)) {
+        match causes(error).last().filter(|root| !client_errors::is_of_a_client(*root)) {
             Some(root) => {
                 f.write_str(": ")?;
                 fmt_line(&root.to_string(), f)
@@ -321,7 +321,7 @@ impl ErrorInfo {
 /// Returns an error and the errors that it wraps, up to the first error of an HTTP client. The causes of a client's
 /// error can belong to another call, for example the call that feeds the request's body.
 fn wrapped<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    causes(error).take_while(|error| !transport::is_of_a_client(*error))
+    causes(error).take_while(|error| !client_errors::is_of_a_client(*error))
 }
 
 /// Returns the kind for an error of tower's own layers.

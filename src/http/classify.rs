@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use http::{HeaderMap, Response, StatusCode};
 
-use super::transport::Fault;
+use super::client_errors::Fault;
 use super::{TransportError, retry_after};
 use crate::{Classify, Error, ErrorInfo, ErrorKind, Judge, Outcome};
 

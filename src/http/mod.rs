@@ -25,6 +25,7 @@
 pub mod body;
 pub(crate) mod cache_control;
 mod classify;
+pub(crate) mod client_errors;
 pub(crate) mod discard;
 pub(crate) mod fields;
 mod idempotency;
@@ -33,13 +34,12 @@ mod replay_body;
 mod replay_layer;
 mod request;
 pub(crate) mod retry_after;
-pub(crate) mod transport;
 
 pub(crate) use self::request::default_port;
 pub use self::{
     classify::HttpClassifier,
+    client_errors::{Fault, TransportError},
     replay_body::ReplayBody,
     replay_layer::{ReplayBodyLayer, ReplayBodyService},
     request::{HttpRequest, TryCloneBody},
-    transport::{Fault, TransportError},
 };

@@ -24,8 +24,9 @@ use http::{Response, StatusCode};
 use http_body::Body;
 use tokio::time::Instant;
 
+use crate::attempts::Attempts;
 use crate::http::HttpRequest;
-use crate::internal::events;
+use crate::internal::log_events;
 use crate::last_known_good::entry::head::{Draft, NextHead};
 use crate::last_known_good::entry::unix_nanos::UnixNanos;
 use crate::last_known_good::entry::{Entry, Times};
@@ -39,7 +40,6 @@ use crate::last_known_good::record::recorder::Recorder;
 use crate::last_known_good::tier::bounded_store::{BoxFuture, Deadline};
 use crate::last_known_good::tier::state::CacheState;
 use crate::stale::Cause;
-use crate::stop_reason::Attempts;
 use crate::{Error, HasCallOptions, Judge, Outcome};
 
 /// The action to take when the call has ended.
@@ -189,7 +189,7 @@ impl CacheableCall {
         let now = self.state.now();
         let error = failed.as_ref().and_then(|failed| failed.as_ref().err());
         let upstream = error.and_then(|error| error.upstream()).unwrap_or(self.key.upstream());
-        events::stale_served(upstream, entry.age(now), cause);
+        log_events::stale_served(upstream, entry.age(now), cause);
         let mut response = entry.serve(now, cause).map(ResponseBody::stored);
         match failed {
             Some(Ok(failed)) => {

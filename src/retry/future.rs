@@ -32,15 +32,16 @@ use tokio::time::Instant;
 use tower::Service;
 
 use super::budget::RetryBudget;
-use super::history::{History, Next};
+use super::counts::{AttemptCounts, Next};
 use super::policy::{FailedAttempt, Pause};
 use super::settings::RetrySettings;
 use super::wait::BackoffWait;
+use crate::attempts::Attempts;
 use crate::http::retry_after;
 use crate::internal::arc_pool::PooledArc;
-use crate::internal::{clock, events};
+use crate::internal::{clock, log_events};
 use crate::response_kind::ResponseKind;
-use crate::stop_reason::{Attempts, StopReason};
+use crate::stop_reason::StopReason;
 use crate::{
     Error, HasCallOptions, Judge, Outcome, RetryAdvice, RetrySafety, RetryableRequest, TimeoutScope,
 };
@@ -61,7 +62,7 @@ pub struct ResponseFuture<Req, S: Service<Req>, J, K, L> {
     /// True if the call has no deadline, or the layers below are known to check the deadline.
     is_checked_below: bool,
     backoff: Duration,
-    history: History,
+    counts: AttemptCounts,
     #[pin]
     stage: RetryStage<S::Future, L>,
 }
@@ -109,7 +110,7 @@ where
             deadline: options.get_deadline(),
             is_checked_below: options.unchecked_deadline().is_none(),
             backoff: Duration::ZERO,
-            history: History::default(),
+            counts: AttemptCounts::default(),
             stage: RetryStage::Attempt { future: service.call(request) },
             service,
             settings,
@@ -172,7 +173,7 @@ where
                 Poll::Ready(Err(error)) if error.is_refusal() || error.is_total_timeout() => None,
                 Poll::Ready(result) => Some(this.judge.classify(result.as_ref())),
             };
-            if outcome == Some(Outcome::Success) && this.history.is_first_attempt() {
+            if outcome == Some(Outcome::Success) && this.counts.is_first_attempt() {
                 this.settings.budget.iter().for_each(RetryBudget::success);
                 // Returned as it came, because responses are large.
                 return polled;
@@ -183,7 +184,7 @@ where
                 NextStep::GiveUp(stop) => return Poll::Ready(self.finish(result, Some(stop))),
                 NextStep::Retry(pause) => self.as_mut().pause(result, pause),
                 NextStep::ResendNow => {
-                    events::attempt_resent(self.name());
+                    log_events::attempt_resent(self.name());
                     self.as_mut().project().stage.set(RetryStage::Ready(Next::Resend));
                 }
             }
@@ -229,12 +230,12 @@ where
             Ok(response) => (this.kind.attempts(response), true, this.kind.endpoint(response)),
             Err(error) => (error.attempts(), error.maybe_sent(), error.endpoint()),
         };
-        this.history.attempts += attempts;
-        this.history.maybe_sent |= sent;
+        this.counts.attempts += attempts;
+        this.counts.maybe_sent |= sent;
 
         let budget = this.settings.budget.as_ref();
         let Some(outcome) = outcome else {
-            if let Some(budget) = budget.filter(|_| attempts == 0 && this.history.is_paid) {
+            if let Some(budget) = budget.filter(|_| attempts == 0 && this.counts.is_paid) {
                 // The token has bought no attempt.
                 budget.refund();
             }
@@ -253,7 +254,7 @@ where
         }
         let step = match outcome {
             Outcome::NotProcessed => match this.copy {
-                Ok(_) if this.history.resent < MOST_RESENT => NextStep::ResendNow,
+                Ok(_) if this.counts.resent < MOST_RESENT => NextStep::ResendNow,
                 Ok(_) => return NextStep::GiveUp(StopReason::Exhausted),
                 Err(stop) => return NextStep::GiveUp(*stop),
             },
@@ -261,7 +262,7 @@ where
                 let decision = this.settings.policy.decide(&FailedAttempt {
                     now: Instant::now(),
                     deadline: *this.deadline,
-                    retries: this.history.retries,
+                    retries: this.counts.retries,
                     previous_backoff: *this.backoff,
                     retry_after: retry_after.or_else(|| asked_to_wait(*this.kind, result)),
                     sent,
@@ -292,7 +293,7 @@ where
 
     /// Begins the backoff, and the reading of the response's rest.
     fn pause(self: Pin<&mut Self>, result: Result<Res, Error<E>>, pause: Pause) {
-        events::retry_scheduled(self.name(), self.history.number(), pause.backoff);
+        log_events::retry_scheduled(self.name(), self.counts.number(), pause.backoff);
         let mut this = self.project();
         *this.backoff = pause.backoff;
         let leftover = result.ok().map(|response| this.kind.discard(response));
@@ -329,11 +330,11 @@ where
                     let Ok(mut request) = std::mem::replace(this.copy, Err(StopReason::Exhausted)) else {
                         unreachable!("only a request with a copy is retried");
                     };
-                    this.history.begin(next);
-                    *this.copy = copy_for(&request, *this.safety, this.settings, this.history.retries);
+                    this.counts.begin(next);
+                    *this.copy = copy_for(&request, *this.safety, this.settings, this.counts.retries);
                     let options = request.options();
                     let may_follow = may_follow(this.copy, *this.safety);
-                    request.set_options(options.attempt(this.history.number(), may_follow));
+                    request.set_options(options.attempt(this.counts.number(), may_follow));
                     let future = this.service.call(request);
                     this.stage.set(RetryStage::Attempt { future });
                 }
@@ -351,9 +352,9 @@ where
         let name = self.name();
         // A policy without retries gives up none, so the call has no stop reason.
         let stop = stop.filter(|_| self.settings.policy.allows(0));
-        let History { attempts, maybe_sent, .. } = self.history;
+        let AttemptCounts { attempts, maybe_sent, .. } = self.counts;
         if let Some(stop) = stop {
-            events::retry_not_made(name, attempts, stop.as_str());
+            log_events::retry_not_made(name, attempts, stop.as_str());
         }
         match result {
             Ok(mut response) => {
@@ -392,6 +393,6 @@ fn advice_against(pause: &Pause, settings: &RetrySettings) -> Option<StopReason>
 
 impl<Req, S: Service<Req>, J, K, L> fmt::Debug for ResponseFuture<Req, S, J, K, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("retry::ResponseFuture").field("history", &self.history).finish_non_exhaustive()
+        f.debug_struct("retry::ResponseFuture").field("counts", &self.counts).finish_non_exhaustive()
     }
 }

@@ -65,15 +65,16 @@
 mod backoff;
 mod budget;
 mod config;
+mod counts;
 mod future;
-mod history;
+
 mod layer;
 mod policy;
 mod service;
 mod settings;
 mod wait;
 
-pub use crate::stop_reason::Attempts;
+pub use crate::attempts::Attempts;
 
 pub use self::{
     backoff::{Backoff, Jitter},

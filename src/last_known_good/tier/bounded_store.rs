@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::BoxError;
 use crate::internal::signals::isolated;
-use crate::internal::{clock, events};
+use crate::internal::{clock, log_events};
 use crate::last_known_good::entry::unix_nanos::UnixNanos;
 use crate::last_known_good::policy::key::{Key, upstream_of};
 use crate::last_known_good::tier::store::Store;
@@ -152,7 +152,7 @@ impl BoundedStore {
         answer
             .inspect_err(|error| {
                 self.failures.fetch_add(1, Ordering::Relaxed);
-                events::store_failed(upstream_of(key), error);
+                log_events::store_failed(upstream_of(key), error);
             })
             .ok()
     }

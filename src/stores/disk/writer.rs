@@ -28,7 +28,7 @@ use super::file::{self, OpenFile};
 use super::queue::{Queue, Work};
 use super::table::{self, Totals};
 use crate::BoxError;
-use crate::internal::events;
+use crate::internal::log_events;
 
 /// The time for which a queued value waits for more values, which then share the transaction.
 const LINGER: Duration = Duration::from_secs(1);
@@ -130,7 +130,7 @@ impl DiskFile {
     fn write(&self, work: &Work) -> Result<(), DiskFault> {
         let result = self.try_write(work);
         if let Err(error) = &result {
-            events::disk_write_failed(&self.path, work.batch.entries.len(), error);
+            log_events::disk_write_failed(&self.path, work.batch.entries.len(), error);
             // redb refuses every operation after a failure. Open the file again, so that earlier entries can be read.
             let _ = self.reopen();
         }

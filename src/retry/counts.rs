@@ -4,7 +4,7 @@ use super::budget::Token;
 
 /// The counts of a call's attempts.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct History {
+pub(super) struct AttemptCounts {
     /// The number of retries, without resends.
     pub(super) retries: u32,
     /// The number of resends of a request that was not processed.
@@ -17,7 +17,7 @@ pub(super) struct History {
     pub(super) maybe_sent: bool,
 }
 
-impl History {
+impl AttemptCounts {
     pub(super) fn is_first_attempt(&self) -> bool {
         self.retries == 0 && self.resent == 0
     }

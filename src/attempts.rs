@@ -1,0 +1,31 @@
+//! The number of attempts of a call, as a response carries it.
+
+use crate::stop_reason::StopReason;
+
+/// The number of attempts of a call, in the extensions of the response. An error has [its own
+/// count](crate::ErrorInfo::attempts).
+///
+/// A response without this extension took one attempt and needed no other: the healthy path writes nothing.
+///
+/// ```
+/// use steadfast::retry::Attempts;
+///
+/// fn attempts<B>(response: &http::Response<B>) -> u32 {
+///     response.extensions().get::<Attempts>().map_or(1, |attempts| attempts.made)
+/// }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Attempts {
+    /// The number of requests handed to a connector, the one of this response included. For a stale response, only
+    /// failed requests count, and the number can be 0.
+    pub made: u32,
+    /// The reason why no attempt followed, if the last attempt had failed.
+    pub stopped: Option<StopReason>,
+}
+
+impl Attempts {
+    pub(crate) const fn new(made: u32, stopped: Option<StopReason>) -> Self {
+        Self { made, stopped }
+    }
+}

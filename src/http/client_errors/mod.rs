@@ -1,0 +1,102 @@
+//! Sorts the errors of HTTP clients: the fault, whether the request was sent, and a short text for logs.
+//!
+//! Different clients report the same fault in different types, often inside boxes and wrappers. A file for each client
+//! maps its types to one description. To support another client, add a file and its line in `inspect`, `is_timeout`
+//! and `is_of_a_client`.
+
+mod facts;
+#[cfg(any(feature = "reqwest", feature = "hyper"))]
+mod hyper;
+#[cfg(feature = "reqwest")]
+mod reqwest;
+
+use std::error::Error as StdError;
+use std::io;
+
+use self::facts::{BROKE_OFF, NO_CONNECTION, Seen};
+pub use self::facts::{Fault, TransportError};
+pub(crate) use self::facts::{Sent, causes, is_wrapper};
+use crate::BoxError;
+
+/// Returns the facts about an error of a known type; `None` for an unknown type or a mere wrapper.
+pub(crate) fn inspect(error: &(dyn StdError + 'static)) -> Option<Seen> {
+    #[cfg(feature = "reqwest")]
+    if let Some(seen) = reqwest::inspect(error) {
+        return Some(seen);
+    }
+    #[cfg(feature = "hyper")]
+    if let Some(seen) = hyper::inspect(error) {
+        return Some(seen);
+    }
+    if is_wrapper(error) {
+        return None;
+    }
+    error.downcast_ref().map(of_io)
+}
+
+/// True if an error or one of its causes is a timeout.
+pub(crate) fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
+    let of_io = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
+    causes(error).any(|error| {
+        #[cfg(feature = "reqwest")]
+        if reqwest::is_timeout(error) {
+            return true;
+        }
+        #[cfg(any(feature = "reqwest", feature = "hyper"))]
+        if hyper::is_timeout(error) {
+            return true;
+        }
+        error.is::<tokio::time::error::Elapsed>() || error.downcast_ref().is_some_and(of_io)
+    })
+}
+
+/// True if the type of an error is that of an HTTP client.
+pub(crate) fn is_of_a_client(error: &(dyn StdError + 'static)) -> bool {
+    #[cfg(feature = "reqwest")]
+    if reqwest::is_error(error) {
+        return true;
+    }
+    #[cfg(any(feature = "reqwest", feature = "hyper"))]
+    if hyper::is_error(error) {
+        return true;
+    }
+    let _ = error;
+    false
+}
+
+/// Returns the fault of an error in any wrapper. The outermost error of a known type decides.
+pub(crate) fn fault_of(error: &(dyn StdError + 'static)) -> Fault {
+    causes(error).find_map(inspect).map_or(Fault::Exchange, |seen| seen.fault)
+}
+
+impl TransportError for std::convert::Infallible {
+    fn fault(&self) -> Fault {
+        match *self {}
+    }
+}
+
+impl TransportError for io::Error {
+    fn fault(&self) -> Fault {
+        fault_of(self)
+    }
+}
+
+/// Finds one of the errors below in a box, through any number of wrappers. An unknown error counts as
+/// [`Fault::Exchange`].
+impl TransportError for BoxError {
+    fn fault(&self) -> Fault {
+        fault_of(&**self)
+    }
+}
+
+fn of_io(error: &io::Error) -> Seen {
+    use io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, NotConnected, UnexpectedEof,
+    };
+    match error.kind() {
+        // Only a refused connection was certainly never established: a host can also become unreachable later.
+        ConnectionRefused => NO_CONNECTION,
+        ConnectionReset | ConnectionAborted | BrokenPipe | NotConnected | UnexpectedEof => BROKE_OFF,
+        _ => Seen { text: None, ..BROKE_OFF },
+    }
+}
