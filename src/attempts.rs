@@ -18,9 +18,10 @@ use crate::stop_reason::StopReason;
 #[non_exhaustive]
 pub struct Attempts {
     /// The number of requests handed to a connector, the one of this response included. For a stale response, only
-    /// failed requests count, and the number can be 0.
+    /// failed requests count, and the number can be 0. For `Cause::Slow` the number is 0, because the call goes on.
     pub made: u32,
-    /// The reason why no attempt followed, if the last attempt had failed.
+    /// The reason why the last attempt was not retried. `None` if no retry was wanted: after a success, after a
+    /// failure that is never retried (such as a 500), or under a policy without retries.
     pub stopped: Option<StopReason>,
 }
 

@@ -143,7 +143,7 @@ impl CallOptions {
         self.deadline
     }
 
-    /// Returns how often the request may be sent, if the caller decided.
+    /// Returns the retry safety that the caller has set; `None` if the request itself decides.
     pub const fn get_retry_safety(&self) -> Option<RetrySafety> {
         self.retry_safety
     }

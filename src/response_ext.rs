@@ -23,10 +23,11 @@ pub trait ResponseExt {
     /// Returns the age and the cause of a stale response; `None` if the upstream answered this call.
     fn stale(&self) -> Option<&Stale>;
 
-    /// Returns the number of attempts of the call. For a stale response, all of them failed, and the number can be 0.
+    /// Returns the number of attempts of the call. For a stale response, only failed attempts count, and the number
+    /// can be 0. For [`Cause::Slow`](crate::last_known_good::Cause::Slow) it is 0, because the call goes on.
     fn attempts(&self) -> u32;
 
-    /// Returns why no attempt followed, if the last attempt had failed.
+    /// Returns why the last attempt was not retried; `None` if no retry was wanted.
     fn stop_reason(&self) -> Option<StopReason>;
 }
 

@@ -60,7 +60,7 @@ where
     }
 }
 
-/// The most memory to reserve on the word of a stated length, in bytes.
+/// The largest buffer that a stated length alone can reserve, in bytes.
 const MOST_RESERVED: usize = 1024 * 1024;
 
 /// A response whose body is being read.

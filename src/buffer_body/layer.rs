@@ -45,7 +45,7 @@ impl BufferBodyLayer {
     /// stream wants its beginning at once.
     ///
     /// A body longer than the limit is handed on as far as it was read, and then streams. Event streams are never
-    /// read. A body that the client below decompresses has no stated length either.
+    /// read. A body that the client below decompresses counts as a body of unstated length.
     pub const fn unsized_bodies(mut self, read: bool) -> Self {
         self.settings.unsized_bodies = read;
         self

@@ -38,7 +38,7 @@ use crate::internal::sync::atomic::AtomicUsize;
 use crate::internal::sync::atomic::Ordering::Relaxed;
 use crate::internal::sync::{Mutex, MutexGuard, oneshot};
 
-/// A number of permits, and the queue for them. A waiter receives its permit as a `P`.
+/// A number of permits, and the FIFO queue for them. `P` is the guard that a waiter receives.
 #[derive(Debug)]
 pub(super) struct Permits<P> {
     /// The number of free permits, or `SPOKEN_FOR`.

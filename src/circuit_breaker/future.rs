@@ -1,4 +1,5 @@
-//! The future of a call through the circuit breaker. It judges the result and settles the admission.
+//! The future of a call through the circuit breaker. It classifies the result, and reports the outcome to the circuit
+//! breaker.
 
 use std::fmt;
 use std::pin::Pin;

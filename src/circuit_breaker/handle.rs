@@ -3,9 +3,9 @@
 //! # Implementation
 //!
 //! The [`Gate`] is one word with the phase and the generation; each change of phase begins a new generation. While
-//! the circuit is closed, a call loads the gate to enter and again to leave. If the generation has changed in
-//! between, the result of the call is ignored. Under the default rules, a healthy call then reads the run of
-//! consecutive failures, which is one word more.
+//! the circuit is closed, a call reads the gate twice: on entry and at its end. If the generation has changed in
+//! between, the result of the call is ignored. Under the default rules, a healthy call reads one further word, the
+//! run of consecutive failures.
 //!
 //! In the other phases, a call locks a mutex and asks the pure [`Machine`]. Two kinds of call need no lock: a call
 //! that finds the circuit forced closed, and a call that an open circuit refuses, for which the gate and `open_until`
@@ -187,8 +187,8 @@ impl CircuitBreaker {
 
     /// Returns a receiver that follows the state. A slow receiver sees the latest state, not every state.
     ///
-    /// The receiver ends with the last reference to the circuit breaker. The end can come late: a thread keeps
-    /// references of earlier calls for its next calls, also while it is idle.
+    /// The receiver ends when the last reference to the circuit breaker is dropped. This can be late, because a
+    /// thread keeps a few references for reuse, even while it is idle.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {

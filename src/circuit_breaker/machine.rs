@@ -1,7 +1,7 @@
 //! The state machine of a circuit: pure, with `now` and jitter as arguments.
 //!
-//! The machine has no timer. The first call after the open time makes the circuit half-open, and leases run out when
-//! a call enters or a probe ends.
+//! The machine has no timer. The first call after the open time makes the circuit half-open. An expired lease is
+//! noticed when the next call enters or a probe ends.
 
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use crate::internal::clock;
 #[derive(Debug)]
 pub(super) struct Machine {
     phase: Phase,
-    /// The number of changes of phase. A result counts only in the generation that admitted its call.
+    /// Raised by every change of phase, and by every `force`. The result of a call counts only if the generation is
+    /// still the one that admitted the call.
     generation: u64,
     /// The number of rounds of probes that have failed since the circuit was last closed or forced.
     failed_rounds: u32,

@@ -52,11 +52,11 @@
 //!
 //! # Which outcomes count
 //!
-//! The head of an HTTP response decides the outcome. A body that breaks later adds one failure. These results do not
-//! count:
+//! The head of an HTTP response decides the outcome. A body that breaks later adds one failure, except for a probe:
+//! its head alone counts. These results do not count:
 //!
-//! - outcomes that are neutral, throttled or not processed (see [`Outcome`](crate::Outcome)). A classifier
-//!   [by request](crate::classify::by_request) makes the outcomes of a route neutral, so that the circuit ignores them;
+//! - outcomes that are neutral, throttled or not processed (see [`Outcome`](crate::Outcome)). A classifier [by
+//!   request](crate::classify::by_request) makes the outcomes of a route neutral;
 //! - refusals by layers below;
 //! - results of an earlier *generation*: the call was admitted before the circuit last changed its state;
 //! - calls that their caller dropped early. A call dropped after at least

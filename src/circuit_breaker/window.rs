@@ -19,9 +19,9 @@
 //! emptied, and loaded with Acquire. A thread that sees the new head therefore finds the bucket empty: it sees no
 //! old counts, and adds nothing that is about to be erased.
 //!
-//! Everything else is relaxed. The counters are independent and change by read-modify-writes, so no record is lost;
-//! results that race have no defined order. The gate of the handle orders [`RateWindow::clear`] and
-//! [`ConsecutiveFailures::begin`].
+//! All other accesses are relaxed. Results are added by independent read-modify-writes, so no result is lost; the
+//! order of concurrent results is undefined. Only clearing a bucket is a plain store. [`RateWindow::clear`] and
+//! [`ConsecutiveFailures::begin`] come before the Release store of the new gate.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -258,7 +258,8 @@ impl TimeBucket {
 
 // ===== CallWindow =====
 
-/// The last N calls: a ring with a byte for each call, and the sums of the ring.
+/// The last N calls: a ring with one byte for each call, and the numbers of calls, failures and slow calls in the
+/// ring.
 #[derive(Debug)]
 pub(super) struct CallWindow {
     ring: Box<[AtomicU8]>,

@@ -17,8 +17,8 @@ impl Client {
         self.request(Method::GET, url)
     }
 
-    /// Starts a POST request. Once sent, it is retried only with an `Idempotency-Key` or after
-    /// [`RequestBuilder::idempotent`].
+    /// Starts a POST request. A POST that may have been sent is retried only if it has an `Idempotency-Key` or was
+    /// declared [`idempotent`](RequestBuilder::idempotent).
     pub fn post(&self, url: impl IntoUrl) -> RequestBuilder {
         self.request(Method::POST, url)
     }

@@ -2,11 +2,12 @@
 //!
 //! # The one thread-local that correctness needs
 //!
-//! If a connection fails before anything was sent, a POST may be retried. After a redirect, a retry is not allowed,
-//! because the redirecting host has already processed the POST. Both failures look the same in reqwest's error, and
-//! reqwest calls a redirect policy without any reference to the request. So a policy made by [`watch_redirects`] sets
-//! a thread-local flag, and the poll of [`ReqwestFuture`] reads the flag. reqwest runs the policy inside that same
-//! poll, so no task switch can come between. Under any other policy, every failed connection counts as possibly sent.
+//! A connection that fails before any redirect proves that nothing was sent, so even a POST may be retried. If the
+//! target of a redirect cannot be reached, the redirecting host has already processed the POST. reqwest's error looks
+//! the same in both cases, and reqwest calls a redirect policy without any reference to the request. So a policy made
+//! by [`watch_redirects`] sets a thread-local flag, and the poll of [`ReqwestFuture`] reads the flag. reqwest runs
+//! the policy inside that same poll, so no task switch can come between. Unless the client was declared with
+//! `with_watched_redirects`, every failed connection counts as possibly sent.
 
 use std::cell::Cell;
 use std::fmt;
@@ -112,7 +113,8 @@ pub struct ReqwestFuture {
     response: <reqwest::Client as Service<reqwest::Request>>::Future,
     /// True if a redirect may already have answered the request.
     may_be_redirected: bool,
-    /// True once reqwest has been pending: the request was more than checked.
+    /// True once reqwest has been pending. reqwest checks the request in the first poll, so an invalid request after
+    /// that is the target of a redirect.
     has_waited: bool,
 }
 

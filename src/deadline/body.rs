@@ -14,7 +14,8 @@ use crate::internal::clock::Timer;
 use crate::sealed::Sealed;
 use crate::{BoxError, Error, TimeoutScope};
 
-/// Cuts a response body that is not read before the deadline of its call.
+/// Cuts a response body that has not ended by the deadline of its call. A frame that is known to be the last still
+/// passes, so a body in memory can be read later.
 ///
 /// The body then ends with an `io::Error` of the kind `TimedOut` around an [`Error`], which
 /// `reqwest::Error::is_timeout` recognises.

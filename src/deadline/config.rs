@@ -10,7 +10,8 @@ use crate::{ErrorKind, HasCallOptions, TimeoutScope};
 /// The settings of the layer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DeadlineSettings {
-    /// The time of a call without a timeout of its own; `None` leaves such a call unbounded.
+    /// The total time of a call without a timeout of its own. With `None`, only a deadline that the request already
+    /// carries bounds such a call.
     pub(super) after: Option<Duration>,
     /// True if all layers below check the deadline, which makes a timer here unnecessary.
     pub(super) is_checked_below: bool,

@@ -119,7 +119,8 @@ impl ErrorInfo {
         self
     }
 
-    /// Finds the facts of a steadfast error anywhere in a chain of causes, through boxes and wrappers.
+    /// Finds the facts of a steadfast error in a chain of causes, through boxes and wrappers. The search stops at an
+    /// error of the request's own body, whose causes may be about another call.
     ///
     /// ```
     /// use steadfast::{Error, ErrorInfo, ErrorKind};

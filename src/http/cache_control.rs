@@ -43,7 +43,8 @@ impl CacheControl {
                     b"private" => found.private = true,
                     b"no-cache" => found.no_cache = true,
                     b"must-revalidate" | b"proxy-revalidate" => found.must_revalidate = true,
-                    // Of duplicates the shortest counts, and an unreadable time is zero: the safe reading (§4.2.1).
+                    // Of duplicates, the most restrictive counts, and a value that is not a number counts as zero
+                    // (§4.2.1).
                     b"max-age" => max_age = Some(shortest(max_age, seconds())),
                     b"s-maxage" => {
                         found.must_revalidate = true;

@@ -1,9 +1,9 @@
 //! Thread-local signals: advice that one layer gives another during a single poll.
 //!
-//! Layers do not know each other, and types from other crates can stand between two of them. All facts that
-//! correctness needs therefore travel in types: the request's options, the error, and the response's extensions. Two
-//! pieces of advice have no such way and only save time. They are thread-locals, set for the length of one poll, as
-//! tokio's cooperative budget is:
+//! Layers do not know each other, and types from other crates can stand between two layers. Facts that correctness
+//! needs therefore travel in types: the request's options, the error, and the response's extensions. (The one
+//! exception is explained in `client/reqwest_service.rs`.) Two signals have no type to travel in. They are
+//! thread-locals, set for one poll as tokio's cooperative budget is, and only give advice:
 //!
 //! - *Downward*: this body is being discarded. The holder of a permit returns it at once, and the cache stops
 //!   recording.

@@ -250,7 +250,8 @@ impl Plan {
             Self::Invalidate(state, key, deadline) => settle_unsafe(&state, &key, result, deadline),
             Self::Cacheable(cacheable) => {
                 let outcome = match &result {
-                    // The judge classifies results of the upstream, not refusals.
+                    // A judge never sees a refusal. A refusal counts as transient here, so that an entry may be
+                    // served.
                     Err(error) if error.is_refusal() => Outcome::transient(),
                     result => judge.classify(result.as_ref()),
                 };

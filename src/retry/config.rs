@@ -101,13 +101,14 @@ impl RetryBudgetBuilder {
         self
     }
 
-    /// The size of the bucket: 0, for no retry ever, to 1,000,000. Default: 10.
+    /// The size of the bucket: 0 to 1,000,000. With 0, no call is retried. A size below 2 needs a smaller
+    /// [`initial`](Self::initial), too. Default: 10.
     pub fn capacity(mut self, tokens: f64) -> Self {
         self.capacity = tokens;
         self
     }
 
-    /// The tokens of a new bucket, at most the capacity. Default: 2.
+    /// The tokens of a new bucket. More than the capacity is an error. Default: 2.
     pub fn initial(mut self, tokens: f64) -> Self {
         self.initial = tokens;
         self

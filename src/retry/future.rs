@@ -381,7 +381,8 @@ fn asked_to_wait<Res, E, K: ResponseKind<Res>>(kind: K, result: Result<&Res, &Er
     retry_after::parse(kind.headers(result.ok()?)?, retry_after::system_time)
 }
 
-/// Returns why no attempt should follow `pause`, if the advisor advises against it.
+/// Returns why no attempt should follow `pause`, if the advisor advises against it. Advice that ends before the pause
+/// does not count.
 fn advice_against(pause: &Pause, settings: &RetrySettings) -> Option<StopReason> {
     match settings.advisor.as_ref()?.advice()? {
         RetryAdvice::Refusing { until: Some(until) } if pause.until.is_none_or(|end| end >= until) => None,

@@ -81,8 +81,8 @@ impl<C, K> RetryLayer<C, K> {
         self
     }
 
-    /// Asks `advisor` before each retry, usually the [`CircuitBreaker`](crate::circuit_breaker::CircuitBreaker)
-    /// below. Default: no advisor.
+    /// Asks `advisor` before the wait for each retry. The advisor is usually the
+    /// [`CircuitBreaker`](crate::circuit_breaker::CircuitBreaker) below. Default: no advisor.
     ///
     /// A fault that opens the circuit then ends the call: the caller gets the answer in hand, not a refusal after a
     /// wait. A run of failures ends the call as well, unless the layer has no budget.

@@ -47,7 +47,7 @@ impl Allowance {
     }
 }
 
-/// The time that an attempt has, and the clock that limits it: the attempt's or the call's.
+/// The time limit of an attempt, and its origin: the attempt's own timeout, or the call's deadline.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AttemptLimit {
     pub(super) after: Duration,

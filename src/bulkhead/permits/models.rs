@@ -41,7 +41,7 @@ impl Full {
         drop(self.slot.take());
     }
 
-    /// True if the waiter has received a permit. The waiter leaves in either case.
+    /// True if the waiter has received a permit. In both cases, the waiter leaves the queue.
     fn is_served(&self) -> bool {
         self.slot.take().is_some_and(|mut slot| slot.permit.try_recv().is_ok())
     }

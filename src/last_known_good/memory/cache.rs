@@ -118,7 +118,8 @@ impl Memory {
 
     /// Finds the variants of a key, and the newest for which `answers` is true.
     pub(crate) fn find(&self, key: &Key, answers: impl Fn(&Entry) -> bool) -> Found {
-        // Read the count first: a change after this line then leads to another lookup.
+        // Read `changes` before the lookup. If an entry changes in between, `insert` sees a different count and looks
+        // the key up again.
         let changes = self.changes.load(Ordering::Acquire);
         let variants = self.entries.get(key);
         let entry = variants.as_ref().and_then(|it| it.iter().find(|entry| answers(entry)).cloned());

@@ -4,7 +4,8 @@
 //! at its time limit or at the deadline of the call, whichever comes first. A failure is counted and logged, and then
 //! looks like an absent value.
 //!
-//! The store also remembers two sets of tombstones: pending ones, and written ones that need not be written again.
+//! [`BoundedStore`] also keeps, in this process, the times of two kinds of tombstones: those that are not written
+//! yet, and those that are written and still current, which need not be written again.
 
 use std::fmt;
 use std::future::poll_fn;

@@ -5,9 +5,10 @@
 //!
 //! # Read-through
 //!
-//! A key is read from the store when an entry is needed and the memory has none, or has one that was last read or
-//! written `renew_after` ago. One read fetches the entries and both tombstones of the key concurrently. An entry from
-//! the store goes into memory only if it is newer than the variant in memory and not older than a tombstone.
+//! A key is read from the store when an entry is needed and memory has none, or when its entry was last read from or
+//! written to the store at least `renew_after` ago. One read fetches three values concurrently: the entries of the
+//! key, the tombstone of its URI, and the tombstone of its caller. An entry from the store goes into memory only if
+//! it is newer than the entry in memory with the same `Vary` values, and was not requested before a tombstone.
 //!
 //! If the memory has no entry and the store has none either, the result is not remembered. Each failed call for such
 //! a key reads the store again.

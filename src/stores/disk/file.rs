@@ -2,7 +2,8 @@
 //!
 //! - A new store is created under a temporary name and renamed when complete.
 //! - A growing file's new length is synced before redb relies on the length. redb does so only from version 4.2 on.
-//! - A database that has failed is abandoned: redb can no longer write to the file, and the file is opened again.
+//! - A database that has failed is abandoned: every later file operation of redb fails, so redb writes nothing more.
+//!   The file is then opened again.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};

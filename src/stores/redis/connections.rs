@@ -12,8 +12,8 @@
 //! only the waiting operations poll.
 //!
 //! A slot is emptied when an operation on its connection ends without an answer: failed, timed out or dropped. A dead
-//! peer would otherwise be used until TCP gives up, which takes minutes. Other operations on the same connection
-//! still receive their answers.
+//! peer would otherwise be used until TCP gives up, which takes minutes. Emptying the slot does not cut off other
+//! operations on the same connection.
 
 use std::fmt;
 use std::future::Future;
