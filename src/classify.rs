@@ -33,7 +33,7 @@ pub use self::by_request::{ByRequest, by_request};
 pub use self::from_fn::{FromFn, from_fn};
 use crate::Error;
 
-/// The verdict on one attempt. Whether the request was sent is a fact of the [error](ErrorInfo::maybe_sent), not of
+/// The verdict on one attempt. Whether the request was sent is a fact of the [error](crate::ErrorInfo::maybe_sent), not of
 /// the outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

@@ -71,7 +71,7 @@
 //! let request = client.get("http://sku.internal/v1/items/42").build()?;
 //! let response = service.oneshot(Call::new(request)).await?;
 //! println!("{} while the circuit is {:?}", response.status(), circuit_breaker.state());
-//! let body = response.into_body().collect().await?.to_bytes(); // by http_body_util::BodyExt
+//! let body = response.into_body().collect().await?.to_bytes(); // by http_body_util::BodyExt; the error is a BoxError
 //! # Ok(())
 //! # }
 //! ```
@@ -91,18 +91,20 @@
 //!   An `http::Request` carries the options in its extensions. A bare `reqwest::Request` cannot carry them; wrap the
 //!   request in a [`Call`].
 //! - **Correctness depends on types alone.** A retry reads the error, the response and the options, so a layer of
-//!   yours may move a call to another task. Only two pieces of advice are lost then: the permit for a discarded body
-//!   returns when the body has ended, and the circuit breaker counts the time in a queue towards slow and abandoned
-//!   calls.
+//!   yours may move a call to another task. Two pieces of advice do not reach the other task, and cost only time: the
+//!   permit for a discarded body returns later, when the body has ended; and the circuit breaker counts the wait for
+//!   a permit as time of the upstream.
 //! - **Every future can be dropped** at any await point, and returns whatever it holds.
 //! - **Tests control time and randomness.** All time is tokio's, so a test with paused time
 //!   (`#[tokio::test(start_paused = true)]`, with tokio's `test-util`) never waits. All randomness can be seeded.
 //! - **Your own request type** needs `impl HasCallOptions for MyRequest {}` for bulkhead and timeouts, and
 //!   [`RetryableRequest`] for retry; the circuit breaker needs nothing. Alternatively, wrap the request in a
 //!   [`Call`].
-//! - **The compiler names the fix** for a missing `.map_err(Error::from_upstream)`, `.non_http()` or `HasCallOptions`
-//!   where a function demands `impl Service<Request>`. A method call such as `.oneshot(request)` hides the reason; pass
-//!   the service to a function to see the reason.
+//! - **If a stack does not compile**, call `ServiceExt::oneshot(service, request)`: a method call such as
+//!   `.oneshot(request)` or `.ready()` hides the reason. The message then names the fix:
+//!   `.map_err(Error::from_upstream)`, `.non_http()` or `HasCallOptions`. Above a `service_fn`, the message expects
+//!   "a future that resolves to `Result<_, Error<_>>`" if `map_err` is missing, and "to `Result<Response<_>, _>`" if
+//!   `.non_http()` is missing.
 //!
 //! # Features
 //!

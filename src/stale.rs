@@ -54,7 +54,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// Returns the cause in one word, as used in logs and labels. `Display` writes a clause for people.
+    /// Returns the cause in one word, for labels. `Display` writes a clause for people.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Status(_) => "status",

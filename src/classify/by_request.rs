@@ -7,8 +7,10 @@ use super::Classify;
 /// Makes a classifier that depends on the request: the choice of `choose`, or else `default`.
 ///
 /// If all results of a request are neutral, the request is not retried, and the cache neither stores nor serves its
-/// responses. To leave a route out of the circuit breaker only, give this classifier to the `CircuitBreakerLayer` alone.
-/// A body that breaks later, and a call that its caller drops after a long time, still count as failures.
+/// responses. To leave a route out of the circuit breaker only, give this classifier to the `CircuitBreakerLayer`
+/// alone. A body that breaks later, and a call that its caller drops after a long time, still count as failures.
+/// Above reqwest, the request is a `Call<reqwest::Request>`, and `call.request().url()` is its URL; a `Client` takes
+/// the same function by `ClientBuilder::classifier_by`.
 ///
 /// ```
 /// use http::Request;

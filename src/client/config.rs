@@ -374,7 +374,7 @@ impl ClientBuilder {
             (None, _) => PrefetchLayer::none(),
             (Some(prefetch), Some(last_known_good)) => prefetch.build(last_known_good)?,
             (Some(_), None) => {
-                let without = "set without client.last_known_good";
+                let without = format_args!("set without client.last_known_good");
                 return Err(ConfigError::new("client.prefetch", without, "combined with a cache"));
             }
         };

@@ -50,7 +50,7 @@ pub enum TimeoutScope {
 }
 
 impl ErrorKind {
-    /// Returns the kind in one word, as used in logs.
+    /// Returns the kind in one word, for logs and labels.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Upstream => "upstream",

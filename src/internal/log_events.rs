@@ -1,6 +1,8 @@
-//! The log events of the crate, in one place: every event names its upstream, and `tests/events.rs` lists them all.
+//! The log events of the crate, in one place. Every event names its upstream, except for a failed write of the disk
+//! store, which is about the entries of many upstreams. `tests/events.rs` checks the names.
 //!
-//! The targets are the names of the public modules, so that a filter such as `steadfast::retry=debug` works.
+//! The targets are the names of the layers, so that a filter such as `steadfast::retry=debug` works. Stores belong to
+//! `steadfast::last_known_good`.
 
 use std::fmt::{Debug, Display};
 #[cfg(feature = "disk")]
@@ -79,7 +81,7 @@ pub(crate) fn store_failed(upstream: &str, error: impl Display) {
     );
 }
 
-/// The disk store has lost a batch. The batch has entries of many upstreams, so the file stands for them.
+/// The disk store has lost a batch.
 #[cfg(feature = "disk")]
 pub(crate) fn disk_write_failed(path: &Path, entries: usize, error: impl Display) {
     tracing::warn!(

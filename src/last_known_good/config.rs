@@ -114,7 +114,7 @@ impl LastKnownGoodBuilder {
         self
     }
 
-    /// Serves stale responses only for the causes for which `falls` returns true. Default: every cause.
+    /// Serves stale responses only for the causes for which `serves` returns true. Default: every cause.
     ///
     /// ```
     /// use steadfast::last_known_good::{Cause, LastKnownGood};

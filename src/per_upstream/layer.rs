@@ -48,7 +48,8 @@ pub struct PerUpstreamLayer<R, K = Origin> {
 }
 
 impl<R: MakeStack> PerUpstreamLayer<R> {
-    /// Makes the stack of each upstream with `make_stack`, the stack maker.
+    /// Makes the stack of each upstream with `make_stack`, usually a closure. Write the type of its argument,
+    /// `|upstream: &UpstreamKey|`: the compiler cannot infer it.
     pub fn new(make_stack: R) -> Self {
         Self { make_stack: Arc::new(make_stack), key: Arc::new(Origin), max_upstreams: 1000 }
     }

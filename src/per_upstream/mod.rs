@@ -2,9 +2,10 @@
 //! all.
 //!
 //! [`PerUpstreamLayer`] therefore makes a stack of layers for each upstream, on the first call to the upstream. The
-//! stack maker ([`MakeStack`]) is usually a closure. It returns the layers, which are put around a clone of the
-//! service below, and handles to inspect the stack by: [`PerUpstreamService::handles`],
-//! [`PerUpstreamService::upstreams`].
+//! stack maker ([`MakeStack`]) is usually a closure. It returns the layers of the upstream, and handles that users
+//! look at later. The layers are put around a clone of the service below. [`PerUpstreamService::handles`] and
+//! [`PerUpstreamService::upstreams`] return the handles; clones of the service share them, so clone the service
+//! before you put other layers around it.
 //!
 //! ```
 //! use steadfast::Error;

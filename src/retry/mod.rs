@@ -43,8 +43,8 @@
 //!
 //! # Waits
 //!
-//! `Retry-After` is a floor, and the backoff is added to it. The floor itself is at most
-//! [`RetryPolicyBuilder::max_retry_after`]; a longer floor ends the call.
+//! After a response with `Retry-After`, the wait is the stated time plus the backoff. If the stated time is longer
+//! than [`RetryPolicyBuilder::max_retry_after`], the call ends without a retry.
 //!
 //! A discarded response returns its permit. Then at most 64 KiB of its body are read, for as long as the wait lasts,
 //! so that the connection can be used again.

@@ -15,7 +15,7 @@ pub enum Fault {
     Caller,
 }
 
-/// The error of an HTTP client, as [`HttpClassifier`](super::HttpClassifier) sees it.
+/// The error of an HTTP client, as [`HttpClassifier`](crate::http::HttpClassifier) sees it.
 ///
 /// A fault does not tell whether the request was sent: the [`Error`](crate::Error::with_sent) around it does.
 #[diagnostic::on_unimplemented(

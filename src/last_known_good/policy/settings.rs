@@ -23,7 +23,7 @@ pub(crate) struct CacheSettings {
 
 impl CacheSettings {
     pub(crate) fn serves_stale_on(&self, cause: Cause) -> bool {
-        self.serves_stale_on.as_ref().is_none_or(|falls| falls(cause))
+        self.serves_stale_on.as_ref().is_none_or(|serves| serves(cause))
     }
 }
 

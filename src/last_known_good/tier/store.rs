@@ -10,9 +10,10 @@ use crate::BoxError;
 /// A backend behind the memory of a [`LastKnownGood`](crate::last_known_good::LastKnownGood) cache. A store outlives
 /// the process or is shared by several processes.
 ///
-/// A store keeps bytes under names. The cache alone knows what the bytes mean, whether they are intact, and whether
-/// an entry may be served. A store that loses, swaps or garbles values costs stale responses, and never causes a
-/// wrong response.
+/// A store keeps bytes under keys. The cache alone knows what the bytes mean, whether they are intact, and whether an
+/// entry may be served. A key is text with spaces, such as `GET - http://sku.internal:80/v1/items?id=42` for an entry
+/// or `GONE * …` for a tombstone. It contains the URI with its query, so it may be confidential, and has no maximum
+/// length. A store that loses, swaps or garbles values costs stale responses, and never causes a wrong response.
 ///
 /// A store may drop any value at any time. But if a store drops a tombstone, the record of an invalidation, before
 /// the entry concerned, the entry can come back.
