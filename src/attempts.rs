@@ -22,11 +22,11 @@ pub struct Attempts {
     pub made: u32,
     /// The reason why the last attempt was not retried. `None` if no retry was wanted: after a success, after a
     /// failure that is never retried (such as a 500), or under a policy without retries.
-    pub stopped: Option<StopReason>,
+    pub stop_reason: Option<StopReason>,
 }
 
 impl Attempts {
-    pub(crate) const fn new(made: u32, stopped: Option<StopReason>) -> Self {
-        Self { made, stopped }
+    pub(crate) const fn new(made: u32, stop_reason: Option<StopReason>) -> Self {
+        Self { made, stop_reason }
     }
 }

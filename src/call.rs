@@ -237,8 +237,8 @@ pub trait RetryableRequest: Sized {
     /// Returns a copy to send later. With `None`, the request is sent only once.
     fn try_clone(&self) -> Option<Self>;
 
-    /// True if this copy is still whole. Called when the copy is about to be sent in place of the original, which
-    /// from then on need not stay whole.
+    /// True if this copy can still be sent. Called before a retry sends the copy. From then on, only this copy must
+    /// stay complete, not the request that was sent before.
     ///
     /// A copy of a streaming body becomes incomplete if the stream outgrows its bound. A successful takeover stops
     /// the earlier stream.

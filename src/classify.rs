@@ -33,8 +33,8 @@ pub use self::by_request::{ByRequest, by_request};
 pub use self::from_fn::{FromFn, from_fn};
 use crate::Error;
 
-/// The verdict on one attempt. Whether the request was sent is a fact of the [error](crate::ErrorInfo::maybe_sent), not of
-/// the outcome.
+/// The verdict on one attempt. Whether the request was sent is a fact of the [error](crate::ErrorInfo::maybe_sent),
+/// not of the outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -97,17 +97,17 @@ impl Outcome {
 /// struct ExceptReports(HttpClassifier);
 ///
 /// /// The judge: remembers whether the request was for a report.
-/// struct Kept { is_report: bool, other: HttpClassifier }
+/// struct ReportJudge { is_report: bool, other: HttpClassifier }
 ///
 /// impl<B, E: TransportError + 'static> Classify<Command, Response<B>, E> for ExceptReports {
-///     type Judge = Kept;
+///     type Judge = ReportJudge;
 ///
-///     fn judge(&self, request: &Command) -> Kept {
-///         Kept { is_report: request.is_report, other: self.0.clone() }
+///     fn judge(&self, request: &Command) -> ReportJudge {
+///         ReportJudge { is_report: request.is_report, other: self.0.clone() }
 ///     }
 /// }
 ///
-/// impl<B, E: TransportError + 'static> Judge<Response<B>, E> for Kept {
+/// impl<B, E: TransportError + 'static> Judge<Response<B>, E> for ReportJudge {
 ///     fn classify(&self, result: Result<&Response<B>, &Error<E>>) -> Outcome {
 ///         if self.is_report { Outcome::Neutral } else { self.other.classify(result) }
 ///     }
@@ -125,8 +125,8 @@ pub trait Classify<Req, Res, E>: Clone {
 
 /// Judges the result of an attempt. In a retry, one judge judges all attempts of a call.
 ///
-/// A judge never sees [refusals](crate::ErrorInfo::is_refusal): the layers recognise them. Retry and circuit breaker do not
-/// ask about a call that was cut by its deadline, either.
+/// A judge never sees [refusals](crate::ErrorInfo::is_refusal): the layers recognise them. Retry and circuit breaker
+/// do not ask about a call that was cut by its deadline, either.
 pub trait Judge<Res, E> {
     /// Returns the verdict on `result`.
     fn classify(&self, result: Result<&Res, &Error<E>>) -> Outcome;

@@ -91,9 +91,9 @@
 //!   An `http::Request` carries the options in its extensions. A bare `reqwest::Request` cannot carry them; wrap the
 //!   request in a [`Call`].
 //! - **Correctness depends on types alone.** A retry reads the error, the response and the options, so a layer of
-//!   yours may move a call to another task. Two pieces of advice do not reach the other task, and cost only time: the
-//!   permit for a discarded body returns later, when the body has ended; and the circuit breaker counts the wait for
-//!   a permit as time of the upstream.
+//!   yours may move a call to another task. Two pieces of advice do not reach the other task. The permit for a
+//!   discarded body returns later, when the body has ended. The circuit breaker counts the wait for a permit as time
+//!   of the upstream, which can open the circuit earlier. Neither causes a resend.
 //! - **Every future can be dropped** at any await point, and returns whatever it holds.
 //! - **Tests control time and randomness.** All time is tokio's, so a test with paused time
 //!   (`#[tokio::test(start_paused = true)]`, with tokio's `test-util`) never waits. All randomness can be seeded.

@@ -60,6 +60,6 @@ impl<R: HasExtensions> ResponseExt for R {
     }
 
     fn stop_reason(&self) -> Option<StopReason> {
-        self.extensions().get::<Attempts>()?.stopped
+        self.extensions().get::<Attempts>()?.stop_reason
     }
 }

@@ -53,20 +53,20 @@ pub trait ResponseKind<Res>: Sealed + Copy {
     /// Returns the headers; `None` for a plain value.
     fn headers(self, response: &Res) -> Option<&HeaderMap>;
 
-    /// Returns a note that a layer below has attached to the response.
-    fn note<T: Clone + Send + Sync + 'static>(self, response: &Res) -> Option<&T>;
+    /// Returns an extension that a layer below has attached to the response.
+    fn extension<T: Clone + Send + Sync + 'static>(self, response: &Res) -> Option<&T>;
 
-    /// Attaches a note to the response. Does nothing for a plain value.
-    fn add_note<T: Clone + Send + Sync + 'static>(self, response: &mut Res, note: T);
+    /// Attaches an extension to the response. Does nothing for a plain value.
+    fn set_extension<T: Clone + Send + Sync + 'static>(self, response: &mut Res, extension: T);
 
     /// Returns the number of attempts that led to the response.
     fn attempts(self, response: &Res) -> u32 {
-        self.note(response).map_or(1, |attempts: &Attempts| attempts.made)
+        self.extension(response).map_or(1, |attempts: &Attempts| attempts.made)
     }
 
     /// Returns the endpoint that sent the response, if the upstream has a choice of endpoints.
     fn endpoint(self, response: &Res) -> Option<EndpointId> {
-        self.note(response).copied()
+        self.extension(response).copied()
     }
 }
 
@@ -87,12 +87,12 @@ impl<B: Body> ResponseKind<Response<B>> for Http {
         Some(response.headers())
     }
 
-    fn note<T: Clone + Send + Sync + 'static>(self, response: &Response<B>) -> Option<&T> {
+    fn extension<T: Clone + Send + Sync + 'static>(self, response: &Response<B>) -> Option<&T> {
         response.extensions().get()
     }
 
-    fn add_note<T: Clone + Send + Sync + 'static>(self, response: &mut Response<B>, note: T) {
-        response.extensions_mut().insert(note);
+    fn set_extension<T: Clone + Send + Sync + 'static>(self, response: &mut Response<B>, extension: T) {
+        response.extensions_mut().insert(extension);
     }
 }
 
@@ -113,11 +113,11 @@ impl<Res> ResponseKind<Res> for NonHttp {
         None
     }
 
-    fn note<T>(self, _response: &Res) -> Option<&T> {
+    fn extension<T>(self, _response: &Res) -> Option<&T> {
         None
     }
 
-    fn add_note<T>(self, _response: &mut Res, _note: T) {}
+    fn set_extension<T>(self, _response: &mut Res, _extension: T) {}
 }
 
 impl Sealed for Http {}

@@ -1,4 +1,4 @@
 //! Seals public traits, so that only this crate can implement them.
 
-/// A supertrait of every sealed trait, implemented by this crate's markers and observers.
+/// A supertrait of every sealed trait.
 pub trait Sealed {}

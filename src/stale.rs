@@ -85,7 +85,7 @@ impl Cause {
     /// Returns a member of `Cache-Status` (RFC 9211): `hit` if the call was refused locally (§2.1), `fwd=stale` if it
     /// was forwarded (§2.2). `ttl` is the remaining freshness in seconds, negative for a stale response (§2.4).
     pub(crate) fn cache_status(self, ttl: i64) -> HeaderValue {
-        let (went, detail) = match self {
+        let (parameter, detail) = match self {
             Self::Status(_) => ("fwd=stale", ""),
             Self::Transport => ("fwd=stale", "; detail=transport"),
             Self::Body => ("fwd=stale", "; detail=body"),
@@ -99,7 +99,7 @@ impl Cause {
             Self::Status(status) => format!("; fwd-status={}", status.as_u16()),
             _ => String::new(),
         };
-        HeaderValue::try_from(format!("steadfast; {went}{status}; ttl={ttl}{detail}"))
+        HeaderValue::try_from(format!("steadfast; {parameter}{status}; ttl={ttl}{detail}"))
             .unwrap_or(HeaderValue::from_static("steadfast; fwd=stale"))
     }
 }

@@ -116,7 +116,7 @@ async fn every_event_names_its_upstream_and_says_why_a_call_was_given_up_on() {
         .collect();
     for expected in [
         ("the circuit changed its state", "open"),
-        ("the bulkhead refused a call: no permit was free in time", "full"),
+        ("the bulkhead refused a call: no permit was free", "full"),
         ("the circuit opened; calls are refused", "trips"),
         ("the call ends without a further retry", "reset"),
         ("the attempt failed; waiting for the backoff before a retry", "sku"),

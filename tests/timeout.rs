@@ -118,7 +118,7 @@ async fn the_total_time_bounds_all_attempts_and_the_waits_between_them() {
     let result = send(&service, get()).await;
     // Attempts begin at 0 and 200 ms. The wait from 300 to 500 ms would pass the deadline, so it does not begin.
     let attempts = *result.unwrap().extensions().get::<Attempts>().unwrap();
-    assert_eq!((attempts.made, attempts.stopped), (2, Some(StopReason::Deadline)));
+    assert_eq!((attempts.made, attempts.stop_reason), (2, Some(StopReason::Deadline)));
     assert_eq!(began.elapsed(), 300 * MS);
     assert_eq!(upstream.times(), [Duration::ZERO, 200 * MS]);
 }

@@ -61,7 +61,7 @@ where
 }
 
 /// The largest buffer that a stated length alone can reserve, in bytes.
-const MOST_RESERVED: usize = 1024 * 1024;
+const MAX_RESERVED: usize = 1024 * 1024;
 
 /// A response whose body is being read.
 struct Reading<B> {
@@ -121,7 +121,7 @@ where
     ///
     /// Later pieces are joined with the first, in one allocation if the length is stated. A body in many small pieces
     /// then takes no more memory than its bytes. A stated length is only a claim of the upstream, so at most
-    /// [`MOST_RESERVED`] is reserved for it.
+    /// [`MAX_RESERVED`] is reserved for it.
     fn push(&mut self, mut data: B::Data) {
         if self.len() == 0 {
             self.first = data.copy_to_bytes(data.remaining());
@@ -129,7 +129,7 @@ where
         }
         if self.joined.is_empty() {
             let stated = self.stated.and_then(|stated| usize::try_from(stated).ok()).unwrap_or_default();
-            self.joined.reserve(stated.min(MOST_RESERVED).max(self.first.len() + data.remaining()));
+            self.joined.reserve(stated.min(MAX_RESERVED).max(self.first.len() + data.remaining()));
             self.joined.extend_from_slice(&std::mem::take(&mut self.first));
         }
         while data.has_remaining() {

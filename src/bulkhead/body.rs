@@ -4,7 +4,7 @@ use super::handle::Permit;
 use crate::http::body::BodyObserver;
 use crate::sealed::Sealed;
 
-/// A body holds its permit until it ends or is dropped. Dropping the permit returns it. `None` without a bulkhead.
 impl Sealed for Option<Permit> {}
 
+/// A body holds its permit until it ends or is dropped. Dropping the permit returns it. `None` without a bulkhead.
 impl BodyObserver for Option<Permit> {}

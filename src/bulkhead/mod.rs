@@ -1,8 +1,7 @@
-//! Bounds the number of calls in flight to one upstream.
+//! Bulkhead: when an upstream becomes slow, the calls to it pile up, and in the end calls to other upstreams fail, too.
 //!
-//! When an upstream becomes slow, the calls to it pile up. Each call holds memory and a connection while it waits,
-//! and in the end calls to healthy upstreams fail as well. A bulkhead bounds the part of a service that one upstream
-//! can hold.
+//! Each call holds memory and a connection while it waits. A bulkhead bounds the number of calls in flight to one
+//! upstream, and so the part of a service that one upstream can hold. Below a retry, each attempt is a call of its own.
 //!
 //! A [`Bulkhead`] is the shared set of permits. A call takes a permit when it is made. If no permit is free, the call
 //! waits in a bounded FIFO queue, for a bounded time. If the queue is full or the time runs out, the call is refused

@@ -7,8 +7,8 @@
 //!
 //! A *claim* is a right to a permit that is returned. Each waiter has a claim. If the size shrinks below the number
 //! of permits in use, each permit above the size is a claim, too; these claims are the *surplus*. While claims exist,
-//! `free` is `SPOKEN_FOR` instead of a count. A call that returns a permit then takes a lock and settles one claim:
-//! first the surplus, then the waiter that came first. A newcomer finds `SPOKEN_FOR`, so it cannot overtake the
+//! `free` is `CLAIMED` instead of a count. A call that returns a permit then takes a lock and settles one claim:
+//! first the surplus, then the waiter that came first. A newcomer finds `CLAIMED`, so it cannot overtake the
 //! queue. When the last claim ends, `free` counts again, from zero.
 //!
 //! A waiter receives its permit through a oneshot channel. The permit is sent after the lock is released, so that no
@@ -19,7 +19,7 @@
 //!
 //! All accesses are relaxed. A permit guards no memory, so the next holder need not see the writes of the previous
 //! holder. `free` changes by read-modify-writes, so no permit is lost or taken twice. There is one plain store, which
-//! ends `SPOKEN_FOR`: while the word has this value, only the holder of the lock changes it. The lock orders the
+//! ends `CLAIMED`: while the word has this value, only the holder of the lock changes it. The lock orders the
 //! claims.
 //!
 //! # Cancellation
@@ -41,7 +41,7 @@ use crate::internal::sync::{Mutex, MutexGuard, oneshot};
 /// A number of permits, and the FIFO queue for them. `P` is the guard that a waiter receives.
 #[derive(Debug)]
 pub(super) struct Permits<P> {
-    /// The number of free permits, or `SPOKEN_FOR`.
+    /// The number of free permits, or `CLAIMED`.
     free: AtomicUsize,
     /// The configured number of permits. Written only under the lock.
     size: AtomicUsize,
@@ -50,7 +50,7 @@ pub(super) struct Permits<P> {
 
 /// The value of `free` while claims exist: no permit is free, and returned permits settle claims. Set and ended only
 /// under the lock.
-const SPOKEN_FOR: usize = usize::MAX;
+const CLAIMED: usize = usize::MAX;
 
 /// The claims on returned permits.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl<P> Permits<P> {
         let claims = self.claims();
         let circulating = self.size() + claims.surplus;
         match self.free.load(Relaxed) {
-            SPOKEN_FOR => circulating,
+            CLAIMED => circulating,
             free => circulating.saturating_sub(free),
         }
     }
@@ -94,7 +94,7 @@ impl<P> Permits<P> {
     #[inline]
     pub(super) fn take(&self) -> bool {
         let taken = self.free.fetch_update(Relaxed, Relaxed, |free| match free {
-            0 | SPOKEN_FOR => None,
+            0 | CLAIMED => None,
             free => Some(free - 1),
         });
         taken.is_ok()
@@ -107,7 +107,7 @@ impl<P> Permits<P> {
     }
 
     fn add_free(&self) -> bool {
-        let added = self.free.fetch_update(Relaxed, Relaxed, |free| (free != SPOKEN_FOR).then(|| free + 1));
+        let added = self.free.fetch_update(Relaxed, Relaxed, |free| (free != CLAIMED).then(|| free + 1));
         added.is_ok()
     }
 
@@ -135,8 +135,8 @@ impl<P> Permits<P> {
             return None;
         }
         let before = self.free.fetch_update(Relaxed, Relaxed, |free| match free {
-            SPOKEN_FOR => None,
-            0 => Some(SPOKEN_FOR),
+            CLAIMED => None,
+            0 => Some(CLAIMED),
             free => Some(free - 1),
         });
         let is_free = before.is_ok_and(|free| free > 0);
@@ -170,8 +170,8 @@ impl<P> Permits<P> {
         let over = before.saturating_sub(size);
         // Free permits are withdrawn at once, the surplus when it is returned.
         let free = self.free.fetch_update(Relaxed, Relaxed, |free| match free {
-            SPOKEN_FOR => None,
-            free => Some(free.checked_sub(over).unwrap_or(SPOKEN_FOR)),
+            CLAIMED => None,
+            free => Some(free.checked_sub(over).unwrap_or(CLAIMED)),
         });
         claims.surplus += over.saturating_sub(free.unwrap_or(0));
         size.saturating_sub(before)
@@ -180,7 +180,7 @@ impl<P> Permits<P> {
     /// Lets `free` count again if no claim is left.
     fn end_claims(&self, claims: &Claims<P>) {
         if claims.surplus == 0 && claims.waiters.is_empty() {
-            // Only the holder of the lock changes `free` while it is `SPOKEN_FOR`.
+            // Only the holder of the lock changes `free` while it is `CLAIMED`.
             self.free.store(0, Relaxed);
         }
     }

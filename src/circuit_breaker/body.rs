@@ -21,9 +21,9 @@ impl BreakerBody {
     }
 }
 
-/// `None` for a probe, and where no circuit breaker guards the call.
 impl Sealed for Option<BreakerBody> {}
 
+/// `None` for a probe, and where no circuit breaker guards the call.
 impl BodyObserver for Option<BreakerBody> {
     fn end(self: Pin<&mut Self>, end: BodyEnd) {
         if let (BodyEnd::Broken, Some(body)) = (end, &*self) {

@@ -25,9 +25,9 @@
 //! The other words are relaxed as well, because no other memory depends on them. `refused` is changed by
 //! read-modify-writes, `trips` under the mutex, and the copies of settings are single words.
 //!
-//! To compare the generation and to record the result are two steps. A result that is recorded at the very moment of
-//! a change may therefore count in the rates of the next generation. The run of failures excludes such a result,
-//! because its word holds the generation.
+//! A call compares the generation first and records its result in a second step. A result that is recorded at the
+//! very moment of a change may therefore count in the rates of the next generation. The run of failures excludes such
+//! a result, because its word holds the generation.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError};
@@ -39,7 +39,7 @@ use tokio::time::Instant;
 
 use super::config::{BreakerSettings, CircuitBreakerBuilder, Consecutive};
 use super::gate::{Gate, Ticket};
-use super::machine::{Admittance, Machine, Phase, ProbeId, ProbeResult};
+use super::machine::{Decision, Machine, Phase, ProbeId, ProbeResult};
 use super::state::{Snapshot, State};
 use super::window::{CallRecord, ConsecutiveFailures, Counts, RateWindow};
 use crate::internal::arc_pool::{Pooled, PooledArc, Spares};
@@ -339,15 +339,15 @@ impl CircuitBreaker {
         let now = Instant::now();
         let wait = if gate.state() == State::Open { self.open_for(now) } else { Duration::ZERO };
         let entry = if wait > Duration::ZERO {
-            Admittance::Refused(Some(wait))
+            Decision::Refused(Some(wait))
         } else {
             let jitter = self.jitter();
             self.0.settings.read(|settings| self.transition(|machine| machine.enter(settings, now, jitter)))
         };
         match entry {
-            Admittance::Admitted => Ok(self.ticket()),
-            Admittance::Probe(id) => Ok(Ticket::Probe(id)),
-            Admittance::Refused(wait) => {
+            Decision::Admitted => Ok(self.ticket()),
+            Decision::Probe(id) => Ok(Ticket::Probe(id)),
+            Decision::Refused(wait) => {
                 self.0.refused.fetch_add(1, Ordering::Relaxed);
                 if self.is_shadow() { Ok(Ticket::Unjudged) } else { Err(wait) }
             }
@@ -408,9 +408,9 @@ impl CircuitBreaker {
         });
         let name = self.name().unwrap_or_default();
         if to == State::Open {
-            log_events::circuit_opened(name, from, to);
+            log_events::circuit_opened(name, from.as_str(), to.as_str(), self.is_shadow());
         } else {
-            log_events::circuit_changed(name, from, to);
+            log_events::circuit_changed(name, from.as_str(), to.as_str());
         }
     }
 

@@ -50,7 +50,7 @@ pub(super) struct ProbeId(u64);
 
 /// The answer to a call that asks to be admitted.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Admittance {
+pub(super) enum Decision {
     /// Admitted as a normal call.
     Admitted,
     /// Admitted as a probe.
@@ -83,13 +83,13 @@ impl Machine {
 
     /// Admits a call or refuses it. `jitter`, from 0 to 1, shortens the next open time, if a round turns out to have
     /// failed.
-    pub(super) fn enter(&mut self, settings: &BreakerSettings, now: Instant, jitter: f64) -> Admittance {
+    pub(super) fn enter(&mut self, settings: &BreakerSettings, now: Instant, jitter: f64) -> Decision {
         match &mut self.phase {
-            Phase::Closed | Phase::ForcedClosed => return Admittance::Admitted,
-            Phase::ForcedOpen => return Admittance::Refused(None),
+            Phase::Closed | Phase::ForcedClosed => return Decision::Admitted,
+            Phase::ForcedOpen => return Decision::Refused(None),
             Phase::Open(until) => match until {
                 Some(until) if now >= *until => self.change(Phase::HalfOpen(Round::default())),
-                until => return Admittance::Refused(until.map(|until| until - now)),
+                until => return Decision::Refused(until.map(|until| until - now)),
             },
             Phase::HalfOpen(round) => {
                 round.expire(now);
@@ -101,11 +101,11 @@ impl Machine {
                 let id = ProbeId(self.next_probe);
                 self.next_probe += 1;
                 round.leases.push((id, clock::after(now, settings.probe_lease)));
-                Admittance::Probe(id)
+                Decision::Probe(id)
             }
-            Phase::HalfOpen(round) => Admittance::Refused(round.next_end().map(|end| end - now)),
-            Phase::Open(until) => Admittance::Refused(until.map(|until| until - now)),
-            Phase::Closed | Phase::ForcedClosed | Phase::ForcedOpen => Admittance::Admitted,
+            Phase::HalfOpen(round) => Decision::Refused(round.next_end().map(|end| end - now)),
+            Phase::Open(until) => Decision::Refused(until.map(|until| until - now)),
+            Phase::Closed | Phase::ForcedClosed | Phase::ForcedOpen => Decision::Admitted,
         }
     }
 

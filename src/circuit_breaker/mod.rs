@@ -1,8 +1,8 @@
-//! Stops calls to an upstream that is down, and finds out when the upstream has recovered.
+//! Circuit breaker: an upstream that is down costs each caller a timeout, and the calls can keep it from recovering.
 //!
-//! An upstream that is down costs each caller a timeout, and the calls can keep the upstream from recovering. A
-//! circuit breaker counts the outcomes of calls. After too many failures it refuses further calls at once, with
-//! [`ErrorKind::CircuitOpen`](crate::ErrorKind::CircuitOpen), and sends nothing.
+//! A circuit breaker counts the outcomes of calls. After too many failures it refuses further calls at once, with
+//! [`ErrorKind::CircuitOpen`](crate::ErrorKind::CircuitOpen), and sends nothing. It also finds out when the upstream
+//! has recovered. Below a retry, each attempt is a call of its own.
 //!
 //! A [`CircuitBreaker`] is the shared state. Make one for each upstream, hand clones to all layers that guard the
 //! upstream, and inspect it at any time. Its circuit is *closed* while the upstream is well. The circuit *opens*

@@ -67,8 +67,8 @@ impl Client {
         // reqwest would apply its own timeout to each attempt, so the request's timeout becomes an option of the
         // call.
         if let Some(timeout) = call.request_mut().timeout_mut().take() {
-            let asked = call.options().get_timeout();
-            call = call.timeout(asked.unwrap_or(timeout));
+            let timeout_of_call = call.options().get_timeout();
+            call = call.timeout(timeout_of_call.unwrap_or(timeout));
         }
         let stack = &self.0.stack;
         stack.send(call, |call| {

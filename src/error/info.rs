@@ -102,9 +102,9 @@ impl ErrorInfo {
             }
             // Trust an HTTP client's error about its own call. A deeper `io::Error` can be about something else, even
             // a file.
-            let told = causes(error).find(|error| client_errors::is_of_a_client(*error));
-            let told = told.or_else(|| causes(error).find(|error| !client_errors::is_wrapper(*error)));
-            let sent = told.and_then(client_errors::inspect).map_or(Sent::Maybe, |seen| seen.sent);
+            let trusted = causes(error).find(|error| client_errors::is_of_a_client(*error));
+            let trusted = trusted.or_else(|| causes(error).find(|error| !client_errors::is_wrapper(*error)));
+            let sent = trusted.and_then(client_errors::inspect).map_or(Sent::Maybe, |facts| facts.sent);
             Self {
                 attempts: u32::from(sent != Sent::NotAttempted),
                 maybe_sent: sent == Sent::Maybe,
@@ -283,7 +283,7 @@ impl ErrorInfo {
     /// Writes the meaning of the client's error and its root cause. For an unknown type, writes the error's own text.
     fn fmt_client(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(error) = self.innermost_client_error() else { return f.write_str("the client failed") };
-        match client_errors::inspect(error).and_then(|seen| seen.text) {
+        match client_errors::inspect(error).and_then(|facts| facts.text) {
             Some(text) => {
                 f.write_str(text)?;
                 self.fmt_root(f)

@@ -1,8 +1,19 @@
-//! Response bodies that a layer observes: one wrapper, [`ObservedBody`], with a [`BodyObserver`] for each layer.
+//! Observed response bodies: a call has not ended when its head arrives, so several layers must follow the body.
 //!
-//! Bulkhead, circuit breaker and deadline all act on the body of a response: to hold a permit, to count a failure, to
-//! cut a slow body. All three use the same wrapper with different observers. The cache has a body type of its own,
-//! since it may hold back the last frame.
+//! Bulkhead, circuit breaker and deadline act on the body of a response: they hold a permit, count a failure, cut a
+//! slow body. All three wrap the body in the same type, [`ObservedBody`], each with a [`BodyObserver`] of its own.
+//! The cache has a body type of its own, since it may hold back the last frame.
+//!
+//! ```
+//! use http_body_util::BodyExt;
+//! use steadfast::bulkhead::Permit;
+//! use steadfast::http::body::ObservedBody;
+//!
+//! /// Reads a response of a bulkhead around a `String` service. The permit returns with the last byte.
+//! async fn read(body: ObservedBody<String, Option<Permit>>) -> Result<bytes::Bytes, steadfast::BoxError> {
+//!     Ok(body.collect().await?.to_bytes())
+//! }
+//! ```
 
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};

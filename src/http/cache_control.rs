@@ -79,9 +79,9 @@ fn seconds(value: &[u8]) -> Option<Duration> {
 
 /// Parses `delta-seconds` (RFC 9111 §1.2.2): digits only, capped at 2³¹ seconds.
 pub(crate) fn delta_seconds(digits: &str) -> Option<Duration> {
-    const LONGEST: u64 = 1 << 31;
+    const MAX_SECONDS: u64 = 1 << 31;
     let all_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    all_digits.then(|| Duration::from_secs(digits.parse().unwrap_or(LONGEST).min(LONGEST)))
+    all_digits.then(|| Duration::from_secs(digits.parse().unwrap_or(MAX_SECONDS).min(MAX_SECONDS)))
 }
 
 /// The members of a comma-separated list. A comma inside a quoted string does not separate.

@@ -212,8 +212,8 @@ impl<B> HasCallOptions for Request<B> {
 
 impl<B: TryCloneBody> RetryableRequest for Request<B> {
     fn retry_safety(&self) -> RetrySafety {
-        let asked = self.options().get_retry_safety();
-        asked.unwrap_or_else(|| idempotency::retry_safety(self.method(), self.headers()))
+        let own = self.options().get_retry_safety();
+        own.unwrap_or_else(|| idempotency::retry_safety(self.method(), self.headers()))
     }
 
     fn try_clone(&self) -> Option<Self> {

@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, header::RETRY_AFTER};
 
 /// The longest wait, one day. A larger value from an upstream must not overflow a clock.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Returns the wait that the headers ask for, counted from `now`, at most [`LONGEST`]; `None` without a valid
+/// Returns the wait that the headers ask for, counted from `now`, at most [`MAX_WAIT`]; `None` without a valid
 /// `Retry-After`.
 ///
 /// The value is a number of seconds or a date. A date in the past is a wait of zero.
@@ -15,10 +15,10 @@ pub(crate) fn parse(headers: &HeaderMap, now: impl FnOnce() -> SystemTime) -> Op
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         // Digits that overflow ask for a very long wait.
-        return Some(value.parse().map_or(LONGEST, Duration::from_secs).min(LONGEST));
+        return Some(value.parse().map_or(MAX_WAIT, Duration::from_secs).min(MAX_WAIT));
     }
     let date = httpdate::parse_http_date(value).ok()?;
-    Some(date.duration_since(now()).unwrap_or_default().min(LONGEST))
+    Some(date.duration_since(now()).unwrap_or_default().min(MAX_WAIT))
 }
 
 /// The system's time, which a date in `Retry-After` is compared with.
@@ -64,9 +64,9 @@ mod tests {
 
     #[test]
     fn a_wait_beyond_a_day_is_a_day() {
-        assert_eq!(wait("99999999999999999999999999"), Some(LONGEST));
-        assert_eq!(wait("86401"), Some(LONGEST));
-        assert_eq!(wait("Fri, 31 Dec 9999 23:59:59 GMT"), Some(LONGEST));
+        assert_eq!(wait("99999999999999999999999999"), Some(MAX_WAIT));
+        assert_eq!(wait("86401"), Some(MAX_WAIT));
+        assert_eq!(wait("Fri, 31 Dec 9999 23:59:59 GMT"), Some(MAX_WAIT));
     }
 
     #[test]

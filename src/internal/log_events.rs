@@ -4,19 +4,35 @@
 //! The targets are the names of the layers, so that a filter such as `steadfast::retry=debug` works. Stores belong to
 //! `steadfast::last_known_good`.
 
-use std::fmt::{Debug, Display};
+use std::fmt::Display;
 #[cfg(feature = "disk")]
 use std::path::Path;
 use std::time::Duration;
 
 /// A circuit has opened.
-pub(crate) fn circuit_opened(upstream: &str, from: impl Debug, to: impl Debug) {
-    tracing::warn!(target: "steadfast::circuit_breaker", upstream, ?from, ?to, "the circuit opened; calls are refused");
+pub(crate) fn circuit_opened(upstream: &str, from: &str, to: &str, is_shadow: bool) {
+    if is_shadow {
+        tracing::warn!(
+            target: "steadfast::circuit_breaker",
+            upstream,
+            from,
+            to,
+            "the circuit opened in shadow mode; no call is refused"
+        );
+    } else {
+        tracing::warn!(
+            target: "steadfast::circuit_breaker",
+            upstream,
+            from,
+            to,
+            "the circuit opened; calls are refused"
+        );
+    }
 }
 
 /// A circuit has changed its state in any other way.
-pub(crate) fn circuit_changed(upstream: &str, from: impl Debug, to: impl Debug) {
-    tracing::info!(target: "steadfast::circuit_breaker", upstream, ?from, ?to, "the circuit changed its state");
+pub(crate) fn circuit_changed(upstream: &str, from: &str, to: &str) {
+    tracing::info!(target: "steadfast::circuit_breaker", upstream, from, to, "the circuit changed its state");
 }
 
 /// A bulkhead has refused a call.
@@ -25,7 +41,7 @@ pub(crate) fn bulkhead_refused(upstream: &str, max_concurrent: usize) {
         target: "steadfast::bulkhead",
         upstream,
         max_concurrent,
-        "the bulkhead refused a call: no permit was free in time"
+        "the bulkhead refused a call: no permit was free"
     );
 }
 

@@ -225,8 +225,8 @@ impl LastKnownGoodBuilder {
             Duration::ZERO..=MAX_DURATION,
         )?;
         let (drawn_key, hash_seed) = draw(self.seed)?;
-        let is_shared = self.digest_key.is_some();
-        let store = self.store.map(|store| store.timeout_after(timeout).holds_private(is_shared));
+        let has_digest_key = self.digest_key.is_some();
+        let store = self.store.map(|store| store.timeout_after(timeout).holds_private(has_digest_key));
         let settings = CacheSettings {
             rules: Rules { max_age, ignore_origin: self.ignore_origin },
             // A larger entry would be evicted at once.

@@ -17,9 +17,9 @@ pub(super) enum DetachedCall<F> {
 }
 
 impl<F> DetachedCall<F> {
-    /// Wraps a call. With `may_go_on`, the call can be [taken out](Self::take).
-    pub(super) fn new(call: F, may_go_on: bool) -> Self {
-        if may_go_on { Self::Boxed(Some(Box::pin(call))) } else { Self::Inline(call) }
+    /// Wraps a call. With `may_detach`, the call can be [taken out](Self::take).
+    pub(super) fn new(call: F, may_detach: bool) -> Self {
+        if may_detach { Self::Boxed(Some(Box::pin(call))) } else { Self::Inline(call) }
     }
 
     /// Wraps a call that was taken out of its caller's future.

@@ -56,10 +56,10 @@ struct StoreLookUp<T> {
 
 impl<F: Future, J> ResponseFuture<F, J> {
     pub(super) fn new(call: F, plan: Plan, judge: J) -> Self {
-        Self::of_begun(DetachedCall::new(call, plan.may_go_on()), plan, judge)
+        Self::resumed(DetachedCall::new(call, plan.may_detach()), plan, judge)
     }
 
-    pub(super) const fn of_begun(call: DetachedCall<F>, plan: Plan, judge: J) -> Self {
+    pub(super) const fn resumed(call: DetachedCall<F>, plan: Plan, judge: J) -> Self {
         Self { call, stage: CacheStage::Calling, plan, waits: None, judge: Some(judge) }
     }
 }
@@ -153,7 +153,7 @@ where
         {
             if let Some(refresh) = Refresh::begin(&cacheable) {
                 let call = DetachedCall::detached(call);
-                refresh.spawn(Self::of_begun(call, Plan::Cacheable(cacheable).for_the_cache_alone(), judge));
+                refresh.spawn(Self::resumed(call, Plan::Cacheable(cacheable).for_refresh(), judge));
             }
         }
         Poll::Ready(Waited::Slow(response))

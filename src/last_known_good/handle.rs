@@ -77,7 +77,7 @@ pub enum InsertError {
     #[error("not stored: the status or a header of the response forbids it")]
     Response,
     /// The body is larger than [`max_entry_bytes`](LastKnownGoodBuilder::max_entry_bytes).
-    #[error("the body has {bytes} bytes: it must have at most {allowed}")]
+    #[error("not stored: the body has {bytes} bytes, more than the maximum of {allowed}")]
     TooLarge {
         /// The length of the body, in bytes.
         bytes: usize,

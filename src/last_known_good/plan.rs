@@ -37,7 +37,7 @@ use crate::last_known_good::policy::vary::RequestHeaders;
 use crate::last_known_good::record::body::ResponseBody;
 use crate::last_known_good::record::capture::BodyCapture;
 use crate::last_known_good::record::recorder::Recorder;
-use crate::last_known_good::tier::bounded_store::{BoxFuture, Deadline};
+use crate::last_known_good::tier::bounded_store::{BoxFuture, WaitEnd};
 use crate::last_known_good::tier::state::CacheState;
 use crate::stale::Cause;
 use crate::{Error, HasCallOptions, Judge, Outcome};
@@ -46,7 +46,7 @@ use crate::{Error, HasCallOptions, Judge, Outcome};
 pub(super) enum Plan {
     Nothing,
     /// The deadline of the call also bounds the wait for the store.
-    Invalidate(Arc<CacheState>, Key, Deadline),
+    Invalidate(Arc<CacheState>, Key, WaitEnd),
     Cacheable(CacheableCall),
 }
 
@@ -65,7 +65,7 @@ pub(super) struct CacheableCall {
     /// The time after which a stale response answers the call.
     soft_limit: Option<Duration>,
     /// The deadline of the call.
-    deadline: Deadline,
+    deadline: WaitEnd,
     /// True if all layers below are known to check the deadline.
     is_checked_below: bool,
 }
@@ -103,12 +103,12 @@ impl Plan {
     }
 
     /// True if the call may continue after its caller was answered.
-    pub(super) const fn may_go_on(&self) -> bool {
+    pub(super) const fn may_detach(&self) -> bool {
         matches!(self, Self::Cacheable(CacheableCall { may_serve_stale: true, soft_limit: Some(_), .. }))
     }
 
     /// Returns the plan of a refresh: stores the response, and never serves an entry.
-    pub(super) fn for_the_cache_alone(self) -> Self {
+    pub(super) fn for_refresh(self) -> Self {
         match self {
             Self::Cacheable(cacheable) => {
                 Self::Cacheable(CacheableCall { may_serve_stale: false, ..cacheable })
@@ -145,12 +145,12 @@ impl CacheableCall {
     }
 
     /// Returns the deadline of the call.
-    pub(super) const fn deadline(&self) -> Deadline {
+    pub(super) const fn deadline(&self) -> WaitEnd {
         self.deadline
     }
 
     /// Returns the deadline, unless all layers below are known to check it.
-    pub(super) fn unchecked_deadline(&self) -> Deadline {
+    pub(super) fn unchecked_deadline(&self) -> WaitEnd {
         self.deadline.filter(|_| !self.is_checked_below)
     }
 
@@ -278,14 +278,14 @@ fn settle_unsafe<B: Body<Data = Bytes>, E>(
     state: &Arc<CacheState>,
     key: &Key,
     result: Result<Response<B>, Error<E>>,
-    deadline: Deadline,
+    deadline: WaitEnd,
 ) -> Settled<B, E> {
-    let write =
-        result.as_ref().ok().filter(|it| rules::has_changed_something(it.status())).and_then(|response| {
-            let referred = rules::refers_to(response.headers()).filter_map(|it| key.refer(it, &state.hasher));
-            let keys: Vec<Key> = referred.chain([key.clone()]).collect();
-            state.invalidate_uris(keys, deadline)
-        });
+    let write = result.as_ref().ok().filter(|it| rules::invalidates(it.status())).and_then(|response| {
+        let referred =
+            rules::referenced_uris(response.headers()).filter_map(|it| key.resolve(it, &state.hasher));
+        let keys: Vec<Key> = referred.chain([key.clone()]).collect();
+        state.invalidate_uris(keys, deadline)
+    });
     after_write(write, result)
 }
 
@@ -354,7 +354,7 @@ fn storable_head<B>(cacheable: &CacheableCall, response: &Response<B>) -> Option
 fn freshen<B>(
     cacheable: &CacheableCall,
     not_modified: &Response<B>,
-    deadline: Deadline,
+    deadline: WaitEnd,
 ) -> Option<BoxFuture<()>> {
     let CacheableCall { state, key, version, headers, .. } = cacheable;
     let found = state.memory.find(key, |entry| {

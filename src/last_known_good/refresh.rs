@@ -28,13 +28,13 @@ impl Refresh {
     /// `max_refreshes` are running.
     pub(super) fn begin(cacheable: &CacheableCall) -> Option<Self> {
         /// The time limit of a refresh without a deadline.
-        const LONGEST: Duration = Duration::from_secs(60);
+        const MAX_TIME: Duration = Duration::from_secs(60);
         if !cacheable.may_store() {
             return None;
         }
         let state = cacheable.state();
         let slot = state.refreshes.begin(cacheable.key(), state.max_refreshes())?;
-        let end = cacheable.deadline().unwrap_or_else(|| Instant::now() + LONGEST);
+        let end = cacheable.deadline().unwrap_or_else(|| Instant::now() + MAX_TIME);
         Some(Self { slot, end })
     }
 
@@ -47,12 +47,12 @@ impl Refresh {
         E: 'static,
     {
         let Self { slot, end } = self;
-        let goes_on = async move {
+        let task = async move {
             let _over = timeout_at(end, read(call)).await;
             drop(slot);
         };
         // The events of the refresh belong to the span of the call that began it.
-        tokio::spawn(goes_on.in_current_span());
+        tokio::spawn(task.in_current_span());
     }
 }
 

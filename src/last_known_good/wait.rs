@@ -43,7 +43,7 @@ pub(super) struct Waits {
 /// The search for an entry to serve.
 enum Search {
     NotYet,
-    Asking(BoxFuture<()>),
+    Reading(BoxFuture<()>),
     /// Entries found in the store are in memory now.
     Done,
 }
@@ -87,13 +87,13 @@ impl Waits {
         }
         if let Search::NotYet = this.search {
             *this.search = if cacheable.needs_read_through(cacheable.find().as_ref()) {
-                Search::Asking(cacheable.look_up())
+                Search::Reading(cacheable.look_up())
             } else {
                 Search::Done
             };
         }
-        if let Search::Asking(asking) = this.search {
-            ready!(asking.as_mut().poll(cx));
+        if let Search::Reading(reading) = this.search {
+            ready!(reading.as_mut().poll(cx));
             *this.search = Search::Done;
         }
         // During the search, the entry may have been invalidated or renewed, so it is looked up now.
@@ -104,7 +104,7 @@ impl Waits {
     /// Takes the search over from a call that has ended; `None` if the search has not begun or is done.
     pub(super) fn into_search(self: Pin<&mut Self>) -> Option<BoxFuture<()>> {
         match std::mem::replace(self.project().search, Search::Done) {
-            Search::Asking(asking) => Some(asking),
+            Search::Reading(reading) => Some(reading),
             Search::NotYet | Search::Done => None,
         }
     }

@@ -41,21 +41,21 @@ use super::service::PerUpstreamService;
 /// ```
 #[doc(alias = "per host")]
 #[derive(Debug, Clone)]
-pub struct PerUpstreamLayer<R, K = Origin> {
-    make_stack: Arc<R>,
+pub struct PerUpstreamLayer<M, K = Origin> {
+    make_stack: Arc<M>,
     key: Arc<K>,
     max_upstreams: usize,
 }
 
-impl<R: MakeStack> PerUpstreamLayer<R> {
+impl<M: MakeStack> PerUpstreamLayer<M> {
     /// Makes the stack of each upstream with `make_stack`, usually a closure. Write the type of its argument,
     /// `|upstream: &UpstreamKey|`: the compiler cannot infer it.
-    pub fn new(make_stack: R) -> Self {
+    pub fn new(make_stack: M) -> Self {
         Self { make_stack: Arc::new(make_stack), key: Arc::new(Origin), max_upstreams: 1000 }
     }
 }
 
-impl<R, K> PerUpstreamLayer<R, K> {
+impl<M, K> PerUpstreamLayer<M, K> {
     /// The largest number of upstreams known at a time; zero counts as one. Default: 1,000.
     pub fn max_upstreams(mut self, upstreams: usize) -> Self {
         self.max_upstreams = upstreams.max(1);
@@ -63,7 +63,7 @@ impl<R, K> PerUpstreamLayer<R, K> {
     }
 
     /// Tells upstreams apart by `function`. Default: by scheme and authority.
-    pub fn key_by<F, Req, N>(self, function: F) -> PerUpstreamLayer<R, KeyFn<F, Req, N>>
+    pub fn key_by<F, Req, N>(self, function: F) -> PerUpstreamLayer<M, KeyFn<F, Req, N>>
     where
         F: Fn(&Req) -> N,
         N: AsRef<str>,
@@ -71,7 +71,7 @@ impl<R, K> PerUpstreamLayer<R, K> {
         self.key(KeyFn::new(function))
     }
 
-    pub(crate) fn key<L>(self, key: L) -> PerUpstreamLayer<R, L> {
+    pub(crate) fn key<L>(self, key: L) -> PerUpstreamLayer<M, L> {
         PerUpstreamLayer {
             make_stack: self.make_stack,
             key: Arc::new(key),
@@ -80,13 +80,13 @@ impl<R, K> PerUpstreamLayer<R, K> {
     }
 }
 
-impl<S, R, K> Layer<S> for PerUpstreamLayer<R, K>
+impl<S, M, K> Layer<S> for PerUpstreamLayer<M, K>
 where
     S: Clone,
-    R: MakeStack,
-    R::Layer: Layer<S>,
+    M: MakeStack,
+    M::Layer: Layer<S>,
 {
-    type Service = PerUpstreamService<S, R, K>;
+    type Service = PerUpstreamService<S, M, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
         PerUpstreamService::new(

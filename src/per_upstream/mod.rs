@@ -1,5 +1,4 @@
-//! Per upstream: if several upstreams share a circuit, a bulkhead or a budget, the failure of one refuses calls to
-//! all.
+//! Per upstream: if several upstreams share a circuit breaker, the failure of one makes it refuse the calls to all.
 //!
 //! [`PerUpstreamLayer`] therefore makes a stack of layers for each upstream, on the first call to the upstream. The
 //! stack maker ([`MakeStack`]) is usually a closure. It returns the layers of the upstream, and handles that users

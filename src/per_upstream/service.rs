@@ -12,38 +12,38 @@ use super::make_stack::MakeStack;
 use super::map::UpstreamMap;
 
 /// The service of a [`PerUpstreamLayer`](super::PerUpstreamLayer). Clones share the upstreams.
-pub struct PerUpstreamService<S, R, K = Origin>
+pub struct PerUpstreamService<S, M, K = Origin>
 where
-    R: MakeStack,
-    R::Layer: Layer<S>,
+    M: MakeStack,
+    M::Layer: Layer<S>,
 {
-    inner: Arc<PerUpstreamInner<S, R, K, StackOf<S, R>>>,
+    inner: Arc<PerUpstreamInner<S, M, K, StackOf<S, M>>>,
 }
 
 /// The stack of one upstream around the service below.
-pub(crate) type StackOf<S, R> = <<R as MakeStack>::Layer as Layer<S>>::Service;
+pub(crate) type StackOf<S, M> = <<M as MakeStack>::Layer as Layer<S>>::Service;
 
-struct PerUpstreamInner<S, R: MakeStack, K, T> {
+struct PerUpstreamInner<S, M: MakeStack, K, T> {
     service: S,
-    make_stack: Arc<R>,
+    make_stack: Arc<M>,
     key: Arc<K>,
-    upstreams: UpstreamMap<(T, R::Handles)>,
+    upstreams: UpstreamMap<(T, M::Handles)>,
 }
 
-impl<S, R, K> PerUpstreamService<S, R, K>
+impl<S, M, K> PerUpstreamService<S, M, K>
 where
     S: Clone,
-    R: MakeStack,
-    R::Layer: Layer<S>,
+    M: MakeStack,
+    M::Layer: Layer<S>,
 {
-    pub(super) fn new(service: S, make_stack: Arc<R>, key: Arc<K>, max: usize) -> Self {
+    pub(super) fn new(service: S, make_stack: Arc<M>, key: Arc<K>, max: usize) -> Self {
         Self {
             inner: Arc::new(PerUpstreamInner { service, make_stack, key, upstreams: UpstreamMap::new(max) }),
         }
     }
 
     /// Returns the handles of the request's upstream. Makes the stack of an unknown upstream.
-    pub fn handles<Req>(&self, request: &Req) -> R::Handles
+    pub fn handles<Req>(&self, request: &Req) -> M::Handles
     where
         K: KeyExtractor<Req>,
     {
@@ -51,21 +51,21 @@ where
     }
 
     /// Returns the known upstreams and their handles, in no particular order.
-    pub fn upstreams(&self) -> Vec<(UpstreamKey, R::Handles)> {
+    pub fn upstreams(&self) -> Vec<(UpstreamKey, M::Handles)> {
         self.inner.upstreams.read_all(|key, (_, handles)| (key.clone(), handles.clone()))
     }
 
     /// Calls the stack of the request's upstream.
-    pub(crate) fn send<Req>(&self, request: Req) -> ResponseFuture<StackOf<S, R>, Req>
+    pub(crate) fn send<Req>(&self, request: Req) -> ResponseFuture<StackOf<S, M>, Req>
     where
-        StackOf<S, R>: Service<Req> + Clone,
+        StackOf<S, M>: Service<Req> + Clone,
         K: KeyExtractor<Req>,
     {
         let stack = self.with(&request, |(stack, _)| stack.clone());
         ResponseFuture::new(stack, request)
     }
 
-    fn with<Req, T>(&self, request: &Req, read: impl FnOnce(&(StackOf<S, R>, R::Handles)) -> T) -> T
+    fn with<Req, T>(&self, request: &Req, read: impl FnOnce(&(StackOf<S, M>, M::Handles)) -> T) -> T
     where
         K: KeyExtractor<Req>,
     {
@@ -78,17 +78,17 @@ where
     }
 }
 
-impl<Req, S, R, K> Service<Req> for PerUpstreamService<S, R, K>
+impl<Req, S, M, K> Service<Req> for PerUpstreamService<S, M, K>
 where
     S: Clone,
-    R: MakeStack,
-    R::Layer: Layer<S>,
-    StackOf<S, R>: Service<Req> + Clone,
+    M: MakeStack,
+    M::Layer: Layer<S>,
+    StackOf<S, M>: Service<Req> + Clone,
     K: KeyExtractor<Req>,
 {
-    type Response = <StackOf<S, R> as Service<Req>>::Response;
-    type Error = <StackOf<S, R> as Service<Req>>::Error;
-    type Future = ResponseFuture<StackOf<S, R>, Req>;
+    type Response = <StackOf<S, M> as Service<Req>>::Response;
+    type Error = <StackOf<S, M> as Service<Req>>::Error;
+    type Future = ResponseFuture<StackOf<S, M>, Req>;
 
     // Only the request tells which stack must be ready, so the call polls that stack.
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -100,20 +100,20 @@ where
     }
 }
 
-impl<S, R, K> Clone for PerUpstreamService<S, R, K>
+impl<S, M, K> Clone for PerUpstreamService<S, M, K>
 where
-    R: MakeStack,
-    R::Layer: Layer<S>,
+    M: MakeStack,
+    M::Layer: Layer<S>,
 {
     fn clone(&self) -> Self {
         Self { inner: Arc::clone(&self.inner) }
     }
 }
 
-impl<S, R, K> fmt::Debug for PerUpstreamService<S, R, K>
+impl<S, M, K> fmt::Debug for PerUpstreamService<S, M, K>
 where
-    R: MakeStack,
-    R::Layer: Layer<S>,
+    M: MakeStack,
+    M::Layer: Layer<S>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let upstreams = self.inner.upstreams.read_all(|key, _| key.to_string());

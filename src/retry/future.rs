@@ -99,10 +99,10 @@ where
         let safety = request.retry_safety();
         let copy = copy_for(&request, safety, &settings, 0);
         let options = request.options();
-        let told = options.attempt(1, may_follow(&copy, safety));
+        let updated = options.attempt(1, may_follow(&copy, safety));
         // Untouched options already mean: the first attempt, and another may follow.
-        if told != options {
-            request.set_options(told);
+        if updated != options {
+            request.set_options(updated);
         }
         Self {
             copy,
@@ -193,7 +193,7 @@ where
 }
 
 /// The largest number of resends in a call, after attempts that the upstream has not processed.
-const MOST_RESENT: u32 = 3;
+const MAX_RESENDS: u32 = 3;
 
 /// The step that follows an attempt.
 enum NextStep {
@@ -254,7 +254,7 @@ where
         }
         let step = match outcome {
             Outcome::NotProcessed => match this.copy {
-                Ok(_) if this.counts.resent < MOST_RESENT => NextStep::ResendNow,
+                Ok(_) if this.counts.resent < MAX_RESENDS => NextStep::ResendNow,
                 Ok(_) => return NextStep::GiveUp(StopReason::Exhausted),
                 Err(stop) => return NextStep::GiveUp(*stop),
             },
@@ -282,8 +282,8 @@ where
             }
             _ => return NextStep::Done,
         };
-        // From here on, the earlier attempt can no longer spoil the copy. A copy that is spoiled already ends the
-        // call with the response in hand.
+        // From here on, the earlier attempt can no longer make the copy incomplete. If the copy is incomplete
+        // already, the call ends with the response in hand.
         if this.copy.as_ref().is_ok_and(RetryableRequest::take_over) {
             step
         } else {
@@ -359,10 +359,11 @@ where
         match result {
             Ok(mut response) => {
                 // A second retry layer below may have had a reason of its own.
-                let stop =
-                    stop.or_else(|| self.kind.note(&response).and_then(|below: &Attempts| below.stopped));
+                let stop = stop.or_else(|| {
+                    self.kind.extension(&response).and_then(|below: &Attempts| below.stop_reason)
+                });
                 if attempts != 1 || stop.is_some() {
-                    self.kind.add_note(&mut response, Attempts::new(attempts, stop));
+                    self.kind.set_extension(&mut response, Attempts::new(attempts, stop));
                 }
                 Ok(response)
             }

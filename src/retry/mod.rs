@@ -67,7 +67,6 @@ mod budget;
 mod config;
 mod counts;
 mod future;
-
 mod layer;
 mod policy;
 mod service;

@@ -1,8 +1,7 @@
-//! Stores: backends in which the entries of the last-known-good cache outlive a process or are shared.
+//! Stores: a process that restarts during an outage has an empty last-known-good cache, and so has a new replica.
 //!
-//! A process that restarts during an outage has an empty cache, and so has a new replica. A store behind the memory
-//! of a [`LastKnownGood`](crate::last_known_good::LastKnownGood) cache helps both. Each store implements the trait
-//! [`Store`](crate::last_known_good::Store), which has two methods.
+//! In a store behind the memory of a [`LastKnownGood`](crate::last_known_good::LastKnownGood) cache, entries outlive the
+//! process or are shared. Each store implements the trait [`Store`](crate::last_known_good::Store), which has two methods.
 //!
 //! | store | entries outlive | feature |
 //! |---|---|---|

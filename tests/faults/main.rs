@@ -71,7 +71,7 @@ fn failures(client: &Client, url: &str) -> u16 {
 }
 
 fn stopped(response: &reqwest::Response) -> Option<StopReason> {
-    response.extensions().get::<Attempts>().and_then(|attempts| attempts.stopped)
+    response.extensions().get::<Attempts>().and_then(|attempts| attempts.stop_reason)
 }
 
 fn streaming(pieces: &[&'static str]) -> reqwest::Body {

@@ -68,7 +68,7 @@ async fn what_may_not_be_kept_is_not_inserted() {
     );
     let too_large = InsertError::TooLarge { bytes: 11, allowed: 10 };
     assert_eq!(insert(get(), pushed(&[], "01234567890")).await, too_large);
-    assert_eq!(too_large.to_string(), "the body has 11 bytes: it must have at most 10");
+    assert_eq!(too_large.to_string(), "not stored: the body has 11 bytes, more than the maximum of 10");
     assert_eq!(stale(&both, get()).await.unwrap(), "kept");
 }
 

@@ -13,24 +13,24 @@ async fn a_server_that_hangs_is_left_alone_after_three_operations() {
     // The default settings, except that the circuit stays open for an hour.
     let circuit =
         CircuitBreaker::builder().consecutive_failures(3, Duration::ZERO).max_open_for(HOUR).open_for(HOUR);
-    let store = RedisStore::builder(server.url()).circuit(circuit).build().unwrap();
+    let store = RedisStore::builder(server.url()).circuit_breaker(circuit).build().unwrap();
     eventually("it works", async || works(&store).await).await;
     let sets = server.calls("set").await;
     // On a slow machine, an operation may have failed before.
-    store.circuit().reset();
+    store.circuit_breaker().reset();
 
     server.stop();
     for _ in 0..3 {
         assert!(error(store.get("works").await).is_timeout());
     }
-    assert_eq!(store.circuit().state(), State::Open);
+    assert_eq!(store.circuit_breaker().state(), State::Open);
     for _ in 0..100 {
         let refused = error(store.put("key", value("kept"), MINUTE).await);
         assert!(refused.is_circuit_open() && refused.retry_after().is_some());
     }
     server.go_on();
     assert_eq!(server.calls("set").await, sets, "nothing was sent");
-    store.circuit().reset();
+    store.circuit_breaker().reset();
     eventually("it works", async || works(&store).await).await;
 }
 
@@ -44,7 +44,7 @@ async fn a_server_that_is_back_is_used_again_by_itself() {
         .probes(1)
         .open_for(short)
         .max_open_for(short);
-    let store = RedisStore::builder(server.url()).circuit(circuit).build().unwrap();
+    let store = RedisStore::builder(server.url()).circuit_breaker(circuit).build().unwrap();
     eventually("it works", async || works(&store).await).await;
     for kill in [true, false] {
         if kill {
@@ -54,7 +54,7 @@ async fn a_server_that_is_back_is_used_again_by_itself() {
         }
         eventually("it is open", async || {
             assert!(store.get("works").await.is_err());
-            store.circuit().state() == State::Open
+            store.circuit_breaker().state() == State::Open
         })
         .await;
         if kill {
@@ -63,8 +63,10 @@ async fn a_server_that_is_back_is_used_again_by_itself() {
             server.go_on();
         }
         eventually("it works again", async || works(&store).await).await;
-        eventually("it is closed", async || works(&store).await && store.circuit().state() == State::Closed)
-            .await;
+        eventually("it is closed", async || {
+            works(&store).await && store.circuit_breaker().state() == State::Closed
+        })
+        .await;
     }
 }
 
@@ -72,13 +74,13 @@ async fn a_server_that_is_back_is_used_again_by_itself() {
 async fn by_default_it_trips_after_three_operations_and_has_a_name() {
     let Some(mut server) = server().await else { return };
     let store = RedisStore::builder(server.url()).build().unwrap();
-    assert_eq!(store.circuit().name(), Some("redis"));
+    assert_eq!(store.circuit_breaker().name(), Some("redis"));
     server.kill();
     for _ in 0..3 {
-        assert_eq!(store.circuit().snapshot().trips, 0);
+        assert_eq!(store.circuit_breaker().snapshot().trips, 0);
         assert!(error(store.get("key").await).inner().is_some());
     }
-    assert_eq!(store.circuit().snapshot().trips, 1);
+    assert_eq!(store.circuit_breaker().snapshot().trips, 1);
 }
 
 #[tokio::test]
@@ -89,11 +91,11 @@ async fn operations_that_are_dropped_while_it_hangs_count() {
     server.stop();
     // The caller's timeout is shorter than the store's.
     for _ in 0..3 {
-        assert_eq!(store.circuit().snapshot().trips, 0);
+        assert_eq!(store.circuit_breaker().snapshot().trips, 0);
         let patience = Duration::from_millis(350);
         assert!(tokio::time::timeout(patience, store.get("works")).await.is_err());
     }
-    assert_eq!(store.circuit().snapshot().trips, 1);
+    assert_eq!(store.circuit_breaker().snapshot().trips, 1);
 }
 
 #[tokio::test]
@@ -101,9 +103,9 @@ async fn a_circuit_that_is_forced_open_keeps_everybody_away() {
     let Some(server) = server().await else { return };
     let store = patient(server.url()).build().unwrap();
     let before = server.connections().await;
-    store.clone().circuit().force_open();
+    store.clone().circuit_breaker().force_open();
     assert!(error(store.get("key").await).is_circuit_open());
     assert_eq!(server.connections().await - before, 1, "the one that asks");
-    store.circuit().reset();
+    store.circuit_breaker().reset();
     assert!(works(&store).await);
 }

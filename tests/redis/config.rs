@@ -13,7 +13,7 @@ fn a_number_out_of_its_range_is_refused_by_field() {
     assert_eq!(field(new().connections(101)), "redis_store.connections");
     assert_eq!(field(new().timeout(Duration::ZERO)), "redis_store.timeout");
     assert_eq!(field(new().timeout(Duration::MAX)), "redis_store.timeout");
-    assert_eq!(field(new().circuit(CircuitBreaker::builder().probes(0))), "circuit_breaker.probes");
+    assert_eq!(field(new().circuit_breaker(CircuitBreaker::builder().probes(0))), "circuit_breaker.probes");
 }
 
 #[test]
@@ -74,9 +74,9 @@ async fn a_wrong_password_is_an_error_that_does_not_show_it() {
     let Some(server) = server_with_password("right").await else { return };
     let url = server.url().replace("right", SECRET);
     let circuit = CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO);
-    let store = patient(url).circuit(circuit).build().unwrap();
+    let store = patient(url).circuit_breaker(circuit).build().unwrap();
     let refused = error(store.get("key").await);
     assert!(refused.inner().is_some());
     assert!(!all_of(&refused).contains(SECRET));
-    assert_eq!(store.circuit().snapshot().trips, 1, "Redis cannot be talked to");
+    assert_eq!(store.circuit_breaker().snapshot().trips, 1, "Redis cannot be talked to");
 }

@@ -32,7 +32,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 fn patient(url: impl Into<String>) -> RedisStoreBuilder {
     RedisStore::builder(url)
         .timeout(Duration::from_secs(10))
-        .circuit(CircuitBreaker::builder().without_consecutive_failures())
+        .circuit_breaker(CircuitBreaker::builder().without_consecutive_failures())
 }
 
 /// A value with this text.

@@ -80,8 +80,8 @@ async fn what_hangs_times_out_and_what_goes_on_is_used_again() {
 #[tokio::test]
 async fn a_full_server_is_still_read() {
     let Some(server) = server().await else { return };
-    let store =
-        patient(server.url()).circuit(CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO));
+    let store = patient(server.url())
+        .circuit_breaker(CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO));
     let store = store.build().unwrap();
     let used = server.info("memory", "used_memory").await;
     let _: String = server.ask(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
@@ -100,7 +100,7 @@ async fn a_full_server_is_still_read() {
     for key in &kept {
         assert_eq!(store.get(key).await.unwrap().unwrap().len(), 1024 * 1024);
     }
-    assert_eq!(store.circuit().snapshot().trips, 0, "Redis can be talked to");
+    assert_eq!(store.circuit_breaker().snapshot().trips, 0, "Redis can be talked to");
     let _: String = server.ask(&["CONFIG", "SET", "maxmemory", "0"]).await;
     assert!(works(&store).await);
 }

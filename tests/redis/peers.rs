@@ -82,9 +82,9 @@ async fn a_peer_that_speaks_another_protocol_is_an_error() {
         for (greeting, answer) in [(Some(says), None), (WELCOME, Some(says))] {
             let (url, _) = peer(greeting, answer).await;
             let circuit = CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO);
-            let store = patient(url).circuit(circuit).build().unwrap();
+            let store = patient(url).circuit_breaker(circuit).build().unwrap();
             assert!(error(store.get("key").await).inner().is_some(), "{}", says.escape_ascii());
-            assert_eq!(store.circuit().snapshot().trips, 1, "{}", says.escape_ascii());
+            assert_eq!(store.circuit_breaker().snapshot().trips, 1, "{}", says.escape_ascii());
         }
     }
 }
@@ -111,11 +111,11 @@ async fn a_server_that_is_loading_counts_as_down_and_one_that_refuses_a_command_
     for (says, trips) in says {
         let (url, accepted) = peer(WELCOME, Some(says)).await;
         let circuit = CircuitBreaker::builder().consecutive_failures(2, Duration::ZERO);
-        let store = patient(url).connections(1).circuit(circuit).build().unwrap();
+        let store = patient(url).connections(1).circuit_breaker(circuit).build().unwrap();
         for _ in 0..2 {
             assert!(error(store.get("key").await).inner().is_some());
         }
-        assert_eq!(store.circuit().snapshot().trips, trips, "{}", says.escape_ascii());
+        assert_eq!(store.circuit_breaker().snapshot().trips, trips, "{}", says.escape_ascii());
         assert_eq!(accepted.load(Ordering::Relaxed), 1, "the connection is fine");
     }
 }

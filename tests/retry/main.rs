@@ -57,7 +57,7 @@ fn attempts<B>(response: &Response<B>) -> Option<Attempts> {
 }
 
 fn stopped<B>(response: &Response<B>) -> Option<StopReason> {
-    attempts(response).and_then(|attempts| attempts.stopped)
+    attempts(response).and_then(|attempts| attempts.stop_reason)
 }
 
 fn with(mut request: Request<()>, options: CallOptions) -> Request<()> {

@@ -13,7 +13,7 @@ async fn the_caller_gets_the_last_503_itself() {
     let response = result.unwrap();
     assert_eq!((response.status().as_u16(), &response.headers()["x-attempt"]), (503, &"4".parse().unwrap()));
     let attempts = attempts(&response).unwrap();
-    assert_eq!((attempts.made, attempts.stopped), (4, Some(StopReason::Exhausted)));
+    assert_eq!((attempts.made, attempts.stop_reason), (4, Some(StopReason::Exhausted)));
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "down for maintenance");
 }
 
@@ -28,7 +28,7 @@ async fn one_attempt_that_was_enough_leaves_no_note() {
 async fn an_answer_that_took_two_attempts_says_so() {
     let (result, _) = one(&retry(), [status(503), status(200)], get()).await;
     let attempts = attempts(&result.unwrap()).unwrap();
-    assert_eq!((attempts.made, attempts.stopped), (2, None));
+    assert_eq!((attempts.made, attempts.stop_reason), (2, None));
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,7 +86,7 @@ async fn each_reason_to_stop_is_named_on_the_response() {
     ] {
         let (result, upstream) = one(&layer, [answer], request).await;
         let attempts = attempts(&result.unwrap()).unwrap();
-        assert_eq!((attempts.made, attempts.stopped), (1, Some(expected)));
+        assert_eq!((attempts.made, attempts.stop_reason), (1, Some(expected)));
         assert_eq!(upstream.count(), 1, "{expected}");
     }
 }

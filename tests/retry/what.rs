@@ -94,7 +94,7 @@ async fn a_post_that_was_sent_at_last_is_not_sent_again() {
     let answers = [fault(ConnectionRefused), status(503)];
     let (result, upstream) = one(&retry(), answers, post()).await;
     let attempts = attempts(&result.unwrap()).unwrap();
-    assert_eq!((attempts.made, attempts.stopped), (2, Some(StopReason::NotIdempotent)));
+    assert_eq!((attempts.made, attempts.stop_reason), (2, Some(StopReason::NotIdempotent)));
     assert_eq!(upstream.count(), 2);
 }
 

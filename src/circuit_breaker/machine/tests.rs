@@ -39,13 +39,13 @@ impl Rig {
         self.machine.trip(&self.settings, generation, self.now, self.jitter);
     }
 
-    fn enter(&mut self) -> Admittance {
+    fn enter(&mut self) -> Decision {
         self.machine.enter(&self.settings, self.now, self.jitter)
     }
 
     fn probe(&mut self) -> ProbeId {
         match self.enter() {
-            Admittance::Probe(id) => id,
+            Decision::Probe(id) => id,
             other => panic!("not a probe but {other:?}"),
         }
     }
@@ -69,7 +69,7 @@ impl Rig {
 
     fn refusal(&mut self) -> Option<Duration> {
         match self.enter() {
-            Admittance::Refused(wait) => wait,
+            Decision::Refused(wait) => wait,
             other => panic!("not refused but {other:?}"),
         }
     }
@@ -90,7 +90,7 @@ impl Rig {
 #[test]
 fn a_new_machine_admits_everyone() {
     let mut rig = Rig::default();
-    assert_eq!(rig.enter(), Admittance::Admitted);
+    assert_eq!(rig.enter(), Decision::Admitted);
     assert_eq!(rig.machine.generation(), 0);
 }
 
@@ -138,8 +138,8 @@ fn half_open_admits_the_bounded_number_and_tells_the_rest_to_wait_for_a_lease() 
     let mut rig = Rig::default();
     rig.wait_for_half_open();
     let entries: Vec<_> = (0..1000).map(|_| rig.enter()).collect();
-    assert!(entries[..3].iter().all(|entry| matches!(entry, Admittance::Probe(_))));
-    assert!(entries[3..].iter().all(|entry| *entry == Admittance::Refused(Some(LEASE))));
+    assert!(entries[..3].iter().all(|entry| matches!(entry, Decision::Probe(_))));
+    assert!(entries[3..].iter().all(|entry| *entry == Decision::Refused(Some(LEASE))));
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn one_success_closes() {
     let first = rig.probe();
     rig.end(first, ProbeResult::Success);
     assert!(rig.is_closed());
-    assert_eq!(rig.enter(), Admittance::Admitted);
+    assert_eq!(rig.enter(), Decision::Admitted);
 }
 
 #[test]
@@ -344,7 +344,7 @@ fn a_machine_that_is_forced_does_not_trip() {
     let mut rig = Rig::default();
     rig.machine.force(Phase::ForcedClosed);
     rig.trip();
-    assert_eq!(rig.enter(), Admittance::Admitted);
+    assert_eq!(rig.enter(), Decision::Admitted);
     rig.machine.force(Phase::ForcedOpen);
     rig.trip();
     assert_eq!(rig.refusal(), None);

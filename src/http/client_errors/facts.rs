@@ -30,7 +30,7 @@ pub trait TransportError {
 
 /// Facts about an error, from its type.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Seen {
+pub(crate) struct ErrorFacts {
     pub(crate) fault: Fault,
     pub(crate) sent: Sent,
     /// The meaning in a few words; `None` if the error's own text is better.
@@ -47,17 +47,18 @@ pub(crate) enum Sent {
     Maybe,
 }
 
-pub(super) const fn seen(fault: Fault, sent: Sent, text: &'static str) -> Seen {
-    Seen { fault, sent, text: Some(text) }
+pub(super) const fn facts(fault: Fault, sent: Sent, text: &'static str) -> ErrorFacts {
+    ErrorFacts { fault, sent, text: Some(text) }
 }
 
-pub(super) const NO_CONNECTION: Seen = seen(Fault::Connect, Sent::No, "connection failed");
-pub(super) const BROKE_OFF: Seen = seen(Fault::Exchange, Sent::Maybe, "connection broke off");
+pub(super) const NO_CONNECTION: ErrorFacts = facts(Fault::Connect, Sent::No, "connection failed");
+pub(super) const BROKE_OFF: ErrorFacts = facts(Fault::Exchange, Sent::Maybe, "connection broke off");
 #[cfg(any(feature = "reqwest", feature = "hyper"))]
-pub(super) const BAD_REQUEST: Seen = seen(Fault::Caller, Sent::NotAttempted, "the request cannot be sent");
+pub(super) const BAD_REQUEST: ErrorFacts =
+    facts(Fault::Caller, Sent::NotAttempted, "the request cannot be sent");
 #[cfg(any(feature = "reqwest", feature = "hyper"))]
-pub(super) const BAD_BODY: Seen =
-    seen(Fault::Caller, Sent::Maybe, "the request's own body or headers failed");
+pub(super) const BAD_BODY: ErrorFacts =
+    facts(Fault::Caller, Sent::Maybe, "the request's own body or headers failed");
 
 /// True if an error is an `io::Error` that only wraps another error.
 pub(crate) fn is_wrapper(error: &(dyn StdError + 'static)) -> bool {

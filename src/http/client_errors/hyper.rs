@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 
 use super::facts::causes;
 #[cfg(feature = "hyper")]
-use super::facts::{BAD_BODY, BAD_REQUEST, BROKE_OFF, Fault, NO_CONNECTION, Seen, TransportError};
+use super::facts::{BAD_BODY, BAD_REQUEST, BROKE_OFF, ErrorFacts, Fault, NO_CONNECTION, TransportError};
 
 #[cfg(feature = "hyper")]
 impl TransportError for ::hyper_util::client::legacy::Error {
@@ -22,7 +22,7 @@ impl TransportError for ::hyper::Error {
 }
 
 #[cfg(feature = "hyper")]
-pub(super) fn inspect(error: &(dyn StdError + 'static)) -> Option<Seen> {
+pub(super) fn inspect(error: &(dyn StdError + 'static)) -> Option<ErrorFacts> {
     error.downcast_ref().map(of_hyper_util).or_else(|| error.downcast_ref().map(of_hyper))
 }
 
@@ -39,7 +39,7 @@ pub(super) fn is_error(error: &(dyn StdError + 'static)) -> bool {
 }
 
 #[cfg(feature = "hyper")]
-fn of_hyper_util(error: &::hyper_util::client::legacy::Error) -> Seen {
+fn of_hyper_util(error: &::hyper_util::client::legacy::Error) -> ErrorFacts {
     if error.is_connect() {
         NO_CONNECTION
     } else if error.source().is_none() {
@@ -53,7 +53,7 @@ fn of_hyper_util(error: &::hyper_util::client::legacy::Error) -> Seen {
 }
 
 #[cfg(feature = "hyper")]
-fn of_hyper(error: &::hyper::Error) -> Seen {
+fn of_hyper(error: &::hyper::Error) -> ErrorFacts {
     if error.is_user() { BAD_BODY } else { BROKE_OFF }
 }
 

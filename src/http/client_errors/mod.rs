@@ -13,20 +13,20 @@ mod reqwest;
 use std::error::Error as StdError;
 use std::io;
 
-use self::facts::{BROKE_OFF, NO_CONNECTION, Seen};
+use self::facts::{BROKE_OFF, ErrorFacts, NO_CONNECTION};
 pub use self::facts::{Fault, TransportError};
 pub(crate) use self::facts::{Sent, causes, is_wrapper};
 use crate::BoxError;
 
 /// Returns the facts about an error of a known type; `None` for an unknown type or a mere wrapper.
-pub(crate) fn inspect(error: &(dyn StdError + 'static)) -> Option<Seen> {
+pub(crate) fn inspect(error: &(dyn StdError + 'static)) -> Option<ErrorFacts> {
     #[cfg(feature = "reqwest")]
-    if let Some(seen) = reqwest::inspect(error) {
-        return Some(seen);
+    if let Some(facts) = reqwest::inspect(error) {
+        return Some(facts);
     }
     #[cfg(feature = "hyper")]
-    if let Some(seen) = hyper::inspect(error) {
-        return Some(seen);
+    if let Some(facts) = hyper::inspect(error) {
+        return Some(facts);
     }
     if is_wrapper(error) {
         return None;
@@ -66,7 +66,7 @@ pub(crate) fn is_of_a_client(error: &(dyn StdError + 'static)) -> bool {
 
 /// Returns the fault of an error in any wrapper. The outermost error of a known type decides.
 pub(crate) fn fault_of(error: &(dyn StdError + 'static)) -> Fault {
-    causes(error).find_map(inspect).map_or(Fault::Exchange, |seen| seen.fault)
+    causes(error).find_map(inspect).map_or(Fault::Exchange, |facts| facts.fault)
 }
 
 impl TransportError for std::convert::Infallible {
@@ -89,7 +89,7 @@ impl TransportError for BoxError {
     }
 }
 
-fn of_io(error: &io::Error) -> Seen {
+fn of_io(error: &io::Error) -> ErrorFacts {
     use io::ErrorKind::{
         BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, NotConnected, UnexpectedEof,
     };
@@ -97,6 +97,6 @@ fn of_io(error: &io::Error) -> Seen {
         // Only a refused connection was certainly never established: a host can also become unreachable later.
         ConnectionRefused => NO_CONNECTION,
         ConnectionReset | ConnectionAborted | BrokenPipe | NotConnected | UnexpectedEof => BROKE_OFF,
-        _ => Seen { text: None, ..BROKE_OFF },
+        _ => ErrorFacts { text: None, ..BROKE_OFF },
     }
 }

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 
 use super::facts::{
-    BAD_BODY, BAD_REQUEST, BROKE_OFF, Fault, NO_CONNECTION, Seen, Sent, TransportError, seen,
+    BAD_BODY, BAD_REQUEST, BROKE_OFF, ErrorFacts, Fault, NO_CONNECTION, Sent, TransportError, facts,
 };
 use super::hyper::is_callers_fault;
 
@@ -13,7 +13,7 @@ impl TransportError for ::reqwest::Error {
     }
 }
 
-pub(super) fn inspect(error: &(dyn StdError + 'static)) -> Option<Seen> {
+pub(super) fn inspect(error: &(dyn StdError + 'static)) -> Option<ErrorFacts> {
     error.downcast_ref().map(of_reqwest)
 }
 
@@ -25,24 +25,24 @@ pub(super) fn is_error(error: &(dyn StdError + 'static)) -> bool {
     error.is::<::reqwest::Error>()
 }
 
-fn of_reqwest(error: &::reqwest::Error) -> Seen {
+fn of_reqwest(error: &::reqwest::Error) -> ErrorFacts {
     if is_callers_fault(error) {
         BAD_BODY
     } else if error.is_connect() {
         // The failed host may be the target of a redirect. `ReqwestService` knows, and corrects `sent`.
-        Seen { sent: Sent::Maybe, ..NO_CONNECTION }
+        ErrorFacts { sent: Sent::Maybe, ..NO_CONNECTION }
     } else if error.is_builder() {
         BAD_REQUEST
     } else if error.is_redirect() {
-        seen(Fault::Caller, Sent::Maybe, "redirect not followed")
+        facts(Fault::Caller, Sent::Maybe, "redirect not followed")
     } else if error.is_decode() {
-        seen(Fault::Caller, Sent::Maybe, "response body cannot be decoded")
+        facts(Fault::Caller, Sent::Maybe, "response body cannot be decoded")
     } else if error.is_status() {
-        seen(Fault::Caller, Sent::Maybe, "status taken for an error")
+        facts(Fault::Caller, Sent::Maybe, "status taken for an error")
     } else if error.is_upgrade() {
-        seen(Fault::Caller, Sent::Maybe, "connection not upgraded")
+        facts(Fault::Caller, Sent::Maybe, "connection not upgraded")
     } else if error.is_timeout() {
-        seen(Fault::Exchange, Sent::Maybe, "client timed out")
+        facts(Fault::Exchange, Sent::Maybe, "client timed out")
     } else {
         BROKE_OFF
     }

@@ -67,7 +67,7 @@ impl Draft {
     }
 
     /// True if status, lifetime and `Vary` are equal, so that only headers differ that no rule reads.
-    pub(crate) fn is_like(&self, head: &Head) -> bool {
+    pub(crate) fn differs_insignificantly_from(&self, head: &Head) -> bool {
         (self.status, self.lifetime) == (head.status, head.lifetime) && self.vary == head.vary
     }
 
@@ -96,11 +96,11 @@ impl Head {
         *response.version_mut() = self.version;
         let headers = response.headers_mut();
         headers.clone_from(&self.headers);
-        let said = || end_to_end(not_modified).filter(|(name, _)| !is_of_the_body(name));
-        for (name, _) in said() {
+        let replacing = || end_to_end(not_modified).filter(|(name, _)| !is_of_the_body(name));
+        for (name, _) in replacing() {
             headers.remove(name);
         }
-        for (name, value) in said() {
+        for (name, value) in replacing() {
             headers.append(name, value.clone());
         }
         response

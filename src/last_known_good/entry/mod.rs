@@ -42,8 +42,8 @@ pub(crate) struct Times {
 }
 
 impl Times {
-    /// Returns the times of a response with these headers. A stated `Age` counts from the request, since the response
-    /// may have left the other cache at any time after the request.
+    /// Returns the times of a response with these headers. A stated `Age` counts from the request: the cache that
+    /// stated it may have sent the response at any time after the request.
     pub(crate) fn of(headers: &HeaderMap, requested: UnixNanos, received: UnixNanos) -> Self {
         let stated = stated_age(headers);
         let generated = if stated.is_zero() { received } else { requested.before(stated) };
@@ -114,7 +114,7 @@ impl Entry {
     /// True if the entry may be served to a request with these headers and limits.
     pub(crate) fn answers(&self, request: &RequestHeaders, limits: &Limits, now: UnixNanos) -> bool {
         !self.left(now).is_zero()
-            && limits.take(self.age(now), self.head.lifetime.fresh_for)
+            && limits.accept(self.age(now), self.head.lifetime.fresh_for)
             && self.head.vary.matches(request)
     }
 

@@ -41,18 +41,18 @@ pub(crate) enum StoredValue {
 }
 
 pub(crate) fn encode_entries(key: &str, variants: &[Arc<Entry>]) -> Option<Bytes> {
-    seal(key, &WireEntry::Entries(variants.iter().map(|entry| Stored::from_entry(entry)).collect()))
+    seal(key, &WireRecord::Entries(variants.iter().map(|entry| Stored::from_entry(entry)).collect()))
 }
 
 pub(crate) fn encode_tombstone(key: &str, at: UnixNanos) -> Option<Bytes> {
-    seal(key, &WireEntry::Tombstone(at.0))
+    seal(key, &WireRecord::Tombstone(at.0))
 }
 
 /// Returns `None` if the value was not encoded for this key, is damaged, or may not be served by these rules.
 pub(crate) fn decode(key: &str, value: &[u8], rules: &Rules, is_private: bool) -> Option<StoredValue> {
     Some(match postcard::from_bytes(open(key, value)?).ok()? {
-        WireEntry::Tombstone(at) => StoredValue::Tombstone(UnixNanos(at)),
-        WireEntry::Entries(stored) => {
+        WireRecord::Tombstone(at) => StoredValue::Tombstone(UnixNanos(at)),
+        WireRecord::Entries(stored) => {
             let entries = stored.into_iter().map(|it| it.into_entry(rules, is_private));
             StoredValue::Entries(entries.collect::<Option<_>>()?)
         }
@@ -82,7 +82,7 @@ fn check(key: &str, content: &[u8]) -> [u8; CHECK_BYTES] {
 }
 
 #[derive(Serialize, Deserialize)]
-enum WireEntry {
+enum WireRecord {
     Entries(Vec<Stored>),
     Tombstone(u64),
 }
@@ -91,8 +91,8 @@ enum WireEntry {
 struct Stored {
     status: u16,
     version: u8,
-    headers: Vec<(String, WireValue)>,
-    vary: Vec<(String, Vec<WireValue>)>,
+    headers: Vec<(String, WireHeaderValue)>,
+    vary: Vec<(String, Vec<WireHeaderValue>)>,
     requested: u64,
     received: u64,
     generated: u64,
@@ -102,7 +102,7 @@ struct Stored {
 
 /// A header value.
 #[derive(Serialize, Deserialize)]
-struct WireValue {
+struct WireHeaderValue {
     bytes: Bytes,
     is_sensitive: bool,
 }
@@ -114,9 +114,9 @@ impl Stored {
     fn from_entry(entry: &Entry) -> Self {
         let (head, times) = (entry.head(), entry.times());
         let header =
-            |(name, value): (&HeaderName, _)| (name.as_str().to_owned(), WireValue::from_header(value));
+            |(name, value): (&HeaderName, _)| (name.as_str().to_owned(), WireHeaderValue::from_header(value));
         let line = |(name, values): (&HeaderName, &[HeaderValue])| {
-            (name.as_str().to_owned(), values.iter().map(WireValue::from_header).collect())
+            (name.as_str().to_owned(), values.iter().map(WireHeaderValue::from_header).collect())
         };
         let version = VERSIONS.iter().zip(0..).find(|(version, _)| **version == head.version);
         Self {
@@ -139,8 +139,8 @@ impl Stored {
             // `HeaderMap` is bounded, and `append` would panic at the bound.
             headers.try_append(to_name(&name)?, value.into_header()?).ok()?;
         }
-        let line = |(name, values): (String, Vec<WireValue>)| {
-            let values = values.into_iter().map(WireValue::into_header).collect::<Option<_>>()?;
+        let line = |(name, values): (String, Vec<WireHeaderValue>)| {
+            let values = values.into_iter().map(WireHeaderValue::into_header).collect::<Option<_>>()?;
             Some((to_name(&name)?, values))
         };
         let vary = self.vary.into_iter().map(line).collect::<Option<Vec<_>>>()?;
@@ -159,7 +159,7 @@ impl Stored {
     }
 }
 
-impl WireValue {
+impl WireHeaderValue {
     fn from_header(value: &HeaderValue) -> Self {
         Self { bytes: Bytes::copy_from_slice(value.as_bytes()), is_sensitive: value.is_sensitive() }
     }

@@ -55,7 +55,7 @@ impl Key {
 
     /// Resolves a reference from a response header and returns the target's public GET key. `None` if the target has
     /// another origin.
-    pub(crate) fn refer(&self, reference: &str, hasher: &impl BuildHasher) -> Option<Self> {
+    pub(crate) fn resolve(&self, reference: &str, hasher: &impl BuildHasher) -> Option<Self> {
         let base = UriAbsoluteStr::new(self.uri()).ok()?;
         let resolved = UriReferenceStr::new(reference).ok()?.resolve_against(base).to_string();
         let without_fragment = resolved.split('#').next()?;
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn a_reference_is_resolved_and_must_have_the_same_origin() {
         let key = key(Method::GET, "http://sku.internal/v1/items?page=1");
-        let refer = |reference| key.refer(reference, &*HASHER).map(|it| it.uri().to_owned());
+        let resolve = |reference| key.resolve(reference, &*HASHER).map(|it| it.uri().to_owned());
         for (reference, resolved) in [
             ("/v1/items/42", "http://sku.internal:80/v1/items/42"),
             ("items/42", "http://sku.internal:80/v1/items/42"),
@@ -272,12 +272,12 @@ mod tests {
             ("//SKU.internal/x", "http://sku.internal:80/x"),
             ("http://sku.internal:80/x", "http://sku.internal:80/x"),
         ] {
-            assert_eq!(refer(reference).as_deref(), Some(resolved), "{reference}");
+            assert_eq!(resolve(reference).as_deref(), Some(resolved), "{reference}");
         }
         for foreign in
             ["http://sku.internal:81/x", "https://sku.internal/x", "//other/x", "http://[", "\u{0}"]
         {
-            assert_eq!(refer(foreign), None, "{foreign}");
+            assert_eq!(resolve(foreign), None, "{foreign}");
         }
     }
 }

@@ -90,7 +90,7 @@ impl Limits {
     }
 
     /// True if the request accepts a response with this age and freshness lifetime.
-    pub(crate) fn take(&self, age: Duration, fresh_for: Duration) -> bool {
+    pub(crate) fn accept(&self, age: Duration, fresh_for: Duration) -> bool {
         !self.none
             && self.max_age.is_none_or(|max| age <= max)
             && self.max_stale.is_none_or(|max| age <= fresh_for.saturating_add(max))
@@ -137,19 +137,19 @@ impl Rules {
         if !is_whole || headers.contains_key(SET_COOKIE) || is_stream(headers) {
             return None;
         }
-        let said = CacheControl::parse(headers);
-        let fresh_for = said.fresh_for.or_else(|| expires_after(headers)).unwrap_or_default();
+        let directives = CacheControl::parse(headers);
+        let fresh_for = directives.fresh_for.or_else(|| expires_after(headers)).unwrap_or_default();
         if self.ignore_origin {
             return Some(Lifetime { fresh_for, served_for: self.max_age });
         }
         // §5.2.2.7: `private` forbids storing only in shared caches, and a private entry is not shared.
-        if said.no_store || said.no_cache || (said.private && !is_private) {
+        if directives.no_store || directives.no_cache || (directives.private && !is_private) {
             return None;
         }
-        let served_for = if said.must_revalidate {
+        let served_for = if directives.must_revalidate {
             fresh_for
         } else {
-            said.stale_if_error.map_or(self.max_age, |stale| fresh_for.saturating_add(stale))
+            directives.stale_if_error.map_or(self.max_age, |stale| fresh_for.saturating_add(stale))
         };
         (served_for > Duration::ZERO).then_some(Lifetime { fresh_for, served_for })
     }
@@ -200,13 +200,13 @@ pub(crate) fn ends_with_connection(version: Version, headers: &HeaderMap, has_le
 }
 
 /// True if a request with an unsafe method succeeded and so invalidates entries: 2xx or 3xx (RFC 9111 §4.4).
-pub(crate) fn has_changed_something(status: StatusCode) -> bool {
+pub(crate) fn invalidates(status: StatusCode) -> bool {
     status.is_success() || status.is_redirection()
 }
 
 /// Returns the other URIs that a successful unsafe request may have changed: `Location` and `Content-Location` (RFC
 /// 9111 §4.4).
-pub(crate) fn refers_to(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+pub(crate) fn referenced_uris(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     [LOCATION, CONTENT_LOCATION].into_iter().filter_map(|name| headers.get(name)?.to_str().ok())
 }
 
@@ -349,7 +349,7 @@ mod tests {
             let Role::Cacheable { limits, .. } = asked(Method::GET, &[("cache-control", value)], "") else {
                 panic!("{value}");
             };
-            limits.take(Duration::from_secs(age), Duration::from_secs(fresh_for))
+            limits.accept(Duration::from_secs(age), Duration::from_secs(fresh_for))
         };
         for (value, age, fresh_for, taken) in [
             ("", 9999, 0, true),

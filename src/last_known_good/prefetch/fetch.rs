@@ -93,7 +93,7 @@ where
     E: 'static,
 {
     async fn fetch_every(self, every: Duration, registry: Weak<Registry>) {
-        const MOST_DOUBLED: u32 = 16;
+        const MAX_FACTOR: u32 = 16;
         let _registered = Registered { registry: Weak::clone(&registry), key: self.key.clone() };
         let mut factor = 1;
         loop {
@@ -106,7 +106,7 @@ where
             }
             factor = match self.fetch().await {
                 Fetched::Stored => 1,
-                Fetched::Failed => (factor * 2).min(MOST_DOUBLED),
+                Fetched::Failed => (factor * 2).min(MAX_FACTOR),
                 Fetched::NothingToStore => return,
             };
         }
@@ -114,7 +114,7 @@ where
 
     async fn fetch(&self) -> Fetched {
         /// The time limit of a fetch if the first call had no deadline.
-        const LONGEST: Duration = Duration::from_secs(60);
+        const MAX_TIME: Duration = Duration::from_secs(60);
         let Some(mut request) = self.request.try_clone() else { return Fetched::NothingToStore };
         let now = Instant::now();
         // An end beyond the range of the clock counts as none.
@@ -124,7 +124,7 @@ where
             options = options.deadline(end);
         }
         request.set_options(options);
-        let status = timeout_at(end.unwrap_or(now + LONGEST), self.read(request)).await.ok().flatten();
+        let status = timeout_at(end.unwrap_or(now + MAX_TIME), self.read(request)).await.ok().flatten();
         // A 304 is good: the first call may have been conditional.
         let is_good =
             |it: StatusCode| it.is_success() || it == StatusCode::NOT_MODIFIED || rules::revokes(it);

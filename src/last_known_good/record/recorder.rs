@@ -1,17 +1,6 @@
 //! The recorder of a response: observes the body and stores the response once the body is complete.
 //!
-//! # Implementation
-//!
-//! The usual response is equal to the entry. When the head arrives, it is compared with the entry's head, and then
-//! each piece of the body as it passes. If only `Date` and `Age` differ in the end, the entry's times advance, and no
-//! data is copied, parsed or inserted. A new head with an old body, or the reverse, shares the old part with the
-//! entry before.
-//!
-//! Some upstreams send a new insignificant header each time, a request ID above all. If only headers differ that no
-//! rule reads, the earlier entry stays for `renew_after`, with its true age, and the new head is not even built.
-//!
-//! The bytes are compared even where an `ETag` is equal. The comparison costs little beside receiving the bytes, and
-//! some upstreams send wrong `ETag`s.
+//! The recorder compares each piece with the entry as it passes, and copies only what differs; `plan.rs` says why.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,7 +12,7 @@ use crate::last_known_good::entry::{Entry, Times};
 use crate::last_known_good::memory::cache::Found;
 use crate::last_known_good::policy::key::Key;
 use crate::last_known_good::record::capture::BodyCapture;
-use crate::last_known_good::tier::bounded_store::{BoxFuture, Deadline};
+use crate::last_known_good::tier::bounded_store::{BoxFuture, WaitEnd};
 use crate::last_known_good::tier::state::CacheState;
 
 /// Observes the body of a good response and stores the response if the body is complete.
@@ -38,7 +27,7 @@ pub(crate) struct Recorder {
     pub(crate) times: Times,
     pub(crate) capture: BodyCapture,
     /// The deadline of the call, which also bounds the wait for the store.
-    pub(crate) deadline: Deadline,
+    pub(crate) deadline: WaitEnd,
 }
 
 impl Recorder {
@@ -59,7 +48,7 @@ impl Recorder {
             (NextHead::Same(_), Some(same)) => Arc::clone(same),
             // Only insignificant headers differ, and the entry is recent: keep the entry.
             (NextHead::New(draft), Some(same))
-                if state.is_new_enough(same, times) && draft.is_like(same.head()) =>
+                if state.is_new_enough(same, times) && draft.differs_insignificantly_from(same.head()) =>
             {
                 return None;
             }

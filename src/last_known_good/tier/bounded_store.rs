@@ -28,7 +28,7 @@ use crate::last_known_good::tier::store::Store;
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// The latest end of a wait; `None` for an unbounded wait.
-pub(crate) type Deadline = Option<Instant>;
+pub(crate) type WaitEnd = Option<Instant>;
 
 /// The object-safe form of [`Store`].
 trait AnyStore: Send + Sync {
@@ -82,8 +82,8 @@ impl BoundedStore {
     }
 
     /// Sets whether private entries are written.
-    pub(crate) fn holds_private(self, shared: bool) -> Self {
-        Self { holds_private_entries: shared, ..self }
+    pub(crate) fn holds_private(self, holds: bool) -> Self {
+        Self { holds_private_entries: holds, ..self }
     }
 
     /// True if entries of this key are written.
@@ -125,7 +125,7 @@ impl BoundedStore {
     }
 
     /// The latest end of an operation that begins now.
-    pub(crate) fn end(&self, deadline: Deadline) -> Deadline {
+    pub(crate) fn end(&self, deadline: WaitEnd) -> WaitEnd {
         clock::earliest(clock::after(Instant::now(), self.timeout), deadline)
     }
 
@@ -134,16 +134,16 @@ impl BoundedStore {
     }
 
     /// Returns the value, or `None` if the value is absent or the store fails or does not answer by `end`.
-    pub(crate) async fn get(&self, key: &str, end: Deadline) -> Option<Bytes> {
+    pub(crate) async fn get(&self, key: &str, end: WaitEnd) -> Option<Bytes> {
         self.within(end, key, self.store.get(key)).await.flatten()
     }
 
     /// Returns true if the value was stored by `end`.
-    pub(crate) async fn put(&self, key: &str, value: Bytes, keep_for: Duration, end: Deadline) -> bool {
+    pub(crate) async fn put(&self, key: &str, value: Bytes, keep_for: Duration, end: WaitEnd) -> bool {
         self.within(end, key, self.store.put(key, value, keep_for)).await.is_some()
     }
 
-    async fn within<T>(&self, end: Deadline, key: &str, mut answer: Answer<'_, T>) -> Option<T> {
+    async fn within<T>(&self, end: WaitEnd, key: &str, mut answer: Answer<'_, T>) -> Option<T> {
         // A store may be built from these layers. Its signals are not about the call, and are discarded.
         let answer = poll_fn(move |cx| isolated(|| answer.as_mut().poll(cx)));
         let answer = match end {

@@ -43,7 +43,7 @@ use bytes::Bytes;
 use crate::last_known_good::entry::Entry;
 use crate::last_known_good::entry::wire::{self, StoredValue};
 use crate::last_known_good::policy::key::Key;
-use crate::last_known_good::tier::bounded_store::{BoxFuture, Deadline};
+use crate::last_known_good::tier::bounded_store::{BoxFuture, WaitEnd};
 use crate::last_known_good::tier::state::CacheState;
 use crate::last_known_good::tier::tombstone::Tombstone;
 
@@ -52,7 +52,7 @@ impl CacheState {
     pub(crate) fn invalidate_uris(
         self: &Arc<Self>,
         keys: impl IntoIterator<Item = Key>,
-        deadline: Deadline,
+        deadline: WaitEnd,
     ) -> Option<BoxFuture<()>> {
         let keys = keys.into_iter().inspect(|key| self.memory.invalidate_uri(key));
         self.write_tombstones(keys.map(|key| Tombstone::of_uri(&key)).collect(), deadline)
@@ -60,11 +60,7 @@ impl CacheState {
 
     /// Invalidates the entries of a URI for one caller. Returns the write of the tombstone, unless the store has a
     /// current one that was written within `renew_after`.
-    pub(crate) fn invalidate_caller(
-        self: &Arc<Self>,
-        key: &Key,
-        deadline: Deadline,
-    ) -> Option<BoxFuture<()>> {
+    pub(crate) fn invalidate_caller(self: &Arc<Self>, key: &Key, deadline: WaitEnd) -> Option<BoxFuture<()>> {
         self.memory.invalidate_caller(key);
         let store = self.store.as_ref().filter(|store| store.may_hold(key))?;
         let tombstone = Tombstone::of_caller(key);
@@ -76,7 +72,7 @@ impl CacheState {
     fn write_tombstones(
         self: &Arc<Self>,
         tombstones: Vec<Tombstone>,
-        deadline: Deadline,
+        deadline: WaitEnd,
     ) -> Option<BoxFuture<()>> {
         let (state, now) = (Arc::clone(self), self.now());
         let store = self.store.as_ref()?;
@@ -106,7 +102,7 @@ impl CacheState {
         self: &Arc<Self>,
         key: &Key,
         entry: &Arc<Entry>,
-        deadline: Deadline,
+        deadline: WaitEnd,
     ) -> Option<BoxFuture<()>> {
         let store = self.store.as_ref()?;
         let now = self.now();
@@ -120,7 +116,7 @@ impl CacheState {
         Some(Box::pin(async move { state.put(&key, deadline).await }))
     }
 
-    async fn put(&self, key: &Key, deadline: Deadline) {
+    async fn put(&self, key: &Key, deadline: WaitEnd) {
         let Some(store) = &self.store else { return };
         let (name, end) = (key.to_string(), store.end(deadline));
         let Some(mut variants) = self.memory.find(key, |_| false).variants else { return };
@@ -147,7 +143,7 @@ impl CacheState {
     }
 
     /// Reads a key through, and marks its entries as synchronized for the next `renew_after`.
-    pub(crate) fn look_up(self: &Arc<Self>, key: Key, deadline: Deadline) -> BoxFuture<()> {
+    pub(crate) fn look_up(self: &Arc<Self>, key: Key, deadline: WaitEnd) -> BoxFuture<()> {
         let state = Arc::clone(self);
         Box::pin(async move {
             let Some(store) = &state.store else { return };
@@ -159,7 +155,7 @@ impl CacheState {
     }
 
     /// Merges the store's entries and tombstones of a key into memory.
-    async fn read_through(&self, key: &Key, name: &str, end: Deadline) {
+    async fn read_through(&self, key: &Key, name: &str, end: WaitEnd) {
         /// The accepted lead of another machine's clock.
         const SKEW: Duration = Duration::from_secs(60);
         let Some(store) = &self.store else { return };

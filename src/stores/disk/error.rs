@@ -15,8 +15,8 @@ pub(super) type DiskFault = Arc<dyn Error + Send + Sync>;
 /// the database must not be trusted.
 pub(super) fn caught<T>(work: impl FnOnce() -> Result<T, BoxError>) -> Result<T, DiskFault> {
     let result = panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<String>().map(String::as_str);
-        Err(said.or_else(|| panic.downcast_ref().copied()).unwrap_or("a panic").into())
+        let message = panic.downcast_ref::<String>().map(String::as_str);
+        Err(message.or_else(|| panic.downcast_ref().copied()).unwrap_or("a panic").into())
     });
     result.map_err(DiskFault::from)
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::config::DiskStoreBuilder;
 use super::error::DiskStoreError;
 use super::queue::{Queue, size};
-use super::writer::DiskFile;
+use super::writer::WriterState;
 use crate::BoxError;
 use crate::internal::wall_clock::WallClock;
 use crate::last_known_good::Store;
@@ -89,7 +89,7 @@ pub struct DiskStore(Arc<DiskStoreInner>);
 
 /// The state of all handles. The last handle closes the store.
 struct DiskStoreInner {
-    shared: Arc<DiskFile>,
+    writer_state: Arc<WriterState>,
     clock: WallClock,
     max_entry_bytes: u64,
 }
@@ -135,21 +135,21 @@ impl DiskStore {
     }
 
     async fn wait_for_writer(&self, change: impl FnOnce(&mut Queue)) -> Result<(), DiskStoreError> {
-        let (waiter, told) = mpsc::channel();
-        let wait = self.0.shared.with_queue(|queue| {
+        let (waiter, receiver) = mpsc::channel();
+        let wait = self.0.writer_state.with_queue(|queue| {
             change(queue);
             queue.add_waiter(waiter)
         });
         if !wait {
             return Ok(());
         }
-        let told = blocking(move || told.recv()).await?;
-        told.unwrap_or(Ok(())).map_err(DiskStoreError::Failed)
+        let result = blocking(move || receiver.recv()).await?;
+        result.unwrap_or(Ok(())).map_err(DiskStoreError::Failed)
     }
 
     /// The number of entries after the last write.
     pub fn len(&self) -> u64 {
-        self.0.shared.entries()
+        self.0.writer_state.entries()
     }
 
     /// True if the store had no entry after the last write.
@@ -159,7 +159,7 @@ impl DiskStore {
 
     /// The size of all entries after the last write, in bytes: keys, values, and 128 bytes for each entry.
     pub fn bytes(&self) -> u64 {
-        self.0.shared.bytes()
+        self.0.writer_state.bytes()
     }
 }
 
@@ -172,27 +172,27 @@ impl DiskStoreBuilder {
     pub fn build(self) -> Result<DiskStore, DiskStoreError> {
         self.validate()?;
         let Self { path, max_bytes, max_queued_bytes } = self;
-        let shared = Arc::new(DiskFile::open(path.clone(), max_bytes, max_queued_bytes)?);
-        let writer = Arc::clone(&shared);
+        let writer_state = Arc::new(WriterState::open(path.clone(), max_bytes, max_queued_bytes)?);
+        let writer = Arc::clone(&writer_state);
         thread::Builder::new()
             .name("steadfast-disk".to_owned())
             .spawn(move || writer.run())
             .map_err(|source| DiskStoreError::Open { path, source })?;
         let max_entry_bytes = max_bytes.min(max_queued_bytes);
-        Ok(DiskStore(Arc::new(DiskStoreInner { shared, clock: WallClock::start(), max_entry_bytes })))
+        Ok(DiskStore(Arc::new(DiskStoreInner { writer_state, clock: WallClock::start(), max_entry_bytes })))
     }
 }
 
 impl Store for DiskStore {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
-        let shared = Arc::clone(&self.0.shared);
+        let writer_state = Arc::clone(&self.0.writer_state);
         let now = millis(self.0.clock.now());
-        let queued = shared.with_queue(|queue| queue.get(key))?;
+        let queued = writer_state.with_queue(|queue| queue.get(key))?;
         if let Some(entry) = queued {
             return Ok((entry.expires > now).then_some(entry.value));
         }
         let key = key.to_owned();
-        Ok(blocking(move || shared.read(&key, now)).await?.map_err(DiskStoreError::Failed)?)
+        Ok(blocking(move || writer_state.read(&key, now)).await?.map_err(DiskStoreError::Failed)?)
     }
 
     async fn put(&self, key: &str, value: Bytes, keep_for: Duration) -> Result<(), BoxError> {
@@ -203,7 +203,7 @@ impl Store for DiskStore {
         }
         let now = self.0.clock.now();
         let expires = millis(now.saturating_add(keep_for));
-        Ok(self.0.shared.with_queue(|queue| queue.put(key, value, millis(now), expires))?)
+        Ok(self.0.writer_state.with_queue(|queue| queue.put(key, value, millis(now), expires))?)
     }
 }
 
@@ -219,14 +219,14 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 
 impl Drop for DiskStoreInner {
     fn drop(&mut self) {
-        self.shared.with_queue(Queue::close);
+        self.writer_state.with_queue(Queue::close);
     }
 }
 
 impl fmt::Debug for DiskStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DiskStore")
-            .field("path", self.0.shared.path())
+            .field("path", self.0.writer_state.path())
             .field("len", &self.len())
             .field("bytes", &self.bytes())
             .finish()

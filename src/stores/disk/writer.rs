@@ -34,7 +34,7 @@ use crate::internal::log_events;
 const LINGER: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-pub(super) struct DiskFile {
+pub(super) struct WriterState {
     path: PathBuf,
     max_bytes: u64,
     queue: Mutex<Queue>,
@@ -46,7 +46,7 @@ pub(super) struct DiskFile {
     bytes: AtomicU64,
 }
 
-impl DiskFile {
+impl WriterState {
     /// Opens the file, or creates it.
     pub(super) fn open(path: PathBuf, max_bytes: u64, max_queued_bytes: u64) -> Result<Self, DiskStoreError> {
         let (database, totals) = file::open(&path)?;
@@ -104,7 +104,7 @@ impl DiskFile {
             let result =
                 if work.batch.entries.is_empty() && !work.doubtful { Ok(()) } else { self.write(&work) };
             self.queue().done(&result);
-            let told = work.failure.map_or(result, Err);
+            let reply = work.failure.map_or(result, Err);
             let late = if work.closed {
                 self.shut();
                 self.queue().finish()
@@ -112,7 +112,7 @@ impl DiskFile {
                 Vec::new()
             };
             for waiter in work.waiters.into_iter().chain(late) {
-                let _ = waiter.send(told.clone()); // The waiter may be gone.
+                let _ = waiter.send(reply.clone()); // The waiter may be gone.
             }
             if work.closed {
                 return;

@@ -16,24 +16,17 @@ pub struct RedisStoreBuilder {
     pub(super) prefix: String,
     pub(super) connections: usize,
     pub(super) timeout: Duration,
-    pub(super) circuit: Option<CircuitBreakerBuilder>,
+    pub(super) circuit_breaker: Option<CircuitBreakerBuilder>,
 }
 
 impl RedisStoreBuilder {
-    /// Returns a client for the URL, if all settings are valid.
-    pub(super) fn validate(&self) -> Result<Client, ConfigError> {
-        ConfigError::check("redis_store.connections", self.connections, 1..=100)?;
-        ConfigError::check("redis_store.timeout", self.timeout, Duration::from_millis(1)..=MAX_DURATION)?;
-        client(&self.url)
-    }
-
     pub(super) fn new(url: String) -> Self {
         Self {
             url,
             prefix: "steadfast:".to_owned(),
             connections: 2,
             timeout: Duration::from_millis(100),
-            circuit: None,
+            circuit_breaker: None,
         }
     }
 
@@ -67,9 +60,16 @@ impl RedisStoreBuilder {
     ///
     /// Default: the name is `redis`. The circuit opens after 3 consecutive failures, and lets one probe through after
     /// 1 s, then after 2 s and 4 s. A dropped operation counts as a failure if it ran for half the timeout.
-    pub fn circuit(mut self, circuit: CircuitBreakerBuilder) -> Self {
-        self.circuit = Some(circuit);
+    pub fn circuit_breaker(mut self, circuit_breaker: CircuitBreakerBuilder) -> Self {
+        self.circuit_breaker = Some(circuit_breaker);
         self
+    }
+
+    /// Returns a client for the URL, if all settings are valid.
+    pub(super) fn validate(&self) -> Result<Client, ConfigError> {
+        ConfigError::check("redis_store.connections", self.connections, 1..=100)?;
+        ConfigError::check("redis_store.timeout", self.timeout, Duration::from_millis(1)..=MAX_DURATION)?;
+        client(&self.url)
     }
 }
 
@@ -80,7 +80,7 @@ impl fmt::Debug for RedisStoreBuilder {
             .field("prefix", &self.prefix)
             .field("connections", &self.connections)
             .field("timeout", &self.timeout)
-            .field("circuit", &self.circuit)
+            .field("circuit_breaker", &self.circuit_breaker)
             .finish()
     }
 }

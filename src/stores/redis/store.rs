@@ -21,9 +21,9 @@ use crate::{BoxError, ConfigError, Error, NonHttp};
 /// A [`Store`] in Redis, or in a server with the same protocol. All replicas of a service share the store, so a new
 /// replica has the entries of the others.
 ///
-/// A clone is another handle to the same connections and the same circuit. Creating a store does not connect, so a
-/// service can start while Redis is down. The first operation connects, and so does the next operation after Redis
-/// was restarted, killed or cut off. A store needs a tokio runtime with I/O and time enabled.
+/// A clone is another handle to the same connections and the same circuit breaker. Creating a store does not connect,
+/// so a service can start while Redis is down. The first operation connects, and so does the next operation after
+/// Redis was restarted, killed or cut off. A store needs a tokio runtime with I/O and time enabled.
 ///
 /// An operation is one round trip: `GET`, or `SET` with an expiry. Operations share a few multiplexed
 /// [`connections`](RedisStoreBuilder::connections) and end within the store's own
@@ -50,15 +50,15 @@ use crate::{BoxError, ConfigError, Error, NonHttp};
 /// let store = RedisStore::builder("redis://:secret@redis.internal:6379/0").prefix("sku:").build()?;
 /// store.put("items/42", Bytes::from("the last good answer"), Duration::from_secs(3600)).await?;
 /// assert!(store.get("items/42").await?.is_some());
-/// println!("Redis: {:?}", store.circuit().state());
+/// println!("Redis: {:?}", store.circuit_breaker().state());
 /// # Ok(())
 /// # }
 /// ```
 ///
 /// # Errors
 ///
-/// Both operations fail with an [`Error`]`<redis::RedisError>`: a refusal by the circuit, a timeout, or an error of
-/// the redis crate.
+/// Both operations fail with an [`Error`]`<redis::RedisError>`: a refusal by the circuit breaker, a timeout, or an
+/// error of the redis crate.
 ///
 /// # Cancel safety
 ///
@@ -78,7 +78,7 @@ use crate::{BoxError, ConfigError, Error, NonHttp};
 #[derive(Clone)]
 pub struct RedisStore {
     service: CircuitBreakerService<TimeoutService<Connections>, RedisClassifier, NonHttp>,
-    circuit: CircuitBreaker,
+    circuit_breaker: CircuitBreaker,
     prefix: Arc<str>,
 }
 
@@ -92,8 +92,8 @@ impl RedisStore {
     }
 
     /// Returns the store's circuit breaker: to inspect and watch, or to force open while Redis is moved.
-    pub fn circuit(&self) -> &CircuitBreaker {
-        &self.circuit
+    pub fn circuit_breaker(&self) -> &CircuitBreaker {
+        &self.circuit_breaker
     }
 
     fn command(&self, name: &str, key: &str) -> ::redis::Cmd {
@@ -116,11 +116,13 @@ impl RedisStoreBuilder {
     /// Fails if a number is out of range or the URL is invalid. Of the URL, the error shows only the scheme.
     pub fn build(self) -> Result<RedisStore, ConfigError> {
         let client = self.validate()?;
-        let circuit = self.circuit.unwrap_or_else(|| default_circuit(self.timeout)).build()?;
+        let circuit_breaker =
+            self.circuit_breaker.unwrap_or_else(|| default_circuit(self.timeout)).build()?;
         let connections = Connections::new(client, self.connections);
         let service = TimeoutLayer::new(self.timeout).layer(connections);
-        let breaker = CircuitBreakerLayer::new(circuit.clone()).classifier(RedisClassifier).non_http();
-        Ok(RedisStore { service: breaker.layer(service), circuit, prefix: Arc::from(self.prefix) })
+        let breaker =
+            CircuitBreakerLayer::new(circuit_breaker.clone()).classifier(RedisClassifier).non_http();
+        Ok(RedisStore { service: breaker.layer(service), circuit_breaker, prefix: Arc::from(self.prefix) })
     }
 }
 

@@ -84,16 +84,16 @@ impl Model {
         let before = self.kind();
         let entry = self.rig.enter();
         match (before, self.kind(), entry) {
-            (Kind::Closed, Kind::Closed, Admittance::Admitted)
-            | (Kind::Forced, Kind::Forced, Admittance::Admitted | Admittance::Refused(None))
-            | (Kind::HalfOpen, Kind::Open, Admittance::Refused(Some(_))) => {}
-            (Kind::Open, Kind::Open, Admittance::Refused(Some(wait))) => {
+            (Kind::Closed, Kind::Closed, Decision::Admitted)
+            | (Kind::Forced, Kind::Forced, Decision::Admitted | Decision::Refused(None))
+            | (Kind::HalfOpen, Kind::Open, Decision::Refused(Some(_))) => {}
+            (Kind::Open, Kind::Open, Decision::Refused(Some(wait))) => {
                 assert!(wait > Duration::ZERO && wait <= self.rig.settings.max_open_for);
             }
-            (Kind::Open | Kind::HalfOpen, Kind::HalfOpen, Admittance::Probe(id)) => {
+            (Kind::Open | Kind::HalfOpen, Kind::HalfOpen, Decision::Probe(id)) => {
                 self.under_way.push((id, self.rig.now + self.rig.settings.probe_lease));
             }
-            (Kind::HalfOpen, Kind::HalfOpen, Admittance::Refused(Some(wait))) => {
+            (Kind::HalfOpen, Kind::HalfOpen, Decision::Refused(Some(wait))) => {
                 let next = self.under_way.iter().map(|(_, end)| *end).min().expect("one holds its place");
                 assert_eq!(self.rig.now + wait, next, "the wait is that for the next lease");
             }
@@ -134,7 +134,7 @@ impl Model {
         }
         self.expire();
         let before = self.kind();
-        let Admittance::Refused(Some(wait)) = self.rig.enter() else {
+        let Decision::Refused(Some(wait)) = self.rig.enter() else {
             // The call was admitted. A probe is withdrawn at once.
             self.withdraw_what_the_model_does_not_know();
             return false;
@@ -150,12 +150,12 @@ impl Model {
             self.rig.now += next;
             self.expire();
             match (self.rig.enter(), self.kind()) {
-                (Admittance::Probe(id), Kind::HalfOpen) => {
+                (Decision::Probe(id), Kind::HalfOpen) => {
                     self.under_way.push((id, self.rig.now + self.rig.settings.probe_lease));
                     return false;
                 }
-                (Admittance::Refused(Some(_)), Kind::Open) if before == Kind::HalfOpen => return false,
-                (Admittance::Refused(Some(wait)), Kind::HalfOpen) if before == Kind::HalfOpen => next = wait,
+                (Decision::Refused(Some(_)), Kind::Open) if before == Kind::HalfOpen => return false,
+                (Decision::Refused(Some(wait)), Kind::HalfOpen) if before == Kind::HalfOpen => next = wait,
                 other => panic!("{other:?} after the wait that it asked for"),
             }
             assert!(self.rig.now < latest, "a round that is stuck half-open");
