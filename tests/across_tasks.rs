@@ -228,7 +228,7 @@ const GAPS: usize = 9;
 
 /// The observations of the caller and the upstream, and the state of the handles after the calls.
 #[derive(Debug, PartialEq)]
-struct Seen {
+struct Observed {
     answers: Vec<String>,
     took: Duration,
     /// The method of each request, the attempt's number, and whether another attempt could follow.
@@ -242,7 +242,7 @@ async fn play(
     asks: &[fn() -> Ask],
     before: fn(&Parts),
     (between, gap): (Between, usize),
-) -> Seen {
+) -> Observed {
     let parts = Parts::new(answers);
     before(&parts);
     let service = parts.stack(between, gap);
@@ -275,19 +275,15 @@ async fn play(
         circuit.refused,
         parts.budget.tokens()
     );
-    Seen { answers, took, requests, parts }
+    Observed { answers, took, requests, parts }
 }
 
-async fn nothing_between_changes_anything(
-    answers: &[Answer],
-    asks: &[fn() -> Ask],
-    before: fn(&Parts),
-) -> Seen {
+async fn play_with_each_between(answers: &[Answer], asks: &[fn() -> Ask], before: fn(&Parts)) -> Observed {
     let plain = play(answers, asks, before, (Between::Nothing, 0)).await;
     for between in BETWEEN {
         for gap in 0..GAPS {
-            let seen = play(answers, asks, before, (between, gap)).await;
-            assert_eq!(seen, plain, "{between:?} in gap {gap}");
+            let observed = play(answers, asks, before, (between, gap)).await;
+            assert_eq!(observed, plain, "{between:?} in gap {gap}");
         }
     }
     plain
@@ -299,48 +295,47 @@ fn as_it_is(_: &Parts) {}
 async fn a_fault_is_retried_and_the_answer_counts_the_attempts() {
     let body = Script::of(&[Step::Data("good".into())]).sized();
     let answers = [status(503), fault(io::ErrorKind::ConnectionReset), status(200).body(&body)];
-    let seen = nothing_between_changes_anything(&answers, &[get], as_it_is).await;
-    assert_eq!(seen.answers, ["200 OK 3 false Ok(b\"good\")"]);
+    let observed = play_with_each_between(&answers, &[get], as_it_is).await;
+    assert_eq!(observed.answers, ["200 OK 3 false Ok(b\"good\")"]);
     let get = |number| ("GET".to_owned(), number, true);
-    assert_eq!(seen.requests, [get(1), get(2), get(3)]);
+    assert_eq!(observed.requests, [get(1), get(2), get(3)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_post_that_may_have_been_sent_is_sent_once() {
     for answer in [fault(io::ErrorKind::ConnectionReset), hang(), status(503)] {
-        let seen = nothing_between_changes_anything(&[answer], &[post], as_it_is).await;
-        assert_eq!(seen.requests, [("POST".to_owned(), 1, false)]);
+        let observed = play_with_each_between(&[answer], &[post], as_it_is).await;
+        assert_eq!(observed.requests, [("POST".to_owned(), 1, false)]);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_post_that_was_not_sent_is_retried() {
     let answers = [fault(io::ErrorKind::ConnectionRefused), status(200)];
-    let seen = nothing_between_changes_anything(&answers, &[post], as_it_is).await;
-    assert_eq!(seen.requests.len(), 2);
+    let observed = play_with_each_between(&answers, &[post], as_it_is).await;
+    assert_eq!(observed.requests.len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_by_the_circuit_is_no_retry_and_names_the_upstream() {
-    let seen =
-        nothing_between_changes_anything(&[status(200)], &[get], |parts| parts.circuit.force_open()).await;
-    assert_eq!(seen.answers, ["sku: circuit open (0 attempts) Some(CircuitOpen) false"]);
-    assert_eq!(seen.parts, "ForcedOpen 0 1 0 10");
+    let observed = play_with_each_between(&[status(200)], &[get], |parts| parts.circuit.force_open()).await;
+    assert_eq!(observed.answers, ["sku: circuit open (0 attempts) Some(CircuitOpen) false"]);
+    assert_eq!(observed.parts, "ForcedOpen 0 1 0 10");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_fault_that_opens_the_circuit_ends_the_call_with_the_answer_in_hand() {
-    let seen = nothing_between_changes_anything(&[status(503)], &[get, get, get], as_it_is).await;
-    assert!(seen.answers[0].starts_with("503 Service Unavailable 4 false"), "{seen:?}");
-    assert!(seen.answers[1].starts_with("sku: circuit open, retry after"), "{seen:?}");
-    assert_eq!(seen.requests.len(), 4);
+    let observed = play_with_each_between(&[status(503)], &[get, get, get], as_it_is).await;
+    assert!(observed.answers[0].starts_with("503 Service Unavailable 4 false"), "{observed:?}");
+    assert!(observed.answers[1].starts_with("sku: circuit open, retry after"), "{observed:?}");
+    assert_eq!(observed.requests.len(), 4);
 }
 
 #[tokio::test(start_paused = true)]
 async fn hangs_are_cut_and_the_deadline_ends_the_call() {
-    let seen = nothing_between_changes_anything(&[hang()], &[get, post], as_it_is).await;
-    assert!(seen.answers[0].contains("deadline passed after 4 s (4 attempts)"), "{seen:?}");
-    assert!(seen.answers[1].starts_with("sku: attempt timed out after 1 s (1 attempt"), "{seen:?}");
+    let observed = play_with_each_between(&[hang()], &[get, post], as_it_is).await;
+    assert!(observed.answers[0].contains("deadline passed after 4 s (4 attempts)"), "{observed:?}");
+    assert!(observed.answers[1].starts_with("sku: attempt timed out after 1 s (1 attempt"), "{observed:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -348,8 +343,8 @@ async fn a_body_that_breaks_is_retried_and_then_answered_stale() {
     let good = Script::of(&[Step::Data("good".into())]).sized();
     let broken = Script::of(&[Step::Data("ha".into()), Step::Fail]).sized();
     let answers = [status(200).body(&good), status(200).body(&broken)];
-    let seen = nothing_between_changes_anything(&answers, &[get, get], as_it_is).await;
-    assert_eq!(seen.answers[1], "200 OK 4 true Ok(b\"good\")");
+    let observed = play_with_each_between(&answers, &[get, get], as_it_is).await;
+    assert_eq!(observed.answers[1], "200 OK 4 true Ok(b\"good\")");
 }
 
 /// Only advice is lost: in another task, a discarded body keeps its permit until dropped.
@@ -357,16 +352,16 @@ async fn a_body_that_breaks_is_retried_and_then_answered_stale() {
 async fn permits_come_back_whatever_stands_between() {
     let stalls = Script::of(&[Step::Data("no".into()), Step::Stall]);
     let answers = [status(503).body(&stalls), status(200)];
-    nothing_between_changes_anything(&answers, &[get, get], as_it_is).await;
+    play_with_each_between(&answers, &[get, get], as_it_is).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_layer_of_ones_own_hears_of_each_attempt() {
+async fn a_custom_layer_sees_each_attempt() {
     let calls = Arc::new(AtomicUsize::new(0));
-    let heard = Arc::clone(&calls);
+    let seen = Arc::clone(&calls);
     let upstream = Upstream::<Ask>::answering([status(503), status(200)]);
     let service = RetryLayer::new(policy()).layer(upstream.map_request(move |ask: Ask| {
-        assert_eq!(ask.options().get_attempt() as usize, heard.fetch_add(1, Ordering::Relaxed) + 1);
+        assert_eq!(ask.options().get_attempt() as usize, seen.fetch_add(1, Ordering::Relaxed) + 1);
         ask
     }));
     assert_eq!(service.oneshot(get()).await.unwrap().status(), 200);

@@ -168,7 +168,7 @@ fn circuit_breaker(builder: CircuitBreakerBuilder) -> CircuitBreakerLayer {
 // ===== The measurement itself =====
 
 #[test]
-fn what_allocates_is_counted() {
+fn an_allocation_is_counted() {
     let boxes = ServiceBuilder::new().map_response(|response: Response<Full<Bytes>>| response.map(Box::new));
     assert_eq!(of_a_call(boxes, AT_ONCE, ping), 1);
 }
@@ -286,8 +286,8 @@ async fn a_body_that_is_not_buffered_allocates_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn looking_up_a_known_upstream_allocates_nothing() {
-    let recipe = |_: &UpstreamKey| (tower::layer::util::Identity::new(), ());
-    let by_origin = || PerUpstreamLayer::new(recipe);
+    let stack_maker = |_: &UpstreamKey| (tower::layer::util::Identity::new(), ());
+    let by_origin = || PerUpstreamLayer::new(stack_maker);
     assert_eq!(of_a_call(by_origin(), AT_ONCE, get), 0);
     assert_eq!(of_a_call(by_origin(), AT_ONCE, || Call::new(get())), 0);
     assert_eq!(of_a_call(by_origin(), AFTER_A_WAIT, get), 0);
@@ -296,7 +296,7 @@ async fn looking_up_a_known_upstream_allocates_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_is_never_kept_costs_last_known_good_nothing() {
+async fn an_uncacheable_request_allocates_nothing_in_last_known_good() {
     let layer = || LastKnownGoodLayer::new(LastKnownGood::default());
     let options = || {
         let mut request = get();
@@ -308,7 +308,7 @@ async fn a_request_that_is_never_kept_costs_last_known_good_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_kept_already_costs_last_known_good_its_key_and_the_requests_headers() {
+async fn a_repeated_answer_allocates_only_the_key_and_the_requests_headers_in_last_known_good() {
     let layer = || LastKnownGoodLayer::new(LastKnownGood::default());
     assert_eq!(of_a_call(layer(), AT_ONCE, get), 1, "the key");
     assert_eq!(of_a_call(layer(), AFTER_A_WAIT, get), 1, "the key, after a wait");
@@ -324,7 +324,7 @@ async fn an_answer_that_is_kept_already_costs_last_known_good_its_key_and_the_re
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_is_kept_already_is_not_copied() {
+async fn the_body_of_a_repeated_answer_is_not_copied() {
     for size in [1024, 1024 * 1024] {
         let body = Bytes::from(vec![b'x'; size]);
         let mut service = LastKnownGoodLayer::new(LastKnownGood::default()).layer(tower::service_fn(
@@ -345,7 +345,7 @@ async fn a_body_that_is_kept_already_is_not_copied() {
 // ===== For services whose responses are not HTTP =====
 
 #[tokio::test(start_paused = true)]
-async fn the_layers_around_a_plain_service_allocate_nothing() {
+async fn the_layers_around_a_non_http_service_allocate_nothing() {
     let judge = classify::from_fn(|_: Result<&Response<Full<Bytes>>, &ErrorInfo>| Outcome::Success);
     let layers = || {
         ServiceBuilder::new()

@@ -40,7 +40,7 @@ async fn a_refusal_below_a_timeout_of_tower_is_one_refusal_and_no_retry() {
 
 /// A circuit breaker above `load_shed`, which sheds 30 calls.
 #[tokio::test(start_paused = true)]
-async fn what_tower_sheds_says_nothing_about_the_upstream() {
+async fn a_call_shed_by_tower_does_not_count_against_the_upstream() {
     let circuit = CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO).build().unwrap();
     let service = ServiceBuilder::new()
         .layer(CircuitBreakerLayer::new(circuit.clone()))
@@ -59,7 +59,7 @@ async fn what_tower_sheds_says_nothing_about_the_upstream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_tower_sheds_is_not_retried_and_is_answered_stale() {
+async fn a_call_shed_by_tower_is_not_retried_and_is_answered_stale() {
     let cache = LastKnownGood::default();
     let upstream =
         Upstream::answering([status(200).body(&Script::of(&[Step::Data("good".into())]).sized()), hang()]);
@@ -101,7 +101,7 @@ async fn a_timeout_of_tower_is_a_timeout_and_a_failure_of_the_attempt() {
 
 /// The stack has a buffer, which clones errors of its worker, and a limit.
 #[tokio::test(start_paused = true)]
-async fn an_error_keeps_what_it_knows_through_every_layer_of_tower() {
+async fn an_error_keeps_its_facts_through_every_layer_of_tower() {
     let bulkhead = Bulkhead::builder().name("sku").max_concurrent(1).max_waiting(0).build().unwrap();
     let upstream = Upstream::answering([hang()]);
     let service = ServiceBuilder::new()
@@ -135,7 +135,7 @@ async fn a_retry_whose_errors_are_boxed_keeps_its_counts() {
 
 /// Code that knows neither the client nor the stack, such as an error handler, finds the facts, too.
 #[tokio::test(start_paused = true)]
-async fn what_an_error_says_is_found_in_any_box() {
+async fn error_info_is_found_in_any_box() {
     let service = ServiceBuilder::new()
         .timeout(SECOND)
         .layer(CircuitBreakerLayer::new(open()))
@@ -148,7 +148,7 @@ async fn what_an_error_says_is_found_in_any_box() {
 
 /// An error of `poll_ready` can be a refusal, too.
 #[tokio::test(start_paused = true)]
-async fn an_error_of_readiness_says_how_many_attempts_came_before() {
+async fn an_error_of_readiness_counts_the_earlier_attempts() {
     /// A service that is ready once.
     #[derive(Clone)]
     struct Once(bool);

@@ -228,7 +228,7 @@ async fn a_body_cut_short_is_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_longer_than_it_said_is_an_error() {
+async fn a_body_longer_than_its_stated_length_is_an_error() {
     assert_eq!(body_error(&Script::pieces(&["one ", "two"]).stating(5)).await, "the body has 7 bytes of 5");
 }
 
@@ -325,7 +325,7 @@ async fn a_body_of_unstated_length_is_not_touched_by_default() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_of_unstated_length_is_read_when_asked_for() {
+async fn a_body_of_unstated_length_is_read_if_configured() {
     let script = Script::pieces(&["one "]).then(Step::Wait(SECOND)).then(Step::Data("two".into()));
     let response = buffered(BufferBodyLayer::new().unsized_bodies(true), &script).await.unwrap();
     assert!(script.ended());
@@ -345,7 +345,7 @@ async fn a_body_of_unstated_length_over_the_limit_is_handed_on_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_over_the_limit_streams_on_from_where_it_was_read_to() {
+async fn a_body_over_the_limit_streams_on_after_the_part_that_was_read() {
     let script = Script::pieces(&["abcd", "efgh"]).then(Step::Wait(SECOND)).then(Step::Data("ijkl".into()));
     let began = Instant::now();
     let mut body = buffered(up_to(5).unsized_bodies(true), &script).await.unwrap().into_body();
@@ -358,7 +358,7 @@ async fn a_body_over_the_limit_streams_on_from_where_it_was_read_to() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_over_the_limit_that_breaks_breaks_where_it_broke() {
+async fn a_body_over_the_limit_that_breaks_yields_its_data_before_the_error() {
     let script = Script::pieces(&["abcd", "efgh"]).then(Step::Fail);
     let mut body = buffered(up_to(5).unsized_bodies(true), &script).await.unwrap().into_body();
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "abcdefgh");
@@ -383,7 +383,7 @@ async fn an_event_stream_is_never_read() {
 // ===== Any input =====
 
 #[tokio::test(start_paused = true)]
-async fn no_stated_length_panics_or_takes_memory_for_it() {
+async fn a_huge_stated_length_neither_panics_nor_takes_memory() {
     // Promises: no panic on any input, and all memory is bounded.
     for stated in [u64::MAX, u64::MAX / 2, 1 << 40] {
         for limit in [0, 1, usize::MAX] {

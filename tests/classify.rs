@@ -92,7 +92,7 @@ fn only_transient_outcomes_and_failures_are_faults() {
 // ===== The knobs =====
 
 #[test]
-fn the_statuses_worth_another_attempt_can_be_replaced() {
+fn the_transient_statuses_can_be_replaced() {
     let classifier = HttpClassifier::new().transient(statuses(&[500, 503]));
     for (status, transient) in [(500, true), (503, true), (502, false), (504, false), (501, false)] {
         let expected = if transient { Outcome::transient() } else { Outcome::Failure };
@@ -108,7 +108,7 @@ fn a_status_that_is_both_transient_and_neutral_is_transient() {
 }
 
 #[test]
-fn the_statuses_that_say_nothing_can_be_replaced() {
+fn the_neutral_statuses_can_be_replaced() {
     let classifier = HttpClassifier::new().neutral(statuses(&[404, 501]));
     assert_eq!(of_status(&classifier, 404), Outcome::Neutral);
     assert_eq!(of_status(&classifier, 501), Outcome::Neutral);
@@ -128,7 +128,7 @@ fn a_transient_status_may_be_any_status() {
 }
 
 #[test]
-fn a_judgement_of_ones_own_comes_first_and_leaves_the_rest_to_the_table() {
+fn a_custom_outcome_comes_first_and_leaves_the_rest_to_the_table() {
     let classifier = HttpClassifier::new().on_response(|status, headers| {
         if headers.contains_key("x-maintenance") {
             return Some(Outcome::Neutral);
@@ -145,7 +145,7 @@ fn a_judgement_of_ones_own_comes_first_and_leaves_the_rest_to_the_table() {
 }
 
 #[test]
-fn a_clone_has_the_same_opinion() {
+fn a_clone_gives_the_same_outcomes() {
     let classifier = HttpClassifier::new()
         .transient(statuses(&[500]))
         .neutral(statuses(&[404]))
@@ -177,7 +177,7 @@ fn a_date_is_read_against_the_clock_that_was_set() {
 }
 
 #[test]
-fn without_a_clock_of_ones_own_a_date_is_read_against_that_of_the_system() {
+fn by_default_a_date_is_read_against_the_clock_of_the_system() {
     let wait =
         |date| retry_after(of_response(&HttpClassifier::new(), &response(503, &[("retry-after", date)])));
     assert_eq!(wait("Sun, 06 Nov 1994 08:49:40 GMT"), Some(Duration::ZERO));
@@ -268,7 +268,7 @@ impl TransportError for Mine {
 }
 
 #[test]
-fn an_error_of_ones_own_is_judged_by_the_fault_that_it_names() {
+fn a_custom_error_is_classified_by_the_fault_that_it_names() {
     let classify = |fault| {
         let error = Error::from_upstream(Mine(fault));
         HttpClassifier::new().classify(Err::<&Response<()>, _>(&error))
@@ -280,7 +280,7 @@ fn an_error_of_ones_own_is_judged_by_the_fault_that_it_names() {
 }
 
 #[test]
-fn a_judgement_on_responses_is_not_asked_about_errors() {
+fn a_custom_outcome_of_responses_does_not_apply_to_errors() {
     let classifier = HttpClassifier::new().on_response(|_, _: &HeaderMap| panic!("asked about an error"));
     let error = Error::from_upstream(io::Error::from(io::ErrorKind::ConnectionReset));
     assert_eq!(classifier.classify(Err::<&Response<()>, _>(&error)), Outcome::transient());
@@ -289,7 +289,7 @@ fn a_judgement_on_responses_is_not_asked_about_errors() {
 // ===== Closures =====
 
 #[test]
-fn a_closure_classifies_what_is_not_http() {
+fn a_closure_classifies_non_http_results() {
     // Known mistake 37: the classifier is built without a turbofish.
     let by_value = classify::from_fn(|result| match result {
         Ok(0) => Outcome::Success,

@@ -49,7 +49,7 @@ async fn each_method_arrives_as_itself() {
 }
 
 #[tokio::test]
-async fn what_is_set_on_a_request_arrives() {
+async fn the_settings_of_a_request_arrive() {
     let server = Server::new([Reply::ok("")]);
     let client = Client::new();
     let mut more = HeaderMap::new();
@@ -181,7 +181,7 @@ fn caching() -> ClientBuilder {
 }
 
 #[tokio::test]
-async fn a_client_answers_with_what_the_upstream_sent_for_this_call_unless_it_is_asked_for_more() {
+async fn a_client_without_last_known_good_serves_no_stale_response() {
     let mut server = Server::new([Reply::ok("good"), Reply::unavailable()]);
     let client = Client::builder().without_retry().build().unwrap();
     assert_eq!(client.get(server.url("/")).send().await.unwrap().text().await.unwrap(), "good");
@@ -192,7 +192,7 @@ async fn a_client_answers_with_what_the_upstream_sent_for_this_call_unless_it_is
 }
 
 #[tokio::test]
-async fn a_stale_answer_has_the_url_that_was_asked_for() {
+async fn a_stale_response_has_the_requested_url() {
     let mut server = Server::new([Reply::status(200, &[("x-answer", "42")], "good")]);
     let client = caching().without_retry().build().unwrap();
     let url = server.url("/v1/items/42?full");
@@ -215,7 +215,7 @@ async fn a_stale_answer_has_the_url_that_was_asked_for() {
 }
 
 #[tokio::test]
-async fn a_call_without_last_known_good_gets_no_stale_answer() {
+async fn a_call_without_last_known_good_gets_no_stale_response() {
     let server = Server::new([Reply::ok("good"), Reply::unavailable()]);
     let client = caching().without_retry().build().unwrap();
     client.get(server.url("/")).send().await.unwrap().bytes().await.unwrap();
@@ -224,7 +224,7 @@ async fn a_call_without_last_known_good_gets_no_stale_answer() {
 }
 
 #[tokio::test]
-async fn the_answer_to_a_get_with_a_body_is_not_given_to_one_with_another() {
+async fn a_get_with_a_body_is_not_served_the_answer_to_another_body() {
     let server = Server::new([Reply::ok("apples"), Reply::unavailable()]);
     let client = caching().without_retry().build().unwrap();
     let search = |term| client.get(server.url("/_search")).json(&HashMap::from([("term", term)]));
@@ -257,7 +257,7 @@ async fn a_header_that_is_marked_sensitive_is_a_credential() {
 }
 
 #[tokio::test]
-async fn an_answer_from_before_a_put_is_not_kept_after_it() {
+async fn an_answer_from_before_a_put_is_not_stored_after_the_put() {
     let server = Server::new([Reply::chunked(200, &[b"old"]), Reply::ok(""), Reply::unavailable()]);
     let client = caching().without_retry().build().unwrap();
     let old = client.get(server.url("/")).send().await.unwrap();
@@ -386,7 +386,7 @@ async fn a_call_that_has_no_time_sends_nothing() {
 }
 
 #[tokio::test]
-async fn a_stored_answer_says_how_many_attempts_were_made_in_vain() {
+async fn a_stale_response_counts_the_failed_attempts() {
     let mut server = Server::new([Reply::ok("good")]);
     let retry = RetryPolicy::builder().max_retries(2).backoff(Backoff::new().base(Duration::ZERO));
     let client = caching().retry(retry).without_retry_budget().build().unwrap();
@@ -429,7 +429,7 @@ async fn requests_and_calls_are_executed() {
 }
 
 #[tokio::test]
-async fn it_is_a_service_of_requests_and_of_calls() {
+async fn the_client_is_a_service_of_requests_and_of_calls() {
     async fn ask<R>(client: Client, request: R) -> StatusCode
     where
         Client: Service<R, Response = reqwest::Response, Error = Error<reqwest::Error>>,
@@ -473,7 +473,7 @@ async fn a_forced_open_circuit_sends_nothing_until_it_is_reset() {
 }
 
 #[tokio::test]
-async fn upstreams_can_be_told_apart_by_a_function() {
+async fn a_key_function_identifies_upstreams() {
     let server = Server::new([Reply::ok("")]);
     let shard = |request: &reqwest::Request| request.url().path().to_owned();
     let client = Client::builder().upstream_key(shard).build().unwrap();

@@ -39,7 +39,7 @@ fn stale(body: &str, cause: Cause) -> (String, Option<Cause>) {
 }
 
 #[tokio::test]
-async fn each_caller_falls_back_on_their_own_answer() {
+async fn each_caller_is_served_their_own_stale_response() {
     let mut server = Server::new([Reply::ok("alice's"), Reply::ok("bob's"), Reply::ok("everybody's")]);
     let client = client(&LastKnownGood::default());
     let url = server.url("/me");
@@ -59,7 +59,7 @@ async fn each_caller_falls_back_on_their_own_answer() {
 }
 
 #[tokio::test]
-async fn a_slow_upstream_is_answered_for_and_what_it_says_late_is_kept() {
+async fn a_slow_call_is_answered_stale_and_its_late_answer_is_stored() {
     let gate = Arc::new(Notify::new());
     let late = Reply::Gate(Vec::new(), Arc::clone(&gate), message(200, &[], 6, b"better"));
     let server = Server::new([Reply::ok("good"), late, Reply::closed()]);
@@ -74,7 +74,7 @@ async fn a_slow_upstream_is_answered_for_and_what_it_says_late_is_kept() {
 }
 
 #[tokio::test]
-async fn what_outlives_a_client_answers_for_the_next() {
+async fn the_entries_of_a_store_outlive_the_client() {
     let mut server = Server::new([Reply::status(200, &[("etag", "\"1\"")], "good")]);
     let store = MemoryStore::new(1024 * 1024).unwrap();
     let cache = || LastKnownGood::builder().store(store.clone()).build().unwrap();
@@ -89,7 +89,7 @@ async fn what_outlives_a_client_answers_for_the_next() {
 }
 
 #[tokio::test]
-async fn a_304_to_a_caller_who_has_the_answer_makes_it_as_new() {
+async fn a_304_to_a_conditional_request_renews_the_entry() {
     let headers = |stale_if_error| [("etag", "\"1\""), ("cache-control", stale_if_error)];
     let not_modified = Reply::Answer(
         b"HTTP/1.1 304 Not Modified\r\netag: \"1\"\r\ncache-control: stale-if-error=1000\r\n\r\n".to_vec(),
@@ -106,7 +106,7 @@ async fn a_304_to_a_caller_who_has_the_answer_makes_it_as_new() {
 }
 
 #[tokio::test]
-async fn what_a_service_learns_elsewhere_is_what_it_falls_back_on() {
+async fn an_inserted_entry_is_served_stale_until_it_is_invalidated() {
     let server = Server::absent();
     let client = client(&LastKnownGood::default());
     let (url, cache) = (server.url("/items/42"), client.last_known_good().unwrap());
@@ -119,7 +119,7 @@ async fn what_a_service_learns_elsewhere_is_what_it_falls_back_on() {
 }
 
 #[tokio::test]
-async fn what_is_called_once_is_fetched_again_from_time_to_time() {
+async fn a_uri_called_once_is_prefetched() {
     let server = Server::new([Reply::ok("good")]);
     let client = Client::builder()
         .last_known_good(LastKnownGood::builder())
@@ -151,7 +151,7 @@ impl Store for Later {
 
 /// A server drops a body once the stated length is written.
 #[tokio::test]
-async fn what_is_passed_on_by_a_server_is_kept_in_the_store() {
+async fn responses_forwarded_by_a_server_are_written_to_the_store() {
     let answers = [
         Reply::ok("of a stated length"),
         Reply::chunked(200, &[b"of ", b"none"]),

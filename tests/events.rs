@@ -28,10 +28,10 @@ fn retry(name: &str) -> RetryLayer {
 }
 
 /// The collected fields of an event: message, upstream, and reason.
-type Told = (String, Option<String>, Option<String>);
+type EventFields = (String, Option<String>, Option<String>);
 
 /// Collects every event of the crate.
-struct Events(Arc<Mutex<Vec<Told>>>);
+struct Events(Arc<Mutex<Vec<EventFields>>>);
 
 impl tracing::Subscriber for Events {
     fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
@@ -49,8 +49,8 @@ impl tracing::Subscriber for Events {
         let mut fields = Fields::default();
         event.record(&mut fields);
         let mut field = |name| fields.0.remove(name);
-        let told = (field("message").unwrap(), field("upstream"), field("reason"));
-        self.0.lock().unwrap().push(told);
+        let collected = (field("message").unwrap(), field("upstream"), field("reason"));
+        self.0.lock().unwrap().push(collected);
     }
 
     fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
@@ -63,7 +63,7 @@ impl tracing::Subscriber for Events {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_event_names_its_upstream_and_says_why_a_call_was_given_up_on() {
+async fn every_event_names_its_upstream_and_each_call_that_ends_its_reason() {
     let events = Arc::default();
     let _guard = tracing::subscriber::set_default(Events(Arc::clone(&events)));
     let upstream = |answers: &[support::Answer]| Upstream::answering(answers.iter().cloned());

@@ -22,7 +22,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Returns the number of bytes that `work` allocates and does not free.
-fn kept_by(work: impl FnOnce()) -> i64 {
+fn retained_by(work: impl FnOnce()) -> i64 {
     allocation_counter::measure(work).bytes_current
 }
 
@@ -31,14 +31,14 @@ fn an_upstream_takes_at_most_two_kibibytes() {
     const UPSTREAMS: u32 = 500;
     let client = Client::builder().max_upstreams(UPSTREAMS as usize).build().unwrap();
     let visit = |number| drop(client.upstream_at(format!("http://sku-{number}.internal")).unwrap());
-    let kept = kept_by(|| (0..UPSTREAMS).for_each(visit));
+    let retained = retained_by(|| (0..UPSTREAMS).for_each(visit));
     assert_eq!(client.upstreams().len(), UPSTREAMS as usize);
-    assert!(kept / i64::from(UPSTREAMS) <= 2048, "{} bytes", kept / i64::from(UPSTREAMS));
+    assert!(retained / i64::from(UPSTREAMS) <= 2048, "{} bytes", retained / i64::from(UPSTREAMS));
     // At the limit, a new upstream replaces an old one. The first round fills the places in which this thread keeps
     // handles of evicted upstreams.
     (0..UPSTREAMS).for_each(|number| visit(UPSTREAMS + number));
-    let kept = kept_by(|| (0..UPSTREAMS).for_each(|number| visit(2 * UPSTREAMS + number)));
-    assert!(kept <= 4096, "{kept} bytes");
+    let retained = retained_by(|| (0..UPSTREAMS).for_each(|number| visit(2 * UPSTREAMS + number)));
+    assert!(retained <= 4096, "{retained} bytes");
 }
 
 /// An upstream that succeeds for a minute, fails for a minute, hangs for a minute, and begins again.
@@ -61,7 +61,7 @@ fn nothing_grows_in_an_hour_of_traffic() {
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let _context = runtime.enter();
     BEGAN.set(Instant::now()).unwrap();
-    let recipe = |_: &UpstreamKey| {
+    let stack_maker = |_: &UpstreamKey| {
         let circuit = CircuitBreaker::builder().failure_rate(0.5).slow_calls(SECOND, 0.5).build().unwrap();
         let layers = ServiceBuilder::new()
             .layer(DeadlineLayer::new(3 * SECOND))
@@ -78,7 +78,7 @@ fn nothing_grows_in_an_hour_of_traffic() {
     };
     let service = ServiceBuilder::new()
         .layer(LastKnownGoodLayer::new(LastKnownGood::builder().max_bytes(64 * 1024).build().unwrap()))
-        .layer(PerUpstreamLayer::new(recipe).max_upstreams(10))
+        .layer(PerUpstreamLayer::new(stack_maker).max_upstreams(10))
         .map_err(Error::from_upstream)
         .map_request(Call::into_inner)
         .service_fn(answer);
@@ -108,8 +108,8 @@ fn nothing_grows_in_an_hour_of_traffic() {
         });
     };
     traffic(12);
-    let kept = kept_by(|| traffic(60));
-    assert!(kept < 4096, "{kept} bytes");
+    let retained = retained_by(|| traffic(60));
+    assert!(retained < 4096, "{retained} bytes");
     assert!(
         [fresh, stale, refused, failed].iter().all(|&calls| calls > 100),
         "{fresh} {stale} {refused} {failed}"

@@ -94,7 +94,7 @@ async fn the_full_bulkhead_of_one_upstream_does_not_refuse_the_calls_to_another(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_recipe_can_make_several_layers() {
+async fn a_stack_maker_can_make_several_layers() {
     let circuits = circuits();
     let pattern = Bulkhead::builder().build().unwrap();
     let service = PerUpstreamLayer::new(move |upstream: &UpstreamKey| {
@@ -113,7 +113,7 @@ async fn a_recipe_can_make_several_layers() {
 // ===== Keys =====
 
 /// Calls these URIs; returns the names of the upstreams.
-async fn told_apart(uris: &[&str]) -> Vec<String> {
+async fn upstreams_of(uris: &[&str]) -> Vec<String> {
     let service = PerUpstreamLayer::new(numbered(&Arc::default())).layer(tower::service_fn(answer));
     for uri in uris {
         service.clone().oneshot(get(uri)).await.unwrap();
@@ -125,43 +125,43 @@ async fn told_apart(uris: &[&str]) -> Vec<String> {
 async fn by_default_an_upstream_is_a_scheme_a_host_and_a_port() {
     let uris = ["http://a.internal/", "https://a.internal/", "http://a.internal:81/", "http://b.internal/"];
     let expected = ["http://a.internal", "http://a.internal:81", "http://b.internal", "https://a.internal"];
-    assert_eq!(told_apart(&uris).await, expected);
+    assert_eq!(upstreams_of(&uris).await, expected);
 }
 
 #[tokio::test]
-async fn the_path_and_the_query_do_not_tell_upstreams_apart() {
+async fn the_path_and_the_query_are_not_part_of_the_key() {
     let uris = ["http://a.internal", "http://a.internal/v1?x=1", "http://a.internal/v2?x=2"];
-    assert_eq!(told_apart(&uris).await, ["http://a.internal"]);
+    assert_eq!(upstreams_of(&uris).await, ["http://a.internal"]);
 }
 
 #[tokio::test]
-async fn the_case_of_scheme_and_host_does_not_tell_upstreams_apart() {
+async fn the_case_of_scheme_and_host_is_not_part_of_the_key() {
     let uris = ["http://a.internal/", "HTTP://A.Internal/", "http://A.INTERNAL/"];
-    assert_eq!(told_apart(&uris).await, ["http://a.internal"]);
+    assert_eq!(upstreams_of(&uris).await, ["http://a.internal"]);
 }
 
 #[tokio::test]
 async fn the_default_port_is_filled_in() {
     let uris =
         ["http://a.internal/", "http://a.internal:80/", "https://a.internal/", "https://a.internal:443/"];
-    assert_eq!(told_apart(&uris).await, ["http://a.internal", "https://a.internal"]);
+    assert_eq!(upstreams_of(&uris).await, ["http://a.internal", "https://a.internal"]);
 }
 
 #[tokio::test]
-async fn userinfo_neither_tells_upstreams_apart_nor_is_kept() {
+async fn userinfo_is_not_part_of_the_key() {
     let uris = ["http://a.internal/", "http://user:secret@a.internal/", "http://other@a.internal:80/"];
-    assert_eq!(told_apart(&uris).await, ["http://a.internal"]);
+    assert_eq!(upstreams_of(&uris).await, ["http://a.internal"]);
 }
 
 #[tokio::test]
 async fn an_address_is_an_upstream_too() {
     let uris = ["http://[::1]:8080/", "http://127.0.0.1/"];
-    assert_eq!(told_apart(&uris).await, ["http://127.0.0.1", "http://[::1]:8080"]);
+    assert_eq!(upstreams_of(&uris).await, ["http://127.0.0.1", "http://[::1]:8080"]);
 }
 
 #[tokio::test]
 async fn a_request_that_names_no_host_has_an_upstream_all_the_same() {
-    assert_eq!(told_apart(&["/only/a/path", "/another"]).await.len(), 1);
+    assert_eq!(upstreams_of(&["/only/a/path", "/another"]).await.len(), 1);
 }
 
 #[tokio::test]
@@ -185,7 +185,7 @@ async fn a_request_of_reqwest_is_for_the_same_upstream_as_one_of_http() {
 }
 
 #[tokio::test]
-async fn a_function_of_the_request_can_tell_upstreams_apart() {
+async fn a_key_function_identifies_the_upstream_of_a_request() {
     let service = PerUpstreamLayer::new(circuits())
         .key_by(|request: &Request<String>| {
             let shard = request.headers().get("x-shard");
@@ -205,7 +205,7 @@ async fn a_function_of_the_request_can_tell_upstreams_apart() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_not_http_is_told_apart_by_a_function() {
+async fn a_key_function_identifies_the_upstream_of_a_non_http_request() {
     let service = PerUpstreamLayer::new(numbered(&Arc::default()))
         .key_by(|shard: &u32| shard.to_string())
         .layer(tower::service_fn(async |shard: u32| Ok::<_, io::Error>(shard)));
@@ -272,7 +272,7 @@ async fn the_longest_idle_upstream_is_evicted_first() {
 }
 
 #[tokio::test]
-async fn of_upstreams_that_were_all_used_again_the_longest_idle_is_evicted() {
+async fn the_longest_idle_upstream_is_evicted_although_all_were_used_again() {
     for _ in 0..20 {
         let (service, _) = named(3);
         for name in ["a", "b", "c", "b", "c", "a", "d"] {
@@ -378,7 +378,7 @@ async fn handles_can_be_had_before_the_first_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_upstream_that_is_known_can_be_looked_at() {
+async fn every_known_upstream_is_listed_with_its_handles() {
     let service = PerUpstreamLayer::new(circuits()).layer(tower::service_fn(answer));
     for host in ["down", "sku", "pay"] {
         let _ = service.clone().oneshot(get(&format!("http://{host}.internal/"))).await;
@@ -513,7 +513,7 @@ impl<S: Service<Request<String>>> Service<Request<String>> for Stuck<S> {
 }
 
 #[test]
-fn a_key_can_be_asked_for_without_a_service() {
+fn a_key_is_available_without_a_service() {
     let key = steadfast::per_upstream::Origin
         .with_key(&get("HTTPS://user@SKU.internal/x"), |key| format!("{key:?}"));
     assert!(key.contains("sku.internal") && key.contains("443") && !key.contains("user"), "{key}");

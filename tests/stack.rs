@@ -109,7 +109,7 @@ async fn a_retry_across_circuits_goes_on_to_another_replica() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_removals_of_other_keys_do_not_keep_the_store_empty() {
+async fn removals_of_other_keys_do_not_keep_the_cache_empty() {
     let cache = LastKnownGood::default();
     let service = LastKnownGoodLayer::new(cache.clone());
     let service = ServiceBuilder::new().layer(service).service_fn(|request: Request<Body>| async move {

@@ -158,21 +158,21 @@ async fn the_layers_below_see_the_deadline() {
     let upstream = Upstream::answering([status(200)]);
     let call = Call::new(post()).idempotent(true);
     send(&DeadlineLayer::new(SECOND).layer(upstream.clone()), call).await.unwrap();
-    let seen = upstream.take_seen()[0].options();
-    assert_eq!(seen, CallOptions::new().idempotent(true).deadline(began + SECOND));
+    let options = upstream.take_seen()[0].options();
+    assert_eq!(options, CallOptions::new().idempotent(true).deadline(began + SECOND));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_time_that_a_call_asks_for_replaces_the_configured_one() {
-    for asked in [100 * MS, 10 * SECOND] {
+    for requested in [100 * MS, 10 * SECOND] {
         let service = DeadlineLayer::new(SECOND).layer(Upstream::answering([hang()]));
         let began = Instant::now();
-        let result = send(&service, with(get(), CallOptions::new().timeout(asked))).await;
-        assert_eq!(timed_out(result), (TimeoutScope::Total, asked));
-        assert_eq!(began.elapsed(), asked);
+        let result = send(&service, with(get(), CallOptions::new().timeout(requested))).await;
+        assert_eq!(timed_out(result), (TimeoutScope::Total, requested));
+        assert_eq!(began.elapsed(), requested);
 
         let service = DeadlineLayer::new(SECOND).layer(Upstream::answering([hang()]));
-        assert_eq!(timed_out(send(&service, Call::new(get()).timeout(asked)).await).1, asked);
+        assert_eq!(timed_out(send(&service, Call::new(get()).timeout(requested)).await).1, requested);
     }
 }
 
@@ -289,7 +289,7 @@ async fn a_body_that_is_read_in_time_is_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_arrived_whole_is_handed_on_however_late_it_is_read() {
+async fn a_body_that_arrived_whole_is_handed_on_however_late_it_is_read() {
     let script = Script::pieces(&["one"]).sized();
     let (body, _) = body_of(&script).await;
     tokio::time::advance(10 * SECOND).await;
@@ -371,7 +371,7 @@ async fn an_attempt_does_not_go_beyond_the_deadline_of_its_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_that_was_cut_by_the_deadline_says_so() {
+async fn an_attempt_that_was_cut_by_the_deadline_has_the_scope_total() {
     let service = TimeoutLayer::new(SECOND).layer(Upstream::answering([hang()]));
     let request = with(get(), CallOptions::new().deadline(Instant::now() + 300 * MS));
     let result = send(&service, request).await;
@@ -440,7 +440,7 @@ async fn any_service_has_a_total_time_and_one_for_each_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_deadlines_the_one_that_has_passed_says_its_time() {
+async fn of_two_deadlines_the_error_names_the_one_that_has_passed() {
     for outer in [10 * SECOND, Duration::MAX] {
         let service = ServiceBuilder::new()
             .layer(DeadlineLayer::new(outer))

@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_smaller_size_takes_what_is_free_and_then_what_comes_back() {
+    fn a_smaller_size_takes_free_permits_and_then_released_ones() {
         let bulkhead = Bulkhead::builder().max_concurrent(4).build().unwrap();
         let held: Vec<_> = (0..3).map(|_| bulkhead.try_acquire().unwrap()).collect();
         bulkhead.resize(2).unwrap();

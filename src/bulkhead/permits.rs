@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_happens_in_whatever_order_the_account_is_right() {
+    fn every_sequence_of_operations_keeps_the_account_right() {
         const LENGTH: u32 = 6;
         for sequence in 0..STEPS.pow(LENGTH) {
             let mut permits = Accounted::full(3);

@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_of_time_forgets_what_is_older() {
+    fn a_window_of_time_forgets_older_records() {
         let window = TimeWindow::new(10 * SECOND);
         for second in 0..10 {
             window.record(second * SECOND, BAD);

@@ -45,7 +45,7 @@ fn the_summary_is_one_line_that_names_the_upstream_the_cause_and_the_attempts() 
 }
 
 #[test]
-fn an_unknown_error_says_what_it_says_in_one_line_and_keeps_its_secrets() {
+fn the_summary_of_an_unknown_error_is_one_line_without_secrets() {
     #[derive(Debug)]
     struct Mine(&'static str);
     impl fmt::Display for Mine {
@@ -86,7 +86,7 @@ fn times_are_rounded() {
 }
 
 #[test]
-fn each_level_of_the_chain_says_something_of_its_own() {
+fn each_level_of_the_chain_has_its_own_message() {
     let error = reset();
     let chain = std::iter::successors(Some(&error as &dyn StdError), |error| StdError::source(*error));
     let lines: Vec<_> = chain.map(ToString::to_string).collect();
@@ -112,7 +112,7 @@ fn the_error_of_the_client_comes_back_as_it_was() {
 }
 
 #[test]
-fn nothing_was_sent_only_where_that_is_known() {
+fn maybe_sent_is_false_only_for_a_refusal_or_a_failed_connect() {
     let io = |kind| Error::from_upstream(io::Error::from(kind));
     assert!(io(io::ErrorKind::ConnectionReset).maybe_sent());
     let refused = io(io::ErrorKind::ConnectionRefused);
@@ -134,7 +134,7 @@ fn a_box_around_a_box_loses_nothing() {
 }
 
 #[test]
-fn a_box_says_no_more_than_what_is_in_it() {
+fn a_box_does_not_change_the_summary() {
     let line = "http://sku.internal: connection broke off: reset by peer (1 attempt)";
     let named = || reset().with_upstream("http://sku.internal");
     assert_eq!(named().to_string(), line);
@@ -154,7 +154,7 @@ fn the_errors_of_towers_layers_have_their_kinds() {
 }
 
 #[test]
-fn a_name_that_is_there_stays() {
+fn the_innermost_upstream_name_wins() {
     let error = of(ErrorKind::Overloaded).with_upstream("nearest").with_upstream("further out");
     assert_eq!(error.upstream(), Some("nearest"));
 }

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_is_none_or_given_twice_is_the_shortest() {
+    fn an_invalid_time_is_zero_and_of_two_times_the_shorter_counts() {
         assert_eq!(parse(&["max-age=abc"]).fresh_for, Some(Duration::ZERO));
         assert_eq!(parse(&["max-age=-1"]).fresh_for, Some(Duration::ZERO));
         assert_eq!(parse(&["max-age=9, max-age=5"]).fresh_for, Some(Duration::from_secs(5)));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_passed_over() {
+    fn nonsense_is_ignored() {
         assert_eq!(parse(&["", ",,,", "=", "\"", "no-storee", "x=\\"]), CacheControl::default());
     }
 }

@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_over_the_bound_is_sent_once_and_not_kept() {
+    async fn a_body_over_the_limit_is_sent_once_and_not_buffered() {
         let first = body(7);
         let copy = first.try_clone().unwrap();
         assert_eq!(read(first).await.unwrap(), "one two three");
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_kept_when_no_copy_was_asked_for() {
+    async fn without_a_copy_only_the_last_frame_is_buffered() {
         let mut only = body(64);
         next(&mut only).await;
         next(&mut only).await;
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_stated_size_is_that_of_what_is_left() {
+    async fn the_stated_size_is_that_of_the_unread_part() {
         let mut body = ReplayBody::new(http_body_util::Full::new(Bytes::from_static(b"abc")), 64);
         let copy = body.try_clone().unwrap();
         assert_eq!(body.size_hint().exact(), Some(3));
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_upload_that_is_taken_over_is_woken_to_learn_it() {
+    async fn a_takeover_wakes_the_earlier_upload() {
         /// A body that never yields a frame.
         struct Stalled;
 

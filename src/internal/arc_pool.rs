@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_after_the_other_counts_no_reference() {
+    fn sequential_calls_count_no_reference() {
         let (upstream, _alive) = one();
         drop(upstream.clone());
         assert_eq!(references(&upstream), 2);
@@ -184,14 +184,14 @@ mod tests {
     }
 
     #[test]
-    fn calls_at_the_same_time_leave_no_more_than_their_places() {
+    fn concurrent_calls_leave_no_more_spares_than_places() {
         let (upstream, _alive) = one();
         drop((0..1000).map(|_| upstream.clone()).collect::<Vec<_>>());
         assert_eq!(references(&upstream), 1 + WAYS);
     }
 
     #[test]
-    fn a_handle_is_never_to_something_else() {
+    fn a_clone_points_to_the_same_value() {
         let (upstreams, _alive) = upstreams(1000);
         for _ in 0..3 {
             assert!(upstreams.iter().zip(0..).all(|(upstream, number)| upstream.clone().number == number));
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gone_makes_room_for_what_is_there() {
+    fn spares_of_dropped_values_make_room_for_live_ones() {
         let (gone, alive) = upstreams(1000);
         drop(gone.iter().map(PooledArc::clone).collect::<Vec<_>>());
         // Another thread drops the last handles, and does not know the spares of this thread.
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn with_the_last_handle_this_thread_lets_go() {
+    fn the_last_handle_frees_the_spares_of_its_thread() {
         let (upstream, alive) = one();
         drop((0..WAYS).map(|_| upstream.clone()).collect::<Vec<_>>());
         assert_eq!(references(&upstream), 1 + WAYS);
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_ends_keeps_nothing() {
+    fn a_thread_that_ends_frees_its_spares() {
         let (upstream, alive) = one();
         let weak = Arc::downgrade(&upstream.alive);
         std::thread::spawn(move || drop(upstream.clone())).join().unwrap();

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_polled_inside_is_discarded() {
+    fn only_signals_inside_the_scope_are_discarded() {
         assert!(!is_discarding());
         assert!(discarding(is_discarding));
         assert!(!is_discarding());

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn when_there_are_too_many_the_longest_idle_goes() {
+    fn a_full_map_evicts_the_longest_idle_upstream() {
         let map = UpstreamMap::new(3);
         for name in ["a", "b", "c", "a", "d", "b2", "a"] {
             call(&map, name);

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not_be_sent_twice_is_sent_again_only_if_it_was_not_sent() {
+    fn retry_safety_decides_which_requests_are_retried() {
         let stop =
             |safety, sent| policy().decide(&FailedAttempt { sent, safety, ..fault(Instant::now()) }).err();
         assert_eq!(stop(RetrySafety::UnlessSent, false), None);
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_were_told_the_same_wait_do_not_come_back_together() {
+    fn calls_with_the_same_retry_after_do_not_come_back_together() {
         let now = Instant::now();
         let policy = RetryPolicy::builder().seed(1).build().unwrap();
         let ends: std::collections::HashSet<_> = (0..100)
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn told_to_wait_longer_than_the_cap_it_gives_up() {
+    fn a_retry_after_over_the_cap_ends_the_call() {
         let told =
             |wait| policy().decide(&FailedAttempt { retry_after: Some(wait), ..fault(Instant::now()) }).err();
         assert_eq!(told(2 * SECOND), None);

@@ -47,7 +47,7 @@ type Answering = Pin<Box<dyn Future<Output = Result<Response<Stream>, Error<io::
 
 impl Upstream {
     /// Returns the names of the callers that wait for an answer.
-    fn asked(&self) -> Vec<&'static str> {
+    fn pending(&self) -> Vec<&'static str> {
         self.0.lock().unwrap().iter().map(|(name, _)| *name).collect()
     }
 
@@ -176,7 +176,7 @@ impl<S: Service<Req>, Req> CallOnce<Req> for S {}
 type HttpRequest = http::Request<()>;
 type Answered = Result<Response<Full<Bytes>>, Error<io::Error>>;
 
-fn resendable() -> HttpRequest {
+fn idempotent() -> HttpRequest {
     let mut request = http::Request::new(());
     request.extensions_mut().insert(steadfast::CallOptions::new().retry_safety(RetrySafety::Idempotent));
     request

@@ -22,7 +22,7 @@ async fn the_permit_is_held_while_the_body_is_read() {
     assert!(body.frame().await.is_none());
     assert!(waiter.is_woken(), "the body object lives on");
     assert_pending!(waiter.poll());
-    assert_eq!(rig.upstream.asked(), ["b"]);
+    assert_eq!(rig.upstream.pending(), ["b"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,7 +82,7 @@ async fn an_error_gives_the_permit_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_plain_response_gives_the_permit_back() {
+async fn a_non_http_response_gives_the_permit_back() {
     let bulkhead = one().build().unwrap();
     let (inner, mut upstream) = mock::pair::<Request, &'static str>();
     let service = ServiceBuilder::new()
@@ -110,7 +110,7 @@ async fn no_permit_is_held_while_a_retry_backs_off() {
             tokio::spawn(async move { pieces.closed().await });
             Ok::<_, Error<io::Error>>(response)
         });
-    let mut call = task::spawn(service.call_once(resendable()));
+    let mut call = task::spawn(service.call_once(idempotent()));
     assert_pending!(call.poll());
     assert_eq!(bulkhead.in_flight(), 0);
 }
@@ -118,7 +118,7 @@ async fn no_permit_is_held_while_a_retry_backs_off() {
 // ===== Size =====
 
 #[tokio::test(start_paused = true)]
-async fn growing_wakes_those_who_wait() {
+async fn growing_wakes_waiters() {
     let rig = Rig::one();
     let _holder = rig.begin("a");
     let mut queue = rig.begin_all(["b", "c", "d"]);
@@ -127,12 +127,12 @@ async fn growing_wakes_those_who_wait() {
     for waiter in &mut queue {
         assert_pending!(waiter.poll());
     }
-    assert_eq!(rig.upstream.asked(), ["a", "b", "c"]);
+    assert_eq!(rig.upstream.pending(), ["a", "b", "c"]);
     assert_eq!(rig.figures(), (3, 1, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn shrinking_lets_those_in_flight_finish_and_is_reached_as_they_do() {
+async fn shrinking_lets_calls_in_flight_finish_and_takes_effect_as_they_do() {
     let rig = Rig::new(one().max_concurrent(3).max_waiting(0));
     let [a, b, c] = rig.begin_all(["a", "b", "c"]);
     rig.bulkhead.resize(1).unwrap();
@@ -155,10 +155,10 @@ async fn shrinking_keeps_the_queue_waiting_until_the_size_is_reached() {
     rig.bulkhead.resize(1).unwrap();
     drop(a);
     assert_pending!(waiter.poll());
-    assert_eq!(rig.upstream.asked(), ["a", "b"]);
+    assert_eq!(rig.upstream.pending(), ["a", "b"]);
     drop(b);
     assert_pending!(waiter.poll());
-    assert_eq!(rig.upstream.asked(), ["a", "b", "c"]);
+    assert_eq!(rig.upstream.pending(), ["a", "b", "c"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -171,7 +171,7 @@ async fn a_turn_that_a_dropped_waiter_gives_back_goes_to_the_smaller_size_first(
     rig.bulkhead.resize(1).unwrap();
     drop(waiter);
     let _newcomer = rig.begin("d");
-    assert_eq!(rig.upstream.asked(), ["a", "b"], "one at a time, and that is a");
+    assert_eq!(rig.upstream.pending(), ["a", "b"], "one at a time, and that is a");
 }
 
 #[tokio::test(start_paused = true)]

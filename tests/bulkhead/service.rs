@@ -53,7 +53,7 @@ async fn a_thousand_clones_that_are_ready_and_never_called_hold_nothing() {
     }
     assert_eq!(rig.figures(), (0, 0, 0));
     let _call = rig.begin("a");
-    assert_eq!(rig.upstream.asked(), ["a"]);
+    assert_eq!(rig.upstream.pending(), ["a"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -65,7 +65,7 @@ async fn a_parked_clone_does_not_absorb_the_next_permit() {
     parked.ready().await.unwrap();
     drop(holder);
     let _next = rig.begin("b");
-    assert_eq!(rig.upstream.asked(), ["a", "b"]);
+    assert_eq!(rig.upstream.pending(), ["a", "b"]);
 }
 
 /// A service whose clones are numbered. Each clone counts the times that it was polled ready.
@@ -128,7 +128,7 @@ async fn after_a_wait_the_service_that_was_polled_ready_is_the_one_that_is_calle
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bulkhead_is_as_ready_as_what_is_below_it() {
+async fn a_bulkhead_is_as_ready_as_the_service_below() {
     let (inner, mut upstream) = mock::pair::<Request, &'static str>();
     let service = ServiceBuilder::new()
         .layer(BulkheadLayer::new(one().build().unwrap()).non_http())
@@ -175,5 +175,5 @@ async fn the_extremes_that_are_allowed_work() {
     let mut waiter = rig.begin("b");
     drop(holder);
     assert_pending!(waiter.poll());
-    assert_eq!(rig.upstream.asked(), ["a", "b"]);
+    assert_eq!(rig.upstream.pending(), ["a", "b"]);
 }

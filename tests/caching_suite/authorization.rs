@@ -7,12 +7,12 @@ pub(crate) fn cases() -> Vec<Case> {
         get().sends("authorization", "FOO").answers("cache-control", cache_control).dates("date", 0).pause()
     };
     vec![
-        required("other-authorization", [authorized("max-age=100000"), get().not_kept()]),
-        optimal("other-authorization-public", [authorized("max-age=3600, public"), get().kept()]),
+        required("other-authorization", [authorized("max-age=100000"), get().not_cached()]),
+        optimal("other-authorization-public", [authorized("max-age=3600, public"), get().cached()]),
         optimal(
             "other-authorization-must-revalidate",
-            [authorized("max-age=3600, must-revalidate"), get().kept()],
+            [authorized("max-age=3600, must-revalidate"), get().cached()],
         ),
-        optimal("other-authorization-smaxage", [authorized("s-maxage=3600"), get().kept()]),
+        optimal("other-authorization-smaxage", [authorized("s-maxage=3600"), get().cached()]),
     ]
 }

@@ -13,11 +13,14 @@ fn cases_of(method: &'static str) -> Vec<Case> {
         let keeps = get().path(path).answers("cache-control", "max-age=100000").dates("last-modified", 0);
         let changes =
             request(method).answers("location", LOCATION).answers("content-location", CONTENT_LOCATION);
-        [keeps.dates("date", 0), changes, get().path(path).not_kept()]
+        [keeps.dates("date", 0), changes, get().path(path).not_cached()]
     };
     vec![
-        required(format!("invalidate-{method}"), [fresh(), request(method), get().not_kept()]),
-        optimal(format!("invalidate-{method}-failed"), [fresh(), request(method).status(500), get().kept()]),
+        required(format!("invalidate-{method}"), [fresh(), request(method), get().not_cached()]),
+        optimal(
+            format!("invalidate-{method}-failed"),
+            [fresh(), request(method).status(500), get().cached()],
+        ),
         check(format!("invalidate-{method}-location"), referred(LOCATION)),
         check(format!("invalidate-{method}-cl"), referred(CONTENT_LOCATION)),
     ]

@@ -41,20 +41,21 @@ use std::collections::HashSet;
 
 use self::play::Deviation::{self, Header, NotServed, Served};
 
-const SAME_BYTES: &str = "values of other bytes are other values: two that mean the same are kept apart";
+const SAME_BYTES: &str =
+    "values with different bytes are different: two with the same meaning have separate entries";
 const ONE_CALLERS: &str =
-    "what is kept for a caller with credentials is that caller's, whatever the upstream allows";
-const NO_WARNING: &str = "RFC 9111 §5.5 has done away with `Warning`: `Cache-Status` says it";
+    "an entry for a caller with credentials is for that caller alone, whatever the upstream allows";
+const NO_WARNING: &str = "RFC 9111 §5.5 has removed `Warning`: `Cache-Status` replaces it";
 const OF_THE_BODY: &str =
-    "RFC 9111 §3.2 lets it stay as it is: it is about the body, which a 304 does not have";
-const HEAD_APART: &str = "the answers to HEAD and GET are kept apart";
-const REPLACED: &str = "the newer state may not be kept, and the older one is not true any more";
-const NO_CACHE: &str = "a `no-cache` that lists headers counts as one that does not";
-const NO_NUMBER: &str = "RFC 9111 §5.1: what is no number is passed over";
+    "RFC 9111 §3.2 lets the header stay unchanged: it describes the body, which a 304 does not have";
+const HEAD_APART: &str = "HEAD and GET have separate entries";
+const REPLACED: &str = "the newer state may not be stored, and the older state is outdated";
+const NO_CACHE: &str = "a `no-cache` that lists headers counts as a `no-cache` without a list";
+const NO_NUMBER: &str = "RFC 9111 §5.1: an age that is no number is ignored";
 
 #[rustfmt::skip]
 const EXCEPTIONS: &[(&str, Deviation, &str)] = &[
-    ("stale-while-revalidate-window", Served, "it bounds what is served without asking; in an error `stale-if-error` does"),
+    ("stale-while-revalidate-window", Served, "the directive bounds stale responses during revalidation; after an error, `stale-if-error` applies"),
     ("stale-warning-stored", Header, NO_WARNING),
     ("stale-warning-become", Header, NO_WARNING),
     ("vary-normalise-combine", NotServed, SAME_BYTES),
@@ -70,14 +71,14 @@ const EXCEPTIONS: &[(&str, Deviation, &str)] = &[
     ("304-etag-update-response-Content-Range", Header, OF_THE_BODY),
     ("304-etag-update-response-Content-Type", Header, OF_THE_BODY),
     ("304-etag-update-response-ETag", Header, "RFC 9111 §4.3.4: a 304 with another validator is about another answer"),
-    ("304-etag-update-response-Set-Cookie", NotServed, "an answer that sets a cookie is not kept"),
-    ("head-200-retain", Header, "what the upstream answers is handed on as it is"),
+    ("304-etag-update-response-Set-Cookie", NotServed, "an answer that sets a cookie is not stored"),
+    ("head-200-retain", Header, "an answer of the upstream is handed on unchanged"),
     ("head-200-freshness-update", NotServed, HEAD_APART),
     ("head-200-update", Header, HEAD_APART),
-    ("head-410-update", NotServed, "what is gone is forgotten, whichever method says so"),
+    ("head-410-update", NotServed, "a 410 to any method revokes the entry"),
     ("age-parse-parameter", Served, NO_NUMBER),
     ("age-parse-numeric-parameter", Served, NO_NUMBER),
-    ("ccreq-no-store", Served, "RFC 9111 §5.2.1.5: it is about what is kept of this request, not of those before it"),
+    ("ccreq-no-store", Served, "RFC 9111 §5.2.1.5: the directive is about the answer to this request, not about earlier answers"),
     ("cc-resp-no-store-old-new", NotServed, REPLACED),
     ("cc-resp-no-store-old-max-age", NotServed, REPLACED),
     ("headers-omit-headers-listed-in-Cache-Control-no-cache-single", NotServed, NO_CACHE),

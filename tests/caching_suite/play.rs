@@ -39,9 +39,9 @@ impl Case {
         for (number, step) in (1..).zip(&self.steps) {
             match step.expected {
                 Expected::Upstream => play.answered(step, number).await?,
-                Expected::Kept => play.kept(step, failure).await?,
+                Expected::Cache => play.served_stale(step, failure).await?,
                 Expected::Nowhere => {
-                    play.not_kept(step, failure).await?;
+                    play.not_served(step, failure).await?;
                     // A later step may need the answer.
                     if step.failure.is_none() {
                         play.answered(step, number).await?;
@@ -73,7 +73,7 @@ struct Play {
 }
 
 /// The result of a request.
-struct Came {
+struct Observed {
     /// `None` if the call failed.
     status: Option<StatusCode>,
     headers: HeaderMap,
@@ -98,33 +98,33 @@ impl Play {
 
     async fn answered(&self, step: &Step, number: usize) -> Result<(), Deviation> {
         self.server.replies([Reply::Answer(self.answer(step, number))]);
-        let came = self.ask(step).await;
-        assert_eq!(came.status.map(|it| it.as_u16()), Some(step.status));
-        assert!(!came.is_stale);
-        assert_eq!(came.body, if has_body(step) { body(number) } else { String::new() });
-        came.shows(step)
+        let observed = self.ask(step).await;
+        assert_eq!(observed.status.map(|it| it.as_u16()), Some(step.status));
+        assert!(!observed.is_stale);
+        assert_eq!(observed.body, if has_body(step) { body(number) } else { String::new() });
+        observed.shows(step)
     }
 
-    async fn kept(&self, step: &Step, failure: Failure) -> Result<(), Deviation> {
-        let came = self.ask_in_vain(step, failure).await;
-        if !came.is_stale {
-            came.is_the_failure(failure);
+    async fn served_stale(&self, step: &Step, failure: Failure) -> Result<(), Deviation> {
+        let observed = self.ask_failing(step, failure).await;
+        if !observed.is_stale {
+            observed.assert_failure(failure);
             return Err(Deviation::NotServed);
         }
-        assert_eq!((came.status, came.body.clone()), (Some(StatusCode::OK), body(1)));
-        came.shows(step)
+        assert_eq!((observed.status, observed.body.clone()), (Some(StatusCode::OK), body(1)));
+        observed.shows(step)
     }
 
-    async fn not_kept(&self, step: &Step, failure: Failure) -> Result<(), Deviation> {
-        let came = self.ask_in_vain(step, failure).await;
-        if came.is_stale {
+    async fn not_served(&self, step: &Step, failure: Failure) -> Result<(), Deviation> {
+        let observed = self.ask_failing(step, failure).await;
+        if observed.is_stale {
             return Err(Deviation::Served);
         }
-        came.is_the_failure(failure);
+        observed.assert_failure(failure);
         Ok(())
     }
 
-    async fn ask_in_vain(&self, step: &Step, failure: Failure) -> Came {
+    async fn ask_failing(&self, step: &Step, failure: Failure) -> Observed {
         self.server.replies([match failure {
             Failure::Closed => Reply::closed(),
             Failure::Unavailable => Reply::unavailable(),
@@ -132,20 +132,20 @@ impl Play {
         self.ask(step).await
     }
 
-    async fn ask(&self, step: &Step) -> Came {
-        let asked_before = self.server.requests();
+    async fn ask(&self, step: &Step) -> Observed {
+        let requests_before = self.server.requests();
         let method: Method = step.method.parse().unwrap();
         let body = if method.is_safe() { "" } else { "abc" };
         let request = self.client.request(method, self.server.url(step.path));
         let request = step.sent.iter().fold(request, |it, (name, value)| it.header(*name, value));
         let result = if body.is_empty() { request } else { request.body(body) }.send().await;
-        assert_eq!(self.server.requests(), asked_before + 1, "the upstream is always asked, once");
+        assert_eq!(self.server.requests(), requests_before + 1, "the upstream is always asked, once");
         match result {
             Err(error) => {
                 assert!(error.inner().is_some(), "{error:?}");
-                Came { status: None, headers: HeaderMap::new(), body: String::new(), is_stale: false }
+                Observed { status: None, headers: HeaderMap::new(), body: String::new(), is_stale: false }
             }
-            Ok(response) => Came {
+            Ok(response) => Observed {
                 status: Some(response.status()),
                 headers: response.headers().clone(),
                 is_stale: response.stale().is_some(),
@@ -176,8 +176,8 @@ impl Play {
     }
 }
 
-impl Came {
-    fn is_the_failure(&self, failure: Failure) {
+impl Observed {
+    fn assert_failure(&self, failure: Failure) {
         let status = match failure {
             Failure::Closed => None,
             Failure::Unavailable => Some(StatusCode::SERVICE_UNAVAILABLE),

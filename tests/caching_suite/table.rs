@@ -62,7 +62,7 @@ pub(crate) enum Expected {
     /// The upstream, which does not fail.
     Upstream,
     /// The cache: the answer to the first step, while the upstream fails.
-    Kept,
+    Cache,
     /// No source, while the upstream fails.
     Nowhere,
 }
@@ -131,12 +131,12 @@ impl Step {
     }
 
     /// Expects the entry: `cached` in the suite.
-    pub(crate) fn kept(self) -> Self {
-        Self { expected: Expected::Kept, ..self }
+    pub(crate) fn cached(self) -> Self {
+        Self { expected: Expected::Cache, ..self }
     }
 
     /// Expects the failure: `not_cached` in the suite.
-    pub(crate) fn not_kept(self) -> Self {
+    pub(crate) fn not_cached(self) -> Self {
         Self { expected: Expected::Nowhere, ..self }
     }
 

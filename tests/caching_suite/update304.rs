@@ -20,7 +20,7 @@ pub(crate) fn cases() -> Vec<Case> {
                 .status(304)
                 .answers("last-modified", MODIFIED)
                 .dates("date", 0),
-            get().kept().shows("test-header", "a"),
+            get().cached().shows("test-header", "a"),
         ],
     );
     [stored, length()].into_iter().chain(HEADERS.iter().map(update)).collect()
@@ -69,7 +69,7 @@ fn update(&(id, name, before, after, kind): &Header) -> Case {
     let steps = [
         answer(before).pause(),
         answer(after).sends("if-none-match", etag).status(304),
-        get().kept().shows(name, after),
+        get().cached().shows(name, after),
     ];
     Case { id: format!("304-etag-update-response-{id}"), kind, steps: steps.into() }
 }
@@ -82,7 +82,7 @@ fn length() -> Case {
         [
             answer().pause(),
             answer().answers("content-length", "10").sends("if-none-match", "\"same\"").status(304),
-            get().kept().shows("content-length", Shown::Value(body(1).len().to_string())),
+            get().cached().shows("content-length", Shown::Value(body(1).len().to_string())),
         ],
     )
 }

@@ -12,12 +12,12 @@ pub(crate) fn cases() -> Vec<Case> {
         check("head-200-retain", [becomes_stale(), head().shows("template-a", "1")]),
         check(
             "head-200-freshness-update",
-            [revalidated(), head().answers("cache-control", "max-age=1000"), get().kept()],
+            [revalidated(), head().answers("cache-control", "max-age=1000"), get().cached()],
         ),
-        check("head-200-update", [becomes_stale(), updates(), get().kept().shows("template-a", "2")]),
+        check("head-200-update", [becomes_stale(), updates(), get().cached().shows("template-a", "2")]),
         check(
             "head-410-update",
-            [becomes_stale(), updates().status(410), get().kept().shows("template-a", "2")],
+            [becomes_stale(), updates().status(410), get().cached().shows("template-a", "2")],
         ),
     ]
 }

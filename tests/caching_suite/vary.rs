@@ -15,26 +15,26 @@ fn by_match() -> Vec<Case> {
     let two = || varies(TWO, "Foo, Bar");
     let three = || varies(THREE, "Foo, Bar, Baz");
     vec![
-        optimal("vary-match", [one(), asks(ONE).kept()]),
-        required("vary-no-match", [one(), asks(&[("foo", "2")]).not_kept()]),
-        required("vary-omit-stored", [varies(&[], "Foo"), asks(ONE).not_kept()]),
-        required("vary-omit", [one(), get().not_kept()]),
-        optimal("vary-invalidate", [one(), varies(&[("foo", "2")], "Foo").not_kept(), asks(ONE).kept()]),
-        optimal("vary-cache-key", [one().sends("other", "2"), asks(ONE).sends("other", "3").kept()]),
-        optimal("vary-2-match", [two(), asks(TWO).kept()]),
-        required("vary-2-no-match", [two(), asks(&[("foo", "2"), ("bar", "abc")]).not_kept()]),
-        required("vary-2-match-omit", [two(), get().not_kept()]),
-        optimal("vary-3-match", [three(), asks(THREE).kept()]),
+        optimal("vary-match", [one(), asks(ONE).cached()]),
+        required("vary-no-match", [one(), asks(&[("foo", "2")]).not_cached()]),
+        required("vary-omit-stored", [varies(&[], "Foo"), asks(ONE).not_cached()]),
+        required("vary-omit", [one(), get().not_cached()]),
+        optimal("vary-invalidate", [one(), varies(&[("foo", "2")], "Foo").not_cached(), asks(ONE).cached()]),
+        optimal("vary-cache-key", [one().sends("other", "2"), asks(ONE).sends("other", "3").cached()]),
+        optimal("vary-2-match", [two(), asks(TWO).cached()]),
+        required("vary-2-no-match", [two(), asks(&[("foo", "2"), ("bar", "abc")]).not_cached()]),
+        required("vary-2-match-omit", [two(), get().not_cached()]),
+        optimal("vary-3-match", [three(), asks(THREE).cached()]),
         required(
             "vary-3-no-match",
-            [three(), asks(&[("foo", "2"), ("bar", "abc"), ("baz", "789")]).not_kept()],
+            [three(), asks(&[("foo", "2"), ("bar", "abc"), ("baz", "789")]).not_cached()],
         ),
         required(
             "vary-3-order",
-            [three(), asks(&[("foo", "1"), ("baz", "789"), ("bar", "abcde")]).not_kept()],
+            [three(), asks(&[("foo", "1"), ("baz", "789"), ("bar", "abcde")]).not_cached()],
         ),
-        optimal("vary-3-omit", [varies(OMITTED, "Foo, Bar, Baz"), asks(OMITTED).kept()]),
-        required("vary-star", [varies(OMITTED, "*"), asks(OMITTED).not_kept()]),
+        optimal("vary-3-omit", [varies(OMITTED, "Foo, Bar, Baz"), asks(OMITTED).cached()]),
+        required("vary-star", [varies(OMITTED, "*"), asks(OMITTED).not_cached()]),
     ]
 }
 
@@ -44,14 +44,17 @@ fn by_normal_form() -> Vec<Case> {
     let value = |value| varies(&[("foo", value)], "Foo");
     let languages = || varies(&[(LANGUAGE, "en, de")], "Accept-Language");
     vec![
-        optimal("vary-normalise-combine", [value("1, 2"), asks(&[("foo", "1"), ("foo", "2")]).kept()]),
-        optimal("vary-normalise-space", [value("1,2"), asks(&[("foo", " 1, 2 ")]).kept()]),
-        optimal("vary-normalise-lang-order", [languages(), asks(&[(LANGUAGE, "de, en")]).kept()]),
-        optimal("vary-normalise-lang-case", [languages(), asks(&[(LANGUAGE, "eN, De")]).kept()]),
-        optimal("vary-normalise-lang-space", [languages(), asks(&[(LANGUAGE, " en ,   de")]).kept()]),
+        optimal("vary-normalise-combine", [value("1, 2"), asks(&[("foo", "1"), ("foo", "2")]).cached()]),
+        optimal("vary-normalise-space", [value("1,2"), asks(&[("foo", " 1, 2 ")]).cached()]),
+        optimal("vary-normalise-lang-order", [languages(), asks(&[(LANGUAGE, "de, en")]).cached()]),
+        optimal("vary-normalise-lang-case", [languages(), asks(&[(LANGUAGE, "eN, De")]).cached()]),
+        optimal("vary-normalise-lang-space", [languages(), asks(&[(LANGUAGE, " en ,   de")]).cached()]),
         optimal(
             "vary-normalise-lang-select",
-            [languages().answers("content-language", "de"), asks(&[(LANGUAGE, "fr;q=0.5, de;q=1.0")]).kept()],
+            [
+                languages().answers("content-language", "de"),
+                asks(&[(LANGUAGE, "fr;q=0.5, de;q=1.0")]).cached(),
+            ],
         ),
     ]
 }

@@ -16,7 +16,7 @@ pub(crate) fn cases() -> Vec<Case> {
         let asks = || get().sends("foo", "1").sends("baz", "789");
         let answers = asks().answers("cache-control", "max-age=5000").dates("last-modified", -3000);
         let varies = lines.iter().fold(answers.dates("date", 0), |it, line| it.answers("vary", *line));
-        required(id, [varies, asks().not_kept()])
+        required(id, [varies, asks().not_cached()])
     })
     .into()
 }

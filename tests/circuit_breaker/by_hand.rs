@@ -40,7 +40,7 @@ async fn an_open_circuit_can_be_forced_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reset_forgets_what_was_seen() {
+async fn a_reset_clears_the_counts() {
     let (circuit, service) = build(half_of_ten().consecutive_failures(10, Duration::ZERO));
     calls(&service, 9, || BAD).await;
     circuit.reset();
@@ -59,7 +59,7 @@ async fn a_reset_closes_an_open_circuit_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_from_before_it_was_forced_says_nothing_after() {
+async fn a_call_from_before_a_forced_state_does_not_count_after_the_reset() {
     let (circuit, service) = build(brittle());
     let late = begin_later(&service);
     circuit.force_closed();
@@ -139,7 +139,7 @@ async fn a_watch_sees_every_change() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_is_not_woken_by_what_is_no_change() {
+async fn a_watch_is_not_woken_without_a_change() {
     let (circuit, service) = build(brittle());
     let states = circuit.watch();
     calls(&service, 100, || GOOD).await;
@@ -148,7 +148,7 @@ async fn a_watch_is_not_woken_by_what_is_no_change() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_that_starts_late_sees_the_present() {
+async fn a_watch_that_starts_late_sees_the_current_state() {
     let (circuit, service) = build(brittle());
     calls(&service, 1, || BAD).await;
     assert_eq!(*circuit.watch().borrow(), State::Open);

@@ -80,7 +80,7 @@ async fn a_probe_that_the_bulkhead_refuses_frees_its_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_classifier_of_ones_own_decides_for_a_plain_service() {
+async fn a_custom_classifier_decides_for_a_non_http_service() {
     let circuit = brittle().build().unwrap();
     let classify = classify::from_fn(|result: Result<&u32, &ErrorInfo>| match result {
         Ok(0) => Outcome::Failure,
@@ -213,7 +213,7 @@ async fn a_black_hole_of_dropped_calls_trips() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_is_dropped_early_says_nothing() {
+async fn a_call_that_is_dropped_early_does_not_count() {
     let (circuit, service) = build(brittle().abandoned_after(SECOND));
     for _ in 0..100 {
         let outer = tokio::time::timeout(999 * MS, call(&service, Ask::Hang)).await;
@@ -243,7 +243,7 @@ async fn a_call_that_was_never_sent_off_is_not_a_hang() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hang_of_an_older_generation_says_nothing() {
+async fn a_hang_of_an_older_generation_does_not_count() {
     // Known mistake 5. Known mistake 6.
     let (circuit, service) = build(brittle());
     let hung = begin(&service, Ask::Hang);
@@ -321,7 +321,7 @@ async fn a_body_that_goes_on_being_read_after_it_broke_adds_no_second_failure() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_breaks_in_a_later_generation_says_nothing() {
+async fn a_body_that_breaks_in_a_later_generation_does_not_count() {
     // Known mistake 5.
     let (circuit, service) = build(brittle());
     let response = service.clone().oneshot(Ask::Pieces(vec![Ok("half"), Err(())])).await.unwrap();
@@ -331,7 +331,7 @@ async fn a_body_that_breaks_in_a_later_generation_says_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_is_merely_dropped_says_nothing() {
+async fn a_body_that_is_merely_dropped_does_not_count() {
     let (circuit, service) = build(brittle());
     let response = service.clone().oneshot(Ask::Pieces(vec![Ok("half"), Err(())])).await.unwrap();
     let mut body = response.into_body();
@@ -342,7 +342,7 @@ async fn a_body_that_is_merely_dropped_says_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_arrives_whole_says_nothing_more() {
+async fn a_body_that_arrives_whole_does_not_count_again() {
     let (circuit, service) = build(half_of_ten());
     let response = service.clone().oneshot(Ask::Pieces(vec![Ok("the "), Ok("whole")])).await.unwrap();
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "the whole");

@@ -47,7 +47,7 @@ async fn all_probes_must_fail_to_open_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_of_three_successes_close_where_two_are_asked_for() {
+async fn two_of_three_successes_close_where_two_are_required() {
     let (circuit, service) = build(brittle().successes_to_close(2));
     wait_for_probes(&circuit, &service).await;
     calls(&service, 1, || GOOD).await;
@@ -58,7 +58,7 @@ async fn two_of_three_successes_close_where_two_are_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_of_three_failures_open_where_two_successes_are_asked_for() {
+async fn two_of_three_failures_open_where_two_successes_are_required() {
     let (circuit, service) = build(brittle().successes_to_close(2));
     wait_for_probes(&circuit, &service).await;
     calls(&service, 2, || BAD).await;
@@ -210,7 +210,7 @@ async fn circuits_made_after_one_pattern_do_not_come_back_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_says_how_long_and_counts_down() {
+async fn a_refusal_gives_the_rest_of_the_open_time() {
     let (circuit, service) = build(brittle());
     calls(&service, 1, || BAD).await;
     let first = call(&service, GOOD).await.unwrap_err().retry_after().unwrap();
@@ -224,17 +224,17 @@ async fn a_refusal_says_how_long_and_counts_down() {
 
 #[tokio::test(start_paused = true)]
 async fn open_sends_nothing_to_the_upstream() {
-    let asked = Arc::new(AtomicUsize::new(0));
+    let requests = Arc::new(AtomicUsize::new(0));
     let circuit = brittle().build().unwrap();
     let service = CircuitBreakerLayer::new(circuit).layer(tower::service_fn({
-        let asked = Arc::clone(&asked);
+        let requests = Arc::clone(&requests);
         move |ask| {
-            asked.fetch_add(1, Ordering::Relaxed);
+            requests.fetch_add(1, Ordering::Relaxed);
             answer(ask)
         }
     }));
     for _ in 0..1000 {
         let _ = service.clone().oneshot(BAD).await;
     }
-    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    assert_eq!(requests.load(Ordering::Relaxed), 1);
 }

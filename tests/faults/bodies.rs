@@ -24,7 +24,7 @@ async fn a_body_that_is_always_cut_short_is_an_error_of_the_body() {
 async fn a_body_that_is_cut_short_is_answered_stale() {
     let server = Server::new([Reply::ok("good"), Reply::cut_short("go", 4)]);
     let client = client();
-    keep(&client, &server.url("/")).await;
+    prime_cache(&client, &server.url("/")).await;
     let response = client.get(server.url("/")).send().await.unwrap();
     assert_eq!(response.stale().map(|stale| stale.cause), Some(Cause::Body));
     assert_eq!(response.text().await.unwrap(), "good");
@@ -76,7 +76,7 @@ async fn an_answer_without_a_body_ends_with_its_head() {
 }
 
 #[tokio::test]
-async fn a_length_that_nobody_has_memory_for_is_an_error_and_no_panic() {
+async fn a_stated_length_beyond_all_memory_is_an_error_and_no_panic() {
     let gate = Arc::new(Notify::new());
     let head = message(200, &[], usize::MAX - 2, b"one");
     let server = Server::new([Reply::Gate(head, Arc::clone(&gate), vec![b'x'; 256 * 1024]), Reply::closed()]);

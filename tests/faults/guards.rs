@@ -42,7 +42,7 @@ async fn answers_that_say_the_upstream_is_alive_never_open_the_circuit() {
 async fn an_open_circuit_is_answered_stale() {
     let server = Server::new([Reply::ok("good")]);
     let client = guarded();
-    keep(&client, &server.url("/")).await;
+    prime_cache(&client, &server.url("/")).await;
     client.upstream_at(server.url("/")).unwrap().circuit_breaker().unwrap().force_open();
     let response = client.get(server.url("/")).send().await.unwrap();
     assert_eq!(response.stale().map(|stale| stale.cause), Some(Cause::CircuitOpen));
@@ -107,12 +107,12 @@ async fn a_wait_for_a_permit_ends_with_the_call() {
 async fn a_permit_is_held_until_the_body_is_read_or_dropped() {
     let server = Server::new([Reply::ok("good"), Reply::Stall(chunked_head(200))]);
     let client = narrow();
-    keep(&client, &server.url("/kept")).await;
+    prime_cache(&client, &server.url("/stored")).await;
     let bulkhead = client.upstream_at(server.url("/")).unwrap().bulkhead().unwrap().clone();
     assert_eq!(bulkhead.in_flight(), 0);
     let streaming = client.get(server.url("/")).send().await.unwrap();
     assert_eq!(bulkhead.in_flight(), 1);
-    let response = client.get(server.url("/kept")).send().await.unwrap();
+    let response = client.get(server.url("/stored")).send().await.unwrap();
     assert_eq!(response.stale().map(|stale| stale.cause), Some(Cause::BulkheadFull));
     drop(streaming);
     assert_eq!(bulkhead.in_flight(), 0);
@@ -125,7 +125,7 @@ async fn a_redirect_loop_is_not_retried_not_counted_and_not_covered_up() {
     let server = Server::new([Reply::ok("good"), Reply::status(302, &[("location", "/")], "")]);
     let reqwest = reqwest::Client::builder().redirect(redirect::Policy::limited(2));
     let client = eager().reqwest_builder(reqwest).build().unwrap();
-    keep(&client, &server.url("/")).await;
+    prime_cache(&client, &server.url("/")).await;
     let error = client.get(server.url("/")).send().await.unwrap_err();
     assert!(error.inner().is_some_and(reqwest::Error::is_redirect), "{error:?}");
     assert_eq!((server.requests(), failures(&client, &server.url("/"))), (4, 0));

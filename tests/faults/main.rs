@@ -60,7 +60,7 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(MINUTE / 4, future).await.expect("it ends")
 }
 
-async fn keep(client: &Client, url: &str) {
+async fn prime_cache(client: &Client, url: &str) {
     let response = client.get(url).send().await.unwrap();
     assert_eq!(response.text().await.unwrap(), "good");
 }

@@ -30,10 +30,10 @@ async fn a_500_is_not_retried() {
 }
 
 #[tokio::test]
-async fn a_stale_answer_says_how_many_attempts_it_stands_in_for() {
+async fn a_stale_response_counts_the_failed_attempts() {
     let server = Server::new([Reply::ok("good"), Reply::unavailable()]);
     let client = client();
-    keep(&client, &server.url("/")).await;
+    prime_cache(&client, &server.url("/")).await;
     let response = client.get(server.url("/")).send().await.unwrap();
     assert!(response.stale().is_some());
     assert_eq!((response.attempts(), server.requests()), (4, 5));
@@ -52,7 +52,7 @@ async fn a_post_that_may_have_been_sent_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn a_post_that_may_be_sent_twice_is() {
+async fn a_post_that_may_be_sent_twice_is_retried() {
     let allowed: [fn(RequestBuilder) -> RequestBuilder; 3] = [
         |request| request.header("Idempotency-Key", "8e03978e"),
         |request| request.idempotent(true),
@@ -70,7 +70,7 @@ async fn a_post_that_may_be_sent_twice_is() {
 }
 
 #[tokio::test]
-async fn what_was_refused_was_not_sent_and_is_sent_again_whatever_the_method() {
+async fn a_refused_connection_is_retried_for_any_method() {
     let server = Server::absent();
     let client = client();
     let requests = [client.post(server.url("/")), client.get(server.url("/")).idempotent(false)];
@@ -102,7 +102,7 @@ async fn a_get_that_the_caller_calls_not_idempotent_is_sent_once() {
 }
 
 #[tokio::test]
-async fn resend_never_is_never_even_if_nothing_was_sent() {
+async fn retry_safety_never_forbids_a_retry_even_if_nothing_was_sent() {
     let server = Server::absent();
     let client = client();
     client.get(server.url("/")).retry_safety(RetrySafety::Never).send().await.unwrap_err();

@@ -23,7 +23,7 @@ async fn a_body_is_not_delayed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_is_dropped_half_way_is_not_kept() {
+async fn a_body_that_is_dropped_half_way_is_not_stored() {
     let both = service(&layer());
     give(&both, get(), good(&[])).await;
     let (sender, body) = streamed();
@@ -36,7 +36,7 @@ async fn a_body_that_is_dropped_half_way_is_not_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_breaks_is_not_kept_and_its_error_reaches_the_caller() {
+async fn a_body_that_breaks_is_not_stored_and_its_error_reaches_the_caller() {
     let both = service(&layer());
     let (sender, body) = streamed();
     both.0.will(with(200, &[], body));
@@ -49,7 +49,7 @@ async fn a_body_that_breaks_is_not_kept_and_its_error_reaches_the_caller() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_nobody_reads_is_not_kept() {
+async fn an_unread_body_is_not_stored() {
     let both = service(&layer());
     both.0.will(good(&[]));
     drop(ask(&both.1, get()).await.unwrap());
@@ -57,9 +57,9 @@ async fn a_body_that_nobody_reads_is_not_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_over_the_bound_reaches_the_caller_whole_and_is_not_kept() {
+async fn a_body_over_the_limit_reaches_the_caller_whole_and_is_not_stored() {
     let layer = layer_with(|it| it.max_entry_bytes(10));
-    for (length, kept) in [(10, true), (11, false)] {
+    for (length, stored) in [(10, true), (11, false)] {
         let both = service(&layer);
         let uri = format!("http://sku.internal/{length}");
         let request = || Request::get(&uri).body(String::new()).unwrap();
@@ -68,7 +68,7 @@ async fn a_body_over_the_bound_reaches_the_caller_whole_and_is_not_kept() {
         (0..length).for_each(|_| sender.send(Ok("x")).unwrap());
         drop(sender);
         assert_eq!(read(ask(&both.1, request()).await.unwrap()).await.len(), length);
-        assert_eq!(stale(&both, request()).await.map(|body| body.len()), kept.then_some(length));
+        assert_eq!(stale(&both, request()).await.map(|body| body.len()), stored.then_some(length));
     }
 }
 

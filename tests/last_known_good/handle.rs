@@ -23,7 +23,7 @@ fn with_handle() -> (LastKnownGood, (Upstream, Layered)) {
 // ===== Operations =====
 
 #[tokio::test(start_paused = true)]
-async fn what_is_inserted_is_served() {
+async fn an_inserted_entry_is_served() {
     let (cache, both) = with_handle();
     cache.insert(&uri(), pushed(&[("x-from", "event")], "pushed")).await.unwrap();
     advance(MINUTE).await;
@@ -39,7 +39,7 @@ async fn what_is_inserted_is_served() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_asked_for_before_does_not_replace_what_is_inserted() {
+async fn the_answer_to_an_earlier_call_does_not_replace_an_inserted_entry() {
     let (cache, both) = with_handle();
     let (sender, body) = streamed();
     both.0.will(with(200, &[], body));
@@ -53,9 +53,9 @@ async fn what_was_asked_for_before_does_not_replace_what_is_inserted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_not_be_kept_is_not_inserted() {
+async fn a_response_that_may_not_be_stored_is_not_inserted() {
     let (cache, both) = with_handle();
-    cache.insert(&uri(), pushed(&[], "kept")).await.unwrap();
+    cache.insert(&uri(), pushed(&[], "stored")).await.unwrap();
     let insert =
         async |request: Request<String>, response| cache.insert(&request, response).await.unwrap_err();
     for headers in [[("cache-control", "no-store")], [("set-cookie", "a=b")], [("vary", "*")]] {
@@ -69,7 +69,7 @@ async fn what_may_not_be_kept_is_not_inserted() {
     let too_large = InsertError::TooLarge { bytes: 11, allowed: 10 };
     assert_eq!(insert(get(), pushed(&[], "01234567890")).await, too_large);
     assert_eq!(too_large.to_string(), "not stored: the body has 11 bytes, more than the maximum of 10");
-    assert_eq!(stale(&both, get()).await.unwrap(), "kept");
+    assert_eq!(stale(&both, get()).await.unwrap(), "stored");
 }
 
 #[tokio::test(start_paused = true)]
@@ -83,30 +83,30 @@ async fn an_entry_inserted_for_one_caller_is_served_to_that_caller_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_invalidated_is_forgotten_for_everybody() {
+async fn invalidate_removes_the_entries_of_all_callers() {
     let (cache, both) = with_handle();
-    let asks = || {
+    let requests = || {
         ["alice", "bob"].map(|it| request("GET", &[("cookie", it)])).into_iter().chain([
             get(),
             request("HEAD", &[]),
             request("GET", &[("accept", "text/html")]),
         ])
     };
-    for request in asks() {
+    for request in requests() {
         give(&both, request, good(&[("vary", "accept")])).await;
     }
-    for request in asks() {
+    for request in requests() {
         assert!(stale(&both, request).await.is_some());
     }
     cache.invalidate(&uri()).await;
-    for request in asks() {
+    for request in requests() {
         assert!(stale(&both, request).await.is_none());
     }
     assert!(cache.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_being_asked_for_while_it_is_invalidated_is_not_kept() {
+async fn the_answer_to_a_call_under_way_is_not_stored_after_an_invalidation() {
     let (cache, both) = with_handle();
     let (sender, body) = streamed();
     both.0.will(with(200, &[], body));
@@ -119,7 +119,7 @@ async fn what_is_being_asked_for_while_it_is_invalidated_is_not_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn entries_says_what_there_is() {
+async fn entries_describes_each_entry() {
     let (cache, both) = with_handle();
     give(&both, request("GET", &[("authorization", "secret")]), answer(203, &[], "hers")).await;
     advance(MINUTE).await;
@@ -138,7 +138,7 @@ async fn entries_says_what_there_is() {
 // ===== Settings =====
 
 #[tokio::test(start_paused = true)]
-async fn it_falls_back_on_the_causes_that_are_named() {
+async fn serves_stale_on_the_configured_causes() {
     let both = service(&layer_with(|it| it.serve_stale_on(|cause| cause == Cause::CircuitOpen)));
     give(&both, get(), good(&[])).await;
     both.0.will(answer(503, &[], "no"));
@@ -149,7 +149,7 @@ async fn it_falls_back_on_the_causes_that_are_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_origin_can_be_ignored_but_for_what_would_be_wrong() {
+async fn ignored_origin_prohibitions_exclude_set_cookie_and_vary_on_everything() {
     let ignoring = || service(&layer_with(|it| it.max_age(MINUTE).ignore_origin_prohibitions()));
     for value in ["no-store", "no-cache", "private", "max-age=1, must-revalidate", "stale-if-error=1"] {
         let both = ignoring();
@@ -180,7 +180,7 @@ async fn a_header_can_be_declared_a_credential() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_says_what_it_would_take() {
+async fn cache_control_of_a_request_limits_the_accepted_entries() {
     for (cache_control, served) in [
         ("no-cache", false),
         ("max-age=30", true),
@@ -195,7 +195,7 @@ async fn a_request_says_what_it_would_take() {
         let both = service(&layer());
         give(&both, get(), good(&[("cache-control", "max-age=10")])).await;
         advance(30 * SECOND).await;
-        let asked = request("GET", &[("cache-control", cache_control)]);
-        assert_eq!(stale(&both, asked).await.is_some(), served, "{cache_control}");
+        let request = request("GET", &[("cache-control", cache_control)]);
+        assert_eq!(stale(&both, request).await.is_some(), served, "{cache_control}");
     }
 }

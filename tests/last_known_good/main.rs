@@ -2,17 +2,17 @@
 //!
 //! Known mistakes are listed in `docs/known_mistakes.md`.
 
-mod behind;
 mod bodies;
-mod failing;
+mod callers;
 mod handle;
-mod kept;
 mod memory;
 mod prefetch;
 mod renewed;
 mod served;
 mod slow;
-mod whose;
+mod storage_rules;
+mod store;
+mod store_failures;
 
 use std::collections::VecDeque;
 use std::fmt::Debug;

@@ -9,19 +9,19 @@ async fn fill(both: &(Upstream, Layered), keys: std::ops::Range<usize>, length: 
     }
 }
 
-async fn kept(both: &(Upstream, Layered), keys: std::ops::Range<usize>) -> Vec<usize> {
-    let mut kept = Vec::new();
+async fn stored(both: &(Upstream, Layered), keys: std::ops::Range<usize>) -> Vec<usize> {
+    let mut stored = Vec::new();
     for key in keys {
         let request = Request::get(format!("http://sku.internal/{key}")).body(String::new()).unwrap();
         if stale(both, request).await.is_some() {
-            kept.push(key);
+            stored.push(key);
         }
     }
-    kept
+    stored
 }
 
 #[tokio::test(start_paused = true)]
-async fn new_keys_into_a_full_store_are_all_kept() {
+async fn a_full_cache_stores_all_new_keys() {
     // Known mistake 32.
     let cache = LastKnownGood::builder().max_bytes(1024 * 1024).build().unwrap();
     let both = service(&LastKnownGoodLayer::new(cache.clone()));
@@ -29,21 +29,21 @@ async fn new_keys_into_a_full_store_are_all_kept() {
     let full = cache.len();
     fill(&both, 1000..1300, 1024).await;
     assert!(full < 1000, "it is full: {full}");
-    assert_eq!(kept(&both, 1000..1300).await.len(), 300);
+    assert_eq!(stored(&both, 1000..1300).await.len(), 300);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_least_recently_used_goes_first() {
+async fn the_least_recently_used_entry_is_evicted_first() {
     let cache = LastKnownGood::builder().max_bytes(100 * 1024).build().unwrap();
     let both = service(&LastKnownGoodLayer::new(cache.clone()));
     fill(&both, 0..4, 20 * 1024).await;
-    assert_eq!(kept(&both, 0..1).await, [0]);
+    assert_eq!(stored(&both, 0..1).await, [0]);
     fill(&both, 4..5, 20 * 1024).await;
-    assert_eq!(kept(&both, 0..5).await, [0, 2, 3, 4]);
+    assert_eq!(stored(&both, 0..5).await, [0, 2, 3, 4]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_store_stays_within_its_bytes() {
+async fn the_cache_stays_within_its_bytes() {
     let cache = LastKnownGood::builder().max_bytes(64 * 1024).build().unwrap();
     let both = service(&LastKnownGoodLayer::new(cache.clone()));
     for (round, length) in [0, 100, 10_000, 60_000, 3_000].into_iter().enumerate() {
@@ -58,18 +58,18 @@ async fn the_store_stays_within_its_bytes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_larger_than_the_store_is_handed_on_and_not_kept() {
+async fn an_answer_larger_than_the_cache_is_handed_on_and_not_stored() {
     let cache = LastKnownGood::builder().max_bytes(1024).build().unwrap();
     let both = service(&LastKnownGoodLayer::new(cache.clone()));
     fill(&both, 0..1, 10).await;
     fill(&both, 0..2, 4096).await;
     // A body that is too large leaves the older entry in place.
-    assert_eq!(kept(&both, 0..2).await, [0]);
+    assert_eq!(stored(&both, 0..2).await, [0]);
     assert!(cache.len() == 1 && cache.bytes() <= 1024);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_removed_is_not_counted() {
+async fn a_removed_entry_is_not_counted() {
     let cache = LastKnownGood::default();
     let both = service(&LastKnownGoodLayer::new(cache.clone()));
     give(&both, get(), good(&[])).await;
@@ -91,7 +91,7 @@ async fn a_dropped_call_leaves_no_entry() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_more_variants_than_there_is_room_for_the_newest_are_kept() {
+async fn the_newest_variants_stay_if_not_all_have_room() {
     let cache = LastKnownGood::builder().max_bytes(40 * 1024).build().unwrap();
     let both = service(&LastKnownGoodLayer::new(cache.clone()));
     let of = |tenant: &str| request("GET", &[("x-tenant", tenant)]);
@@ -100,10 +100,10 @@ async fn of_more_variants_than_there_is_room_for_the_newest_are_kept() {
         give(&both, of(tenant), with(200, &[("vary", "x-tenant")], full(vec![b'x'; 10 * 1024]))).await;
         assert!(stale(&both, of(tenant)).await.is_some());
     }
-    let mut kept = Vec::new();
+    let mut stored = Vec::new();
     for tenant in tenants {
-        kept.extend(stale(&both, of(tenant)).await.map(|_| tenant));
+        stored.extend(stale(&both, of(tenant)).await.map(|_| tenant));
     }
-    assert_eq!(kept, ["c", "d", "e"]);
+    assert_eq!(stored, ["c", "d", "e"]);
     assert!(cache.bytes() <= 40 * 1024);
 }

@@ -28,7 +28,7 @@ async fn call(service: &Layered, upstream: &Slow, request: Request<String>, answ
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_called_once_is_fetched_again_about_every_minute() {
+async fn a_uri_called_once_is_prefetched_about_every_minute() {
     let (upstream, service, prefetch) = prefetched(|it| it);
     call(&service, &upstream, of(1), good(&[])).await;
     assert_eq!(prefetch.uris(), ["http://sku.internal:80/1"]);
@@ -46,7 +46,7 @@ async fn what_was_called_once_is_fetched_again_about_every_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_callers_fetch_themselves_is_left_out() {
+async fn a_uri_that_callers_fetch_often_is_not_prefetched() {
     let (upstream, service, _prefetch) = prefetched(|it| it);
     for _ in 0..60 {
         call(&service, &upstream, of(1), good(&[])).await;
@@ -56,7 +56,7 @@ async fn what_callers_fetch_themselves_is_left_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upstream_that_is_down_is_asked_less_and_less() {
+async fn prefetching_backs_off_while_the_upstream_is_down() {
     let (upstream, service, prefetch) = prefetched(|it| it);
     call(&service, &upstream, of(1), good(&[])).await;
     sleep(60 * MINUTE).await;
@@ -66,7 +66,7 @@ async fn an_upstream_that_is_down_is_asked_less_and_less() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_304_is_a_good_answer_to_a_first_call_that_asked_for_one() {
+async fn a_304_is_a_success_for_a_conditional_prefetch() {
     let (upstream, service, _prefetch) = prefetched(|it| it);
     let first = request("GET", &[("if-none-match", "\"1\"")]);
     call(&service, &upstream, first, good(&[("etag", "\"1\"")])).await;
@@ -77,7 +77,7 @@ async fn a_304_is_a_good_answer_to_a_first_call_that_asked_for_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn so_many_are_fetched_again_as_are_allowed() {
+async fn the_number_of_prefetched_uris_is_bounded() {
     let (upstream, service, prefetch) = prefetched(|it| it.max_uris(3));
     for key in 0..10 {
         call(&service, &upstream, of(key), good(&[])).await;
@@ -88,7 +88,7 @@ async fn so_many_are_fetched_again_as_are_allowed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_credentials_or_is_no_get_is_not_fetched_again() {
+async fn only_a_cacheable_get_without_credentials_is_prefetched() {
     let (upstream, service, prefetch) = prefetched(|it| it);
     for request in [
         request("GET", &[("authorization", "secret")]),
@@ -102,7 +102,7 @@ async fn what_has_credentials_or_is_no_get_is_not_fetched_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_gone_or_may_not_be_kept_makes_room() {
+async fn a_404_or_no_store_ends_the_prefetching_of_a_uri() {
     let (upstream, service, prefetch) = prefetched(|it| it);
     for last in [answer(404, &[], ""), answer(200, &[("cache-control", "no-store")], "")] {
         call(&service, &upstream, of(1), good(&[])).await;
@@ -117,7 +117,7 @@ async fn what_is_gone_or_may_not_be_kept_makes_room() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_the_last_layer_and_service_it_ends() {
+async fn prefetching_ends_with_the_last_layer_and_service() {
     let (upstream, service, prefetch) = prefetched(|it| it);
     for key in 0..5 {
         call(&service, &upstream, of(key), good(&[])).await;
@@ -156,7 +156,7 @@ fn a_configuration_that_cannot_work_is_an_error() {
 }
 
 #[test]
-fn what_the_end_of_a_runtime_has_stopped_is_fetched_again_on_the_next() {
+fn prefetching_that_ended_with_a_runtime_starts_again_on_the_next() {
     let (upstream, service, prefetch) = prefetched(|it| it);
     let runtime = || {
         let mut builder = tokio::runtime::Builder::new_current_thread();
@@ -174,7 +174,7 @@ fn what_the_end_of_a_runtime_has_stopped_is_fetched_again_on_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deadline_that_no_clock_reaches_is_no_end_for_what_is_fetched_again() {
+async fn a_deadline_that_no_clock_reaches_does_not_end_prefetching() {
     let (upstream, service, _prefetch) = prefetched(|it| it);
     let (mut far, mut step) = (Instant::now(), Duration::from_secs(1 << 62));
     while step >= Duration::from_millis(1500) {

@@ -29,8 +29,8 @@ async fn stale_age(both: &(Upstream, Layered)) -> Duration {
 // ===== Differences that replace the entry =====
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_differs_anywhere_replaces_the_one_that_is_kept() {
-    let kept = "0123456789";
+async fn a_body_that_differs_anywhere_replaces_the_entry() {
+    let stored = "0123456789";
     let pieces: [&[&str]; 9] = [
         &["0123456789"],
         &["01234", "", "56789"],
@@ -44,7 +44,7 @@ async fn a_body_that_differs_anywhere_replaces_the_one_that_is_kept() {
     ];
     for pieces in pieces {
         let both = service(&layer());
-        give(&both, get(), answer(200, &[], kept)).await;
+        give(&both, get(), answer(200, &[], stored)).await;
         let (sender, body) = streamed();
         for piece in pieces {
             sender.send(Ok(piece)).unwrap();
@@ -56,7 +56,7 @@ async fn a_body_that_differs_anywhere_replaces_the_one_that_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_that_differs_replaces_the_one_that_is_kept() {
+async fn a_head_that_differs_replaces_the_entry() {
     let both = service(&layer());
     let dated = |date| [("date", date), ("x-a", "1"), ("x-b", "2")];
     give(&both, get(), good(&dated("Thu, 01 Jan 2026 00:00:00 GMT"))).await;
@@ -78,19 +78,19 @@ async fn a_head_that_differs_replaces_the_one_that_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_of_which_only_an_id_differs_is_kept_anew_once_in_a_while() {
+async fn answers_that_differ_only_in_an_id_are_stored_once_per_interval() {
     let both = service(&layer());
-    let mut kept = Vec::new();
+    let mut stored = Vec::new();
     for id in ["0", "5", "10", "15", "20"] {
         give(&both, get(), good(&[("x-request-id", id)])).await;
         let response = ask(&both.1, get()).await.unwrap();
         let age = response.extensions().get::<Stale>().unwrap().age;
         // The id and the age belong to the same answer.
-        kept.push((response.headers()["x-request-id"].to_str().unwrap().to_owned(), age.as_secs()));
+        stored.push((response.headers()["x-request-id"].to_str().unwrap().to_owned(), age.as_secs()));
         advance(5 * SECOND).await;
     }
     let expected = [("0", 0), ("0", 5), ("10", 0), ("10", 5), ("20", 0)];
-    assert!(kept.iter().map(|(id, age)| (id.as_str(), *age)).eq(expected), "{kept:?}");
+    assert!(stored.iter().map(|(id, age)| (id.as_str(), *age)).eq(expected), "{stored:?}");
     // An answer with another body or other caching rules replaces the entry at once.
     give(&both, get(), answer(200, &[("x-request-id", "21")], "better")).await;
     assert_eq!(stale(&both, get()).await.unwrap(), "better");
@@ -100,7 +100,7 @@ async fn an_answer_of_which_only_an_id_differs_is_kept_anew_once_in_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_header_that_becomes_one_of_the_connection_is_not_kept_any_more() {
+async fn a_header_that_becomes_hop_by_hop_is_no_longer_stored() {
     let both = service(&layer());
     give(&both, get(), good(&[("x-hop", "1")])).await;
     assert!(ask(&both.1, get()).await.unwrap().headers().contains_key("x-hop"));
@@ -110,7 +110,7 @@ async fn a_header_that_becomes_one_of_the_connection_is_not_kept_any_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_value_that_becomes_a_secret_is_kept_as_one() {
+async fn a_change_of_the_sensitive_flag_replaces_the_entry() {
     let both = service(&layer());
     for is_secret in [false, true, false] {
         advance(MINUTE).await;
@@ -122,7 +122,7 @@ async fn a_value_that_becomes_a_secret_is_kept_as_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_answer_to_another_variant_is_that_ones() {
+async fn an_equal_answer_to_another_variant_is_an_entry_of_its_own() {
     let both = service(&layer());
     let of = |tenant| request("GET", &[("x-tenant", tenant)]);
     give(&both, of("a"), good(&[("vary", "x-tenant")])).await;
@@ -150,7 +150,7 @@ async fn an_answer_is_as_old_as_its_head_and_never_gets_older() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_removed_entry_is_not_brought_back_by_the_same_answer_from_before() {
+async fn a_removed_entry_is_not_restored_by_an_equal_earlier_answer() {
     for remove in ["GET", "DELETE"] {
         let both = service(&layer());
         give(&both, get(), good(&[])).await;
@@ -167,7 +167,7 @@ async fn a_removed_entry_is_not_brought_back_by_the_same_answer_from_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_answers_that_overlap_the_one_that_was_given_last_stays() {
+async fn the_last_of_overlapping_answers_stays() {
     for same_is_last in [true, false] {
         for same_ends_last in [true, false] {
             let both = service(&layer());
@@ -192,7 +192,7 @@ async fn of_answers_that_overlap_the_one_that_was_given_last_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_entry_that_is_evicted_meanwhile_is_kept_again() {
+async fn an_entry_evicted_during_an_equal_answer_is_stored_again() {
     let cache = LastKnownGood::builder().max_bytes(8 * 1024).build().unwrap();
     let both = service(&LastKnownGoodLayer::new(cache.clone()));
     give(&both, get(), good(&[])).await;
@@ -208,7 +208,7 @@ async fn an_entry_that_is_evicted_meanwhile_is_kept_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_older_answer_that_varies_on_something_else_does_not_replace_a_newer_one() {
+async fn an_older_answer_with_another_vary_does_not_replace_a_newer_one() {
     let both = service(&layer());
     let (sender, body) = streamed();
     both.0.will(with(200, &[("vary", "accept-language")], body));
@@ -222,7 +222,7 @@ async fn an_older_answer_that_varies_on_something_else_does_not_replace_a_newer_
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_expires_at_a_date_is_no_longer_fresh_because_it_was_given_again() {
+async fn a_repeated_answer_does_not_move_its_expiry_date() {
     let both = service(&layer());
     let at = |date| {
         let expires = ("expires", "Thu, 01 Jan 2026 00:01:00 GMT");

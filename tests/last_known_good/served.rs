@@ -54,7 +54,7 @@ async fn the_upstream_is_always_asked_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stale_answer_says_so_in_three_ways() {
+async fn a_stale_response_is_marked_in_three_ways() {
     let both = service(&layer());
     let headers = [("age", "7"), ("cache-status", "upstream; hit"), ("etag", "\"1\""), ("x-answer", "42")];
     give(&both, get(), good(&headers)).await;
@@ -74,7 +74,7 @@ async fn a_stale_answer_says_so_in_three_ways() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn headers_of_the_connection_are_not_kept() {
+async fn hop_by_hop_headers_are_not_stored() {
     let both = service(&layer());
     let headers = [
         ("connection", "keep-alive, X-Hop"),
@@ -91,7 +91,7 @@ async fn headers_of_the_connection_are_not_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_neutral_outcome_gets_no_stale_answer() {
+async fn a_neutral_outcome_gets_no_stale_response() {
     let both = service(&layer());
     give(&both, get(), good(&[])).await;
     for status in [408, 429] {
@@ -103,7 +103,7 @@ async fn a_neutral_outcome_gets_no_stale_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_that_the_classifier_calls_neutral_gets_no_stale_answer() {
+async fn a_neutral_error_gets_no_stale_response() {
     let neutral = classify::from_fn(|result: Result<&Response<Body>, &ErrorInfo>| match result {
         Ok(_) => steadfast::Outcome::Success,
         Err(_) => steadfast::Outcome::Neutral,
@@ -119,20 +119,20 @@ async fn an_error_that_the_classifier_calls_neutral_gets_no_stale_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_without_last_known_good_gets_no_stale_answer_but_its_own_is_kept() {
+async fn a_call_without_last_known_good_gets_no_stale_response_but_its_answer_is_stored() {
     let both = service(&layer());
-    let proud = || {
+    let uncached = || {
         let mut request = get();
         request.extensions_mut().insert(CallOptions::new().without_last_known_good());
         request
     };
-    give(&both, proud(), good(&[])).await;
-    assert!(ask(&both.1, proud()).await.is_err());
+    give(&both, uncached(), good(&[])).await;
+    assert!(ask(&both.1, uncached()).await.is_err());
     assert_eq!(stale(&both, get()).await.unwrap(), "good");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stale_answer_carries_the_extensions_of_the_failed_one() {
+async fn a_stale_response_carries_the_extensions_of_the_failed_one() {
     let both = service(&layer());
     give(&both, get(), good(&[])).await;
     let mut failed = answer(503, &[], "");
@@ -142,7 +142,7 @@ async fn a_stale_answer_carries_the_extensions_of_the_failed_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn services_of_one_store_share_its_entries() {
+async fn services_of_one_layer_share_their_entries() {
     let layer = layer();
     let (one, other) = (service(&layer), service(&layer));
     give(&one, get(), good(&[])).await;

@@ -87,7 +87,7 @@ fn slow(layer: &LastKnownGoodLayer) -> (Slow, Layered) {
 }
 
 /// The body of the answer, and the cause if the answer is stale. `None` if the call fails.
-async fn asked<S, B>(service: &S, request: Request<String>) -> Option<(Bytes, Option<Cause>)>
+async fn body_and_cause<S, B>(service: &S, request: Request<String>) -> Option<(Bytes, Option<Cause>)>
 where
     S: Service<Request<String>, Response = Response<B>, Error = Error<io::Error>> + Clone,
     B: http_body::Body<Data = Bytes, Error = BoxError>,
@@ -112,12 +112,12 @@ async fn settle() {
 async fn primed(layer: &LastKnownGoodLayer) -> (Slow, Layered) {
     let (upstream, service) = slow(layer);
     upstream.will(Duration::ZERO, good(&[]));
-    assert_eq!(asked(&service, get()).await, Some(("good".into(), None)));
+    assert_eq!(body_and_cause(&service, get()).await, Some(("good".into(), None)));
     (upstream, service)
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_kept_is_served_after_the_soft_limit_and_the_call_renews_it() {
+async fn an_entry_is_served_after_the_soft_limit_and_the_call_renews_it() {
     let (upstream, service) = primed(&impatient()).await;
     advance(MINUTE).await;
     upstream.will(3 * SECOND, answer(200, &[], "better"));
@@ -131,39 +131,39 @@ async fn what_is_kept_is_served_after_the_soft_limit_and_the_call_renews_it() {
     settle().await;
     assert_eq!((upstream.called(), upstream.under_way()), (2, 0));
     // The late answer has become the entry.
-    assert_eq!(asked(&service, get()).await.unwrap().0, "better");
+    assert_eq!(body_and_cause(&service, get()).await.unwrap().0, "better");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_within_the_soft_limit_is_fresh() {
     let (upstream, service) = primed(&impatient()).await;
     upstream.will(Duration::from_millis(999), answer(200, &[], "better"));
-    assert_eq!(asked(&service, get()).await, Some(("better".into(), None)));
+    assert_eq!(body_and_cause(&service, get()).await, Some(("better".into(), None)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_nothing_is_kept_a_slow_call_is_waited_for() {
+async fn without_an_entry_a_slow_call_is_awaited() {
     let (upstream, service) = slow(&impatient());
     upstream.will(5 * SECOND, good(&[]));
     let began = Instant::now();
-    assert_eq!(asked(&service, get()).await, Some(("good".into(), None)));
+    assert_eq!(body_and_cause(&service, get()).await, Some(("good".into(), None)));
     assert_eq!(began.elapsed(), 5 * SECOND);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_not_be_served_is_not_served_for_being_slow() {
+async fn an_entry_that_may_not_be_served_is_not_served_to_a_slow_call() {
     let (upstream, service) =
         primed(&layer_with(|it| it.serve_stale_after(SECOND).serve_stale_on(|cause| cause != Cause::Slow)))
             .await;
     upstream.will(5 * SECOND, answer(200, &[], "better"));
-    assert_eq!(asked(&service, get()).await, Some(("better".into(), None)));
+    assert_eq!(body_and_cause(&service, get()).await, Some(("better".into(), None)));
     let (upstream, service) = primed(&impatient()).await;
     for mut request in
         [get(), request("GET", &[("cache-control", "no-cache")]), request("GET", &[("x", "y")])]
     {
         upstream.will(5 * SECOND, answer(200, &[], "better"));
         request.extensions_mut().insert(CallOptions::new().without_last_known_good());
-        assert_eq!(asked(&service, request).await, Some(("better".into(), None)));
+        assert_eq!(body_and_cause(&service, request).await, Some(("better".into(), None)));
     }
 }
 
@@ -172,7 +172,7 @@ async fn one_call_for_each_key_goes_on_and_the_others_are_dropped() {
     let (upstream, service) = primed(&impatient()).await;
     for _ in 0..5 {
         upstream.will(MINUTE, answer(200, &[], "better"));
-        assert_eq!(asked(&service, get()).await, Some(stale_good()));
+        assert_eq!(body_and_cause(&service, get()).await, Some(stale_good()));
     }
     assert_eq!(upstream.under_way(), 1);
     sleep(MINUTE).await;
@@ -180,22 +180,22 @@ async fn one_call_for_each_key_goes_on_and_the_others_are_dropped() {
     assert_eq!(upstream.under_way(), 0);
     // After the end of that call, another may go on.
     upstream.will(MINUTE, good(&[]));
-    assert_eq!(asked(&service, get()).await, Some(("better".into(), Some(Cause::Slow))));
+    assert_eq!(body_and_cause(&service, get()).await, Some(("better".into(), Some(Cause::Slow))));
     assert_eq!(upstream.under_way(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn so_many_calls_go_on_at_a_time() {
+async fn the_number_of_calls_that_go_on_is_bounded() {
     let upstream = Slow::default();
     let service = layer_with(|it| it.serve_stale_after(SECOND).max_refreshes(3)).layer(upstream.clone());
     let of = |key: usize| Request::get(format!("http://sku.internal/{key}")).body(String::new()).unwrap();
     for key in 0..10 {
         upstream.will(Duration::ZERO, good(&[]));
-        asked(&service, of(key)).await.unwrap();
+        body_and_cause(&service, of(key)).await.unwrap();
     }
     for key in 0..10 {
         upstream.will_never();
-        assert_eq!(asked(&service, of(key)).await, Some(stale_good()));
+        assert_eq!(body_and_cause(&service, of(key)).await, Some(stale_good()));
     }
     assert_eq!(upstream.under_way(), 3);
 }
@@ -205,9 +205,9 @@ async fn a_call_that_goes_on_ends_with_its_deadline() {
     let upstream = Slow::default();
     let service = DeadlineLayer::new(3 * SECOND).layer(impatient().layer(upstream.clone()));
     upstream.will(Duration::ZERO, good(&[]));
-    asked(&service, get()).await.unwrap();
+    body_and_cause(&service, get()).await.unwrap();
     upstream.will_never();
-    assert_eq!(asked(&service, get()).await, Some(stale_good()));
+    assert_eq!(body_and_cause(&service, get()).await, Some(stale_good()));
     sleep(Duration::from_millis(1999)).await;
     assert_eq!(upstream.under_way(), 1);
     sleep(Duration::from_millis(1)).await;
@@ -219,32 +219,32 @@ async fn a_call_that_goes_on_ends_with_its_deadline() {
 async fn a_call_without_a_deadline_goes_on_for_a_minute() {
     let (upstream, service) = primed(&impatient()).await;
     upstream.will_never();
-    assert_eq!(asked(&service, get()).await, Some(stale_good()));
+    assert_eq!(body_and_cause(&service, get()).await, Some(stale_good()));
     sleep(MINUTE).await;
     settle().await;
     assert_eq!(upstream.under_way(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_result_of_a_call_that_goes_on_counts_as_ever() {
+async fn the_late_result_of_a_call_that_goes_on_follows_the_same_rules() {
     // A 404 removes the entry.
     let (upstream, service) = primed(&impatient()).await;
     upstream.will(2 * SECOND, answer(404, &[], ""));
-    assert_eq!(asked(&service, get()).await, Some(stale_good()));
+    assert_eq!(body_and_cause(&service, get()).await, Some(stale_good()));
     sleep(2 * SECOND).await;
     settle().await;
-    assert_eq!(asked(&service, get()).await, None);
+    assert_eq!(body_and_cause(&service, get()).await, None);
     // A 503 leaves the entry in place.
     let (upstream, service) = primed(&impatient()).await;
     upstream.will(2 * SECOND, answer(503, &[], ""));
-    assert_eq!(asked(&service, get()).await, Some(stale_good()));
+    assert_eq!(body_and_cause(&service, get()).await, Some(stale_good()));
     sleep(2 * SECOND).await;
     settle().await;
-    assert_eq!(asked(&service, get()).await.unwrap().0, "good");
+    assert_eq!(body_and_cause(&service, get()).await.unwrap().0, "good");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_who_leaves_takes_the_call_along() {
+async fn a_dropped_call_does_not_go_on() {
     let (upstream, service) = primed(&impatient()).await;
     upstream.will_never();
     let mut call = tokio_test::task::spawn(service.clone().oneshot(get()));

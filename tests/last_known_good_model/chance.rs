@@ -6,8 +6,8 @@ use rand::{RngExt, SeedableRng};
 use steadfast::TimeoutScope;
 use steadfast::last_known_good::Cause;
 
-use crate::model::{PLACES, REFERENCES, Response};
-use crate::said::{Asked, Directive, LANGUAGES, Said, Seconds, TENANTS, Varies};
+use crate::heads::{Directive, LANGUAGES, RequestHead, ResponseHead, Seconds, TENANTS, Vary};
+use crate::model::{REFERENCES, RESOURCES, Response};
 
 /// The headers that identify each caller. The last caller has a user in the URI instead.
 pub(crate) const CALLERS: [&[(&str, &str)]; 6] = [
@@ -81,17 +81,18 @@ impl Chance {
         self.one(&[Some(0), Some(1), Some(5), Some(60), Some(60), Some(600), Some(4000), None])
     }
 
-    pub(crate) fn asked(&mut self) -> Asked {
+    pub(crate) fn request_head(&mut self) -> RequestHead {
         let method = match self.rng.random_range(0..100) {
             0..84 => "GET",
             84..94 => "HEAD",
             94..95 => "OPTIONS",
             _ => self.one(&["POST", "PUT", "DELETE", "ODD"]),
         };
-        let cache_control = if self.in_100(20) { self.directives(Self::of_request) } else { Vec::new() };
-        Asked {
+        let cache_control =
+            if self.in_100(20) { self.directives(Self::request_directive) } else { Vec::new() };
+        RequestHead {
             method,
-            place: self.mostly_first(PLACES.len()),
+            resource: self.mostly_first(RESOURCES.len()),
             caller: self.mostly_first(CALLERS.len()),
             selecting: [
                 LANGUAGES[self.mostly_first(LANGUAGES.len())],
@@ -107,7 +108,7 @@ impl Chance {
         (0..self.one(&[1, 1, 1, 2, 2, 3])).map(|_| one(self)).collect()
     }
 
-    fn of_request(&mut self) -> Directive {
+    fn request_directive(&mut self) -> Directive {
         let time = self.seconds();
         match self.rng.random_range(0..10) {
             0 => Directive::NoStore,
@@ -121,7 +122,7 @@ impl Chance {
         }
     }
 
-    fn of_response(&mut self) -> Directive {
+    fn response_directive(&mut self) -> Directive {
         let time = self.seconds();
         match self.rng.random_range(0..20) {
             0 => Directive::NoStore,
@@ -138,9 +139,9 @@ impl Chance {
         }
     }
 
-    /// Draws the upstream's reaction at `now`, in milliseconds since the start. `is_held` if other calls may be under
-    /// way.
-    pub(crate) fn reply(&mut self, asked: &Asked, now: i64, is_held: bool) -> Reply {
+    /// Draws the upstream's reaction at `now`, in milliseconds since the start. `may_overlap` if other calls may be
+    /// under way.
+    pub(crate) fn reply(&mut self, request: &RequestHead, now: i64, may_overlap: bool) -> Reply {
         if self.in_100(5) {
             self.is_down = !self.is_down;
         }
@@ -152,28 +153,31 @@ impl Chance {
             62..80 => 304,
             _ => self.one(&[203, 204, 201, 206, 226, 301, 303, 400, 401, 403, 404, 408, 410, 429, 429, 451]),
         };
-        self.answer(status, asked, now, is_held)
+        self.answer(status, request, now, may_overlap)
     }
 
-    fn answer(&mut self, status: u16, asked: &Asked, now: i64, is_held: bool) -> Reply {
-        let own = self.in_100(70).then(|| {
-            // One of the two usual answers of the place.
-            let usual = self.seed * 1000 + (asked.place * 2 + self.below(2)) as u64;
+    fn answer(&mut self, status: u16, request: &RequestHead, now: i64, may_overlap: bool) -> Reply {
+        let saved_rng = self.in_100(70).then(|| {
+            // One of the two usual answers of the resource.
+            let usual = self.seed * 1000 + (request.resource * 2 + self.below(2)) as u64;
             std::mem::replace(&mut self.rng, SmallRng::seed_from_u64(usual))
         });
-        let said = self.said(status, asked, now / 1000, is_held);
-        let headers = said.lines(&mut self.rng);
-        let is_empty = asked.method == "HEAD" || status == 204 || status == 304;
+        let head = self.response_head(status, request, now / 1000, may_overlap);
+        let headers = head.lines(&mut self.rng);
+        let is_empty = request.method == "HEAD" || status == 204 || status == 304;
         let content = self.content(if is_empty { 0 } else { MAX_BODY + 1 });
-        self.rng = own.unwrap_or_else(|| self.rng.clone());
-        Reply::Answer(Response { status, said, headers }, content)
+        self.rng = saved_rng.unwrap_or_else(|| self.rng.clone());
+        Reply::Answer(Response { status, head, headers }, content)
     }
 
     fn fault(&mut self) -> Reply {
         if self.in_100(40) {
             let status = self.one(&[500, 501, 502, 503, 504]);
             let headers = vec![("x-mark", "failed".to_owned()), ("cache-control", "max-age=9".to_owned())];
-            return Reply::Answer(Response { status, said: Said::default(), headers }, self.content(9));
+            return Reply::Answer(
+                Response { status, head: ResponseHead::default(), headers },
+                self.content(9),
+            );
         }
         Reply::Fault(self.one(&[
             Cause::Transport,
@@ -190,58 +194,64 @@ impl Chance {
     ///
     /// The rules do not say which of two equal answers counts if the later answer looks older, because of an `Age` or
     /// a missing `Date`. The mark makes all answers of that kind differ, so that only one age is right.
-    fn said(&mut self, status: u16, asked: &Asked, second: i64, is_held: bool) -> Said {
-        let mut said = Said {
+    fn response_head(
+        &mut self,
+        status: u16,
+        request: &RequestHead,
+        second: i64,
+        may_overlap: bool,
+    ) -> ResponseHead {
+        let mut head = ResponseHead {
             date: Some(Some(second)),
             mark: Some(self.rng.random_range(0..2)),
             sets_cookie: self.in_100(2),
             is_stream: self.in_100(2),
-            has_hop: self.in_100(10),
-            ..Said::default()
+            closes_connection: self.in_100(10),
+            ..ResponseHead::default()
         };
         match self.rng.random_range(0..10) {
-            0 => said.age = self.one(&[Some(0), Some(1), Some(7), Some(60), Some(600), Some(3590)]),
-            1 => said.date = self.one(&[None, Some(None)]),
+            0 => head.age = self.one(&[Some(0), Some(1), Some(7), Some(60), Some(600), Some(3590)]),
+            1 => head.date = self.one(&[None, Some(None)]),
             _ => {
-                said.etag = self.one(&[None, Some("\"1\""), Some("\"1\""), Some("\"2\""), Some("W/\"1\"")]);
-                said.last_modified = self.one(&[None, None, Some(0), Some(60)]);
+                head.etag = self.one(&[None, Some("\"1\""), Some("\"1\""), Some("\"2\""), Some("W/\"1\"")]);
+                head.last_modified = self.one(&[None, None, Some(0), Some(60)]);
             }
         }
-        if said.age.is_some() || said.date != Some(Some(second)) {
-            let is_alone = is_held || status == 304;
-            said.mark =
-                if is_alone { Some(self.unique()) } else { Some(10 + said.age.unwrap_or(0).unsigned_abs()) };
+        if head.age.is_some() || head.date != Some(Some(second)) {
+            let is_unique = may_overlap || status == 304;
+            head.mark =
+                if is_unique { Some(self.unique()) } else { Some(10 + head.age.unwrap_or(0).unsigned_abs()) };
         }
-        said.cache_control = match self.rng.random_range(0..10) {
+        head.cache_control = match self.rng.random_range(0..10) {
             0..3 => None,
             3..7 => Some(vec![self.one(&[
                 Directive::MaxAge(Some(60)),
                 Directive::StaleIfError(Some(600)),
                 Directive::MustRevalidate("must-revalidate"),
             ])]),
-            _ => Some(self.directives(Self::of_response)),
+            _ => Some(self.directives(Self::response_directive)),
         };
         if self.in_100(40) {
             let next = (second / 600 + 1) * 600;
-            said.expires =
+            head.expires =
                 Some(self.one(&[None, Some(second + 60), Some(next), Some(next), Some(next), Some(0)]));
         }
         if self.in_100(40) {
-            said.vary = Some(self.varies(asked.place));
+            head.vary = Some(self.vary(request.resource));
         }
         if self.in_100(30) {
             let name = self.one(&["location", "content-location"]);
-            said.refers = Some((name, self.one(&REFERENCES).0));
+            head.reference = Some((name, self.one(&REFERENCES).0));
         }
-        said
+        head
     }
 
-    fn varies(&mut self, place: usize) -> Varies {
+    fn vary(&mut self, resource: usize) -> Vary {
         if self.in_100(3) {
-            return Varies::OnEverything;
+            return Vary::OnEverything;
         }
-        let place = if self.in_100(10) { self.rng.random_range(0..PLACES.len()) } else { place };
-        Varies::On(match place {
+        let resource = if self.in_100(10) { self.rng.random_range(0..RESOURCES.len()) } else { resource };
+        Vary::On(match resource {
             0 => vec![],
             1 => vec!["accept-language"],
             2 => vec!["accept-language", "authorization"],

@@ -1,14 +1,14 @@
 //! The last-known-good cache and a plain model of its rules, side by side. For all requests, answers and losses, both
 //! must give the same results.
 
+mod callers;
 mod chance;
+mod heads;
 mod model;
+mod observed;
 mod run;
-mod said;
-mod seen;
 #[path = "../support/mod.rs"]
 mod support;
-mod whose;
 
 use run::Run;
 
@@ -17,7 +17,7 @@ const RUNS: u64 = 100;
 const STEPS: usize = 1000;
 
 #[tokio::test(start_paused = true)]
-async fn what_is_served_is_what_the_rules_say() {
+async fn the_cache_and_the_model_agree() {
     let mut served = 0;
     for seed in 0..RUNS {
         served += Run::new(seed).steps(STEPS).await;

@@ -17,15 +17,15 @@ use tokio::sync::oneshot;
 use tower::{Layer as _, Service as _};
 
 use crate::chance::{CALLERS, Chance, Content, MAX_BODY, Reading, Reply, USER_IN_URI};
-use crate::model::{Begun, Expected, Kept, Model, PLACES};
-use crate::said::{Asked, Line, SELECTING, cache_control, header_map};
-use crate::seen::{Answer, Seen, error_of, expected_of, given_by, lines, seen};
+use crate::heads::{Line, RequestHead, SELECTING, cache_control, header_map};
+use crate::model::{CallStart, Entry, Expected, Model, RESOURCES};
+use crate::observed::{Answer, Observed, error_of, expected_stale, lines, observe, to_answer};
 use crate::support::TestBody;
 
 const MAX_AGE: i64 = 3600 * 1000;
 
-type Given = Result<http::Response<ResponseBody<TestBody>>, Error<io::Error>>;
-type Asking = Pin<Box<dyn Future<Output = Given>>>;
+type CallResult = Result<http::Response<ResponseBody<TestBody>>, Error<io::Error>>;
+type CallFuture = Pin<Box<dyn Future<Output = CallResult>>>;
 type Upstream = tower::util::BoxCloneService<Request<String>, http::Response<TestBody>, Error<io::Error>>;
 
 /// A run with one seed.
@@ -37,26 +37,26 @@ pub(crate) struct Run {
     service: steadfast::last_known_good::LastKnownGoodService<Upstream>,
     /// The channel for the answer to the next call.
     next: Arc<Mutex<Option<oneshot::Receiver<Answer>>>>,
-    held: Vec<Held>,
+    in_flight: Vec<InFlight>,
     trace: VecDeque<String>,
     served: usize,
 }
 
 /// A call under way.
 #[allow(clippy::large_enum_variant)] // Only a few values exist at a time.
-enum Held {
-    Asking(Call),
-    Reading {
-        call: Begun,
+enum InFlight {
+    AwaitingHead(Call),
+    ReadingBody {
+        start: CallStart,
         response: http::Response<ResponseBody<TestBody>>,
-        kept: Option<Kept>,
+        entry: Option<Entry>,
         content: Content,
     },
 }
 
 struct Call {
-    begun: Begun,
-    asking: Asking,
+    start: CallStart,
+    future: CallFuture,
     answer: oneshot::Sender<Answer>,
 }
 
@@ -86,7 +86,7 @@ impl Run {
             service: LastKnownGoodLayer::new(cache.clone()).layer(upstream),
             cache,
             next,
-            held: Vec::new(),
+            in_flight: Vec::new(),
             trace: VecDeque::new(),
             served: 0,
         }
@@ -95,7 +95,7 @@ impl Run {
     /// Takes `steps` steps. Returns the number of stale responses.
     pub(crate) async fn steps(mut self, steps: usize) -> usize {
         for step in 0..steps {
-            self.note(&format!("== step {step} at {} ms", self.model.now));
+            self.log(&format!("== step {step} at {} ms", self.model.now));
             self.step().await;
             if step % 8 == 0 {
                 self.compare_entries();
@@ -108,21 +108,21 @@ impl Run {
         match self.chance.below(100) {
             0..55 => {
                 let call = self.begin();
-                if let Some(held) = self.answer(call, false).await {
-                    self.end(held).await;
+                if let Some(reading) = self.answer(call, false).await {
+                    self.read_body(reading).await;
                 }
             }
-            55..63 if self.held.len() < 6 => {
+            55..63 if self.in_flight.len() < 6 => {
                 let call = self.begin();
-                self.held.push(Held::Asking(call));
+                self.in_flight.push(InFlight::AwaitingHead(call));
             }
-            55..78 if !self.held.is_empty() => self.go_on().await,
+            55..78 if !self.in_flight.is_empty() => self.advance_call().await,
             78..82 => self.insert().await,
             82..84 => {
-                let asked = self.chance.asked();
-                self.note(&format!("invalidate {}", asked.place));
-                self.model.remove(asked.place);
-                let request = self.request(&asked);
+                let head = self.chance.request_head();
+                self.log(&format!("invalidate {}", head.resource));
+                self.model.invalidate(head.resource);
+                let request = self.http_request(&head);
                 self.cache.invalidate(&request).await;
             }
             _ => {
@@ -134,38 +134,38 @@ impl Run {
     }
 
     /// Advances or drops one of the calls under way.
-    async fn go_on(&mut self) {
-        let at = self.chance.below(self.held.len());
-        match self.held.swap_remove(at) {
-            Held::Asking(call) => {
+    async fn advance_call(&mut self) {
+        let at = self.chance.below(self.in_flight.len());
+        match self.in_flight.swap_remove(at) {
+            InFlight::AwaitingHead(call) => {
                 if self.chance.below(10) == 0 {
-                    self.note(&format!("dropped: {:?}", call.begun));
+                    self.log(&format!("dropped: {:?}", call.start));
                     return;
                 }
-                let held = self.answer(call, true).await;
-                self.held.extend(held);
+                let reading = self.answer(call, true).await;
+                self.in_flight.extend(reading);
             }
-            held @ Held::Reading { .. } => self.end(held).await,
+            call @ InFlight::ReadingBody { .. } => self.read_body(call).await,
         }
     }
 
     fn begin(&mut self) -> Call {
-        let asked = self.chance.asked();
-        self.note(&format!("begin {asked:?}"));
-        let request = self.request(&asked);
-        let begun = self.model.begin(asked);
+        let head = self.chance.request_head();
+        self.log(&format!("begin {head:?}"));
+        let request = self.http_request(&head);
+        let start = self.model.begin(head);
         let (answer, receiver) = oneshot::channel();
         *self.next.lock().unwrap() = Some(receiver);
-        let mut asking: Asking = Box::pin(self.service.call(request));
-        assert!((&mut asking).now_or_never().is_none());
-        Call { begun, asking, answer }
+        let mut future: CallFuture = Box::pin(self.service.call(request));
+        assert!((&mut future).now_or_never().is_none());
+        Call { start, future, answer }
     }
 
     /// Lets the upstream answer or fail. Returns the call if its body is still to be read.
-    async fn answer(&mut self, call: Call, is_held: bool) -> Option<Held> {
-        let Call { begun, asking, answer } = call;
-        let reply = self.chance.reply(&begun.asked, self.model.now, is_held);
-        self.note(&format!("  {reply:?} to {begun:?}"));
+    async fn answer(&mut self, call: Call, may_overlap: bool) -> Option<InFlight> {
+        let Call { start, future, answer } = call;
+        let reply = self.chance.reply(&start.request, self.model.now, may_overlap);
+        self.log(&format!("  {reply:?} to {start:?}"));
         let (response, failed) = match &reply {
             Reply::Answer(response, _) => (Some(response), Some(response.status).filter(|it| *it >= 500)),
             Reply::Fault(_) => (None, None),
@@ -176,38 +176,42 @@ impl Run {
         };
         let serves_stale = cause.is_some_and(|it| it != Cause::BulkheadFull);
         let states_length = matches!(&reply, Reply::Answer(_, content) if content.states_length);
-        let expected = self.model.answer(&begun, response, states_length, serves_stale);
-        assert!(answer.send(given_by(&reply)).is_ok());
-        match (expected, asking.await, reply) {
-            (Expected::Stale(kept), Ok(given), _) => {
+        let expected = self.model.answer(&start, response, states_length, serves_stale);
+        assert!(answer.send(to_answer(&reply)).is_ok());
+        match (expected, future.await, reply) {
+            (Expected::Stale(entry), Ok(received), _) => {
                 self.served += 1;
                 let cause = cause.expect("nothing is stale but for a cause");
-                self.compare(&seen(&given), &expected_of(&kept, cause, self.model.now));
-                let body = given.into_body().collect().await.unwrap().to_bytes();
-                self.compare(&body, &Bytes::from(kept.body));
+                self.compare(&observe(&received), &expected_stale(&entry, cause, self.model.now));
+                let body = received.into_body().collect().await.unwrap().to_bytes();
+                self.compare(&body, &Bytes::from(entry.body));
                 None
             }
-            (Expected::Fresh(kept), Ok(given), Reply::Answer(response, content)) => {
+            (Expected::Fresh(entry), Ok(received), Reply::Answer(response, content)) => {
                 let headers = lines(&header_map(&response.headers));
-                self.compare(&seen(&given), &Seen { stale: None, status: response.status, headers });
+                self.compare(
+                    &observe(&received),
+                    &Observed { stale: None, status: response.status, headers },
+                );
                 // An answer without a body is whole before the caller reads.
-                let kept = self.keep_if(content.is_whole_after(Reading::Nothing), &begun, kept, &content);
-                Some(Held::Reading { call: begun, response: given, kept, content })
+                let entry =
+                    self.store_if_whole(content.is_whole_after(Reading::Nothing), &start, entry, &content);
+                Some(InFlight::ReadingBody { start, response: received, entry, content })
             }
             (Expected::Fresh(_), Err(error), Reply::Fault(cause)) => {
                 self.compare(&format!("{error:?}"), &format!("{:?}", error_of(cause)));
                 None
             }
-            (Expected::Stale(kept), Err(error), _) => self.diverged(&error, &kept),
-            (Expected::Fresh(_), given, reply) => self.diverged(&given.map(|it| seen(&it)), &reply),
+            (Expected::Stale(entry), Err(error), _) => self.diverged(&error, &entry),
+            (Expected::Fresh(_), received, reply) => self.diverged(&received.map(|it| observe(&it)), &reply),
         }
     }
 
     /// Lets the caller read the body, a part of the body, or nothing.
-    async fn end(&mut self, held: Held) {
-        let Held::Reading { call, response, kept, content } = held else { return };
+    async fn read_body(&mut self, call: InFlight) {
+        let InFlight::ReadingBody { start, response, entry, content } = call else { return };
         let reading = self.chance.reading();
-        self.note(&format!("  reads {reading:?} of {content:?} to {call:?}"));
+        self.log(&format!("  reads {reading:?} of {content:?} to {start:?}"));
         let mut body = response.into_body();
         match reading {
             Reading::Nothing => {}
@@ -225,63 +229,63 @@ impl Run {
                 self.compare(&(read, is_broken), &(whole.into_bytes(), content.breaks_after.is_some()));
             }
         }
-        self.keep_if(content.is_whole_after(reading), &call, kept, &content);
+        self.store_if_whole(content.is_whole_after(reading), &start, entry, &content);
     }
 
     /// Stores the entry in the model if the body is whole and fits. Returns an entry that still waits for its body.
-    fn keep_if(
+    fn store_if_whole(
         &mut self,
         is_whole: bool,
-        call: &Begun,
-        kept: Option<Kept>,
+        start: &CallStart,
+        entry: Option<Entry>,
         content: &Content,
-    ) -> Option<Kept> {
-        let kept = kept.filter(|_| content.text().len() <= MAX_BODY)?;
+    ) -> Option<Entry> {
+        let entry = entry.filter(|_| content.text().len() <= MAX_BODY)?;
         if !is_whole {
-            return Some(kept);
+            return Some(entry);
         }
-        self.model.keep(call, kept.with_body(content.text()));
+        self.model.store(start, entry.with_body(content.text()));
         None
     }
 
     async fn insert(&mut self) {
-        let asked = self.chance.asked();
-        let Reply::Answer(response, content) = self.chance.reply(&asked, self.model.now, true) else {
+        let head = self.chance.request_head();
+        let Reply::Answer(response, content) = self.chance.reply(&head, self.model.now, true) else {
             return;
         };
-        self.note(&format!("insert {response:?} {content:?} for {asked:?}"));
-        let request = self.request(&asked);
+        self.log(&format!("insert {response:?} {content:?} for {head:?}"));
+        let request = self.http_request(&head);
         let text = content.text();
         let mut inserted = http::Response::new(Bytes::from(text.clone()));
         *inserted.status_mut() = response.status.try_into().unwrap();
         *inserted.headers_mut() = header_map(&response.headers);
-        let expected = if text.len() <= MAX_BODY { self.model.insert(asked, &response, &text) } else { None };
-        let kept = self.cache.insert(&request, inserted).await;
-        self.compare(&kept.is_ok(), &expected.is_some());
+        let expected = if text.len() <= MAX_BODY { self.model.insert(head, &response, &text) } else { None };
+        let result = self.cache.insert(&request, inserted).await;
+        self.compare(&result.is_ok(), &expected.is_some());
     }
 
-    fn request(&mut self, asked: &Asked) -> Request<String> {
-        let place = &PLACES[asked.place];
-        let mut uri = place.spellings[self.chance.below(2)].to_owned();
-        if asked.caller == USER_IN_URI {
+    fn http_request(&mut self, head: &RequestHead) -> Request<String> {
+        let resource = &RESOURCES[head.resource];
+        let mut uri = resource.spellings[self.chance.below(2)].to_owned();
+        if head.caller == USER_IN_URI {
             uri = uri.replacen("://", "://alice:secret@", 1);
         }
         let mut lines: Vec<Line> = Vec::new();
-        lines.extend(place.host.map(|host| ("host", host.to_owned())));
-        lines.extend(CALLERS[asked.caller].iter().map(|(name, value)| (*name, (*value).to_owned())));
-        for (name, values) in SELECTING.iter().zip(asked.selecting) {
+        lines.extend(resource.host.map(|host| ("host", host.to_owned())));
+        lines.extend(CALLERS[head.caller].iter().map(|(name, value)| (*name, (*value).to_owned())));
+        for (name, values) in SELECTING.iter().zip(head.selecting) {
             lines.extend(values.iter().map(|value| (*name, (*value).to_owned())));
         }
-        lines.extend(asked.has_range.then(|| ("range", "bytes=0-1".to_owned())));
-        lines.extend(cache_control(&asked.cache_control, &mut self.chance.rng));
+        lines.extend(head.has_range.then(|| ("range", "bytes=0-1".to_owned())));
+        lines.extend(cache_control(&head.cache_control, &mut self.chance.rng));
         // The order of names is irrelevant, but the order of lines with one name matters.
         let mut names: Vec<_> = lines.iter().map(|(name, _)| *name).collect();
         names.dedup();
         self.chance.shuffle(&mut names);
         lines.sort_by_key(|(name, _)| names.iter().position(|it| it == name));
-        let mut request = Request::builder().method(asked.method).uri(uri).body(String::new()).unwrap();
+        let mut request = Request::builder().method(head.method).uri(uri).body(String::new()).unwrap();
         *request.headers_mut() = header_map(&lines);
-        if !asked.serves_stale {
+        if !head.serves_stale {
             request.extensions_mut().insert(CallOptions::new().without_last_known_good());
         }
         request
@@ -300,12 +304,12 @@ impl Run {
             })
             .collect();
         let now = self.model.now;
-        let kept = |it: &Kept| {
-            let (method, place, caller) = it.whose;
-            let uri = PLACES[place].uri.to_owned();
+        let listed_entry = |it: &Entry| {
+            let (method, resource, caller) = it.key;
+            let uri = RESOURCES[resource].uri.to_owned();
             (uri, method.to_owned(), caller != 0, it.status, it.age(now), it.left(now), it.body.len())
         };
-        let mut expected: Vec<_> = self.model.kept.iter().map(kept).collect();
+        let mut expected: Vec<_> = self.model.entries.iter().map(listed_entry).collect();
         listed.sort();
         expected.sort();
         self.compare(&listed, &expected);
@@ -313,7 +317,7 @@ impl Run {
 
     // ===== divergence =====
 
-    fn note(&mut self, text: &str) {
+    fn log(&mut self, text: &str) {
         if self.trace.len() == 24 {
             self.trace.pop_front();
         }

@@ -25,10 +25,10 @@ async fn a_server_that_hangs_is_left_alone_after_three_operations() {
     }
     assert_eq!(store.circuit_breaker().state(), State::Open);
     for _ in 0..100 {
-        let refused = error(store.put("key", value("kept"), MINUTE).await);
+        let refused = error(store.put("key", value("value"), MINUTE).await);
         assert!(refused.is_circuit_open() && refused.retry_after().is_some());
     }
-    server.go_on();
+    server.resume();
     assert_eq!(server.calls("set").await, sets, "nothing was sent");
     store.circuit_breaker().reset();
     eventually("it works", async || works(&store).await).await;
@@ -60,7 +60,7 @@ async fn a_server_that_is_back_is_used_again_by_itself() {
         if kill {
             server.restart().await;
         } else {
-            server.go_on();
+            server.resume();
         }
         eventually("it works again", async || works(&store).await).await;
         eventually("it is closed", async || {
@@ -71,7 +71,7 @@ async fn a_server_that_is_back_is_used_again_by_itself() {
 }
 
 #[tokio::test]
-async fn by_default_it_trips_after_three_operations_and_has_a_name() {
+async fn by_default_the_circuit_trips_after_three_failures_and_has_a_name() {
     let Some(mut server) = server().await else { return };
     let store = RedisStore::builder(server.url()).build().unwrap();
     assert_eq!(store.circuit_breaker().name(), Some("redis"));
@@ -84,7 +84,7 @@ async fn by_default_it_trips_after_three_operations_and_has_a_name() {
 }
 
 #[tokio::test]
-async fn operations_that_are_dropped_while_it_hangs_count() {
+async fn operations_that_are_dropped_while_the_server_hangs_count() {
     let Some(server) = server().await else { return };
     let store = RedisStore::builder(server.url()).timeout(Duration::from_millis(600)).build().unwrap();
     eventually("it works", async || works(&store).await).await;
@@ -99,7 +99,7 @@ async fn operations_that_are_dropped_while_it_hangs_count() {
 }
 
 #[tokio::test]
-async fn a_circuit_that_is_forced_open_keeps_everybody_away() {
+async fn a_circuit_that_is_forced_open_makes_no_connection() {
     let Some(server) = server().await else { return };
     let store = patient(server.url()).build().unwrap();
     let before = server.connections().await;

@@ -36,19 +36,19 @@ fn a_url_that_is_not_understood_is_refused_and_not_shown() {
     ];
     for url in urls {
         let builder = RedisStore::builder(&url);
-        let seen = format!("{builder:?}");
+        let shown = format!("{builder:?}");
         let refused = builder.build().unwrap_err();
         assert_eq!(refused.field(), "redis_store.url", "{url}");
-        let seen = seen + &all_of(&refused) + refused.value();
-        assert!(!seen.contains(SECRET), "{seen}");
+        let shown = shown + &all_of(&refused) + refused.value();
+        assert!(!shown.contains(SECRET), "{shown}");
     }
     let refused = RedisStore::builder("rediss://localhost").build().unwrap_err();
-    let said = "redis_store.url is \"rediss://…\": it must be redis://";
-    assert!(refused.to_string().starts_with(said), "{refused}");
+    let message = "redis_store.url is \"rediss://…\": it must be redis://";
+    assert!(refused.to_string().starts_with(message), "{refused}");
 }
 
 #[test]
-fn what_is_understood_can_be_built_without_a_server_or_a_runtime() {
+fn a_store_is_built_without_a_server_or_a_runtime() {
     for url in
         ["redis://localhost", "redis://user:pass%2Fword@[::1]:6379/3", "valkey://h", "unix:///run/redis.sock"]
     {
@@ -60,17 +60,17 @@ fn what_is_understood_can_be_built_without_a_server_or_a_runtime() {
 async fn the_password_is_used_and_never_shown() {
     let Some(mut server) = server_with_password(SECRET).await else { return };
     let builder = patient(server.url());
-    let builder_seen = format!("{builder:?}");
+    let builder_shown = format!("{builder:?}");
     let store = builder.build().unwrap();
     assert!(works(&store).await);
     server.kill();
     let down = error(store.get("key").await);
-    let seen = format!("{builder_seen} {store:?} {}", all_of(&down));
-    assert!(seen.contains("steadfast:") && !seen.contains(SECRET), "{seen}");
+    let shown = format!("{builder_shown} {store:?} {}", all_of(&down));
+    assert!(shown.contains("steadfast:") && !shown.contains(SECRET), "{shown}");
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_an_error_that_does_not_show_it() {
+async fn a_wrong_password_is_an_error_that_does_not_show_the_password() {
     let Some(server) = server_with_password("right").await else { return };
     let url = server.url().replace("right", SECRET);
     let circuit = CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO);

@@ -51,7 +51,7 @@ impl Replica {
 }
 
 #[tokio::test]
-async fn what_one_replica_was_answered_another_falls_back_on() {
+async fn a_replica_serves_the_entry_of_another_replica() {
     let Some(server) = server().await else { return };
     let replica = || Replica::new(patient(server.url()).build().unwrap());
     let (one, other) = (replica(), replica());

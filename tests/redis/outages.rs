@@ -34,7 +34,7 @@ async fn a_server_that_was_killed_and_restarted_is_found_again() {
 }
 
 #[tokio::test]
-async fn a_restart_that_nobody_saw_costs_no_error() {
+async fn a_restart_between_two_operations_causes_no_error() {
     let Some(mut server) = server().await else { return };
     let store = patient(server.url()).build().unwrap();
     assert!(works(&store).await);
@@ -44,7 +44,7 @@ async fn a_restart_that_nobody_saw_costs_no_error() {
 }
 
 #[tokio::test]
-async fn a_kill_ends_all_that_is_under_way() {
+async fn a_kill_ends_all_operations_under_way() {
     let Some(mut server) = server().await else { return };
     let store = patient(server.url()).build().unwrap();
     assert!(works(&store).await);
@@ -60,7 +60,7 @@ async fn a_kill_ends_all_that_is_under_way() {
 }
 
 #[tokio::test]
-async fn what_hangs_times_out_and_what_goes_on_is_used_again() {
+async fn a_server_that_hangs_times_out_and_is_used_again_once_it_resumes() {
     let Some(server) = server().await else { return };
     let store = patient(server.url()).timeout(Duration::from_millis(200)).build().unwrap();
     eventually("it works", async || works(&store).await).await;
@@ -70,8 +70,8 @@ async fn what_hangs_times_out_and_what_goes_on_is_used_again() {
         assert!(error(result).is_timeout());
     }
     // A new connection hangs as well: the system accepts the connection, but the server does not answer.
-    assert!(error(store.put("key", value("kept"), MINUTE).await).is_timeout());
-    server.go_on();
+    assert!(error(store.put("key", value("stored"), MINUTE).await).is_timeout());
+    server.resume();
     eventually("it works again", async || works(&store).await).await;
     assert!(works(&store).await);
     server.has_clients(2).await;
@@ -86,18 +86,18 @@ async fn a_full_server_is_still_read() {
     let used = server.info("memory", "used_memory").await;
     let _: String = server.ask(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
     let _: String = server.ask(&["CONFIG", "SET", "maxmemory", &(used + 8 * 1024 * 1024).to_string()]).await;
-    let mut kept = Vec::new();
+    let mut stored = Vec::new();
     let full = loop {
-        let key = format!("key {}", kept.len());
+        let key = format!("key {}", stored.len());
         match store.put(&key, Bytes::from(vec![7; 1024 * 1024]), MINUTE).await {
-            Ok(()) => kept.push(key),
+            Ok(()) => stored.push(key),
             Err(full) => break error(Err::<(), _>(full)),
         }
-        assert!(kept.len() < 100, "it never gets full");
+        assert!(stored.len() < 100, "it never gets full");
     };
     assert_eq!(full.inner().unwrap().code(), Some("OOM"), "{full:?}");
-    assert!(!kept.is_empty());
-    for key in &kept {
+    assert!(!stored.is_empty());
+    for key in &stored {
         assert_eq!(store.get(key).await.unwrap().unwrap().len(), 1024 * 1024);
     }
     assert_eq!(store.circuit_breaker().snapshot().trips, 0, "Redis can be talked to");

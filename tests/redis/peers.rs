@@ -13,7 +13,7 @@ use super::*;
 
 /// Starts a peer that sends `greeting` after its first read, and `answer` after each later read. On `None`, the peer
 /// hangs up. Returns the peer's URL and the number of accepted connections.
-async fn peer(greeting: Says, answer: Says) -> (String, Arc<AtomicUsize>) {
+async fn peer(greeting: Reply, answer: Reply) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
     let accepted = Arc::new(AtomicUsize::new(0));
@@ -22,11 +22,11 @@ async fn peer(greeting: Says, answer: Says) -> (String, Arc<AtomicUsize>) {
         while let Ok((mut stream, _)) = listener.accept().await {
             count.fetch_add(1, Ordering::Relaxed);
             tokio::spawn(async move {
-                let mut heard = [0; 4096];
-                for says in iter::once(greeting).chain(iter::repeat(answer)) {
-                    let heard = stream.read(&mut heard).await;
-                    let (Ok(1..), Some(says)) = (heard, says) else { break };
-                    if stream.write_all(says).await.is_err() {
+                let mut buffer = [0; 4096];
+                for reply in iter::once(greeting).chain(iter::repeat(answer)) {
+                    let read = stream.read(&mut buffer).await;
+                    let (Ok(1..), Some(reply)) = (read, reply) else { break };
+                    if stream.write_all(reply).await.is_err() {
                         break;
                     }
                 }
@@ -36,10 +36,10 @@ async fn peer(greeting: Says, answer: Says) -> (String, Arc<AtomicUsize>) {
     (url, accepted)
 }
 
-type Says = Option<&'static [u8]>;
+type Reply = Option<&'static [u8]>;
 /// The redis crate greets with two commands.
-const WELCOME: Says = Some(b"+OK\r\n+OK\r\n");
-const NOTHING: Says = Some(b"");
+const WELCOME: Reply = Some(b"+OK\r\n+OK\r\n");
+const NOTHING: Reply = Some(b"");
 
 #[tokio::test]
 async fn a_connection_without_an_answer_is_not_used_again() {
@@ -77,22 +77,22 @@ async fn a_peer_that_announces_more_than_it_sends_times_out() {
 #[tokio::test]
 async fn a_peer_that_speaks_another_protocol_is_an_error() {
     let deep: &[u8] = b"*1\r\n".repeat(10_000).leak();
-    let says: [&[u8]; 3] = [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\xff\xfe\r\n", deep];
-    for says in says {
-        for (greeting, answer) in [(Some(says), None), (WELCOME, Some(says))] {
+    let replies: [&[u8]; 3] = [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\xff\xfe\r\n", deep];
+    for reply in replies {
+        for (greeting, answer) in [(Some(reply), None), (WELCOME, Some(reply))] {
             let (url, _) = peer(greeting, answer).await;
             let circuit = CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO);
             let store = patient(url).circuit_breaker(circuit).build().unwrap();
-            assert!(error(store.get("key").await).inner().is_some(), "{}", says.escape_ascii());
-            assert_eq!(store.circuit_breaker().snapshot().trips, 1, "{}", says.escape_ascii());
+            assert!(error(store.get("key").await).inner().is_some(), "{}", reply.escape_ascii());
+            assert_eq!(store.circuit_breaker().snapshot().trips, 1, "{}", reply.escape_ascii());
         }
     }
 }
 
 #[tokio::test]
 async fn an_answer_of_another_type_is_an_error() {
-    for says in [&b"+OK\r\n"[..], b":1\r\n", b"*0\r\n"] {
-        let (url, _) = peer(WELCOME, Some(says)).await;
+    for reply in [&b"+OK\r\n"[..], b":1\r\n", b"*0\r\n"] {
+        let (url, _) = peer(WELCOME, Some(reply)).await;
         let store = patient(url).build().unwrap();
         let refused = error(store.get("key").await);
         assert_eq!(refused.inner().unwrap().kind(), redis::ErrorKind::UnexpectedReturnType);
@@ -101,27 +101,27 @@ async fn an_answer_of_another_type_is_an_error() {
 
 #[tokio::test]
 async fn a_server_that_is_loading_counts_as_down_and_one_that_refuses_a_command_does_not() {
-    let says: [(&[u8], _); 5] = [
+    let replies: [(&[u8], _); 5] = [
         (b"-LOADING Redis is loading the dataset in memory\r\n", 1),
         (b"-MASTERDOWN Link with MASTER is down\r\n", 1),
         (b"-CLUSTERDOWN The cluster is down\r\n", 1),
         (b"-NOPERM this user has no permissions\r\n", 0),
         (b"-ERR unknown command\r\n", 0),
     ];
-    for (says, trips) in says {
-        let (url, accepted) = peer(WELCOME, Some(says)).await;
+    for (reply, trips) in replies {
+        let (url, accepted) = peer(WELCOME, Some(reply)).await;
         let circuit = CircuitBreaker::builder().consecutive_failures(2, Duration::ZERO);
         let store = patient(url).connections(1).circuit_breaker(circuit).build().unwrap();
         for _ in 0..2 {
             assert!(error(store.get("key").await).inner().is_some());
         }
-        assert_eq!(store.circuit_breaker().snapshot().trips, trips, "{}", says.escape_ascii());
+        assert_eq!(store.circuit_breaker().snapshot().trips, trips, "{}", reply.escape_ascii());
         assert_eq!(accepted.load(Ordering::Relaxed), 1, "the connection is fine");
     }
 }
 
 #[tokio::test]
-async fn all_who_wait_for_a_connection_share_one_attempt_and_its_end() {
+async fn operations_that_wait_for_a_connection_share_one_attempt_and_its_result() {
     let (url, accepted) = peer(None, None).await;
     let store = patient(url).connections(2).build().unwrap();
     let results = join_all((0..100).map(|_| store.get("key"))).await;

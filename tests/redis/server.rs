@@ -134,7 +134,7 @@ impl Server {
     }
 
     /// Lets a stopped server continue.
-    pub(crate) fn go_on(&self) {
+    pub(crate) fn resume(&self) {
         self.signal("CONT");
     }
 

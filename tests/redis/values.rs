@@ -12,7 +12,7 @@ async fn the_contract_holds() {
 }
 
 #[tokio::test]
-async fn what_was_put_is_found_until_another_takes_its_place() {
+async fn a_value_is_found_until_it_is_replaced() {
     let Some(server) = server().await else { return };
     let store = patient(server.url()).build().unwrap();
     assert_eq!(store.get("key").await.unwrap(), None);
@@ -55,18 +55,18 @@ async fn the_server_forgets_by_itself() {
     let store = patient(server.url()).build().unwrap();
     let year = 365 * 24 * 60 * 60 * 1000;
     for (keep_for, at_most) in [(MINUTE, 60_000), (Duration::MAX, year)] {
-        store.put("key", value("kept"), keep_for).await.unwrap();
+        store.put("key", value("value"), keep_for).await.unwrap();
         let left: i64 = server.ask(&["PTTL", "steadfast:key"]).await;
         assert!(left > at_most - 30_000 && left <= at_most, "{left} ms are left of {at_most}");
     }
     for keep_for in [Duration::ZERO, Duration::from_nanos(1), Duration::from_millis(1)] {
-        store.put("key", value("kept"), keep_for).await.unwrap();
+        store.put("key", value("value"), keep_for).await.unwrap();
         eventually("it is forgotten", async || store.get("key").await.unwrap().is_none()).await;
     }
 }
 
 #[tokio::test]
-async fn keys_have_the_prefix_and_prefixes_are_worlds_apart() {
+async fn keys_have_the_prefix_and_prefixes_share_nothing() {
     let Some(server) = server().await else { return };
     let [one, two] = ["one:", "two:"].map(|prefix| patient(server.url()).prefix(prefix).build().unwrap());
     one.put("key", value("of one"), MINUTE).await.unwrap();
@@ -77,7 +77,7 @@ async fn keys_have_the_prefix_and_prefixes_are_worlds_apart() {
 }
 
 #[tokio::test]
-async fn replicas_share_what_they_keep() {
+async fn replicas_share_their_values() {
     let Some(server) = server().await else { return };
     let [one, two] = [(); 2].map(|()| patient(server.url()).build().unwrap());
     one.put("key", value("shared"), MINUTE).await.unwrap();
@@ -94,7 +94,7 @@ async fn the_database_is_that_of_the_url() {
 }
 
 #[tokio::test]
-async fn what_is_of_another_type_is_not_there_and_can_be_replaced() {
+async fn a_value_of_another_type_is_absent_and_can_be_replaced() {
     let Some(server) = server().await else { return };
     let store = patient(server.url()).build().unwrap();
     let _: u64 = server.ask(&["RPUSH", "steadfast:key", "an", "element"]).await;
@@ -114,7 +114,7 @@ async fn an_operation_is_one_round_trip() {
     let (gets, sets) = (server.calls("get").await, server.calls("set").await);
     let looks = processed().await;
     for _ in 0..10 {
-        store.put("key", value("kept"), MINUTE).await.unwrap();
+        store.put("key", value("value"), MINUTE).await.unwrap();
         store.get("key").await.unwrap();
     }
     assert_eq!(processed().await - looks, 20 + (second - first));

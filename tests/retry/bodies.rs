@@ -7,7 +7,7 @@ use super::*;
 /// A request with a counter of its copies.
 struct Counted {
     copies: Arc<AtomicU32>,
-    resend: RetrySafety,
+    safety: RetrySafety,
     can_be_copied: bool,
 }
 
@@ -15,7 +15,7 @@ impl HasCallOptions for Counted {}
 
 impl RetryableRequest for Counted {
     fn retry_safety(&self) -> RetrySafety {
-        self.resend
+        self.safety
     }
 
     fn try_clone(&self) -> Option<Self> {
@@ -30,12 +30,12 @@ impl RetryableRequest for Counted {
 async fn copies(
     layer: &RetryLayer,
     answers: impl IntoIterator<Item = support::Answer>,
-    resend: RetrySafety,
+    safety: RetrySafety,
     can_be_copied: bool,
 ) -> (usize, u32, Option<StopReason>) {
     let upstream = Upstream::answering(answers);
     let copies = Arc::default();
-    let request = Counted { copies: Arc::clone(&copies), resend, can_be_copied };
+    let request = Counted { copies: Arc::clone(&copies), safety, can_be_copied };
     let result = send(&layer.layer(upstream.clone()), request).await;
     let stop = result.ok().and_then(|response| stopped(&response));
     (upstream.count(), copies.load(Ordering::Relaxed), stop)
@@ -99,7 +99,7 @@ fn put(body: &Script) -> Request<TestBody> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_streaming_body_is_sent_again_from_what_was_kept() {
+async fn a_streaming_body_is_sent_again_from_its_buffer() {
     let bodies = Bodies::default();
     let service = ServiceBuilder::new()
         .layer(ReplayBodyLayer::new(64))

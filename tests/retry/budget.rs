@@ -173,13 +173,13 @@ async fn the_extremes_that_are_allowed_do_not_panic() {
         let backoff = Backoff::new().base(year).cap(year).factor(100.0).jitter(jitter);
         let policy = RetryPolicy::builder().max_retries(100).backoff(backoff).max_retry_after(year);
         let layer = RetryLayer::new(policy.build().unwrap()).without_budget();
-        let (result, upstream) = one(&layer, [told("99999999999999999999")], get()).await;
+        let (result, upstream) = one(&layer, [retry_after("99999999999999999999")], get()).await;
         assert_eq!((stopped(&result.unwrap()), upstream.count()), (Some(StopReason::Exhausted), 101));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_time_adds_during_an_attempt_pays_for_the_next() {
+async fn tokens_refilled_during_an_attempt_pay_for_its_retry() {
     let budget = RetryBudget::builder().initial(0.0).per_second(1.0).build().unwrap();
     let layer = RetryLayer::new(policy(1)).budget(budget);
     let (result, upstream) = one(&layer, [status(503).after(5 * SECOND), status(200)], get()).await;

@@ -4,12 +4,12 @@
 
 mod bodies;
 mod budget;
-mod judged;
+mod eligibility;
 mod options;
-mod outcome;
+mod outcomes;
+mod result;
 mod service;
 mod waits;
-mod what;
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -89,6 +89,6 @@ fn approximately(tokens: f64, expected: f64) {
     assert!((tokens - expected).abs() < 1e-6, "{tokens} tokens, not {expected}");
 }
 
-fn told(seconds: &str) -> support::Answer {
+fn retry_after(seconds: &str) -> support::Answer {
     status(503).header("retry-after", seconds)
 }

@@ -7,7 +7,7 @@ use steadfast::{EndpointId, EndpointSet, RetryAdvice, RetryAdvisor};
 use super::*;
 
 /// Makes a call; returns the number of each attempt, and whether another may follow.
-async fn told(
+async fn attempt_options(
     layer: &RetryLayer,
     answers: impl IntoIterator<Item = support::Answer>,
     request: Request<()>,
@@ -20,29 +20,29 @@ async fn told(
 #[tokio::test(start_paused = true)]
 async fn each_attempt_knows_its_number_and_whether_another_may_follow() {
     let down = [status(503)];
-    assert_eq!(told(&retry(), down, get()).await, [(1, true), (2, true), (3, true), (4, false)]);
+    assert_eq!(attempt_options(&retry(), down, get()).await, [(1, true), (2, true), (3, true), (4, false)]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_that_nothing_can_follow_is_told_so() {
+async fn the_last_possible_attempt_knows_that_no_other_may_follow() {
     let down = || [status(503)];
     let never = with(get(), CallOptions::new().retry_safety(RetrySafety::Never));
-    assert_eq!(told(&RetryLayer::new(policy(0)), down(), get()).await, [(1, false)], "no retries");
-    assert_eq!(told(&retry(), down(), post()).await, [(1, false)], "not idempotent");
-    assert_eq!(told(&retry(), down(), never).await, [(1, false)], "never");
+    assert_eq!(attempt_options(&RetryLayer::new(policy(0)), down(), get()).await, [(1, false)], "no retries");
+    assert_eq!(attempt_options(&retry(), down(), post()).await, [(1, false)], "not idempotent");
+    assert_eq!(attempt_options(&retry(), down(), never).await, [(1, false)], "never");
     let spent = RetryBudget::builder().initial(0.0).build().unwrap();
-    assert_eq!(told(&retry().budget(spent), down(), get()).await, [(1, false)], "no budget");
+    assert_eq!(attempt_options(&retry().budget(spent), down(), get()).await, [(1, false)], "no budget");
     // A failed connect sends nothing, so a POST is retried. Each attempt is the last if it is sent.
     let not_sent = [fault(io::ErrorKind::ConnectionRefused), status(200)];
-    assert_eq!(told(&retry(), not_sent, post()).await, [(1, false), (2, false)]);
+    assert_eq!(attempt_options(&retry(), not_sent, post()).await, [(1, false), (2, false)]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_caller_asked_for_goes_with_each_attempt() {
-    let asked = CallOptions::new().deadline(Instant::now() + 10 * SECOND).without_last_known_good();
-    let (_, upstream) = one(&retry(), [status(503)], with(get(), asked)).await;
+async fn the_options_of_the_caller_reach_each_attempt() {
+    let call_options = CallOptions::new().deadline(Instant::now() + 10 * SECOND).without_last_known_good();
+    let (_, upstream) = one(&retry(), [status(503)], with(get(), call_options)).await;
     for (request, number) in upstream.take_seen().into_iter().zip(1..) {
-        assert_eq!(request.options(), asked.attempt(number, number < 4));
+        assert_eq!(request.options(), call_options.attempt(number, number < 4));
     }
 }
 
@@ -54,10 +54,10 @@ fn endpoint(number: u32) -> EndpointId {
 #[tokio::test(start_paused = true)]
 async fn each_attempt_knows_the_endpoints_that_were_tried_before_it() {
     let tried: Arc<Mutex<Vec<EndpointSet>>> = Arc::default();
-    let seen = Arc::clone(&tried);
+    let record = Arc::clone(&tried);
     let service = retry().layer(tower::service_fn(move |request: Request<()>| {
         let options = request.options();
-        seen.lock().unwrap().push(options.tried_endpoints());
+        record.lock().unwrap().push(options.tried_endpoints());
         async move {
             if options.get_attempt() % 2 == 1 {
                 let mut response = Response::new(Script::of(&[]).sized().start());
@@ -77,19 +77,19 @@ async fn each_attempt_knows_the_endpoints_that_were_tried_before_it() {
 }
 
 /// A custom advisor that always gives the same advice.
-struct Says(Option<RetryAdvice>);
+struct FixedAdvice(Option<RetryAdvice>);
 
-impl RetryAdvisor for Says {
+impl RetryAdvisor for FixedAdvice {
     fn advice(&self) -> Option<RetryAdvice> {
         self.0
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_advisor_of_ones_own_is_asked_before_each_retry() {
+async fn a_custom_advisor_is_consulted_before_each_retry() {
     let now = Instant::now();
     let refusing = |after| Some(RetryAdvice::Refusing { until: Some(now + after) });
-    for (says, count, stop) in [
+    for (advice, count, stop) in [
         (None, 4, StopReason::Exhausted),
         (Some(RetryAdvice::Refusing { until: None }), 1, StopReason::CircuitOpen),
         (refusing(3600 * SECOND), 1, StopReason::CircuitOpen),
@@ -98,11 +98,11 @@ async fn an_advisor_of_ones_own_is_asked_before_each_retry() {
         // Without a budget, the advice `Failing` is ignored.
         (Some(RetryAdvice::Failing), 4, StopReason::Exhausted),
     ] {
-        let (result, upstream) = one(&retry().advised_by(Says(says)), [status(503)], get()).await;
-        assert_eq!((upstream.count(), stopped(&result.unwrap())), (count, Some(stop)), "{says:?}");
+        let (result, upstream) = one(&retry().advised_by(FixedAdvice(advice)), [status(503)], get()).await;
+        assert_eq!((upstream.count(), stopped(&result.unwrap())), (count, Some(stop)), "{advice:?}");
     }
     let full = RetryBudget::builder().initial(10.0).build().unwrap();
-    let layer = retry().budget(full).advised_by(Says(Some(RetryAdvice::Failing)));
+    let layer = retry().budget(full).advised_by(FixedAdvice(Some(RetryAdvice::Failing)));
     let (result, upstream) = one(&layer, [status(503)], get()).await;
     assert_eq!((upstream.count(), stopped(&result.unwrap())), (1, Some(StopReason::Failing)));
 }

@@ -218,7 +218,7 @@ async fn any_service_is_retried_by_a_classifier_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_plain_call_has_options_and_a_deadline_like_any_other() {
+async fn a_non_http_call_has_options_and_a_deadline_like_any_other() {
     let service = ServiceBuilder::new()
         .layer(DeadlineLayer::new(SECOND).non_http())
         .layer(retry().classifier(classify::from_fn(judge)).non_http())
@@ -311,7 +311,7 @@ async fn a_deadline_that_passes_between_two_attempts_sends_nothing_and_costs_not
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_retries_the_inner_one_says_why_it_stopped() {
+async fn the_stop_reason_of_the_inner_retry_wins() {
     for answer in [status(503), fault(ConnectionReset)] {
         let service =
             RetryLayer::new(policy(0)).layer(RetryLayer::new(policy(1)).layer(Upstream::answering([answer])));

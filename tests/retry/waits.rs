@@ -88,14 +88,14 @@ async fn clients_without_a_seed_do_not_back_off_in_step() {
 
 #[tokio::test(start_paused = true)]
 async fn retry_after_is_a_floor_with_the_backoff_on_top() {
-    let (_, upstream) = one(&retry(), [told("1"), told("2"), status(200)], get()).await;
+    let (_, upstream) = one(&retry(), [retry_after("1"), retry_after("2"), status(200)], get()).await;
     assert_eq!(upstream.waits(), [1100 * MS, 2200 * MS]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn calls_with_the_same_retry_after_do_not_come_back_together() {
     let policy = RetryPolicy::builder().max_retries(1).seed(3).build().unwrap();
-    let upstream = Upstream::answering([told("1")]);
+    let upstream = Upstream::answering([retry_after("1")]);
     let service = RetryLayer::new(policy).without_budget().layer(upstream.clone());
     futures_util::future::join_all((0..100).map(|_| send(&service, get()))).await;
     let times = upstream.times();
@@ -105,11 +105,11 @@ async fn calls_with_the_same_retry_after_do_not_come_back_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn told_to_wait_for_too_long_it_gives_up_at_once() {
+async fn a_retry_after_over_the_cap_ends_the_call_at_once() {
     // Known mistake 19: `Retry-After` without a cap.
     for seconds in ["3", "86400", "99999999999999999999999999"] {
         let began = Instant::now();
-        let (result, upstream) = one(&retry(), [told(seconds)], get()).await;
+        let (result, upstream) = one(&retry(), [retry_after(seconds)], get()).await;
         let response = result.unwrap();
         assert_eq!(stopped(&response), Some(StopReason::RetryAfterTooLong));
         assert_eq!(response.headers()["retry-after"], seconds);
@@ -118,23 +118,23 @@ async fn told_to_wait_for_too_long_it_gives_up_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn told_to_wait_beyond_the_deadline_it_gives_up_at_once() {
+async fn a_retry_after_beyond_the_deadline_ends_the_call_at_once() {
     let began = Instant::now();
     let request = with(get(), CallOptions::new().deadline(began + SECOND));
-    let (result, upstream) = one(&retry(), [told("1")], request).await;
+    let (result, upstream) = one(&retry(), [retry_after("1")], request).await;
     assert_eq!(stopped(&result.unwrap()), Some(StopReason::Deadline));
     assert_eq!((upstream.count(), began.elapsed()), (1, Duration::ZERO));
 }
 
 #[tokio::test(start_paused = true)]
-async fn how_long_it_may_be_told_to_wait_is_a_knob() {
+async fn the_cap_of_retry_after_is_configurable() {
     let backoff = Backoff::new().jitter(Jitter::None);
     let policy = RetryPolicy::builder().backoff(backoff).max_retry_after(60 * SECOND).build().unwrap();
     let layer = RetryLayer::new(policy).without_budget();
-    let (_, upstream) = one(&layer, [told("60"), status(200)], get()).await;
+    let (_, upstream) = one(&layer, [retry_after("60"), status(200)], get()).await;
     assert_eq!(upstream.waits(), [60_100 * MS]);
     assert_eq!(
-        stopped(&one(&layer, [told("61")], get()).await.0.unwrap()),
+        stopped(&one(&layer, [retry_after("61")], get()).await.0.unwrap()),
         Some(StopReason::RetryAfterTooLong)
     );
 }
@@ -144,7 +144,7 @@ async fn a_date_is_waited_for_by_the_clock_that_was_set() {
     // 1994-11-06 08:49:37 UTC, the date of RFC 9110's examples.
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
     let layer = retry().classifier(HttpClassifier::new().wall_clock(move || now));
-    let wait = async |date| one(&layer, [told(date), status(200)], get()).await.1.waits();
+    let wait = async |date| one(&layer, [retry_after(date), status(200)], get()).await.1.waits();
     assert_eq!(wait("Sun, 06 Nov 1994 08:49:39 GMT").await, [2100 * MS]);
     assert_eq!(wait("Sunday, 06-Nov-94 08:49:38 GMT").await, [1100 * MS]);
     assert!(wait("Sun, 06 Nov 1994 08:49:40 GMT").await.is_empty());
@@ -157,7 +157,7 @@ async fn a_date_is_waited_for_by_the_clock_that_was_set() {
 async fn nonsense_in_retry_after_leaves_the_wait_to_the_backoff() {
     // Promise: no panic on any input.
     for nonsense in ["", "-1", "1.5", "NaN", "soon", "Sun, 06 Nov 1994", "0"] {
-        let (_, upstream) = one(&retry(), [told(nonsense), status(200)], get()).await;
+        let (_, upstream) = one(&retry(), [retry_after(nonsense), status(200)], get()).await;
         assert_eq!(upstream.waits(), [100 * MS], "{nonsense:?}");
     }
 }

@@ -16,10 +16,10 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// Runs all tests one after the other, mostly under keys that begin with `contract/`. The store may run in real time
 /// or in tokio's time, paused or not.
 pub(crate) async fn holds(store: Arc<impl Store>) {
-    what_was_put_is_there(&*store).await;
-    any_key_will_do(&*store).await;
-    any_value_will_do(&*store).await;
-    what_was_kept_for_its_time_is_gone(&*store).await;
+    a_value_is_found_until_it_is_replaced(&*store).await;
+    any_string_is_a_key(&*store).await;
+    any_bytes_are_a_value(&*store).await;
+    a_value_expires(&*store).await;
     a_dropped_future_leaves_the_store_usable(&*store).await;
     many_tasks_see_whole_values(store).await;
 }
@@ -32,7 +32,7 @@ async fn put(store: &impl Store, key: &str, value: impl Into<Bytes>) {
     store.put(key, value.into(), HOUR).await.unwrap();
 }
 
-async fn what_was_put_is_there(store: &impl Store) {
+async fn a_value_is_found_until_it_is_replaced(store: &impl Store) {
     assert_eq!(get(store, "contract/nothing").await, None);
     put(store, "contract/one", "first").await;
     put(store, "contract/other", "other").await;
@@ -44,7 +44,7 @@ async fn what_was_put_is_there(store: &impl Store) {
     assert_eq!(get(store, "contract/other").await.unwrap(), "other");
 }
 
-async fn any_key_will_do(store: &impl Store) {
+async fn any_string_is_a_key(store: &impl Store) {
     let long = "contract/long".repeat(8 * 1024 / 13);
     let longer = format!("{long}r");
     let keys = [
@@ -69,7 +69,7 @@ async fn any_key_will_do(store: &impl Store) {
     }
 }
 
-async fn any_value_will_do(store: &impl Store) {
+async fn any_bytes_are_a_value(store: &impl Store) {
     let every_byte: Vec<u8> = (0..=255).collect();
     let values = [Vec::new(), vec![0], b"\r\n".to_vec(), every_byte, noise(1, 1024 * 1024)];
     for value in values {
@@ -79,14 +79,14 @@ async fn any_value_will_do(store: &impl Store) {
     }
 }
 
-async fn what_was_kept_for_its_time_is_gone(store: &impl Store) {
-    let keep = |key, keep_for| store.put(key, Bytes::from_static(b"value"), keep_for);
-    keep("contract/brief", Duration::from_secs(2)).await.unwrap();
-    keep("contract/renewed", Duration::from_secs(2)).await.unwrap();
+async fn a_value_expires(store: &impl Store) {
+    let put_for = |key, keep_for| store.put(key, Bytes::from_static(b"value"), keep_for);
+    put_for("contract/brief", Duration::from_secs(2)).await.unwrap();
+    put_for("contract/renewed", Duration::from_secs(2)).await.unwrap();
     assert_eq!(get(store, "contract/brief").await.unwrap(), "value");
-    keep("contract/renewed", HOUR).await.unwrap();
-    keep("contract/shortened", HOUR).await.unwrap();
-    keep("contract/shortened", Duration::from_secs(2)).await.unwrap();
+    put_for("contract/renewed", HOUR).await.unwrap();
+    put_for("contract/shortened", HOUR).await.unwrap();
+    put_for("contract/shortened", Duration::from_secs(2)).await.unwrap();
     for key in ["contract/brief", "contract/shortened"] {
         let gone = async {
             while get(store, key).await.is_some() {

@@ -50,9 +50,9 @@ fn value(number: u64) -> Bytes {
 #[tokio::test]
 #[ignore = "it is run by the test below, in a process of its own"]
 async fn child() {
-    let Some(told) = env::var_os(CHILD) else { return };
-    let told = told.into_string().unwrap();
-    let (first, path) = told.split_once(' ').unwrap();
+    let Some(argument) = env::var_os(CHILD) else { return };
+    let argument = argument.into_string().unwrap();
+    let (first, path) = argument.split_once(' ').unwrap();
     let store = DiskStore::open(path).unwrap();
     // Each line is one write, so that the kill cuts no line short.
     let say = |line: String| std::io::stderr().write_all(line.as_bytes()).unwrap();
@@ -82,25 +82,25 @@ impl Running {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let said = BufReader::new(child.stderr.take().unwrap());
+        let reader = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = channel();
-        thread::spawn(move || said.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        thread::spawn(move || reader.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         Self { child, lines }
     }
 
     /// Waits for `lines` lines of the child, lets the child run for `time`, and kills it. Returns all its lines.
     fn kill_after(mut self, lines: usize, time: Duration) -> Vec<String> {
         let patience = Duration::from_secs(60);
-        let mut said: Vec<_> = (0..lines).map_while(|_| self.lines.recv_timeout(patience).ok()).collect();
-        assert_eq!(said.len(), lines, "it ended by itself: {said:?}");
+        let mut reports: Vec<_> = (0..lines).map_while(|_| self.lines.recv_timeout(patience).ok()).collect();
+        assert_eq!(reports.len(), lines, "it ended by itself: {reports:?}");
         // Nothing comes on this channel, so the wait lasts for `time`.
         let (_silent, silence) = channel::<()>();
         assert_eq!(silence.recv_timeout(time), Err(RecvTimeoutError::Timeout));
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        said.extend(self.lines);
-        assert!(!said.iter().any(|line| line.contains("panicked")), "{said:?}");
-        said
+        reports.extend(self.lines);
+        assert!(!reports.iter().any(|line| line.contains("panicked")), "{reports:?}");
+        reports
     }
 }
 
@@ -136,8 +136,8 @@ async fn kill_over_and_over(path: &Path, seed: u64) -> usize {
         let time = Duration::from_micros(random.random_range(0..15_000));
         // Puts that may be lost are repeated, so that the next flush covers all puts before it.
         let running = Running::start(path, promised + 1);
-        let said = tokio::task::spawn_blocking(move || running.kill_after(lines, time)).await.unwrap();
-        for line in said {
+        let reports = tokio::task::spawn_blocking(move || running.kill_after(lines, time)).await.unwrap();
+        for line in reports {
             match line.split_once(' ') {
                 Some(("put", number)) => last = last.max(number.parse().unwrap()),
                 Some(("flushed", number)) => {

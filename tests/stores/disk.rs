@@ -59,7 +59,7 @@ async fn the_contract_holds_while_everything_is_written_at_once() {
 // ===== restarts =====
 
 #[tokio::test]
-async fn what_was_put_survives_a_restart() {
+async fn values_survive_a_restart() {
     let folder = Folder::new("restart");
     let store = DiskStore::open(folder.file()).unwrap();
     put(&store, "a", "one").await;
@@ -74,7 +74,7 @@ async fn what_was_put_survives_a_restart() {
 }
 
 #[tokio::test]
-async fn what_is_queued_when_the_last_handle_is_dropped_is_written() {
+async fn dropping_the_last_handle_writes_the_queue() {
     let folder = Folder::new("dropped");
     let store = DiskStore::open(folder.file()).unwrap();
     let other = store.clone();
@@ -97,7 +97,7 @@ async fn reopened(folder: &Folder) -> DiskStore {
 }
 
 #[tokio::test]
-async fn a_closed_store_says_so() {
+async fn a_closed_store_refuses_get_and_put() {
     let folder = Folder::new("closed");
     let store = DiskStore::open(folder.file()).unwrap();
     put(&store, "a", "one").await;
@@ -112,7 +112,7 @@ async fn a_closed_store_says_so() {
 // ===== bounds =====
 
 #[tokio::test(start_paused = true)]
-async fn the_bound_holds_whatever_is_put_and_however_often_it_is_opened() {
+async fn the_bound_in_bytes_holds_for_random_puts_and_reopenings() {
     const MAX_BYTES: u64 = 512 * 1024;
     let folder = Folder::new("bound");
     let open = || DiskStore::builder(folder.file()).max_bytes(MAX_BYTES).build().unwrap();
@@ -157,31 +157,31 @@ fn room_for(folder: &Folder, entries: u64) -> DiskStoreBuilder {
     DiskStore::builder(folder.file()).max_bytes(entries * (1001 + OVERHEAD))
 }
 
-async fn kept(store: &DiskStore, keys: &str) -> String {
-    let mut kept = String::new();
+async fn stored(store: &DiskStore, keys: &str) -> String {
+    let mut stored = String::new();
     for key in keys.chars() {
-        kept.extend(get(store, &key.to_string()).await.map(|_| key));
+        stored.extend(get(store, &key.to_string()).await.map(|_| key));
     }
-    kept
+    stored
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_expires_first_goes_first() {
+async fn entries_are_evicted_in_the_order_of_expiry() {
     let folder = Folder::new("order");
     let store = room_for(&folder, 3).build().unwrap();
     for (key, minutes) in [("a", 30), ("b", 10), ("c", 20), ("d", 40), ("e", 15)] {
         store.put(key, noise(0, 1000).into(), Duration::from_secs(minutes * 60)).await.unwrap();
     }
     store.flush().await.unwrap();
-    assert_eq!(kept(&store, "abcde").await, "acd");
+    assert_eq!(stored(&store, "abcde").await, "acd");
     // Each new entry evicts one entry, not more.
     put(&store, "f", noise(0, 1000)).await;
     store.flush().await.unwrap();
-    assert_eq!((kept(&store, "acdf").await.as_str(), store.len()), ("adf", 3));
+    assert_eq!((stored(&store, "acdf").await.as_str(), store.len()), ("adf", 3));
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_those_that_expire_together_the_first_goes_first() {
+async fn entries_that_expire_together_are_evicted_oldest_first() {
     let folder = Folder::new("order-of-puts");
     let store = room_for(&folder, 3).build().unwrap();
     // Each put is flushed, so that the old "a" is in the file when the new "a" comes.
@@ -189,11 +189,11 @@ async fn of_those_that_expire_together_the_first_goes_first() {
         put(&store, key, noise(0, 1000)).await;
         store.flush().await.unwrap();
     }
-    assert_eq!(kept(&store, "abcde").await, "ade");
+    assert_eq!(stored(&store, "abcde").await, "ade");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_expired_goes_with_the_next_write() {
+async fn the_next_write_removes_expired_entries() {
     let folder = Folder::new("expired");
     let store = DiskStore::open(folder.file()).unwrap();
     for key in ["a", "b", "c"] {
@@ -201,10 +201,10 @@ async fn what_has_expired_goes_with_the_next_write() {
     }
     store.flush().await.unwrap();
     advance(HOUR).await;
-    assert_eq!((kept(&store, "abc").await.as_str(), store.len()), ("", 3));
+    assert_eq!((stored(&store, "abc").await.as_str(), store.len()), ("", 3));
     put(&store, "d", "value").await;
     store.flush().await.unwrap();
-    assert_eq!((kept(&store, "abcd").await.as_str(), store.len()), ("d", 1));
+    assert_eq!((stored(&store, "abcd").await.as_str(), store.len()), ("d", 1));
 }
 
 #[tokio::test]
@@ -218,7 +218,7 @@ async fn a_store_that_has_become_too_large_is_cut_down() {
     let store = room_for(&folder, 2).build().unwrap();
     put(&store, "f", noise(0, 1000)).await;
     store.flush().await.unwrap();
-    assert_eq!((kept(&store, "abcdef").await.len(), store.len()), (2, 2));
+    assert_eq!((stored(&store, "abcdef").await.len(), store.len()), (2, 2));
 }
 
 #[tokio::test]
@@ -235,7 +235,7 @@ async fn a_value_that_is_too_large_is_refused() {
 }
 
 #[tokio::test]
-async fn a_full_queue_refuses_and_takes_again_when_it_has_been_written() {
+async fn a_full_queue_refuses_puts_until_it_has_been_written() {
     const LENGTH: usize = 100 * 1024;
     let folder = Folder::new("queue");
     let store = DiskStore::builder(folder.file()).max_queued_bytes(1024 * 1024).build().unwrap();
@@ -269,9 +269,9 @@ fn a_bound_out_of_range_is_refused() {
         Err(DiskStoreError::Config(error)) => (error.field(), error.to_string()),
         other => panic!("{other:?}"),
     };
-    let (field, said) = build(DiskStore::builder(folder.file()).max_bytes(1023));
+    let (field, message) = build(DiskStore::builder(folder.file()).max_bytes(1023));
     assert_eq!(field, "disk_store.max_bytes");
-    assert_eq!(said, "disk_store.max_bytes is 1023: it must be between 1024 and 1099511627776");
+    assert_eq!(message, "disk_store.max_bytes is 1023: it must be between 1024 and 1099511627776");
     let (field, _) = build(DiskStore::builder(folder.file()).max_queued_bytes(0));
     assert_eq!(field, "disk_store.max_queued_bytes");
     assert!(!folder.file().exists());
@@ -290,7 +290,7 @@ async fn a_store_that_is_open_cannot_be_opened_again() {
 }
 
 #[test]
-fn a_file_that_is_something_else_is_left_as_it_is() {
+fn a_foreign_file_is_refused_and_left_unchanged() {
     let folder = Folder::new("foreign");
     for content in [b"x".to_vec(), b"a text".to_vec(), vec![0; 100_000], noise(3, 100_000)] {
         fs::write(folder.file(), &content).unwrap();
@@ -301,7 +301,7 @@ fn a_file_that_is_something_else_is_left_as_it_is() {
 }
 
 #[test]
-fn another_database_is_left_as_it_is() {
+fn a_foreign_database_is_refused_and_left_unchanged() {
     const THEIRS: TableDefinition<'_, &str, &str> = TableDefinition::new("theirs");
     let folder = Folder::new("theirs");
     let database = Database::builder().create_with_file_format_v3(true).create(folder.file()).unwrap();
@@ -316,7 +316,7 @@ fn another_database_is_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_store_of_another_version_is_left_as_it_is() {
+async fn a_store_of_another_version_is_refused_and_left_unchanged() {
     const META: TableDefinition<'_, &str, u64> = TableDefinition::new("steadfast_meta");
     let folder = Folder::new("version");
     let store = DiskStore::open(folder.file()).unwrap();
@@ -372,7 +372,7 @@ async fn a_damaged_store_is_an_error_and_no_panic() {
 }
 
 #[test]
-fn a_file_that_cannot_be_made_says_which_and_why() {
+fn the_error_for_a_file_that_cannot_be_created_names_path_and_cause() {
     let folder = Folder::new("unmade");
     let path = folder.0.join("missing").join("store");
     match DiskStore::open(&path).unwrap_err() {
@@ -385,7 +385,7 @@ fn a_file_that_cannot_be_made_says_which_and_why() {
 }
 
 #[tokio::test]
-async fn an_empty_file_and_one_that_was_never_finished_are_begun_anew() {
+async fn an_empty_file_and_an_unfinished_file_are_replaced() {
     let folder = Folder::new("unfinished");
     fs::write(folder.file(), b"").unwrap();
     fs::write(folder.0.join("store.steadfast-new"), noise(9, 100_000)).unwrap();
@@ -398,7 +398,7 @@ async fn an_empty_file_and_one_that_was_never_finished_are_begun_anew() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn others_cannot_read_it() {
+async fn only_the_owner_can_read_a_new_file() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = Folder::new("mode");
     let mode = || fs::metadata(folder.file()).unwrap().permissions().mode() & 0o777;

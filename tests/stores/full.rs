@@ -17,7 +17,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const CHILD: &str = "STEADFAST_FULL_TEST";
 
 #[test]
-fn a_full_disk_costs_what_is_put_meanwhile_and_no_more() {
+fn a_full_disk_loses_only_the_puts_made_meanwhile() {
     let folder = Folder::new("full");
     // With `SIGXFSZ` ignored, a write beyond the limit is an error and does not end the process.
     let output = Command::new("sh")

@@ -12,16 +12,16 @@ async fn the_contract_holds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_stays_within_its_bytes() {
+async fn the_store_stays_within_its_bytes() {
     let store = MemoryStore::new(64 * 1024).unwrap();
     for key in 0..1000 {
         store.put(&key.to_string(), vec![0; 1024].into(), Duration::from_secs(60)).await.unwrap();
     }
-    let mut kept = 0;
+    let mut stored = 0;
     for key in 0..1000 {
-        kept += usize::from(store.get(&key.to_string()).await.unwrap().is_some());
+        stored += usize::from(store.get(&key.to_string()).await.unwrap().is_some());
     }
-    assert!((32..64).contains(&kept), "{kept} KiB");
+    assert!((32..64).contains(&stored), "{stored} KiB");
     assert!(store.get("999").await.unwrap().is_some(), "the newest is there");
 }
 

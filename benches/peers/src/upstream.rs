@@ -198,11 +198,11 @@ pub struct Upstream<R, E> {
 }
 
 /// An inner service that answers with numbers.
-pub type NonHttp<E = Broken> = Upstream<u64, E>;
+pub type PlainUpstream<E = Broken> = Upstream<u64, E>;
 /// An inner service that answers with HTTP responses.
-pub type Http<E = Broken> = Upstream<HttpAnswer, E>;
-/// The error type of an inner service below steadfast's layers.
-pub type SteadfastError = steadfast::Error<Broken>;
+pub type HttpUpstream<E = Broken> = Upstream<HttpAnswer, E>;
+/// The error type of an inner service below steadfast's layers: an error of steadfast around [`Broken`].
+pub type WrappedBroken = steadfast::Error<Broken>;
 
 impl<R, E> Upstream<R, E> {
     pub fn new(inner: Inner) -> Self {

@@ -65,7 +65,7 @@ impl Full {
 }
 
 #[test]
-fn a_permit_is_one_calls_at_a_time() {
+fn one_of_two_racing_calls_gets_the_last_permit() {
     let one_free = || Bulkhead::builder().max_concurrent(1).build().unwrap();
     race(one_free, Bulkhead::try_acquire, Bulkhead::try_acquire, |bulkhead, one, two| {
         assert!(one.is_some() ^ two.is_some());
@@ -74,7 +74,7 @@ fn a_permit_is_one_calls_at_a_time() {
 }
 
 #[test]
-fn permits_that_come_back_at_once_are_all_free() {
+fn permits_released_together_are_all_free() {
     race(
         || Full::new(2),
         Full::end_one,
@@ -87,7 +87,7 @@ fn permits_that_come_back_at_once_are_all_free() {
 }
 
 #[test]
-fn who_comes_to_the_queue_when_a_permit_comes_back_gets_it() {
+fn a_waiter_that_queues_during_a_release_gets_the_permit() {
     race(
         || Full::new(1),
         Full::queue,
@@ -100,7 +100,7 @@ fn who_comes_to_the_queue_when_a_permit_comes_back_gets_it() {
 }
 
 #[test]
-fn who_may_not_wait_takes_no_permit_from_who_comes_later() {
+fn a_call_that_may_not_wait_takes_no_permit_from_a_later_call() {
     race(
         || Full::of(Bulkhead::builder().max_concurrent(1).max_wait(Duration::ZERO)),
         |full| full.bulkhead.queue(None).is_none(),
@@ -126,7 +126,7 @@ fn the_permit_of_a_waiter_that_leaves_is_free() {
 }
 
 #[test]
-fn of_two_permits_that_come_back_the_waiter_gets_one() {
+fn the_waiter_gets_one_of_two_released_permits() {
     race(
         || Full::and_queued(2),
         Full::end_one,
@@ -140,7 +140,7 @@ fn of_two_permits_that_come_back_the_waiter_gets_one() {
 }
 
 #[test]
-fn a_larger_size_serves_who_waits() {
+fn a_larger_size_serves_a_waiter() {
     race(
         || Full::new(1),
         Full::queue,
@@ -166,7 +166,7 @@ fn a_smaller_size_is_reached_with_the_last_call_over_it() {
 }
 
 #[test]
-fn a_permit_that_a_waiter_gave_up_makes_up_for_a_smaller_size() {
+fn the_permit_of_a_waiter_that_leaves_counts_towards_a_smaller_size() {
     let set_up = || {
         let full = Full::and_queued(2);
         full.end_one(); // Its permit is on its way to the waiter.
@@ -183,7 +183,7 @@ fn a_permit_that_a_waiter_gave_up_makes_up_for_a_smaller_size() {
 }
 
 #[test]
-fn two_that_end_at_once_make_up_for_the_smaller_size_once() {
+fn two_calls_that_end_together_shrink_the_bulkhead_once() {
     let set_up = || {
         let full = Full::new(2);
         full.resize(1);
@@ -193,7 +193,7 @@ fn two_that_end_at_once_make_up_for_the_smaller_size_once() {
 }
 
 #[test]
-fn after_two_resizes_the_size_is_what_one_of_them_says() {
+fn after_racing_resizes_the_permits_match_the_size() {
     for [before, one, two] in [[3, 1, 2], [2, 1, 3], [1, 2, 3]] {
         let [one, two] = [one, two].map(|size| move |full: &Full| full.resize(size));
         race(
@@ -208,7 +208,7 @@ fn after_two_resizes_the_size_is_what_one_of_them_says() {
 }
 
 #[test]
-fn the_queue_has_no_more_places_than_it_says() {
+fn the_queue_is_bounded() {
     let take = |full: &Full| WaitSlot::take(full.bulkhead.clone(), 1);
     race(
         || Full::new(1),

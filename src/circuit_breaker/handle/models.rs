@@ -46,14 +46,14 @@ fn refused(circuit: &CircuitBreaker) -> u64 {
 }
 
 #[test]
-fn who_sees_the_open_gate_sees_until_when() {
+fn a_reader_of_the_open_gate_sees_the_end_of_the_open_time() {
     let look =
         |circuit: &CircuitBreaker| assert!(circuit.state() == State::Closed || circuit.advice().is_some());
     race(touchy, fail, look, |_, (), ()| {});
 }
 
 #[test]
-fn who_sees_a_new_generation_counts_nothing_of_the_old() {
+fn a_call_of_a_new_generation_counts_no_older_record() {
     let set_up = || {
         let builder = CircuitBreaker::builder().without_consecutive_failures().window(Window::Time(HOUR));
         let circuit = builder.failure_rate(1.0).minimum_calls(2).seed(1).build().unwrap();
@@ -72,7 +72,7 @@ fn who_sees_a_new_generation_counts_nothing_of_the_old() {
 }
 
 #[test]
-fn a_late_result_of_an_older_generation_says_nothing() {
+fn a_late_result_of_an_older_generation_does_not_count() {
     race(touchy, fail, CircuitBreaker::reset, |circuit, (), ()| {
         let gate = circuit.gate();
         assert_eq!(gate.state(), State::Closed);
@@ -81,7 +81,7 @@ fn a_late_result_of_an_older_generation_says_nothing() {
 }
 
 #[test]
-fn of_failures_that_race_none_is_lost() {
+fn no_failure_is_lost_in_a_race() {
     race(
         || after(2).build().unwrap(),
         fail,
@@ -93,14 +93,14 @@ fn of_failures_that_race_none_is_lost() {
 }
 
 #[test]
-fn failures_that_trip_it_at_once_trip_it_once() {
+fn failures_that_race_trip_the_circuit_once() {
     race(touchy, fail, fail, |circuit, (), ()| {
         assert_eq!((circuit.gate().generation(), trips(circuit)), (1, 1));
     });
 }
 
 #[test]
-fn the_place_of_a_probe_is_given_to_one() {
+fn one_of_two_racing_calls_is_the_probe() {
     let enter = |circuit: &CircuitBreaker| circuit.enter().ok();
     race(due, enter, enter, |circuit, one, two| {
         assert_eq!((one.is_some() ^ two.is_some(), refused(circuit)), (true, 1));
@@ -108,7 +108,7 @@ fn the_place_of_a_probe_is_given_to_one() {
 }
 
 #[test]
-fn who_is_admitted_while_the_probe_ends_counts() {
+fn a_call_admitted_while_the_probe_ends_counts() {
     let set_up = || {
         let circuit = due();
         let probe = circuit.enter().unwrap();

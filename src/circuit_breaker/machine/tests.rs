@@ -95,7 +95,7 @@ fn a_new_machine_admits_everyone() {
 }
 
 #[test]
-fn an_open_machine_says_how_long_it_stays_so() {
+fn a_refusal_by_an_open_machine_gives_the_rest_of_the_open_time() {
     let mut rig = Rig::default();
     rig.trip();
     assert_eq!(rig.refusal(), Some(SECOND));
@@ -115,7 +115,7 @@ fn the_first_call_after_the_open_time_is_a_probe() {
 }
 
 #[test]
-fn a_trip_of_an_older_generation_says_nothing() {
+fn a_trip_of_an_older_generation_does_not_count() {
     let mut rig = Rig::default();
     rig.machine.force(Phase::Closed);
     rig.machine.trip(&rig.settings, 0, rig.now, NO_JITTER);
@@ -198,7 +198,7 @@ fn a_round_that_can_no_longer_succeed_opens_at_once() {
 }
 
 #[test]
-fn a_probe_that_says_nothing_frees_its_place() {
+fn a_probe_without_a_result_frees_its_place() {
     // Known mistake 3.
     let mut rig = Rig::default();
     rig.wait_for_half_open();
@@ -247,7 +247,7 @@ fn a_late_result_of_a_hung_probe_still_ends_the_round_of_its_lease() {
 }
 
 #[test]
-fn a_probe_of_an_earlier_round_says_nothing() {
+fn a_probe_of_an_earlier_round_does_not_count() {
     // Known mistake 5.
     let mut rig = Rig::two_of_three();
     rig.wait_for_half_open();
@@ -332,7 +332,7 @@ fn any_number_of_failed_rounds_stays_at_the_cap() {
 }
 
 #[test]
-fn a_machine_that_is_forced_open_does_not_know_when_it_will_not_be() {
+fn a_refusal_by_a_machine_that_is_forced_open_gives_no_time() {
     let mut rig = Rig::default();
     rig.machine.force(Phase::ForcedOpen);
     rig.now += 1000 * SECOND;

@@ -65,7 +65,7 @@ fn a_head_that_has_been_moved_on_does_not_move_back() {
 }
 
 #[test]
-fn who_sees_the_new_head_sees_its_bucket_empty() {
+fn a_reader_of_the_new_head_sees_an_empty_bucket() {
     let counts = |window: &TimeWindow| window.counts(10 * SECOND);
     race(window, counts, counts, |_, one, two| assert_eq!([one, two], [Counts::default(); 2]));
 }
@@ -78,7 +78,7 @@ fn of_the_ring(window: &CallWindow) -> Counts {
 }
 
 #[test]
-fn who_share_a_slot_put_in_and_take_out_what_is_theirs() {
+fn records_that_race_for_a_slot_keep_the_sums_equal_to_the_ring() {
     let set_up = || {
         let window = CallWindow::new(1);
         window.record(BAD);
@@ -106,7 +106,7 @@ fn two_records_take_two_slots() {
 }
 
 #[test]
-fn what_is_recorded_while_the_ring_is_cleared_is_counted_if_it_is_there() {
+fn a_record_during_a_clear_keeps_the_sums_equal_to_the_ring() {
     let set_up = || {
         let window = CallWindow::new(2);
         window.record(BAD_AND_SLOW);

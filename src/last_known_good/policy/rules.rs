@@ -251,13 +251,13 @@ mod tests {
     }
 
     #[test]
-    fn a_good_answer_is_kept_for_the_configured_age() {
+    fn a_successful_response_is_stored_for_the_maximum_age() {
         assert_eq!(kept(200, &[]), Some(HOUR));
         assert_eq!(kept(204, &[("cache-control", "max-age=1")]), Some(HOUR));
     }
 
     #[test]
-    fn only_whole_good_answers_are_kept() {
+    fn only_whole_successful_responses_are_stored() {
         for status in [101, 206, 226, 301, 304, 404, 429, 500, 503] {
             assert_eq!(kept(status, &[]), None, "{status}");
         }

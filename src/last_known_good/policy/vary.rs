@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_varies_on_everything_is_not_kept() {
+    fn a_response_that_varies_on_everything_is_not_stored() {
         for vary in ["*", "accept, *", "not a name"] {
             assert_eq!(Vary::new(&headers(&[("vary", vary)]), &request(&[])), None, "{vary}");
         }
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_is_not_kept() {
+    fn vary_holds_no_credential() {
         let vary =
             Vary::new(&headers(&[("vary", "authorization")]), &request(&[("authorization", "secret")]));
         assert!(!format!("{vary:?}").contains("secret"));

@@ -46,7 +46,7 @@ fn no_upstream_is_lost_while_another_is_added() {
 }
 
 #[test]
-fn two_that_are_added_to_a_full_map_drive_out_two() {
+fn two_upstreams_added_to_a_full_map_evict_two() {
     race(
         || full_with(&["a", "b"]),
         |map| call(map, "c"),
@@ -58,7 +58,7 @@ fn two_that_are_added_to_a_full_map_drive_out_two() {
 }
 
 #[test]
-fn a_call_gets_its_upstream_though_another_drives_it_out() {
+fn a_call_gets_its_upstream_although_another_evicts_it() {
     race(
         || full_with(&["a"]),
         |map| call(map, "a"),
@@ -70,12 +70,12 @@ fn a_call_gets_its_upstream_though_another_drives_it_out() {
 }
 
 #[test]
-fn no_two_uses_are_of_one_age() {
+fn two_uses_have_different_ages() {
     race(|| Names::new(1), Names::next_age, Names::next_age, |_, one, two| assert_ne!(one, two));
 }
 
 #[test]
-fn a_use_that_is_noted_late_does_not_age_what_was_used_since() {
+fn a_use_recorded_late_does_not_replace_a_later_use() {
     let two = |map: &Names| _ = (call(map, "b"), call(map, "a"));
     race(
         || full_with(&["a", "b", "c"]),

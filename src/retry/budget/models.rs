@@ -47,7 +47,7 @@ fn a_bucket_that_is_left_full_lacks_nothing() {
 }
 
 #[test]
-fn what_time_has_added_is_added_once() {
+fn a_refill_is_added_once() {
     let set_up = || {
         let settings = SharedSettings::new(
             holding(0.0).per_second(1.0).per_success(0.5).build().unwrap().0.settings.read(|it| *it),

@@ -45,7 +45,7 @@ fn failures_close_the_bucket_even_without_retries() {
 }
 
 #[test]
-fn successes_fill_it_to_its_capacity_and_no_further() {
+fn successes_fill_the_bucket_to_its_capacity_and_no_further() {
     let budget = RetryBudget::default();
     for _ in 0..1000 {
         budget.success();
@@ -95,7 +95,7 @@ fn a_reserve_is_left_in_the_bucket() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn time_refills_it_without_losing_fractions() {
+async fn time_refills_the_bucket_without_losing_fractions() {
     let budget = empty().per_second(2.0).build().unwrap();
     for _ in 0..1000 {
         tokio::time::advance(SECOND * 3 / 1000).await;

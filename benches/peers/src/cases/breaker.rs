@@ -10,7 +10,7 @@ use super::{HOUR, SECOND, call};
 use crate::floor;
 use crate::measure::{Suite, runtime};
 use crate::peers::{Failsafe, Recloser, resilience_breaker};
-use crate::upstream::{Broken, INNER, NonHttp, SteadfastError, get};
+use crate::upstream::{Broken, INNER, PlainUpstream, WrappedBroken, get};
 
 /// The calls in the window before the measurement.
 const TRAFFIC: usize = 100_000;
@@ -31,27 +31,37 @@ pub fn judge(result: Result<&u64, &ErrorInfo>) -> Outcome {
 fn consecutive(suite: &mut Suite) {
     for inner in INNER {
         suite.group(format!("breaker closed, consecutive, {inner}"), |group| {
-            group.baseline("no library", inner, NonHttp::<Broken>::new(inner), get);
+            group.baseline("no library", inner, PlainUpstream::<Broken>::new(inner), get);
 
             let circuit = CircuitBreaker::default();
             let service =
                 CircuitBreakerLayer::new(circuit.clone()).non_http().classifier(classify::from_fn(judge));
-            group.healthy("steadfast", inner, service.layer(NonHttp::<SteadfastError>::new(inner)), get);
+            group.healthy("steadfast", inner, service.layer(PlainUpstream::<WrappedBroken>::new(inner)), get);
             group.check(move || assert_eq!(circuit.state(), State::Closed));
 
             let breaker = recloser::Recloser::custom().build().into();
-            group.healthy("recloser", inner, Recloser { inner: NonHttp::<Broken>::new(inner), breaker }, get);
+            group.healthy(
+                "recloser",
+                inner,
+                Recloser { inner: PlainUpstream::<Broken>::new(inner), breaker },
+                get,
+            );
 
             let policy = failure_policy::consecutive_failures(10, backoff::constant(SECOND));
             let breaker = Config::new().failure_policy(policy).build();
-            group.healthy("failsafe", inner, Failsafe { inner: NonHttp::<Broken>::new(inner), breaker }, get);
+            group.healthy(
+                "failsafe",
+                inner,
+                Failsafe { inner: PlainUpstream::<Broken>::new(inner), breaker },
+                get,
+            );
 
             let (layer, handle) = resilience_breaker::<u64, Broken>().build_with_handle().unwrap();
-            group.healthy("tower-resilience", inner, layer.layer(NonHttp::new(inner)), get);
+            group.healthy("tower-resilience", inner, layer.layer(PlainUpstream::new(inner)), get);
             group.check(move || assert_eq!(handle.state(), CircuitState::Closed));
 
             let state = floor::State::new();
-            let breaker = floor::Breaker { state: state.clone(), upstream: NonHttp::new(inner) };
+            let breaker = floor::Breaker { state: state.clone(), upstream: PlainUpstream::new(inner) };
             group.healthy("floor", inner, breaker, get);
             group.check(move || assert!(state.is_closed()));
         });
@@ -63,7 +73,7 @@ fn window(suite: &mut Suite) {
     let traffic = if suite.quick { TRAFFIC / 100 } else { TRAFFIC };
     for inner in INNER {
         suite.group(format!("breaker closed, time window, {traffic} calls in it, {inner}"), |group| {
-            group.baseline("no library", inner, NonHttp::<Broken>::new(inner), get);
+            group.baseline("no library", inner, PlainUpstream::<Broken>::new(inner), get);
 
             let circuit = CircuitBreaker::builder()
                 .without_consecutive_failures()
@@ -73,7 +83,7 @@ fn window(suite: &mut Suite) {
                 .unwrap();
             let layer =
                 CircuitBreakerLayer::new(circuit.clone()).non_http().classifier(classify::from_fn(judge));
-            let mut service = layer.layer(NonHttp::<SteadfastError>::new(inner));
+            let mut service = layer.layer(PlainUpstream::<WrappedBroken>::new(inner));
             call(&mut service, traffic, Result::is_ok);
             group.healthy("steadfast", inner, service, get);
             group.check(move || {
@@ -84,7 +94,12 @@ fn window(suite: &mut Suite) {
             let policy =
                 failure_policy::success_rate_over_time_window(0.5, 20, HOUR, backoff::constant(SECOND));
             let breaker = Config::new().failure_policy(policy).build();
-            group.healthy("failsafe", inner, Failsafe { inner: NonHttp::<Broken>::new(inner), breaker }, get);
+            group.healthy(
+                "failsafe",
+                inner,
+                Failsafe { inner: PlainUpstream::<Broken>::new(inner), breaker },
+                get,
+            );
 
             let (layer, handle) = resilience_breaker::<u64, Broken>()
                 .failure_model(FailureModel::SlidingWindow)
@@ -93,7 +108,7 @@ fn window(suite: &mut Suite) {
                 .minimum_number_of_calls(20)
                 .build_with_handle()
                 .unwrap();
-            let mut service = layer.layer(NonHttp::new(inner));
+            let mut service = layer.layer(PlainUpstream::new(inner));
             call(&mut service, traffic, Result::is_ok);
             let seen = runtime().block_on(service.metrics());
             assert_eq!(seen.total_calls, traffic);

@@ -16,7 +16,7 @@ use tower::{Layer, Service};
 use super::SECOND;
 use super::threads::threads;
 use crate::measure::{Subject, Suite, Tally, Value, runtime};
-use crate::upstream::{Broken, Http, Inner, SteadfastError, get};
+use crate::upstream::{Broken, HttpUpstream, Inner, WrappedBroken, get};
 
 pub fn add(suite: &mut Suite) {
     for (number, threads_on_it) in [(1, "1 thread"), (2, "2 threads")] {
@@ -32,7 +32,7 @@ pub fn add(suite: &mut Suite) {
                 // separate cache lines.
                 let service = |_| {
                     std::mem::forget(vec![0_u8; 4096]);
-                    layer.layer(Http::<SteadfastError>::new(Inner::Ready))
+                    layer.layer(HttpUpstream::<WrappedBroken>::new(Inner::Ready))
                 };
                 threads((0..number).map(service).collect(), get)
             };
@@ -91,14 +91,14 @@ pub fn add(suite: &mut Suite) {
 /// Makes calls that fail and are dropped while they wait for their retry.
 fn given_up(layer: &RetryLayer) -> Subject {
     let runtime = runtime();
-    let mut service = layer.layer(Http::<SteadfastError>::failing());
+    let mut service = layer.layer(HttpUpstream::<WrappedBroken>::failing());
     Box::new(move |calls| {
         let _context = runtime.enter();
         let mut cx = Context::from_waker(Waker::noop());
         let mut tally = Tally::default();
         tally.time(calls, || {
             for _ in 0..calls {
-                let waiting: Poll<Result<_, SteadfastError>> = pin!(service.call(get())).poll(&mut cx);
+                let waiting: Poll<Result<_, WrappedBroken>> = pin!(service.call(get())).poll(&mut cx);
                 assert!(waiting.is_pending(), "there is a token for every retry");
             }
         });

@@ -14,16 +14,16 @@ use super::call_with;
 use super::stack::steadfast_three;
 use crate::allocations;
 use crate::measure::{Group, Suite, Value};
-use crate::upstream::{Get, Http, Inner, SteadfastError};
+use crate::upstream::{Get, HttpUpstream, Inner, WrappedBroken};
 
 pub fn add(suite: &mut Suite) {
     let inner = Inner::Ready;
     // Creating ten thousand upstreams takes seconds.
     for count in [1, 100, if suite.quick { 1000 } else { 10_000 }] {
         suite.group(format!("per upstream, {count} in turn, nothing beneath, ready"), |group| {
-            group.baseline("no library", inner, Http::<SteadfastError>::new(inner), in_turn(count));
+            group.baseline("no library", inner, HttpUpstream::<WrappedBroken>::new(inner), in_turn(count));
             let layer = PerUpstreamLayer::new(|_: &UpstreamKey| (Identity::new(), ()));
-            let service = layer.max_upstreams(4 * count).layer(Http::<SteadfastError>::new(inner));
+            let service = layer.max_upstreams(4 * count).layer(HttpUpstream::<WrappedBroken>::new(inner));
             let known = service.clone();
             group.each_of(count, service);
             group.check(move || assert_eq!(known.upstreams().len(), count));
@@ -45,7 +45,7 @@ pub fn add(suite: &mut Suite) {
                         .into_inner();
                     (layers, ())
                 });
-                let service = layer.max_upstreams(4 * count).layer(Http::<SteadfastError>::new(inner));
+                let service = layer.max_upstreams(4 * count).layer(HttpUpstream::<WrappedBroken>::new(inner));
                 let known = service.clone();
                 group.each_of(count, service);
                 group.check(move || assert_eq!(known.upstreams().len(), count));

@@ -10,7 +10,7 @@ use tower_resilience_retry::RetryBudgetBuilder;
 
 use crate::measure::Suite;
 use crate::peers::{Retries, resilience_retry};
-use crate::upstream::{Broken, Http, INNER, Inner, SteadfastError, get, http_get};
+use crate::upstream::{Broken, HttpUpstream, INNER, Inner, WrappedBroken, get, http_get};
 
 /// The inner service with one copy of each request, which is the least cost of a retry layer.
 #[derive(Clone)]
@@ -36,24 +36,39 @@ impl<Req: Clone, S: Service<Req>> Service<Req> for Copies<S> {
 pub fn add(suite: &mut Suite) {
     for inner in INNER {
         suite.group(format!("retry, copies are free, {inner}"), |group| {
-            group.baseline("no library", inner, Http::<Broken>::new(inner), get);
+            group.baseline("no library", inner, HttpUpstream::<Broken>::new(inner), get);
             let layer = RetryLayer::new(RetryPolicy::default());
-            group.healthy("steadfast", inner, layer.layer(Http::<SteadfastError>::new(inner)), get);
-            group.healthy("tower", inner, Retry::new(Retries(3), Http::<Broken>::new(inner)), get);
+            group.healthy("steadfast", inner, layer.layer(HttpUpstream::<WrappedBroken>::new(inner)), get);
+            group.healthy("tower", inner, Retry::new(Retries(3), HttpUpstream::<Broken>::new(inner)), get);
             let layer = resilience_retry().build();
-            group.healthy("tower-resilience", inner, layer.layer(Http::<Broken>::new(inner)), get);
+            group.healthy("tower-resilience", inner, layer.layer(HttpUpstream::<Broken>::new(inner)), get);
         });
 
         suite.group(format!("retry, http::Request, {inner}"), |group| {
-            group.baseline("the copy alone", inner, Copies(Http::<Broken>::new(inner)), http_get);
+            group.baseline("the copy alone", inner, Copies(HttpUpstream::<Broken>::new(inner)), http_get);
             let layer = RetryLayer::new(RetryPolicy::default());
-            group.healthy("steadfast", inner, layer.layer(Http::<SteadfastError>::new(inner)), http_get);
-            group.healthy("tower", inner, Retry::new(Retries(3), Http::<Broken>::new(inner)), http_get);
+            group.healthy(
+                "steadfast",
+                inner,
+                layer.layer(HttpUpstream::<WrappedBroken>::new(inner)),
+                http_get,
+            );
+            group.healthy(
+                "tower",
+                inner,
+                Retry::new(Retries(3), HttpUpstream::<Broken>::new(inner)),
+                http_get,
+            );
             let layer = resilience_retry().build();
-            group.healthy("tower-resilience", inner, layer.layer(Http::<Broken>::new(inner)), http_get);
+            group.healthy(
+                "tower-resilience",
+                inner,
+                layer.layer(HttpUpstream::<Broken>::new(inner)),
+                http_get,
+            );
             let budget = RetryBudgetBuilder::new().token_bucket().build().unwrap();
             let layer = resilience_retry().budget(budget).build();
-            let service = layer.layer(Http::<Broken>::new(inner));
+            let service = layer.layer(HttpUpstream::<Broken>::new(inner));
             group.healthy("tower-resilience, with a budget", inner, service, http_get);
         });
     }
@@ -61,11 +76,11 @@ pub fn add(suite: &mut Suite) {
     let inner = Inner::Ready;
     suite.group("retry, http::Request that may not be sent again, ready", |group| {
         let once = || http_get().retry_safety(RetrySafety::Never);
-        group.baseline("no library", inner, Http::<Broken>::new(inner), once);
+        group.baseline("no library", inner, HttpUpstream::<Broken>::new(inner), once);
         let layer = RetryLayer::new(RetryPolicy::default());
-        group.healthy("steadfast", inner, layer.layer(Http::<SteadfastError>::new(inner)), once);
-        group.healthy("tower", inner, Retry::new(Retries(0), Http::<Broken>::new(inner)), once);
+        group.healthy("steadfast", inner, layer.layer(HttpUpstream::<WrappedBroken>::new(inner)), once);
+        group.healthy("tower", inner, Retry::new(Retries(0), HttpUpstream::<Broken>::new(inner)), once);
         let layer = resilience_retry().max_attempts(1).build();
-        group.healthy("tower-resilience", inner, layer.layer(Http::<Broken>::new(inner)), once);
+        group.healthy("tower-resilience", inner, layer.layer(HttpUpstream::<Broken>::new(inner)), once);
     });
 }

@@ -16,7 +16,7 @@ use super::retry::Copies;
 use crate::floor;
 use crate::measure::Suite;
 use crate::peers::{resilience_breaker, resilience_bulkhead, resilience_retry, resilience_timeout};
-use crate::upstream::{Broken, Http, HttpCall, INNER, Inner, SteadfastError, http_get};
+use crate::upstream::{Broken, HttpCall, HttpUpstream, INNER, Inner, WrappedBroken, http_get};
 
 pub const LIMITS: (Duration, Duration) = (TOTAL, SECOND);
 const TOTAL: Duration = Duration::from_secs(10);
@@ -46,7 +46,7 @@ pub fn steadfast_three<Req: Request>(inner: Inner) -> Checked<impl Callable<Req>
         .layer(RetryLayer::new(RetryPolicy::default()).advised_by(circuit.clone()))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
         .layer(BulkheadLayer::new(Bulkhead::default()))
-        .service(Http::<SteadfastError>::new(inner));
+        .service(HttpUpstream::<WrappedBroken>::new(inner));
     (service, Box::new(move || assert_eq!(circuit.state(), State::Closed)))
 }
 
@@ -58,7 +58,7 @@ pub fn steadfast_five<Req: Request>(inner: Inner) -> Checked<impl Callable<Req>>
         .layer(CircuitBreakerLayer::new(circuit.clone()))
         .layer(BulkheadLayer::new(Bulkhead::default()))
         .layer(TimeoutLayer::new(SECOND))
-        .service(Http::<SteadfastError>::new(inner));
+        .service(HttpUpstream::<WrappedBroken>::new(inner));
     (service, Box::new(move || assert_eq!(circuit.state(), State::Closed)))
 }
 
@@ -68,7 +68,7 @@ pub fn resilience_three<Req: Request>(inner: Inner) -> Checked<impl Callable<Req
         .layer(resilience_retry::<Req, _, _>().build())
         .layer(breaker)
         .layer(resilience_bulkhead())
-        .service(Http::<Broken>::new(inner));
+        .service(HttpUpstream::<Broken>::new(inner));
     (service, Box::new(move || assert_eq!(handle.state(), CircuitState::Closed)))
 }
 
@@ -80,13 +80,13 @@ pub fn resilience_five<Req: Request>(inner: Inner) -> Checked<impl Callable<Req>
         .layer(breaker)
         .layer(resilience_bulkhead())
         .layer(resilience_timeout(SECOND))
-        .service(Http::<Broken>::new(inner));
+        .service(HttpUpstream::<Broken>::new(inner));
     (service, Box::new(move || assert_eq!(handle.state(), CircuitState::Closed)))
 }
 
 pub fn floor(inner: Inner, limits: Option<(Duration, Duration)>) -> Checked<floor::Stack> {
     let state = floor::State::new();
-    let service = floor::Stack { state: state.clone(), upstream: Http::new(inner), limits };
+    let service = floor::Stack { state: state.clone(), upstream: HttpUpstream::new(inner), limits };
     let check = move || {
         assert!(state.is_closed());
         assert_eq!(state.free_permits(), 128);
@@ -97,13 +97,13 @@ pub fn floor(inner: Inner, limits: Option<(Duration, Duration)>) -> Checked<floo
 pub fn add(suite: &mut Suite) {
     for inner in INNER {
         suite.group(format!("retry(breaker(bulkhead)), http::Request, {inner}"), |group| {
-            group.baseline("the copy alone", inner, Copies(Http::<Broken>::new(inner)), http_get);
+            group.baseline("the copy alone", inner, Copies(HttpUpstream::<Broken>::new(inner)), http_get);
             group.checked("steadfast", inner, steadfast_three(inner));
             group.checked("tower-resilience", inner, resilience_three(inner));
             group.checked("floor", inner, floor(inner, None));
         });
         suite.group(format!("five-step stack, http::Request, {inner}"), |group| {
-            group.baseline("the copy alone", inner, Copies(Http::<Broken>::new(inner)), http_get);
+            group.baseline("the copy alone", inner, Copies(HttpUpstream::<Broken>::new(inner)), http_get);
             group.checked("steadfast", inner, steadfast_five(inner));
             group.checked("tower-resilience", inner, resilience_five(inner));
             group.checked("floor", inner, floor(inner, Some(LIMITS)));

@@ -8,14 +8,14 @@ use tokio::time::Instant;
 use tower::Service;
 
 use super::{Error, HANG, State};
-use crate::upstream::{Answer, Broken, NonHttp};
+use crate::upstream::{Answer, Broken, PlainUpstream};
 
 // ===== The breaker alone =====
 
 #[derive(Clone)]
 pub struct Breaker {
     pub state: Arc<State>,
-    pub upstream: NonHttp,
+    pub upstream: PlainUpstream,
 }
 
 impl<Req> Service<Req> for Breaker {
@@ -72,7 +72,7 @@ impl Drop for BreakerFuture {
 #[derive(Clone)]
 pub struct Bulkhead {
     pub state: Arc<State>,
-    pub upstream: NonHttp,
+    pub upstream: PlainUpstream,
 }
 
 impl<Req> Service<Req> for Bulkhead {

@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep};
 use tower::Service;
 
 use super::{Error, Hold, State};
-use crate::upstream::{Answer, Broken, Http, HttpAnswer, Reply};
+use crate::upstream::{Answer, Broken, HttpAnswer, HttpUpstream, Reply};
 
 const RETRIES: u32 = 3;
 const BACKOFF: Duration = Duration::from_millis(100);
@@ -22,7 +22,7 @@ const BACKOFF: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub struct Stack {
     pub state: Arc<State>,
-    pub upstream: Http,
+    pub upstream: HttpUpstream,
     /// The total and the attempt timeout. `None` for a stack without timeouts.
     pub limits: Option<(Duration, Duration)>,
 }
@@ -60,7 +60,7 @@ impl<Req: Clone> Service<Req> for Stack {
 
 #[pin_project]
 pub struct StackFuture<Req> {
-    upstream: Http,
+    upstream: HttpUpstream,
     copy: Option<Req>,
     retries: u32,
     deadline: Option<Instant>,

@@ -252,7 +252,7 @@ impl Model {
 }
 
 #[test]
-fn whatever_happens_a_round_is_bounded_and_ends() {
+fn every_round_is_bounded_and_ends() {
     // Known mistake 3. Known mistake 4. Known mistake 5.
     let settings = [
         CircuitBreaker::builder(),

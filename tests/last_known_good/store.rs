@@ -9,30 +9,30 @@ use super::*;
 
 pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
 
-/// A store whose content can be inspected, and that can be told to fail, to hang or to take time.
+/// A store whose content can be inspected, and that fails, hangs or takes time on demand.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Shelf(pub(super) Arc<Mutex<State>>);
+pub(super) struct TestStore(pub(super) Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) values: HashMap<String, (Bytes, Duration)>,
     gets: usize,
     puts: usize,
-    does: Does,
+    behaviour: Behaviour,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) enum Does {
+pub(super) enum Behaviour {
     #[default]
     Work,
     Fail,
     Hang,
-    Take(Duration),
+    Delay(Duration),
 }
 
-impl Shelf {
-    pub(super) fn will(&self, does: Does) {
-        self.0.lock().unwrap().does = does;
+impl TestStore {
+    pub(super) fn will(&self, behaviour: Behaviour) {
+        self.0.lock().unwrap().behaviour = behaviour;
     }
 
     /// The numbers of `get` and `put` operations so far.
@@ -48,12 +48,12 @@ impl Shelf {
     }
 
     async fn work(&self) -> Result<(), BoxError> {
-        let does = self.0.lock().unwrap().does;
-        match does {
-            Does::Work => Ok(()),
-            Does::Fail => Err("out of order".into()),
-            Does::Hang => std::future::pending().await,
-            Does::Take(time) => {
+        let behaviour = self.0.lock().unwrap().behaviour;
+        match behaviour {
+            Behaviour::Work => Ok(()),
+            Behaviour::Fail => Err("out of order".into()),
+            Behaviour::Hang => std::future::pending().await,
+            Behaviour::Delay(time) => {
                 sleep(time).await;
                 Ok(())
             }
@@ -61,7 +61,7 @@ impl Shelf {
     }
 }
 
-impl Store for Shelf {
+impl Store for TestStore {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
         self.0.lock().unwrap().gets += 1;
         self.work().await?;
@@ -79,16 +79,16 @@ impl Store for Shelf {
 /// Two replicas that share a store, each with an upstream of its own.
 pub(super) fn replicas(
     configure: impl Fn(LastKnownGoodBuilder) -> LastKnownGoodBuilder,
-) -> (Shelf, [(Upstream, Layered); 2]) {
-    let shelf = Shelf::default();
-    let replica = || service(&layer_with(|it| configure(it.store(shelf.clone()))));
-    (shelf.clone(), [replica(), replica()])
+) -> (TestStore, [(Upstream, Layered); 2]) {
+    let store = TestStore::default();
+    let replica = || service(&layer_with(|it| configure(it.store(store.clone()))));
+    (store.clone(), [replica(), replica()])
 }
 
 // ===== Shared entries and tombstones =====
 
 #[tokio::test(start_paused = true)]
-async fn what_one_has_kept_another_serves() {
+async fn a_replica_serves_the_entry_of_another_replica() {
     let (_, [one, other]) = replicas(|it| it);
     give(&one, get(), good(&[("etag", "\"1\""), ("cache-control", "max-age=5")])).await;
     advance(MINUTE).await;
@@ -102,7 +102,7 @@ async fn what_one_has_kept_another_serves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_newest_of_all_is_served() {
+async fn the_newest_entry_of_all_replicas_is_served() {
     let (_, [one, other]) = replicas(|it| it);
     give(&one, get(), good(&[])).await;
     advance(MINUTE).await;
@@ -113,7 +113,7 @@ async fn the_newest_of_all_is_served() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_keeps_the_variants_that_the_other_knows() {
+async fn replicas_share_all_variants() {
     let (_, [one, other]) = replicas(|it| it);
     let of = |language| request("GET", &[("accept-language", language)]);
     give(&one, of("de"), answer(200, &[("vary", "accept-language")], "gut")).await;
@@ -127,7 +127,7 @@ async fn each_keeps_the_variants_that_the_other_knows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_gone_is_gone_for_all() {
+async fn an_entry_is_revoked_for_all_replicas() {
     for last in [answer(404, &[], ""), answer(200, &[("cache-control", "no-store")], "")] {
         let (_, [one, other]) = replicas(|it| it);
         give(&one, get(), good(&[])).await;
@@ -144,7 +144,7 @@ async fn what_is_gone_is_gone_for_all() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_changed_has_changed_for_all() {
+async fn an_unsafe_method_invalidates_entries_for_all_replicas() {
     let (_, [one, other]) = replicas(|it| it.digest_key([7; 32]));
     let alice = || request("GET", &[("authorization", "alice")]);
     let item = |id| Request::get(format!("http://sku.internal/v1/items/{id}")).body(String::new()).unwrap();
@@ -162,24 +162,24 @@ async fn what_has_changed_has_changed_for_all() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_to_a_caller_with_credentials_is_shared_only_under_a_shared_digest_key() {
     let alice = || request("GET", &[("authorization", "alice")]);
-    let (shelf, [one, other]) = replicas(|it| it);
+    let (store, [one, other]) = replicas(|it| it);
     give(&one, alice(), good(&[])).await;
-    assert!(shelf.keys().is_empty(), "nobody could find it");
+    assert!(store.keys().is_empty(), "no other replica could find it");
     assert!(stale(&other, alice()).await.is_none());
     assert!(stale(&one, alice()).await.is_some());
 
-    let (shelf, [one, other]) = replicas(|it| it.digest_key([7; 32]));
+    let (store, [one, other]) = replicas(|it| it.digest_key([7; 32]));
     give(&one, alice(), good(&[])).await;
-    assert_eq!(shelf.keys().len(), 1);
+    assert_eq!(store.keys().len(), 1);
     assert!(stale(&other, request("GET", &[("authorization", "bob")])).await.is_none());
     assert!(stale(&other, get()).await.is_none());
     assert_eq!(stale(&other, alice()).await.unwrap(), "good");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_comes_from_a_clock_far_ahead_is_not_served() {
-    let shelf = Shelf::default();
-    let replica = || service(&layer_with(|it| it.store(shelf.clone())));
+async fn an_entry_from_a_clock_far_ahead_is_not_served() {
+    let store = TestStore::default();
+    let replica = || service(&layer_with(|it| it.store(store.clone())));
     let one = replica();
     advance(2 * MINUTE).await;
     let other = replica(); // Its clock starts at the system's time, two minutes behind.
@@ -188,41 +188,41 @@ async fn what_comes_from_a_clock_far_ahead_is_not_served() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_value_that_is_not_what_was_put_is_nothing() {
-    let (shelf, [one, other]) = replicas(|it| it);
+async fn a_damaged_or_misplaced_value_is_ignored() {
+    let (store, [one, other]) = replicas(|it| it);
     let item = |id| Request::get(format!("http://sku.internal/{id}")).body(String::new()).unwrap();
     give(&one, item("a"), answer(200, &[], "a")).await;
     give(&one, item("b"), answer(200, &[], "b")).await;
-    let [a, b] = shelf.keys().try_into().unwrap();
-    let (value_of_a, keep_for) = shelf.0.lock().unwrap().values[&a].clone();
+    let [a, b] = store.keys().try_into().unwrap();
+    let (value_of_a, keep_for) = store.0.lock().unwrap().values[&a].clone();
     let mut garbled = value_of_a.to_vec();
     *garbled.last_mut().unwrap() ^= 1;
     for value in [Bytes::new(), Bytes::from_static(b"{}"), garbled.into(), value_of_a.slice(1..)] {
-        shelf.0.lock().unwrap().values.insert(a.clone(), (value, keep_for));
+        store.0.lock().unwrap().values.insert(a.clone(), (value, keep_for));
         assert!(stale(&other, item("a")).await.is_none());
     }
-    shelf.0.lock().unwrap().values.insert(b, (value_of_a, keep_for));
-    assert!(stale(&other, item("b")).await.is_none(), "it is the other one's");
+    store.0.lock().unwrap().values.insert(b, (value_of_a, keep_for));
+    assert!(stale(&other, item("b")).await.is_none(), "the value belongs to the other key");
 }
 
 // ===== How often the store is read and written =====
 
 #[tokio::test(start_paused = true)]
-async fn the_store_is_written_once_in_a_while_whatever_comes() {
-    let (shelf, [one, _]) = replicas(|it| it);
+async fn writes_to_the_store_are_throttled() {
+    let (store, [one, _]) = replicas(|it| it);
     for second in 0..21 {
         let body = if second % 2 == 0 { "good" } else { "better" };
         give(&one, get(), answer(200, &[], body)).await;
         advance(SECOND).await;
     }
-    assert_eq!(shelf.counts(), (0, 3));
+    assert_eq!(store.counts(), (0, 3));
     // The memory always holds the last answer.
     assert_eq!(stale(&one, get()).await.unwrap(), "good");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_store_is_read_once_in_a_while_for_an_entry_in_memory() {
-    let (shelf, [one, _]) = replicas(|it| it);
+async fn reads_of_the_store_are_throttled_for_an_entry_in_memory() {
+    let (store, [one, _]) = replicas(|it| it);
     give(&one, get(), good(&[])).await;
     for _ in 0..21 {
         stale(&one, get()).await.unwrap();
@@ -230,17 +230,17 @@ async fn the_store_is_read_once_in_a_while_for_an_entry_in_memory() {
     }
     // Two look-ups with three reads each: the entry, the tombstone for all callers, and the tombstone for this
     // caller.
-    assert_eq!(shelf.counts(), (6, 1));
+    assert_eq!(store.counts(), (6, 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_store_keeps_nothing_for_longer_than_the_maximum_age() {
-    let (shelf, [one, _]) = replicas(|it| it.max_age(MINUTE));
+    let (store, [one, _]) = replicas(|it| it.max_age(MINUTE));
     let item = |id| Request::get(format!("http://sku.internal/{id}")).body(String::new()).unwrap();
     give(&one, item("a"), good(&[("age", "20")])).await;
     give(&one, item("b"), good(&[("cache-control", "stale-if-error=600")])).await;
     give(&one, item("c"), good(&[("cache-control", "stale-if-error=30")])).await;
     let times: Vec<_> =
-        shelf.keys().iter().map(|key| shelf.0.lock().unwrap().values[key].1.as_secs()).collect();
+        store.keys().iter().map(|key| store.0.lock().unwrap().values[key].1.as_secs()).collect();
     assert_eq!(times, [40, 60, 30]);
 }

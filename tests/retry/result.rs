@@ -18,21 +18,21 @@ async fn the_caller_gets_the_last_503_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_attempt_that_was_enough_leaves_no_note() {
+async fn a_call_of_one_attempt_has_no_attempts_extension() {
     for code in [200, 301, 404, 429, 500, 501] {
         assert_eq!(attempts(&one(&retry(), [status(code)], get()).await.0.unwrap()), None, "{code}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_took_two_attempts_says_so() {
+async fn a_response_after_two_attempts_counts_both() {
     let (result, _) = one(&retry(), [status(503), status(200)], get()).await;
     let attempts = attempts(&result.unwrap()).unwrap();
     assert_eq!((attempts.made, attempts.stop_reason), (2, None));
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_retries_there_is_nothing_to_note() {
+async fn without_retries_there_is_no_attempts_extension() {
     let layer = RetryLayer::new(policy(0));
     let (result, upstream) = one(&layer, [status(503)], get()).await;
     assert_eq!(attempts(&result.unwrap()), None);

@@ -3,15 +3,15 @@
 use steadfast::deadline::DeadlineLayer;
 use tokio::time::{Instant, sleep};
 
-use super::behind::{Does, MILLISECOND, Shelf, replicas};
+use super::store::{Behaviour, MILLISECOND, TestStore, replicas};
 use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_fails_no_call() {
-    let shelf = Shelf::default();
-    let cache = LastKnownGood::builder().store(shelf.clone()).build().unwrap();
+    let store = TestStore::default();
+    let cache = LastKnownGood::builder().store(store.clone()).build().unwrap();
     let both = service(&LastKnownGoodLayer::new(cache.clone()));
-    shelf.will(Does::Fail);
+    store.will(Behaviour::Fail);
     give(&both, get(), good(&[])).await;
     assert_eq!(cache.store_failures(), 1);
     advance(MINUTE).await;
@@ -25,12 +25,12 @@ async fn a_store_that_fails_fails_no_call() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_missed_a_tombstone_brings_nothing_back() {
-    let (shelf, [one, other]) = replicas(|it| it);
+    let (store, [one, other]) = replicas(|it| it);
     give(&one, get(), good(&[])).await;
     advance(SECOND).await;
-    shelf.will(Does::Fail);
+    store.will(Behaviour::Fail);
     give(&one, get(), answer(404, &[], "")).await;
-    shelf.will(Does::Work);
+    store.will(Behaviour::Work);
     assert!(stale(&one, get()).await.is_none(), "it is gone");
     advance(SECOND).await;
     give(&other, get(), answer(200, &[], "new")).await;
@@ -54,12 +54,12 @@ async fn an_invalidation_removes_no_newer_variant() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_hangs_is_waited_for_no_longer_than_its_bound() {
-    let (shelf, [one, other]) = replicas(|it| it.store_timeout(50 * MILLISECOND));
+    let (store, [one, other]) = replicas(|it| it.store_timeout(50 * MILLISECOND));
     give(&one, get(), good(&[])).await;
-    shelf.will(Does::Hang);
-    for (both, request, what) in [
-        (&one, request("DELETE", &[]), "told that something has changed"),
-        (&other, get(), "asked for what is not in memory"),
+    store.will(Behaviour::Hang);
+    for (both, request, case) in [
+        (&one, request("DELETE", &[]), "an invalidation"),
+        (&other, get(), "a read of an entry that is not in memory"),
     ] {
         both.0.will(answer(503, &[], ""));
         if request.method() == "DELETE" {
@@ -68,7 +68,7 @@ async fn a_store_that_hangs_is_waited_for_no_longer_than_its_bound() {
         }
         let began = Instant::now();
         ask(&both.1, request).await.unwrap();
-        assert_eq!(began.elapsed(), 50 * MILLISECOND, "{what}");
+        assert_eq!(began.elapsed(), 50 * MILLISECOND, "{case}");
     }
     // Each piece of a streamed body passes without a wait. Only the end of the body waits for the write to the store.
     let (sender, body) = streamed();
@@ -88,8 +88,8 @@ async fn a_store_that_hangs_is_waited_for_no_longer_than_its_bound() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_read_to_its_stated_length_has_been_written_to_the_store() {
-    let (shelf, [one, other]) = replicas(|it| it);
-    shelf.will(Does::Take(50 * MILLISECOND));
+    let (store, [one, other]) = replicas(|it| it);
+    store.will(Behaviour::Delay(50 * MILLISECOND));
     one.0.will(good(&[]));
     let mut body = ask(&one.1, get()).await.unwrap().into_body();
     assert_eq!(body.size_hint().exact(), Some(4));
@@ -98,14 +98,14 @@ async fn a_body_read_to_its_stated_length_has_been_written_to_the_store() {
     assert_eq!(began.elapsed(), 50 * MILLISECOND);
     assert!(body.is_end_stream());
     drop(body);
-    shelf.will(Does::Work);
+    store.will(Behaviour::Work);
     assert_eq!(stale(&other, get()).await.unwrap(), "good");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_has_ended_is_not_asked_again() {
-    let (shelf, [one, _]) = replicas(|it| it);
-    shelf.will(Does::Take(50 * MILLISECOND));
+async fn a_body_that_has_ended_is_not_polled_again() {
+    let (store, [one, _]) = replicas(|it| it);
+    store.will(Behaviour::Delay(50 * MILLISECOND));
     let frames = futures_util::stream::unfold(0, |n| async move {
         (n < 2).then(|| (Ok::<_, io::Error>(Frame::data(Bytes::from("x"))), n + 1))
     });
@@ -114,11 +114,11 @@ async fn a_body_that_has_ended_is_not_asked_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_response_without_a_body_is_kept_whether_or_not_that_is_read() {
-    let (shelf, [one, other]) = replicas(|it| it);
+async fn a_response_without_a_body_is_stored_even_if_unread() {
+    let (store, [one, other]) = replicas(|it| it);
     one.0.will(answer(204, &[], ""));
     let response = ask(&one.1, get()).await.unwrap();
-    assert_eq!((response.status().as_u16(), shelf.counts().1), (204, 1));
+    assert_eq!((response.status().as_u16(), store.counts().1), (204, 1));
     drop(response);
     assert!(stale(&other, get()).await.is_some());
 }
@@ -126,12 +126,12 @@ async fn a_response_without_a_body_is_kept_whether_or_not_that_is_read() {
 /// A late write of an older answer, from any replica, does not bring back an entry that was invalidated since.
 #[tokio::test(start_paused = true)]
 async fn a_late_write_brings_nothing_back() {
-    let (shelf, [one, other]) = replicas(|it| it);
+    let (store, [one, other]) = replicas(|it| it);
     give(&one, get(), good(&[])).await;
-    let before = shelf.0.lock().unwrap().values.clone();
+    let before = store.0.lock().unwrap().values.clone();
     advance(MINUTE).await;
     give(&one, get(), answer(404, &[], "")).await;
-    shelf.0.lock().unwrap().values.extend(before);
+    store.0.lock().unwrap().values.extend(before);
     for both in [&one, &other] {
         assert!(stale(both, get()).await.is_none());
     }
@@ -139,15 +139,15 @@ async fn a_late_write_brings_nothing_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pending_tombstone_of_one_caller_survives_a_tombstone_of_another() {
-    let of = |who| request("GET", &[("authorization", who)]);
-    for one_is_forgotten in [answer(403, &[], ""), answer(204, &[], "")] {
-        let (shelf, [one, _]) = replicas(|it| it.digest_key([7; 32]));
+    let of = |caller| request("GET", &[("authorization", caller)]);
+    for revoking in [answer(403, &[], ""), answer(204, &[], "")] {
+        let (store, [one, _]) = replicas(|it| it.digest_key([7; 32]));
         give(&one, of("alice"), good(&[])).await;
         advance(SECOND).await;
-        shelf.will(Does::Fail);
-        let method = if one_is_forgotten.status() == 204 { "DELETE" } else { "GET" };
-        give(&one, request(method, &[("authorization", "alice")]), one_is_forgotten).await;
-        shelf.will(Does::Work);
+        store.will(Behaviour::Fail);
+        let method = if revoking.status() == 204 { "DELETE" } else { "GET" };
+        give(&one, request(method, &[("authorization", "alice")]), revoking).await;
+        store.will(Behaviour::Work);
         advance(SECOND).await;
         give(&one, of("bob"), answer(404, &[], "")).await;
         give(&one, get(), answer(401, &[], "")).await;
@@ -157,9 +157,9 @@ async fn a_pending_tombstone_of_one_caller_survives_a_tombstone_of_another() {
 
 #[tokio::test(start_paused = true)]
 async fn an_entry_invalidated_after_its_look_up_is_not_served() {
-    let shelf = Shelf::default();
+    let store = TestStore::default();
     let cache =
-        LastKnownGood::builder().store(shelf).store_timeout(SECOND).renew_after(SECOND).build().unwrap();
+        LastKnownGood::builder().store(store).store_timeout(SECOND).renew_after(SECOND).build().unwrap();
     let layer = LastKnownGoodLayer::new(cache.clone());
     give(&service(&layer), get(), good(&[])).await;
     advance(MINUTE).await;
@@ -171,28 +171,28 @@ async fn an_entry_invalidated_after_its_look_up_is_not_served() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn repeated_tombstones_are_written_once_in_a_while() {
-    let (shelf, [one, _]) = replicas(|it| it);
+async fn writes_of_repeated_tombstones_are_throttled() {
+    let (store, [one, _]) = replicas(|it| it);
     for _ in 0..11 {
         give(&one, get(), answer(404, &[], "")).await;
         advance(SECOND).await;
     }
     // Two rounds of three writes: the tombstone, and the keys of GET and HEAD.
-    assert_eq!(shelf.counts().1, 6);
+    assert_eq!(store.counts().1, 6);
     // After a new entry, the next tombstone is written at once.
     give(&one, get(), good(&[])).await;
     give(&one, get(), answer(404, &[], "")).await;
-    assert_eq!(shelf.counts().1, 10);
+    assert_eq!(store.counts().1, 10);
 }
 
 /// Calls an upstream that hangs, with a deadline of one second, while the store holds an entry. Returns the elapsed
 /// time and the body of the stale response.
-async fn total(does: Does) -> (Duration, Option<Bytes>) {
-    let (shelf, [one, _]) = replicas(|it| it);
+async fn total(behaviour: Behaviour) -> (Duration, Option<Bytes>) {
+    let (store, [one, _]) = replicas(|it| it);
     give(&one, get(), good(&[])).await;
-    shelf.will(does);
+    store.will(behaviour);
     let hangs = tower::service_fn(|_: Request<String>| std::future::pending::<Answer>());
-    let service = DeadlineLayer::new(SECOND).layer(layer_with(|it| it.store(shelf)).layer(hangs));
+    let service = DeadlineLayer::new(SECOND).layer(layer_with(|it| it.store(store)).layer(hangs));
     let began = Instant::now();
     let response = service.oneshot(get()).await;
     let elapsed = began.elapsed();
@@ -208,22 +208,22 @@ async fn total(does: Does) -> (Duration, Option<Bytes>) {
 
 #[tokio::test(start_paused = true)]
 async fn the_wait_for_a_store_counts_within_the_total_time_of_the_call() {
-    assert_eq!(total(Does::Work).await, (SECOND, Some("good".into())));
+    assert_eq!(total(Behaviour::Work).await, (SECOND, Some("good".into())));
     // The store is read early enough to answer before the deadline.
-    assert_eq!(total(Does::Take(80 * MILLISECOND)).await, (SECOND, Some("good".into())));
-    assert_eq!(total(Does::Hang).await, (SECOND, None));
-    assert_eq!(total(Does::Fail).await, (SECOND, None));
+    assert_eq!(total(Behaviour::Delay(80 * MILLISECOND)).await, (SECOND, Some("good".into())));
+    assert_eq!(total(Behaviour::Hang).await, (SECOND, None));
+    assert_eq!(total(Behaviour::Fail).await, (SECOND, None));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_end_of_a_body_is_not_waited_for_beyond_the_total_time() {
-    let shelf = Shelf::default();
-    shelf.will(Does::Hang);
+    let store = TestStore::default();
+    store.will(Behaviour::Hang);
     let upstream = tower::service_fn(|_: Request<String>| async {
         sleep(980 * MILLISECOND).await;
         Ok::<_, Error<io::Error>>(good(&[]))
     });
-    let service = DeadlineLayer::new(SECOND).layer(layer_with(|it| it.store(shelf)).layer(upstream));
+    let service = DeadlineLayer::new(SECOND).layer(layer_with(|it| it.store(store)).layer(upstream));
     let began = Instant::now();
     let response = service.oneshot(get()).await.unwrap();
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "good");
@@ -231,13 +231,13 @@ async fn the_end_of_a_body_is_not_waited_for_beyond_the_total_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_is_dropped_while_the_store_is_asked_leaves_it_usable() {
-    let (shelf, [one, other]) = replicas(|it| it);
+async fn a_call_that_is_dropped_while_the_store_is_read_leaves_the_store_usable() {
+    let (store, [one, other]) = replicas(|it| it);
     give(&one, get(), good(&[])).await;
-    shelf.will(Does::Hang);
+    store.will(Behaviour::Hang);
     let mut call = tokio_test::task::spawn(other.1.clone().oneshot(get()));
     assert!(call.poll().is_pending());
     drop(call);
-    shelf.will(Does::Work);
+    store.will(Behaviour::Work);
     assert_eq!(stale(&other, get()).await.unwrap(), "good");
 }

@@ -16,7 +16,7 @@ async fn only_502_503_and_504_are_retried() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_classifier_is_told_to_retry_is_retried() {
+async fn the_transient_statuses_of_the_classifier_are_retried() {
     let classifier = HttpClassifier::new().transient([StatusCode::TOO_MANY_REQUESTS]);
     let layer = retry().classifier(classifier);
     assert_eq!(one(&layer, [status(429)], get()).await.1.count(), 4);
@@ -42,7 +42,7 @@ async fn an_attempt_that_hangs_is_cut_and_retried() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_every_attempt_has_failed_the_last_error_is_the_callers() {
+async fn the_caller_gets_the_error_of_the_last_attempt() {
     let answers =
         [fault(ConnectionReset), fault(ConnectionReset), fault(ConnectionReset), fault(UnexpectedEof)];
     let (result, upstream) = one(&retry(), answers, get()).await;
@@ -51,12 +51,12 @@ async fn when_every_attempt_has_failed_the_last_error_is_the_callers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_that_is_the_callers_own_is_not_retried() {
-    let callers = classify::from_fn(|result: Result<&Response<TestBody>, &ErrorInfo>| match result {
+async fn a_neutral_error_is_not_retried() {
+    let neutral = classify::from_fn(|result: Result<&Response<TestBody>, &ErrorInfo>| match result {
         Ok(_) => Outcome::Success,
         Err(_) => Outcome::Neutral,
     });
-    let (result, upstream) = one(&retry().classifier(callers), [fault(ConnectionReset)], get()).await;
+    let (result, upstream) = one(&retry().classifier(neutral), [fault(ConnectionReset)], get()).await;
     assert!(result.unwrap_err().inner().is_some());
     assert_eq!(upstream.count(), 1);
 }
@@ -132,7 +132,7 @@ async fn the_caller_may_say_that_a_get_may_not_be_sent_twice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_may_never_be_sent_again_is_not_even_after_a_connect_failure() {
+async fn retry_safety_never_forbids_a_retry_even_after_a_connect_failure() {
     let never = with_header(get(), "idempotency-key", "8e03978e");
     let never = with(never, CallOptions::new().retry_safety(RetrySafety::Never));
     assert_eq!(one(&retry(), [fault(ConnectionRefused)], never).await.1.count(), 1);
@@ -158,11 +158,11 @@ async fn every_attempt_sends_the_same_request() {
     let options = CallOptions::new().deadline(Instant::now() + 10 * SECOND);
     let request = with_header(with(get(), options), "x-tenant", "7");
     let (_, upstream) = one(&retry(), [status(503)], request).await;
-    for (seen, number) in upstream.take_seen().into_iter().zip(1..) {
-        assert_eq!(seen.method(), Method::GET);
-        assert_eq!(seen.uri(), "http://sku.internal/v1/items/42");
-        assert_eq!(seen.headers()["x-tenant"], "7");
-        assert_eq!(seen.options(), options.attempt(number, number < 4), "but for the attempt's number");
+    for (request, number) in upstream.take_seen().into_iter().zip(1..) {
+        assert_eq!(request.method(), Method::GET);
+        assert_eq!(request.uri(), "http://sku.internal/v1/items/42");
+        assert_eq!(request.headers()["x-tenant"], "7");
+        assert_eq!(request.options(), options.attempt(number, number < 4), "but for the attempt's number");
     }
 }
 
@@ -200,7 +200,7 @@ async fn when_a_fault_opens_the_circuit_the_answer_is_handed_on_at_once() {
         (StatusCode::SERVICE_UNAVAILABLE, Some(StopReason::CircuitOpen))
     );
     assert_eq!((upstream.count(), began.elapsed()), (2, 100 * MS));
-    assert_eq!(circuit.snapshot().refused, 0, "nothing was asked that is known to be refused");
+    assert_eq!(circuit.snapshot().refused, 0, "no attempt is made that is known to be refused");
 }
 
 #[tokio::test(start_paused = true)]
@@ -233,7 +233,7 @@ async fn stopped_after(failures: usize, circuit: CircuitBreakerBuilder) -> Optio
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_circuit_that_may_refuse_nothing_advises_nothing() {
+async fn a_circuit_in_shadow_advises_nothing() {
     assert_eq!(stopped_after(8, CircuitBreaker::builder()).await, Some(StopReason::Failing));
     assert_eq!(stopped_after(8, CircuitBreaker::builder().shadow(true)).await, Some(StopReason::Exhausted));
 }
@@ -344,9 +344,10 @@ async fn a_full_bulkhead_is_never_retried() {
 async fn the_classifier_is_never_asked_about_a_refusal() {
     let circuit = CircuitBreaker::builder().build().unwrap();
     circuit.force_open();
-    let asked = classify::from_fn(|_: Result<&Response<_>, &ErrorInfo>| panic!("asked about a refusal"));
+    let panicking =
+        classify::from_fn(|_: Result<&Response<_>, &ErrorInfo>| panic!("consulted about a refusal"));
     let service = ServiceBuilder::new()
-        .layer(retry().classifier(asked).advised_by(circuit.clone()))
+        .layer(retry().classifier(panicking).advised_by(circuit.clone()))
         .layer(CircuitBreakerLayer::new(circuit))
         .service(Upstream::answering([status(200)]));
     assert!(send(&service, get()).await.unwrap_err().is_circuit_open());

@@ -31,11 +31,11 @@ pub(crate) type Seconds = Option<i64>;
 /// A date. `None` stands for an invalid date.
 pub(crate) type Date = Option<i64>;
 
-/// The meaning of a request. `place` and `caller` are indices.
+/// The meaning of a request's head for the cache. `resource` and `caller` are indices.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked {
+pub(crate) struct RequestHead {
     pub(crate) method: &'static str,
-    pub(crate) place: usize,
+    pub(crate) resource: usize,
     pub(crate) caller: usize,
     /// The lines of each header that a response may vary on, in the order of [`SELECTING`].
     pub(crate) selecting: [&'static [&'static str]; 2],
@@ -52,43 +52,43 @@ pub(crate) const TENANTS: [&[&str]; 3] = [&[], &["a"], &[""]];
 
 /// The meaning of a response's head for the cache. `None` stands for an absent header.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Said {
+pub(crate) struct ResponseHead {
     pub(crate) cache_control: Option<Vec<Directive>>,
     /// The `Date`, in seconds of the upstream's clock.
     pub(crate) date: Option<Date>,
     pub(crate) expires: Option<Date>,
     pub(crate) age: Option<i64>,
-    pub(crate) vary: Option<Varies>,
+    pub(crate) vary: Option<Vary>,
     pub(crate) etag: Option<&'static str>,
     pub(crate) last_modified: Option<i64>,
     pub(crate) mark: Option<u64>,
     pub(crate) sets_cookie: bool,
     pub(crate) is_stream: bool,
-    pub(crate) has_hop: bool,
-    /// The header that refers to another place, and its value.
-    pub(crate) refers: Option<(&'static str, &'static str)>,
+    pub(crate) closes_connection: bool,
+    /// The header that refers to another resource, and its value.
+    pub(crate) reference: Option<(&'static str, &'static str)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Varies {
+pub(crate) enum Vary {
     /// The names, sorted.
     On(Vec<&'static str>),
     OnEverything,
 }
 
-impl Said {
-    /// The meaning of the stored head after a 304 with the head `anew`.
-    pub(crate) fn updated(&self, anew: &Self) -> Self {
-        let (old, anew) = (self.clone(), anew.clone());
+impl ResponseHead {
+    /// The meaning of the stored head after a 304 with the head `update`.
+    pub(crate) fn updated(&self, update: &Self) -> Self {
+        let (old, update) = (self.clone(), update.clone());
         Self {
-            cache_control: anew.cache_control.or(old.cache_control),
-            date: anew.date.or(old.date),
-            expires: anew.expires.or(old.expires),
-            vary: anew.vary.or(old.vary),
-            etag: anew.etag.or(old.etag),
-            last_modified: anew.last_modified.or(old.last_modified),
-            mark: anew.mark.or(old.mark),
-            sets_cookie: old.sets_cookie || anew.sets_cookie,
+            cache_control: update.cache_control.or(old.cache_control),
+            date: update.date.or(old.date),
+            expires: update.expires.or(old.expires),
+            vary: update.vary.or(old.vary),
+            etag: update.etag.or(old.etag),
+            last_modified: update.last_modified.or(old.last_modified),
+            mark: update.mark.or(old.mark),
+            sets_cookie: old.sets_cookie || update.sets_cookie,
             ..old
         }
     }
@@ -106,16 +106,16 @@ impl Said {
         line("age", self.age.map(|it| it.to_string()));
         line("set-cookie", self.sets_cookie.then(|| "session=1".to_owned()));
         line("content-type", self.is_stream.then(|| "Text/Event-Stream; charset=utf-8".to_owned()));
-        line("connection", self.has_hop.then(|| "close, X-Hop".to_owned()));
-        line("x-hop", self.has_hop.then(|| "1".to_owned()));
-        lines.extend(self.refers.map(|(name, to)| (name, to.to_owned())));
+        line("connection", self.closes_connection.then(|| "close, X-Hop".to_owned()));
+        line("x-hop", self.closes_connection.then(|| "1".to_owned()));
+        lines.extend(self.reference.map(|(name, to)| (name, to.to_owned())));
         if let Some(directives) = &self.cache_control {
             lines.extend(cache_control(directives, rng));
         }
         match &self.vary {
             None => {}
-            Some(Varies::OnEverything) => lines.push(("vary", "accept-language, *".to_owned())),
-            Some(Varies::On(names)) => {
+            Some(Vary::OnEverything) => lines.push(("vary", "accept-language, *".to_owned())),
+            Some(Vary::On(names)) => {
                 let mut names: Vec<_> = names.iter().map(|name| case(name, rng)).collect();
                 names.shuffle(rng);
                 lines.extend(list("vary", &names, rng));

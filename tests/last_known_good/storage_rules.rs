@@ -5,7 +5,7 @@ use super::*;
 // ===== storing =====
 
 #[tokio::test(start_paused = true)]
-async fn a_503_is_never_kept() {
+async fn a_503_is_never_stored() {
     // Known mistake 30.
     let both = service(&layer());
     give(&both, get(), answer(503, &[("cache-control", "max-age=60")], "no")).await;
@@ -13,7 +13,7 @@ async fn a_503_is_never_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_good_answers_are_kept() {
+async fn only_successful_responses_are_stored() {
     for status in [206, 301, 302, 304, 400, 403, 404, 429, 500, 503] {
         let both = service(&layer());
         give(&both, get(), answer(status, &[], "")).await;
@@ -27,7 +27,7 @@ async fn only_good_answers_are_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_origin_forbids_is_not_kept() {
+async fn a_response_that_the_origin_forbids_to_store_is_not_stored() {
     for headers in [
         ("cache-control", "no-store"),
         ("cache-control", "max-age=60, No-Store"),
@@ -44,23 +44,23 @@ async fn what_the_origin_forbids_is_not_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_may_ask_for_its_answer_not_to_be_kept() {
+async fn no_store_on_a_request_keeps_its_answer_out_of_the_cache() {
     let both = service(&layer());
-    let unkept = || request("GET", &[("cache-control", "no-store")]);
-    give(&both, unkept(), good(&[])).await;
+    let no_store = || request("GET", &[("cache-control", "no-store")]);
+    give(&both, no_store(), good(&[])).await;
     assert!(stale(&both, get()).await.is_none());
     give(&both, get(), good(&[])).await;
-    assert_eq!(stale(&both, unkept()).await.unwrap(), "good");
+    assert_eq!(stale(&both, no_store()).await.unwrap(), "good");
 }
 
 #[tokio::test(start_paused = true)]
-async fn get_and_head_are_kept_apart_and_nothing_else_is_kept() {
+async fn get_and_head_have_separate_entries_and_other_methods_have_none() {
     for method in ["GET", "HEAD", "POST", "PUT", "OPTIONS"] {
         let both = service(&layer());
         give(&both, request(method, &[]), good(&[])).await;
         for other in ["GET", "HEAD", "POST", "PUT", "OPTIONS"] {
-            let kept = method == other && ["GET", "HEAD"].contains(&method);
-            assert_eq!(stale(&both, request(other, &[])).await.is_some(), kept, "{method} {other}");
+            let stored = method == other && ["GET", "HEAD"].contains(&method);
+            assert_eq!(stale(&both, request(other, &[])).await.is_some(), stored, "{method} {other}");
         }
     }
 }
@@ -127,7 +127,7 @@ async fn an_entry_is_as_old_as_its_last_good_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_must_be_revalidated_is_not_served_stale_while_plain_answers_are() {
+async fn must_revalidate_forbids_a_stale_response_where_a_plain_answer_allows_it() {
     // Known mistake 33.
     for (cache_control, served) in [
         ("max-age=60", true),
@@ -146,7 +146,7 @@ async fn what_must_be_revalidated_is_not_served_stale_while_plain_answers_are() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn stale_if_error_says_how_old_is_too_old() {
+async fn stale_if_error_limits_the_age_of_a_stale_response() {
     for (cache_control, seconds) in [
         ("max-age=60, stale-if-error=30", 90),
         ("stale-if-error=120", 120),
@@ -164,7 +164,7 @@ async fn stale_if_error_says_how_old_is_too_old() {
 // ===== removing an entry =====
 
 #[tokio::test(start_paused = true)]
-async fn what_is_gone_is_handed_on_and_removes_the_entry() {
+async fn a_404_or_410_is_handed_on_and_removes_the_entry() {
     for (status, method) in [(404, "GET"), (410, "GET"), (404, "HEAD")] {
         let both = service(&layer());
         give(&both, get(), good(&[])).await;
@@ -209,7 +209,7 @@ async fn an_unsafe_method_that_did_not_reach_the_upstream_removes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_newer_answer_that_may_not_be_kept_removes_the_older_one() {
+async fn a_newer_answer_that_may_not_be_stored_removes_the_older_entry() {
     for headers in [("cache-control", "no-store"), ("set-cookie", "session=1"), ("vary", "*")] {
         let both = service(&layer());
         give(&both, get(), good(&[])).await;

@@ -9,21 +9,21 @@ use steadfast::last_known_good::{Cause, Stale};
 use steadfast::{Error, ErrorKind};
 
 use crate::chance::Reply;
-use crate::model::Kept;
-use crate::said::header_map;
+use crate::heads::header_map;
+use crate::model::Entry;
 use crate::support::{Script, Step, TestBody};
 
 pub(crate) type Answer = Result<http::Response<TestBody>, Error<io::Error>>;
 
 /// A caller's view of a response, in a form that can be compared.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Seen {
+pub(crate) struct Observed {
     pub(crate) stale: Option<(Duration, Cause)>,
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
 }
 
-pub(crate) fn given_by(reply: &Reply) -> Answer {
+pub(crate) fn to_answer(reply: &Reply) -> Answer {
     let (response, content) = match reply {
         Reply::Answer(response, content) => (response, content),
         Reply::Fault(cause) => return Err(error_of(*cause)),
@@ -35,10 +35,10 @@ pub(crate) fn given_by(reply: &Reply) -> Answer {
     }
     let script = Script::of(&steps);
     let script = if content.states_length { script.sized() } else { script };
-    let mut given = http::Response::new(script.start());
-    *given.status_mut() = response.status.try_into().unwrap();
-    *given.headers_mut() = header_map(&response.headers);
-    Ok(given)
+    let mut http_response = http::Response::new(script.start());
+    *http_response.status_mut() = response.status.try_into().unwrap();
+    *http_response.headers_mut() = header_map(&response.headers);
+    Ok(http_response)
 }
 
 pub(crate) fn error_of(cause: Cause) -> Error<io::Error> {
@@ -54,12 +54,12 @@ pub(crate) fn error_of(cause: Cause) -> Error<io::Error> {
 }
 
 /// The stale response that an entry must lead to.
-pub(crate) fn expected_of(kept: &Kept, cause: Cause, now: i64) -> Seen {
-    let age = kept.age(now);
-    let mut headers = kept.headers.clone();
+pub(crate) fn expected_stale(entry: &Entry, cause: Cause, now: i64) -> Observed {
+    let age = entry.age(now);
+    let mut headers = entry.headers.clone();
     headers.retain(|(name, _)| *name != "age");
     headers.push(("age", (age / 1000).to_string()));
-    let ttl = kept.fresh_for / 1000 - age / 1000;
+    let ttl = entry.fresh_for / 1000 - age / 1000;
     let how = match cause {
         Cause::Status(status) => format!("fwd=stale; fwd-status={}; ttl={ttl}", status.as_u16()),
         Cause::Body => format!("fwd=stale; ttl={ttl}; detail=body"),
@@ -69,12 +69,12 @@ pub(crate) fn expected_of(kept: &Kept, cause: Cause, now: i64) -> Seen {
     };
     headers.push(("cache-status", format!("steadfast; {how}")));
     let age = Duration::from_millis(age.unsigned_abs());
-    Seen { stale: Some((age, cause)), status: kept.status, headers: lines(&header_map(&headers)) }
+    Observed { stale: Some((age, cause)), status: entry.status, headers: lines(&header_map(&headers)) }
 }
 
-pub(crate) fn seen<B>(response: &http::Response<B>) -> Seen {
+pub(crate) fn observe<B>(response: &http::Response<B>) -> Observed {
     let stale = response.extensions().get::<Stale>().map(|it| (it.age, it.cause));
-    Seen { stale, status: response.status().as_u16(), headers: lines(response.headers()) }
+    Observed { stale, status: response.status().as_u16(), headers: lines(response.headers()) }
 }
 
 /// The lines sorted by name. Lines with one name keep their order.

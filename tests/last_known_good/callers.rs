@@ -9,10 +9,10 @@ use steadfast::stores::MemoryStore;
 use super::*;
 
 /// A request: method and URI, and headers. A `!` before a header name marks the value as sensitive.
-type Caller = (&'static str, &'static [(&'static str, &'static [u8])]);
+type RequestSpec = (&'static str, &'static [(&'static str, &'static [u8])]);
 
 /// Requests of which no two may share an entry.
-const STRANGERS: [Caller; 74] = [
+const DISTINCT_REQUESTS: [RequestSpec; 74] = [
     ("GET http://sku.internal/", &[]),
     ("HEAD http://sku.internal/", &[]),
     // Different credentials, and the same credential in different headers.
@@ -94,7 +94,7 @@ const STRANGERS: [Caller; 74] = [
     ("GET /", &[("host", b"sku.internal")]),
 ];
 
-fn request_of((line, headers): Caller) -> Request<String> {
+fn request_of((line, headers): RequestSpec) -> Request<String> {
     let (method, uri) = line.split_once(' ').unwrap();
     let mut request = Request::builder().method(method).uri(uri).body(String::new()).unwrap();
     for (name, value) in headers {
@@ -126,16 +126,18 @@ const PUBLIC: &[(&str, &str)] = &[("cache-control", "public, max-age=60")];
 const VARYING: &[(&str, &str)] = &[("vary", "Authorization, X-User, Cookie, X-Tenant, Host")];
 
 #[tokio::test(start_paused = true)]
-async fn a_stranger_gets_nothing() {
+async fn distinct_requests_share_no_entry() {
     let same_key = Some([7; 32]);
     for headers in [&[][..], PUBLIC, VARYING, &[("cache-control", "private")]] {
-        for (at, one) in STRANGERS.into_iter().enumerate() {
+        for (at, one) in DISTINCT_REQUESTS.into_iter().enumerate() {
             let alone = service_of(builder());
             let [first, second] = replicas([same_key; 2]);
             for both in [&alone, &first] {
                 give(both, request_of(one), good(headers)).await;
             }
-            for (other_at, other) in STRANGERS.into_iter().enumerate().filter(|(other, _)| *other != at) {
+            for (other_at, other) in
+                DISTINCT_REQUESTS.into_iter().enumerate().filter(|(other, _)| *other != at)
+            {
                 for both in [&alone, &first, &second] {
                     let got = stale(both, request_of(other)).await;
                     assert!(got.is_none(), "{other_at} {other:?} got what was for {at} {one:?}, {headers:?}");
@@ -152,8 +154,8 @@ async fn a_stranger_gets_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_caller_is_known_however_the_request_is_written() {
-    let same: [(Caller, Caller); 5] = [
+async fn equivalent_requests_share_an_entry() {
+    let same: [(RequestSpec, RequestSpec); 5] = [
         (
             ("GET http://sku.internal/", &[("Authorization", b"alice"), ("cookie", b"a=1")]),
             ("GET HTTP://SKU.internal:80/", &[("COOKIE", b"a=1"), ("AUTHORIZATION", b"alice")]),
@@ -190,7 +192,7 @@ async fn replicas_with_different_digest_keys_share_no_answers_to_credentials() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_varies_goes_only_to_an_equal_request() {
+async fn vary_compares_the_lines_of_a_header_exactly() {
     let lines: [&[(&str, &str)]; 9] = [
         &[],
         &[("x-tenant", "")],
@@ -235,7 +237,7 @@ async fn a_304_to_one_caller_does_not_renew_the_entry_of_another() {
 
 // ===== invalidation across callers and hosts =====
 
-const POISON: [&str; 10] = [
+const POISONED_LOCATIONS: [&str; 10] = [
     "http://sku.internal/v1/items/42",
     "http://sku.internal:80/v1/items/42",
     "HTTP://SKU.INTERNAL/v1/items/42",
@@ -251,7 +253,7 @@ const POISON: [&str; 10] = [
 #[tokio::test(start_paused = true)]
 async fn an_answer_of_one_origin_removes_nothing_of_another() {
     for name in ["location", "content-location"] {
-        for to in POISON {
+        for to in POISONED_LOCATIONS {
             for evil in [
                 "http://evil.internal/",
                 "https://sku.internal/",
@@ -290,23 +292,23 @@ async fn an_answer_of_one_host_behind_a_proxy_removes_nothing_of_another() {
 struct Spy {
     values: Arc<Mutex<BTreeMap<String, Bytes>>>,
     /// Every key and value that the store was ever given.
-    seen: Arc<Mutex<Vec<u8>>>,
+    recorded: Arc<Mutex<Vec<u8>>>,
     /// The distance, in key order, from the requested key to the key whose value is returned.
     shift: Arc<Mutex<usize>>,
 }
 
 impl Store for Spy {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
-        self.seen.lock().unwrap().extend(key.as_bytes());
+        self.recorded.lock().unwrap().extend(key.as_bytes());
         let (values, shift) = (self.values.lock().unwrap(), *self.shift.lock().unwrap());
         let Some(at) = values.keys().position(|it| it == key) else { return Ok(None) };
         Ok(values.values().nth((at + shift) % values.len()).cloned())
     }
 
     async fn put(&self, key: &str, value: Bytes, _keep_for: Duration) -> Result<(), BoxError> {
-        let mut seen = self.seen.lock().unwrap();
-        seen.extend(key.as_bytes());
-        seen.extend(&*value);
+        let mut recorded = self.recorded.lock().unwrap();
+        recorded.extend(key.as_bytes());
+        recorded.extend(&*value);
         self.values.lock().unwrap().insert(key.to_owned(), value);
         Ok(())
     }
@@ -336,7 +338,7 @@ async fn a_store_that_mixes_up_its_values_gives_no_caller_the_answer_of_another(
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_credential_reaches_the_store_or_what_is_shown() {
+async fn no_credential_reaches_the_store_or_debug_output() {
     let spy = Spy::default();
     let builder = builder().store(spy.clone()).digest_key([0x5e; 32]);
     let builder_shown = format!("{builder:?}");
@@ -372,9 +374,9 @@ async fn no_credential_reaches_the_store_or_what_is_shown() {
     let shown: [&dyn Debug; 8] = [&cache, &layer, &both.1, &served, &called, &entries, &refused, &error];
     let shown = format!("{shown:?} {builder_shown} {:?}", spy.values.lock().unwrap().keys());
     assert!(!shown.contains("hush") && !shown.contains("94, 94"), "{shown}");
-    let seen = spy.seen.lock().unwrap();
-    assert!(seen.windows(2).any(|it| it == b"de"), "what is no credential is there");
-    assert!(!seen.windows(4).any(|it| it == b"hush"), "{}", String::from_utf8_lossy(&seen));
+    let recorded = spy.recorded.lock().unwrap();
+    assert!(recorded.windows(2).any(|it| it == b"de"), "a value that is no credential is recorded");
+    assert!(!recorded.windows(4).any(|it| it == b"hush"), "{}", String::from_utf8_lossy(&recorded));
 }
 
 // ===== Unusual headers =====
@@ -400,7 +402,7 @@ async fn a_host_that_is_no_text_is_another_host() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_host_that_is_said_twice_is_another_host() {
+async fn a_repeated_host_header_is_another_host() {
     let of = |hosts: &[(&[u8], bool)]| with_lines("http://127.0.0.1:4140/", "host", hosts);
     let both = service(&layer());
     give(&both, of(&[(b"one", false), (b"bank", false)]), answer(200, &[], "the bank's")).await;
@@ -417,7 +419,7 @@ async fn the_order_of_lines_counts_where_some_are_sensitive() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_path_that_ends_like_a_host_is_another_place() {
+async fn a_path_that_ends_like_a_host_is_another_resource() {
     let at = |method: &str, path: &str| {
         Request::builder().method(method).uri(format!("http://127.0.0.1:4140{path}"))
     };

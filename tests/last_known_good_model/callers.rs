@@ -16,7 +16,7 @@ use steadfast::last_known_good::{LastKnownGood, LastKnownGoodBuilder, LastKnownG
 use steadfast::stores::MemoryStore;
 use tower::{Layer as _, ServiceExt as _};
 
-use crate::said::{LANGUAGES, TENANTS};
+use crate::heads::{LANGUAGES, TENANTS};
 
 const STEPS: usize = 100_000;
 const URIS: [&str; 4] = [
@@ -29,14 +29,14 @@ const HOSTS: [&str; 3] = ["", "one.internal", "two.internal"];
 const CREDENTIALS: [&str; 5] = ["authorization", "cookie", "x-api-key", "x-user", "a user in the URI"];
 
 /// The state of the upstream.
-struct World {
+struct Upstream {
     is_down: AtomicBool,
     /// The version of all resources, which each change increments.
     version: AtomicUsize,
     rng: Mutex<SmallRng>,
 }
 
-impl World {
+impl Upstream {
     fn answer(&self, request: &Request<String>) -> Result<Response<Full<Bytes>>, Error<io::Error>> {
         if request.method() == "DELETE" {
             self.version.fetch_add(1, Ordering::Relaxed);
@@ -52,12 +52,15 @@ impl World {
             *["public", "public, max-age=60", "", "", "stale-if-error=600", "private"].choose(rng).unwrap();
         let version = self.version.load(Ordering::Relaxed);
         let response = Response::builder().header("vary", vary).header("cache-control", cache_control);
-        Ok(response.header("x-version", version).body(Full::new(whose(request, vary).into())).unwrap())
+        Ok(response
+            .header("x-version", version)
+            .body(Full::new(caller_and_variant(request, vary).into()))
+            .unwrap())
     }
 }
 
 /// The caller and the variant that an answer with this `Vary` is for.
-fn whose(request: &Request<String>, vary: &str) -> String {
+fn caller_and_variant(request: &Request<String>, vary: &str) -> String {
     let names: Vec<_> = vary.split(", ").map(str::to_lowercase).collect();
     let counts = |name: &str, value: &HeaderValue| {
         value.is_sensitive()
@@ -104,25 +107,25 @@ fn request(rng: &mut SmallRng) -> Request<String> {
     request
 }
 
-/// Makes random calls to two replicas. Returns the number of stale responses. `is_told` if each replica learns of
-/// every change: then all responses must have the current version.
-async fn serve(is_told: bool, replicas: [LastKnownGoodBuilder; 2]) -> usize {
-    let world = Arc::new(World {
+/// Makes random calls to two replicas. Returns the number of stale responses. `must_be_current` if all responses must
+/// have the current version, because each replica learns of every change.
+async fn call_replicas(must_be_current: bool, replicas: [LastKnownGoodBuilder; 2]) -> usize {
+    let state = Arc::new(Upstream {
         is_down: AtomicBool::new(false),
         version: AtomicUsize::new(0),
         rng: Mutex::new(SmallRng::seed_from_u64(1)),
     });
     let services = replicas.map(|builder| {
         let cache = builder.private_header(HeaderName::from_static("x-user")).build().unwrap();
-        let world = Arc::clone(&world);
-        let upstream = tower::service_fn(move |request| std::future::ready(world.answer(&request)));
+        let state = Arc::clone(&state);
+        let upstream = tower::service_fn(move |request| std::future::ready(state.answer(&request)));
         (LastKnownGoodLayer::new(cache.clone()).layer(upstream), cache)
     });
     let rng = &mut SmallRng::seed_from_u64(2);
     let (mut served, mut most_bytes) = (0, 0);
     for step in 0..STEPS {
         match rng.random_range(0..100) {
-            0..4 => _ = world.is_down.fetch_xor(true, Ordering::Relaxed),
+            0..4 => _ = state.is_down.fetch_xor(true, Ordering::Relaxed),
             4..14 => tokio::time::advance(Duration::from_millis(rng.random_range(0..20_000))).await,
             14 if rng.random_ratio(1, 10) => {
                 // Each resource changes, through each replica.
@@ -150,10 +153,10 @@ async fn serve(is_told: bool, replicas: [LastKnownGoodBuilder; 2]) -> usize {
                 let (head, body) = response.into_parts();
                 let body = body.collect().await.unwrap().to_bytes();
                 let vary = head.headers["vary"].to_str().unwrap();
-                assert_eq!(body, whose(&request, vary), "step {step}: {request:?}");
+                assert_eq!(body, caller_and_variant(&request, vary), "step {step}: {request:?}");
                 let version: usize = head.headers["x-version"].to_str().unwrap().parse().unwrap();
                 assert!(
-                    !is_told || version == world.version.load(Ordering::Relaxed),
+                    !must_be_current || version == state.version.load(Ordering::Relaxed),
                     "step {step}: {request:?}"
                 );
                 served += usize::from(is_stale);
@@ -177,22 +180,23 @@ fn store() -> MemoryStore {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_served_what_was_sent_to_another() {
-    let served = serve(true, [small().seed(1), small().seed(2)]).await;
+async fn no_caller_is_served_the_answer_of_another() {
+    let served = call_replicas(true, [small().seed(1), small().seed(2)]).await;
     assert!(served > 1000, "{served}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_served_what_was_sent_to_another_by_a_replica_with_the_same_key() {
+async fn no_caller_is_served_the_answer_of_another_by_a_replica_with_the_same_key() {
     let store = store();
     let served =
-        serve(false, [1, 2].map(|seed| small().store(store.clone()).digest_key([7; 32]).seed(seed))).await;
+        call_replicas(false, [1, 2].map(|seed| small().store(store.clone()).digest_key([7; 32]).seed(seed)))
+            .await;
     assert!(served > 1000, "{served}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_served_what_was_sent_to_another_by_a_replica_with_a_key_of_its_own() {
+async fn no_caller_is_served_the_answer_of_another_by_a_replica_with_a_key_of_its_own() {
     let store = store();
-    let served = serve(false, [1, 2].map(|seed| small().store(store.clone()).seed(seed))).await;
+    let served = call_replicas(false, [1, 2].map(|seed| small().store(store.clone()).seed(seed))).await;
     assert!(served > 1000, "{served}");
 }

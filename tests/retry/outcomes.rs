@@ -10,9 +10,9 @@ fn throttled() -> HttpClassifier {
 
 /// The `Retry-After` of a 429 is a floor; the backoff comes on top.
 #[tokio::test(start_paused = true)]
-async fn a_throttled_call_is_sent_again_after_the_wait_that_it_was_asked_for() {
-    let told = status(429).header("retry-after", "1");
-    let (result, upstream) = one(&retry().classifier(throttled()), [told, status(200)], get()).await;
+async fn a_throttled_call_is_retried_after_its_retry_after() {
+    let throttle = status(429).header("retry-after", "1");
+    let (result, upstream) = one(&retry().classifier(throttled()), [throttle, status(200)], get()).await;
     assert_eq!(result.unwrap().status(), StatusCode::OK);
     assert!(
         upstream.waits()[0] >= SECOND && upstream.waits()[0] <= SECOND + 100 * MS,
@@ -23,12 +23,12 @@ async fn a_throttled_call_is_sent_again_after_the_wait_that_it_was_asked_for() {
 
 /// A closure makes the 429 retryable without a wait, so the `Retry-After` of the response applies.
 #[tokio::test(start_paused = true)]
-async fn the_wait_survives_a_judgement_of_ones_own() {
+async fn retry_after_applies_to_a_custom_outcome_without_a_wait() {
     let classifier = HttpClassifier::new().on_response(|status, _| {
         (status == StatusCode::TOO_MANY_REQUESTS).then_some(Outcome::Throttled { retry_after: None })
     });
-    let told = status(429).header("retry-after", "1");
-    let (_, upstream) = one(&retry().classifier(classifier), [told, status(200)], get()).await;
+    let throttle = status(429).header("retry-after", "1");
+    let (_, upstream) = one(&retry().classifier(classifier), [throttle, status(200)], get()).await;
     assert!(upstream.waits()[0] >= SECOND, "{:?}", upstream.waits());
 }
 
@@ -63,7 +63,7 @@ fn not_processed() -> HttpClassifier {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_not_processed_is_sent_again_at_once_whatever_its_method_and_costs_nothing() {
+async fn an_unprocessed_attempt_is_retried_at_once_for_any_method_without_a_token() {
     let budget = RetryBudget::default();
     let layer = retry().budget(budget.clone()).classifier(not_processed());
     for request in [get(), post()] {
@@ -77,20 +77,20 @@ async fn what_was_not_processed_is_sent_again_at_once_whatever_its_method_and_co
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_never_processed_is_sent_a_few_times() {
+async fn retries_of_unprocessed_attempts_are_bounded() {
     let (result, upstream) = one(&retry().classifier(not_processed()), [status(421)], get()).await;
     assert_eq!((upstream.count(), stopped(&result.unwrap())), (4, Some(StopReason::Exhausted)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_be_sent_once_is_sent_once_even_if_it_was_not_processed() {
+async fn retry_safety_never_forbids_a_retry_even_of_an_unprocessed_attempt() {
     let once = with(get(), CallOptions::new().retry_safety(RetrySafety::Never));
     let (_, upstream) = one(&retry().classifier(not_processed()), [status(421), status(200)], once).await;
     assert_eq!(upstream.count(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_resend_takes_no_retry_from_those_that_the_policy_allows() {
+async fn an_unprocessed_attempt_does_not_count_against_the_retries_of_the_policy() {
     let answers = [421, 503, 421, 503, 503, 200].map(status);
     let (result, upstream) = one(&retry().classifier(not_processed()), answers, get()).await;
     assert_eq!((result.unwrap().status(), upstream.count()), (StatusCode::OK, 6));
