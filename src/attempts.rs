@@ -5,7 +5,7 @@ use crate::stop_reason::StopReason;
 /// The number of attempts of a call, in the extensions of the response. An error has [its own
 /// count](crate::ErrorInfo::attempts).
 ///
-/// A response without this extension took one attempt and needed no other: the healthy path writes nothing.
+/// Without this extension, one attempt was made and no retry was wanted: the healthy path writes nothing.
 ///
 /// ```
 /// use steadfast::retry::Attempts;

@@ -187,6 +187,7 @@ impl Default for CallOptions {
     label = "a layer reads the deadline of each request",
     note = "wrap each request in a `steadfast::Call`, or write `impl steadfast::HasCallOptions for {Self} {{}}`"
 )]
+#[doc(alias = "HasOptions")]
 pub trait HasCallOptions {
     /// Returns the options of this call.
     fn options(&self) -> CallOptions {

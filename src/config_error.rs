@@ -78,5 +78,5 @@ impl From<Infallible> for ConfigError {
     }
 }
 
-/// The longest duration in a configuration. With this bound, the sum of an instant and a duration never overflows.
+/// The upper bound of durations that builders check. An instant plus such a duration never overflows.
 pub(crate) const MAX_DURATION: Duration = Duration::from_secs(60 * 60 * 24 * 365);

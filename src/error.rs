@@ -69,7 +69,7 @@ pub struct Error<E> {
 }
 
 impl<E> Error<E> {
-    /// Creates an error without a client's error, for example in a layer of your own.
+    /// Creates an error that wraps no other, for example in a layer of your own.
     ///
     /// A refusal counts zero attempts. All other kinds count one attempt, which may have been sent. To change this,
     /// use [`with_attempts`](Self::with_attempts) and [`with_sent`](Self::with_sent).

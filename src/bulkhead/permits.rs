@@ -153,7 +153,7 @@ impl<P> Permits<P> {
 
     /// Removes a waiter from the queue. A permit that is on its way to the waiter returns itself.
     pub(super) fn leave(&self, number: u64, permit: &mut oneshot::Receiver<P>) {
-        // If the channel were open, the sender, dropped below under the lock, would wake the waiter.
+        // Close first: otherwise the drop of the sender below wakes the waiter, under the lock.
         permit.close();
         let mut claims = self.claims();
         if claims.waiters.remove(&number).is_some() {

@@ -58,8 +58,8 @@ use crate::{ConfigError, ErrorInfo, ErrorKind, Outcome, RetryAdvice, RetryAdviso
 /// While the circuit is closed, a call takes no lock and allocates nothing. With the default rules, it takes a
 /// reference to the circuit breaker and reads two words. A refusal by an open circuit takes no lock either.
 ///
-/// Default: the circuit opens on 20 failures in a row that span 5 s. It stays open for 1 s, doubling to 4 s, and then
-/// lets 3 probes through, of which one must succeed.
+/// Default: the circuit opens on 20 failures in a row that span 5 s. It stays open for up to 1 s, later up to 4 s,
+/// and then lets 3 probes through, of which one must succeed.
 ///
 /// ```
 /// use steadfast::circuit_breaker::{CircuitBreaker, State};

@@ -81,8 +81,7 @@ impl Machine {
         self.generation
     }
 
-    /// Admits a call or refuses it. `jitter`, from 0 to 1, shortens the next open time, if a round turns out to have
-    /// failed.
+    /// Admits or refuses a call. If expired leases end the round, `jitter`, from 0 to 1, shortens the next open time.
     pub(super) fn enter(&mut self, settings: &BreakerSettings, now: Instant, jitter: f64) -> Decision {
         match &mut self.phase {
             Phase::Closed | Phase::ForcedClosed => return Decision::Admitted,

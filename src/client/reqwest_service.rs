@@ -48,6 +48,7 @@ use crate::{Call, Error};
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "Upstream")]
 #[doc(alias = "middleware")]
 #[derive(Debug, Clone)]
 pub struct ReqwestService {

@@ -16,7 +16,7 @@ pub enum ErrorKind {
     Upstream,
     /// The circuit breaker refused; nothing was sent.
     CircuitOpen {
-        /// The time until the circuit lets a probe through; `None` while the circuit is forced open.
+        /// The time after which to call again; `None` while the circuit is forced open.
         retry_after: Option<Duration>,
     },
     /// The bulkhead refused, at once or after its bounded wait; nothing was sent.

@@ -40,6 +40,7 @@ pub enum BodyEnd {
 ///
 /// An observer is dropped as soon as the body ends. Resources that it holds, such as a permit, are released by their
 /// `Drop`.
+#[doc(alias = "Watch")]
 pub trait BodyObserver: Sealed {
     /// Returns an error if the body's time is over; the error then ends the body. Called for each frame, unless the
     /// frame is known to be the last.

@@ -22,8 +22,8 @@
 //! - The circuit breaker counts the time in a queue towards slow and abandoned calls, which can open the circuit
 //!   earlier.
 //!
-//! The opposite error is possible, too: a signal from another stack that is polled in the same poll (`join!`) is
-//! received. No signal decides whether a request may be sent again. The one thread-local that does is explained in
+//! A wrong signal can also arrive: from another stack that is polled inside the same poll (`join!`). No signal
+//! decides whether a request may be sent again. The one thread-local that does is explained in
 //! `client/reqwest_service.rs`.
 //!
 //! # Implementation

@@ -24,8 +24,8 @@ use crate::last_known_good::tier::state::CacheState;
 /// upstreams: the cache does not see headers that reqwest adds from `default_headers` or a cookie jar, so such
 /// clients would get each other's responses.
 ///
-/// Entries are kept in memory and, optionally, in a [`Store`](super::Store) behind the memory. A store outlives the
-/// process, or is shared with other processes.
+/// Entries are kept in memory and, optionally, in a [`Store`](super::Store) behind the memory. A store may outlive
+/// the process or be shared with others.
 ///
 /// ```
 /// use std::time::Duration;
@@ -47,6 +47,7 @@ use crate::last_known_good::tier::state::CacheState;
 pub struct LastKnownGood(pub(super) Arc<CacheState>);
 
 /// An entry, as listed by [`LastKnownGood::entries`].
+#[doc(alias = "Kept")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EntryInfo {
@@ -67,6 +68,7 @@ pub struct EntryInfo {
 }
 
 /// The reason why [`LastKnownGood::insert`] did not store a response.
+#[doc(alias = "NotKept")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InsertError {
@@ -100,7 +102,7 @@ impl LastKnownGood {
         self.0.name.as_deref()
     }
 
-    /// Returns the number of requests with an entry in memory. The variants of a response (`Vary`) count as one.
+    /// Returns the number of entries in memory. The variants of a response (`Vary`) count as one.
     pub fn len(&self) -> u64 {
         self.0.memory.len()
     }
@@ -172,8 +174,8 @@ impl LastKnownGood {
         Ok(())
     }
 
-    /// Invalidates the entries for the URI of a request, of every method and every caller. Responses to calls in
-    /// flight are not stored.
+    /// Invalidates the entries for the URI of a request, for all methods and callers. Calls in flight for this URI
+    /// store nothing.
     ///
     /// # Cancel safety
     ///

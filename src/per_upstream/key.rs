@@ -127,6 +127,7 @@ impl<Req: HttpRequest> KeyExtractor<Req> for Origin {
 }
 
 /// Tells upstreams apart by a function, given to [`PerUpstreamLayer::key_by`](super::PerUpstreamLayer::key_by).
+#[doc(alias = "By")]
 pub struct KeyFn<F, Req, N> {
     function: F,
     signature: PhantomData<fn(&Req) -> N>,

@@ -98,7 +98,7 @@ impl<T> UpstreamMap<T> {
         self.entries.load().iter().map(|entry| read(&entry.key, &entry.value)).collect()
     }
 
-    /// Starts a new turn. No two turns have the same age, so the choice of the upstream to evict is deterministic.
+    /// Starts a new turn. No two turns have the same number, so exactly one upstream has been idle for longest.
     fn next_age(&self) -> u64 {
         self.age.fetch_add(1, Relaxed) + 1
     }

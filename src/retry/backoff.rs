@@ -12,8 +12,8 @@ use crate::config_error::MAX_DURATION;
 
 /// Exponential backoff with jitter.
 ///
-/// Before the *n*-th retry, the ceiling of the wait is `base × factorⁿ⁻¹`, at most `cap`. The jitter draws the wait
-/// from a range around the ceiling; no wait exceeds the cap.
+/// Before the *n*-th retry, the ceiling of the wait is `base × factorⁿ⁻¹`, at most `cap`. The wait is drawn from the
+/// range of the [`Jitter`], and never exceeds the cap.
 ///
 /// Default: base 100 ms, factor 2, cap 2 s, full jitter.
 ///

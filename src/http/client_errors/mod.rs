@@ -64,7 +64,7 @@ pub(crate) fn is_of_a_client(error: &(dyn StdError + 'static)) -> bool {
     false
 }
 
-/// Returns the fault of an error in any wrapper. The outermost error of a known type decides.
+/// Finds the fault of an error, wrapped or not. The outermost error of a known type decides.
 pub(crate) fn fault_of(error: &(dyn StdError + 'static)) -> Fault {
     causes(error).find_map(inspect).map_or(Fault::Exchange, |facts| facts.fault)
 }

@@ -155,7 +155,7 @@ pub(crate) mod oneshot {
 pub(crate) mod watch {
     use super::{Arc, Mutex, MutexGuard};
 
-    /// The latest value under a lock, as in tokio. No model waits for the next value.
+    /// The latest value under a lock, as in tokio; without `changed`, since no model waits.
     pub(crate) struct Sender<T>(Arc<Mutex<T>>);
 
     #[derive(Debug)]

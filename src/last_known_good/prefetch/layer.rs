@@ -38,6 +38,7 @@ use crate::last_known_good::LastKnownGood;
 /// assert_eq!(prefetch.uris().len(), 0); // nothing has been called yet
 /// # Ok::<(), steadfast::ConfigError>(())
 /// ```
+#[doc(alias = "KeepWarm")]
 #[doc(alias = "keep warm")]
 #[derive(Debug, Clone)]
 pub struct PrefetchLayer {

@@ -1,4 +1,4 @@
-//! The received part of a body, compared with the body of the entry before.
+//! The received part of a body, compared with the earlier entry's body.
 //!
 //! A piece of a body is a slice of the connection's read buffer, and storing the slice would keep the whole buffer:
 //! configuration would not bound the memory. Pieces are therefore held only while the body streams, and a stored body

@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use crate::BoxError;
 
-/// A backend behind the memory of a [`LastKnownGood`](crate::last_known_good::LastKnownGood) cache. A store outlives
-/// the process or is shared by several processes.
+/// A backend behind the memory of a [`LastKnownGood`](crate::last_known_good::LastKnownGood) cache. A store may
+/// outlive the process or be shared by several caches.
 ///
 /// A store keeps bytes under keys. The cache alone knows what the bytes mean, whether they are intact, and whether an
 /// entry may be served. A key is text with spaces, such as `GET - http://sku.internal:80/v1/items?id=42` for an entry

@@ -19,7 +19,7 @@ impl DiskStoreBuilder {
         Self { path, max_bytes: 256 * MEBIBYTE, max_queued_bytes: 16 * MEBIBYTE }
     }
 
-    /// Sets the maximum size of all entries in bytes: 1 KiB to 1 TiB. Default: 256 MiB.
+    /// Sets the maximum total size in bytes: 1 KiB to 1 TiB. Default: 256 MiB.
     ///
     /// If an existing store is larger, the first write reduces it.
     pub fn max_bytes(mut self, bytes: u64) -> Self {

@@ -6,7 +6,7 @@
 //! process cannot tear. The version is the latest that builds with this crate's oldest toolchain.
 //!
 //! - `store` holds the public handle. Reads run on tokio's blocking threads.
-//! - `writer` is the thread that writes, so that no call waits for the disk.
+//! - `writer` is the thread that writes, so no `put` waits for the disk.
 //! - `queue` holds the values between the two.
 //! - `table` is the layout of the database, and one transaction on it.
 //! - `file` opens, creates and closes the file, and works around a weakness of redb.

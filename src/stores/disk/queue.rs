@@ -80,7 +80,7 @@ pub(super) struct Queue {
     closed: bool,
     /// All values are written, and the file is closed.
     finished: bool,
-    /// The failure of the last write that failed, until a `put`, `flush` or `close` returns it.
+    /// The failure of an earlier write, until a `put` or a later `flush` or `close` returns it.
     failure: Option<DiskFault>,
 }
 

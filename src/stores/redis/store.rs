@@ -67,9 +67,9 @@ use crate::{BoxError, ConfigError, Error, NonHttp};
 ///
 /// # TLS
 ///
-/// TLS is off by default. For `rediss://`, depend on the same version of the `redis` crate with the feature
-/// `tokio-rustls-comp` or `tokio-native-tls-comp`, as the crate's documentation describes. Without one of these
-/// features, `build` rejects a `rediss://` URL.
+/// TLS is off by default. For `rediss://`, depend on this crate's version of `redis` with the feature
+/// `tokio-rustls-comp` or `tokio-native-tls-comp`, as its documentation describes. Without one of these features,
+/// `build` rejects a `rediss://` URL.
 ///
 /// # Limits
 ///

@@ -126,7 +126,7 @@ impl Model {
         false
     }
 
-    /// Waits a little, or for as long as a refusal says. After the latter, the round must have moved on.
+    /// Waits a little, or for as long as refusals say, until the round has moved on.
     fn advance(&mut self) -> bool {
         if self.rng.random_bool(0.5) {
             self.rig.now += self.rng.random_range(Duration::ZERO..self.rig.settings.probe_lease / 4);
