@@ -21,7 +21,7 @@
 //! - *yields once*: a call of the inner service has to be polled twice, in a task of a current-thread runtime.
 //! - *baseline*: the same call without a library ("no library"), or with only the one copy of the request that a
 //!   retry needs ("the copy alone"). The columns "over baseline" give the cost that a library adds.
-//! - *ratio_to_steadfast*: the library's figure divided by steadfast's.
+//! - `ratio_to_steadfast`: the library's figure divided by steadfast's.
 //! - *five-step stack*: timeout(retry(breaker(bulkhead(timeout)))).
 //! - *floor* (`floor/`): hand-written code for the one case, with only the atomics and clock readings that the
 //!   semantics need.

@@ -70,7 +70,7 @@ pub fn add(suite: &mut Suite) {
         let with = group.run(given_up(&layer.budget(budget.clone())));
         group.row(group.name.clone(), "steadfast", Value::Difference(with, without));
         group.check(move || {
-            assert!(budget.tokens() >= 10.0, "the token of a retry that was not sent is returned")
+            assert!(budget.tokens() >= 10.0, "the token of a retry that was not sent is returned");
         });
 
         let budget = TpsBudget::new(10 * SECOND, 10, 1.0);
