@@ -1,14 +1,14 @@
 //! Advice for a retry, asked before the wait for another attempt.
 //!
-//! A retry must not wait for an attempt that the circuit breaker below would refuse. The trait lets it ask, although
-//! no layer imports another.
+//! A retry must not wait for an attempt that the circuit breaker below would refuse. Through [`RetryAdvisor`], the
+//! retry asks the circuit breaker, although no layer imports another.
 
 use tokio::time::Instant;
 
 /// Knows whether another attempt makes sense: the circuit breaker below a retry, or a guard of your own.
 ///
-/// A retry with an [advisor](crate::retry::RetryLayer::advised_by) asks after each failed attempt, before the wait.
-/// The answer in hand is worth more than a refusal after a wait.
+/// A retry with an [advisor](crate::retry::RetryLayer::advised_by) asks before each wait for another attempt. If the
+/// advisor has a reason against the attempt, the caller gets the result in hand, not a refusal after a wait.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicBool, Ordering};

@@ -18,7 +18,8 @@ use crate::stop_reason::StopReason;
 #[non_exhaustive]
 pub struct Attempts {
     /// The number of requests handed to a connector, the one of this response included. For a stale response, only
-    /// failed requests count, and the number can be 0. For `Cause::Slow` the number is 0, because the call goes on.
+    /// failed requests count, and the number can be 0. For `Cause::Slow` the number is 0, because the call has not
+    /// ended.
     pub made: u32,
     /// The reason why the last attempt was not retried. `None` if no retry was wanted: after a success, after a
     /// failure that is never retried (such as a 500), or under a policy without retries.

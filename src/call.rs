@@ -4,8 +4,8 @@
 //!
 //! Layers do not import each other, and a user's layer may move a call to another task. Facts for the layers below
 //! travel with the request, as [`CallOptions`]. Facts for the layers above travel in the error and in the response's
-//! extensions. A thread-local loses its value in a `tokio::spawn` between two layers: in an earlier design, a POST
-//! was sent four times.
+//! extensions. A thread-local loses its value in a `tokio::spawn` between two layers; in an earlier design, a POST
+//! was therefore sent four times.
 
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ use crate::{EndpointId, EndpointSet};
 pub enum RetrySafety {
     /// As often as needed: sending the request twice has the same effect as sending it once.
     Idempotent,
-    /// Again only if no part of the earlier attempt can have reached the upstream.
+    /// Again only if no part of the earlier attempt can have reached the upstream, or the upstream says that it has
+    /// [not processed](crate::Outcome::NotProcessed) the attempt.
     UnlessSent,
     /// Only once.
     Never,
@@ -59,7 +60,7 @@ pub struct CallOptions {
     /// True if a retry has declared this attempt the last. Default: false, so that the first attempt of a healthy
     /// call writes no options.
     is_last_attempt: bool,
-    /// True if every layer below that lets the call wait checks the deadline after its wait.
+    /// True if every layer below checks the deadline after its own waits.
     deadline_is_checked: bool,
 }
 
@@ -78,21 +79,23 @@ impl CallOptions {
         }
     }
 
-    /// Sets the total time of this call. Default: the time of the [`DeadlineLayer`](crate::deadline::DeadlineLayer).
+    /// Sets the total time of this call, which a [`DeadlineLayer`](crate::deadline::DeadlineLayer) enforces. Default:
+    /// the time of that layer.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Sets the deadline of this call. Every wait below ends by then. A
-    /// [`DeadlineLayer`](crate::deadline::DeadlineLayer) may move the deadline earlier, never later.
+    /// Sets the deadline of this call, by which each layer ends its own waits. A
+    /// [`DeadlineLayer`](crate::deadline::DeadlineLayer) also cuts the call and the reading of the body. It may move
+    /// the deadline earlier, never later.
     pub const fn deadline(mut self, deadline: Instant) -> Self {
         self.deadline = Some(deadline);
         self
     }
 
-    /// Promises that every layer below checks the deadline after its waits. Then no other layer needs a timer or
-    /// another clock read.
+    /// Promises that every layer below checks the deadline after its own waits. A layer then needs no timer and no
+    /// clock read for the waits of other layers.
     pub(crate) const fn deadline_is_checked(mut self, checked: bool) -> Self {
         self.deadline_is_checked = checked;
         self
@@ -103,7 +106,7 @@ impl CallOptions {
         self.deadline.filter(|_| !self.deadline_is_checked)
     }
 
-    /// Sets how often the request may be sent. Default: decided by the request's method and headers.
+    /// Sets how often the request may be sent. Default: the request decides, an HTTP request by method and headers.
     pub const fn retry_safety(mut self, safety: RetrySafety) -> Self {
         self.retry_safety = Some(safety);
         self
@@ -196,7 +199,8 @@ pub trait HasCallOptions {
 
     /// Replaces the options, so that the layers below see the deadline from above.
     ///
-    /// If this method does nothing, a deadline still ends the call, but the waits below cannot end early.
+    /// If this method does nothing, the [`DeadlineLayer`](crate::deadline::DeadlineLayer) still cuts the call, but
+    /// the layers below do not know the deadline.
     fn set_options(&mut self, options: CallOptions) {
         let _ = options;
     }
@@ -238,11 +242,11 @@ pub trait RetryableRequest: Sized {
     /// Returns a copy to send later. With `None`, the request is sent only once.
     fn try_clone(&self) -> Option<Self>;
 
-    /// True if this copy can still be sent. Called before a retry sends the copy. From then on, only this copy must
-    /// stay complete, not the request that was sent before.
+    /// True if this copy can still be sent. A retry calls this method before it waits. After `true`, this copy must
+    /// stay complete, but the request that was sent before need not.
     ///
-    /// A copy of a streaming body becomes incomplete if the stream outgrows its bound. A successful takeover stops
-    /// the earlier stream.
+    /// For example, the copy of a streaming body becomes incomplete if the stream outgrows the bound of its buffer.
+    /// To prevent this, a takeover stops the earlier request from reading on.
     fn take_over(&self) -> bool {
         true
     }

@@ -45,9 +45,9 @@ pub enum Outcome {
         /// The wait that the upstream asked for.
         retry_after: Option<Duration>,
     },
-    /// The upstream has declared the request as not processed (RFC 9113 §8.7). A retry sends the request again at
-    /// once, with any method, and no fault is counted. Without a copy of the request (policy or budget spent), the
-    /// retry returns the result.
+    /// The upstream has declared the request as not processed (RFC 9113 §8.7). No fault is counted. A retry sends the
+    /// request again at once, whatever the method, at most three times. If the retry has no copy of the request, for
+    /// example because the policy or the budget is spent, it returns the result.
     NotProcessed,
     /// The upstream is healthy and answers "not now" (429). Another attempt makes sense after the wait, and no fault
     /// is counted.
@@ -126,7 +126,7 @@ pub trait Classify<Req, Res, E>: Clone {
 /// Judges the result of an attempt. In a retry, one judge judges all attempts of a call.
 ///
 /// A judge never sees [refusals](crate::ErrorInfo::is_refusal): the layers recognise them. Retry and circuit breaker
-/// do not ask about a call that was cut by its deadline, either.
+/// do not ask it about a call that was cut by its deadline, but the cache does.
 pub trait Judge<Res, E> {
     /// Returns the verdict on `result`.
     fn classify(&self, result: Result<&Res, &Error<E>>) -> Outcome;

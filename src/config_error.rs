@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::BoxError;
 
-/// A configuration that cannot work, found by `build()`.
+/// A configuration that cannot work, usually found by `build()`.
 ///
 /// The error names the field, the given value, and the allowed values.
 ///

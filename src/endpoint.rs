@@ -1,5 +1,5 @@
-//! The endpoints that a call has tried. A failed attempt reports its endpoint to the retry, and the retry passes all
-//! reported endpoints to the next attempt.
+//! The endpoints that a call has tried. A failed attempt reports its endpoint to the retry, and the retry passes the
+//! last four endpoints to the next attempt.
 
 use std::num::NonZeroU16;
 

@@ -2,14 +2,14 @@
 //!
 //! # Design
 //!
-//! tower's own layers box errors, and code that meets a boxed error does not know `E`. A refusal must be recognised
-//! there, too. So all facts are in [`ErrorInfo`], which is not generic and is the first source of every `Error<E>`.
-//! `ErrorInfo` holds the client's error in a box, and `Error<E>` only remembers the type.
+//! tower's own layers box errors, and code that meets a boxed `Error<E>` does not know `E`. It must recognise a
+//! refusal nevertheless. So all facts are in [`ErrorInfo`], which is not generic and is the first source of every
+//! `Error<E>`. `ErrorInfo` holds the client's error in a box, and `Error<E>` only remembers the type.
 //!
-//! The alternative is to hold `E` by value, with a function that returns its source. This saves the box, but only for
-//! errors, and a box with an unknown `E` would hide the kind and the counts. The price of `ErrorInfo` is one more
-//! level in the chain of causes. The extra level says who ended the call, and whether the upstream may have seen the
-//! request.
+//! The alternative is to hold `E` by value, and a function that returns its source. This saves one allocation in a
+//! call that has failed, but a boxed `Error<E>` of an unknown `E` would hide the kind and the counts. The price of
+//! `ErrorInfo` is one more level in the chain of causes. The extra level says who ended the call, and whether the
+//! upstream may have seen the request.
 
 mod info;
 mod kind;
@@ -31,9 +31,9 @@ use crate::{EndpointId, StopReason};
 
 /// Why a call has no answer.
 ///
-/// Every layer of this crate is a service from `Error<E>` to `Error<E>`, where `E` is the error of the client at the
-/// bottom. To adapt the innermost service, use `.map_err(Error::from_upstream)`, or `.map_err(Error::from_boxed)` if
-/// it boxes its errors.
+/// Every layer of this crate expects `Error<E>` from the service below, and fails with `Error<E>` itself, where `E`
+/// is the error of the client at the bottom. To adapt the innermost service, use `.map_err(Error::from_upstream)`, or
+/// `.map_err(Error::from_boxed)` if it boxes its errors.
 ///
 /// An error says what failed ([`kind`](ErrorInfo::kind)), for which upstream, after how many attempts, why no attempt
 /// followed, and whether the upstream may have seen a request. The accessors are methods of [`ErrorInfo`], to which
@@ -79,10 +79,11 @@ impl<E> Error<E> {
 
     /// Wraps the error of the client at the bottom: `.map_err(Error::from_upstream)`.
     ///
-    /// If an error of this crate is among the sources of `error`, its kind and its counts are kept. Otherwise the
-    /// request counts as possibly sent, except where the type of `error` proves that no connection was established:
-    /// errors of hyper-util and `std::io`. A failed connection in reqwest may be that of a redirect's target, so only
-    /// `ReqwestService` can tell. For other clients, use [`with_sent`](Self::with_sent).
+    /// If an error of this crate is among the sources of `error`, the kind and the counts of that error are kept.
+    /// Otherwise the request counts as possibly sent, unless `error` proves the opposite: a failed connection of
+    /// hyper-util, a refused connection of `std::io`, an invalid request, or tower's `Overloaded`. A failed
+    /// connection of reqwest may be that of a redirect's target, so only `ReqwestService` can tell. For other
+    /// clients, use [`with_sent`](Self::with_sent).
     pub fn from_upstream(error: E) -> Self
     where
         E: StdError + Send + Sync + 'static,
@@ -99,7 +100,7 @@ impl<E> Error<E> {
         Self { info, client: PhantomData }
     }
 
-    /// Creates a timeout error; `after` is the time that the call had.
+    /// Creates a timeout error; `after` is the length of the time limit, if known.
     pub(crate) const fn timeout(scope: TimeoutScope, after: Option<Duration>) -> Self {
         Self::new(ErrorKind::Timeout { scope, after })
     }
@@ -120,7 +121,7 @@ impl<E> Error<E> {
         error
     }
 
-    /// Sets the name as [`with_upstream`](Self::with_upstream) does, in place, if the handle has one.
+    /// Sets the name in place, as [`with_upstream`](Self::with_upstream) does. Does nothing for `None`.
     pub(crate) fn set_upstream(&mut self, name: Option<&Arc<str>>) {
         if let (None, Some(name)) = (&self.info.upstream, name) {
             self.info.upstream = Some(Arc::clone(name));
@@ -142,7 +143,7 @@ impl<E> Error<E> {
         self
     }
 
-    /// Sets the endpoint of the attempt, so that a retry can choose another endpoint.
+    /// Sets the endpoint of the attempt, so that the next attempt can go to another endpoint.
     #[must_use]
     pub const fn at_endpoint(mut self, endpoint: EndpointId) -> Self {
         self.info.endpoint = Some(endpoint);
@@ -255,7 +256,7 @@ impl<E> StdError for Error<E> {
 
 /// The error of every layer of this crate, and of the service below each of them: implemented by [`Error`] only.
 ///
-/// A layer asks for it so that the compiler can name the fix where a service below has another error.
+/// A layer requires this trait so that the compiler can name the fix if the service below has another error.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a `steadfast::Error`",
     label = "the service below this layer fails with `{Self}`",
@@ -268,7 +269,7 @@ impl<E> Sealed for Error<E> {}
 
 impl<E> SteadfastError for Error<E> {}
 
-// Every layer moves an error by value.
+// Every layer moves an error by value, so an error must stay small.
 const _: () = assert!(size_of::<Error<BoxError>>() <= 64);
 
 #[cfg(test)]

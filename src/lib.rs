@@ -25,15 +25,15 @@
 //!
 //! # The pipeline
 //!
-//! Each part is a plain tower layer, and can be used alone around any service:
+//! Each part is a plain tower layer, which you can also use in a stack of your own:
 //!
 //! | layer | purpose | position |
 //! |---|---|---|
 //! | [`deadline`] | bounds the whole call | outermost: includes the waits between attempts and the reading of the body |
 //! | [prefetch](last_known_good::PrefetchLayer) | fetches called URIs again, in the background | above the cache, which stores the responses |
 //! | [`last_known_good`] | serves a stale response | above all layers whose failures it can cover |
-//! | [`per_upstream`] | makes one stack of the layers below for each scheme and authority | keeps the failure of one upstream from others |
-//! | [`retry`] | sends again after 502, 503, 504 and transport faults, within a budget | above the breaker: never retries a refusal |
+//! | [`per_upstream`] | makes one stack of the layers below for each scheme and authority | above the layers whose state each upstream has for itself |
+//! | [`retry`] | sends again after 502, 503, 504 and transport faults, within a budget | above the breaker, whose refusals are not retried |
 //! | [`circuit_breaker`] | stops sending to an upstream that is down | below the retry: sees every attempt |
 //! | [`bulkhead`] | bounds the attempts in flight | below the retry: holds no permit while a retry waits |
 //! | [`timeout`] | bounds one attempt | below the breaker, which counts a hang as a failure |
@@ -78,9 +78,9 @@
 //!
 //! # What to know
 //!
-//! - **You create the shared state.** `CircuitBreaker`, `Bulkhead`, `RetryBudget` and `LastKnownGood` are handles.
-//!   Create each once for an upstream, give clones to the layers, and inspect the handle at any time. Its name
-//!   appears in errors and events.
+//! - **In your own stack, you create the shared state.** `CircuitBreaker`, `Bulkhead`, `RetryBudget` and
+//!   `LastKnownGood` are handles. Create the first three once for each upstream, give clones to the layers, and
+//!   inspect a handle at any time. The names of circuit breakers and bulkheads appear in errors and events.
 //! - **One classifier.** A [`Classify`] decides what a result says about the upstream. Give the same classifier to
 //!   every layer.
 //! - **One error.** [`Error`] says what failed, for which upstream, after how many attempts, and whether anything may
@@ -88,18 +88,20 @@
 //!   layers box errors; [`Error::from_boxed`] converts them back.
 //! - **Options travel with the call.** [`Call`] carries a request and its [`CallOptions`]: a timeout or a deadline,
 //!   the retry safety, the use of stale responses, and, for each attempt, its number and whether another may follow.
-//!   An `http::Request` carries the options in its extensions. A bare `reqwest::Request` cannot carry them; wrap the
-//!   request in a [`Call`].
+//!   An `http::Request` carries the options in its extensions. A bare `reqwest::Request` carries only its timeout;
+//!   for other options, wrap the request in a [`Call`].
 //! - **Correctness depends on types alone.** A retry reads the error, the response and the options, so a layer of
-//!   yours may move a call to another task. Two pieces of advice do not reach the other task. The permit for a
-//!   discarded body returns later, when the body has ended. The circuit breaker counts the wait for a permit as time
-//!   of the upstream, which can open the circuit earlier. Neither causes a resend.
+//!   yours may move a call to another task. Two pieces of advice between layers are then lost. Without the first, the
+//!   permit of a discarded response returns later, when the body has ended. Without the second, the circuit breaker
+//!   counts the wait for a permit as time of the upstream, which can open the circuit earlier. Neither loss causes a
+//!   resend.
 //! - **Every future can be dropped** at any await point, and returns whatever it holds.
-//! - **Tests control time and randomness.** All time is tokio's, so a test with paused time
-//!   (`#[tokio::test(start_paused = true)]`, with tokio's `test-util`) never waits. All randomness can be seeded.
-//! - **Your own request type** needs `impl HasCallOptions for MyRequest {}` for bulkhead and timeouts, and
-//!   [`RetryableRequest`] for retry; the circuit breaker needs nothing. Alternatively, wrap the request in a
-//!   [`Call`].
+//! - **Tests control time and randomness.** All timers of the layers are tokio's, so a test with paused time
+//!   (`#[tokio::test(start_paused = true)]`, with tokio's `test-util`) never waits. Every random choice can be
+//!   seeded.
+//! - **Your own request type** needs `impl HasCallOptions for MyRequest {}` for deadline, retry, bulkhead and
+//!   timeout, and [`RetryableRequest`] for retry; the circuit breaker needs nothing. A [`Call`] around the request
+//!   replaces the first, but not the second.
 //! - **If a stack does not compile**, call `ServiceExt::oneshot(service, request)`: a method call such as
 //!   `.oneshot(request)` or `.ready()` hides the reason. The message then names the fix:
 //!   `.map_err(Error::from_upstream)`, `.non_http()` or `HasCallOptions`. Above a `service_fn`, the message expects

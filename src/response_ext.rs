@@ -24,7 +24,7 @@ pub trait ResponseExt {
     fn stale(&self) -> Option<&Stale>;
 
     /// Returns the number of attempts of the call. For a stale response, only failed attempts count, and the number
-    /// can be 0. For [`Cause::Slow`](crate::last_known_good::Cause::Slow) it is 0, because the call goes on.
+    /// can be 0. For [`Cause::Slow`](crate::last_known_good::Cause::Slow) it is 0, because the call has not ended.
     fn attempts(&self) -> u32;
 
     /// Returns why the last attempt was not retried; `None` if no retry was wanted.

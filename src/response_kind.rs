@@ -1,14 +1,14 @@
 //! HTTP or not: how a layer observes, discards and annotates a response.
 //!
 //! A layer may hold a resource, such as a permit, until a response ends. The end of an `http::Response` is the end of
-//! its body; a plain value has no body. Each layer holds one of two markers, [`Http`] or [`NonHttp`], so that one
-//! implementation of the layer serves both kinds.
+//! its body; a plain value has no body. A layer for both kinds holds a marker, [`Http`] or [`NonHttp`], so one
+//! implementation of the layer is enough.
 //!
 //! # Moves
 //!
 //! Every layer moves a response by value, and moving freshly written memory stalls the processor. So a layer inspects
-//! a result by reference, and moves it once, where the response type changes ([`ResponseKind::observe`]). Parts that
-//! only some calls need, such as the wait in a queue, are boxed when they arise.
+//! a result by reference, and moves it once, where the response type changes ([`ResponseKind::observe`]). Parts of a
+//! future that only some calls need, such as the wait in a queue, are boxed, so that the future stays small.
 
 use std::future::Ready;
 
@@ -47,7 +47,7 @@ pub trait ResponseKind<Res>: Sealed + Copy {
     /// Attaches `observer` to the response until the response ends.
     fn observe<O: BodyObserver>(self, response: Res, observer: O) -> Self::Observed<O>;
 
-    /// Discards `response`.
+    /// Returns the future that reads and discards the rest of `response`.
     fn discard(self, response: Res) -> Self::Leftover;
 
     /// Returns the headers; `None` for a plain value.

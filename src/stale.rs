@@ -82,8 +82,8 @@ impl Cause {
         }
     }
 
-    /// Returns a member of `Cache-Status` (RFC 9211): `hit` if the call was refused locally (§2.1), `fwd=stale` if it
-    /// was forwarded (§2.2). `ttl` is the remaining freshness in seconds, negative for a stale response (§2.4).
+    /// Returns a member of `Cache-Status` (RFC 9211): `hit` after a local refusal (§2.1), else `fwd=stale` (§2.2).
+    /// `ttl` is the remaining freshness in seconds, negative for a stale response (§2.4).
     pub(crate) fn cache_status(self, ttl: i64) -> HeaderValue {
         let (parameter, detail) = match self {
             Self::Status(_) => ("fwd=stale", ""),

@@ -7,19 +7,19 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StopReason {
-    /// All retries of the policy were made.
+    /// All retries of the policy were made, or all resends of a request that was not processed.
     Exhausted,
     /// The upstream's retry budget had no token.
     Budget,
-    /// The wait would have ended after the deadline of the call, or the deadline has passed.
+    /// The wait would not have ended before the deadline of the call, or the deadline has passed.
     Deadline,
     /// The request must not be sent again, or may have been sent and must not be sent twice.
     NotIdempotent,
-    /// The body of the request cannot be sent again.
+    /// The request cannot be sent again, for example because its body is a stream.
     NotReplayable,
-    /// The circuit breaker refused.
+    /// The circuit breaker refused, or the retry's advisor expected a refusal.
     CircuitOpen,
-    /// The circuit breaker advised against another attempt, after many failures in a row.
+    /// The retry's advisor, usually the circuit breaker, advised against another attempt after many failures.
     Failing,
     /// The bulkhead refused.
     BulkheadFull,

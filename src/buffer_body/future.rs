@@ -119,9 +119,9 @@ where
 
     /// Adds a piece. The first piece is kept as it is.
     ///
-    /// Later pieces are joined with the first, in one allocation if the length is stated. A body in many small pieces
-    /// then takes no more memory than its bytes. A stated length is only a claim of the upstream, so at most
-    /// [`MAX_RESERVED`] is reserved for it.
+    /// Later pieces are joined with the first. If the length is stated, memory is reserved once, so a body in many
+    /// small pieces takes no more memory than its bytes. A stated length is only a claim of the upstream, so at most
+    /// [`MAX_RESERVED`] is reserved; beyond it, the buffer grows with the data.
     fn push(&mut self, mut data: B::Data) {
         if self.len() == 0 {
             self.first = data.copy_to_bytes(data.remaining());

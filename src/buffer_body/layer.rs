@@ -41,11 +41,12 @@ impl BufferBodyLayer {
         self
     }
 
-    /// If `true`, also reads bodies of unstated length, up to the limit. Default: `false`, because the caller of a
-    /// stream wants its beginning at once.
+    /// If `true`, also reads bodies of unstated length, up to the limit. Default: `false`, because the reader of a
+    /// stream wants the beginning at once.
     ///
-    /// A body longer than the limit is handed on as far as it was read, and then streams. Event streams are never
-    /// read. A body that the client below decompresses counts as a body of unstated length.
+    /// If a body turns out longer than the limit, the response is handed on with the part that was read, and the rest
+    /// streams. Event streams are never read. A body that the client below decompresses counts as a body of unstated
+    /// length.
     pub const fn unsized_bodies(mut self, read: bool) -> Self {
         self.settings.unsized_bodies = read;
         self

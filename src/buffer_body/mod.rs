@@ -6,7 +6,7 @@
 //!
 //! By default, a body is small if its stated length is at most [`BufferBodyLayer::limit`]. Larger bodies, bodies of
 //! unstated length and event streams pass through untouched. [`BufferBodyLayer::unsized_bodies`] also reads bodies of
-//! unstated length, as far as the limit.
+//! unstated length, up to the limit.
 //!
 //! ```
 //! use std::time::Duration;
@@ -32,8 +32,9 @@
 //!
 //! # Memory
 //!
-//! A body that arrives in one piece is handed on without a copy. More pieces are copied into one allocation of the
-//! stated length, so a body in a million small frames takes no more memory than its bytes.
+//! A body that arrives as one `Bytes` is handed on without a copy. Several pieces are copied into one buffer of the
+//! stated length, so a body in a million small frames takes no more memory than its bytes. Without a stated length,
+//! and beyond 1 MiB, the buffer grows with the data.
 
 mod body;
 mod config;

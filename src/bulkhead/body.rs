@@ -6,5 +6,5 @@ use crate::sealed::Sealed;
 
 impl Sealed for Option<Permit> {}
 
-/// A body holds its permit until it ends or is dropped. Dropping the permit returns it. `None` without a bulkhead.
+/// A body holds its permit until the body ends, is discarded, or is dropped. `None` without a bulkhead.
 impl BodyObserver for Option<Permit> {}

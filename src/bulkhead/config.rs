@@ -14,7 +14,8 @@ pub struct BulkheadBuilder {
     pub(super) settings: BulkheadSettings,
 }
 
-/// The settings of the queue. The number of permits is state, since a change of it does not revoke permits in use.
+/// The settings of the queue. The number of permits belongs to the state: a smaller number may take effect only as
+/// permits in use are returned.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BulkheadSettings {
     pub(super) max_waiting: usize,

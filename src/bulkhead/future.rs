@@ -28,7 +28,7 @@ enum BulkheadStage<Req, S, F> {
     Admitted {
         #[pin]
         future: F,
-        /// `None` without a bulkhead, and once the response has taken the permit.
+        /// `None` without a bulkhead, and once the call has a result.
         permit: Option<Permit>,
     },
     /// Boxed, so that a call that does not wait needs no room for the wait.

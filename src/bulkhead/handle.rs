@@ -128,7 +128,7 @@ impl Bulkhead {
 
     /// Joins the queue for a permit. Returns `None` if the queue is full or the call has no time to wait.
     ///
-    /// The future resolves to `None` if the wait ends without a permit, or after the deadline.
+    /// The future resolves to `None` if the wait ends without a permit, or if the permit comes after the deadline.
     pub(super) fn queue(&self, deadline: Option<Instant>) -> Option<Waiting> {
         let BulkheadSettings { max_waiting, max_wait } = self.0.settings.read(|settings| *settings);
         if self.waiting() >= max_waiting {
@@ -184,7 +184,7 @@ impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
         if let Some(waiter) = self.0.0.permits.put_back() {
-            // If the waiter has just left, `send` fails and the permit is dropped again: it goes to the next waiter.
+            // If the waiter has just left, `send` fails and returns the permit. Dropping this permit passes it on.
             let _left = waiter.send(Self(self.0.clone()));
         }
     }

@@ -1,7 +1,8 @@
-//! Bulkhead: when an upstream becomes slow, the calls to it pile up, and in the end calls to other upstreams fail, too.
+//! Bulkhead: when an upstream becomes slow, the calls to it pile up, until calls to other upstreams fail, too.
 //!
 //! Each call holds memory and a connection while it waits. A bulkhead bounds the number of calls in flight to one
-//! upstream, and so the part of a service that one upstream can hold. Below a retry, each attempt is a call of its own.
+//! upstream, and so the memory and the connections that one upstream can take. Below a retry, each attempt is a call
+//! of its own.
 //!
 //! A [`Bulkhead`] is the shared set of permits. A call takes a permit when it is made. If no permit is free, the call
 //! waits in a bounded FIFO queue, for a bounded time. If the queue is full or the time runs out, the call is refused

@@ -3,13 +3,13 @@
 //! # Implementation
 //!
 //! The word `free` counts the free permits. A call takes a permit with one atomic write to this word, and returns it
-//! with another. `tokio::sync::Semaphore` needs four writes, and knows no smaller size that has yet to be reached.
+//! with another. `tokio::sync::Semaphore` needs four writes, and cannot shrink below the number of permits in use.
 //!
-//! A *claim* is a right to a permit that is returned. Each waiter has a claim. If the size shrinks below the number
-//! of permits in use, each permit above the size is a claim, too; these claims are the *surplus*. While claims exist,
-//! `free` is `CLAIMED` instead of a count. A call that returns a permit then takes a lock and settles one claim:
-//! first the surplus, then the waiter that came first. A newcomer finds `CLAIMED`, so it cannot overtake the
-//! queue. When the last claim ends, `free` counts again, from zero.
+//! A *claim* is a right to a returned permit. Each waiter has one claim. If the size shrinks below the number of
+//! permits in use, one more claim for each permit above the size withdraws a permit; these claims are the *surplus*.
+//! While claims exist, `free` is `CLAIMED` instead of a count. A call that returns a permit then takes a lock and
+//! serves one claim: first the surplus, then the waiter that came first. A newcomer finds `CLAIMED`, so it cannot
+//! overtake the queue. When the last claim ends, `free` counts again, from zero.
 //!
 //! A waiter receives its permit through a oneshot channel. The permit is sent after the lock is released, so that no
 //! task is woken under the lock. If a permit is free when a call joins the queue, the permit is sent at once, under
@@ -18,9 +18,9 @@
 //! # Memory ordering
 //!
 //! All accesses are relaxed. A permit guards no memory, so the next holder need not see the writes of the previous
-//! holder. `free` changes by read-modify-writes, so no permit is lost or taken twice. There is one plain store, which
-//! ends `CLAIMED`: while the word has this value, only the holder of the lock changes it. The lock orders the
-//! claims.
+//! holder. `free` changes by read-modify-writes, so no permit is lost or taken twice. Only the end of `CLAIMED` is a
+//! plain store. This is safe, because only the holder of the lock changes `free` while it is `CLAIMED`. The lock
+//! orders the claims.
 //!
 //! # Cancellation
 //!
@@ -29,7 +29,7 @@
 //! - If no permit is assigned to the waiter, its claim is removed.
 //! - If a permit has been sent, it lies in the channel. Dropping the channel drops the permit, which returns itself.
 //! - If a permit is assigned and not yet sent, the waiter closes the channel first. Sending fails, and the sender
-//!   drops the permit, which settles the next claim.
+//!   drops the permit, which returns itself.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -48,7 +48,7 @@ pub(super) struct Permits<P> {
     claims: Mutex<Claims<P>>,
 }
 
-/// The value of `free` while claims exist: no permit is free, and returned permits settle claims. Set and ended only
+/// The value of `free` while claims exist: no permit is free, and returned permits serve claims. Set and ended only
 /// under the lock.
 const CLAIMED: usize = usize::MAX;
 

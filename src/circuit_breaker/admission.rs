@@ -1,7 +1,7 @@
 //! The guard of an admitted call: it reports the outcome of the call to the circuit breaker exactly once.
 //!
-//! The guard reads the clock only when the call first has to wait for the upstream. A call that is ready at once is
-//! neither slow nor hung, and needs no clock.
+//! The guard reads the clock at most once, when the call first has to wait for the upstream. A call that is ready at
+//! once is neither slow nor hung, so the guard needs no clock for it.
 
 use tokio::time::Instant;
 
@@ -13,11 +13,11 @@ use crate::{Error, Outcome};
 
 /// An admission by the circuit breaker.
 ///
-/// Dropped before it is settled, it counts as a failure if the call has waited for the upstream for
-/// `abandoned_after`. Otherwise it counts as neutral, which frees the place of a probe.
+/// An admission that is dropped before `settle` reports a failure if the call has waited for the upstream for at
+/// least `abandoned_after`, and otherwise a neutral outcome. A neutral outcome frees the place of a probe.
 #[derive(Debug)]
 pub(super) struct Admission {
-    /// `None` if no circuit breaker guards the call, and once the admission is settled.
+    /// `None` if no circuit breaker guards the call, and once the outcome is reported.
     circuit: Option<CircuitBreaker>,
     ticket: Ticket,
     /// The time at which the call first had to wait for the upstream.
@@ -67,12 +67,12 @@ impl Admission {
         circuit.ended(self.ticket, outcome, self.waiting_since);
         match self.ticket {
             Ticket::Counted(generation) => Some(BreakerBody::new(circuit, generation)),
-            // The head of the response decides a probe.
+            // A probe ends with the head of its response. The outcome of an unjudged call does not count.
             Ticket::Probe(_) | Ticket::Unjudged => None,
         }
     }
 
-    /// Reports that the caller dropped the call, unless the admission is settled.
+    /// Reports that the call was dropped, or cut by its deadline. Does nothing after `settle`.
     #[inline]
     pub(super) fn abandon(&mut self) {
         if let Some(circuit) = self.circuit.take() {

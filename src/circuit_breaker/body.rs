@@ -23,7 +23,7 @@ impl BreakerBody {
 
 impl Sealed for Option<BreakerBody> {}
 
-/// `None` for a probe, and where no circuit breaker guards the call.
+/// `None` for a probe, for a call whose outcome does not count, and without a circuit breaker.
 impl BodyObserver for Option<BreakerBody> {
     fn end(self: Pin<&mut Self>, end: BodyEnd) {
         if let (BodyEnd::Broken, Some(body)) = (end, &*self) {

@@ -63,9 +63,9 @@ pub(super) struct SlowCalls {
 /// The calls over which a circuit breaker measures its rates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Window {
-    /// The calls of the last 10 ms to one day. The window slides in ten steps.
+    /// All calls in the last period of this length: 10 ms to one day. The window slides in ten steps.
     Time(Duration),
-    /// The last 1 to 100,000 calls. The window takes one byte for each call.
+    /// The last calls, up to this number: 1 to 100,000. The window takes one byte of memory for each call.
     Calls(u32),
 }
 
@@ -120,16 +120,16 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Opens the circuit when at least the share `rate` of the calls in the window has failed: above 0, up to 1. The
-    /// rate is checked at each failure. Default: off.
+    /// Opens the circuit when the share of failed calls in the window is at least `rate`. `rate` is above 0 and at
+    /// most 1. The share is checked at each failure. Default: off.
     pub fn failure_rate(mut self, rate: f64) -> Self {
         self.settings.failure_rate = Some(rate);
         self
     }
 
-    /// Opens the circuit when at least the share `rate` of the calls in the window, above 0 and up to 1, took longer
-    /// than `longer_than`, whether the calls succeeded or not. The rate is checked at each slow call. A slow probe
-    /// counts as failed. Default: off.
+    /// Opens the circuit when the share of slow calls in the window is at least `rate`, which is above 0 and up to 1. A
+    /// call is slow if it took longer than `longer_than`, whether it succeeded or not. The share is checked at each
+    /// slow call. A slow probe counts as failed. Default: off.
     ///
     /// The time in a bulkhead's queue does not count, unless a layer between circuit breaker and bulkhead makes the
     /// call in another task.
@@ -152,8 +152,8 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Sets the longest open time between two rounds of probes: `open_for` to a year. A long time saves little and
-    /// delays recovery. Default: 4 s.
+    /// Sets the longest open time between two rounds of probes: `open_for` to a year. A long time spares the upstream
+    /// little load, and delays recovery. Default: 4 s.
     pub fn max_open_for(mut self, time: Duration) -> Self {
         self.settings.max_open_for = time;
         self
@@ -183,7 +183,7 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Raises the lease to twice the time of an attempt: room for a wait for a permit, and then a whole attempt.
+    /// Raises the lease to at least twice the time of an attempt, because a probe may first wait for a permit.
     #[cfg(feature = "reqwest")]
     pub(crate) fn probe_lease_at_least(mut self, attempt: Duration) -> Self {
         let least = attempt.saturating_mul(2).min(MAX_DURATION);
@@ -194,8 +194,8 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Sets the time after which a dropped call counts as a failure: the caller has given up on an upstream that
-    /// hangs. A call that is dropped earlier does not count. Default: 1 s.
+    /// Sets the time after which a call counts as a failure if its caller drops it or its deadline cuts it: the
+    /// upstream hangs. A call that is dropped or cut earlier does not count. Default: 1 s.
     ///
     /// The time in a bulkhead's queue does not count, unless a layer between circuit breaker and bulkhead makes the
     /// call in another task.
@@ -262,7 +262,7 @@ impl BreakerSettings {
     }
 }
 
-/// Refuses a rate of zero, which no failure at all would reach, and a rate above 1, which can never be reached.
+/// Refuses a rate of zero, which is reached without any failure, and a rate above 1, which is never reached.
 fn check_rate(field: &'static str, rate: f64) -> Result<(), ConfigError> {
     if rate > 0.0 && rate <= 1.0 {
         return Ok(());

@@ -75,7 +75,7 @@ where
                         None
                     }
                 };
-                // The layers above listen for the same signal.
+                // The scope hides the signal from the layers above, so it is raised again.
                 wait.into_iter().for_each(raise_wait);
                 match polled {
                     Poll::Ready(Ok(response)) => Poll::Ready(Ok(this.kind.observe(response, observer))),
@@ -88,7 +88,7 @@ where
     }
 }
 
-/// Settles the admission. Returns the observer of the body.
+/// Classifies the result, and reports the outcome. Returns the observer of the body.
 fn settle<Res, E>(
     admission: &mut Admission,
     judge: &impl Judge<Res, E>,

@@ -39,8 +39,9 @@ impl Gate {
 pub(super) enum Ticket {
     /// The outcome counts while the circuit is in this generation.
     Counted(u64),
-    /// The outcome decides a probe.
+    /// The call is a probe: the outcome is the result of the probe.
     Probe(ProbeId),
-    /// The outcome does not count: the circuit is forced closed, or only shadow mode admitted the call.
+    /// The outcome does not count: the circuit was forced closed, only shadow mode admitted the call, or the circuit
+    /// left the closed state during the admission.
     Unjudged,
 }

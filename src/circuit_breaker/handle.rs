@@ -11,8 +11,8 @@
 //! that finds the circuit forced closed, and a call that an open circuit refuses, for which the gate and `open_until`
 //! suffice.
 //!
-//! A rate is checked only when a failure or a slow call is recorded. A success can only lower a rate, except that it
-//! may complete the minimum number of calls; the next failure or slow call then finds the rate.
+//! The failure rate is checked at each failure, the slow rate at each slow call. A fast success raises neither rate,
+//! but may complete the minimum number of calls. The rates are then checked at the next failure or slow call.
 //!
 //! Watchers and log subscribers run after the mutex is released, so they may use the circuit breaker.
 //!
@@ -22,8 +22,8 @@
 //! therefore sees the other writes of the change, which are relaxed: the end of the open time, the cleared window,
 //! and the new run of failures.
 //!
-//! The other words are relaxed as well, because no other memory depends on them. `refused` is changed by
-//! read-modify-writes, `trips` under the mutex, and the copies of settings are single words.
+//! The other words are relaxed as well, because no other memory depends on them. No count is lost: `refused` changes
+//! by read-modify-writes, and `trips` under the mutex. The copies of settings are independent single words.
 //!
 //! A call compares the generation first and records its result in a second step. A result that is recorded at the
 //! very moment of a change may therefore count in the rates of the next generation. The run of failures excludes such
@@ -55,11 +55,12 @@ use crate::{ConfigError, ErrorInfo, ErrorKind, Outcome, RetryAdvice, RetryAdviso
 /// A clone is another handle to the same circuit. Make one circuit breaker for each upstream, keep a handle to
 /// inspect it, and hand clones to the layers.
 ///
-/// While the circuit is closed, a call takes no lock and allocates nothing. With the default rules, it takes a
-/// reference to the circuit breaker and reads two words. A refusal by an open circuit takes no lock either.
+/// While the circuit is closed, a healthy call allocates nothing, and takes a lock only when a time window moves on.
+/// With the default rules, it takes a reference to the circuit breaker and reads two words. A refusal by an open
+/// circuit takes no lock.
 ///
-/// Default: the circuit opens on 20 failures in a row that span 5 s. It stays open for up to 1 s, later up to 4 s,
-/// and then lets 3 probes through, of which one must succeed.
+/// Default: the circuit opens on 20 failures in a row that span 5 s. It stays open for up to 1 s, and after failed
+/// rounds of probes for up to 4 s. It then lets 3 probes through, of which one must succeed.
 ///
 /// ```
 /// use steadfast::circuit_breaker::{CircuitBreaker, State};
@@ -102,11 +103,11 @@ struct BreakerInner {
     watch: watch::Sender<State>,
 }
 
-/// The run of failures from which on the circuit breaker advises against retries.
+/// The shortest run of failures at which the circuit breaker advises against retries.
 ///
-/// This run is far shorter than a run that opens the circuit. To open turns a partial failure into a whole one,
-/// whereas a retry would most likely be the next failure. The span excludes attempts that fail together because the
-/// connection that they share breaks: a retry would use another connection.
+/// The run that opens the circuit is far longer by default. An open circuit refuses all calls, even those that would
+/// succeed, whereas the advice only prevents retries, which would most likely fail. The span excludes attempts that
+/// fail together because their shared connection breaks: a retry would use another connection.
 const FAILING: Consecutive = Consecutive { failures: 5, span: Duration::from_millis(100) };
 
 impl CircuitBreaker {
@@ -187,8 +188,8 @@ impl CircuitBreaker {
 
     /// Returns a receiver that follows the state. A slow receiver sees the latest state, not every state.
     ///
-    /// The receiver ends when the last reference to the circuit breaker is dropped. This can be late, because a
-    /// thread keeps a few references for reuse, even while it is idle.
+    /// The receiver ends when the last reference to the circuit breaker is dropped. This can be late, because each
+    /// thread keeps a few references for reuse, even while the thread is idle.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -205,12 +206,13 @@ impl CircuitBreaker {
         self.0.watch.subscribe()
     }
 
-    /// Refuses every call until the circuit is [reset](Self::reset).
+    /// Refuses every call until the circuit is [reset](Self::reset) or [forced closed](Self::force_closed).
     pub fn force_open(&self) {
         self.transition(|machine| machine.force(Phase::ForcedOpen));
     }
 
-    /// Lets every call through, whatever its outcome, until the circuit is [reset](Self::reset).
+    /// Lets every call through and counts no outcome, until the circuit is [reset](Self::reset) or
+    /// [forced open](Self::force_open).
     pub fn force_closed(&self) {
         self.transition(|machine| machine.force(Phase::ForcedClosed));
     }
@@ -250,7 +252,7 @@ impl CircuitBreaker {
         }
     }
 
-    /// Records that the caller dropped an admitted call.
+    /// Records that an admitted call was dropped by its caller, or cut by its deadline.
     pub(super) fn abandoned(&self, ticket: Ticket, waiting_since: Option<Instant>) {
         let hung = waiting_since.is_some_and(|since| {
             since.elapsed() >= self.0.settings.read(|settings| settings.abandoned_after)
@@ -309,7 +311,7 @@ impl CircuitBreaker {
         }
     }
 
-    /// Extends the run by a failure, and returns true if a rule opens the circuit.
+    /// Adds a failed call to the run. Returns true if a rule opens the circuit.
     fn is_tripped_by(
         &self,
         settings: &BreakerSettings,
@@ -354,8 +356,8 @@ impl CircuitBreaker {
         }
     }
 
-    /// Returns the ticket of a normal call that the machine has admitted. If the circuit has changed since, the
-    /// outcome of the call does not count.
+    /// Returns the ticket of a normal call that the machine has admitted. The outcome of the call counts only if the
+    /// circuit is closed now.
     fn ticket(&self) -> Ticket {
         let gate = self.gate();
         if gate.state() == State::Closed { Ticket::Counted(gate.generation()) } else { Ticket::Unjudged }
@@ -449,7 +451,8 @@ impl CircuitBreakerBuilder {
     }
 }
 
-/// Advises against a retry while the circuit is open, or while the run of failures is long. Takes no lock.
+/// Advises against a retry while the circuit is open or forced open, or while the run of failures is long. Gives no
+/// advice in shadow mode. Takes no lock.
 impl RetryAdvisor for CircuitBreaker {
     fn advice(&self) -> Option<RetryAdvice> {
         if self.is_shadow() {
@@ -469,7 +472,7 @@ impl RetryAdvisor for CircuitBreaker {
     }
 }
 
-/// Converts to nanoseconds, of which 584 years fit.
+/// Converts to nanoseconds. Saturates after 584 years.
 fn nanos(duration: Duration) -> u64 {
     duration.as_nanos().try_into().unwrap_or(u64::MAX)
 }

@@ -14,8 +14,8 @@ use crate::internal::clock;
 #[derive(Debug)]
 pub(super) struct Machine {
     phase: Phase,
-    /// Raised by every change of phase, and by every `force`. The result of a call counts only if the generation is
-    /// still the one that admitted the call.
+    /// Raised by every change of phase, and by every `force`. The result of a call counts only in the generation in
+    /// which the call was admitted.
     generation: u64,
     /// The number of rounds of probes that have failed since the circuit was last closed or forced.
     failed_rounds: u32,
@@ -34,8 +34,8 @@ pub(super) enum Phase {
 
 /// A round of probes, of which `successes_to_close` must succeed.
 ///
-/// The circuit closes with the last success that it needs, and opens again as soon as too few successes are possible.
-/// A probe without a verdict frees its place. A probe whose lease has run out has failed.
+/// The circuit closes when the round reaches this number, and opens again once the round can no longer reach it. A
+/// probe without a verdict frees its place. A probe whose lease has run out has failed.
 #[derive(Debug, Default)]
 pub(super) struct Round {
     /// The probes in flight, each with the end of its lease; `None` means never.
@@ -142,7 +142,7 @@ impl Machine {
         self.change(phase);
     }
 
-    /// Ends the round, if it is decided.
+    /// Closes or opens the circuit, if the round has enough successes or failures.
     fn decide(&mut self, settings: &BreakerSettings, now: Instant, jitter: f64) {
         let Phase::HalfOpen(round) = &self.phase else { return };
         if round.successes >= settings.successes_to_close {

@@ -1,11 +1,11 @@
-//! Circuit breaker: an upstream that is down costs each caller a timeout, and the calls can keep it from recovering.
+//! Circuit breaker: calls to an upstream that is down waste time, and can keep the upstream from recovering.
 //!
 //! A circuit breaker counts the outcomes of calls. After too many failures it refuses further calls at once, with
 //! [`ErrorKind::CircuitOpen`](crate::ErrorKind::CircuitOpen), and sends nothing. It also finds out when the upstream
 //! has recovered. Below a retry, each attempt is a call of its own.
 //!
 //! A [`CircuitBreaker`] is the shared state. Make one for each upstream, hand clones to all layers that guard the
-//! upstream, and inspect it at any time. Its circuit is *closed* while the upstream is well. The circuit *opens*
+//! upstream, and keep a clone to inspect. The circuit is *closed* while the upstream is well. The circuit *opens*
 //! after too many failures, and then refuses every call. After the open time it is *half-open*: a few probes go
 //! through and decide whether the circuit closes or opens again.
 //!
@@ -43,25 +43,25 @@
 //!
 //! The circuit opens on either of
 //!
-//! - N consecutive failures that also span a time T. A count alone opens too early where traffic is dense: at 1,000
-//!   calls a second, ten failures in a row are ten milliseconds;
-//! - a rate of failures or of slow calls, over the last seconds or the last N calls. Rates are off by default.
+//! - a number of consecutive failures that also span a minimum time. A count alone opens too early where traffic is
+//!   dense: at 1,000 calls a second, ten failures in a row take only ten milliseconds;
+//! - a rate of failures or of slow calls, over a [window](Window) of time or of calls. Rates are off by default.
 //!
 //! The open time doubles with every failed round of probes, up to a cap. Jitter keeps the clients of an upstream from
-//! coming back together.
+//! sending their probes at the same moment.
 //!
 //! # Which outcomes count
 //!
-//! The head of an HTTP response decides the outcome. A body that breaks later adds one failure, except for a probe:
-//! its head alone counts. These results do not count:
+//! The head of an HTTP response decides the outcome. A body that breaks later adds one failure, but not for a probe,
+//! which ends with the head. These results do not count:
 //!
 //! - outcomes that are neutral, throttled or not processed (see [`Outcome`](crate::Outcome)). A classifier [by
-//!   request](crate::classify::by_request) makes the outcomes of a route neutral;
+//!   request](crate::classify::by_request) can make the outcomes of a route neutral;
 //! - refusals by layers below;
-//! - results of an earlier *generation*: the call was admitted before the circuit last changed its state;
-//! - calls that their caller dropped early. A call dropped after at least
-//!   [`abandoned_after`](CircuitBreakerBuilder::abandoned_after) counts as a failure: an upstream that never answers
-//!   is down, too.
+//! - results of an earlier *generation*: the call was admitted before the circuit's last change of state or reset;
+//! - calls that the caller drops, or the deadline cuts, before they have waited for the upstream for
+//!   [`abandoned_after`](CircuitBreakerBuilder::abandoned_after). Later, such a call counts as a failure: an upstream
+//!   that never answers is down, too.
 
 mod admission;
 mod body;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-/// The state of a circuit.
+/// The state of a circuit. In [shadow mode](super::CircuitBreakerBuilder::shadow), no state refuses calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
     /// Calls go through, and their outcomes are counted.
@@ -12,9 +12,9 @@ pub enum State {
     Open,
     /// A few probes go through and decide whether the circuit closes or opens again. Other calls are refused.
     HalfOpen,
-    /// Calls are refused until the circuit is reset.
+    /// Calls are refused until the circuit is reset or forced closed.
     ForcedOpen,
-    /// Calls go through, whatever their outcomes, until the circuit is reset.
+    /// Calls go through, and their outcomes do not count, until the circuit is reset or forced open.
     ForcedClosed,
 }
 

@@ -11,7 +11,7 @@
 //!   the call is slow. At the end of a bucket's time, one thread takes a lock, empties the buckets that drop out, and
 //!   moves the head.
 //! - [`CallWindow`] is a ring with a byte for each call, and the sums of the ring. A call swaps its entry into the
-//!   ring and corrects the sums by what the entry replaced, so the length of the ring does not matter.
+//!   ring, and changes the sums by the difference from the old entry. The cost does not depend on the ring's length.
 //!
 //! # Memory ordering
 //!
@@ -19,9 +19,10 @@
 //! emptied, and loaded with Acquire. A thread that sees the new head therefore finds the bucket empty: it sees no
 //! old counts, and adds nothing that is about to be erased.
 //!
-//! All other accesses are relaxed. Results are added by independent read-modify-writes, so no result is lost; the
-//! order of concurrent results is undefined. Only clearing a bucket is a plain store. [`RateWindow::clear`] and
-//! [`ConsecutiveFailures::begin`] come before the Release store of the new gate.
+//! All other accesses are relaxed. Results are added by independent read-modify-writes, so concurrent results do not
+//! overwrite each other; their order is undefined. Only clearing a bucket is a plain store. [`RateWindow::clear`] and
+//! [`ConsecutiveFailures::begin`] come before the Release store of the new gate, so a call that sees the new gate
+//! also sees the cleared counts.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -99,8 +100,8 @@ impl Run {
 impl ConsecutiveFailures {
     /// Begins the run of a generation.
     ///
-    /// The word has room for the lower 16 bits of a generation only, and few generations count failures. If a closing
-    /// circuit did not renew the word, an old generation in the word could pass for a later one.
+    /// The word has room for the lower 16 bits of a generation only, and only closed circuits update it. Without this
+    /// renewal at each closing, a very old generation in the word could pass for a later one.
     pub(super) fn begin(&self, generation: u64) {
         // A store would do. A swap is used because loom cannot order a store and another thread's read-modify-write.
         self.0.swap(Run { generation: generation as u16, failures: 0, first: 0 }.pack(), Relaxed);
@@ -111,7 +112,7 @@ impl ConsecutiveFailures {
         let word = self.0.load(Relaxed);
         let run = Run::unpack(word);
         if run.failures > 0 && run.generation == generation as u16 {
-            // A failure recorded in between stands: it comes after this success.
+            // If another thread adds a failure first, the exchange fails: the failure counts as later, and is kept.
             let ended = Run { failures: 0, ..run }.pack();
             let _ = self.0.compare_exchange(word, ended, Relaxed, Relaxed);
         }
@@ -234,7 +235,7 @@ impl TimeWindow {
         if number <= head {
             return head;
         }
-        // A thread that still adds to one of these buckets is a whole window late.
+        // A thread that still adds to one of these buckets is a whole window late: its result may be lost.
         for dropped in (head + 1..=number).take(self.buckets.len()) {
             self.bucket(dropped).clear();
         }

@@ -1,4 +1,5 @@
-//! A classifier chosen for each request: for routes that fail in ways of their own.
+//! A classifier chosen for each request: for routes that fail in ways of their own, or that the circuit breaker
+//! should ignore. An open circuit refuses the ignored route, too.
 
 use std::fmt;
 
@@ -8,9 +9,9 @@ use super::Classify;
 ///
 /// If all results of a request are neutral, the request is not retried, and the cache neither stores nor serves its
 /// responses. To leave a route out of the circuit breaker only, give this classifier to the `CircuitBreakerLayer`
-/// alone. A body that breaks later, and a call that its caller drops after a long time, still count as failures.
-/// Above reqwest, the request is a `Call<reqwest::Request>`, and `call.request().url()` is its URL; a `Client` takes
-/// the same function by `ClientBuilder::classifier_by`.
+/// alone. There, a body that breaks later, and a call that its caller drops after a long time, still count as
+/// failures. Above reqwest, the request is usually a `Call<reqwest::Request>`, and `call.request().url()` is its URL.
+/// For a `Client`, use `ClientBuilder::classifier_by`, whose function takes a `reqwest::Request`.
 ///
 /// ```
 /// use http::Request;

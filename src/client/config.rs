@@ -19,15 +19,15 @@ use crate::last_known_good::{LastKnownGood, LastKnownGoodLayer, PrefetchBuilder,
 use crate::per_upstream::PerUpstreamLayer;
 use crate::retry::{RetryBudget, RetryBudgetBuilder, RetryPolicy, RetryPolicyBuilder};
 
-/// Configures a [`Client`](super::Client). Each layer has a builder of its own, or is left out.
+/// Configures a [`Client`](super::Client), layer by layer. Each layer can be switched off.
 ///
 /// | layer | default |
 /// |---|---|
 /// | total timeout | 10 s |
-/// | [last known good](Self::last_known_good) | off: without an answer from the upstream, the call fails |
+/// | [last known good](Self::last_known_good) | off: no stale response replaces a failure |
 /// | retry | 3 retries; backoff from 100 ms, doubling, at most 2 s, full jitter |
 /// | retry budget | at most 10 tokens, 2 at first; a success adds 0.6, a failure takes 0.3, a retry takes 1 |
-/// | circuit breaker | trips on 20 failures in a row that span 5 s; open for 1 s to 4 s; 3 probes |
+/// | circuit breaker | opens on 20 failures in a row that span 5 s; open for up to 1 s, later up to 4 s; 3 probes |
 /// | bulkhead | 128 attempts in flight; 128 waiters, each for at most 1 s |
 /// | attempt timeout | the total timeout divided by 3.4, so that three attempts fit |
 /// | body buffering | bodies of a known length of at most 1 MiB |
@@ -79,7 +79,7 @@ enum AttemptTimeout {
 
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// With this share, three attempts and the waits between them fit into a call.
+/// With this share and the default settings, three attempts and the backoffs between them fit into a call.
 const ATTEMPT_SHARE: f64 = 1.0 / 3.4;
 
 impl ClientBuilder {
@@ -127,9 +127,9 @@ impl ClientBuilder {
     /// [client](Self::reqwest_client) comes from [`watch_redirects`], or follows no redirects. Call this method after
     /// the one that sets the builder or client.
     ///
-    /// With an undeclared policy, a failed connection may belong to a redirect that came after the request was
-    /// processed. A POST is not retried then. If neither a builder nor a client is given, nothing needs to be
-    /// declared.
+    /// Without the declaration, a POST is not retried after a failed connection: the connection may belong to the
+    /// target of a redirect, and the redirecting host has processed the POST. If neither a builder nor a client is
+    /// given, no declaration is needed.
     pub fn with_watched_redirects(mut self) -> Self {
         self.watched_redirects = true;
         self
@@ -138,21 +138,21 @@ impl ClientBuilder {
     /// Sets the total time of a call, from 1 ms to a year, retries and the reading of the body included. Default:
     /// 10 s.
     ///
-    /// Without an [`attempt_timeout`](Self::attempt_timeout), each attempt has a 3.4th of this time.
+    /// By default, the [`attempt_timeout`](Self::attempt_timeout) is this time divided by 3.4.
     pub fn total_timeout(mut self, timeout: Duration) -> Self {
         self.total_timeout = Some(timeout);
         self
     }
 
-    /// Leaves calls without a total time, unless a call has a timeout of its own. An attempt still has a timeout, by
-    /// default 2.9 s.
+    /// Leaves calls without a total time, unless a call has its own timeout or deadline. An attempt still has a
+    /// timeout, by default 2.9 s.
     pub fn without_total_timeout(mut self) -> Self {
         self.total_timeout = None;
         self
     }
 
-    /// Sets the time of one attempt, from 1 ms to a year. The attempt ends with a buffered body, or else with the
-    /// head of the response. Default: the total timeout of the client or of the call, divided by 3.4.
+    /// Sets the time of one attempt, from 1 ms to a year. The time covers the head of the response, and a buffered
+    /// body. Default: the call's own timeout, or else the client's total timeout, divided by 3.4.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = AttemptTimeout::Fixed(timeout);
         self
@@ -224,8 +224,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Serves the last known good response, marked as [stale](crate::ResponseExt::stale), if the upstream does not
-    /// answer. Default: off.
+    /// Serves the last known good response, marked as [stale](crate::ResponseExt::stale), in place of a failure.
+    /// Default: off.
     ///
     /// Takes a [builder](LastKnownGood::builder), or a handle that other clients share. The client's
     /// [`classifier`](Self::classifier) applies to the cache, too.
@@ -334,7 +334,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Builds the reqwest client and the stack around it, or returns the first setting that is out of range.
+    /// Builds the reqwest client and the stack around it, or returns the first error.
     pub(super) fn into_stack(self) -> Result<(reqwest::Client, Stack), ConfigError> {
         const MILLISECOND: Duration = Duration::from_millis(1);
         if let Some(timeout) = self.total_timeout {
@@ -352,7 +352,7 @@ impl ClientBuilder {
             AttemptTimeout::None => (None, None),
         };
         // A probe that outlives its lease has failed, however good its answer, so the lease must cover the longest
-        // attempt.
+        // attempt that the client's settings allow.
         let longest = attempt_timeout.or(self.total_timeout).unwrap_or_default();
         let make_stack = MakeUpstreamStack {
             attempt_timeout,

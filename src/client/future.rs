@@ -16,7 +16,7 @@ use crate::{Call, Error};
 ///
 /// # Cancel safety
 ///
-/// Dropping the future returns everything that it holds.
+/// Dropping the future returns every permit, probe and token of the call.
 #[must_use = "nothing is sent before it is polled"]
 #[pin_project]
 pub struct ResponseFuture(#[pin] ClientStage);

@@ -17,8 +17,7 @@ use crate::{Call, ConfigError, HasCallOptions as _};
 /// An upstream that hangs or fails can take its callers down, too: calls pile up, and retries multiply the load. A
 /// `Client` is used like a `reqwest::Client` and returns `reqwest::Response`s, but bounds these effects. Each call
 /// has a deadline. Each upstream has retries with a budget, a circuit breaker, a bulkhead, an attempt timeout, and
-/// buffering of small bodies. If [enabled](ClientBuilder::last_known_good), a stale response is served when the
-/// upstream does not answer.
+/// buffering of small bodies. If [enabled](ClientBuilder::last_known_good), a stale response replaces a failure.
 ///
 /// Clones are cheap and share all state. A `Client` is also a [`tower::Service`] of `reqwest::Request` and of
 /// [`Call`].
@@ -48,8 +47,8 @@ impl Client {
     ///
     /// # Panics
     ///
-    /// Panics where `reqwest::Client::new` does: if the TLS backend cannot be initialized. [`Client::builder`]
-    /// returns an error instead.
+    /// Panics where `reqwest::Client::new` does, for example if the TLS backend cannot be initialized.
+    /// [`ClientBuilder::build`] returns an error instead.
     pub fn new() -> Self {
         Self::builder().build().expect("the defaults are valid")
     }
@@ -76,7 +75,7 @@ impl Client {
         })
     }
 
-    /// Returns the handle of the upstream that serves `url`, and creates the upstream if necessary.
+    /// Returns the handle of the upstream that a GET of `url` goes to, and creates the upstream if necessary.
     ///
     /// Layers outside the client can share the circuit breaker or the budget in the handle.
     ///

@@ -28,8 +28,7 @@ impl Client {
         self.request(Method::PUT, url)
     }
 
-    /// Starts a PATCH request. PATCH is not idempotent: like a [POST](Self::post), it is retried only if nothing was
-    /// sent.
+    /// Starts a PATCH request. PATCH is not idempotent, so the rule for the retry of a [POST](Self::post) applies.
     pub fn patch(&self, url: impl IntoUrl) -> RequestBuilder {
         self.request(Method::PATCH, url)
     }
@@ -128,8 +127,7 @@ impl RequestBuilder {
 
     /// Sets the total time of this call, retries and the reading of the body included. Default: the client's.
     ///
-    /// Unless the client has an [`attempt_timeout`](super::ClientBuilder::attempt_timeout), each attempt has a share
-    /// of this time.
+    /// By default, the [`attempt_timeout`](super::ClientBuilder::attempt_timeout) is then this time divided by 3.4.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options = self.options.timeout(timeout);
         self

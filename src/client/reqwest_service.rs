@@ -1,4 +1,5 @@
-//! A `reqwest::Client` as a tower service: converts reqwest's responses and errors for the layers.
+//! A `reqwest::Client` as a tower service: converts reqwest's responses and errors for the layers. The errors of each
+//! HTTP client are sorted in `http/client_errors/`; support for another client starts there.
 //!
 //! # The one thread-local that correctness needs
 //!
@@ -6,8 +7,8 @@
 //! target of a redirect cannot be reached, the redirecting host has already processed the POST. reqwest's error looks
 //! the same in both cases, and reqwest calls a redirect policy without any reference to the request. So a policy made
 //! by [`watch_redirects`] sets a thread-local flag, and the poll of [`ReqwestFuture`] reads the flag. reqwest runs
-//! the policy inside that same poll, so no task switch can come between. Unless the client was declared with
-//! `with_watched_redirects`, every failed connection counts as possibly sent.
+//! the policy inside the same poll, so no task switch can come between. Unless the client was declared with
+//! `with_watched_redirects`, a request counts as possibly sent after any failed connection.
 
 use std::cell::Cell;
 use std::fmt;
@@ -25,10 +26,10 @@ use crate::{Call, Error};
 
 /// A `reqwest::Client` at the bottom of a stack of layers.
 ///
-/// A request is a [`Call`], which carries options and a deadline, or a bare `reqwest::Request`, which cannot. A
-/// [`DeadlineLayer`](crate::deadline::DeadlineLayer) can only cut a bare request from above. A response is an
-/// `http::Response`, and an error contains [reqwest's error](Error::inner). To convert a response back, with its URL,
-/// use `reqwest::Response::from(response.map(reqwest::Body::wrap))`.
+/// A request is a [`Call`], which carries all options, or a bare `reqwest::Request`, which carries only a timeout. A
+/// [`DeadlineLayer`](crate::deadline::DeadlineLayer) still ends the call of a bare request, but the layers below do
+/// not know the deadline. A response is an `http::Response`, and an error contains [reqwest's error](Error::inner).
+/// To convert a response back, with its URL, use `reqwest::Response::from(response.map(reqwest::Body::wrap))`.
 ///
 /// reqwest retries some protocol errors by itself. Only one layer should retry, so build the client with
 /// `.retry(reqwest::retry::never())`.
@@ -53,15 +54,15 @@ use crate::{Call, Error};
 #[derive(Debug, Clone)]
 pub struct ReqwestService {
     client: reqwest::Client,
-    /// True if the redirect policy comes from [`watch_redirects`].
+    /// True if the client was declared with [`with_watched_redirects`](Self::with_watched_redirects).
     is_watched: bool,
 }
 
 impl ReqwestService {
     /// Wraps a client with any redirect policy.
     ///
-    /// A failed connection may belong to the target of a redirect, so it counts as possibly sent, and a POST is not
-    /// retried. To retry it, use [`with_watched_redirects`](Self::with_watched_redirects).
+    /// A failed connection may belong to the target of a redirect, so the request counts as possibly sent, and a POST
+    /// is not retried. For such retries, use [`with_watched_redirects`](Self::with_watched_redirects).
     pub const fn new(client: reqwest::Client) -> Self {
         Self { client, is_watched: false }
     }
@@ -114,8 +115,8 @@ pub struct ReqwestFuture {
     response: <reqwest::Client as Service<reqwest::Request>>::Future,
     /// True if a redirect may already have answered the request.
     may_be_redirected: bool,
-    /// True once reqwest has been pending. reqwest checks the request in the first poll, so an invalid request after
-    /// that is the target of a redirect.
+    /// True once reqwest has been pending. reqwest reports an invalid request in the first poll, so a later report is
+    /// about a redirected request.
     has_waited: bool,
 }
 
@@ -136,10 +137,10 @@ impl Future for ReqwestFuture {
             let is_connect = error.fault() == Fault::Connect;
             let error = Error::from_upstream(error);
             if error.attempts() == 0 && has_waited {
-                // The invalid request is that of a redirect; the request before it was answered.
+                // The redirected request is invalid; the request before it was sent and answered.
                 error.with_attempts(1).with_sent(true)
             } else if is_connect && !may_be_redirected {
-                // No redirect was followed, so the failed connection was the first.
+                // No redirect was followed, so no request came before the failed connection.
                 error.with_sent(false)
             } else {
                 error
@@ -163,7 +164,7 @@ thread_local! {
 ///
 /// reqwest reports a failed connection in the same way for the first host and for the target of a redirect. In the
 /// first case nothing was sent. In the second case a POST has been processed already and must not be sent again.
-/// Under a policy without this wrapper, a failed connection counts as possibly sent, and a POST is not retried.
+/// Under a policy without this wrapper, a POST counts as possibly sent after a failed connection, and is not retried.
 ///
 /// A default [`Client`](crate::Client) uses this wrapper. If you configure reqwest yourself, wrap your policy, too:
 ///

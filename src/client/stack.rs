@@ -163,7 +163,7 @@ impl fmt::Debug for StackClassifier {
 
 /// The state of one upstream: a name, and handles to inspect and change its layers.
 ///
-/// A handle is `None` if the client was built without it.
+/// A handle is `None` if the client was built without that layer or budget.
 #[derive(Debug, Clone)]
 pub struct UpstreamHandle {
     name: Arc<str>,

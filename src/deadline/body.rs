@@ -17,7 +17,7 @@ use crate::{BoxError, Error, TimeoutScope};
 /// Cuts a response body that has not ended by the deadline of its call. A frame that is known to be the last still
 /// passes, so a body in memory can be read later.
 ///
-/// The body then ends with an `io::Error` of the kind `TimedOut` around an [`Error`], which
+/// A cut body ends with an `io::Error` of the kind `TimedOut` around an [`Error`], which
 /// `reqwest::Error::is_timeout` recognises.
 #[pin_project]
 #[derive(Debug)]

@@ -18,7 +18,7 @@ pub(super) struct DeadlineSettings {
 }
 
 impl DeadlineSettings {
-    /// Stamps the deadline on the request, and never puts off a deadline that the request has already.
+    /// Stamps the deadline on the request. An existing deadline can move earlier, never later.
     pub(super) fn stamp(self, request: &mut impl HasCallOptions) -> CallLimit {
         let options = request.options();
         let after = options.get_timeout().or(self.after);

@@ -38,8 +38,8 @@ impl DeadlineLayer {
     /// Bounds each call by `after`: attempts, waits between them, and the reading of the body. With zero, no request
     /// is sent.
     ///
-    /// A call's own [timeout](crate::CallOptions::timeout) replaces `after`. Its own
-    /// [deadline](crate::CallOptions::deadline) is never put off. A late call ends with
+    /// A call's own [timeout](crate::CallOptions::timeout) replaces `after`. The layer never moves a call's own
+    /// [deadline](crate::CallOptions::deadline) later. A late call ends with
     /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), of the scope [`Total`](crate::TimeoutScope::Total).
     pub const fn new(after: Duration) -> Self {
         Self { settings: DeadlineSettings { after: Some(after), is_checked_below: false }, kind: Http }

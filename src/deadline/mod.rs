@@ -33,14 +33,13 @@
 //!
 //! The layers below end the call at the same instant, with a better result: a stale response, or an error that knows
 //! the number of attempts. So this layer polls the call first. The layers below may run in another task, so this
-//! layer then gives way: for a few turns of the scheduler on a single-threaded runtime, for 10 ms on a multi-threaded
-//! one.
+//! layer waits a little longer than the deadline: for a few turns of the scheduler on a single-threaded runtime, for
+//! 10 ms on a multi-threaded runtime.
 //!
 //! # In the crate's client
 //!
-//! In the client, the layer arms no timer for the call, so only one timer runs at a time. Every wait below is bounded
-//! by the deadline and followed by a check. The options of the call record this promise, and spare an attempt the
-//! clock read before the request is sent.
+//! In the client, the layer arms no timer for the call: every wait below is bounded by the deadline and followed by a
+//! check. The options of the call record this promise, so the timeout layer reads no clock before a request is sent.
 
 mod body;
 mod config;

@@ -91,7 +91,8 @@ impl ErrorInfo {
         }
     }
 
-    /// Derives the facts from a client's error: from a steadfast error among its sources, or else from its type.
+    /// Derives the facts from a client's error: from a steadfast error in its chain of causes, or else from the types
+    /// in that chain.
     pub(super) fn of_client(client: Box<dyn InnerError>) -> Self {
         let of_error = |error: &(dyn StdError + 'static)| {
             if let Some(known) = wrapped(error).find_map(|error| error.downcast_ref::<Self>()) {
@@ -138,7 +139,8 @@ impl ErrorInfo {
         self.kind
     }
 
-    /// Returns the upstream's name: scheme and authority, or the name of the handles. `None` if no layer has a name.
+    /// Returns the upstream's name, as given to a layer or its handle; a `Client` uses scheme and authority by
+    /// default. `None` if no layer has a name.
     pub fn upstream(&self) -> Option<&str> {
         self.upstream.as_deref()
     }
@@ -165,7 +167,8 @@ impl ErrorInfo {
         self.stop
     }
 
-    /// True if the upstream may have seen any request of the call. Otherwise any method can safely be sent again.
+    /// True if the upstream may have seen any part of the call's requests. Otherwise any method can safely be sent
+    /// again.
     pub const fn maybe_sent(&self) -> bool {
         self.maybe_sent
     }
@@ -196,7 +199,7 @@ impl ErrorInfo {
         matches!(self.kind, ErrorKind::Timeout { scope: TimeoutScope::Total, .. })
     }
 
-    /// True if no connection was established.
+    /// True if the client failed to connect, to the upstream or to the target of a redirect.
     pub fn is_connect(&self) -> bool {
         self.client_error().is_some_and(|error| client_errors::fault_of(error) == Fault::Connect)
     }
@@ -273,14 +276,15 @@ impl ErrorInfo {
         }
         let s = if self.attempts == 1 { "" } else { "s" };
         write!(f, " ({} attempt{s}", self.attempts)?;
-        // For a refusal, the reason repeats the kind.
+        // For a refusal or a passed deadline, the reason would repeat the kind.
         if let Some(stop) = self.stop.filter(|_| !self.is_refusal() && !self.is_total_timeout()) {
             write!(f, ", no retry: {stop}")?;
         }
         f.write_str(")")
     }
 
-    /// Writes the meaning of the client's error and its root cause. For an unknown type, writes the error's own text.
+    /// Writes the meaning of the client's error and its root cause. Without a known meaning, writes the error's own
+    /// text.
     fn fmt_client(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(error) = self.innermost_client_error() else { return f.write_str("the client failed") };
         match client_errors::inspect(error).and_then(|facts| facts.text) {
@@ -319,8 +323,8 @@ impl ErrorInfo {
     }
 }
 
-/// Returns an error and the errors that it wraps, up to the first error of an HTTP client. The causes of a client's
-/// error can belong to another call, for example the call that feeds the request's body.
+/// Returns an error and the errors that it wraps, but stops before the first error of an HTTP client. The causes of a
+/// client's error can belong to another call, for example the call that feeds the request's body.
 fn wrapped<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     causes(error).take_while(|error| !client_errors::is_of_a_client(*error))
 }
@@ -386,7 +390,7 @@ fn fmt_line(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     Ok(())
 }
 
-/// A duration rounded to about two digits: `1.2 s`, `294 ms`.
+/// A duration, rounded for display: `1.2 s`, `294 ms`.
 struct Rounded(Duration);
 
 impl fmt::Display for Rounded {

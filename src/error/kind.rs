@@ -14,19 +14,19 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 pub enum ErrorKind {
     /// The client at the bottom failed: the connection, the protocol, or the request itself.
     Upstream,
-    /// The circuit breaker refused; nothing was sent.
+    /// The circuit breaker refused the attempt before it was sent.
     CircuitOpen {
         /// The time after which to call again; `None` while the circuit is forced open.
         retry_after: Option<Duration>,
     },
-    /// The bulkhead refused, at once or after its bounded wait; nothing was sent.
+    /// The bulkhead refused the attempt before it was sent, at once or after a bounded wait.
     BulkheadFull {
         /// The number of attempts that the bulkhead allows in flight.
         max_concurrent: usize,
     },
-    /// A load-shedding layer of tower refused; nothing was sent.
+    /// A load-shedding layer of tower refused the attempt before it was sent.
     Overloaded,
-    /// The time of an attempt, or of the whole call, ran out.
+    /// The time limit of an attempt, of the whole call, or of a timeout layer of tower has passed.
     Timeout {
         /// The scope of the time limit.
         scope: TimeoutScope,

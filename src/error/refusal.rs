@@ -1,4 +1,5 @@
-//! Refusals: calls and attempts that a layer rejects locally, before anything is sent.
+//! Refusals: calls and attempts that a layer rejects locally, before anything is sent. To count or log every refusal
+//! of the circuit breaker and the bulkhead, change `ErrorInfo::refusal`.
 
 use std::sync::Arc;
 

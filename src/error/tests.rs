@@ -126,7 +126,7 @@ fn a_box_around_a_box_loses_nothing() {
     let endpoint = EndpointId::new(std::num::NonZeroU16::MIN);
     let error = reset().with_upstream("sku").with_attempts(3).at_endpoint(endpoint);
     let error = error.with_stop_reason(Some(StopReason::Budget));
-    // A foreign error is around it, as `tower::buffer` adds one.
+    // Wrap the error in a foreign error, as `tower::buffer` does.
     let wrapped = io::Error::other(error);
     let error = Error::from_boxed(Error::from_boxed(wrapped));
     assert_eq!((error.kind(), error.upstream(), error.attempts()), (ErrorKind::Upstream, Some("sku"), 3));

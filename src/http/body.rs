@@ -1,4 +1,4 @@
-//! Observed response bodies: a call has not ended when its head arrives, so several layers must follow the body.
+//! Observed response bodies: a call has not ended when the head of its response arrives, so layers follow the body.
 //!
 //! Bulkhead, circuit breaker and deadline act on the body of a response: they hold a permit, count a failure, cut a
 //! slow body. All three wrap the body in the same type, [`ObservedBody`], each with a [`BodyObserver`] of its own.
@@ -38,8 +38,8 @@ pub enum BodyEnd {
 
 /// The part of a layer that acts while the body of a response is read. Implemented inside this crate.
 ///
-/// An observer is dropped as soon as the body ends. Resources that it holds, such as a permit, are released by their
-/// `Drop`.
+/// An observer is dropped as soon as the body ends or is discarded. Resources that it holds, such as a permit, are
+/// released by their `Drop`.
 #[doc(alias = "Watch")]
 pub trait BodyObserver: Sealed {
     /// Returns an error if the body's time is over; the error then ends the body. Called for each frame, unless the
@@ -55,7 +55,7 @@ pub trait BodyObserver: Sealed {
         Poll::Pending
     }
 
-    /// Called when the body ends. Not called if the body is dropped before its end.
+    /// Called when the body ends or is discarded. Not called if the body is dropped before.
     fn end(self: Pin<&mut Self>, end: BodyEnd) {
         let _ = end;
     }

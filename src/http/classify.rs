@@ -31,8 +31,8 @@ use crate::{Classify, Error, ErrorInfo, ErrorKind, Judge, Outcome};
 /// ```
 #[derive(Clone, Default)]
 pub struct HttpClassifier {
-    /// `None` stands for [`DEFAULT`]. Every call clones the classifier; without a table of its own, a clone counts no
-    /// reference.
+    /// `None` stands for [`DEFAULT`]. Every call clones the classifier; with `None`, a clone changes no reference
+    /// count.
     table: Option<Arc<Table>>,
 }
 
@@ -59,10 +59,10 @@ static DEFAULT: Table = Table {
     wall_clock: None,
 };
 
-/// A user's verdict on the head of a response; `None` leaves the verdict to the table.
+/// A user's function that judges the head of a response. If it returns `None`, the table decides.
 type ResponseHook = dyn Fn(StatusCode, &HeaderMap) -> Option<Outcome> + Send + Sync;
 
-/// A user's verdict on an error; `None` leaves the verdict to the table.
+/// A user's function that judges an error. If it returns `None`, the table decides.
 type ErrorHook = dyn Fn(&ErrorInfo) -> Option<Outcome> + Send + Sync;
 
 type ClockFunction = dyn Fn() -> SystemTime + Send + Sync;
@@ -131,7 +131,7 @@ impl HttpClassifier {
         self
     }
 
-    /// Sets the clock that dates in `Retry-After` are compared with. Default: the system's.
+    /// Sets the clock with which this classifier compares dates in `Retry-After`. Default: the system's.
     pub fn wall_clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.table_mut().wall_clock = Some(Arc::new(clock));
         self

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::cache_control::delta_seconds;
 
-/// True if a comma-separated line lists `name`, in any case.
+/// True if a comma-separated line lists `name`, in upper or lower case.
 pub(crate) fn lists(line: &HeaderValue, name: &str) -> bool {
     line.to_str().unwrap_or_default().split(',').any(|it| it.trim().eq_ignore_ascii_case(name))
 }

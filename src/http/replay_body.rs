@@ -15,9 +15,9 @@
 //!
 //! # Memory
 //!
-//! At most `limit` bytes are kept, and a bounded number of frames. As soon as no copy exists or a bound is exceeded,
-//! the buffer is marked incomplete and holds only the latest frame. From then on no copy can be made and no copy can
-//! take over.
+//! The buffer keeps at most `limit` bytes, in a bounded number of frames. If a frame arrives that exceeds a bound, or
+//! arrives while no other copy exists, the buffer becomes incomplete and keeps only that frame. A body that fails
+//! makes the buffer incomplete, too. From then on, no copy can be made and no copy can take over.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -49,7 +49,7 @@ pub struct ReplayBody<B> {
 struct ReplayBuffer<B> {
     body: B,
     size_hint: SizeHint,
-    /// The data frames so far; only the latest frame once the buffer is incomplete.
+    /// The data frames so far; only the latest frame once a frame was dropped.
     kept: Vec<Bytes>,
     kept_bytes: usize,
     limit: usize,
@@ -59,7 +59,7 @@ struct ReplayBuffer<B> {
     ended: bool,
     /// True once a frame was dropped or the body failed: no copy can start again.
     incomplete: bool,
-    /// The newest generation made, and the newest generation that was read.
+    /// The newest generation that was made, and the generation that reads now.
     newest: u32,
     reader: u32,
     /// The waker of the reader that waits for the body. The body itself stores only the waker of its last poll.

@@ -36,7 +36,7 @@ pub trait HttpRequest {
         None
     }
 
-    /// The path, beginning with `/`.
+    /// The path. It begins with `/`, unless the URI is `*` or only an authority.
     fn path(&self) -> &str;
 
     /// The part after the `?`; `None` without one.
@@ -242,8 +242,7 @@ pub trait TryCloneBody: Sized {
     /// Returns a copy to send later; `None` if the body cannot be copied.
     fn try_clone(&self) -> Option<Self>;
 
-    /// True if this copy is still whole when it is about to be sent in place of another; see
-    /// [`RetryableRequest::take_over`].
+    /// True if this copy can still be sent whole; see [`RetryableRequest::take_over`].
     fn take_over(&self) -> bool {
         true
     }

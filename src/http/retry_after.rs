@@ -1,10 +1,10 @@
-//! Parses `Retry-After` (RFC 9110 §10.2.3): how long an upstream asks to be left alone.
+//! Parses `Retry-After` (RFC 9110 §10.2.3): the wait that an upstream asks for.
 
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, header::RETRY_AFTER};
 
-/// The longest wait, one day. A larger value from an upstream must not overflow a clock.
+/// The longest wait, one day. A longer wait is cut to this time, so that it cannot overflow a clock.
 const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Returns the wait that the headers ask for, counted from `now`, at most [`MAX_WAIT`]; `None` without a valid

@@ -1,24 +1,24 @@
 //! References to shared state that a call takes and drops without a write to shared memory.
 //!
-//! Every layer of every call needs a reference to shared state for as long as the call lasts. With a plain `Arc`,
+//! Several layers of each call need a reference to shared state for as long as the call lasts. With a plain `Arc`,
 //! each reference costs two atomic writes to a cache line that all threads with calls to the same upstream write.
-//! These writes are most of the cost of a healthy call on one thread, and they keep two threads from being faster
-//! than one. So each thread keeps a few dropped references, and the next clone on the same thread takes one.
-//! `docs/performance.md` has the measurements.
+//! With these writes, two threads can be slower than one. So each thread keeps a few dropped references, and the next
+//! clone on the same thread takes one. `docs/performance.md` has the measurements.
 //!
 //! # Implementation
 //!
 //! A thread-local table holds spare references: 8 groups of 4 places for each kind of state. The address of the state
 //! selects the group. Cloning takes a spare from the group, or else increments the count. Dropping puts the reference
-//! into a free place, or else evicts the oldest spare of the group. Each state starts on a cache line of its own,
-//! apart from the reference count.
+//! into a free place of the group. If no place is free, the first spare of the group is evicted. Each state starts on
+//! a cache line of its own, apart from the reference count.
 //!
 //! # Lifetime
 //!
-//! A thread that drops the last handle also releases its own spares of the state. Spares on other threads can outlive
-//! the last handle, until their places are needed or their threads end. Pooled state must therefore be inert: it must
-//! not own a service, a classifier or a closure. Users can see two effects. A receiver of `CircuitBreaker::watch` can
-//! see the end late. The advisor of a retry, the one exception to the rule, can live on.
+//! A thread that drops the last handle also releases its own spares of the state, unless another thread has spares of
+//! the same state. In this case all spares outlive the last handle, until their places are needed or their threads
+//! end. Pooled state must therefore be inert: it must not own a service, a classifier or a closure. The one exception
+//! is the advisor of a retry. Users can see two effects: a receiver of `CircuitBreaker::watch` can see the end late,
+//! and an advisor can outlive its layer.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -105,11 +105,11 @@ impl<T> Spares<T> {
         group.iter_mut().find(|place| place.as_ref().is_some_and(|it| Arc::ptr_eq(it, like)))?.take()
     }
 
-    /// Keeps a reference. Returns the oldest spare of the group if the group is full.
+    /// Keeps a reference. If the group is full, returns the evicted spare.
     ///
     /// # Errors
     ///
-    /// Returns the reference if this thread holds all the others: no next call will need it.
+    /// Returns the reference if all others are spares of this thread: without a handle, no call will need a spare.
     fn put(&self, spare: Arc<CachePadded<T>>) -> Result<Option<Arc<CachePadded<T>>>, Arc<CachePadded<T>>> {
         let group = &mut self.0.borrow_mut()[group(&spare)];
         let kept = group.iter().flatten().filter(|it| Arc::ptr_eq(it, &spare)).count();

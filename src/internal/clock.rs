@@ -73,22 +73,23 @@ impl Timer {
 
 /// The timer of a layer that cuts the call below it at the deadline.
 ///
-/// The layers below end at the same moment, and know more: a stale response, or the number of attempts. In the same
-/// task, the cutting layer simply polls them first. Layers in another task need a moment to report, so this timer
-/// waits a little longer than the deadline:
+/// The layers below end the call at the same moment, with a better result: a stale response, or an error with the
+/// number of attempts. In the same task, the cutting layer simply polls them first. Layers in another task need a
+/// moment to report, so this timer waits a little longer than the deadline:
 ///
 /// - On a current-thread runtime it yields for a few turns of the scheduler.
 /// - On a multi-threaded runtime it waits for 2 ms in the cache and 10 ms in the deadline layer.
 ///
-/// On a current-thread runtime, the timer first waits until 5 ms before the deadline. A task that is polled only
-/// after the deadline is late already, and the timer does not yield.
+/// On a current-thread runtime, the timer also wakes the task 5 ms before the deadline. If the task is nevertheless
+/// polled only after the deadline, the task is late already, and the timer does not yield.
 #[pin_project]
 #[derive(Debug)]
 pub(crate) struct CutTimer {
     #[pin]
     timer: Timer,
     layer: CutLayer,
-    /// The yields that are left; `None` until the last 5 ms before the deadline.
+    /// The yields that are left; `None` before the first poll, and on a current-thread runtime until 5 ms before the
+    /// deadline.
     turns: Option<u8>,
 }
 
@@ -100,7 +101,7 @@ enum CutLayer {
 }
 
 impl CutLayer {
-    /// The number of yields: more than the tasks between two layers of any sensible stack.
+    /// The number of yields: more than the number of tasks between two layers in usual stacks.
     const fn turns(self) -> u8 {
         match self {
             Self::Cache => 4,
@@ -126,7 +127,7 @@ impl CutTimer {
         Self { timer: Timer::new(end), layer: CutLayer::Deadline, turns: None }
     }
 
-    /// Ready once the deadline has passed and the layers below have had their turns; never ready without a deadline.
+    /// Ready once the deadline and the extra time have passed; never ready without a deadline.
     pub(crate) fn poll_elapsed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         const ALMOST: Duration = Duration::from_millis(5);
         let mut this = self.project();

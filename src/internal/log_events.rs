@@ -1,5 +1,5 @@
-//! The log events of the crate, in one place. Every event names its upstream, except for a failed write of the disk
-//! store, which is about the entries of many upstreams. `tests/events.rs` checks the names.
+//! The log events of the crate, in one place. Every event names its upstream, with an empty name if none was set. The
+//! exception is a failed write of the disk store, which is about many upstreams. `tests/events.rs` checks the names.
 //!
 //! The targets are the names of the layers, so that a filter such as `steadfast::retry=debug` works. Stores belong to
 //! `steadfast::last_known_good`.
@@ -30,7 +30,7 @@ pub(crate) fn circuit_opened(upstream: &str, from: &str, to: &str, is_shadow: bo
     }
 }
 
-/// A circuit has changed its state in any other way.
+/// A circuit has changed its state in any other way, or was forced or reset into its current state.
 pub(crate) fn circuit_changed(upstream: &str, from: &str, to: &str) {
     tracing::info!(target: "steadfast::circuit_breaker", upstream, from, to, "the circuit changed its state");
 }
@@ -45,7 +45,7 @@ pub(crate) fn bulkhead_refused(upstream: &str, max_concurrent: usize) {
     );
 }
 
-/// An attempt has failed, and a retry follows after the backoff.
+/// An attempt has failed or was throttled, and a retry follows after the backoff.
 pub(crate) fn retry_scheduled(upstream: &str, retry: u32, backoff: Duration) {
     tracing::debug!(
         target: "steadfast::retry",
@@ -65,7 +65,7 @@ pub(crate) fn attempt_resent(upstream: &str) {
     );
 }
 
-/// A call ends though a retry was wanted.
+/// A call ends without a further retry, because of `reason`.
 pub(crate) fn retry_not_made(upstream: &str, attempts: u32, reason: &str) {
     tracing::debug!(
         target: "steadfast::retry",

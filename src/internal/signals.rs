@@ -57,7 +57,7 @@ pub(crate) fn is_discarding() -> bool {
 pub(crate) enum Wait {
     /// The call waits for a permit; the upstream has not been asked yet.
     Queue,
-    /// The upstream has been asked, and is waited for since this instant.
+    /// The call has waited for the upstream since this instant.
     Upstream(Instant),
 }
 
@@ -70,12 +70,12 @@ pub(crate) fn raise_wait(wait: Wait) {
     });
 }
 
-/// Opens a scope that receives the reason why the call polled inside is pending.
+/// Opens a scope for the poll of a call. If the call is pending, the scope receives the reason.
 pub(crate) fn listen_wait() -> SignalScope<Wait> {
     SignalScope::enter(&WAIT, None)
 }
 
-/// Polls a future that is not part of the call, and discards its signals.
+/// Polls a future that is not part of the call, and discards the reason why that future is pending.
 pub(crate) fn isolated<T>(poll: impl FnOnce() -> T) -> T {
     let _wait = listen_wait();
     poll()
@@ -104,7 +104,7 @@ impl<T: Copy> Signal<T> {
     }
 }
 
-/// A scope for one signal, usually one poll. Dropping it restores the previous value.
+/// A scope for one signal, usually one poll. Dropping the scope restores the previous value.
 pub(crate) struct SignalScope<T: Copy + 'static> {
     signal: &'static LocalKey<Signal<T>>,
     before: Option<T>,

@@ -74,8 +74,8 @@ impl LastKnownGoodBuilder {
         }
     }
 
-    /// Sets the name of the cache, for code that inspects several caches. Events carry the name of the upstream.
-    /// Default: none.
+    /// Sets the name of the cache, for code that inspects several caches. Events carry the name of the upstream
+    /// instead. Default: none.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into());
         self
@@ -90,8 +90,8 @@ impl LastKnownGoodBuilder {
         self
     }
 
-    /// Sets the largest body that is stored, in bytes: 0 to 1 GiB, and never more than
-    /// [`max_bytes`](Self::max_bytes). Default: 1 MiB.
+    /// Sets the size of the largest body that is stored, in bytes: 0 to 1 GiB. A value above
+    /// [`max_bytes`](Self::max_bytes) counts as `max_bytes`. Default: 1 MiB.
     pub fn max_entry_bytes(mut self, bytes: usize) -> Self {
         self.max_entry_bytes = bytes;
         self
@@ -105,9 +105,10 @@ impl LastKnownGoodBuilder {
     }
 
     /// Stores and serves responses against the will of the origin server: a response's `no-store`, `no-cache`,
-    /// `private`, `must-revalidate`, `proxy-revalidate`, `s-maxage` and `stale-if-error` are ignored.
+    /// `private`, `must-revalidate`, `proxy-revalidate` and `stale-if-error` are ignored. `s-maxage` counts only as
+    /// the freshness lifetime.
     ///
-    /// Use this setting only for an upstream with wrong headers that cannot be fixed. Callers stay separated:
+    /// Use this setting only for an upstream whose wrong headers cannot be fixed. Callers stay separated:
     /// credentials, `Vary` and `Set-Cookie` are still respected.
     pub fn ignore_origin_prohibitions(mut self) -> Self {
         self.ignore_origin = true;
@@ -162,20 +163,21 @@ impl LastKnownGoodBuilder {
         self
     }
 
-    /// Sets the longest wait of a call for the store, within the call's deadline: 1 ms to a minute. Default: 100 ms.
+    /// Sets the time limit of each wait for the store: 1 ms to a minute. A wait also ends at the call's deadline.
+    /// Default: 100 ms.
     pub fn store_timeout(mut self, timeout: Duration) -> Self {
         self.store_timeout = timeout;
         self
     }
 
-    /// Serves the entry, as [`Cause::Slow`], when the upstream has not answered within `soft_limit`. The call
-    /// continues in the background, until its deadline or for 60 s, and renews the entry. Without an entry, the
-    /// caller waits on. Default: never.
+    /// Serves the entry, with [`Cause::Slow`], when the upstream has not answered within `soft_limit`. The call
+    /// continues in the background and renews the entry. It ends at its deadline or, without a deadline, after 60 s.
+    /// Without an entry, the caller keeps waiting. Default: never.
     ///
     /// **This spawns** a tokio task for each refresh, that is, for each call that continues in the background. There
     /// is at most one refresh at a time for each method, URI and caller, and at most
-    /// [`max_refreshes`](Self::max_refreshes) in all. Beyond these bounds, a call is dropped once its caller has the
-    /// stale response.
+    /// [`max_refreshes`](Self::max_refreshes) in all. Beyond these bounds, and if the request has `no-store`, a call
+    /// is dropped once its caller has the stale response.
     pub fn serve_stale_after(mut self, soft_limit: Duration) -> Self {
         self.soft_limit = Some(soft_limit);
         self
@@ -191,11 +193,12 @@ impl LastKnownGoodBuilder {
     ///
     /// Minor updates are
     ///
-    /// - the replacement by a response that differs only in headers that no caching rule reads, such as a request ID.
-    ///   Until then the earlier entry stays, with its age;
+    /// - the replacement by a response that differs only in headers that no rule for storing or serving reads, such
+    ///   as a request ID. If such a response comes earlier, the entry stays, with its age;
     /// - the exchange with the store: a write of the entry, or a read for a newer entry.
     ///
-    /// A response with a different body replaces the entry at once, and an equal response renews its age at once.
+    /// A response with a different body replaces the entry at once, and an equal response resets the entry's age at
+    /// once.
     pub fn renew_after(mut self, time: Duration) -> Self {
         self.renew_after = time;
         self
@@ -229,7 +232,7 @@ impl LastKnownGoodBuilder {
         let store = self.store.map(|store| store.timeout_after(timeout).holds_private(has_digest_key));
         let settings = CacheSettings {
             rules: Rules { max_age, ignore_origin: self.ignore_origin },
-            // A larger entry would be evicted at once.
+            // The memory would reject a larger entry.
             max_entry_bytes: max_entry_bytes.min(max_bytes.try_into().unwrap_or(usize::MAX)),
             serves_stale_on: self.serves_stale_on,
             renew_after,

@@ -21,11 +21,11 @@ use crate::last_known_good::tier::state::CacheState;
 /// A last-known-good cache: its entries, and the rules for storing and serving entries.
 ///
 /// Clones are handles to the same cache. Share a cache only between clients that send the same headers to the same
-/// upstreams: the cache does not see headers that reqwest adds from `default_headers` or a cookie jar, so such
-/// clients would get each other's responses.
+/// upstreams. The cache does not see headers that reqwest adds from `default_headers` or a cookie jar, so clients
+/// that differ in these headers would get each other's responses.
 ///
 /// Entries are kept in memory and, optionally, in a [`Store`](super::Store) behind the memory. A store may outlive
-/// the process or be shared with others.
+/// the process or be shared with other processes.
 ///
 /// ```
 /// use std::time::Duration;
@@ -75,7 +75,7 @@ pub enum InsertError {
     /// Responses to this request are never stored.
     #[error("not stored: the request must be a GET or HEAD for a whole response, without a body")]
     Request,
-    /// The response is not good, is not complete, or its headers forbid storing.
+    /// The status is not 2xx or is that of a partial response, or a header forbids storing.
     #[error("not stored: the status or a header of the response forbids it")]
     Response,
     /// The body is larger than [`max_entry_bytes`](LastKnownGoodBuilder::max_entry_bytes).
@@ -86,7 +86,7 @@ pub enum InsertError {
         /// The configured bound, in bytes.
         allowed: usize,
     },
-    /// Meanwhile, the URI was invalidated or a newer response was stored.
+    /// During the insertion, the URI was invalidated or a newer response was stored.
     #[error("not stored: meanwhile, the URI was invalidated or a newer response was stored")]
     Outdated,
 }
@@ -139,13 +139,14 @@ impl LastKnownGood {
             .collect()
     }
 
-    /// Stores a response to a request as if the upstream had just sent it, for a service that learns of changes from
-    /// elsewhere. The same rules apply. Calls of the same caller that are in flight do not replace the entry. A `Uri`
-    /// stands for a GET without headers.
+    /// Stores a response to a request as if the upstream had just sent it, by the same rules. Use this method if the
+    /// service learns of changes in another way. Calls in flight of the same caller for the URI do not replace the
+    /// entry. A `Uri` stands for a GET without headers.
     ///
     /// # Errors
     ///
-    /// If the response must not be stored. An earlier entry then stays. A store that fails is no error.
+    /// If the response is not stored; [`InsertError`] gives the reasons. An error removes no earlier entry. A store
+    /// that fails causes no error.
     ///
     /// # Cancel safety
     ///

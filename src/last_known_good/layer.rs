@@ -1,7 +1,7 @@
 //! The layer that puts a last-known-good cache around a service.
 //!
-//! The layer is one type, whether or not a call may continue in a task. Type states for the difference once ran
-//! through seven files.
+//! The layer is one type, whether or not a call may continue in a task. An earlier version had type states for this
+//! difference, in seven files.
 
 use tower::Layer;
 

@@ -1,10 +1,9 @@
 //! The last-known-good cache: when an upstream fails, a response from a minute ago is often better than an error.
 //!
 //! [`LastKnownGoodLayer`] stores good responses. When everything below has failed, the layer serves the entry for the
-//! request. Every call goes to the upstream first: the cache saves neither requests nor time. A stale response is
-//! marked three times: by `Age` (RFC 9111 §5.1), by `Cache-Status` (RFC 9211), and by [`Stale`] in its extensions,
-//! with the age and the [`Cause`]. The page [`docs/last_known_good.md`][page] explains the settings and how to choose
-//! them.
+//! request. Every call goes to the layers below first, so the cache saves no requests. A stale response is marked
+//! three times: by `Age` (RFC 9111 §5.1), by `Cache-Status` (RFC 9211), and by [`Stale`] in its extensions, with the
+//! age and the [`Cause`]. The page [`docs/last_known_good.md`][page] explains the settings and how to choose them.
 //!
 //! ```
 //! use std::time::Duration;
@@ -37,12 +36,12 @@
 //! - bodies that end with their connection: a body that was cut off would look complete.
 //!
 //! The statuses 401, 403, 404, 410 and 451 invalidate the entry of the caller concerned. So does a good response
-//! whose status or headers forbid storing, because the entry no longer shows the current state. A successful unsafe
-//! method invalidates the entries of all callers (RFC 9111 §4.4).
+//! whose status or headers forbid storing, because the entry no longer shows the current state. A successful request
+//! with an unsafe method invalidates the entries of its URI for all callers (RFC 9111 §4.4).
 //!
 //! # Stale responses
 //!
-//! An entry is served if
+//! An entry is served in three cases:
 //!
 //! - the outcome is [`Transient`](crate::Outcome::Transient), [`Failure`](crate::Outcome::Failure) or
 //!   [`NotProcessed`](crate::Outcome::NotProcessed);
@@ -55,23 +54,24 @@
 //!
 //! # Callers
 //!
-//! A request with credentials gets only entries that were stored for the same credentials. The cache knows
-//! credentials only by a keyed digest. Other request headers separate entries if the response's `Vary` names them
+//! A request with credentials gets only entries that were stored for the same credentials. The cache keeps only a
+//! keyed digest of the credentials. Other request headers separate entries if the response's `Vary` names them
 //! (RFC 9111 §4.1).
 //!
 //! # Stores
 //!
 //! Entries are kept in memory and, optionally, in a [`Store`] behind the memory: a file (`DiskStore`, feature
-//! `disk`), Redis (`steadfast::stores::RedisStore`, feature `redis`), or a store of your own. A store that fails or
-//! hangs fails no call: each wait for the store lasts at most [`store_timeout`](LastKnownGoodBuilder::store_timeout).
+//! `disk`), Redis (`steadfast::stores::RedisStore`, feature `redis`), or a store of your own. No call fails
+//! because the store fails or hangs: each wait for the store lasts at most
+//! [`store_timeout`](LastKnownGoodBuilder::store_timeout).
 //!
 //! # Deadlines and tasks
 //!
-//! No wait goes beyond the call's deadline. If a layer below lets the deadline pass, the cache stops waiting for that
-//! layer and serves the entry.
+//! No wait for the store goes beyond the call's deadline. If a layer below lets the deadline pass, a call that an
+//! entry could answer waits no longer: it gets the entry or, without an entry, a timeout error.
 //!
-//! [`serve_stale_after`](LastKnownGoodBuilder::serve_stale_after) and [`PrefetchLayer`] spawn tasks. No other part of
-//! the cache does.
+//! [`serve_stale_after`](LastKnownGoodBuilder::serve_stale_after) and [`PrefetchLayer`] spawn tasks, and a store may
+//! do so. No other part of the cache does.
 //!
 //! [page]: https://docs.rs/crate/steadfast/latest/source/docs/last_known_good.md
 

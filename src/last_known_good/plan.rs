@@ -5,16 +5,17 @@
 //!
 //! # Equal responses
 //!
-//! A response usually equals the entry, and then only the times of the entry move on. The head is compared with the
-//! entry when the head arrives, and each piece of the body as it passes. As long as the status, the body and all
-//! end-to-end headers but `Age` and `Date` are equal, nothing is copied or inserted. `Date` counts if the response
-//! has `Expires`. A new response with the old head or the old body shares that part with the earlier entry.
+//! A response usually equals the entry, and then only the times of the entry advance. The head is compared with the
+//! entry when the head arrives, and each piece of the body as the piece passes. The response is equal if its status,
+//! HTTP version, body and all end-to-end headers but `Age` and `Date` are equal. `Date` counts if the response has
+//! `Expires`. An equal response is not copied, and is inserted again only if the memory has changed meanwhile. A new
+//! response with the old head or the old body shares that part with the earlier entry.
 //!
-//! A response that differs only in headers that no caching rule reads, such as a request ID, does not replace the
-//! entry within `renew_after`. The entry then keeps its age.
+//! A response that differs only in headers that no rule for storing or serving reads, such as a request ID, does not
+//! replace the entry within `renew_after`. The entry then keeps its age.
 //!
-//! The bytes are compared even if the `ETag`s are equal. The comparison costs little beside receiving the bytes, and
-//! some upstreams send wrong `ETag`s.
+//! The bytes are compared even if the `ETag`s are equal. The comparison costs little, compared with receiving the
+//! bytes, and some upstreams send wrong `ETag`s.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +46,7 @@ use crate::{Error, HasCallOptions, Judge, Outcome};
 /// The action to take when the call has ended.
 pub(super) enum Plan {
     Nothing,
-    /// The deadline of the call also bounds the wait for the store.
+    /// The `WaitEnd` is the deadline of the call, which also bounds the wait for the store.
     Invalidate(Arc<CacheState>, Key, WaitEnd),
     Cacheable(CacheableCall),
 }
@@ -272,8 +273,8 @@ impl Plan {
     }
 }
 
-/// Invalidates the URI of an unsafe method that has succeeded, and the URIs that the response refers to (RFC 9111
-/// §4.4).
+/// If a request with an unsafe method has succeeded, invalidates its URI and the URIs that the response refers to
+/// (RFC 9111 §4.4).
 fn settle_unsafe<B: Body<Data = Bytes>, E>(
     state: &Arc<CacheState>,
     key: &Key,
@@ -349,8 +350,8 @@ fn storable_head<B>(cacheable: &CacheableCall, response: &Response<B>) -> Option
     Some((found, head))
 }
 
-/// Freshens the entry that a 304 confirms, and updates its headers (RFC 9111 §4.3.4). The 304 answers a conditional
-/// request of the caller's own.
+/// Freshens the entry that a 304 confirms, and updates its headers (RFC 9111 §4.3.4). The caller made the request
+/// conditional: the cache itself never does.
 fn freshen<B>(
     cacheable: &CacheableCall,
     not_modified: &Response<B>,

@@ -42,7 +42,7 @@ impl<S, C> LastKnownGoodService<S, C> {
         self.last_known_good.as_ref().map_or(Plan::Nothing, |cache| Plan::new(request, &cache.0))
     }
 
-    /// Makes a call of the inner service through a function that takes `&S`.
+    /// Calls the inner service through `call`, which needs only `&S`.
     #[cfg(feature = "reqwest")]
     pub(crate) fn send<Req, F, B, E>(
         &self,

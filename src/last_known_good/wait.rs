@@ -1,8 +1,9 @@
-//! The waits of a call beside the upstream: the soft limit, a read of the store, and the deadline.
+//! The waits of a call in addition to the wait for the upstream: the soft limit, a read of the store, and the
+//! deadline.
 //!
-//! A stale response at the deadline comes too late if the store is read only then. The read therefore begins while
-//! the upstream is still awaited: at the soft limit, or `store_timeout` before the deadline. A call that fails
-//! earlier reads the store afterwards.
+//! If the store were read only at the deadline, a stale response would come too late. The read therefore begins while
+//! the upstream is still awaited: at the soft limit or `store_timeout` before the deadline, whichever comes first. A
+//! call that fails before the read has begun reads the store after the failure.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ pub(super) enum Waited<T> {
     Late,
 }
 
-/// The waits beside the upstream.
+/// The waits of a call in addition to the wait for the upstream.
 #[pin_project]
 pub(super) struct Waits {
     /// The end of the soft limit.
@@ -101,7 +102,8 @@ impl Waits {
         found.map_or(Poll::Pending, |entry| Poll::Ready(Waited::Slow(entry)))
     }
 
-    /// Takes the search over from a call that has ended; `None` if the search has not begun or is done.
+    /// Takes out the read that is in progress, so that a failed call can wait for it; `None` if no read is in
+    /// progress.
     pub(super) fn into_search(self: Pin<&mut Self>) -> Option<BoxFuture<()>> {
         match std::mem::replace(self.project().search, Search::Done) {
             Search::Reading(reading) => Some(reading),

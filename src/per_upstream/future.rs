@@ -1,4 +1,4 @@
-//! The future, which calls a stack that is ready at once and otherwise waits for its readiness.
+//! The future, which calls a ready stack at once, and otherwise first waits until the stack is ready.
 
 use std::fmt;
 use std::pin::Pin;

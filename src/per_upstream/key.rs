@@ -24,7 +24,7 @@ pub enum KeyRef<'a> {
         scheme: Cow<'a, str>,
         /// The host; empty if the request has none.
         host: Cow<'a, str>,
-        /// The port, or the default port of the scheme.
+        /// The port, or the default port of the scheme; `None` without either.
         port: Option<u16>,
         /// The `Host` header, if it differs from the URI.
         virtual_host: Option<Cow<'a, str>>,
@@ -58,7 +58,7 @@ impl<'a> KeyRef<'a> {
     }
 }
 
-/// Converts `part` to lower case. Borrows a part without upper case, the usual case.
+/// Converts `part` to lower case. Borrows a part that has no upper-case letters, as most parts do not.
 fn lower_case(part: &str) -> Cow<'_, str> {
     if part.bytes().any(|byte| byte.is_ascii_uppercase()) {
         part.to_ascii_lowercase().into()

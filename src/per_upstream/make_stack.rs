@@ -9,7 +9,7 @@ use super::key::UpstreamKey;
 pub trait MakeStack {
     /// The layers that are put around the service below.
     type Layer;
-    /// The handles to inspect the stack by.
+    /// The handles through which users inspect the stack.
     type Handles: Clone;
 
     /// Makes the layers of `upstream` and their handles.

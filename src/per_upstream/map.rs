@@ -7,8 +7,8 @@
 //! The insertion first repeats the lookup, so threads that race for a new upstream make one stack.
 //!
 //! A full map evicts the upstream that has been idle for longest. Idleness is counted in turns of use, not in time,
-//! so that a call reads no clock. A turn begins when a call uses another upstream than the last call. Turns are
-//! counted only in a map that is at least half full: below, calls need not all write the same cache line.
+//! so that a call reads no clock. A turn begins when an upstream is added, or when a call uses another upstream than
+//! the last turn. While a map is less than half full, calls begin no turns, and need not write a shared cache line.
 //!
 //! # Memory ordering
 //!
@@ -73,7 +73,7 @@ impl<T> UpstreamMap<T> {
         }
     }
 
-    /// Calls `read` with the upstream of `key`. Makes a new upstream with `make`.
+    /// Calls `read` with the upstream of `key`. If the upstream is unknown, `make` makes its value first.
     pub(super) fn with<R>(
         &self,
         key: &KeyRef<'_>,

@@ -1,6 +1,6 @@
-//! Per upstream: if several upstreams share a circuit breaker, the failure of one makes it refuse the calls to all.
+//! Per upstream: if several upstreams share a circuit breaker, the failure of one leads to refused calls to all.
 //!
-//! [`PerUpstreamLayer`] therefore makes a stack of layers for each upstream, on the first call to the upstream. The
+//! [`PerUpstreamLayer`] therefore makes a stack of layers for each upstream, when the upstream is first used. The
 //! stack maker ([`MakeStack`]) is usually a closure. It returns the layers of the upstream, and handles that users
 //! look at later. The layers are put around a clone of the service below. [`PerUpstreamService::handles`] and
 //! [`PerUpstreamService::upstreams`] return the handles; clones of the service share them, so clone the service
@@ -38,8 +38,9 @@
 //! The number of stacks is bounded. When a new upstream exceeds the bound, the upstream that has been idle for
 //! longest is evicted, with all its state: an open circuit is forgotten.
 //!
-//! A lookup takes no lock, allocates nothing and reads no clock. A stack that is ready is called at once. Otherwise
-//! the call waits until the stack is ready; the service itself is always ready.
+//! The lookup of a known upstream takes no lock and reads no clock. By default, it allocates only if the host has
+//! upper-case letters. A stack that is ready is called at once. Otherwise the call waits until the stack is ready;
+//! the service itself is always ready.
 
 mod future;
 mod key;

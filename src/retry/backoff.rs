@@ -1,7 +1,7 @@
 //! The length of the wait before a retry.
 //!
-//! Clients that fail together also return together, unless jitter spreads them out. Full jitter needs the fewest
-//! calls for the same completion time: <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>.
+//! Clients that fail together also return together, unless jitter spreads them out. In the comparison by AWS, full
+//! jitter needs the fewest calls: <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>.
 
 use std::time::Duration;
 
@@ -43,7 +43,8 @@ pub enum Jitter {
     Full,
     /// From half the ceiling to the ceiling.
     Equal,
-    /// From the base to three times the previous wait, at most the cap. Ignores the ceiling.
+    /// From the base to three times the previous wait (at first, three times the base), at most the cap. Ignores the
+    /// ceiling.
     Decorrelated,
     /// The ceiling, plus or minus up to this share of it, at most the cap. The share is 0 to 1: 0.7 means ±70 %.
     Proportional(f64),
@@ -73,7 +74,7 @@ impl Backoff {
         self
     }
 
-    /// The longest wait, from the base to a year. Default: 2 s.
+    /// The longest backoff, from the base to a year. `Retry-After` is added to it. Default: 2 s.
     pub const fn cap(mut self, cap: Duration) -> Self {
         self.cap = cap;
         self

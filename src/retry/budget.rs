@@ -1,14 +1,14 @@
-//! The retry budget: backoff spreads retries out but makes them no fewer, and an overload ends only with fewer.
+//! The retry budget: backoff only delays retries, but an overload ends only if fewer retries are made.
 //!
-//! So retries draw on a token bucket that successes fill. Failures drain it as well, so the bucket closes by itself
-//! as an outage deepens. The bucket starts nearly empty: full buckets in many small clients are themselves a flood
-//! (Brooker 2022-02-28, "Fixing retries with token buckets and circuit breakers").
+//! Therefore each retry takes a token from a bucket that successes fill. Failures drain the bucket, too, so it runs
+//! empty as an outage deepens. The bucket starts nearly empty, because full buckets in many small clients would allow
+//! a flood of retries (Brooker 2022-02-28, "Fixing retries with token buckets and circuit breakers").
 //!
 //! # Implementation
 //!
 //! The state is one word, a [`Word`]: the tokens in thousandths, and the second of the last refill by time. Every
 //! change is one compare-and-swap, so no token is paid out twice. Refill by time counts whole seconds, so that no
-//! fraction is lost to rounding. Without such a refill, no call reads the clock.
+//! fraction is lost to rounding. Without refill by time, no call reads the clock.
 //!
 //! A flag in the word marks a bucket that is full and can pay for a retry. A healthy call that sees the flag neither
 //! writes the word nor reads the settings. Healthy calls on many threads then share a cache line that none of them
@@ -36,7 +36,8 @@ use crate::internal::sync::atomic::{AtomicU64, Ordering};
 /// token goes back.
 ///
 /// An attempt that begins while the bucket cannot pay for a retry is not retried, even if other calls fill the bucket
-/// meanwhile: no copy of the request is kept. Where time fills the bucket, only the end of the attempt counts.
+/// meanwhile: no copy of the request is kept. If time fills the bucket, the copy is kept even then, and only the
+/// level at the end of the attempt counts.
 ///
 /// Default: at most 10 tokens, 2 at first; a success adds 0.6, a failure takes 0.3, a retry takes 1.
 ///
@@ -65,7 +66,7 @@ struct TokenBucket {
     epoch: Instant,
     /// A packed [`Word`].
     word: AtomicU64,
-    /// The number of retries that were sent.
+    /// The number of retries handed to the service below.
     retries: AtomicU64,
 }
 
@@ -91,7 +92,7 @@ impl RetryBudget {
         f64::from(self.0.settings.read(|settings| self.0.refilled(settings, word)).tokens) / 1000.0
     }
 
-    /// The number of retries so far, including retries that were then refused locally.
+    /// The number of retries that the budget has paid for, including retries that were then refused locally.
     pub fn retries(&self) -> u64 {
         self.0.retries.load(Ordering::Relaxed)
     }
@@ -179,7 +180,7 @@ pub(super) struct Token {
 }
 
 impl Token {
-    /// Spends the token, and counts the retry as sent.
+    /// Spends the token, and counts the retry.
     pub(super) fn spend(mut self) {
         if let Some(budget) = self.budget.take() {
             budget.0.retries.fetch_add(1, Ordering::Relaxed);
@@ -201,7 +202,7 @@ impl Drop for Token {
 /// tokens.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Word {
-    /// The second of the last refill by time, from the epoch.
+    /// The second of the last refill by time, counted from the epoch.
     seconds: u32,
     /// The tokens in thousandths, at most 10⁹.
     tokens: u32,

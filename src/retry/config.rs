@@ -21,7 +21,8 @@ impl RetryPolicyBuilder {
         Self { max_retries: 3, backoff: Backoff::new(), max_retry_after: None, seed: None }
     }
 
-    /// The largest number of attempts after the first: 0 to 100. Default: 3.
+    /// The largest number of retries in a call: 0 to 100. Resends of a request that was
+    /// [not processed](crate::Outcome::NotProcessed) do not count. Default: 3.
     ///
     /// A circuit breaker that [advises](super::RetryLayer::advised_by) the layer ends the retries earlier, during a
     /// [run of failures](crate::circuit_breaker::CircuitBreakerBuilder::consecutive_failures).
@@ -36,8 +37,8 @@ impl RetryPolicyBuilder {
         self
     }
 
-    /// The longest `Retry-After` that a call obeys, at most a year. A longer one ends the call with the response that
-    /// carries it. Default: the cap of the backoff.
+    /// The longest `Retry-After` that a call obeys, at most a year. A response with a longer `Retry-After` ends the
+    /// call. Default: the cap of the backoff.
     pub const fn max_retry_after(mut self, longest: Duration) -> Self {
         self.max_retry_after = Some(longest);
         self
@@ -65,7 +66,7 @@ pub(super) struct PolicySettings {
     pub(super) max_retry_after: Duration,
 }
 
-/// Configures a [`RetryBudget`](super::RetryBudget). Every amount is in tokens, 0 to 1,000,000, exact to a
+/// Configures a [`RetryBudget`](super::RetryBudget). Every amount is in tokens, 0 to 1,000,000, rounded to a
 /// thousandth.
 #[derive(Debug, Clone)]
 pub struct RetryBudgetBuilder {
@@ -114,7 +115,7 @@ impl RetryBudgetBuilder {
         self
     }
 
-    /// The tokens that each call adds, whatever its result. Finagle's share of extra attempts is 0.2. Default: 0.
+    /// The tokens that each call adds, whatever its result. Finagle's default is 0.2. Default: 0.
     pub fn per_call(mut self, tokens: f64) -> Self {
         self.per_call = tokens;
         self
@@ -138,7 +139,7 @@ impl RetryBudgetBuilder {
         self
     }
 
-    /// The tokens that each whole second adds, for clients with few calls. Finagle's reserve is 10. Default: 0.
+    /// The tokens that each whole second adds, for clients with few calls. Finagle's default is 10. Default: 0.
     pub fn per_second(mut self, tokens: f64) -> Self {
         self.per_second = tokens;
         self
@@ -170,7 +171,7 @@ impl RetryBudgetBuilder {
     }
 }
 
-/// Rounds to thousandths. A positive amount that would round to zero is an error: each amount has its effect.
+/// Rounds to thousandths. A positive amount that rounds to zero is an error, because it would have no effect.
 fn thousandths(field: &'static str, tokens: f64, most: f64) -> Result<u32, ConfigError> {
     let tokens = ConfigError::check(field, tokens, 0.0..=most)?;
     let rounded = (tokens * 1000.0).round();

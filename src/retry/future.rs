@@ -3,24 +3,24 @@
 //! # Implementation
 //!
 //! The future moves through three stages: `Attempt`; `Wait`, for the backoff; and `Ready`, until the service is ready
-//! again. After an attempt, `next_step` decides, from the policy, the budget and the advisor. A retry then goes
-//! through all three stages. The resend of a request that was not processed skips `Wait`.
+//! again. After an attempt, `next_step` asks the policy, the budget and the advisor whether another attempt follows.
+//! A retry goes through `Wait` and `Ready`. The resend of a request that was not processed skips `Wait`.
 //!
-//! Every call ends in `finish`, which counts the attempts, names the upstream and records the stop reason. The
-//! exception is a success at the first attempt, which is handed on as it came.
+//! Every call ends in `finish`, which records the number of attempts and the stop reason in the result, and the
+//! upstream's name in an error. The exception is a success at the first attempt, which is handed on as it came.
 //!
 //! # Deadline
 //!
 //! The future arms no timer for the deadline. The policy allows no wait that would end after it, and the layers below
-//! bound an attempt. Where these layers are not known to check the deadline, a poll after the deadline ends the call:
-//! only this future knows the number of attempts. The timer of the `DeadlineLayer` above causes that poll. Without
-//! such a layer, a wait for readiness has no bound.
+//! bound an attempt. If these layers are not known to check the deadline, a poll after the deadline ends the call
+//! here, because only this future knows the number of attempts. The timer of the `DeadlineLayer` above causes that
+//! poll. Without a `DeadlineLayer`, a wait for readiness has no bound.
 //!
 //! # Cancellation
 //!
 //! A token is a guard, held by the stages `Wait` and `Ready`. Dropped there, the token goes back to the budget. It is
-//! spent in the step that hands the retry to the service below, so a retry that is dropped later, in a bulkhead's
-//! queue for example, keeps its token.
+//! spent in the step that hands the retry to the service below, so a retry that is dropped later, for example in a
+//! bulkhead's queue, has spent its token.
 
 use std::fmt;
 use std::pin::Pin;
@@ -120,7 +120,7 @@ where
     }
 }
 
-/// Copies `request`, but only if another attempt is possible after it. An error is the reason for no copy.
+/// Copies `request`, but only if another attempt can follow. An error is the reason why there is no copy.
 #[inline]
 fn copy_for<Req: RetryableRequest>(
     request: &Req,
@@ -165,7 +165,7 @@ where
             };
             let mut polled = future.poll(cx);
             if polled.is_pending() && !*this.is_checked_below && clock::has_passed(*this.deadline) {
-                // The layer that set the deadline is about to cut the call, and does not know the number of attempts.
+                // A layer above is about to cut the call, and does not know the number of attempts.
                 polled = Poll::Ready(Err(Error::timeout(TimeoutScope::Total, None)));
             }
             let outcome = match &polled {
@@ -236,7 +236,7 @@ where
         let budget = this.settings.budget.as_ref();
         let Some(outcome) = outcome else {
             if let Some(budget) = budget.filter(|_| attempts == 0 && this.counts.is_paid) {
-                // The token has bought no attempt.
+                // The token has paid for an attempt that was not made.
                 budget.refund();
             }
             let error = result.err();
@@ -282,8 +282,8 @@ where
             }
             _ => return NextStep::Done,
         };
-        // From here on, the earlier attempt can no longer make the copy incomplete. If the copy is incomplete
-        // already, the call ends with the response in hand.
+        // After `take_over`, the earlier attempt can no longer make the copy incomplete. If the copy is incomplete
+        // already, the call ends with the result in hand.
         if this.copy.as_ref().is_ok_and(RetryableRequest::take_over) {
             step
         } else {
@@ -342,15 +342,15 @@ where
         }
     }
 
-    /// Ends the call: records the number of attempts and the stop reason. A success at the first attempt goes past
-    /// this function.
+    /// Ends the call: records the number of attempts and the stop reason. Not called for a success at the first
+    /// attempt.
     fn finish(
         self: Pin<&mut Self>,
         result: Result<Res, Error<E>>,
         stop: Option<StopReason>,
     ) -> Result<Res, Error<E>> {
         let name = self.name();
-        // A policy without retries gives up none, so the call has no stop reason.
+        // Under a policy without retries no retry was wanted, so the call has no stop reason.
         let stop = stop.filter(|_| self.settings.policy.allows(0));
         let AttemptCounts { attempts, maybe_sent, .. } = self.counts;
         if let Some(stop) = stop {
@@ -382,8 +382,8 @@ fn asked_to_wait<Res, E, K: ResponseKind<Res>>(kind: K, result: Result<&Res, &Er
     retry_after::parse(kind.headers(result.ok()?)?, retry_after::system_time)
 }
 
-/// Returns why no attempt should follow `pause`, if the advisor advises against it. Advice that ends before the pause
-/// does not count.
+/// Returns why no attempt should follow `pause`, if the advisor advises against it. Refusals that end no later than
+/// the pause do not count.
 fn advice_against(pause: &Pause, settings: &RetrySettings) -> Option<StopReason> {
     match settings.advisor.as_ref()?.advice()? {
         RetryAdvice::Refusing { until: Some(until) } if pause.until.is_none_or(|end| end >= until) => None,

@@ -46,7 +46,7 @@ pub struct RetryLayer<C = HttpClassifier, K = Http> {
 impl RetryLayer {
     /// Retries according to `policy`, with the default [`RetryBudget`] and the default [`HttpClassifier`].
     ///
-    /// The budget starts nearly empty, so a fresh layer makes fewer retries than the policy allows.
+    /// The budget starts nearly empty, so a fresh layer may make fewer retries than the policy allows.
     pub fn new(policy: RetryPolicy) -> Self {
         Self {
             settings: RetrySettings {
@@ -74,8 +74,8 @@ impl<C, K> RetryLayer<C, K> {
         self
     }
 
-    /// Retries without a budget. During an outage, every call then makes all attempts of the policy, so use this only
-    /// in clients whose number of calls is bounded otherwise.
+    /// Retries without a budget. During an outage, every call may then make all attempts of the policy, so use this
+    /// only in clients whose number of calls is bounded in another way.
     pub fn without_budget(mut self) -> Self {
         self.settings.budget = None;
         self
@@ -84,11 +84,11 @@ impl<C, K> RetryLayer<C, K> {
     /// Asks `advisor` before the wait for each retry. The advisor is usually the
     /// [`CircuitBreaker`](crate::circuit_breaker::CircuitBreaker) below. Default: no advisor.
     ///
-    /// A fault that opens the circuit then ends the call: the caller gets the answer in hand, not a refusal after a
-    /// wait. A run of failures ends the call as well, unless the layer has no budget.
+    /// If the circuit stays open for longer than the wait, the call ends: the caller gets the answer in hand, not a
+    /// refusal after a wait. A run of failures ends the call as well, unless the layer has no budget.
     ///
-    /// Leave the advisor out above several circuits, of replicas that take turns: if one circuit opens, another
-    /// replica may take the next attempt.
+    /// Set no advisor if the layer stands above several replicas, each with its own circuit: while one circuit is
+    /// open, another replica may take the next attempt.
     ///
     /// A thread that has made calls can keep the advisor for a while after the layer and its services are dropped.
     pub fn advised_by(mut self, advisor: impl RetryAdvisor + Send + Sync + 'static) -> Self {

@@ -1,17 +1,18 @@
-//! Retry: a brief fault fails the call, but blind retries turn a lasting fault into an overload.
+//! Retry: without retries, a brief fault fails the call; with blind retries, a lasting fault becomes an overload.
 //!
 //! [`RetryLayer`] sends a request again after a transient fault: a 502, 503 or 504, or a transport fault, unless the
 //! [classifier](crate::Classify) decides otherwise. A jittered [`Backoff`] separates the attempts. A retry adds load
 //! to an upstream in trouble, so the layer stops if
 //!
-//! - the outcome is neither [`Transient`](crate::Outcome::Transient) nor [`Throttled`](crate::Outcome::Throttled), or
-//!   the attempt was refused locally;
-//! - the request may not be sent twice ([`RetryableRequest`](crate::RetryableRequest)), or its body cannot be sent
+//! - the outcome is a [`Failure`](crate::Outcome::Failure) or [`Neutral`](crate::Outcome::Neutral), or the attempt
+//!   was refused locally;
+//! - the request must not be sent twice ([`RetryableRequest`](crate::RetryableRequest)), or its body cannot be sent
 //!   again;
-//! - the retries of the call ([`RetryPolicyBuilder::max_retries`]) or of the upstream ([`RetryBudget`]) are spent;
+//! - the call has made all retries that the policy allows ([`RetryPolicyBuilder::max_retries`]), or the upstream's
+//!   [`RetryBudget`] cannot pay for a retry;
 //! - the [advisor](RetryLayer::advised_by), usually the circuit breaker, expects the next attempt to be refused or to
 //!   fail;
-//! - the wait would end after the call's deadline.
+//! - the call's deadline has passed, or would pass during the wait.
 //!
 //! ```
 //! use std::time::Duration;
@@ -36,18 +37,21 @@
 //! ```
 //!
 //! # Result
-//! The caller gets the result of the last attempt: a 503 stays a 503, and never becomes an error. [`Attempts`], in
-//! the extensions of the response, holds the number of attempts and the reason why no more followed. The extension is
-//! absent if the first attempt needed no retry. An error holds both facts [itself](crate::ErrorInfo::stop_reason).
-//! Each time the layer gives up, a `tracing` event on `steadfast::retry` reports both.
+//! The caller gets the result of the last attempt: a 503 stays a 503. If the next attempt cannot begin after the
+//! wait, the caller gets an error instead.
+//!
+//! [`Attempts`], in the extensions of the response, holds the number of attempts and the reason why no more followed.
+//! The extension is absent if the first attempt needed no retry, or the policy allows none. An error holds both facts
+//! [itself](crate::ErrorInfo::stop_reason). Each time the layer gives up, a `tracing` event with the target
+//! `steadfast::retry` reports both.
 //!
 //! # Waits
 //!
 //! After a response with `Retry-After`, the wait is the stated time plus the backoff. If the stated time is longer
 //! than [`RetryPolicyBuilder::max_retry_after`], the call ends without a retry.
 //!
-//! A discarded response returns its permit. Then at most 64 KiB of its body are read, for as long as the wait lasts,
-//! so that the connection can be used again.
+//! A response that a retry discards returns its permit. Then at most 64 KiB of the body are read, for as long as the
+//! wait lasts, so that the connection can be used again.
 //!
 //! # Requests that were not processed
 //!
@@ -58,9 +62,10 @@
 //! # Copies
 //!
 //! A request is copied only if a retry can follow: not for the last attempt of the policy, not under
-//! `RetrySafety::Never`, and not while the budget cannot pay. If no attempt can follow one that was sent, its
-//! [options](crate::CallOptions::another_may_follow) mark it as the last. Every other first attempt leaves the
-//! options unchanged, so a healthy `http::Request` needs no extensions.
+//! `RetrySafety::Never`, and not while the budget cannot pay (unless time refills the budget). The
+//! [options](crate::CallOptions::another_may_follow) mark an attempt as the last if no other may follow once the
+//! request is sent. Every other first attempt leaves the options unchanged, so the layer adds no extensions to an
+//! `http::Request` of a healthy call.
 
 mod backoff;
 mod budget;

@@ -17,7 +17,7 @@ use crate::{ConfigError, RetrySafety};
 
 /// The number of retries of a call, and the waits between its attempts.
 ///
-/// Clones share the random source, so no two calls back off in step.
+/// Clones share the random source, so calls draw different waits.
 ///
 /// Default: 3 retries, [`Backoff::new`](super::Backoff::new), and `Retry-After` obeyed up to the cap of the backoff.
 ///
@@ -59,7 +59,7 @@ impl RetryPolicy {
         retries < self.0.max_retries.load(Relaxed)
     }
 
-    /// Decides whether a retry follows an attempt that was throttled or met a transient fault.
+    /// Decides whether a retry follows a throttled attempt or a transient fault.
     ///
     /// An error is the reason to stop.
     pub(super) fn decide(&self, attempt: &FailedAttempt<'_>) -> Result<Pause, StopReason> {
@@ -130,7 +130,7 @@ impl Default for RetryPolicy {
     }
 }
 
-/// The facts about an attempt that was throttled or met a transient fault.
+/// The facts about a throttled attempt or a transient fault.
 pub(super) struct FailedAttempt<'a> {
     pub(super) now: Instant,
     pub(super) deadline: Option<Instant>,

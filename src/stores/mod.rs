@@ -1,7 +1,8 @@
 //! Stores: a process that restarts during an outage has an empty last-known-good cache, and so has a new replica.
 //!
-//! In a store behind the memory of a [`LastKnownGood`](crate::last_known_good::LastKnownGood) cache, entries outlive the
-//! process or are shared. Each store implements the trait [`Store`](crate::last_known_good::Store), which has two methods.
+//! In a store behind the memory of a [`LastKnownGood`](crate::last_known_good::LastKnownGood) cache, entries outlive
+//! the process or are shared. Each store implements the trait [`Store`](crate::last_known_good::Store), which has two
+//! methods.
 //!
 //! | store | entries outlive | feature |
 //! |---|---|---|

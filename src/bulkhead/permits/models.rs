@@ -41,7 +41,7 @@ impl Full {
         drop(self.slot.take());
     }
 
-    /// True if the waiter has received a permit. In both cases, the waiter leaves the queue.
+    /// True if the waiter has received a permit. The waiter leaves the queue in any case.
     fn is_served(&self) -> bool {
         self.slot.take().is_some_and(|mut slot| slot.permit.try_recv().is_ok())
     }
@@ -56,7 +56,7 @@ impl Full {
         assert!(permit.is_some());
     }
 
-    /// Ends the other calls. Returns the number of calls that are then let through.
+    /// Ends the other calls. Returns the number of calls that are then admitted.
     fn free_at_the_end(&self) -> usize {
         self.permits.take();
         *self.permits.borrow_mut() = std::iter::from_fn(|| self.bulkhead.try_acquire()).collect();

@@ -1,5 +1,5 @@
-//! The errors of hyper and of hyper-util's client. reqwest's errors contain those of hyper, so parts of this file serve
-//! the feature `reqwest` as well.
+//! The errors of hyper and of hyper-util's client. reqwest's errors contain those of hyper, so parts of this file
+//! serve the feature `reqwest` as well.
 
 use std::error::Error as StdError;
 
@@ -43,7 +43,7 @@ fn of_hyper_util(error: &::hyper_util::client::legacy::Error) -> ErrorFacts {
     if error.is_connect() {
         NO_CONNECTION
     } else if error.source().is_none() {
-        // Without a cause, the client rejected the request: no absolute URI, or an unknown version.
+        // An error without a cause: the client rejected the request, such as one without an absolute URI.
         BAD_REQUEST
     } else if is_callers_fault(error) {
         BAD_BODY

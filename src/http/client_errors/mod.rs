@@ -1,8 +1,8 @@
 //! Sorts the errors of HTTP clients: the fault, whether the request was sent, and a short text for logs.
 //!
-//! Different clients report the same fault in different types, often inside boxes and wrappers. A file for each client
-//! maps its types to one description. To support another client, add a file and its line in `inspect`, `is_timeout`
-//! and `is_of_a_client`.
+//! Different clients report the same fault in different types, often inside boxes and wrappers. A file for each
+//! client maps its types to one description. To support another client, add a file and its line in `inspect`,
+//! `is_timeout` and `is_of_a_client`.
 
 mod facts;
 #[cfg(any(feature = "reqwest", feature = "hyper"))]
@@ -81,7 +81,7 @@ impl TransportError for io::Error {
     }
 }
 
-/// Finds one of the errors below in a box, through any number of wrappers. An unknown error counts as
+/// Finds an error of a known type in a box, through any number of wrappers. An unknown error counts as
 /// [`Fault::Exchange`].
 impl TransportError for BoxError {
     fn fault(&self) -> Fault {

@@ -1,4 +1,4 @@
-//! The synchronization primitives of the crate: those of std, tokio and arc-swap, or loom's in a model.
+//! The synchronization primitives of code with loom models: those of std, tokio and arc-swap, or loom's in a model.
 //!
 //! A model runs under loom, which tries the possible orders of its threads and the values that a load may return.
 

@@ -15,8 +15,8 @@ pub(crate) type RandomState = BuildHasherDefault<DefaultHasher>;
 
 /// Runs `one` and `two` on two threads, in every order that loom finds, and checks the result with `holds`.
 ///
-/// `set_up` makes the value that both threads share. Each of the two functions runs on the first thread once. loom
-/// only explores orders that differ in the last access to a word, so one side alone misses some orders.
+/// `set_up` makes the value that both threads share. There are two models: in the second, the functions have swapped
+/// threads. loom only explores orders that differ in the last access to a word, so one model alone misses some.
 pub(crate) fn race<S: 'static, A: 'static, B: 'static>(
     set_up: impl Fn() -> S + Send + Sync + Copy + 'static,
     one: impl Fn(&S) -> A + Send + Sync + Copy + 'static,

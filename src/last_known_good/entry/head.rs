@@ -1,7 +1,7 @@
 //! The head of an entry: status, end-to-end headers, `Vary` and lifetime.
 //!
 //! A parsed header value is a slice of the connection's read buffer, and storing the slice would keep the whole
-//! buffer. A head is therefore copied once it is stored, and shared with the next entry if the upstream sends the
+//! buffer. A head is therefore copied when it is stored, and shared with the next entry if the upstream sends the
 //! same head again.
 
 use std::sync::Arc;
@@ -66,7 +66,8 @@ impl Draft {
         })
     }
 
-    /// True if status, lifetime and `Vary` are equal, so that only headers differ that no rule reads.
+    /// True if status, lifetime and `Vary` are equal. No rule for storing or serving reads the headers that may
+    /// differ.
     pub(crate) fn differs_insignificantly_from(&self, head: &Head) -> bool {
         (self.status, self.lifetime) == (head.status, head.lifetime) && self.vary == head.vary
     }
@@ -82,7 +83,7 @@ impl Draft {
 }
 
 impl Head {
-    /// True if `response` has the same stored head, except for the time of its generation.
+    /// True if `response` would be stored with an equal head, apart from the time of generation.
     pub(crate) fn is_of<B>(&self, response: &Response<B>, request: &RequestHeaders) -> bool {
         (self.status, self.version) == (response.status(), response.version())
             && lasting(response.headers()).eq(lasting(&self.headers))

@@ -5,8 +5,9 @@
 //! # Age
 //!
 //! The age of an entry is computed from the response's `Age` header and the local times of request and response.
-//! `Date` is ignored, unlike in RFC 9111 §4.2.3, because it would compare the origin server's clock with the local
-//! clock. With a wrong clock at the origin server, every entry could be too old, unnoticed until an entry is needed.
+//! `Date` is ignored, unlike in RFC 9111 §4.2.3, because its use would compare the origin server's clock with the
+//! local clock. If the origin server's clock were wrong, every entry could be too old, unnoticed until an entry is
+//! needed.
 
 pub(crate) mod head;
 pub(crate) mod unix_nanos;
@@ -123,14 +124,15 @@ impl Entry {
         self.times().received > received
     }
 
-    /// True if this entry takes the place of `other`: both are for equal requests, or they vary on different headers.
+    /// True if this entry takes the place of `other`: both vary on the same headers with the same values, or they
+    /// vary on different headers.
     pub(crate) fn replaces(&self, other: &Self) -> bool {
         let (vary, others) = (&self.head.vary, &other.head.vary);
         vary == others || !vary.has_names_of(others)
     }
 
-    /// The time of the last store read or write for this entry or its predecessor. Limits both to one per
-    /// `renew_after`.
+    /// The time of the last store read or write for this entry or its predecessor. Limits reads and writes together
+    /// to one per `renew_after`.
     pub(crate) fn synced(&self) -> UnixNanos {
         UnixNanos(self.synced.load(Ordering::Relaxed))
     }

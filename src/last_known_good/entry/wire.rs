@@ -1,15 +1,16 @@
 //! The encoding of entries and tombstones for a store.
 //!
 //! A store keeps bytes under names and knows nothing else. The meaning of the bytes, their integrity, and whether an
-//! entry may be served are decided here, for every store. A store that loses, swaps or garbles values therefore costs
-//! entries, and never causes a wrong response.
+//! entry may be served are decided here, for every store. If a store loses, swaps or garbles values, entries and
+//! invalidations are lost, but no damaged response and no response to another request is served.
 //!
 //! # Implementation
 //!
 //! A value is a format version, a checksum, and the content in postcard's format. The checksum covers the name and
-//! the content, so a value under a wrong name is rejected, too. The checksum has no key and is no signature.
+//! the content, so a value under a wrong name is rejected, too. The checksum has no key, so it does not detect
+//! forgery.
 //!
-//! Decoding applies the current rules again: an entry that the rules no longer allow is rejected.
+//! Decoding applies the current rules again: a value with an entry that the rules no longer allow is rejected.
 
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ use crate::last_known_good::policy::vary::Vary;
 /// The first bytes of each value. The last byte is the format version.
 const MARK: &[u8] = b"steadfast\x01";
 
-/// The beginning of the year 10000 in seconds since 1970-01-01 UTC. An HTTP date cannot express later times.
+/// The beginning of the year 10000 in seconds since 1970-01-01 UTC. An HTTP date cannot express this time or later.
 const END_OF_DATES: u64 = 253_402_300_800;
 
 /// The length of the checksum.
@@ -36,7 +37,7 @@ const CHECK_BYTES: usize = 16;
 pub(crate) enum StoredValue {
     /// The variants of a key.
     Entries(Vec<Entry>),
-    /// Entries requested before this time are invalid.
+    /// The time of the invalidation: entries requested before this time are invalid.
     Tombstone(UnixNanos),
 }
 
@@ -48,7 +49,7 @@ pub(crate) fn encode_tombstone(key: &str, at: UnixNanos) -> Option<Bytes> {
     seal(key, &WireRecord::Tombstone(at.0))
 }
 
-/// Returns `None` if the value was not encoded for this key, is damaged, or may not be served by these rules.
+/// Returns `None` if the value was not encoded for this key, is damaged, or has an entry that these rules forbid.
 pub(crate) fn decode(key: &str, value: &[u8], rules: &Rules, is_private: bool) -> Option<StoredValue> {
     Some(match postcard::from_bytes(open(key, value)?).ok()? {
         WireRecord::Tombstone(at) => StoredValue::Tombstone(UnixNanos(at)),
@@ -100,7 +101,6 @@ struct Stored {
     body: Bytes,
 }
 
-/// A header value.
 #[derive(Serialize, Deserialize)]
 struct WireHeaderValue {
     bytes: Bytes,

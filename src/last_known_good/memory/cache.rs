@@ -5,24 +5,25 @@
 //!
 //! # Versions
 //!
-//! Each key has a version, which every invalidation in this process raises. A call takes the version when it begins,
+//! Each key has a version, which every invalidation in this process raises. A call reads the version when it begins,
 //! and [`Memory::insert`] stores the response only if the version is still the same. An invalidation first raises the
 //! version and then removes the entries. An insertion reads the version once more after it has put the entry, and
 //! removes the key if the version has changed. So either the invalidation or the insertion removes the entry.
 //!
 //! A version is the sum of two counters from a table of fixed size: one for the hash of the URI, one for the hash of
-//! URI and caller. Keys that share a counter sometimes prevent each other's insertions, and nothing worse. Shared
-//! counters are rare in a table of this size.
+//! URI and caller. If two keys share a counter, an invalidation of one prevents the insertions of the other's current
+//! calls, and can remove the entries of the other during an insertion. Shared counters are rare in a table of this
+//! size.
 //!
 //! # Changes
 //!
-//! Usually the upstream sends an equal response again. The entry found at the head of the response then only gets new
-//! times, without another lookup at the end of the body. For this, `changes` counts insertions, evictions and
-//! removals of all keys. While the count stands still, each entry found earlier is still in memory.
+//! Usually the upstream sends an equal response again. The entry that was found when the head arrived then only gets
+//! new times, without another lookup at the end of the body. For this, `changes` counts insertions, evictions and
+//! removals of all keys. As long as the count is the same, each entry found earlier is still in memory.
 //!
 //! # Private keys
 //!
-//! A change of a URI invalidates the entries of all callers. The cache cannot be searched by URI, so
+//! An invalidation of a URI concerns the entries of all callers. The cache cannot be searched by URI, so
 //! `PrivateKeyIndex` lists the keys of callers with credentials by the hash of the URI.
 //!
 //! # Weights
@@ -33,9 +34,9 @@
 //!
 //! # Memory ordering
 //!
-//! Both counters are raised with `AcqRel` and read with `Acquire`. A thread that reads a count also sees every change
-//! of memory that was made before the count was raised. [`Memory::find`] reads `changes` before it looks the key up,
-//! so a change in between only causes another lookup.
+//! The version counters and `changes` are raised with `AcqRel` and read with `Acquire`. A thread that reads a count
+//! also sees every change of memory that was made before the count was raised. [`Memory::find`] reads `changes`
+//! before it looks the key up, so a change in between only causes another lookup.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -63,8 +64,8 @@ pub(crate) struct Memory {
     max_bytes: u64,
     private_keys: Arc<PrivateKeyIndex>,
     removals: Removals,
-    /// Counts insertions, evictions and removals. While the count stands still, an entry found earlier is still in
-    /// memory.
+    /// Counts insertions, evictions and removals. As long as the count is the same, an entry found earlier is still
+    /// in memory.
     changes: AtomicU64,
 }
 
@@ -90,7 +91,7 @@ impl Memory {
         let ended = Arc::clone(&private_keys);
         let entries = Cache::builder()
             .max_capacity(max_bytes)
-            // LRU, because a full TinyLFU rejects new keys, and an outage needs the latest entries.
+            // LRU, because a full TinyLFU cache can reject new keys, and an outage needs the latest entries.
             .eviction_policy(EvictionPolicy::lru())
             .weigher(|key: &Key, variants: &Variants| {
                 let entries = variants.iter().map(|entry| entry.weight() as u64).sum::<u64>();
@@ -200,7 +201,7 @@ impl Memory {
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Prevents the current calls of the key's caller from inserting, because a newer state is known.
+    /// Prevents calls in flight with the URI and caller of the key from inserting, because a newer state is known.
     pub(crate) fn bump_version(&self, key: &Key) {
         self.removals.of(key.hash_of_caller()).fetch_add(1, Ordering::AcqRel);
     }

@@ -1,8 +1,8 @@
-//! Partitions: a caller with credentials has a cache of their own.
+//! Partitions: each caller with credentials has a part of the cache to itself.
 //!
-//! The key of a private entry contains a digest of the credentials instead of their values. For the rules of RFC
-//! 9111, such a partition is a private cache. A response marked `private` may be stored, and `Authorization` does not
-//! require `public`, since RFC 9111 §3.5 is about shared caches.
+//! An entry in a partition is a private entry. Its key contains a digest of the credentials instead of their values.
+//! By the rules of RFC 9111, a partition is a private cache: a response marked `private` may be stored, and a
+//! response to a request with `Authorization` needs no `public`, since RFC 9111 §3.5 applies only to shared caches.
 //!
 //! Unless `digest_key` is set, the digest key is random for each cache. Private entries then stay in memory: no other
 //! process could compute their names in a store.

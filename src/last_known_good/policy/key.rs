@@ -53,8 +53,8 @@ impl Key {
         Self { hash: hasher.hash_one(&text), text, uri_length, head, partition }
     }
 
-    /// Resolves a reference from a response header and returns the target's public GET key. `None` if the target has
-    /// another origin.
+    /// Resolves a reference from a response header and returns the target's GET key without a partition. `None` if
+    /// the reference is invalid or the target has another origin.
     pub(crate) fn resolve(&self, reference: &str, hasher: &impl BuildHasher) -> Option<Self> {
         let base = UriAbsoluteStr::new(self.uri()).ok()?;
         let resolved = UriReferenceStr::new(reference).ok()?.resolve_against(base).to_string();
@@ -103,7 +103,7 @@ impl Key {
         self.partition
     }
 
-    /// The size of the key's heap memory in bytes.
+    /// The approximate size of the key's heap memory in bytes.
     pub(crate) fn weight(&self) -> usize {
         self.text.len()
     }

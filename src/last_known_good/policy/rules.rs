@@ -35,7 +35,7 @@ use crate::http::media_type::is_of_type;
 /// The role of the cache for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// An entry within `limits` may answer the request. Its own response may be stored if `may_store` is true.
+    /// An entry within `limits` may answer the request. The upstream's response may be stored if `may_store` is true.
     Cacheable { may_store: bool, limits: Limits },
     /// A successful response invalidates the entries of the URI (RFC 9111 §4.4).
     Invalidate,
@@ -48,8 +48,9 @@ pub(crate) fn role(request: &impl HttpRequest) -> Role {
     if !method.is_safe() {
         return Role::Invalidate;
     }
-    // RFC 9110 §9.3.1 gives the body of a GET no meaning, but some upstreams use the body as a search query. A
-    // partial response is not a whole response (RFC 9111 §3.3). An upgraded connection cannot be replayed.
+    // A request for a range gets only a part of the response (RFC 9111 §3.3). An upgraded connection cannot be
+    // replayed. A request body is not part of the key: RFC 9110 §9.3.1 gives the body of a GET no meaning, but some
+    // upstreams use it as a search query.
     let is_whole = !headers.contains_key(RANGE) && !headers.contains_key(UPGRADE) && !request.has_body();
     if !matches!(*method, Method::GET | Method::HEAD) || !is_whole || !has_one_host(headers) {
         return Role::Nothing;
@@ -77,8 +78,8 @@ pub(crate) struct Limits {
 impl Limits {
     fn new(asked: &CacheControl) -> Self {
         match asked.stale_if_error {
-            // The cache serves an entry only if the upstream fails. `stale-if-error` is the directive for this case
-            // and replaces the others (RFC 5861 §4).
+            // An entry is served in place of a failure. `stale-if-error` is the directive for this case and replaces
+            // the others (RFC 5861 §4).
             Some(stale) => Self { max_stale: Some(stale), ..Self::default() },
             None => Self {
                 none: asked.no_cache,
@@ -118,7 +119,7 @@ pub(crate) struct Lifetime {
 
 impl Rules {
     /// Returns the lifetime of a response, or `None` if the response must not be stored (RFC 9111 §3). `is_private`
-    /// is true for a private entry.
+    /// is true if the entry would belong to one caller.
     ///
     /// The default lifetime is `max_age`. `stale-if-error` replaces it, counted from the end of the freshness
     /// lifetime (RFC 5861 §4). A response with `must-revalidate`, `proxy-revalidate` or `s-maxage` is served only
@@ -160,8 +161,8 @@ fn is_stream(headers: &HeaderMap) -> bool {
     ["text/event-stream", "multipart/x-mixed-replace"].iter().any(|it| is_of_type(headers, it))
 }
 
-/// Returns the time from `Date` to `Expires` (RFC 9111 §5.3), or `None` without an `Expires`. With an invalid or
-/// duplicate date, the response has expired.
+/// Returns the time from `Date` to `Expires` (RFC 9111 §5.3), or `None` without an `Expires`. If `Date` is missing,
+/// or one of the two is invalid or duplicate, the time is zero: the response has expired.
 fn expires_after(headers: &HeaderMap) -> Option<Duration> {
     let date = |name: &HeaderName| -> Option<SystemTime> {
         let mut values = headers.get_all(name).iter();

@@ -12,8 +12,8 @@ pub(crate) struct CacheSettings {
     pub(crate) max_entry_bytes: usize,
     /// The causes on which a stale response is served; `None` for every cause.
     pub(crate) serves_stale_on: Option<ServesStaleOn>,
-    /// The minimum interval, for each entry, between replacements that differ only in insignificant headers, between
-    /// writes to the store, and between reads of the store.
+    /// The minimum interval, for each entry, between replacements that differ only in insignificant headers, and
+    /// between accesses to the store, reads and writes alike.
     pub(crate) renew_after: Duration,
     /// The time after which a call is slow and gets a stale response.
     pub(crate) soft_limit: Option<Duration>,

@@ -31,7 +31,7 @@ impl RequestHeaders {
 pub(crate) struct Vary(Vec<(HeaderName, Vec<HeaderValue>)>);
 
 impl Vary {
-    /// Returns `None` if the response depends on more than headers: `Vary: *`, or an unreadable line.
+    /// Returns `None` if the response depends on more than headers (`Vary: *`), or if a `Vary` line is unreadable.
     pub(crate) fn new(response: &HeaderMap, request: &RequestHeaders) -> Option<Self> {
         let mut names = Vec::new();
         for line in response.get_all(VARY) {

@@ -79,7 +79,7 @@ impl Drop for Registered {
 /// The result of a fetch.
 enum Fetched {
     Stored,
-    /// The upstream has answered, and the cache has no entry: further fetches are pointless.
+    /// The fetch has not failed, but memory has no entry: further fetches are pointless.
     NothingToStore,
     Failed,
 }

@@ -18,9 +18,10 @@ use crate::last_known_good::LastKnownGood;
 /// responses.
 ///
 /// The first call of a URI registers the URI, if the request is cacheable and has no credentials. A fetch repeats
-/// that call, with the same headers and time limit; without a deadline, the limit is 60 s. A URI whose response is
-/// not stored is removed. Each failed fetch doubles the wait, up to 16 times the period, so that an upstream that is
-/// down gets few requests. A fetch is skipped if the entry was renewed within half the period.
+/// that call, with the same headers and time limit; without a deadline, the limit is 60 s. A URI is removed if a
+/// fetch does not fail and the cache then has no entry for the URI in memory. Each failed fetch doubles the wait, up
+/// to 16 times the period, so that an upstream that is down gets few requests. A fetch is skipped if the entry was
+/// renewed within half the period, unless the previous fetch failed.
 ///
 /// **This spawns** a tokio task for each URI. The tasks end, and release the service below, when the last clone of
 /// the layer and of its services is dropped.

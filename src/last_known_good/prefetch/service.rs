@@ -35,7 +35,7 @@ impl<S> PrefetchService<S> {
         self.registry.as_ref().map(|registry| registry.uris()).unwrap_or_default()
     }
 
-    /// Registers the URI, and makes a call of the inner service through a function that takes `&S`.
+    /// Registers the URI, and calls the inner service through `call`, which needs only `&S`.
     #[cfg(feature = "reqwest")]
     pub(crate) fn send<Req, B, E, F>(&self, request: Req, call: impl FnOnce(&S, Req) -> F) -> F
     where

@@ -2,10 +2,10 @@
 //!
 //! # The last piece is held back
 //!
-//! A new entry must also be written to the store, and a store write is asynchronous. The body is the only place to
-//! wait, since the cache spawns no task for the write. All pieces pass at once except the last, which is handed on
-//! only when the store has finished or its timeout has passed. If the last piece cannot be recognized, the end of the
-//! body is held back instead.
+//! An entry must also be written to the store, and a store write is asynchronous. The body is the only place to wait,
+//! since the cache spawns no task for the write. All pieces pass at once except the last, which is handed on only
+//! when the store has finished, or at the store's timeout or the call's deadline. If the last piece cannot be
+//! recognized, the end of the body is held back instead.
 //!
 //! Waiting after the last piece would be too late. A server that forwards a body of stated length drops the body as
 //! soon as it has written that many bytes, and the write would be dropped with it.
@@ -35,9 +35,9 @@ use crate::last_known_good::tier::bounded_store::BoxFuture;
 /// The body of a response that came through [`LastKnownGoodService`](crate::last_known_good::LastKnownGoodService).
 ///
 /// The body is recorded while it is read, and stored once it is complete. Where a
-/// [`Store`](crate::last_known_good::Store) must be written, the last piece is held back until the store has finished
-/// or its [timeout](crate::last_known_good::LastKnownGoodBuilder::store_timeout) has passed: a reader that knows the
-/// length may drop the body right after the last piece.
+/// [`Store`](crate::last_known_good::Store) must be written, the last piece is held back until the store has
+/// finished, at most for [`store_timeout`](crate::last_known_good::LastKnownGoodBuilder::store_timeout). The reason:
+/// a reader that knows the length may drop the body right after the last piece.
 ///
 /// # Cancel safety
 ///
@@ -66,7 +66,7 @@ struct RecordedBody<B> {
     ending: Ending,
 }
 
-/// The end of a body whose entry is written to a store.
+/// The state of the end of a body, which may have to wait for a write to the store.
 #[derive(Debug)]
 enum Ending {
     NotYet,
@@ -75,10 +75,11 @@ enum Ending {
     Over,
 }
 
-/// A write to the store, and the last piece that is handed on afterwards; `None` for the end of the body.
+/// A write to the store, and the last piece, which is handed on afterwards.
 struct PendingWrite {
     /// A mutex that is never locked. It makes the body `Sync`, which the store's future need not be.
     write: Mutex<BoxFuture<()>>,
+    /// `None` if the end of the body is held back.
     last: Option<Frame<Bytes>>,
 }
 

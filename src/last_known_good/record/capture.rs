@@ -64,14 +64,14 @@ impl BodyCapture {
 #[derive(Debug, Default)]
 pub(crate) struct Pieces {
     large: Vec<Bytes>,
-    /// The small pieces after the last large one, joined. So many small pieces take no more memory than their bytes.
+    /// The small pieces after the last large one, copied and joined, so that they do not keep read buffers in memory.
     tail: BytesMut,
     length: usize,
 }
 
 impl Pieces {
     fn push(&mut self, data: &Bytes) {
-        /// The largest piece that is copied instead of referenced.
+        /// The size, in bytes, up to which a piece is copied instead of referenced.
         const SMALL: usize = 1024;
         self.length += data.len();
         if data.len() <= SMALL && !self.large.is_empty() {

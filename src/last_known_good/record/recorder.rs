@@ -1,6 +1,7 @@
 //! The recorder of a response: observes the body and stores the response once the body is complete.
 //!
-//! The recorder compares each piece with the entry as it passes, and copies only what differs; `plan.rs` says why.
+//! The recorder compares each piece with the entry as the piece passes, and copies only a body that differs;
+//! `plan.rs` says why.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! The store as calls see it: bounded in time and infallible.
 //!
 //! A store is an optional second tier, so a call must neither fail nor hang because of the store. Each operation ends
-//! at its time limit or at the deadline of the call, whichever comes first. A failure is counted and logged, and then
-//! looks like an absent value.
+//! by its time limit and by the deadline of the call. A failure is counted and logged. A read that failed then looks
+//! like an absent value.
 //!
 //! [`BoundedStore`] also keeps, in this process, the times of two kinds of tombstones: those that are not written
 //! yet, and those that are written and still current, which need not be written again.

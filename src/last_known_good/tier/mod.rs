@@ -1,8 +1,8 @@
 //! The two tiers of a cache, memory and store: the shared state, the [`Store`](store::Store) trait, and the traffic
 //! between the tiers.
 //!
-//! Every call looks into the memory by reference and without waiting, so the memory is not itself a store, whose
-//! methods are asynchronous.
+//! The memory is not itself a store: every call reads the memory by reference and without waiting, and the methods of
+//! a store are asynchronous and return copies.
 
 pub(crate) mod bounded_store;
 pub(crate) mod state;

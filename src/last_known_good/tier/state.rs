@@ -47,7 +47,8 @@ impl CacheState {
         self.settings.read(|settings| settings.max_refreshes)
     }
 
-    /// The time after which a call is slow and gets a stale response; `None` if `Cause::Slow` is excluded.
+    /// The time after which a call is slow and gets a stale response; `None` if not set, or if `Cause::Slow` is
+    /// excluded.
     pub(crate) fn soft_limit(&self) -> Option<Duration> {
         self.settings.read(|settings| settings.soft_limit.filter(|_| settings.serves_stale_on(Cause::Slow)))
     }

@@ -13,14 +13,14 @@ use crate::BoxError;
 /// A store keeps bytes under keys. The cache alone knows what the bytes mean, whether they are intact, and whether an
 /// entry may be served. A key is text with spaces, such as `GET - http://sku.internal:80/v1/items?id=42` for an entry
 /// or `GONE * …` for a tombstone. It contains the URI with its query, so it may be confidential, and has no maximum
-/// length. A store that loses, swaps or garbles values costs stale responses, and never causes a wrong response.
+/// length. If a store swaps or garbles values, the cache rejects these values as if they were lost.
 ///
-/// A store may drop any value at any time. But if a store drops a tombstone, the record of an invalidation, before
-/// the entry concerned, the entry can come back.
+/// A store may lose any value at any time. The loss of an entry costs a stale response. If a tombstone, the record of
+/// an invalidation, is lost before the entry concerned, the entry can come back.
 ///
 /// A store need not bound its own time. The cache waits at most for
-/// [`store_timeout`](crate::last_known_good::LastKnownGoodBuilder::store_timeout), within the total time of the call.
-/// No call fails because a store fails.
+/// [`store_timeout`](crate::last_known_good::LastKnownGoodBuilder::store_timeout), and never beyond the deadline of
+/// the call. No call fails because a store fails.
 ///
 /// ```
 /// use std::collections::HashMap;

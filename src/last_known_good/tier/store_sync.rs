@@ -5,13 +5,14 @@
 //!
 //! # Read-through
 //!
-//! A key is read from the store when an entry is needed and memory has none, or when its entry was last read from or
-//! written to the store at least `renew_after` ago. One read fetches three values concurrently: the entries of the
-//! key, the tombstone of its URI, and the tombstone of its caller. An entry from the store goes into memory only if
-//! it is newer than the entry in memory with the same `Vary` values, and was not requested before a tombstone.
+//! When an entry is needed, the key is read from the store if memory has no entry, or if the entry in memory was last
+//! read from or written to the store at least `renew_after` ago. One read fetches three values concurrently: the
+//! entries of the key, the tombstone of the URI, and the tombstone of the caller. An entry from the store goes into
+//! memory only if it is newer than the entry in memory with the same `Vary` values, and was not requested before a
+//! tombstone.
 //!
-//! If the memory has no entry and the store has none either, the result is not remembered. Each failed call for such
-//! a key reads the store again.
+//! If neither the memory nor the store has an entry, the result is not remembered. Each failed call for the key
+//! reads the store again.
 //!
 //! # Write-through
 //!
@@ -26,8 +27,8 @@
 //! even if such an entry is written after the tombstone. The entries themselves are overwritten, too, where their
 //! names are known.
 //!
-//! If the tombstone cannot be written, this process remembers it. Tombstones live for `max_age`, so no entry may live
-//! longer in a store.
+//! If the tombstone cannot be written, this process remembers the invalidation. Tombstones live for `max_age`, so no
+//! entry may live longer than `max_age` in a store.
 //!
 //! # Clock skew
 //!
@@ -187,7 +188,7 @@ impl CacheState {
             }
         }
         self.memory.invalidate_before(key, invalidated_at);
-        // Newest first, in the store as in memory: insert in reverse order.
+        // The store lists variants newest first, as memory does, so insert them in reverse order.
         for entry in stored.into_iter().rev() {
             let times = entry.times();
             let found = self.memory.find(key, |it| it.head().vary == entry.head().vary);

@@ -1,4 +1,5 @@
-//! Tests of the bucket's arithmetic, its refill by time and its ranges.
+//! Tests of the bucket's arithmetic, the refill by time and the ranges. Known mistakes are listed in
+//! `docs/known_mistakes.md`.
 
 use std::time::Duration;
 

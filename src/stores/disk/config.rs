@@ -19,16 +19,16 @@ impl DiskStoreBuilder {
         Self { path, max_bytes: 256 * MEBIBYTE, max_queued_bytes: 16 * MEBIBYTE }
     }
 
-    /// Sets the maximum total size in bytes: 1 KiB to 1 TiB. Default: 256 MiB.
+    /// Sets the maximum total size of the entries, in bytes: 1 KiB to 1 TiB. Default: 256 MiB.
     ///
-    /// If an existing store is larger, the first write reduces it.
+    /// If an existing store holds more, the first write removes entries.
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = bytes;
         self
     }
 
-    /// Sets the maximum size, in bytes, of the entries that wait in memory for the writer: 1 KiB to 1 TiB. Also
-    /// bounds the size of a single entry. Default: 16 MiB.
+    /// Sets the maximum total size of the entries that are not yet on the disk, in bytes: 1 KiB to 1 TiB. Also bounds
+    /// the size of a single entry. Default: 16 MiB.
     pub fn max_queued_bytes(mut self, bytes: u64) -> Self {
         self.max_queued_bytes = bytes;
         self

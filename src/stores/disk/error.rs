@@ -47,14 +47,14 @@ pub enum DiskStoreError {
         path: PathBuf,
     },
 
-    /// The file is not a disk store. The file was not changed.
+    /// The file is not a disk store. Its data was not changed.
     #[error("{} is not a disk store", .path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
     },
 
-    /// The store was written by a version of this crate with another layout. The file was not changed.
+    /// The store was written by a version of this crate with another layout. Its data was not changed.
     #[error(
         "the disk store {} has layout {found}, but this version of steadfast reads layout {expected}",
         .path.display()
@@ -78,7 +78,7 @@ pub enum DiskStoreError {
         source: Arc<dyn Error + Send + Sync>,
     },
 
-    /// The entry is larger than the store's maximum size or than the write queue.
+    /// The entry is larger than the maximum size of the store or of the write queue.
     #[error("an entry of {bytes} bytes is too large for the disk store: the maximum is {max_bytes}")]
     TooLarge {
         /// The size of the entry: key, value, and 128 bytes of overhead.

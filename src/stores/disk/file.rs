@@ -1,7 +1,8 @@
 //! The file of a disk store: opening, creating and closing, safe against kills and power failures.
 //!
 //! - A new store is created under a temporary name and renamed when complete.
-//! - A growing file's new length is synced before redb relies on the length. redb does so only from version 4.2 on.
+//! - A growing file's new length is synced before redb relies on the length. redb itself does this only from version
+//!   4.2 on.
 //! - A database that has failed is abandoned: every later file operation of redb fails, so redb writes nothing more.
 //!   The file is then opened again.
 
@@ -105,7 +106,7 @@ fn create(path: &Path) -> Result<Option<OpenFile>, DiskStoreError> {
     if exists(path).map_err(failed(path))? {
         return Ok(None);
     }
-    // Remove the remains of a process that was killed here.
+    // Remove the remains of a process that was killed while it created the store.
     backend.set_len(0).map_err(failed(path))?;
     let database = begin(path, backend)?;
     table::create(&database).map_err(io::Error::other).map_err(failed(path))?;

@@ -1,7 +1,7 @@
 //! The queue of values between the handles of a store and its writer thread.
 //!
-//! The queue is plain data under the writer's mutex. Values first wait; the writer takes all waiting values as one
-//! batch. Both stages are visible to reads and count against the bound.
+//! The queue is plain data under the writer's mutex. Values first wait; then the writer takes all waiting values as
+//! one batch. Reads see waiting values and values that are being written, and both count against the bound.
 
 use std::collections::HashMap;
 use std::mem;
@@ -58,7 +58,8 @@ pub(super) struct Work {
     /// since tests with paused time cannot control it.
     pub(super) now: u64,
     pub(super) waiters: Vec<Waiter>,
-    /// The failure of an earlier write, if no `put` has returned the error yet. The waiters receive this failure.
+    /// The failure of an earlier write, for the waiters to return; `None` if there are no waiters, or if an earlier
+    /// operation has returned the failure.
     pub(super) failure: Option<DiskFault>,
     /// True if a read has failed. The writer then writes even an empty batch, to test the database.
     pub(super) doubtful: bool,

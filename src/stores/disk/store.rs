@@ -43,13 +43,13 @@ use crate::last_known_good::Store;
 ///
 /// # Size
 ///
-/// The store holds up to [`max_bytes`](DiskStoreBuilder::max_bytes) of keys and values, plus 128 bytes for each
-/// entry. Beyond this size, the entries that expire first are removed; with equal expiry, the earliest `put`. Expired
-/// entries are removed by the next write.
+/// The size of an entry is that of its key and value, plus 128 bytes. If all entries together exceed
+/// [`max_bytes`](DiskStoreBuilder::max_bytes), those that expire first are removed; with equal expiry, the earliest
+/// `put`. The next write removes expired entries.
 ///
-/// The file is larger and never shrinks. It grows by doubling, and new data is written beside the old data. Under
-/// steady writes, the file was two to four times as large as its contents, and eight times with values of a few
-/// hundred bytes.
+/// The file is larger. It grows by doubling, and shrinks only if its end is free. New data is written beside the old
+/// data. Under steady writes, the file was two to four times as large as its contents, and eight times with values of
+/// a few hundred bytes.
 ///
 /// Expiry uses the time of day, which is read once, when the store is opened.
 ///
@@ -87,7 +87,7 @@ use crate::last_known_good::Store;
 #[derive(Clone)]
 pub struct DiskStore(Arc<DiskStoreInner>);
 
-/// The state of all handles. The last handle closes the store.
+/// The state of all handles. Dropping the last handle closes the store.
 struct DiskStoreInner {
     writer_state: Arc<WriterState>,
     clock: WallClock,
@@ -102,9 +102,9 @@ impl DiskStore {
     ///
     /// # Errors
     ///
-    /// Fails if the file cannot be opened or created, is already open, or is not an intact store of this version.
-    /// Such a file is not changed. The error's variant lets a service decide to delete the file or to run without a
-    /// store.
+    /// Fails if the file cannot be opened or created, is already open, or is not an intact store of this version. The
+    /// data of a foreign file, or of a store of another version, is not changed. The error's variant lets a service
+    /// decide to delete the file or to run without a store.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, DiskStoreError> {
         Self::builder(path).build()
     }
@@ -118,7 +118,8 @@ impl DiskStore {
     ///
     /// # Errors
     ///
-    /// Fails if a write has failed and no `put` has returned its error yet.
+    /// Fails if the write of these values fails, or if an earlier write has failed and no later `put`, `flush` or
+    /// `close` has returned the error.
     pub async fn flush(&self) -> Result<(), DiskStoreError> {
         self.wait_for_writer(|_| ()).await
     }
@@ -129,7 +130,7 @@ impl DiskStore {
     ///
     /// # Errors
     ///
-    /// Fails if a write has failed and no `put` has returned its error yet. The store is closed in any case.
+    /// Fails like [`flush`](Self::flush). The store is closed in any case.
     pub async fn close(&self) -> Result<(), DiskStoreError> {
         self.wait_for_writer(Queue::close).await
     }

@@ -59,7 +59,8 @@ impl RedisStoreBuilder {
     /// Sets the circuit breaker, which refuses operations while Redis is down.
     ///
     /// Default: the name is `redis`. The circuit opens after 3 consecutive failures, and lets one probe through after
-    /// 1 s, then after 2 s and 4 s. A dropped operation counts as a failure if it ran for half the timeout.
+    /// at most 1 s. After failed probes, it stays open for at most 2 s, then 4 s. A dropped operation counts as a
+    /// failure if it ran for half the timeout.
     pub fn circuit_breaker(mut self, circuit_breaker: CircuitBreakerBuilder) -> Self {
         self.circuit_breaker = Some(circuit_breaker);
         self

@@ -2,7 +2,7 @@
 //!
 //! An operation must end within its timeout even if Redis hangs, and the store must reconnect when Redis is back. The
 //! redis crate's `ConnectionManager` does not fit: it retries in tasks of its own, with a backoff unknown to the
-//! circuit, and lets operations wait for the retries. Here an operation ends with its connect attempt, and the
+//! circuit, and lets operations wait for the retries. Here an operation fails if its connect attempt fails, and the
 //! circuit decides when the next attempt is made.
 //!
 //! # Implementation
@@ -11,9 +11,9 @@
 //! its slot empty starts a connect attempt. Operations that arrive meanwhile share the attempt: one future, which
 //! only the waiting operations poll.
 //!
-//! A slot is emptied when an operation on its connection ends without an answer: failed, timed out or dropped. A dead
-//! peer would otherwise be used until TCP gives up, which takes minutes. Emptying the slot does not cut off other
-//! operations on the same connection.
+//! A slot is emptied when an operation on its connection ends without an answer: failed, timed out or dropped. A
+//! connection to a dead peer would otherwise be used until TCP gives up, which takes minutes. Emptying the slot does
+//! not cut off other operations on the same connection.
 
 use std::fmt;
 use std::future::Future;

@@ -1,4 +1,4 @@
-//! A random walk: chance drives the machine, and a model beside it says what must hold.
+//! A random walk: random operations drive the machine, and a simple model predicts the results.
 
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
@@ -17,7 +17,7 @@ struct Model {
     successes: u32,
     failures: u32,
     failed_rounds: u32,
-    /// The number of times that each event happened, to detect a walk that leads nowhere.
+    /// The number of times that each event happened, to detect a walk in which an event is rare.
     trips: u32,
     closes: u32,
     reopens: u32,
@@ -126,7 +126,7 @@ impl Model {
         false
     }
 
-    /// Waits a little, or for as long as refusals say, until the round has moved on.
+    /// Waits a little. Or waits for as long as the refusals say, until a call becomes a probe or the circuit opens.
     fn advance(&mut self) -> bool {
         if self.rng.random_bool(0.5) {
             self.rig.now += self.rng.random_range(Duration::ZERO..self.rig.settings.probe_lease / 4);
@@ -237,7 +237,7 @@ impl Model {
             }
             Kind::HalfOpen => assert_eq!(before, Kind::Open),
         }
-        // Only the most recent probes are worth a second report.
+        // The most recent probes suffice for tests of results that must be ignored.
         let old = self.done.len().saturating_sub(50);
         self.done.drain(..old);
     }
