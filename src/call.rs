@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::{EndpointId, EndpointSet};
 
-/// How often a request may be sent.
+/// Whether a request may be sent again.
 #[doc(alias = "idempotent")]
 #[doc(alias = "Resend")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -106,7 +106,7 @@ impl CallOptions {
         self.deadline.filter(|_| !self.deadline_is_checked)
     }
 
-    /// Sets how often the request may be sent. Default: the request decides, an HTTP request by method and headers.
+    /// Sets whether the request may be sent again. Default: the request decides, an HTTP request by method and headers.
     pub const fn retry_safety(mut self, safety: RetrySafety) -> Self {
         self.retry_safety = Some(safety);
         self
@@ -236,7 +236,7 @@ pub trait HasCallOptions {
 )]
 #[doc(alias = "Resendable")]
 pub trait RetryableRequest: Sized {
-    /// Returns how often the request may be sent. Called before the first attempt.
+    /// Returns whether a retry is safe. Called before the first attempt.
     fn retry_safety(&self) -> RetrySafety;
 
     /// Returns a copy to send later. With `None`, the request is sent only once.

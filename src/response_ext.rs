@@ -20,7 +20,7 @@ use crate::stale::Stale;
 /// }
 /// ```
 pub trait ResponseExt {
-    /// Returns the age and the cause of a stale response; `None` if the upstream answered this call.
+    /// Returns the age and the cause of a stale response; `None` for any other response.
     fn stale(&self) -> Option<&Stale>;
 
     /// Returns the number of attempts of the call. For a stale response, only failed attempts count, and the number

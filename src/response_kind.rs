@@ -26,7 +26,7 @@ use crate::sealed::Sealed;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Http;
 
-/// Marks a layer for plain responses. Resources held for a response are released when the response arrives.
+/// Marks a layer for other responses. Resources held for a response are released when the response arrives.
 #[doc(alias = "Plain")]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NonHttp;

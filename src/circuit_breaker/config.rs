@@ -46,7 +46,7 @@ pub(super) struct BreakerSettings {
     pub(super) shadow: bool,
 }
 
-/// The rule for failures in a row: at least `failures`, the first and the last of them at least `span` apart.
+/// The rule for failures in a row: the least number, and the least time from the first to the last.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Consecutive {
     pub(super) failures: u16,

@@ -169,7 +169,7 @@ impl ConsecutiveFailures {
 /// The number of steps in which a time window slides.
 const BUCKETS: u32 = 10;
 
-/// The calls of the window's length of time, in ten equal buckets. The oldest bucket drops out as time goes on.
+/// The latest calls, in ten buckets of equal length of time. The oldest bucket drops out as time goes on.
 #[derive(Debug)]
 pub(super) struct TimeWindow {
     bucket_length: Duration,

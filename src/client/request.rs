@@ -142,7 +142,7 @@ impl RequestBuilder {
         self
     }
 
-    /// Sets how often this request may be sent.
+    /// Sets whether this request may be sent again.
     pub fn retry_safety(mut self, safety: RetrySafety) -> Self {
         self.options = self.options.retry_safety(safety);
         self

@@ -14,8 +14,8 @@ use crate::internal::clock::Timer;
 use crate::sealed::Sealed;
 use crate::{BoxError, Error, TimeoutScope};
 
-/// Cuts a response body that has not ended by the deadline of its call. A frame that is known to be the last still
-/// passes, so a body in memory can be read later.
+/// Cuts a response body that has not ended by the deadline of its call. A frame known to be the last still passes, so
+/// a body of one frame can be read later.
 ///
 /// A cut body ends with an `io::Error` of the kind `TimedOut` around an [`Error`], which
 /// `reqwest::Error::is_timeout` recognises.

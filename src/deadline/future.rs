@@ -1,4 +1,4 @@
-//! The future, which polls the call first and cuts a call that ignores the deadline.
+//! The future, which polls the call first and then a timer that cuts a late call.
 
 use std::fmt;
 use std::pin::Pin;

@@ -67,7 +67,7 @@ pub(super) struct CacheableCall {
     soft_limit: Option<Duration>,
     /// The deadline of the call.
     deadline: WaitEnd,
-    /// True if all layers below are known to check the deadline.
+    /// True without a deadline, or if all layers below check it.
     is_checked_below: bool,
 }
 

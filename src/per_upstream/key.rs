@@ -22,7 +22,7 @@ pub enum KeyRef<'a> {
     Origin {
         /// `http` or `https`; empty if the request has no scheme.
         scheme: Cow<'a, str>,
-        /// The host; empty if the request has none.
+        /// The URI's host; empty if it has none.
         host: Cow<'a, str>,
         /// The port, or the default port of the scheme; `None` without either.
         port: Option<u16>,

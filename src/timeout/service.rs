@@ -39,7 +39,7 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         let allowance = self.settings.allowance(&request);
         let unchecked = request.options().unchecked_deadline();
-        // Nothing is sent once the deadline has passed.
+        // Send nothing after a deadline that no other layer has checked.
         let future = (!clock::has_passed(unchecked)).then(|| self.inner.call(request));
         ResponseFuture::new(future, allowance)
     }

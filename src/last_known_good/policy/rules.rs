@@ -7,7 +7,7 @@
 //! 3.0 of `http-cache-semantics`
 //!
 //! - reads directives only in lower case, and so stores `No-Store`;
-//! - splits lists inside quoted strings;
+//! - splits quoted strings at commas;
 //! - compares only the first line of a header that `Vary` names;
 //! - serves one caller's `public` response to another;
 //! - panics on an `Age` of 2⁶⁴ − 1;

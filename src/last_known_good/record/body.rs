@@ -79,7 +79,7 @@ enum Ending {
 struct PendingWrite {
     /// A mutex that is never locked. It makes the body `Sync`, which the store's future need not be.
     write: Mutex<BoxFuture<()>>,
-    /// `None` if the end of the body is held back.
+    /// `None` if no piece waits, only the end.
     last: Option<Frame<Bytes>>,
 }
 

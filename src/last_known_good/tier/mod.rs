@@ -1,5 +1,5 @@
-//! The two tiers of a cache, memory and store: the shared state, the [`Store`](store::Store) trait, and the traffic
-//! between the tiers.
+//! The shared state of a cache, the [`Store`](store::Store) trait, and the traffic between the two tiers, memory and
+//! store.
 //!
 //! The memory is not itself a store: every call reads the memory by reference and without waiting, and the methods of
 //! a store are asynchronous and return copies.
