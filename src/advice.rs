@@ -1,14 +1,15 @@
-//! Advice for a retry, asked before the wait for another attempt.
+//! The advice that a retry asks for, before it waits for another attempt.
 //!
-//! A retry must not wait for an attempt that the circuit breaker below would refuse. Through [`RetryAdvisor`], the
-//! retry asks the circuit breaker, although no layer imports another.
+//! A retry must not wait for an attempt that the circuit breaker below would refuse. With [`RetryAdvisor`], the retry
+//! can ask the circuit breaker without importing it.
 
 use tokio::time::Instant;
 
-/// Knows whether another attempt makes sense: the circuit breaker below a retry, or a guard of your own.
+/// Says whether another attempt makes sense. An advisor is the circuit breaker below a retry, or a guard of your own.
 ///
-/// A retry with an [advisor](crate::retry::RetryLayer::advised_by) asks before each wait for another attempt. If the
-/// advisor has a reason against the attempt, the caller gets the result in hand, not a refusal after a wait.
+/// A retry with an [advisor](crate::retry::RetryLayer::advised_by) asks it before each wait for another attempt. If
+/// the advisor has a reason against the attempt, the caller gets the last result at once, instead of a refusal after
+/// the wait.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,8 +30,8 @@ use tokio::time::Instant;
 /// let layer = RetryLayer::new(RetryPolicy::default()).advised_by(Maintenance(moving.clone()));
 /// ```
 pub trait RetryAdvisor {
-    /// Returns a reason against another attempt; `None` without one. Runs on the path of the call, and must not
-    /// block.
+    /// Returns a reason against another attempt; `None` if another attempt makes sense. Must not block, because it
+    /// runs as part of the call.
     fn advice(&self) -> Option<RetryAdvice>;
 }
 
@@ -43,7 +44,7 @@ pub enum RetryAdvice {
         /// The end of the refusals; `None` if the end is unknown.
         until: Option<Instant>,
     },
-    /// The next attempt would be sent, but most likely fail like many before it. A retry without a budget ignores
-    /// this advice.
+    /// The next attempt would be sent, but would most likely fail, as many before it have. A retry without a budget
+    /// ignores this advice.
     Failing,
 }

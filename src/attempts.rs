@@ -1,11 +1,11 @@
-//! The number of attempts of a call, as a response carries it.
+//! The number of attempts of a call, for the extensions of its response.
 
 use crate::stop_reason::StopReason;
 
 /// The number of attempts of a call, in the extensions of the response. An error has [its own
 /// count](crate::ErrorInfo::attempts).
 ///
-/// Without this extension, one attempt was made and no retry was wanted: the healthy path writes nothing.
+/// No extension means that one attempt was made and no retry was wanted, so that a healthy call writes nothing.
 ///
 /// ```
 /// use steadfast::retry::Attempts;
@@ -17,9 +17,9 @@ use crate::stop_reason::StopReason;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Attempts {
-    /// The number of requests handed to a connector, the one of this response included. For a stale response, only
-    /// failed requests count, and the number can be 0. For `Cause::Slow` the number is 0, because the call has not
-    /// ended.
+    /// The number of requests handed to a connector, including the request that this response answers. For a stale
+    /// response, only failed requests count, and the number can be 0. For `Cause::Slow` the number is 0, because the
+    /// call has not ended.
     pub made: u32,
     /// The reason why the last attempt was not retried. `None` if no retry was wanted: after a success, after a
     /// failure that is never retried (such as a 500), or under a policy without retries.

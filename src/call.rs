@@ -2,10 +2,10 @@
 //!
 //! # Facts travel in types
 //!
-//! Layers do not import each other, and a user's layer may move a call to another task. Facts for the layers below
-//! travel with the request, as [`CallOptions`]. Facts for the layers above travel in the error and in the response's
-//! extensions. A thread-local loses its value in a `tokio::spawn` between two layers; in an earlier design, a POST
-//! was therefore sent four times.
+//! Layers do not import each other, and a user's layer may move a call to another task. So facts for the layers below
+//! travel with the request, as [`CallOptions`], and facts for the layers above travel in the error or the response's
+//! extensions. A thread-local would lose its value in a `tokio::spawn` between two layers. In an earlier design, a
+//! POST was sent four times for this reason.
 
 use std::time::Duration;
 
@@ -18,12 +18,12 @@ use crate::{EndpointId, EndpointSet};
 #[doc(alias = "Resend")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RetrySafety {
-    /// As often as needed: sending the request twice has the same effect as sending it once.
+    /// It may be sent again as often as needed: sending the request twice has the same effect as sending it once.
     Idempotent,
-    /// Again only if no part of the earlier attempt can have reached the upstream, or the upstream says that it has
-    /// [not processed](crate::Outcome::NotProcessed) the attempt.
+    /// It may be sent again only if no part of the earlier attempt can have reached the upstream, or if the upstream
+    /// has declared that attempt [not processed](crate::Outcome::NotProcessed).
     UnlessSent,
-    /// Only once.
+    /// It may be sent only once.
     Never,
 }
 
@@ -57,15 +57,15 @@ pub struct CallOptions {
     earlier_attempts: u32,
     retry_safety: Option<RetrySafety>,
     last_known_good: bool,
-    /// True if a retry has declared this attempt the last. Default: false, so that the first attempt of a healthy
-    /// call writes no options.
+    /// True if a retry has declared this attempt to be the last. False by default, so that a retry writes no options
+    /// for the first attempt of a healthy call.
     is_last_attempt: bool,
     /// True if every layer below checks the deadline after its own waits.
     deadline_is_checked: bool,
 }
 
 impl CallOptions {
-    /// Creates empty options: the configuration of the layers decides.
+    /// Creates options that leave all decisions to the configuration of the layers.
     pub const fn new() -> Self {
         Self {
             deadline: None,
@@ -79,23 +79,23 @@ impl CallOptions {
         }
     }
 
-    /// Sets the total time of this call, which a [`DeadlineLayer`](crate::deadline::DeadlineLayer) enforces. Default:
-    /// the time of that layer.
+    /// Sets the time limit of the whole call, which a [`DeadlineLayer`](crate::deadline::DeadlineLayer) enforces.
+    /// Default: the time limit of that layer.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Sets the deadline of this call, by which each layer ends its own waits. A
-    /// [`DeadlineLayer`](crate::deadline::DeadlineLayer) also cuts the call and the reading of the body. It may move
+    /// Sets the deadline of this call. Every layer ends its own waits by the deadline. A
+    /// [`DeadlineLayer`](crate::deadline::DeadlineLayer) also cuts the call and the reading of the body, and may move
     /// the deadline earlier, never later.
     pub const fn deadline(mut self, deadline: Instant) -> Self {
         self.deadline = Some(deadline);
         self
     }
 
-    /// Promises that every layer below checks the deadline after its own waits. A layer then needs no timer and no
-    /// clock read for the waits of other layers.
+    /// If `checked`, promises that every layer below checks the deadline after its own waits. No layer then needs a
+    /// timer or a clock read to bound the waits of another layer.
     pub(crate) const fn deadline_is_checked(mut self, checked: bool) -> Self {
         self.deadline_is_checked = checked;
         self
@@ -106,13 +106,15 @@ impl CallOptions {
         self.deadline.filter(|_| !self.deadline_is_checked)
     }
 
-    /// Sets whether the request may be sent again. Default: the request decides, an HTTP request by method and headers.
+    /// Sets whether the request may be sent again. Default: the request itself decides. For HTTP, the method and the
+    /// headers decide.
     pub const fn retry_safety(mut self, safety: RetrySafety) -> Self {
         self.retry_safety = Some(safety);
         self
     }
 
-    /// Sets whether the request may be sent twice. With `false`, it is still sent again if nothing was sent before.
+    /// Sets the retry safety: [`Idempotent`](RetrySafety::Idempotent) for `true`,
+    /// [`UnlessSent`](RetrySafety::UnlessSent) for `false`.
     pub const fn idempotent(self, idempotent: bool) -> Self {
         self.retry_safety(if idempotent { RetrySafety::Idempotent } else { RetrySafety::UnlessSent })
     }
@@ -136,12 +138,12 @@ impl CallOptions {
         self
     }
 
-    /// Returns the total time that the caller asked for.
+    /// Returns the time limit that the caller has set for the whole call.
     pub const fn get_timeout(&self) -> Option<Duration> {
         self.timeout
     }
 
-    /// Returns the deadline; `None` before a layer or the caller has set one.
+    /// Returns the deadline; `None` if neither the caller nor a layer has set one.
     pub const fn get_deadline(&self) -> Option<Instant> {
         self.deadline
     }
@@ -161,10 +163,10 @@ impl CallOptions {
         self.earlier_attempts.saturating_add(1)
     }
 
-    /// True if another attempt may follow when this one fails after the request was sent.
+    /// True if another attempt may follow in case this one sends the request and then fails.
     ///
-    /// False only if a retry has said so: its policy or its budget is spent, or the request may not or cannot be sent
-    /// twice.
+    /// False only if a retry has said so: because its policy or its budget is spent, or because the request must not
+    /// or cannot be sent twice.
     pub const fn another_may_follow(&self) -> bool {
         !self.is_last_attempt
     }
@@ -197,7 +199,7 @@ pub trait HasCallOptions {
         CallOptions::new()
     }
 
-    /// Replaces the options, so that the layers below see the deadline from above.
+    /// Replaces the options. A layer calls this method to pass the deadline on to the layers below.
     ///
     /// If this method does nothing, the [`DeadlineLayer`](crate::deadline::DeadlineLayer) still cuts the call, but
     /// the layers below do not know the deadline.
@@ -236,17 +238,17 @@ pub trait HasCallOptions {
 )]
 #[doc(alias = "Resendable")]
 pub trait RetryableRequest: Sized {
-    /// Returns whether a retry is safe. Called before the first attempt.
+    /// Returns whether the request may be sent again. Called before the first attempt.
     fn retry_safety(&self) -> RetrySafety;
 
-    /// Returns a copy to send later. With `None`, the request is sent only once.
+    /// Returns a copy to send later; `None` if the request can be sent only once.
     fn try_clone(&self) -> Option<Self>;
 
     /// True if this copy can still be sent. A retry calls this method before it waits. After `true`, this copy must
-    /// stay complete, but the request that was sent before need not.
+    /// stay complete; the request that was sent earlier may break off.
     ///
-    /// For example, the copy of a streaming body becomes incomplete if the stream outgrows the bound of its buffer.
-    /// To prevent this, a takeover stops the earlier request from reading on.
+    /// For example, the copy of a streaming body becomes incomplete if the earlier request reads more than the buffer
+    /// may hold. A takeover therefore stops the earlier request from reading on.
     fn take_over(&self) -> bool {
         true
     }
@@ -313,12 +315,12 @@ impl<R> Call<R> {
         &self.request
     }
 
-    /// Returns the request for changes.
+    /// Returns a mutable reference to the request.
     pub const fn request_mut(&mut self) -> &mut R {
         &mut self.request
     }
 
-    /// Replaces the request, and keeps the options.
+    /// Converts the request with `map`, and keeps the options.
     pub fn map<T>(self, map: impl FnOnce(R) -> T) -> Call<T> {
         Call { request: map(self.request), options: self.options }
     }

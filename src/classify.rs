@@ -1,11 +1,11 @@
-//! Classifiers: the verdict on an attempt, shared by retry, circuit breaker and cache.
+//! Classifiers judge attempts, for the retry, the circuit breaker and the cache.
 //!
 //! If a retry counts an answer as a fault, but the circuit breaker counts it as a success, the two work against each
 //! other. To prevent this, all layers of a stack share one classifier.
 //!
-//! A classifier is asked twice. [`Classify`] sees the request before the request is sent, and returns a [`Judge`],
-//! which later judges the result. Each route can thus have its own verdicts. The judge may keep parts of the request.
-//! The default judge keeps nothing, and a copy of it is a copy of one pointer.
+//! A verdict takes two steps. Before a request is sent, [`Classify`] sees the request and returns a [`Judge`]. Later,
+//! this judge sees the result. So the verdict on the same result can differ by route, and a judge may keep parts of
+//! the request. The default judge keeps nothing, and cloning it copies one pointer.
 //!
 //! [`HttpClassifier`](crate::http::HttpClassifier) is the classifier for HTTP. For other protocols, a function is
 //! enough:
@@ -33,8 +33,8 @@ pub use self::by_request::{ByRequest, by_request};
 pub use self::from_fn::{FromFn, from_fn};
 use crate::Error;
 
-/// The verdict on one attempt. Whether the request was sent is a fact of the [error](crate::ErrorInfo::maybe_sent),
-/// not of the outcome.
+/// The verdict on one attempt. The [error](crate::ErrorInfo::maybe_sent), not the outcome, says whether the request
+/// was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -46,18 +46,19 @@ pub enum Outcome {
         retry_after: Option<Duration>,
     },
     /// The upstream has declared the request as not processed (RFC 9113 §8.7). No fault is counted. A retry sends the
-    /// request again at once, whatever the method, at most three times. If the retry has no copy of the request, for
-    /// example because the policy or the budget is spent, it returns the result.
+    /// request again at once, at most three times, whatever the method. A retry without a copy of the request returns
+    /// the result; no copy is kept once the policy or the budget is spent.
     NotProcessed,
-    /// The upstream is healthy and answers "not now" (429). Another attempt makes sense after the wait, and no fault
-    /// is counted.
+    /// The upstream is healthy and answers "not now" (429). No fault is counted, and another attempt makes sense
+    /// after the wait.
     Throttled {
         /// The wait that the upstream asked for.
         retry_after: Option<Duration>,
     },
     /// The upstream failed, and another attempt would fail, too.
     Failure,
-    /// The result says nothing about the upstream: a mistake of the caller, or a matter between caller and upstream.
+    /// The result says nothing about the upstream: a mistake of the caller, or a matter between caller and upstream,
+    /// such as a 429.
     Neutral,
 }
 
@@ -116,7 +117,7 @@ impl Outcome {
 #[doc(alias = "retry predicate")]
 #[doc(alias = "retryable")]
 pub trait Classify<Req, Res, E>: Clone {
-    /// The judge of a call, kept until the result is there.
+    /// The judge of a call, kept until the result arrives.
     type Judge: Judge<Res, E>;
 
     /// Returns the judge for a request that is about to be sent.
@@ -125,8 +126,8 @@ pub trait Classify<Req, Res, E>: Clone {
 
 /// Judges the result of an attempt. In a retry, one judge judges all attempts of a call.
 ///
-/// A judge never sees [refusals](crate::ErrorInfo::is_refusal): the layers recognise them. Retry and circuit breaker
-/// do not ask it about a call that was cut by its deadline, but the cache does.
+/// A judge never sees [refusals](crate::ErrorInfo::is_refusal), because every layer recognises them by itself. A call
+/// that was cut by its deadline is judged for the cache only, not for the retry or the circuit breaker.
 pub trait Judge<Res, E> {
     /// Returns the verdict on `result`.
     fn classify(&self, result: Result<&Res, &Error<E>>) -> Outcome;

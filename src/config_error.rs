@@ -1,4 +1,4 @@
-//! The error of a configuration, and the check of a value against its range.
+//! The error for a configuration that cannot work, and the check of a value against its range.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -31,7 +31,7 @@ impl ConfigError {
         Self { field, value: format!("{value:?}"), allowed: allowed.into(), source: None }
     }
 
-    /// Appends the origin of the upper bound to the allowed values.
+    /// Appends `what` to the allowed values: the origin of their upper bound.
     pub(crate) fn bounded_by(mut self, what: &str) -> Self {
         self.allowed = format!("{}, {what}", self.allowed);
         self
@@ -42,7 +42,7 @@ impl ConfigError {
         self
     }
 
-    /// Returns the field with its section, for example `retry.max_retries`.
+    /// Returns the name of the field, with its section, for example `retry.max_retries`.
     pub fn field(&self) -> &'static str {
         self.field
     }

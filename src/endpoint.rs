@@ -5,8 +5,8 @@ use std::num::NonZeroU16;
 
 /// One address of an upstream, as a number. The layer that chooses endpoints assigns the numbers.
 ///
-/// A failed attempt names its endpoint: an error by [`Error::at_endpoint`](crate::Error::at_endpoint), a response by
-/// an `EndpointId` in its extensions. A retry adds each endpoint to the [`EndpointSet`] in the
+/// A failed attempt names its endpoint: in an error with [`Error::at_endpoint`](crate::Error::at_endpoint), in a
+/// response with an `EndpointId` among the extensions. A retry adds each endpoint to the [`EndpointSet`] in the
 /// [`CallOptions`](crate::CallOptions::tried_endpoints) of the next attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EndpointId(NonZeroU16);

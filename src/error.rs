@@ -1,15 +1,15 @@
-//! Why a call has no answer: one error type for all layers.
+//! The error type of all layers: the reason why a call has no answer.
 //!
 //! # Design
 //!
-//! tower's own layers box errors, and code that meets a boxed `Error<E>` does not know `E`. It must recognise a
-//! refusal nevertheless. So all facts are in [`ErrorInfo`], which is not generic and is the first source of every
-//! `Error<E>`. `ErrorInfo` holds the client's error in a box, and `Error<E>` only remembers the type.
+//! tower's own layers box errors. Code that meets a boxed `Error<E>` does not know `E`, but must recognise a refusal.
+//! So all facts are in [`ErrorInfo`], which is not generic and is the first source of every `Error<E>`. `ErrorInfo`
+//! holds the client's error in a box; `Error<E>` adds only the type of that error.
 //!
-//! The alternative is to hold `E` by value, and a function that returns its source. This saves one allocation in a
-//! call that has failed, but a boxed `Error<E>` of an unknown `E` would hide the kind and the counts. The price of
-//! `ErrorInfo` is one more level in the chain of causes. The extra level says who ended the call, and whether the
-//! upstream may have seen the request.
+//! The alternative is an `Error<E>` with two fields: the `E` itself, and a function that returns the source of the
+//! `E`. This saves one allocation for each failed call, but code that does not know `E` could not read the kind and
+//! the counts. The price of `ErrorInfo` is one more level in the chain of causes. That level says who ended the call,
+//! and whether the upstream may have seen the request.
 
 mod info;
 mod kind;
@@ -31,18 +31,18 @@ use crate::{EndpointId, StopReason};
 
 /// Why a call has no answer.
 ///
-/// Every layer of this crate expects `Error<E>` from the service below, and fails with `Error<E>` itself, where `E`
-/// is the error of the client at the bottom. To adapt the innermost service, use `.map_err(Error::from_upstream)`, or
-/// `.map_err(Error::from_boxed)` if it boxes its errors.
+/// Every layer of this crate expects `Error<E>` from the service below, and itself fails with `Error<E>`. `E` is the
+/// error of the client at the bottom. To adapt the innermost service, use `.map_err(Error::from_upstream)`, or
+/// `.map_err(Error::from_boxed)` if that service boxes its errors.
 ///
-/// An error says what failed ([`kind`](ErrorInfo::kind)), for which upstream, after how many attempts, why no attempt
-/// followed, and whether the upstream may have seen a request. The accessors are methods of [`ErrorInfo`], to which
-/// an `Error` dereferences. `ErrorInfo` is not generic, and is the first [source](StdError::source) of every `Error`,
-/// so code can find it in a box without knowing `E`. The client's error comes after it in the chain. A refusal
-/// allocates nothing.
+/// An error says what failed ([`kind`](ErrorInfo::kind)), for which upstream, after how many attempts, why no further
+/// attempt followed, and whether the upstream may have seen a request. The accessors are methods of [`ErrorInfo`], to
+/// which an `Error` dereferences. `ErrorInfo` is not generic, and is the first [source](StdError::source) of every
+/// `Error`, so code can find it in a box without knowing `E`. The client's error is the next source in the chain. A
+/// refusal allocates nothing.
 ///
-/// An answer of the upstream is never turned into an error: when the attempts run out on a 503, the caller gets that
-/// 503.
+/// An answer of the upstream is never turned into an error: when the last attempt ends with a 503, the caller gets
+/// that 503.
 ///
 /// ```
 /// use std::time::Duration;
@@ -69,10 +69,10 @@ pub struct Error<E> {
 }
 
 impl<E> Error<E> {
-    /// Creates an error that wraps no other, for example in a layer of your own.
+    /// Creates an error that wraps no other error, for example in a layer of your own.
     ///
-    /// A refusal counts zero attempts. All other kinds count one attempt, which may have been sent. To change this,
-    /// use [`with_attempts`](Self::with_attempts) and [`with_sent`](Self::with_sent).
+    /// If `kind` is a refusal, the error counts zero attempts; otherwise it counts one attempt, which may have been
+    /// sent. To change these facts, use [`with_attempts`](Self::with_attempts) and [`with_sent`](Self::with_sent).
     pub const fn new(kind: ErrorKind) -> Self {
         Self::from_info(ErrorInfo::new(kind, None))
     }
@@ -80,10 +80,10 @@ impl<E> Error<E> {
     /// Wraps the error of the client at the bottom: `.map_err(Error::from_upstream)`.
     ///
     /// If an error of this crate is among the sources of `error`, the kind and the counts of that error are kept.
-    /// Otherwise the request counts as possibly sent, unless `error` proves the opposite: a failed connection of
-    /// hyper-util, a refused connection of `std::io`, an invalid request, or tower's `Overloaded`. A failed
-    /// connection of reqwest may be that of a redirect's target, so only `ReqwestService` can tell. For other
-    /// clients, use [`with_sent`](Self::with_sent).
+    /// Otherwise the request counts as possibly sent, unless `error` proves that nothing was sent: hyper-util's
+    /// failed connection, `std::io`'s refused connection, an invalid request, or tower's `Overloaded`. reqwest's
+    /// failed connection proves nothing, because the failed host may be the target of a redirect; only
+    /// `ReqwestService` can tell. For other clients, use [`with_sent`](Self::with_sent).
     pub fn from_upstream(error: E) -> Self
     where
         E: StdError + Send + Sync + 'static,
@@ -105,7 +105,8 @@ impl<E> Error<E> {
         Self::new(ErrorKind::Timeout { scope, after })
     }
 
-    /// Sets the name of the upstream, unless a name is set: the layer nearest to the upstream knows the name best.
+    /// Sets the name of the upstream, unless the error already has one: the layer nearest to the upstream knows the
+    /// name best.
     #[must_use]
     pub fn with_upstream(mut self, name: impl Into<Arc<str>>) -> Self {
         if self.info.upstream.is_none() {
@@ -114,7 +115,7 @@ impl<E> Error<E> {
         self
     }
 
-    /// Marks the error of a service that cannot become ready: nothing was sent.
+    /// Marks an error of `poll_ready`: no attempt was made, and nothing was sent.
     pub(crate) fn of_readiness(self, upstream: Option<&Arc<str>>) -> Self {
         let mut error = self.with_attempts(0).with_sent(false);
         error.set_upstream(upstream);
@@ -128,14 +129,14 @@ impl<E> Error<E> {
         }
     }
 
-    /// Sets the number of requests that the call has handed to a connector, this attempt included.
+    /// Sets the number of requests that the call has handed to a connector, including the one that failed.
     #[must_use]
     pub const fn with_attempts(mut self, attempts: u32) -> Self {
         self.info.attempts = attempts;
         self
     }
 
-    /// Sets whether the upstream may have seen any part of a request. After `false`, a retry may send even a POST
+    /// Sets whether the upstream may have seen any part of a request. With `false`, a retry may send even a POST
     /// again.
     #[must_use]
     pub const fn with_sent(mut self, sent: bool) -> Self {
@@ -150,7 +151,7 @@ impl<E> Error<E> {
         self
     }
 
-    /// Sets the reason why no attempt followed.
+    /// Sets the reason why no further attempt followed.
     pub(crate) const fn with_stop_reason(mut self, reason: Option<StopReason>) -> Self {
         self.info.stop = reason;
         self
@@ -161,7 +162,7 @@ impl<E> Error<E> {
         self
     }
 
-    /// Returns the facts about the error, for any `E`.
+    /// Returns the facts about the error, in a type that does not depend on `E`.
     pub const fn info(&self) -> &ErrorInfo {
         &self.info
     }
@@ -181,12 +182,12 @@ impl<E: 'static> Error<E> {
 }
 
 impl Error<BoxError> {
-    /// Converts boxed errors, as returned by tower's `Timeout`, `LoadShed`, `ConcurrencyLimit` and `Buffer`.
+    /// Converts a boxed error, such as one of tower's `Timeout`, `LoadShed`, `ConcurrencyLimit` or `Buffer`.
     ///
-    /// Place `.map_err(Error::from_boxed)` between the service and a layer of this crate. A steadfast error inside
-    /// the box, or among its sources, keeps its kind, upstream and counts, so a refusal stays a refusal. tower's
-    /// `Elapsed` becomes a [timeout](ErrorKind::Timeout), and `Overloaded` a [refusal](ErrorKind::Overloaded). Any
-    /// other error counts as an error of the client.
+    /// Place `.map_err(Error::from_boxed)` between the service and a layer of this crate. A steadfast error in the
+    /// box, or among the sources of the boxed error, keeps its kind, upstream and counts, so a refusal stays a
+    /// refusal. tower's `Elapsed` becomes a [timeout](ErrorKind::Timeout), and `Overloaded` a
+    /// [refusal](ErrorKind::Overloaded). Any other error counts as an error of the client.
     ///
     /// ```
     /// use steadfast::{BoxError, Error, ErrorKind};
@@ -254,7 +255,8 @@ impl<E> StdError for Error<E> {
     }
 }
 
-/// The error of every layer of this crate, and of the service below each of them: implemented by [`Error`] only.
+/// The error type that every layer of this crate returns, and expects from the service below. Only [`Error`]
+/// implements it.
 ///
 /// A layer requires this trait so that the compiler can name the fix if the service below has another error.
 #[diagnostic::on_unimplemented(

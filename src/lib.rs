@@ -29,14 +29,14 @@
 //!
 //! | layer | purpose | position |
 //! |---|---|---|
-//! | [`deadline`] | bounds the whole call | outermost: includes the waits between attempts and the reading of the body |
-//! | [prefetch](last_known_good::PrefetchLayer) | fetches called URIs again, in the background | above the cache, which stores the responses |
+//! | [`deadline`] | bounds the time of the whole call | outermost: includes the waits between attempts and the reading of the body |
+//! | [prefetch](last_known_good::PrefetchLayer) | fetches the URIs of earlier calls again, in the background | above the cache, which stores the responses |
 //! | [`last_known_good`] | serves a stale response | above all layers whose failures it can cover |
-//! | [`per_upstream`] | makes one stack of the layers below for each scheme and authority | above the layers whose state each upstream has for itself |
-//! | [`retry`] | sends again after 502, 503, 504 and transport faults, within a budget | above the breaker, whose refusals are not retried |
-//! | [`circuit_breaker`] | stops sending to an upstream that is down | below the retry: sees every attempt |
-//! | [`bulkhead`] | bounds the attempts in flight | below the retry: holds no permit while a retry waits |
-//! | [`timeout`] | bounds one attempt | below the breaker, which counts a hang as a failure |
+//! | [`per_upstream`] | makes one stack of the layers below for each scheme and authority | above the layers that need state of their own for each upstream |
+//! | [`retry`] | sends a request again after 502, 503, 504 and transport faults, within a budget | above the circuit breaker, whose refusals are not retried |
+//! | [`circuit_breaker`] | stops sending to an upstream that is down | below the retry, to see every attempt |
+//! | [`bulkhead`] | bounds the attempts in flight | below the retry, to hold no permit while a retry waits |
+//! | [`timeout`] | bounds the time of one attempt | below the circuit breaker, which counts a hang as a failure |
 //! | [`buffer_body`] | reads small bodies inside the attempt | innermost: a truncated body fails the attempt |
 //!
 //! ```
@@ -84,29 +84,29 @@
 //! - **One classifier.** A [`Classify`] decides what a result says about the upstream. Give the same classifier to
 //!   every layer.
 //! - **One error.** [`Error`] says what failed, for which upstream, after how many attempts, and whether anything may
-//!   have been sent. A status is never an error: when the attempts run out on a 503, you get that 503. tower's own
+//!   have been sent. A status is never an error: when the last attempt ends with a 503, you get that 503. tower's own
 //!   layers box errors; [`Error::from_boxed`] converts them back.
 //! - **Options travel with the call.** [`Call`] carries a request and its [`CallOptions`]: a timeout or a deadline,
 //!   the retry safety, the use of stale responses, and, for each attempt, its number and whether another may follow.
 //!   An `http::Request` carries the options in its extensions. A bare `reqwest::Request` carries only its timeout;
 //!   for other options, wrap the request in a [`Call`].
 //! - **Correctness depends on types alone.** A retry reads the error, the response and the options, so a layer of
-//!   yours may move a call to another task. Two pieces of advice between layers are then lost. Without the first, the
-//!   permit of a discarded response returns later, when the body has ended. Without the second, the circuit breaker
-//!   counts the wait for a permit as time of the upstream, which can open the circuit earlier. Neither loss causes a
-//!   resend.
-//! - **Every future can be dropped** at any await point, and returns whatever it holds.
+//!   yours may move a call to another task. Such a move loses two pieces of advice between layers, but never causes a
+//!   resend. Without the advice that a response is discarded, its permit returns later, when the body has ended.
+//!   Without the advice that a call waits for a permit, the circuit breaker counts the wait as time of the upstream,
+//!   which can open the circuit earlier.
+//! - **Every future can be dropped** at any await point, and then releases whatever it holds.
 //! - **Tests control time and randomness.** All timers of the layers are tokio's, so a test with paused time
 //!   (`#[tokio::test(start_paused = true)]`, with tokio's `test-util`) never waits. Every random choice can be
 //!   seeded.
 //! - **Your own request type** needs `impl HasCallOptions for MyRequest {}` for deadline, retry, bulkhead and
 //!   timeout, and [`RetryableRequest`] for retry; the circuit breaker needs nothing. A [`Call`] around the request
-//!   replaces the first, but not the second.
+//!   replaces the `impl`, but not `RetryableRequest`.
 //! - **If a stack does not compile**, call `ServiceExt::oneshot(service, request)`: a method call such as
 //!   `.oneshot(request)` or `.ready()` hides the reason. The message then names the fix:
-//!   `.map_err(Error::from_upstream)`, `.non_http()` or `HasCallOptions`. Above a `service_fn`, the message expects
-//!   "a future that resolves to `Result<_, Error<_>>`" if `map_err` is missing, and "to `Result<Response<_>, _>`" if
-//!   `.non_http()` is missing.
+//!   `.map_err(Error::from_upstream)`, `.non_http()` or `HasCallOptions`. With a `service_fn` at the bottom, the
+//!   message expects "a future that resolves to `Result<_, Error<_>>`" if `map_err` is missing, and "to
+//!   `Result<Response<_>, _>`" if `.non_http()` is missing.
 //!
 //! # Features
 //!

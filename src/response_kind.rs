@@ -1,14 +1,15 @@
-//! HTTP or not: how a layer observes, discards and annotates a response.
+//! How a layer observes, discards and annotates a response, of HTTP or of another protocol.
 //!
-//! A layer may hold a resource, such as a permit, until a response ends. The end of an `http::Response` is the end of
-//! its body; a plain value has no body. A layer for both kinds holds a marker, [`Http`] or [`NonHttp`], so one
-//! implementation of the layer is enough.
+//! A layer may hold a resource, such as a permit, until a response ends. An `http::Response` ends with its body. Any
+//! other response has no body, and ends when it arrives. A layer holds a marker, [`Http`] or [`NonHttp`], so that one
+//! implementation of the layer serves both kinds.
 //!
 //! # Moves
 //!
-//! Every layer moves a response by value, and moving freshly written memory stalls the processor. So a layer inspects
-//! a result by reference, and moves it once, where the response type changes ([`ResponseKind::observe`]). Parts of a
-//! future that only some calls need, such as the wait in a queue, are boxed, so that the future stays small.
+//! Every layer passes a response on by value. Such a move stalls the processor if the memory was just written. So a
+//! layer inspects a result by reference, and moves the result only once, where the response type changes
+//! ([`ResponseKind::observe`]). Parts of a future that only some calls need, such as the wait in a queue, are boxed,
+//! so that the future stays small.
 
 use std::future::Ready;
 
@@ -21,12 +22,13 @@ use crate::http::body::{BodyObserver, ObservedBody};
 use crate::http::discard::Drain;
 use crate::sealed::Sealed;
 
-/// Marks a layer for `http::Response`s. Resources held for a response are released when its body has been read or
-/// dropped. The default.
+/// Marks a layer for `http::Response`s. This is the default. The layer releases what it holds for a response when the
+/// body has been read or dropped.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Http;
 
-/// Marks a layer for other responses. Resources held for a response are released when the response arrives.
+/// Marks a layer for responses of other types. The layer releases what it holds for a response when the response
+/// arrives.
 #[doc(alias = "Plain")]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NonHttp;
@@ -38,7 +40,7 @@ pub struct NonHttp;
     note = "a layer expects `http::Response<B>` with `B: http_body::Body`; for other responses, call `.non_http()` on it"
 )]
 pub trait ResponseKind<Res>: Sealed + Copy {
-    /// The response with its body observed by `O`.
+    /// The response with a body that `O` observes; for [`NonHttp`], the response itself.
     type Observed<O: BodyObserver>;
 
     /// A future that reads the rest of a response, so that the connection can be reused.
@@ -50,13 +52,13 @@ pub trait ResponseKind<Res>: Sealed + Copy {
     /// Returns the future that reads and discards the rest of `response`.
     fn discard(self, response: Res) -> Self::Leftover;
 
-    /// Returns the headers; `None` for a plain value.
+    /// Returns the headers; `None` for a response that is not HTTP.
     fn headers(self, response: &Res) -> Option<&HeaderMap>;
 
     /// Returns an extension that a layer below has attached to the response.
     fn extension<T: Clone + Send + Sync + 'static>(self, response: &Res) -> Option<&T>;
 
-    /// Attaches an extension to the response. Does nothing for a plain value.
+    /// Attaches an extension to the response. Does nothing for a response that is not HTTP.
     fn set_extension<T: Clone + Send + Sync + 'static>(self, response: &mut Res, extension: T);
 
     /// Returns the number of attempts that led to the response.
@@ -64,7 +66,7 @@ pub trait ResponseKind<Res>: Sealed + Copy {
         self.extension(response).map_or(1, |attempts: &Attempts| attempts.made)
     }
 
-    /// Returns the endpoint that sent the response, if the upstream has a choice of endpoints.
+    /// Returns the endpoint that sent the response; `None` if no layer below chooses among endpoints.
     fn endpoint(self, response: &Res) -> Option<EndpointId> {
         self.extension(response).copied()
     }

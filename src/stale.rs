@@ -7,7 +7,7 @@ use http::{HeaderValue, Response, StatusCode};
 
 use crate::{Error, ErrorKind, TimeoutScope};
 
-/// Marks a stale response, in its extensions.
+/// The mark of a stale response, found in its extensions.
 ///
 /// ```
 /// use steadfast::last_known_good::Stale;
@@ -25,7 +25,7 @@ use crate::{Error, ErrorKind, TimeoutScope};
 pub struct Stale {
     /// The time since the upstream sent this response.
     pub age: Duration,
-    /// The reason why the upstream could not be used now.
+    /// The reason why the upstream could not answer this call.
     pub cause: Cause,
 }
 
@@ -41,7 +41,7 @@ pub enum Cause {
     Body,
     /// The call or the attempt took too long.
     Timeout(TimeoutScope),
-    /// The upstream had not answered within the [soft limit], but may still answer.
+    /// The upstream had not answered within the [soft limit]. Its answer may arrive later.
     ///
     /// [soft limit]: crate::last_known_good::LastKnownGoodBuilder::serve_stale_after
     Slow,
@@ -82,8 +82,8 @@ impl Cause {
         }
     }
 
-    /// Returns a member of `Cache-Status` (RFC 9211): `hit` after a local refusal (§2.1), else `fwd=stale` (§2.2).
-    /// `ttl` is the remaining freshness in seconds, negative for a stale response (§2.4).
+    /// Returns the member for the header `Cache-Status` (RFC 9211): `hit` after a local refusal (§2.1), else
+    /// `fwd=stale` (§2.2). `ttl` is the remaining freshness in seconds, negative for a stale response (§2.4).
     pub(crate) fn cache_status(self, ttl: i64) -> HeaderValue {
         let (parameter, detail) = match self {
             Self::Status(_) => ("fwd=stale", ""),

@@ -1,4 +1,4 @@
-//! The reason why no attempt followed.
+//! The reason why no further attempt followed.
 
 use std::fmt;
 
@@ -7,23 +7,24 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StopReason {
-    /// All retries of the policy were made, or all resends of a request that was not processed.
+    /// All retries that the policy allows were made, or all resends allowed for a request that was not processed.
     Exhausted,
     /// The upstream's retry budget had no token.
     Budget,
-    /// The wait would not have ended before the deadline of the call, or the deadline has passed.
+    /// The wait for another attempt would have lasted past the deadline of the call, or the deadline has passed.
     Deadline,
-    /// The request must not be sent again, or may have been sent and must not be sent twice.
+    /// The retry safety of the request forbids another attempt: it is `Never`, or it is `UnlessSent` and the request
+    /// may have been sent.
     NotIdempotent,
     /// The request cannot be sent again, for example because its body is a stream.
     NotReplayable,
-    /// The circuit breaker refused, or the retry's advisor expected a refusal.
+    /// The circuit breaker refused the attempt, or the retry's advisor expected a refusal.
     CircuitOpen,
     /// The retry's advisor, usually the circuit breaker, advised against another attempt after many failures.
     Failing,
-    /// The bulkhead refused.
+    /// The bulkhead refused the attempt.
     BulkheadFull,
-    /// A load-shedding layer of tower refused.
+    /// A load-shedding layer of tower refused the attempt.
     Overloaded,
     /// The upstream asked for a longer wait than the policy allows.
     RetryAfterTooLong,

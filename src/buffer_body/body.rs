@@ -1,4 +1,4 @@
-//! The body of a response that has passed the layer: buffered data, then the rest of the stream.
+//! The response body that the layer returns. It yields the buffered data, and then the rest of the stream.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -14,9 +14,9 @@ use pin_project::pin_project;
 pub struct BufferedBody<B> {
     /// The data that was read.
     data: Bytes,
-    /// The trailers of a whole body. Boxed, because they are rare.
+    /// The trailers, if the whole body was read. Boxed, because trailers are rare.
     trailers: Option<Box<HeaderMap>>,
-    /// The rest of the body, still unread.
+    /// The unread rest of the body; `None` if the whole body was read.
     #[pin]
     rest: Option<B>,
 }

@@ -1,4 +1,4 @@
-//! The settings of body buffering, and the choice of the bodies to read.
+//! The settings of body buffering, and the decision whether to read a body.
 
 use http::Response;
 use http_body::Body;
@@ -8,7 +8,7 @@ use crate::http::media_type::is_of_type;
 /// The settings of the layer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BufferBodySettings {
-    /// The length of the largest body that is read, in bytes.
+    /// The length, in bytes, of the largest body that is read.
     pub(super) limit: usize,
     /// True if bodies of unstated length are read, too.
     pub(super) unsized_bodies: bool,

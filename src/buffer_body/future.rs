@@ -1,4 +1,4 @@
-//! The future of body buffering: waits for the head of the response, then reads the body.
+//! The future of body buffering. It waits for the head of the response, and then reads the body.
 
 use std::fmt;
 use std::pin::Pin;
@@ -60,7 +60,7 @@ where
     }
 }
 
-/// The largest buffer that a stated length alone can reserve, in bytes.
+/// The largest buffer, in bytes, that is reserved because of a stated length alone.
 const MAX_RESERVED: usize = 1024 * 1024;
 
 /// A response whose body is being read.
@@ -69,7 +69,7 @@ struct Reading<B> {
     body: B,
     stated: Option<u64>,
     first: Bytes,
-    /// All pieces, once there is more than one. Then `first` is empty.
+    /// All pieces, if there is more than one; `first` is empty in this case.
     joined: BytesMut,
     trailers: Option<Box<HeaderMap>>,
     ended: bool,
@@ -93,8 +93,8 @@ where
         }
     }
 
-    /// Ready when the body has ended or outgrown the limit. A body that breaks off, or whose length differs from the
-    /// stated length, is an error.
+    /// Ready when the body has ended or outgrown the limit. Fails if the body breaks off, or if its length differs
+    /// from the stated length.
     fn poll_read(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<Result<(), BoxError>> {
         while !self.ended && self.len() <= limit {
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
@@ -117,11 +117,11 @@ where
         }
     }
 
-    /// Adds a piece. The first piece is kept as it is.
+    /// Adds a piece of the body. The first piece is stored as it is.
     ///
     /// Later pieces are joined with the first. If the length is stated, memory is reserved once, so a body in many
-    /// small pieces takes no more memory than its bytes. A stated length is only a claim of the upstream, so at most
-    /// [`MAX_RESERVED`] is reserved; beyond it, the buffer grows with the data.
+    /// small pieces takes no more memory than its bytes. A stated length may be wrong, so at most [`MAX_RESERVED`] is
+    /// reserved; beyond this size, the buffer grows with the data.
     fn push(&mut self, mut data: B::Data) {
         if self.len() == 0 {
             self.first = data.copy_to_bytes(data.remaining());
@@ -140,7 +140,7 @@ where
         }
     }
 
-    /// The length of the data read so far: `first` or `joined` is empty.
+    /// The length of the data read so far. At most one of `first` and `joined` holds data.
     fn len(&self) -> usize {
         self.first.len() + self.joined.len()
     }

@@ -5,7 +5,7 @@ use tower::Layer;
 use super::config::BufferBodySettings;
 use super::service::BufferBodyService;
 
-/// Reads small bodies inside the attempt; see the [module](super).
+/// Reads small response bodies as part of the attempt; see the [module](super).
 ///
 /// Default: reads bodies whose stated length is at most 1 MiB.
 ///
@@ -35,17 +35,17 @@ impl BufferBodyLayer {
         Self { settings: BufferBodySettings { limit: 1024 * 1024, unsized_bodies: false } }
     }
 
-    /// The length of the largest body that is read, in bytes. With zero, no body is read. Default: 1 MiB.
+    /// Sets the length, in bytes, of the largest body that is read. With zero, no body is read. Default: 1 MiB.
     pub const fn limit(mut self, bytes: usize) -> Self {
         self.settings.limit = bytes;
         self
     }
 
     /// If `true`, also reads bodies of unstated length, up to the limit. Default: `false`, because the reader of a
-    /// stream wants the beginning at once.
+    /// stream wants its first bytes at once.
     ///
-    /// If a body turns out longer than the limit, the response is handed on with the part that was read, and the rest
-    /// streams. Event streams are never read. A body that the client below decompresses counts as a body of unstated
+    /// If a body turns out longer than the limit, the caller gets the part that was read, and then the rest as a
+    /// stream. Event streams are never read. A body that the client below decompresses counts as a body of unstated
     /// length.
     pub const fn unsized_bodies(mut self, read: bool) -> Self {
         self.settings.unsized_bodies = read;

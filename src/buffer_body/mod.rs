@@ -1,8 +1,8 @@
 //! Body buffering: if the connection breaks after the head of a response, the caller has half an answer and no retry.
 //!
-//! [`BufferBodyLayer`] therefore reads small bodies whole before the attempt counts as answered. A body that breaks
-//! off is a failed attempt, with [`ErrorKind::Body`](crate::ErrorKind::Body): a retry or a stale response can follow.
-//! A body that stalls runs into the timeout of the attempt.
+//! [`BufferBodyLayer`] therefore reads small bodies whole before the attempt counts as answered. If a body breaks
+//! off, the attempt fails with [`ErrorKind::Body`](crate::ErrorKind::Body), so a retry or a stale response can
+//! follow. A body that stalls runs into the timeout of the attempt.
 //!
 //! By default, a body is small if its stated length is at most [`BufferBodyLayer::limit`]. Larger bodies, bodies of
 //! unstated length and event streams pass through untouched. [`BufferBodyLayer::unsized_bodies`] also reads bodies of

@@ -1,4 +1,4 @@
-//! The service, which leaves all work to its future.
+//! The service of body buffering. Its future does all the work.
 
 use std::task::{Context, Poll};
 

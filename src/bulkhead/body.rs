@@ -1,4 +1,4 @@
-//! The bulkhead's observer of response bodies: the permit of the call.
+//! Makes a permit an observer of the response body, so that the permit is held until the body ends.
 
 use super::handle::Permit;
 use crate::http::body::BodyObserver;
@@ -6,5 +6,5 @@ use crate::sealed::Sealed;
 
 impl Sealed for Option<Permit> {}
 
-/// A body holds its permit until the body ends, is discarded, or is dropped. `None` without a bulkhead.
+/// The permit is dropped when the body ends, is discarded, or is dropped. `None` if there is no bulkhead.
 impl BodyObserver for Option<Permit> {}

@@ -14,8 +14,8 @@ pub struct BulkheadBuilder {
     pub(super) settings: BulkheadSettings,
 }
 
-/// The settings of the queue. The number of permits belongs to the state: a smaller number may take effect only as
-/// permits in use are returned.
+/// The settings of the queue. The number of permits is in `Permits` instead, because a smaller number can take effect
+/// only as permits in use are returned.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BulkheadSettings {
     pub(super) max_waiting: usize,
@@ -47,8 +47,8 @@ impl BulkheadBuilder {
         self
     }
 
-    /// Sets the longest wait for a permit: up to a year. The deadline of the call ends the wait, too. With zero, a
-    /// full bulkhead refuses at once. Default: 1 s.
+    /// Sets the longest wait for a permit: up to a year. A wait also ends at the call's deadline. With zero, a full
+    /// bulkhead refuses at once. Default: 1 s.
     pub fn max_wait(mut self, time: Duration) -> Self {
         self.settings.max_wait = time;
         self

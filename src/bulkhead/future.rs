@@ -15,7 +15,7 @@ use crate::{Error, ErrorInfo};
 
 /// The future of [`BulkheadService`](super::BulkheadService).
 ///
-/// Cancel safe: a call that is dropped returns its permit or its place in the queue.
+/// Cancel safe: a call that is dropped returns its permit, or leaves the queue.
 #[pin_project]
 pub struct ResponseFuture<Req, S: Service<Req>, K> {
     #[pin]
@@ -28,16 +28,16 @@ enum BulkheadStage<Req, S, F> {
     Admitted {
         #[pin]
         future: F,
-        /// `None` without a bulkhead, and once the call has a result.
+        /// `None` if there is no bulkhead, or if the call already has a result.
         permit: Option<Permit>,
     },
-    /// Boxed, so that a call that does not wait needs no room for the wait.
+    /// Boxed, so that the future of a call that does not wait stays small.
     Queued(Box<Queued<Req, S>>),
-    /// `None` once the refusal is returned.
+    /// `None` after the refusal has been returned.
     Refused(Option<ErrorInfo>),
 }
 
-/// A wait for a permit, and the call to make with the permit.
+/// A wait for a permit, and the call to make afterwards.
 struct Queued<Req, S> {
     waiting: Waiting,
     call: Option<(S, Req)>,

@@ -1,4 +1,4 @@
-//! The handle of a bulkhead: the permits and the settings that all calls to one upstream share.
+//! The handle of a bulkhead, through which all calls to one upstream share permits and settings.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::internal::sync::oneshot;
 use crate::internal::{clock, log_events};
 use crate::{ConfigError, ErrorInfo, ErrorKind};
 
-/// The shared permits of a bulkhead.
+/// A set of permits that bounds the number of calls in flight to one upstream.
 ///
-/// A clone is another handle to the same permits. Make one bulkhead for each upstream, keep a handle to inspect and
-/// to resize it, and hand clones to the layers.
+/// All clones share the same permits. Make one bulkhead for each upstream, give clones to the layers, and keep one to
+/// inspect or resize the bulkhead.
 ///
 /// Default: 128 calls in flight, and 128 more in the queue for at most 1 s.
 ///
@@ -56,7 +56,7 @@ impl Bulkhead {
         BulkheadBuilder::new()
     }
 
-    /// Makes another bulkhead with the same settings for the upstream `name`. All its permits are free.
+    /// Makes another bulkhead, for the upstream `name`, with the same settings. All its permits are free.
     pub fn fresh(&self, name: impl Into<Arc<str>>) -> Self {
         let settings = self.0.settings.read(|settings| *settings);
         Self::new(Some(name.into()), self.max_concurrent(), settings)
@@ -85,7 +85,7 @@ impl Bulkhead {
         self.0.permits.size()
     }
 
-    /// Returns the number of permits in use. A permit on its way to a waiter is in use.
+    /// Returns the number of permits in use. A permit on its way to a waiter counts as in use.
     pub fn in_flight(&self) -> usize {
         self.0.permits.in_use()
     }
@@ -100,7 +100,7 @@ impl Bulkhead {
         self.0.refused.load(Relaxed)
     }
 
-    /// Counts a refusal. Returns the error of the call.
+    /// Counts and logs a refusal. Returns the error for the refused call.
     pub(super) fn refuse(&self) -> ErrorInfo {
         self.0.refused.fetch_add(1, Relaxed);
         let max_concurrent = self.max_concurrent();
@@ -108,19 +108,19 @@ impl Bulkhead {
         ErrorInfo::refusal(ErrorKind::BulkheadFull { max_concurrent }, self.shared_name())
     }
 
-    /// Changes the number of permits: 1 to 1,000,000. Calls in flight finish, so a smaller number is reached as they
-    /// end.
+    /// Changes the number of permits: 1 to 1,000,000. Calls in flight keep their permits, so a smaller number is
+    /// reached only as these calls end.
     ///
     /// # Errors
     ///
-    /// `max_concurrent` is out of its range. The number of permits stays as it is.
+    /// `max_concurrent` is out of its range. The number of permits does not change.
     pub fn resize(&self, max_concurrent: usize) -> Result<(), ConfigError> {
         let more = self.0.permits.resize(check_max_concurrent(max_concurrent)?);
         (0..more).for_each(|_| drop(Permit(self.clone())));
         Ok(())
     }
 
-    /// Takes a permit, if one is free. Does not overtake the queue.
+    /// Takes a permit, if one is free. Never overtakes a call in the queue.
     #[inline]
     pub(super) fn try_acquire(&self) -> Option<Permit> {
         self.0.permits.take().then(|| Permit(self.clone()))
@@ -132,21 +132,21 @@ impl Bulkhead {
     pub(super) fn queue(&self, deadline: Option<Instant>) -> Option<Waiting> {
         let BulkheadSettings { max_waiting, max_wait } = self.0.settings.read(|settings| *settings);
         if self.waiting() >= max_waiting {
-            return None; // This refusal needs no clock.
+            return None; // A full queue refuses without reading the clock.
         }
         let now = Instant::now();
-        // A call without time to wait must not join: a permit could go to it, and another call would lack the permit.
+        // A call without time to wait must not join the queue: it could take a permit that another call can use.
         let until = clock::earliest(deadline, clock::after(now, max_wait)).filter(|end| *end > now)?;
         let mut slot = WaitSlot::take(self.clone(), max_waiting)?;
         Some(Box::pin(async move {
             let permit = tokio::time::timeout_at(until, &mut slot.permit).await.ok()?.ok()?;
-            // A permit that comes just as `max_wait` ends is used. After the deadline, nothing is sent.
+            // A permit that comes just as `max_wait` ends is used, unless the deadline has passed, too.
             (!clock::has_passed(deadline)).then_some(permit)
         }))
     }
 }
 
-/// A wait for a permit. Only a call that joins the queue allocates the box.
+/// A wait for a permit. The box is allocated only for a call that joins the queue.
 pub(super) type Waiting = Pin<Box<dyn Future<Output = Option<Permit>> + Send + Sync>>;
 
 impl BulkheadBuilder {
@@ -184,7 +184,7 @@ impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
         if let Some(waiter) = self.0.0.permits.put_back() {
-            // If the waiter has just left, `send` fails and returns the permit. Dropping this permit passes it on.
+            // If the waiter has just left, `_left` holds the permit. Its drop puts the permit back once more.
             let _left = waiter.send(Self(self.0.clone()));
         }
     }
@@ -196,7 +196,7 @@ impl Permit {
     }
 }
 
-/// A place in the queue. Dropping the place leaves the queue.
+/// A call's place in the queue. Dropping the place takes the call out of the queue.
 pub(super) struct WaitSlot {
     bulkhead: Bulkhead,
     number: u64,

@@ -40,8 +40,8 @@ impl BulkheadLayer {
         Self { bulkhead, kind: Http }
     }
 
-    /// Makes the layer fit a service whose responses are not HTTP. A call then holds its permit until the response
-    /// comes.
+    /// Adapts the layer to a service whose responses are not HTTP. A call then holds its permit only until the
+    /// response comes.
     pub fn non_http(self) -> BulkheadLayer<NonHttp> {
         BulkheadLayer { bulkhead: self.bulkhead, kind: NonHttp }
     }

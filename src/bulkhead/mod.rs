@@ -1,14 +1,14 @@
 //! Bulkhead: when an upstream becomes slow, the calls to it pile up, until calls to other upstreams fail, too.
 //!
 //! Each call holds memory and a connection while it waits. A bulkhead bounds the number of calls in flight to one
-//! upstream, and so the memory and the connections that one upstream can take. Below a retry, each attempt is a call
-//! of its own.
+//! upstream, and thereby the memory and the connections that one upstream can take. Below a retry layer, each attempt
+//! counts as a call.
 //!
-//! A [`Bulkhead`] is the shared set of permits. A call takes a permit when it is made. If no permit is free, the call
+//! A [`Bulkhead`] is a shared set of permits. Each call begins by taking a permit. If no permit is free, the call
 //! waits in a bounded FIFO queue, for a bounded time. If the queue is full or the time runs out, the call is refused
 //! with [`ErrorKind::BulkheadFull`](crate::ErrorKind::BulkheadFull).
 //!
-//! A call holds its permit until the body of the response has been read or dropped, not only until the head has come:
+//! A call holds its permit until the body of the response has been read or dropped, not only until the head arrives:
 //!
 //! ```
 //! use steadfast::Error;
@@ -35,8 +35,8 @@
 //! # }).unwrap();
 //! ```
 //!
-//! The service is ready whenever the service below is ready, because the queue is inside the call. Therefore tower's
-//! `LoadShed` above a bulkhead has nothing to shed. To refuse at once instead, set `max_waiting(0)`.
+//! Calls wait in their futures, so the service is ready whenever the service below is ready. tower's `LoadShed` above
+//! a bulkhead therefore does not see that the bulkhead is full. To refuse calls without a wait, set `max_waiting(0)`.
 
 mod body;
 mod config;

@@ -2,34 +2,38 @@
 //!
 //! # Implementation
 //!
-//! The word `free` counts the free permits. A call takes a permit with one atomic write to this word, and returns it
-//! with another. `tokio::sync::Semaphore` needs four writes, and cannot shrink below the number of permits in use.
+//! The atomic integer `free` counts the free permits. A call takes a permit with one atomic write to `free`, and
+//! returns the permit with another. `tokio::sync::Semaphore` needs four writes instead of two, and cannot shrink
+//! below the number of permits in use.
 //!
-//! A *claim* is a right to a returned permit. Each waiter has one claim. If the size shrinks below the number of
-//! permits in use, one more claim for each permit above the size withdraws a permit; these claims are the *surplus*.
-//! While claims exist, `free` is `CLAIMED` instead of a count. A call that returns a permit then takes a lock and
-//! serves one claim: first the surplus, then the waiter that came first. A newcomer finds `CLAIMED`, so it cannot
-//! overtake the queue. When the last claim ends, `free` counts again, from zero.
+//! A *claim* is a right to a returned permit, and there are two kinds. Each waiter has a claim. The *surplus* is the
+//! number of claims of the second kind: if the size shrinks below the number of permits in use, each permit above the
+//! size must be withdrawn when it is returned.
+//!
+//! While claims exist, `free` is `CLAIMED` instead of a count. A call that returns a permit then takes a lock, and
+//! gives the permit to one claim: a claim of the surplus, if there is one, or else the claim of the first waiter. A
+//! new call finds `CLAIMED` and takes no permit, so it cannot overtake the queue. When the last claim ends, `free`
+//! counts again, from zero.
 //!
 //! A waiter receives its permit through a oneshot channel. The permit is sent after the lock is released, so that no
-//! task is woken under the lock. If a permit is free when a call joins the queue, the permit is sent at once, under
-//! the lock: the task of this call does not sleep yet.
+//! task is woken under the lock. There is one exception: if a permit is free when a call joins the queue, the permit
+//! is sent under the lock. This wakes no task, because the call has not begun to wait.
 //!
 //! # Memory ordering
 //!
-//! All accesses are relaxed. A permit guards no memory, so the next holder need not see the writes of the previous
-//! holder. `free` changes by read-modify-writes, so no permit is lost or taken twice. Only the end of `CLAIMED` is a
-//! plain store. This is safe, because only the holder of the lock changes `free` while it is `CLAIMED`. The lock
-//! orders the claims.
+//! All atomic accesses are relaxed. A permit guards no memory, so the next holder need not see the writes of the
+//! previous holder. `free` changes by read-modify-writes, so no permit is lost or taken twice. Only the change from
+//! `CLAIMED` back to a count is a plain store. This store is safe, because while `free` is `CLAIMED`, only the holder
+//! of the lock changes `free`. The claims are ordered by the lock.
 //!
 //! # Cancellation
 //!
 //! A waiter can leave at any time, and no permit is lost:
 //!
-//! - If no permit is assigned to the waiter, its claim is removed.
+//! - If no permit has been assigned to the waiter, its claim is removed.
 //! - If a permit has been sent, it lies in the channel. Dropping the channel drops the permit, which returns itself.
-//! - If a permit is assigned and not yet sent, the waiter closes the channel first. Sending fails, and the sender
-//!   drops the permit, which returns itself.
+//! - If a permit has been assigned but not yet sent, the waiter closes the channel. The sending then fails, and the
+//!   sender drops the permit, which returns itself.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -38,7 +42,7 @@ use crate::internal::sync::atomic::AtomicUsize;
 use crate::internal::sync::atomic::Ordering::Relaxed;
 use crate::internal::sync::{Mutex, MutexGuard, oneshot};
 
-/// A number of permits, and the FIFO queue for them. `P` is the guard that a waiter receives.
+/// A counted set of permits, and the FIFO queue for them. `P` is the guard that a waiter receives.
 #[derive(Debug)]
 pub(super) struct Permits<P> {
     /// The number of free permits, or `CLAIMED`.
@@ -48,14 +52,14 @@ pub(super) struct Permits<P> {
     claims: Mutex<Claims<P>>,
 }
 
-/// The value of `free` while claims exist: no permit is free, and returned permits serve claims. Set and ended only
-/// under the lock.
+/// The value of `free` while claims exist: no permit is free, and returned permits go to claims. Only the holder of
+/// the lock stores or replaces this value.
 const CLAIMED: usize = usize::MAX;
 
 /// The claims on returned permits.
 #[derive(Debug)]
 struct Claims<P> {
-    /// The number of permits to withdraw when they are returned, before any waiter receives a permit.
+    /// The number of permits to withdraw. A returned permit goes to a waiter only if this number is zero.
     surplus: usize,
     /// The waiters in FIFO order, by number.
     waiters: BTreeMap<u64, oneshot::Sender<P>>,
@@ -76,7 +80,7 @@ impl<P> Permits<P> {
         self.size.load(Relaxed)
     }
 
-    /// Returns the number of permits that are not free. A permit on its way to a waiter is not free.
+    /// Returns the number of permits in use. A permit on its way to a waiter counts as in use.
     pub(super) fn in_use(&self) -> usize {
         let claims = self.claims();
         let circulating = self.size() + claims.surplus;
@@ -100,7 +104,7 @@ impl<P> Permits<P> {
         taken.is_ok()
     }
 
-    /// Puts a permit back. If a waiter is next, returns its channel, and the caller must send the permit.
+    /// Puts a permit back. If a waiter is next, returns the waiter's channel, and the caller must send the permit.
     #[inline]
     pub(super) fn put_back(&self) -> Option<oneshot::Sender<P>> {
         if self.add_free() { None } else { self.settle_a_claim() }
@@ -127,8 +131,8 @@ impl<P> Permits<P> {
         waiter
     }
 
-    /// Takes a place in the queue, unless `max_waiting` calls wait already. A permit that is free by now goes to this
-    /// place.
+    /// Takes a place in the queue, unless `max_waiting` calls wait already. If a permit has become free meanwhile, it
+    /// is sent to this place at once.
     pub(super) fn queue(&self, max_waiting: usize, permit: impl FnOnce() -> P) -> Option<QueuePlace<P>> {
         let mut claims = self.claims();
         if claims.waiters.len() >= max_waiting {
@@ -161,14 +165,14 @@ impl<P> Permits<P> {
         }
     }
 
-    /// Changes the number of permits. Permits in use stay in use. Returns the growth: the caller must put in that
-    /// many permits.
+    /// Changes the number of permits. Permits in use stay in use. Returns the number of new permits, which the caller
+    /// must put in.
     pub(super) fn resize(&self, size: usize) -> usize {
         let mut claims = self.claims();
         let before = self.size();
         self.size.store(size, Relaxed);
         let over = before.saturating_sub(size);
-        // Free permits are withdrawn at once, the surplus when it is returned.
+        // Free permits are withdrawn at once. If they do not suffice, the rest is added to the surplus.
         let free = self.free.fetch_update(Relaxed, Relaxed, |free| match free {
             CLAIMED => None,
             free => Some(free.checked_sub(over).unwrap_or(CLAIMED)),
@@ -180,7 +184,7 @@ impl<P> Permits<P> {
     /// Lets `free` count again if no claim is left.
     fn end_claims(&self, claims: &Claims<P>) {
         if claims.surplus == 0 && claims.waiters.is_empty() {
-            // Only the holder of the lock changes `free` while it is `CLAIMED`.
+            // A plain store is safe: while `free` is `CLAIMED`, only the holder of the lock changes it.
             self.free.store(0, Relaxed);
         }
     }
@@ -199,7 +203,7 @@ mod tests {
 
     use super::*;
 
-    /// The permits, and a simple account of them.
+    /// The permits, and a simple record of their expected state.
     struct Accounted {
         permits: Permits<()>,
         size: usize,

@@ -40,7 +40,8 @@ where
         self.inner.poll_ready(cx).map_err(|error| error.of_readiness(name))
     }
 
-    // The permit is taken in `call`, not in `poll_ready`: a clone that is ready and never called holds no permit.
+    // The permit is taken in `call`, not in `poll_ready`, so that a clone that is ready but never called holds no
+    // permit.
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         let Some(bulkhead) = &self.bulkhead else {
@@ -52,7 +53,7 @@ where
         let Some(waiting) = bulkhead.queue(request.options().get_deadline()) else {
             return ResponseFuture::refused(bulkhead.refuse(), self.kind);
         };
-        // The service that was polled ready must be the one called, so it waits with the request.
+        // The service that was polled ready must make the call, so this service joins the queue with the request.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
         ResponseFuture::queued(waiting, ready, request, bulkhead.clone(), self.kind)

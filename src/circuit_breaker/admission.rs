@@ -11,13 +11,14 @@ use super::handle::CircuitBreaker;
 use crate::internal::signals::Wait;
 use crate::{Error, Outcome};
 
-/// An admission by the circuit breaker.
+/// The admission of one call by the circuit breaker.
 ///
-/// An admission that is dropped before `settle` reports a failure if the call has waited for the upstream for at
-/// least `abandoned_after`, and otherwise a neutral outcome. A neutral outcome frees the place of a probe.
+/// If an admission is dropped without `settle`, the call was dropped. The admission then reports a failure if the
+/// call has waited for the upstream for at least `abandoned_after`, and otherwise a neutral outcome. A neutral
+/// outcome frees the place of a probe.
 #[derive(Debug)]
 pub(super) struct Admission {
-    /// `None` if no circuit breaker guards the call, and once the outcome is reported.
+    /// `None` if no circuit breaker guards the call, or if the outcome has been reported.
     circuit: Option<CircuitBreaker>,
     ticket: Ticket,
     /// The time at which the call first had to wait for the upstream.
@@ -29,17 +30,17 @@ impl Admission {
         Self { circuit: Some(circuit), ticket, waiting_since: None }
     }
 
-    /// An admission without a circuit breaker.
+    /// Makes the admission of a call that no circuit breaker guards.
     pub(super) const fn none() -> Self {
         Self { circuit: None, ticket: Ticket::Unjudged, waiting_since: None }
     }
 
-    /// True while the circuit breaker waits for the outcome.
+    /// True until the outcome is reported. Always false without a circuit breaker.
     pub(super) const fn is_open(&self) -> bool {
         self.circuit.is_some()
     }
 
-    /// Puts the upstream's name on an error, unless the error has a name.
+    /// Puts the upstream's name on an error that has no name yet.
     #[cold]
     pub(super) fn name<E>(&self, error: &mut Error<E>) {
         if let Some(circuit) = &self.circuit {
@@ -47,8 +48,8 @@ impl Admission {
         }
     }
 
-    /// Records the time since which the call waits for the upstream. A wait for a permit does not count. Without a
-    /// signal from a layer below, the call is taken to wait for the upstream from now on.
+    /// Records the time at which the call began to wait for the upstream. A wait for a permit does not count. If no
+    /// layer below has signalled why the call is pending, the wait for the upstream is taken to begin now.
     #[inline]
     pub(super) fn pending(&mut self, wait: Option<Wait>) {
         if self.waiting_since.is_none() && self.circuit.is_some() {
@@ -60,7 +61,7 @@ impl Admission {
         }
     }
 
-    /// Reports the outcome of the call. Returns the observer of the response's body.
+    /// Reports the outcome of the call. Returns the observer of the response's body, if the body counts.
     #[inline]
     pub(super) fn settle(&mut self, outcome: Outcome) -> Option<BreakerBody> {
         let circuit = self.circuit.take()?;

@@ -8,7 +8,7 @@ use crate::Outcome;
 use crate::http::body::{BodyEnd, BodyObserver};
 use crate::sealed::Sealed;
 
-/// Observes the body of a response for the circuit breaker: a body that breaks adds a failure.
+/// Observes a response body for the circuit breaker. A body that breaks counts as a failure.
 #[derive(Debug)]
 pub struct BreakerBody {
     circuit: CircuitBreaker,
@@ -23,7 +23,7 @@ impl BreakerBody {
 
 impl Sealed for Option<BreakerBody> {}
 
-/// `None` for a probe, for a call whose outcome does not count, and without a circuit breaker.
+/// `None` if the call is a probe, if its outcome does not count, or if no circuit breaker guards the call.
 impl BodyObserver for Option<BreakerBody> {
     fn end(self: Pin<&mut Self>, end: BodyEnd) {
         if let (BodyEnd::Broken, Some(body)) = (end, &*self) {

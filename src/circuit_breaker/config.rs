@@ -29,7 +29,7 @@ pub struct CircuitBreakerBuilder {
     pub(super) seed: Option<u64>,
 }
 
-/// The settings of a circuit breaker, which `validate` checks.
+/// The settings of a circuit breaker. `validate` checks their values.
 #[derive(Debug, Clone)]
 pub(super) struct BreakerSettings {
     pub(super) consecutive: Option<Consecutive>,
@@ -53,7 +53,7 @@ pub(super) struct Consecutive {
     pub(super) span: Duration,
 }
 
-/// The rule for slow calls: at least the share `rate` of the calls takes longer than `longer_than`.
+/// The rule for slow calls: the time above which a call is slow, and the share of slow calls that opens the circuit.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SlowCalls {
     pub(super) longer_than: Duration,
@@ -63,9 +63,10 @@ pub(super) struct SlowCalls {
 /// The calls over which a circuit breaker measures its rates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Window {
-    /// All calls in the last period of this length: 10 ms to one day. The window slides in ten steps.
+    /// All calls in the latest period of this length, from 10 ms to one day. The window slides by a tenth of its
+    /// length at a time.
     Time(Duration),
-    /// The last calls, up to this number: 1 to 100,000. The window takes one byte of memory for each call.
+    /// The latest N calls, with N from 1 to 100,000. The window takes N bytes of memory.
     Calls(u32),
 }
 
@@ -97,18 +98,20 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Opens the circuit after `failures` in a row (1 to 10,000), if the last comes at least `span` after the first.
-    /// `span` is at most a day; with a `span` of zero, the count alone decides. Default: 20 and 5 s.
+    /// Opens the circuit after at least `failures` failures in a row (1 to 10,000), if the latest comes at least
+    /// `span` after the first. `span` is at most a day; with a `span` of zero, the count alone decides. Default: 20
+    /// and 5 s.
     ///
-    /// Five failures in a row that span 100 ms already stop the retries of a layer that the circuit breaker
-    /// [advises](crate::retry::RetryLayer::advised_by). A retry helps against a fault of one attempt, not against a
-    /// fault of the upstream. A retry layer without a budget ignores this advice.
+    /// A retry layer that the circuit breaker [advises](crate::retry::RetryLayer::advised_by) usually stops retrying
+    /// before the circuit opens: after five failures in a row that span 100 ms. A retry helps against a fault of one
+    /// attempt, not against a fault of the upstream. A retry layer without a budget ignores this advice.
     pub fn consecutive_failures(mut self, failures: u16, span: Duration) -> Self {
         self.settings.consecutive = Some(Consecutive { failures, span });
         self
     }
 
-    /// Does not count failures in a row, and so gives no advice against retries while the circuit is closed.
+    /// Turns off the count of failures in a row. The circuit breaker then gives no advice against retries while the
+    /// circuit is closed.
     pub fn without_consecutive_failures(mut self) -> Self {
         self.settings.consecutive = None;
         self
@@ -127,33 +130,33 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Opens the circuit when the share of slow calls in the window is at least `rate`, which is above 0 and up to 1. A
-    /// call is slow if it took longer than `longer_than`, whether it succeeded or not. The share is checked at each
-    /// slow call. A slow probe counts as failed. Default: off.
+    /// Opens the circuit when the share of slow calls in the window is at least `rate`. A call is slow if it took
+    /// longer than `longer_than`, whether it succeeded or not. The share is checked at each slow call. A slow probe
+    /// counts as failed. `rate` is above 0 and at most 1. Default: off.
     ///
-    /// The time in a bulkhead's queue does not count, unless a layer between circuit breaker and bulkhead makes the
-    /// call in another task.
+    /// A call's time in a bulkhead's queue does not make the call slow, unless a layer between circuit breaker and
+    /// bulkhead makes the call in another task.
     pub fn slow_calls(mut self, longer_than: Duration, rate: f64) -> Self {
         self.settings.slow_calls = Some(SlowCalls { longer_than, rate });
         self
     }
 
-    /// Sets the number of calls that the window must hold before a rate can open the circuit: at least 1, and no more
-    /// than the size of a [`Window::Calls`]. Default: 20.
+    /// Sets the number of calls that the window must hold before a rate can open the circuit: at least 1, and at most
+    /// the size of the window if that is a [`Window::Calls`]. Default: 20.
     pub fn minimum_calls(mut self, calls: u32) -> Self {
         self.settings.minimum_calls = calls;
         self
     }
 
     /// Sets the first open time: 1 ms to `max_open_for`. Each failed round of probes doubles the open time, and
-    /// jitter shortens it, at most to half. Default: 1 s.
+    /// jitter shortens each open time by up to half. Default: 1 s.
     pub fn open_for(mut self, time: Duration) -> Self {
         self.settings.open_for = time;
         self
     }
 
-    /// Sets the longest open time between two rounds of probes: `open_for` to a year. A long time spares the upstream
-    /// little load, and delays recovery. Default: 4 s.
+    /// Sets the longest open time: `open_for` to a year. A longer time saves the upstream little load, but delays
+    /// recovery. Default: 4 s.
     pub fn max_open_for(mut self, time: Duration) -> Self {
         self.settings.max_open_for = time;
         self
@@ -166,24 +169,26 @@ impl CircuitBreakerBuilder {
     }
 
     /// Sets the number of successful probes that closes the circuit: 1 to the number of probes. The circuit opens
-    /// again as soon as a round can no longer reach this number. Default: 1, so that only a round in which all probes
-    /// fail opens the circuit again.
+    /// again as soon as a round can no longer reach this number. Default: 1. The circuit then opens again only if all
+    /// probes of a round fail.
     pub fn successes_to_close(mut self, successes: u32) -> Self {
         self.settings.successes_to_close = successes;
         self
     }
 
-    /// Sets the lease of a probe: 1 ms to a year. A probe that takes longer counts as failed, so that a hung probe
-    /// cannot keep the circuit half-open. The lease must be longer than the slowest good answer. Default: 10 s.
+    /// Sets the lease of a probe, its longest time: 1 ms to a year. A probe that takes longer counts as failed, so
+    /// that a hung probe cannot keep the circuit half-open. The lease must be longer than the slowest good answer.
+    /// Default: 10 s.
     ///
-    /// A `Client` raises the lease to at least twice the time that its settings give an attempt. A longer timeout of
-    /// a single call does not raise the lease.
+    /// A `Client` raises the lease to at least twice the time that its settings give an attempt. A timeout that a
+    /// single call sets does not raise the lease.
     pub fn probe_lease(mut self, time: Duration) -> Self {
         self.settings.probe_lease = time;
         self
     }
 
-    /// Raises the lease to at least twice the time of an attempt, because a probe may first wait for a permit.
+    /// Raises the lease to at least twice the time of an attempt, because a probe may have to wait for a permit
+    /// before it is sent.
     #[cfg(feature = "reqwest")]
     pub(crate) fn probe_lease_at_least(mut self, attempt: Duration) -> Self {
         let least = attempt.saturating_mul(2).min(MAX_DURATION);
@@ -194,18 +199,18 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Sets the time after which a call counts as a failure if its caller drops it or its deadline cuts it: the
-    /// upstream hangs. A call that is dropped or cut earlier does not count. Default: 1 s.
+    /// Sets the wait after which a call that is dropped, or cut by its deadline, counts as a failure: the upstream
+    /// hangs. A call that is dropped or cut earlier does not count. Default: 1 s.
     ///
-    /// The time in a bulkhead's queue does not count, unless a layer between circuit breaker and bulkhead makes the
-    /// call in another task.
+    /// A call's time in a bulkhead's queue is not part of this wait, unless a layer between circuit breaker and
+    /// bulkhead makes the call in another task.
     pub fn abandoned_after(mut self, time: Duration) -> Self {
         self.settings.abandoned_after = time;
         self
     }
 
-    /// Sets shadow mode, in which a configuration can be tried out: the circuit breaker counts, changes state and
-    /// reports, but refuses no call and gives no advice to retries. Default: `false`.
+    /// Turns shadow mode on or off, to try out a configuration. In shadow mode, the circuit breaker counts, changes
+    /// state and reports, but refuses no call and gives no advice to retries. Default: `false`.
     pub fn shadow(mut self, shadow: bool) -> Self {
         self.settings.shadow = shadow;
         self
@@ -217,7 +222,7 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Returns the settings, for tests of the machine without a circuit breaker around it.
+    /// Returns the settings, for tests of the machine alone.
     #[cfg(test)]
     pub(super) fn into_settings(self) -> BreakerSettings {
         self.settings.validate().expect("a test's settings are valid");

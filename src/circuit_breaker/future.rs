@@ -15,8 +15,9 @@ use crate::{Error, ErrorInfo, Judge, Outcome};
 
 /// The future of [`CircuitBreakerService`](super::CircuitBreakerService).
 ///
-/// Cancel safe: a call dropped after at least [`abandoned_after`](super::CircuitBreakerBuilder::abandoned_after)
-/// counts as a failure. A call dropped earlier does not count, and a probe frees its place.
+/// Cancel safe. A call that is dropped after a wait of at least
+/// [`abandoned_after`](super::CircuitBreakerBuilder::abandoned_after) counts as a failure. A call that is dropped
+/// earlier does not count; a probe that is dropped earlier frees its place.
 #[pin_project]
 pub struct ResponseFuture<F, J, K> {
     #[pin]
@@ -62,8 +63,8 @@ where
                 let listening = listen_wait();
                 let mut polled = future.poll(cx);
                 let wait = listening.heard();
-                // Responses are large, so the result is looked at by reference, and moved once, where its type
-                // changes.
+                // Responses are large, so the result is classified by reference, and moved only once: below, where
+                // its type changes.
                 let observer = match &mut polled {
                     Poll::Ready(Ok(response)) => settle(admission, judge, Ok(response)),
                     Poll::Ready(Err(error)) => {
@@ -75,7 +76,7 @@ where
                         None
                     }
                 };
-                // The scope hides the signal from the layers above, so it is raised again.
+                // The scope `listening` hid the signal from the layers above, so the signal is raised again.
                 wait.into_iter().for_each(raise_wait);
                 match polled {
                     Poll::Ready(Ok(response)) => Poll::Ready(Ok(this.kind.observe(response, observer))),
@@ -88,7 +89,7 @@ where
     }
 }
 
-/// Classifies the result, and reports the outcome. Returns the observer of the body.
+/// Classifies the result, and reports the outcome. Returns the observer of the response's body, if the body counts.
 fn settle<Res, E>(
     admission: &mut Admission,
     judge: &impl Judge<Res, E>,

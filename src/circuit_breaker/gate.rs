@@ -1,9 +1,9 @@
-//! The gate, which is the word that every call reads, and the ticket of an admitted call.
+//! The gate, a word that every call reads, and the ticket, a value that every admitted call gets.
 
 use super::machine::{Machine, Phase, ProbeId};
 use super::state::State;
 
-/// The phase and the generation of a circuit in one word. The phase has the lowest three bits.
+/// The phase and the generation of a circuit in one word. The lowest three bits are the phase.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Gate(pub(super) u64);
 
@@ -37,11 +37,11 @@ impl Gate {
 /// The ticket of an admitted call. It decides how the outcome of the call counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ticket {
-    /// The outcome counts while the circuit is in this generation.
+    /// The outcome counts if the circuit has the same generation when the call ends.
     Counted(u64),
     /// The call is a probe: the outcome is the result of the probe.
     Probe(ProbeId),
-    /// The outcome does not count: the circuit was forced closed, only shadow mode admitted the call, or the circuit
-    /// left the closed state during the admission.
+    /// The outcome does not count. Either the circuit was forced closed, or the call would have been refused without
+    /// shadow mode, or the circuit left the closed state during the admission.
     Unjudged,
 }

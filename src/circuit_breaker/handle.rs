@@ -1,33 +1,35 @@
-//! The handle of a circuit breaker: the state that all calls to one upstream share.
+//! The handle of a circuit breaker, and the state behind it, which all calls to one upstream share.
 //!
 //! # Implementation
 //!
 //! The [`Gate`] is one word with the phase and the generation; each change of phase begins a new generation. While
-//! the circuit is closed, a call reads the gate twice: on entry and at its end. If the generation has changed in
-//! between, the result of the call is ignored. Under the default rules, a healthy call reads one further word, the
-//! run of consecutive failures.
+//! the circuit is closed, a call reads the gate twice: when the call enters and when it ends. If the generation has
+//! changed in between, the result of the call is ignored. Under the default rules, a healthy call reads one further
+//! word, the run of consecutive failures.
 //!
-//! In the other phases, a call locks a mutex and asks the pure [`Machine`]. Two kinds of call need no lock: a call
-//! that finds the circuit forced closed, and a call that an open circuit refuses, for which the gate and `open_until`
-//! suffice.
+//! In the other phases, most calls lock a mutex and ask the pure [`Machine`]. Two kinds of call take no lock: a call
+//! that finds the circuit forced closed, and a call that comes during the open time. For these calls, the gate and
+//! `open_until` suffice.
 //!
-//! The failure rate is checked at each failure, the slow rate at each slow call. A fast success raises neither rate,
-//! but may complete the minimum number of calls. The rates are then checked at the next failure or slow call.
+//! The share of failures is checked at each failure, the share of slow calls at each slow call. A fast success raises
+//! neither share, but may complete the minimum number of calls. Even then, the shares are checked only at the next
+//! failure or slow call.
 //!
 //! Watchers and log subscribers run after the mutex is released, so they may use the circuit breaker.
 //!
 //! # Memory ordering
 //!
-//! The gate is stored with Release, as the last step of a change, and loaded with Acquire. A thread that sees a phase
-//! therefore sees the other writes of the change, which are relaxed: the end of the open time, the cleared window,
-//! and the new run of failures.
+//! The gate is stored with Release, as the last step of a change, and loaded with Acquire. A thread that sees the new
+//! phase therefore also sees the relaxed writes of the change: the end of the open time, the cleared window, and the
+//! new run of failures.
 //!
-//! The other words are relaxed as well, because no other memory depends on them. No count is lost: `refused` changes
-//! by read-modify-writes, and `trips` under the mutex. The copies of settings are independent single words.
+//! Accesses to all other words are relaxed as well, because no other memory depends on them. No count is lost:
+//! `refused` changes only by read-modify-writes, and `trips` only under the mutex. The copies of settings are
+//! independent single words.
 //!
-//! A call compares the generation first and records its result in a second step. A result that is recorded at the
-//! very moment of a change may therefore count in the rates of the next generation. The run of failures excludes such
-//! a result, because its word holds the generation.
+//! A call compares the generation, and then records its result. If the phase changes in between, the result may count
+//! in the rates of the next generation. The result does not count in the run of failures, because the word of the run
+//! holds the generation.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError};
@@ -56,11 +58,10 @@ use crate::{ConfigError, ErrorInfo, ErrorKind, Outcome, RetryAdvice, RetryAdviso
 /// inspect it, and hand clones to the layers.
 ///
 /// While the circuit is closed, a healthy call allocates nothing, and takes a lock only when a time window moves on.
-/// With the default rules, it takes a reference to the circuit breaker and reads two words. A refusal by an open
-/// circuit takes no lock.
+/// With the default rules, the call clones a handle and reads two words. A refusal by an open circuit takes no lock.
 ///
-/// Default: the circuit opens on 20 failures in a row that span 5 s. It stays open for up to 1 s, and after failed
-/// rounds of probes for up to 4 s. It then lets 3 probes through, of which one must succeed.
+/// By default, the circuit opens on 20 failures in a row that span 5 s. It stays open for up to 1 s, and after failed
+/// rounds of probes for up to 4 s. It then lets 3 probes through, and closes if one of them succeeds.
 ///
 /// ```
 /// use steadfast::circuit_breaker::{CircuitBreaker, State};
@@ -82,15 +83,16 @@ pub struct CircuitBreaker(PooledArc<BreakerInner>);
 struct BreakerInner {
     name: Option<Arc<str>>,
     settings: SharedSettings<BreakerSettings>,
-    /// Copies of two settings, so that healthy calls need not read the settings: the limit for slow calls in
-    /// nanoseconds, and shadow mode.
+    /// The time above which a call is slow, in nanoseconds. Like `is_shadow`, this is a copy of a setting, so that
+    /// healthy calls need not read `settings`.
     slow_after: AtomicU64,
     is_shadow: AtomicBool,
     /// The instant from which the times in the run, the window and `open_until` are counted.
     epoch: Instant,
-    /// The [`Gate`] of the machine: written only under the machine's lock.
+    /// The [`Gate`] of the machine. Written only under the machine's lock.
     gate: AtomicU64,
-    /// The end of the open time, in nanoseconds since the epoch. Ordered by the gate.
+    /// The end of the open time, in nanoseconds since the epoch. Stored before the gate, whose Release and Acquire
+    /// also order this word.
     open_until: AtomicU64,
     consecutive: ConsecutiveFailures,
     /// `None` if no rate is configured.
@@ -105,9 +107,9 @@ struct BreakerInner {
 
 /// The shortest run of failures at which the circuit breaker advises against retries.
 ///
-/// The run that opens the circuit is far longer by default. An open circuit refuses all calls, even those that would
-/// succeed, whereas the advice only prevents retries, which would most likely fail. The span excludes attempts that
-/// fail together because their shared connection breaks: a retry would use another connection.
+/// The run that opens the circuit is far longer by default, because an open circuit also refuses calls that would
+/// succeed. The advice only prevents retries, which would most likely fail. The span leaves out attempts that fail
+/// together because they share a broken connection: a retry would use another connection.
 const FAILING: Consecutive = Consecutive { failures: 5, span: Duration::from_millis(100) };
 
 impl CircuitBreaker {
@@ -188,8 +190,8 @@ impl CircuitBreaker {
 
     /// Returns a receiver that follows the state. A slow receiver sees the latest state, not every state.
     ///
-    /// The receiver ends when the last reference to the circuit breaker is dropped. This can be late, because each
-    /// thread keeps a few references for reuse, even while the thread is idle.
+    /// The channel closes when the last reference to the circuit breaker is dropped. This can be long after the last
+    /// handle is dropped: each thread, even an idle one, keeps a few references for reuse.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -222,7 +224,7 @@ impl CircuitBreaker {
         self.transition(|machine| machine.force(Phase::Closed));
     }
 
-    /// Admits a call, or returns the time to wait, if it is known.
+    /// Admits a call, or refuses it with the time to wait. The time is `None` if it is not known.
     #[inline]
     pub(super) fn enter(&self) -> Result<Ticket, Option<Duration>> {
         let gate = self.gate();
@@ -238,11 +240,12 @@ impl CircuitBreaker {
         ErrorInfo::refusal(ErrorKind::CircuitOpen { retry_after }, self.shared_name())
     }
 
-    /// Records the end of an admitted call, which has waited for the upstream since `waiting_since`, if at all.
+    /// Records the end of an admitted call. `waiting_since` is the time at which the call began to wait for the
+    /// upstream, or `None` if the call did not wait.
     #[inline]
     pub(super) fn ended(&self, ticket: Ticket, outcome: Outcome, waiting_since: Option<Instant>) {
         match (ticket, outcome) {
-            // The healthy call under the default rules.
+            // The path of a healthy call under the default rules.
             (Ticket::Counted(generation), Outcome::Success) if self.0.window.is_none() => {
                 if self.gate().generation() == generation {
                     self.0.consecutive.success(generation);
@@ -284,7 +287,7 @@ impl CircuitBreaker {
     fn is_failing(&self) -> bool {
         let Consecutive { failures, span } = FAILING;
         let generation = self.gate().generation();
-        // Without a rule for failures in a row, they are not counted, and the run is empty.
+        // Without a rule for failures in a row, failures are not counted, and the run is always empty.
         self.0.consecutive.has_reached(failures, span, generation, || self.since_epoch(Instant::now()))
     }
 
@@ -311,7 +314,7 @@ impl CircuitBreaker {
         }
     }
 
-    /// Adds a failed call to the run. Returns true if a rule opens the circuit.
+    /// Adds the call to the run of failures if the call failed. Returns true if a rule now opens the circuit.
     fn is_tripped_by(
         &self,
         settings: &BreakerSettings,
@@ -334,8 +337,8 @@ impl CircuitBreaker {
         tripped
     }
 
-    /// Admits or refuses a call while the circuit is not closed. The machine decides, unless the open time still
-    /// runs.
+    /// Admits or refuses a call to a circuit that is not closed. During the open time, the call is refused at once.
+    /// Otherwise, the machine decides.
     #[cold]
     fn enter_guarded(&self, gate: Gate) -> Result<Ticket, Option<Duration>> {
         let now = Instant::now();
@@ -370,7 +373,8 @@ impl CircuitBreaker {
         });
     }
 
-    /// Changes the machine, and publishes the change under the machine's lock. Reports the change without the lock.
+    /// Changes the machine and publishes the change, all under the machine's lock. Reports the change after the lock
+    /// is released.
     fn transition<T>(&self, change: impl FnOnce(&mut Machine) -> T) -> T {
         let mut machine = self.machine();
         let before = Gate::new(&machine);
@@ -401,8 +405,8 @@ impl CircuitBreaker {
         self.0.is_shadow.load(Ordering::Relaxed)
     }
 
-    /// Reports a change to watchers and the log. The state is read again under the lock of the watch channel, so that
-    /// the last of several reports is the latest state.
+    /// Reports a change to watchers and the log. Watchers get the state as read under the lock of their channel, so
+    /// the last of several concurrent reports is the latest state.
     fn report(&self, from: State, to: State) {
         self.0.watch.send_if_modified(|seen| {
             let state = self.state();
@@ -416,7 +420,7 @@ impl CircuitBreaker {
         }
     }
 
-    /// Returns the rest of the open time.
+    /// Returns the rest of the open time; zero if the open time is over.
     fn open_for(&self, now: Instant) -> Duration {
         let until = self.0.open_until.load(Ordering::Relaxed);
         Duration::from_nanos(until.saturating_sub(nanos(self.since_epoch(now))))
@@ -472,7 +476,7 @@ impl RetryAdvisor for CircuitBreaker {
     }
 }
 
-/// Converts to nanoseconds. Saturates after 584 years.
+/// Returns the nanoseconds of a duration, at most `u64::MAX` (584 years).
 fn nanos(duration: Duration) -> u64 {
     duration.as_nanos().try_into().unwrap_or(u64::MAX)
 }

@@ -32,19 +32,21 @@ pub struct CircuitBreakerLayer<C = HttpClassifier, K = Http> {
 }
 
 impl CircuitBreakerLayer {
-    /// Makes a layer that guards with `circuit_breaker` and judges with the default [`HttpClassifier`].
+    /// Makes a layer that guards services with `circuit_breaker`, and judges results with the default
+    /// [`HttpClassifier`].
     pub const fn new(circuit_breaker: CircuitBreaker) -> Self {
         Self::optional(Some(circuit_breaker))
     }
 
-    /// Makes a layer that lets every call through if `circuit` is `None`.
+    /// Makes a layer with an optional circuit breaker. Without a circuit breaker, every call goes through.
     pub(crate) const fn optional(circuit: Option<CircuitBreaker>) -> Self {
         Self { circuit, classifier: HttpClassifier::new(), kind: Http }
     }
 }
 
 impl<C, K> CircuitBreakerLayer<C, K> {
-    /// Judges results with `classifier`. To ignore a route, use [`classify::by_request`](crate::classify::by_request).
+    /// Judges results with `classifier`. To ignore the outcomes of a route, use
+    /// [`classify::by_request`](crate::classify::by_request).
     pub fn classifier<D>(self, classifier: D) -> CircuitBreakerLayer<D, K> {
         CircuitBreakerLayer { circuit: self.circuit, classifier, kind: self.kind }
     }

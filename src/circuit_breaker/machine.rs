@@ -1,7 +1,7 @@
-//! The state machine of a circuit: pure, with `now` and jitter as arguments.
+//! The state machine of a circuit. The machine is pure: the time and the jitter are arguments.
 //!
-//! The machine has no timer. The first call after the open time makes the circuit half-open. An expired lease is
-//! noticed when the next call enters or a probe ends.
+//! The machine has no timer. The first call after the open time makes the circuit half-open. A probe whose lease has
+//! run out is noticed when the next call asks to be admitted, or when a probe ends.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use tokio::time::Instant;
 use super::config::BreakerSettings;
 use crate::internal::clock;
 
-/// The phase of a circuit, and its generation.
+/// The phase and the generation of a circuit.
 #[derive(Debug)]
 pub(super) struct Machine {
     phase: Phase,
-    /// Raised by every change of phase, and by every `force`. The result of a call counts only in the generation in
-    /// which the call was admitted.
+    /// Raised by every change of phase, and by every `force`. The result of a call counts only if the generation has
+    /// not changed since the call was admitted.
     generation: u64,
-    /// The number of rounds of probes that have failed since the circuit was last closed or forced.
+    /// The number of rounds of probes that have failed since the circuit was last closed, or forced into a phase.
     failed_rounds: u32,
     next_probe: u64,
 }
@@ -34,8 +34,9 @@ pub(super) enum Phase {
 
 /// A round of probes, of which `successes_to_close` must succeed.
 ///
-/// The circuit closes when the round reaches this number, and opens again once the round can no longer reach it. A
-/// probe without a verdict frees its place. A probe whose lease has run out has failed.
+/// The circuit closes when that many probes have succeeded, and opens again as soon as too few are left that can
+/// succeed. A probe that ends without a verdict frees its place in the round. A probe whose lease has run out counts
+/// as failed.
 #[derive(Debug, Default)]
 pub(super) struct Round {
     /// The probes in flight, each with the end of its lease; `None` means never.
@@ -55,7 +56,7 @@ pub(super) enum Decision {
     Admitted,
     /// Admitted as a probe.
     Probe(ProbeId),
-    /// Refused, with the time to wait, if it is known.
+    /// Refused, with the time to wait; `None` if that time is not known.
     Refused(Option<Duration>),
 }
 
@@ -64,7 +65,7 @@ pub(super) enum Decision {
 pub(super) enum ProbeResult {
     Success,
     Failure,
-    /// No verdict: the place of the probe is free again.
+    /// No verdict: another probe may take the place of this probe.
     Nothing,
 }
 
@@ -81,7 +82,8 @@ impl Machine {
         self.generation
     }
 
-    /// Admits or refuses a call. If expired leases end the round, `jitter`, from 0 to 1, shortens the next open time.
+    /// Admits or refuses a call. Expired leases count as failures from this moment. If they open the circuit,
+    /// `jitter`, from 0 to 1, shortens the open time.
     pub(super) fn enter(&mut self, settings: &BreakerSettings, now: Instant, jitter: f64) -> Decision {
         match &mut self.phase {
             Phase::Closed | Phase::ForcedClosed => return Decision::Admitted,
@@ -108,7 +110,7 @@ impl Machine {
         }
     }
 
-    /// Records the end of a probe. The result does not count if the round is over or the lease has run out.
+    /// Records the end of a probe. The result does not count if the probe's round is over or its lease has run out.
     pub(super) fn probe_ended(
         &mut self,
         settings: &BreakerSettings,
@@ -130,7 +132,7 @@ impl Machine {
         self.decide(settings, now, jitter);
     }
 
-    /// Opens the circuit, if it is closed and still in this generation.
+    /// Opens the circuit if the circuit is closed and `generation` is the current one.
     pub(super) fn trip(&mut self, settings: &BreakerSettings, generation: u64, now: Instant, jitter: f64) {
         if matches!(self.phase, Phase::Closed) && self.generation == generation {
             self.open(settings, now, jitter);
@@ -142,7 +144,7 @@ impl Machine {
         self.change(phase);
     }
 
-    /// Closes or opens the circuit, if the round has enough successes or failures.
+    /// Closes the circuit if the round has enough successes. Opens the circuit if the round has too many failures.
     fn decide(&mut self, settings: &BreakerSettings, now: Instant, jitter: f64) {
         let Phase::HalfOpen(round) = &self.phase else { return };
         if round.successes >= settings.successes_to_close {
@@ -154,8 +156,8 @@ impl Machine {
         }
     }
 
-    /// Opens the circuit for `open_for`, doubled with each failed round, up to `max_open_for`. Jitter shortens the
-    /// time, at most to half.
+    /// Opens the circuit for `open_for`, doubled for each failed round, up to `max_open_for`. Jitter shortens the
+    /// time by up to half.
     fn open(&mut self, settings: &BreakerSettings, now: Instant, jitter: f64) {
         let growth = 2_u32.checked_pow(self.failed_rounds).unwrap_or(u32::MAX);
         let longest = settings.open_for.saturating_mul(growth).min(settings.max_open_for);
@@ -173,7 +175,7 @@ impl Round {
         self.leases.len()
     }
 
-    /// Counts the probes whose lease has run out as failed.
+    /// Removes each probe whose lease has run out, and counts a failure for the probe.
     fn expire(&mut self, now: Instant) {
         let before = self.leases.len();
         self.leases.retain(|(_, end)| end.is_none_or(|end| now < end));

@@ -2,12 +2,13 @@
 //!
 //! A circuit breaker counts the outcomes of calls. After too many failures it refuses further calls at once, with
 //! [`ErrorKind::CircuitOpen`](crate::ErrorKind::CircuitOpen), and sends nothing. It also finds out when the upstream
-//! has recovered. Below a retry, each attempt is a call of its own.
+//! has recovered. Below a retry layer, each attempt counts as a call of its own.
 //!
-//! A [`CircuitBreaker`] is the shared state. Make one for each upstream, hand clones to all layers that guard the
-//! upstream, and keep a clone to inspect. The circuit is *closed* while the upstream is well. The circuit *opens*
-//! after too many failures, and then refuses every call. After the open time it is *half-open*: a few probes go
-//! through and decide whether the circuit closes or opens again.
+//! A [`CircuitBreaker`] is a handle to the state that all calls to an upstream share. Make one for each upstream,
+//! hand clones to all layers that guard the upstream, and keep a clone to inspect the circuit. The circuit is
+//! *closed* while the upstream is well. The circuit *opens* after too many failures, and then refuses every call.
+//! After the open time it is *half-open*: a few probes go through and decide whether the circuit closes or opens
+//! again.
 //!
 //! ```
 //! use std::io;
@@ -41,27 +42,29 @@
 //!
 //! # When the circuit opens
 //!
-//! The circuit opens on either of
+//! Either of two things opens the circuit:
 //!
-//! - a number of consecutive failures that also span a minimum time. A count alone opens too early where traffic is
-//!   dense: at 1,000 calls a second, ten failures in a row take only ten milliseconds;
-//! - a rate of failures or of slow calls, over a [window](Window) of time or of calls. Rates are off by default.
+//! - a number of consecutive failures that also span a minimum time. A count alone would open the circuit too early
+//!   in dense traffic: at 1,000 calls a second, ten failures in a row take only ten milliseconds;
+//! - a high rate of failures or slow calls, measured over a [window](Window) of time or of calls. Rates are off by
+//!   default.
 //!
 //! The open time doubles with every failed round of probes, up to a cap. Jitter keeps the clients of an upstream from
 //! sending their probes at the same moment.
 //!
 //! # Which outcomes count
 //!
-//! The head of an HTTP response decides the outcome. A body that breaks later adds one failure, but not for a probe,
-//! which ends with the head. These results do not count:
+//! The head of an HTTP response decides the outcome. A body that breaks later counts as one more failure. The body of
+//! a probe does not count, because a probe ends with the head. These results do not count:
 //!
 //! - outcomes that are neutral, throttled or not processed (see [`Outcome`](crate::Outcome)). A classifier [by
 //!   request](crate::classify::by_request) can make the outcomes of a route neutral;
 //! - refusals by layers below;
-//! - results of an earlier *generation*: the call was admitted before the circuit's last change of state or reset;
-//! - calls that the caller drops, or the deadline cuts, before they have waited for the upstream for
-//!   [`abandoned_after`](CircuitBreakerBuilder::abandoned_after). Later, such a call counts as a failure: an upstream
-//!   that never answers is down, too.
+//! - results of calls from an earlier *generation*: calls admitted before the circuit's last change of state or
+//!   reset;
+//! - calls that are dropped by the caller or cut by the deadline after a wait for the upstream shorter than
+//!   [`abandoned_after`](CircuitBreakerBuilder::abandoned_after). After a longer wait, such a call counts as a
+//!   failure: an upstream that never answers is down, too.
 
 mod admission;
 mod body;

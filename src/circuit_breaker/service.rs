@@ -1,7 +1,7 @@
 //! The service that asks the circuit breaker before each call.
 //!
-//! The circuit breaker is asked in `call`, not in `poll_ready`: a service that is ready and never called uses up
-//! no probe.
+//! The circuit breaker is asked in `call`, not in `poll_ready`, so that a service that is ready but never called uses
+//! up no probe.
 
 use std::fmt;
 use std::task::{Context, Poll};

@@ -1,9 +1,10 @@
-//! The state of a circuit as users see it, and a snapshot of its counts.
+//! The public state of a circuit, and a snapshot of the circuit's counts.
 
 use std::fmt;
 use std::time::Duration;
 
-/// The state of a circuit. In [shadow mode](super::CircuitBreakerBuilder::shadow), no state refuses calls.
+/// The state of a circuit. In [shadow mode](super::CircuitBreakerBuilder::shadow), all calls go through in every
+/// state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
     /// Calls go through, and their outcomes are counted.
@@ -56,8 +57,8 @@ pub struct Snapshot {
     pub retry_after: Option<Duration>,
     /// The number of probes in flight.
     pub probes_in_flight: usize,
-    /// The number of refused calls so far. In shadow mode, the calls that would have been refused.
+    /// The number of calls refused so far; in shadow mode, the number that would have been refused.
     pub refused: u64,
-    /// The number of times that the circuit has opened so far, including after failed rounds of probes.
+    /// The number of times that the circuit has opened or, after a failed round of probes, opened again.
     pub trips: u64,
 }

@@ -1,28 +1,29 @@
-//! The counts of a closed circuit: the run of consecutive failures, and the window of the rates.
+//! The counts of a closed circuit: the run of consecutive failures, and the window over which rates are measured.
 //!
-//! All calls to an upstream share these counts. Their size is fixed, `now` is an argument, and a call takes a lock
-//! only when a time window moves on.
+//! All calls to an upstream share these counts. The counts take a fixed amount of memory, and the time is an
+//! argument. A call takes a lock only when a time window moves on to the next bucket.
 //!
 //! # Implementation
 //!
 //! - [`ConsecutiveFailures`] is one word: the generation, the length of the run, and the time of its first failure. A
-//!   healthy call only reads the word, so that calls in parallel share its cache line.
+//!   healthy call only reads the word, so that parallel calls share the word's cache line.
 //! - [`TimeWindow`] is a ring of ten buckets. A call adds to the bucket at the head, with one `fetch_add`, or two if
 //!   the call is slow. At the end of a bucket's time, one thread takes a lock, empties the buckets that drop out, and
 //!   moves the head.
-//! - [`CallWindow`] is a ring with a byte for each call, and the sums of the ring. A call swaps its entry into the
-//!   ring, and changes the sums by the difference from the old entry. The cost does not depend on the ring's length.
+//! - [`CallWindow`] is a ring with one byte for each call, and the sums over the ring. A call replaces the oldest
+//!   byte by its own, and corrects the sums by the difference. The cost of a call does not depend on the length of
+//!   the ring.
 //!
 //! # Memory ordering
 //!
-//! The head of a time window is the only word that orders others. It is stored with Release after the new bucket is
-//! emptied, and loaded with Acquire. A thread that sees the new head therefore finds the bucket empty: it sees no
-//! old counts, and adds nothing that is about to be erased.
+//! The head of a time window is the only word here that orders accesses to other words. The head is stored with
+//! Release after the new bucket is emptied, and is loaded with Acquire or under the lock. A thread that sees the new
+//! head therefore sees no old counts in the new bucket, and adds nothing that is then erased.
 //!
-//! All other accesses are relaxed. Results are added by independent read-modify-writes, so concurrent results do not
-//! overwrite each other; their order is undefined. Only clearing a bucket is a plain store. [`RateWindow::clear`] and
-//! [`ConsecutiveFailures::begin`] come before the Release store of the new gate, so a call that sees the new gate
-//! also sees the cleared counts.
+//! All other accesses are relaxed. Results are added by read-modify-writes, so concurrent results do not overwrite
+//! each other, whatever their order. Only the clearing of a bucket is a plain store. When the circuit closes,
+//! [`RateWindow::clear`] and [`ConsecutiveFailures::begin`] run before the Release store of the new gate, the word
+//! that admits calls. A call that sees the new gate therefore also sees the cleared counts.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -39,7 +40,7 @@ pub(super) struct CallRecord {
     pub(super) slow: bool,
 }
 
-/// The sums of a window.
+/// The sums over the calls of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Counts {
     pub(super) calls: u32,
@@ -73,8 +74,8 @@ pub(super) struct ConsecutiveFailures(AtomicU64);
 struct Run {
     generation: u16,
     failures: u16,
-    /// The time of the first failure in the run, in milliseconds since the circuit's epoch. The value wraps after 49
-    /// days; only differences matter.
+    /// The time of the first failure in the run, in milliseconds since the circuit breaker was made. The value wraps
+    /// after 49 days, but only differences are used.
     first: u32,
 }
 
@@ -86,7 +87,8 @@ impl Run {
     /// Returns the time since the first failure.
     fn span(self, now: u32) -> Duration {
         let span = now.wrapping_sub(self.first);
-        // A difference above half the range is negative: this thread read its clock before the first failure.
+        // A difference above half the range is negative: this thread read the clock earlier than the thread of the
+        // first failure.
         Duration::from_millis(if span > u32::MAX / 2 { 0 } else { span.into() })
     }
 
@@ -98,21 +100,24 @@ impl Run {
 
 #[allow(clippy::cast_possible_truncation)]
 impl ConsecutiveFailures {
-    /// Begins the run of a generation.
+    /// Begins an empty run for a new generation.
     ///
-    /// The word has room for the lower 16 bits of a generation only, and only closed circuits update it. Without this
-    /// renewal at each closing, a very old generation in the word could pass for a later one.
+    /// The word has room for only 16 bits of the generation, and calls update the word only while the circuit is
+    /// closed. Without `begin` at each closing, the generation in the word could become so old that it passes for a
+    /// later one.
     pub(super) fn begin(&self, generation: u64) {
-        // A store would do. A swap is used because loom cannot order a store and another thread's read-modify-write.
+        // A store would suffice. This is a swap because loom cannot order a store against another thread's
+        // read-modify-write.
         self.0.swap(Run { generation: generation as u16, failures: 0, first: 0 }.pack(), Relaxed);
     }
 
-    /// Ends the run. A healthy call finds no run, and only reads.
+    /// Ends the run. If there is no run, as in a healthy circuit, only reads the word.
     pub(super) fn success(&self, generation: u64) {
         let word = self.0.load(Relaxed);
         let run = Run::unpack(word);
         if run.failures > 0 && run.generation == generation as u16 {
-            // If another thread adds a failure first, the exchange fails: the failure counts as later, and is kept.
+            // If another thread has added a failure since the load, the exchange fails, and the run goes on: the
+            // failure counts as later than this success.
             let ended = Run { failures: 0, ..run }.pack();
             let _ = self.0.compare_exchange(word, ended, Relaxed, Relaxed);
         }
@@ -127,7 +132,7 @@ impl ConsecutiveFailures {
             let run = Run::unpack(word);
             let age = generation.wrapping_sub(run.generation);
             if age > u16::MAX / 2 {
-                // The word belongs to a later generation already.
+                // The word already belongs to a later generation, so this failure does not count.
                 return (0, Duration::ZERO);
             }
             let next = if age == 0 && run.failures > 0 {
@@ -146,8 +151,8 @@ impl ConsecutiveFailures {
         self.run(generation).map_or(0, |run| run.failures)
     }
 
-    /// True if the run has at least `failures` failures that span at least `span`. Reads the clock only for a long
-    /// run.
+    /// True if the run has at least `failures` failures, and the first was at least `span` ago. Calls `now` only if
+    /// the number is reached.
     pub(super) fn has_reached(
         &self,
         failures: u16,
@@ -166,7 +171,7 @@ impl ConsecutiveFailures {
 
 // ===== TimeWindow =====
 
-/// The number of steps in which a time window slides.
+/// The number of buckets in a time window. The window slides by one bucket at a time.
 const BUCKETS: u32 = 10;
 
 /// The latest calls, in ten buckets of equal length of time. The oldest bucket drops out as time goes on.
@@ -174,15 +179,15 @@ const BUCKETS: u32 = 10;
 pub(super) struct TimeWindow {
     bucket_length: Duration,
     buckets: [TimeBucket; BUCKETS as usize],
-    /// The number of the current bucket, counted from the circuit's epoch.
+    /// The number of the current bucket. Bucket 0 began when the circuit breaker was made.
     head: AtomicU64,
-    /// Locked to move the head: at the end of a bucket's time, not for each call.
+    /// Locked only to move the head, at the end of a bucket's time.
     turn: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct TimeBucket {
-    /// The number of calls in the lower half, of failures in the upper half.
+    /// The lower 32 bits are the number of calls, the upper 32 bits the number of failures.
     calls_and_failures: AtomicU64,
     slow: AtomicU32,
 }
@@ -222,10 +227,10 @@ impl TimeWindow {
         self.buckets.iter().for_each(TimeBucket::clear);
     }
 
-    /// Moves the head to `now`, and empties the buckets that drop out. Returns the head.
+    /// Moves the head to the bucket of `now`, and empties the buckets that drop out. Returns the number of the head.
     fn advance(&self, now: Duration) -> u64 {
         let number = (now.as_nanos() / self.bucket_length.as_nanos().max(1)).try_into().unwrap_or(u64::MAX);
-        // Acquire: a thread that sees the new head sees its bucket empty.
+        // Acquire: a thread that sees the new head sees the new bucket empty.
         let head = self.head.load(Acquire);
         if number <= head {
             return head;
@@ -235,7 +240,7 @@ impl TimeWindow {
         if number <= head {
             return head;
         }
-        // A thread that still adds to one of these buckets is a whole window late: its result may be lost.
+        // A thread that adds to one of these buckets now is late by a whole window, and its result may be lost.
         for dropped in (head + 1..=number).take(self.buckets.len()) {
             self.bucket(dropped).clear();
         }
@@ -259,13 +264,14 @@ impl TimeBucket {
 
 // ===== CallWindow =====
 
-/// The last N calls: a ring with one byte for each call, and the numbers of calls, failures and slow calls in the
+/// The last N calls. A ring has one byte for each call. Three sums count the calls, failures and slow calls in the
 /// ring.
 #[derive(Debug)]
 pub(super) struct CallWindow {
     ring: Box<[AtomicU8]>,
     cursor: AtomicU64,
-    // Signed: a thread can subtract an entry that another thread has yet to add.
+    // Signed, because a sum is negative for a moment if one thread subtracts an entry before another thread has added
+    // it.
     calls: AtomicI32,
     failures: AtomicI32,
     slow: AtomicI32,
@@ -303,8 +309,8 @@ impl CallWindow {
         self.ring.iter().for_each(|slot| self.replace(slot, EMPTY));
     }
 
-    /// Replaces an entry, and corrects the sums. Each entry is added once and subtracted once, so the sums match the
-    /// ring.
+    /// Replaces an entry, and corrects the sums. Each entry is added to the sums once and subtracted once, so the
+    /// sums match the ring.
     fn replace(&self, slot: &AtomicU8, entry: u8) {
         let previous = slot.swap(entry, Relaxed);
         for (sum, bit) in [(&self.calls, CALL), (&self.failures, FAILED), (&self.slow, SLOW)] {

@@ -1,4 +1,4 @@
-//! A classifier made of a function of the result.
+//! A classifier made from a function that judges results.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -6,9 +6,9 @@ use std::marker::PhantomData;
 use super::{Classify, Judge, Outcome};
 use crate::{Error, ErrorInfo};
 
-/// Makes a classifier from a function of the result.
+/// Makes a classifier from a function that judges results.
 ///
-/// The function sees an error as an [`ErrorInfo`], for any client. The [module](super) has an example.
+/// The function sees an error as an [`ErrorInfo`], whatever the client. The [module](super) has an example.
 pub fn from_fn<Res, F>(function: F) -> FromFn<F, Res>
 where
     F: Fn(Result<&Res, &ErrorInfo>) -> Outcome + Clone,

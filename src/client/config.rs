@@ -27,10 +27,10 @@ use crate::retry::{RetryBudget, RetryBudgetBuilder, RetryPolicy, RetryPolicyBuil
 /// | [last known good](Self::last_known_good) | off: no stale response replaces a failure |
 /// | retry | 3 retries; backoff from 100 ms, doubling, at most 2 s, full jitter |
 /// | retry budget | at most 10 tokens, 2 at first; a success adds 0.6, a failure takes 0.3, a retry takes 1 |
-/// | circuit breaker | opens on 20 failures in a row that span 5 s; open for up to 1 s, later up to 4 s; 3 probes |
+/// | circuit breaker | opens after 20 failures in a row that span 5 s; open for up to 1 s, later 4 s; 3 probes |
 /// | bulkhead | 128 attempts in flight; 128 waiters, each for at most 1 s |
 /// | attempt timeout | the total timeout divided by 3.4, so that three attempts fit |
-/// | body buffering | bodies of a known length of at most 1 MiB |
+/// | body buffering | bodies with a stated length of at most 1 MiB |
 ///
 /// ```
 /// use std::time::Duration;
@@ -79,7 +79,7 @@ enum AttemptTimeout {
 
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// With this share and the default settings, three attempts and the backoffs between them fit into a call.
+/// An attempt's share of the call's total time. With the other defaults, three attempts and their backoffs fit.
 const ATTEMPT_SHARE: f64 = 1.0 / 3.4;
 
 impl ClientBuilder {
@@ -107,16 +107,17 @@ impl ClientBuilder {
     /// Builds the reqwest client from `builder`, which sets TLS, proxies, default headers and pools. reqwest's own
     /// retries are switched off.
     ///
-    /// If `builder` has a redirect policy from [`watch_redirects`], call
-    /// [`with_watched_redirects`](Self::with_watched_redirects), too.
+    /// If `builder` has a redirect policy from [`watch_redirects`], also call
+    /// [`with_watched_redirects`](Self::with_watched_redirects).
     pub fn reqwest_builder(mut self, builder: reqwest::ClientBuilder) -> Self {
         self.transport = Transport::Builder(Box::new(builder));
         self.watched_redirects = false;
         self
     }
 
-    /// Uses `client` as it is. Prefer [`reqwest_builder`](Self::reqwest_builder): without
-    /// `.retry(reqwest::retry::never())`, a reqwest client retries some protocol errors by itself.
+    /// Uses `client` as it is. A reqwest client retries some protocol errors by itself, unless built with
+    /// `.retry(reqwest::retry::never())`. Prefer [`reqwest_builder`](Self::reqwest_builder), which switches these
+    /// retries off.
     pub fn reqwest_client(mut self, client: reqwest::Client) -> Self {
         self.transport = Transport::Client(client);
         self.watched_redirects = false;
@@ -127,9 +128,9 @@ impl ClientBuilder {
     /// [client](Self::reqwest_client) comes from [`watch_redirects`], or follows no redirects. Call this method after
     /// the one that sets the builder or client.
     ///
-    /// Without the declaration, a POST is not retried after a failed connection: the connection may belong to the
-    /// target of a redirect, and the redirecting host has processed the POST. If neither a builder nor a client is
-    /// given, no declaration is needed.
+    /// Without the declaration, a POST is not retried after a failed connection: the connection may be to the target
+    /// of a redirect, after the redirecting host has processed the POST. The reqwest client that is built by default
+    /// needs no declaration.
     pub fn with_watched_redirects(mut self) -> Self {
         self.watched_redirects = true;
         self
@@ -144,15 +145,16 @@ impl ClientBuilder {
         self
     }
 
-    /// Leaves calls without a total time, unless a call has its own timeout or deadline. An attempt still has a
+    /// Removes the client's total time; a call can have a timeout or deadline of its own. Each attempt keeps its
     /// timeout, by default 2.9 s.
     pub fn without_total_timeout(mut self) -> Self {
         self.total_timeout = None;
         self
     }
 
-    /// Sets the time of one attempt, from 1 ms to a year. The time covers the head of the response, and a buffered
-    /// body. Default: the call's own timeout, or else the client's total timeout, divided by 3.4.
+    /// Sets the time of one attempt, from 1 ms to a year. The time covers the wait for the head of the response, and
+    /// the reading of a buffered body. Default: the call's own timeout, or else the client's total timeout, divided
+    /// by 3.4.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = AttemptTimeout::Fixed(timeout);
         self
@@ -182,7 +184,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Bounds retries only by the policy, for clients whose number of calls is bounded in another way.
+    /// Bounds retries only by the policy. Use this method only where something else bounds the number of calls.
     pub fn without_retry_budget(mut self) -> Self {
         self.budget = None;
         self
@@ -200,7 +202,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the bulkhead of each upstream, which bounds the attempts in flight.
+    /// Sets the bulkhead of each upstream. A bulkhead bounds the number of attempts in flight.
     pub fn bulkhead(mut self, bulkhead: BulkheadBuilder) -> Self {
         self.bulkhead = Some(bulkhead);
         self
@@ -227,11 +229,11 @@ impl ClientBuilder {
     /// Serves the last known good response, marked as [stale](crate::ResponseExt::stale), in place of a failure.
     /// Default: off.
     ///
-    /// Takes a [builder](LastKnownGood::builder), or a handle that other clients share. The client's
+    /// Takes a [builder](LastKnownGood::builder), or a handle that other clients can share. The client's
     /// [`classifier`](Self::classifier) applies to the cache, too.
     ///
-    /// The layers do not see headers that reqwest itself adds: `default_headers`, and cookies from its jar. A client
-    /// whose answers depend on such credentials must not have a cache, or must serve a single user.
+    /// The layers do not see headers that reqwest itself adds: `default_headers`, and cookies from its jar. If
+    /// answers depend on such headers, the client must have no cache, or serve a single user.
     ///
     /// ```
     /// use std::time::Duration;
@@ -256,11 +258,11 @@ impl ClientBuilder {
         self
     }
 
-    /// Fetches called URIs again from time to time, so that the [cache](Self::last_known_good) has a recent response
-    /// when the upstream fails. Requires the cache. Default: off.
+    /// Fetches the URIs of earlier calls again from time to time, so that the [cache](Self::last_known_good) has a
+    /// recent response when the upstream fails. Requires the cache. Default: off.
     ///
-    /// **This spawns** a tokio task for each URI; see [`PrefetchLayer`]. The tasks end with the last clone of the
-    /// client.
+    /// **This spawns** a tokio task for each URI; see [`PrefetchLayer`]. The tasks end when the last clone of the
+    /// client is dropped.
     ///
     /// ```
     /// use std::time::Duration;
@@ -279,7 +281,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the classifier of every layer. To choose a classifier by request, use
+    /// Sets the classifier of every layer. To choose a classifier for each request, use
     /// [`classifier_by`](Self::classifier_by).
     pub fn classifier(mut self, classifier: HttpClassifier) -> Self {
         self.classifier.default = classifier;
@@ -310,7 +312,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Identifies upstreams by a function of the request, instead of scheme, host and port.
+    /// Identifies upstreams by a function of the request, instead of by scheme, host and port.
     ///
     /// ```
     /// // One circuit for each shard of a sharded upstream.
@@ -327,8 +329,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the largest number of upstreams with state, from 1 to 100,000; the longest idle one is evicted first.
-    /// Default: 1,000.
+    /// Sets the largest number of upstreams whose state is kept: 1 to 100,000. The upstream that has been idle for
+    /// longest is evicted first. Default: 1,000.
     pub fn max_upstreams(mut self, upstreams: usize) -> Self {
         self.max_upstreams = upstreams;
         self
@@ -351,7 +353,7 @@ impl ClientBuilder {
             }
             AttemptTimeout::None => (None, None),
         };
-        // A probe that outlives its lease has failed, however good its answer, so the lease must cover the longest
+        // A probe that ends after its lease has failed, even with a good answer. So the lease must cover the longest
         // attempt that the client's settings allow.
         let longest = attempt_timeout.or(self.total_timeout).unwrap_or_default();
         let make_stack = MakeUpstreamStack {
@@ -388,7 +390,7 @@ impl ClientBuilder {
         let service =
             LastKnownGoodLayer::optional(last_known_good).classifier(self.classifier).layer(service);
         let service = prefetch.layer(service);
-        // The layers below bound every wait by the deadline.
+        // `checked_below`, because the layers below bound every wait by the deadline.
         let stack = DeadlineLayer::checked_below(self.total_timeout).layer(service);
         Ok((http, stack))
     }

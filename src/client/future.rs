@@ -12,7 +12,7 @@ use super::response::into_reqwest;
 use super::stack::StackFuture;
 use crate::{Call, Error};
 
-/// The future of a [`Client`].
+/// The future of a call through a [`Client`].
 ///
 /// # Cancel safety
 ///
@@ -21,11 +21,11 @@ use crate::{Call, Error};
 #[pin_project]
 pub struct ResponseFuture(#[pin] ClientStage);
 
-// The small variants are short-lived or rare.
+// The large variant is not boxed, because the small ones are short-lived or rare.
 #[allow(clippy::large_enum_variant)]
 #[pin_project(project = ClientStageProj)]
 enum ClientStage {
-    /// A call that was not polled yet: no clock runs and nothing is held.
+    /// Not polled yet: the total time does not run, and the call holds no permit, probe or token.
     Fresh(Option<(Client, Call<reqwest::Request>)>),
     Called(#[pin] StackFuture),
     /// The request could not be built.

@@ -1,4 +1,4 @@
-//! The client: a handle to one shared stack.
+//! The client: a handle to a shared stack of layers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -63,8 +63,7 @@ impl Client {
     }
 
     pub(super) fn call_stack(&self, mut call: Call<reqwest::Request>) -> StackFuture {
-        // reqwest would apply its own timeout to each attempt, so the request's timeout becomes an option of the
-        // call.
+        // Move the timeout to the options of the call: reqwest would apply the request's timeout to each attempt.
         if let Some(timeout) = call.request_mut().timeout_mut().take() {
             let timeout_of_call = call.options().get_timeout();
             call = call.timeout(timeout_of_call.unwrap_or(timeout));
@@ -75,7 +74,8 @@ impl Client {
         })
     }
 
-    /// Returns the handle of the upstream that a GET of `url` goes to, and creates the upstream if necessary.
+    /// Returns the handle of the upstream that a GET of `url` goes to, and creates the state of the upstream if
+    /// necessary.
     ///
     /// Layers outside the client can share the circuit breaker or the budget in the handle.
     ///

@@ -1,4 +1,4 @@
-//! The client: a `reqwest::Client` inside the whole stack of layers, in the right order, with safe defaults.
+//! The client: a `reqwest::Client` below the whole stack of layers, in the right order and with safe defaults.
 //!
 //! `reqwest_service` converts reqwest's responses to `http` responses for the layers, and `response` converts them
 //! back.
@@ -21,5 +21,5 @@ pub use self::{
     stack::UpstreamHandle,
 };
 
-/// The error of a call of a [`Client`].
+/// The error of a call through a [`Client`].
 pub type ClientError = crate::Error<reqwest::Error>;

@@ -28,7 +28,7 @@ impl Client {
         self.request(Method::PUT, url)
     }
 
-    /// Starts a PATCH request. PATCH is not idempotent, so the rule for the retry of a [POST](Self::post) applies.
+    /// Starts a PATCH request. PATCH is not idempotent: a PATCH is retried by the same rule as a [POST](Self::post).
     pub fn patch(&self, url: impl IntoUrl) -> RequestBuilder {
         self.request(Method::PATCH, url)
     }
@@ -85,7 +85,7 @@ impl RequestBuilder {
         self.with(|builder| builder.header(name, value))
     }
 
-    /// Sets these headers, and replaces headers of the same names.
+    /// Sets these headers, and replaces existing headers of the same names.
     pub fn headers(self, headers: HeaderMap) -> Self {
         self.with(|builder| builder.headers(headers))
     }
@@ -100,7 +100,7 @@ impl RequestBuilder {
         self.with(|builder| builder.bearer_auth(token))
     }
 
-    /// Sets the body. A body in memory can be sent again; a stream is sent once.
+    /// Sets the body. A body in memory can be sent again; a stream can be sent only once.
     pub fn body(self, body: impl Into<reqwest::Body>) -> Self {
         self.with(|builder| builder.body(body))
     }
@@ -127,16 +127,17 @@ impl RequestBuilder {
 
     /// Sets the total time of this call, retries and the reading of the body included. Default: the client's.
     ///
-    /// By default, the [`attempt_timeout`](super::ClientBuilder::attempt_timeout) is then this time divided by 3.4.
+    /// By default, the [`attempt_timeout`](super::ClientBuilder::attempt_timeout) of the call is this time divided by
+    /// 3.4.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options = self.options.timeout(timeout);
         self
     }
 
-    /// Overrides whether this request may be sent twice. Default: decided by the method and the headers.
+    /// Declares whether this request may be sent twice. Default: the method and the headers decide.
     ///
-    /// With `false`, the request is still retried if nothing was sent; [`retry_safety`](Self::retry_safety) can
-    /// forbid that, too.
+    /// With `false`, an attempt that sent nothing can be retried. To forbid this retry, too, use
+    /// [`retry_safety`](Self::retry_safety).
     pub fn idempotent(mut self, idempotent: bool) -> Self {
         self.options = self.options.idempotent(idempotent);
         self
@@ -154,7 +155,7 @@ impl RequestBuilder {
         self
     }
 
-    /// Builds the call, to be [executed](Client::execute) later or elsewhere.
+    /// Builds the call, which [`Client::execute`] can send later.
     pub fn build(self) -> reqwest::Result<Call<reqwest::Request>> {
         Ok(Call::with_options(self.builder.build()?, self.options))
     }

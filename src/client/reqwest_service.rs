@@ -1,14 +1,15 @@
-//! A `reqwest::Client` as a tower service: converts reqwest's responses and errors for the layers. The errors of each
-//! HTTP client are sorted in `http/client_errors/`; support for another client starts there.
+//! Wraps a `reqwest::Client` as a tower service, and converts its responses and errors for the layers. To support
+//! another HTTP client, start in `http/client_errors/`, where the errors of each client are classified.
 //!
 //! # The one thread-local that correctness needs
 //!
-//! A connection that fails before any redirect proves that nothing was sent, so even a POST may be retried. If the
-//! target of a redirect cannot be reached, the redirecting host has already processed the POST. reqwest's error looks
-//! the same in both cases, and reqwest calls a redirect policy without any reference to the request. So a policy made
-//! by [`watch_redirects`] sets a thread-local flag, and the poll of [`ReqwestFuture`] reads the flag. reqwest runs
-//! the policy inside the same poll, so no task switch can come between. Unless the client was declared with
-//! `with_watched_redirects`, a request counts as possibly sent after any failed connection.
+//! If a connection fails before any redirect, nothing was sent, and even a POST may be retried. If the connection to
+//! the target of a redirect fails, the redirecting host has already processed the POST. reqwest's error is the same
+//! in both cases, and reqwest calls a redirect policy without any reference to the request.
+//!
+//! So a policy made by [`watch_redirects`] sets a thread-local flag. reqwest runs the policy inside the poll of
+//! [`ReqwestFuture`], and the same poll reads the flag, so no other task can run in between. If the client was not
+//! declared with `with_watched_redirects`, a request counts as possibly sent after any failed connection.
 
 use std::cell::Cell;
 use std::fmt;
@@ -27,9 +28,9 @@ use crate::{Call, Error};
 /// A `reqwest::Client` at the bottom of a stack of layers.
 ///
 /// A request is a [`Call`], which carries all options, or a bare `reqwest::Request`, which carries only a timeout. A
-/// [`DeadlineLayer`](crate::deadline::DeadlineLayer) still ends the call of a bare request, but the layers below do
+/// [`DeadlineLayer`](crate::deadline::DeadlineLayer) also cuts the call of a bare request, but the layers below do
 /// not know the deadline. A response is an `http::Response`, and an error contains [reqwest's error](Error::inner).
-/// To convert a response back, with its URL, use `reqwest::Response::from(response.map(reqwest::Body::wrap))`.
+/// To get a `reqwest::Response` with its URL, use `reqwest::Response::from(response.map(reqwest::Body::wrap))`.
 ///
 /// reqwest retries some protocol errors by itself. Only one layer should retry, so build the client with
 /// `.retry(reqwest::retry::never())`.
@@ -61,15 +62,16 @@ pub struct ReqwestService {
 impl ReqwestService {
     /// Wraps a client with any redirect policy.
     ///
-    /// A failed connection may belong to the target of a redirect, so the request counts as possibly sent, and a POST
-    /// is not retried. For such retries, use [`with_watched_redirects`](Self::with_watched_redirects).
+    /// After a failed connection, a POST is not retried: the connection may be to the target of a redirect, so the
+    /// POST counts as possibly sent. To allow such retries, use
+    /// [`with_watched_redirects`](Self::with_watched_redirects).
     pub const fn new(client: reqwest::Client) -> Self {
         Self { client, is_watched: false }
     }
 
     /// Wraps a client whose redirect policy comes from [`watch_redirects`], or follows no redirects.
     ///
-    /// If the connection fails before any redirect, nothing was sent, and a POST can be retried.
+    /// If the connection fails before any redirect, even a POST can be retried, because nothing was sent.
     pub const fn with_watched_redirects(client: reqwest::Client) -> Self {
         Self { client, is_watched: true }
     }
@@ -85,7 +87,7 @@ impl Service<reqwest::Request> for ReqwestService {
     }
 
     fn call(&mut self, request: reqwest::Request) -> ReqwestFuture {
-        // An unknown policy may follow a redirect at any time.
+        // If the policy is not watched, assume that a redirect was followed.
         ReqwestFuture {
             response: self.client.call(request),
             may_be_redirected: !self.is_watched,
@@ -113,10 +115,10 @@ impl Service<Call<reqwest::Request>> for ReqwestService {
 pub struct ReqwestFuture {
     #[pin]
     response: <reqwest::Client as Service<reqwest::Request>>::Future,
-    /// True if a redirect may already have answered the request.
+    /// True if the request may already have been redirected.
     may_be_redirected: bool,
-    /// True once reqwest has been pending. reqwest reports an invalid request in the first poll, so a later report is
-    /// about a redirected request.
+    /// True once a poll has returned `Pending`. reqwest rejects an invalid request in the first poll, so a later
+    /// rejection is about a redirected request.
     has_waited: bool,
 }
 
@@ -137,10 +139,10 @@ impl Future for ReqwestFuture {
             let is_connect = error.fault() == Fault::Connect;
             let error = Error::from_upstream(error);
             if error.attempts() == 0 && has_waited {
-                // The redirected request is invalid; the request before it was sent and answered.
+                // The redirected request is invalid; the request before the redirect was sent and answered.
                 error.with_attempts(1).with_sent(true)
             } else if is_connect && !may_be_redirected {
-                // No redirect was followed, so no request came before the failed connection.
+                // No redirect was followed, so no request was sent before the failed connection.
                 error.with_sent(false)
             } else {
                 error
@@ -156,7 +158,7 @@ impl fmt::Debug for ReqwestFuture {
 }
 
 thread_local! {
-    /// Set by a watched policy inside one poll of [`ReqwestFuture`], and read by the same poll. See the module docs.
+    /// Set by a watched policy during a poll of [`ReqwestFuture`], and read by the same poll. See the module docs.
     static REDIRECTED: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -182,7 +184,7 @@ pub fn watch_redirects(policy: Policy) -> Policy {
     })
 }
 
-/// Converts a response. The URL would be lost, so it is stored where reqwest finds it.
+/// Converts a response. The URL would be lost, so it is stored in an extension that reqwest reads.
 fn from_reqwest(response: reqwest::Response) -> Response<reqwest::Body> {
     let url = response.url().clone();
     let mut response = Response::from(response);
@@ -190,7 +192,8 @@ fn from_reqwest(response: reqwest::Response) -> Response<reqwest::Body> {
     response
 }
 
-/// Stores a URL in the extensions, under a type that is private to reqwest: only a response builder can insert it.
+/// Stores a URL in the extensions. The type of the extension is private to reqwest, so only a response builder can
+/// insert it.
 pub(super) fn keep_url(extensions: &mut Extensions, url: reqwest::Url) {
     let mut builder = Response::builder();
     if let Some(of_builder) = builder.extensions_mut() {

@@ -7,7 +7,7 @@ use super::reqwest_service::keep_url;
 use crate::BoxError;
 use crate::last_known_good::RequestUri;
 
-/// Converts a response, with its URL: for a stored response, the URL of the request.
+/// Converts a response, and keeps its URL. A stale response gets the URL of the request.
 pub(super) fn into_reqwest<B>(mut response: Response<B>) -> reqwest::Response
 where
     B: Body<Data = bytes::Bytes> + Send + Sync + 'static,

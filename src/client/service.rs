@@ -1,4 +1,4 @@
-//! Sending a call through the client, and the client as a tower service.
+//! Sends calls through the client, and makes the client a tower service.
 
 use std::task::{Context, Poll};
 
@@ -16,7 +16,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Fails if there is no answer. No status is an error.
+    /// Fails if there is no response. A response with an error status is not an error.
     ///
     /// # Cancel safety
     ///

@@ -1,4 +1,4 @@
-//! The stack of the client, as a concrete type without boxes.
+//! The client's stack of layers, as a concrete type without boxed services.
 //!
 //! The classifier is a concrete type, too. A generic classifier would be a type parameter of `Client`, with bounds
 //! for every body type inside the stack.
@@ -22,7 +22,7 @@ use crate::retry::{RetryBudget, RetryLayer, RetryPolicy, RetryService};
 use crate::timeout::{TimeoutLayer, TimeoutService};
 use crate::{Call, Classify};
 
-/// The layers of every call.
+/// The whole stack: the layers that all upstreams share, around a stack for each upstream.
 pub(super) type Stack = DeadlineService<
     PrefetchService<
         LastKnownGoodService<
@@ -44,8 +44,8 @@ pub(super) type UpstreamStack = RetryService<
     StackClassifier,
 >;
 
-/// Makes the stack of an upstream from shared settings, and from templates for state that each upstream has for
-/// itself.
+/// Makes the stack of each upstream. The circuit breaker, the bulkhead and the budget are templates: each upstream
+/// gets its own.
 #[derive(Debug)]
 pub(super) struct MakeUpstreamStack {
     pub(super) attempt_timeout: Option<Duration>,
@@ -161,7 +161,7 @@ impl fmt::Debug for StackClassifier {
     }
 }
 
-/// The state of one upstream: a name, and handles to inspect and change its layers.
+/// The state of one upstream: its name, and handles to inspect and change its layers.
 ///
 /// A handle is `None` if the client was built without that layer or budget.
 #[derive(Debug, Clone)]

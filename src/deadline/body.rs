@@ -1,4 +1,4 @@
-//! Bounds the reading of a response body by the rest of the call's time.
+//! Cuts the reading of a response body at the deadline of the call.
 
 use std::convert::Infallible;
 use std::io;
@@ -14,11 +14,11 @@ use crate::internal::clock::Timer;
 use crate::sealed::Sealed;
 use crate::{BoxError, Error, TimeoutScope};
 
-/// Cuts a response body that has not ended by the deadline of its call. A frame known to be the last still passes, so
-/// a body of one frame can be read later.
+/// Cuts a response body that has not ended by the deadline of its call. A frame that is known to be the last passes
+/// even later, so a body of one frame can be read at any time.
 ///
-/// A cut body ends with an `io::Error` of the kind `TimedOut` around an [`Error`], which
-/// `reqwest::Error::is_timeout` recognises.
+/// A cut body ends with an [`Error`] inside an `io::Error` of the kind `TimedOut`. `reqwest::Error::is_timeout`
+/// recognises this kind.
 #[pin_project]
 #[derive(Debug)]
 pub struct DeadlineBody {
@@ -28,7 +28,7 @@ pub struct DeadlineBody {
 }
 
 impl DeadlineBody {
-    /// Cuts the body at `end`, which lies `after` the start of the call.
+    /// Makes an observer that cuts the body at `end`. The error then reports `after`, the time of the whole call.
     pub(super) const fn new(end: Option<Instant>, after: Duration) -> Self {
         Self { timer: Timer::new(end), after }
     }

@@ -10,10 +10,10 @@ use crate::{ErrorKind, HasCallOptions, TimeoutScope};
 /// The settings of the layer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DeadlineSettings {
-    /// The total time of a call without a timeout of its own. With `None`, only a deadline that the request already
-    /// carries bounds such a call.
+    /// The total time of a call that sets no timeout of its own. If `None`, such a call is bounded only by a deadline
+    /// that its request already carries.
     pub(super) after: Option<Duration>,
-    /// True if all layers below check the deadline, which makes a timer here unnecessary.
+    /// True if all layers below check the deadline. This layer then needs no timer.
     pub(super) is_checked_below: bool,
 }
 
@@ -33,7 +33,7 @@ impl DeadlineSettings {
     }
 }
 
-/// The end of a call, and the time from its start to this end.
+/// The latest end of a call, and the time from the start of the call to this end.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CallLimit {
     pub(super) end: Option<Instant>,

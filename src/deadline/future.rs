@@ -1,4 +1,4 @@
-//! The future, which polls the call first and then a timer that cuts a late call.
+//! The future of one call. It polls the call first, and then a timer that cuts a late call.
 
 use std::fmt;
 use std::pin::Pin;
@@ -14,14 +14,14 @@ use crate::response_kind::ResponseKind;
 
 /// The future of [`DeadlineService`](super::DeadlineService).
 ///
-/// Cancel safe: the future holds only the call.
+/// Cancel safe: a drop of the future drops only the call.
 #[pin_project]
 pub struct ResponseFuture<F, K> {
     /// `None` if no time was left for the call.
     #[pin]
     future: Option<F>,
     limit: CallLimit,
-    /// Set unless all layers below are known to check the deadline.
+    /// Never ready if all layers below are known to check the deadline.
     #[pin]
     timer: CutTimer,
     kind: K,
@@ -52,8 +52,8 @@ where
             Poll::Ready(Ok(response)) => {
                 Poll::Ready(Ok(this.kind.observe(response, DeadlineBody::new(limit.end, limit.after))))
             }
-            // A layer below knows only the time left at its own start, so its error gets the time of the whole call.
-            // The error of a layer with an earlier deadline stays unchanged.
+            // A layer below knows only the time that was left when the layer started, so the error gets the time of
+            // the whole call. If `limit.end` has not passed, the error is of an earlier deadline and stays unchanged.
             Poll::Ready(Err(error)) if error.is_total_timeout() && clock::has_passed(limit.end) => {
                 Poll::Ready(Err(error.with_kind(limit.kind())))
             }

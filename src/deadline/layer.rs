@@ -8,7 +8,7 @@ use super::config::DeadlineSettings;
 use super::service::DeadlineService;
 use crate::{Http, NonHttp};
 
-/// Bounds each call as a whole; see the [module](super).
+/// Limits the time of each call as a whole; see the [module](super).
 ///
 /// ```
 /// use std::time::Duration;
@@ -35,18 +35,19 @@ pub struct DeadlineLayer<K = Http> {
 }
 
 impl DeadlineLayer {
-    /// Bounds each call by `after`: attempts, waits between them, and the reading of the body. With zero, no request
-    /// is sent.
+    /// Gives each call the time `after` as a whole: for attempts, the waits between them, and the reading of the
+    /// body. With zero, no request is sent.
     ///
     /// A call's own [timeout](crate::CallOptions::timeout) replaces `after`. The layer never moves a call's own
     /// [deadline](crate::CallOptions::deadline) later. A late call ends with
-    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), of the scope [`Total`](crate::TimeoutScope::Total).
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout). The scope of the error is
+    /// [`Total`](crate::TimeoutScope::Total).
     pub const fn new(after: Duration) -> Self {
         Self { settings: DeadlineSettings { after: Some(after), is_checked_below: false }, kind: Http }
     }
 
-    /// Stamps deadlines but arms no timer, for a stack whose layers all check the deadline. If `after` is `None`, the
-    /// layer bounds only calls with a timeout or a deadline of their own.
+    /// Makes a layer that stamps deadlines but arms no timer, for a stack whose layers all check the deadline. If
+    /// `after` is `None`, the layer bounds only calls with a timeout or a deadline of their own.
     #[cfg(feature = "reqwest")]
     pub(crate) const fn checked_below(after: Option<Duration>) -> Self {
         Self { settings: DeadlineSettings { after, is_checked_below: true }, kind: Http }
@@ -54,7 +55,8 @@ impl DeadlineLayer {
 }
 
 impl<K> DeadlineLayer<K> {
-    /// Bounds a service whose responses are not HTTP: the call ends with the response.
+    /// Makes the layer fit a service whose responses are not HTTP. A call then ends with its response, without a
+    /// body.
     pub fn non_http(self) -> DeadlineLayer<NonHttp> {
         DeadlineLayer { settings: self.settings, kind: NonHttp }
     }

@@ -1,9 +1,9 @@
-//! Deadline: the limits of single attempts and waits add up, and a caller needs one limit for the whole call.
+//! Deadline: the limits of single attempts and waits add up, but a caller needs one limit for the whole call.
 //!
 //! Attempts, the waits between them, the wait for a permit and the reading of the body all draw on the time of the
-//! call. [`DeadlineLayer`] stands outermost and stamps the deadline on the request. Every layer below bounds its own
-//! waits by the deadline. If a layer or a client ignores the deadline, the call is cut. The time left also bounds the
-//! reading of the response's body.
+//! call. [`DeadlineLayer`] is the outermost layer, and stamps the deadline on the request. Every layer below bounds
+//! its own waits by the deadline. If another layer or a client ignores the deadline, `DeadlineLayer` cuts the call.
+//! It also cuts the reading of the response's body at the deadline.
 //!
 //! A call that is ready at once registers no timer.
 //!
@@ -31,15 +31,16 @@
 //!
 //! # At the deadline
 //!
-//! The layers below end the call at the same instant, with a better result: a stale response, or an error that knows
-//! the number of attempts. So this layer polls the call first. The layers below may run in another task, so this
-//! layer waits a little longer than the deadline: for a few turns of the scheduler on a single-threaded runtime, for
-//! 10 ms on a multi-threaded runtime.
+//! The layers below end the call at the same instant as this layer would, but with a better result: a stale response,
+//! or an error that knows the number of attempts. This layer therefore polls the call before its own timer. Because
+//! the layers below may run in another task, the timer waits a little longer than the deadline: for a few turns of
+//! the scheduler on a single-threaded runtime, and for 10 ms on a multi-threaded runtime.
 //!
 //! # In the crate's client
 //!
-//! In the client, the layer arms no timer for the call: every wait below is bounded by the deadline and followed by a
-//! check. The options of the call record this promise, so the timeout layer reads no clock before a request is sent.
+//! In the client, this layer arms no timer for the call: all layers below bound each of their waits by the deadline,
+//! and check the deadline after it. The options of the call record this promise, so the timeout layer need not read
+//! the clock before a request is sent.
 
 mod body;
 mod config;

@@ -1,4 +1,4 @@
-//! The service, which stamps the deadline on each request.
+//! The service of the deadline layer. It stamps the deadline on each request.
 
 use std::task::{Context, Poll};
 
@@ -28,7 +28,7 @@ impl<S, K> DeadlineService<S, K> {
         &self.inner
     }
 
-    /// Bounds the call that `call` makes to the inner service.
+    /// Makes a call to the inner service by `call`, bounded by the deadline.
     #[cfg(feature = "reqwest")]
     pub(crate) fn send<Req: HasCallOptions, F>(
         &self,

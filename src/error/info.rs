@@ -1,4 +1,4 @@
-//! The facts about an error, without the client's type: kind, upstream, counts, and the client's error behind a box.
+//! The facts about an error, in a type that is not generic: kind, upstream, counts, and the client's error in a box.
 
 use std::any::Any;
 use std::error::Error as StdError;
@@ -11,10 +11,9 @@ use crate::http::Fault;
 use crate::http::client_errors::{self, Sent, causes};
 use crate::{EndpointId, StopReason};
 
-/// The facts about an [`Error`](super::Error), without the error type of the client.
+/// The facts about an [`Error`](super::Error), in a type that is not generic.
 ///
-/// `ErrorInfo` is not generic. Code that does not know the client finds it in a box, or in a chain of `anyhow` or
-/// `eyre`:
+/// Code that does not know the client can find an `ErrorInfo` in a box, or in a chain of `anyhow` or `eyre`:
 ///
 /// ```
 /// use steadfast::{BoxError, Error, ErrorInfo, ErrorKind};
@@ -36,14 +35,14 @@ pub struct ErrorInfo {
     pub(super) endpoint: Option<EndpointId>,
 }
 
-/// The client's error. Only [`Error`](super::Error) knows the type.
+/// The client's error, of a type that only [`Error`](super::Error) knows.
 pub(super) trait InnerError: Send + Sync {
     fn as_error(&self) -> &(dyn StdError + 'static);
     fn as_any(&self) -> &dyn Any;
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
 
-/// A client's error of a known type.
+/// A client's error that implements [`std::error::Error`].
 pub(super) struct TypedInner<E>(pub(super) E);
 
 impl<E: StdError + Send + Sync + 'static> InnerError for TypedInner<E> {
@@ -60,7 +59,7 @@ impl<E: StdError + Send + Sync + 'static> InnerError for TypedInner<E> {
     }
 }
 
-/// A boxed error. A `BoxError` does not implement `Error`, so it needs an adapter of its own.
+/// A client's error in a box. `BoxError` does not implement [`std::error::Error`], so it needs an adapter of its own.
 pub(super) struct BoxedInner(pub(super) BoxError);
 
 impl InnerError for BoxedInner {
@@ -91,8 +90,8 @@ impl ErrorInfo {
         }
     }
 
-    /// Derives the facts from a client's error: from a steadfast error in its chain of causes, or else from the types
-    /// in that chain.
+    /// Derives the facts from the chain of causes of a client's error. A steadfast error in the chain decides;
+    /// without one, the types in the chain decide.
     pub(super) fn of_client(client: Box<dyn InnerError>) -> Self {
         let of_error = |error: &(dyn StdError + 'static)| {
             if let Some(known) = wrapped(error).find_map(|error| error.downcast_ref::<Self>()) {
@@ -101,8 +100,8 @@ impl ErrorInfo {
             if let Some(kind) = wrapped(error).find_map(kind_of_tower) {
                 return Self::new(kind, None);
             }
-            // Trust an HTTP client's error about its own call. A deeper `io::Error` can be about something else, even
-            // a file.
+            // Prefer the error of an HTTP client, which is about this call. A deeper `io::Error` can be about
+            // something else, even a file.
             let trusted = causes(error).find(|error| client_errors::is_of_a_client(*error));
             let trusted = trusted.or_else(|| causes(error).find(|error| !client_errors::is_wrapper(*error)));
             let sent = trusted.and_then(client_errors::inspect).map_or(Sent::Maybe, |facts| facts.sent);
@@ -151,7 +150,7 @@ impl ErrorInfo {
         self.attempts
     }
 
-    /// Returns why no attempt followed; `None` if no further attempt was wanted.
+    /// Returns why no further attempt was made; `None` if none was wanted.
     pub const fn stop_reason(&self) -> Option<StopReason> {
         match (self.stop, self.kind) {
             (None, ErrorKind::CircuitOpen { .. }) => Some(StopReason::CircuitOpen),
@@ -162,39 +161,40 @@ impl ErrorInfo {
         }
     }
 
-    /// Returns the reason that a retry layer has set.
+    /// Returns only a stop reason that a retry layer has set, and none that follows from the kind.
     pub(crate) const fn stop_of_retry(&self) -> Option<StopReason> {
         self.stop
     }
 
-    /// True if the upstream may have seen any part of the call's requests. Otherwise any method can safely be sent
-    /// again.
+    /// True if the upstream may have seen any part of the call's requests. Otherwise a request of any method can
+    /// safely be sent again.
     pub const fn maybe_sent(&self) -> bool {
         self.maybe_sent
     }
 
-    /// Returns the endpoint of the last attempt, if the upstream has a choice of endpoints.
+    /// Returns the endpoint of the last attempt; `None` if no layer below chooses among endpoints.
     pub const fn endpoint(&self) -> Option<EndpointId> {
         self.endpoint
     }
 
-    /// True if the circuit breaker refused.
+    /// True if the circuit breaker refused the attempt.
     pub const fn is_circuit_open(&self) -> bool {
         matches!(self.kind, ErrorKind::CircuitOpen { .. })
     }
 
-    /// True if the bulkhead refused.
+    /// True if the bulkhead refused the attempt.
     pub const fn is_bulkhead_full(&self) -> bool {
         matches!(self.kind, ErrorKind::BulkheadFull { .. })
     }
 
-    /// True if the time ran out: of the call, of the attempt, or of a timeout inside the client.
+    /// True if a time limit has passed: of the call, of an attempt, of a timeout layer of tower, or inside the
+    /// client.
     pub fn is_timeout(&self) -> bool {
         let of_client = || self.client_error().is_some_and(client_errors::is_timeout);
         matches!(self.kind, ErrorKind::Timeout { .. }) || of_client()
     }
 
-    /// True if the time of the whole call ran out.
+    /// True if the time limit of the whole call has passed.
     pub const fn is_total_timeout(&self) -> bool {
         matches!(self.kind, ErrorKind::Timeout { scope: TimeoutScope::Total, .. })
     }
@@ -204,7 +204,7 @@ impl ErrorInfo {
         self.client_error().is_some_and(|error| client_errors::fault_of(error) == Fault::Connect)
     }
 
-    /// Returns how long to wait before another call. Only an open circuit knows.
+    /// Returns how long to wait before another call. Known only after the refusal of an open circuit.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self.kind {
             ErrorKind::CircuitOpen { retry_after } => retry_after,
@@ -212,7 +212,7 @@ impl ErrorInfo {
         }
     }
 
-    /// Returns the status in the client's error, for example after `error_for_status`.
+    /// Returns the HTTP status in the client's error, for example in an error of reqwest's `error_for_status`.
     pub fn status(&self) -> Option<http::StatusCode> {
         #[cfg(feature = "reqwest")]
         return self.reqwest_error()?.status();
@@ -220,8 +220,8 @@ impl ErrorInfo {
         None
     }
 
-    /// Returns the URL in the client's error, if reqwest knows the URL. The query is included, so take care before
-    /// logging.
+    /// Returns the URL in reqwest's error, if the error has one. The URL includes the query, so take care before you
+    /// log it.
     #[cfg(feature = "reqwest")]
     pub fn url(&self) -> Option<&reqwest::Url> {
         self.reqwest_error()?.url()
@@ -276,15 +276,15 @@ impl ErrorInfo {
         }
         let s = if self.attempts == 1 { "" } else { "s" };
         write!(f, " ({} attempt{s}", self.attempts)?;
-        // For a refusal or a passed deadline, the reason would repeat the kind.
+        // For a refusal or a passed deadline, the stop reason would only repeat the kind.
         if let Some(stop) = self.stop.filter(|_| !self.is_refusal() && !self.is_total_timeout()) {
             write!(f, ", no retry: {stop}")?;
         }
         f.write_str(")")
     }
 
-    /// Writes the meaning of the client's error and its root cause. Without a known meaning, writes the error's own
-    /// text.
+    /// Writes the meaning of the client's error, and the root cause. If the meaning is not known, writes the error's
+    /// own text.
     fn fmt_client(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(error) = self.innermost_client_error() else { return f.write_str("the client failed") };
         match client_errors::inspect(error).and_then(|facts| facts.text) {
@@ -296,10 +296,10 @@ impl ErrorInfo {
         }
     }
 
-    /// Writes the root cause. The causes in between add less.
+    /// Writes the root cause only, because the causes above the root add less.
     fn fmt_root(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(error) = self.innermost_client_error() else { return Ok(()) };
-        // Skip a client's error without a cause: its text repeats the summary and adds the URL.
+        // Skip a root cause that is the client's own error: its text repeats the summary and adds the URL.
         match causes(error).last().filter(|root| !client_errors::is_of_a_client(*root)) {
             Some(root) => {
                 f.write_str(": ")?;

@@ -12,11 +12,11 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The client at the bottom failed: the connection, the protocol, or the request itself.
+    /// The client at the bottom failed, because of the connection, the protocol, or the request itself.
     Upstream,
     /// The circuit breaker refused the attempt before it was sent.
     CircuitOpen {
-        /// The time after which to call again; `None` while the circuit is forced open.
+        /// The time to wait before another call; `None` while the circuit is forced open.
         retry_after: Option<Duration>,
     },
     /// The bulkhead refused the attempt before it was sent, at once or after a bounded wait.
@@ -41,7 +41,7 @@ pub enum ErrorKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TimeoutScope {
-    /// The whole call: every attempt and every wait between them.
+    /// The whole call: all attempts, and the waits between attempts.
     Total,
     /// One attempt.
     Attempt,

@@ -1,8 +1,8 @@
-//! Observed response bodies: a call has not ended when the head of its response arrives, so layers follow the body.
+//! Response bodies that layers observe, because a call does not end with the head of its response.
 //!
-//! Bulkhead, circuit breaker and deadline act on the body of a response: they hold a permit, count a failure, cut a
-//! slow body. All three wrap the body in the same type, [`ObservedBody`], each with a [`BodyObserver`] of its own.
-//! The cache has a body type of its own, since it may hold back the last frame.
+//! While a body is read, the bulkhead holds a permit, the circuit breaker counts a failure if the body breaks, and
+//! the deadline cuts a slow body. All three wrap the body in the same type, [`ObservedBody`], each with a
+//! [`BodyObserver`] of its own. The cache has a body type of its own, because that type may hold back the last frame.
 //!
 //! ```
 //! use http_body_util::BodyExt;
@@ -36,26 +36,26 @@ pub enum BodyEnd {
     Discarded,
 }
 
-/// The part of a layer that acts while the body of a response is read. Implemented inside this crate.
+/// The part of a layer that acts while the body of a response is read. Implemented only inside this crate.
 ///
-/// An observer is dropped as soon as the body ends or is discarded. Resources that it holds, such as a permit, are
-/// released by their `Drop`.
+/// An observer is dropped as soon as the body ends or is discarded. The drop releases whatever the observer holds,
+/// such as a permit.
 #[doc(alias = "Watch")]
 pub trait BodyObserver: Sealed {
-    /// Returns an error if the body's time is over; the error then ends the body. Called for each frame, unless the
-    /// frame is known to be the last.
+    /// Returns the error that ends the body, if the time for the body is over. Called for each frame, except for one
+    /// that is known to be the last.
     fn is_cut(&self) -> Option<BoxError> {
         None
     }
 
-    /// Waits for the end of the body's time; ready with the error that then ends the body. Polled while the body is
-    /// pending.
+    /// Waits until the time for the body is over, and then returns the error that ends the body. Polled while the
+    /// body is pending.
     fn poll_cut(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<BoxError> {
         let _ = cx;
         Poll::Pending
     }
 
-    /// Called when the body ends or is discarded. Not called if the body is dropped before.
+    /// Called when the body ends or is discarded. Not called if the body is dropped earlier.
     fn end(self: Pin<&mut Self>, end: BodyEnd) {
         let _ = end;
     }

@@ -11,16 +11,17 @@ pub(crate) struct CacheControl {
     pub(crate) no_store: bool,
     pub(crate) private: bool,
     pub(crate) no_cache: bool,
-    /// True with `must-revalidate`, `proxy-revalidate`, or `s-maxage`, which implies `proxy-revalidate`: the response
-    /// must not be served stale.
+    /// True if the response must not be served stale: with `must-revalidate`, with `proxy-revalidate`, or with
+    /// `s-maxage`, which implies `proxy-revalidate`.
     pub(crate) must_revalidate: bool,
-    /// The freshness lifetime: `s-maxage`, else `max-age`.
+    /// The freshness lifetime: the value of `s-maxage`, or else of `max-age`.
     pub(crate) fresh_for: Option<Duration>,
-    /// The time after the freshness lifetime in which the response may be served if the origin fails (RFC 5861 §4).
+    /// How long after the freshness lifetime the response may be served if the origin fails (RFC 5861 §4).
     pub(crate) stale_if_error: Option<Duration>,
-    /// The time past the freshness lifetime that the request accepts; `Duration::MAX` if `max-stale` has no value.
+    /// How long after the freshness lifetime the request accepts a response; `Duration::MAX` if `max-stale` has no
+    /// value.
     pub(crate) max_stale: Option<Duration>,
-    /// The time for which a response must remain fresh to be accepted by the request.
+    /// How long a response must remain fresh for the request to accept it.
     pub(crate) min_fresh: Option<Duration>,
 }
 
@@ -43,8 +44,8 @@ impl CacheControl {
                     b"private" => found.private = true,
                     b"no-cache" => found.no_cache = true,
                     b"must-revalidate" | b"proxy-revalidate" => found.must_revalidate = true,
-                    // Of duplicates, the most restrictive counts, and a value that is not a number counts as zero
-                    // (§4.2.1).
+                    // Of duplicate directives, the most restrictive counts, and a value that is not a number counts
+                    // as zero (§4.2.1).
                     b"max-age" => max_age = Some(shortest(max_age, seconds())),
                     b"s-maxage" => {
                         found.must_revalidate = true;
@@ -72,7 +73,7 @@ fn shortest(known: Option<Duration>, next: Option<Duration>) -> Duration {
     known.map_or(next, |known| known.min(next))
 }
 
-/// Parses the value of a directive in seconds, with or without quotes.
+/// Parses the value of a directive: a number of seconds, with or without quotes.
 fn seconds(value: &[u8]) -> Option<Duration> {
     delta_seconds(std::str::from_utf8(value).ok()?.trim().trim_matches('"'))
 }
@@ -84,10 +85,10 @@ pub(crate) fn delta_seconds(digits: &str) -> Option<Duration> {
     all_digits.then(|| Duration::from_secs(digits.parse().unwrap_or(MAX_SECONDS).min(MAX_SECONDS)))
 }
 
-/// The members of a comma-separated list. A comma inside a quoted string does not separate.
+/// The members of a comma-separated list. A comma inside a quoted string does not separate members.
 struct Directives<'a> {
     rest: &'a [u8],
-    /// True if quotes delimit strings; cleared by a quote that is never closed.
+    /// True while quotes delimit strings. False once a quote was found that is never closed.
     quotes: bool,
 }
 
@@ -110,7 +111,8 @@ impl<'a> Iterator for Directives<'a> {
             false
         });
         if end.is_none() && quoted {
-            // Ignore an unclosed quote and all quotes after it: the text behind them may hold a `no-store`.
+            // Ignore an unclosed quote and all quotes after it: the text after the unclosed quote may hold a
+            // `no-store`.
             self.quotes = false;
             return self.next();
         }

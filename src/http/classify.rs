@@ -19,7 +19,7 @@ use crate::{Classify, Error, ErrorInfo, ErrorKind, Judge, Outcome};
 /// | 408, 429 (set by [`neutral`](Self::neutral)) | `Neutral` |
 /// | none by default (set by [`throttled`](Self::throttled)) | `Throttled`, with the wait in `Retry-After` |
 /// | every other status | `Success`: the upstream is alive and has answered |
-/// | connect, reset, incomplete message, timeout, body cut short | `Transient` |
+/// | failed connection, reset, incomplete message, timeout, body cut short | `Transient` |
 /// | the caller's own mistake: builder, redirect loop, decoding | `Neutral` |
 ///
 /// ```
@@ -45,7 +45,7 @@ struct Table {
     named: StatusSet,
     on_response: Option<Arc<ResponseHook>>,
     on_error: Option<Arc<ErrorHook>>,
-    /// The clock for dates in `Retry-After`; `None` is the system's.
+    /// The clock for dates in `Retry-After`; `None` stands for the system's clock.
     wall_clock: Option<Arc<ClockFunction>>,
 }
 
@@ -68,7 +68,7 @@ type ErrorHook = dyn Fn(&ErrorInfo) -> Option<Outcome> + Send + Sync;
 type ClockFunction = dyn Fn() -> SystemTime + Send + Sync;
 
 impl HttpClassifier {
-    /// Creates a classifier with the table above.
+    /// Creates a classifier that judges by the table above.
     pub const fn new() -> Self {
         Self { table: None }
     }
@@ -183,7 +183,7 @@ impl Table {
     }
 }
 
-/// Judges results alone, and keeps nothing of the request.
+/// Judges by the result alone, and keeps nothing of the request.
 impl<Req, B, E: TransportError + 'static> Classify<Req, Response<B>, E> for HttpClassifier {
     type Judge = Self;
 
@@ -239,7 +239,8 @@ impl StatusSet {
         self.0[word] & bit != 0
     }
 
-    /// The word and the bit of a status. A status code has three digits, so it is below 1024.
+    /// Returns the index of a status's word, and its bit in the word. A status code has three digits, so 16 words are
+    /// enough.
     const fn position(status: u16) -> (usize, u64) {
         ((status / 64) as usize % 16, 1 << (status % 64))
     }

@@ -1,4 +1,4 @@
-//! Reads the rest of a discarded body to make the connection reusable.
+//! Reads the rest of a discarded body, so that the connection can be reused.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -18,7 +18,7 @@ pub struct Drain<B> {
 }
 
 impl<B> Drain<B> {
-    /// The most bytes that are read. Beyond 64 KiB, opening a new connection is cheaper.
+    /// The number of bytes after which to stop. Beyond 64 KiB, opening a new connection is cheaper.
     pub(crate) const LIMIT: usize = 64 * 1024;
 
     pub(crate) fn new(body: B) -> Self {
@@ -36,7 +36,8 @@ impl<B: Body> Future for Drain<B> {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(None | Some(Err(_))) => return Poll::Ready(()),
                 Poll::Ready(Some(Ok(frame))) => {
-                    // Count an empty frame as one byte: an endless row of empty frames must end.
+                    // Count an empty frame as one byte: otherwise an endless row of empty frames would never reach
+                    // the limit.
                     let len = frame.data_ref().map_or(0, bytes::Buf::remaining).max(1);
                     match this.left.checked_sub(len) {
                         Some(left) => *this.left = left,

@@ -12,16 +12,16 @@ pub(crate) fn lists(line: &HeaderValue, name: &str) -> bool {
     line.to_str().unwrap_or_default().split(',').any(|it| it.trim().eq_ignore_ascii_case(name))
 }
 
-/// Copies a header value. A parsed value is a slice of the connection's read buffer, and keeping it would keep the
-/// whole buffer.
+/// Copies a header value. A parsed value is a slice of the connection's read buffer: if the cache stored the slice,
+/// the whole buffer would stay in memory.
 pub(crate) fn detached(value: &HeaderValue) -> HeaderValue {
     let mut copy = HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
     copy.set_sensitive(value.is_sensitive());
     copy
 }
 
-/// Returns the `Age` of a response: the first of several values, and zero if the value is not a number (RFC 9111
-/// §5.1).
+/// Returns the `Age` of a response. Of several values, the first counts. A value that is not a number counts as zero
+/// (RFC 9111 §5.1).
 pub(crate) fn stated_age(headers: &HeaderMap) -> Duration {
     let age = headers.get(AGE).and_then(|age| age.to_str().ok()?.split(',').next());
     age.and_then(|age| delta_seconds(age.trim())).unwrap_or_default()

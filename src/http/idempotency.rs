@@ -7,8 +7,8 @@ use crate::RetrySafety;
 /// Returns the retry safety of a request.
 ///
 /// RFC 9110 §9.2.2 names the idempotent methods: the safe methods, PUT and DELETE. With an `Idempotency-Key`
-/// (draft-ietf-httpapi-idempotency-key-header), the upstream recognises a repeated request, so any method is
-/// idempotent.
+/// (draft-ietf-httpapi-idempotency-key-header), the upstream recognises a repeated request, so a request of any
+/// method is idempotent.
 pub(super) fn retry_safety(method: &Method, headers: &HeaderMap) -> RetrySafety {
     if method.is_idempotent() || headers.contains_key("idempotency-key") {
         RetrySafety::Idempotent

@@ -7,7 +7,7 @@
 //! - [`HttpClassifier`] turns a status or an error into an [`Outcome`](crate::Outcome).
 //! - [`TransportError`] sorts the errors of reqwest, hyper and hyper-util into [`Fault`]s.
 //! - [`ReplayBodyLayer`] makes streaming request bodies replayable, so that a retry can send them again.
-//! - [`body`] has the response bodies that layers observe while they are read.
+//! - [`body`] has the types of response bodies that layers observe.
 //!
 //! ```
 //! use http::StatusCode;

@@ -1,23 +1,24 @@
-//! A request body that can be sent again, from a bounded copy made while the body streams.
+//! A request body that can be sent again, because it keeps a bounded copy of its data while it is sent.
 //!
 //! A streaming body is gone once it is sent. Reading it whole before the first attempt would delay every call for the
 //! sake of the few that fail. So [`ReplayBody`] keeps each frame while a copy for a later attempt exists. A body that
-//! outgrows the bound is still sent, but only once.
+//! outgrows the bound is sent, too, but only once.
 //!
 //! # Implementation
 //!
-//! All copies share one `ReplayBuffer`: the inner body, the frames so far, and the trailers. A copy first sends the
-//! kept frames from the beginning, then reads on from the inner body. `Bytes` are kept without copying their data.
+//! All copies share one `ReplayBuffer`, which holds the inner body, the frames so far, and the trailers. A copy first
+//! sends all kept frames, then reads the rest from the inner body. Frames of `Bytes` are kept without copying their
+//! data.
 //!
-//! Only one copy reads at a time. Each copy has a generation, and the newest generation that was polled, or that
-//! [took over](TryCloneBody::take_over), is the reader. An older copy then ends with an error, and is woken if it
-//! waits for the inner body.
+//! Only one copy reads at a time, the reader. Each copy has a number, its generation. Of all copies that were polled
+//! or have [taken over](TryCloneBody::take_over), the newest is the reader. An older copy ends with an error at its
+//! next poll, and is woken if it waits for the inner body.
 //!
 //! # Memory
 //!
-//! The buffer keeps at most `limit` bytes, in a bounded number of frames. If a frame arrives that exceeds a bound, or
-//! arrives while no other copy exists, the buffer becomes incomplete and keeps only that frame. A body that fails
-//! makes the buffer incomplete, too. From then on, no copy can be made and no copy can take over.
+//! The buffer keeps at most `limit` bytes, in a bounded number of frames. If a frame exceeds a bound, or arrives
+//! while no other copy exists, the buffer becomes incomplete and keeps only the latest frame. The buffer also becomes
+//! incomplete if the body fails. From then on, no copy can be made, and no copy can take over.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,16 +31,16 @@ use http_body::{Body, Frame, SizeHint};
 use super::request::TryCloneBody;
 use crate::BoxError;
 
-/// A body that keeps a bounded amount of the data sent, so that a copy can send the data again.
+/// A body that keeps the data that it has sent, up to a limit, so that a copy can send the data again.
 ///
-/// Copies share the kept data and the rest of the stream. The newest copy that is read takes over; an older copy that
-/// is still being read ends with an error.
+/// Copies share the kept data and the rest of the stream. As soon as a newer copy is read, the reading of an older
+/// copy ends with an error.
 #[derive(Debug)]
 pub struct ReplayBody<B> {
     buffer: Arc<Mutex<ReplayBuffer<B>>>,
     /// The number of this copy; the original is 0.
     generation: u32,
-    /// The number of data frames, and of bytes, that this copy has handed on.
+    /// The numbers of data frames and of bytes that this copy has yielded.
     frames: usize,
     bytes: u64,
     trailers_sent: bool,
@@ -49,7 +50,7 @@ pub struct ReplayBody<B> {
 struct ReplayBuffer<B> {
     body: B,
     size_hint: SizeHint,
-    /// The data frames so far; only the latest frame once a frame was dropped.
+    /// The data frames so far, or only the latest one after a frame was dropped.
     kept: Vec<Bytes>,
     kept_bytes: usize,
     limit: usize,
@@ -57,12 +58,13 @@ struct ReplayBuffer<B> {
     frames: usize,
     trailers: Option<HeaderMap>,
     ended: bool,
-    /// True once a frame was dropped or the body failed: no copy can start again.
+    /// True once only the latest frame is kept, or the body has failed. No copy can then be made or take over.
     incomplete: bool,
-    /// The newest generation that was made, and the generation that reads now.
+    /// `newest` is the latest generation that was made, and `reader` the generation that reads now.
     newest: u32,
     reader: u32,
-    /// The waker of the reader that waits for the body. The body itself stores only the waker of its last poll.
+    /// The waker of a reader that waits for the body, to wake it when a newer copy takes over. The body itself stores
+    /// only the waker of its last poll.
     waiting: Option<Waker>,
 }
 
@@ -188,7 +190,7 @@ where
 }
 
 impl<B> ReplayBuffer<B> {
-    /// Makes `generation` the reader, and wakes an older reader that waits.
+    /// Makes `generation` the reader, and wakes the earlier reader if that one waits.
     fn read_by(&mut self, generation: u32) {
         if std::mem::replace(&mut self.reader, generation) != generation {
             if let Some(older) = self.waiting.take() {
@@ -203,7 +205,7 @@ where
     B: Body + Unpin,
     B::Error: Into<BoxError>,
 {
-    /// Reads one more data frame from the body, or finds its end.
+    /// Reads one more data frame from the body, or finds the body's end.
     fn poll_next(&mut self, cx: &mut Context<'_>, wanted_again: bool) -> Poll<Result<(), BoxError>> {
         while !self.ended {
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
@@ -237,12 +239,11 @@ where
         Poll::Ready(Ok(()))
     }
 
-    /// Appends a frame to the kept frames, or replaces them if the buffer is incomplete.
+    /// Keeps a frame: after the earlier frames, or instead of them if the buffer is incomplete.
     fn keep(&mut self, data: Bytes, wanted_again: bool) {
         self.frames += 1;
         self.kept_bytes += data.len();
-        // Small frames cost more memory than their bytes. Beyond 1024 frames, keep at most one frame per 16 bytes of
-        // `limit`.
+        // Small frames cost more memory than their bytes. Beyond 1024 frames, keep at most `limit / 16` frames.
         let too_many = self.kept.len() > 1024 && self.kept.len() * 16 > self.limit;
         if !wanted_again || too_many || self.kept_bytes > self.limit {
             self.incomplete = true;

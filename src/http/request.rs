@@ -28,7 +28,7 @@ pub trait HttpRequest {
     /// The host without userinfo and port, spelled as in the URI; empty for a URI without a host.
     fn host(&self) -> &str;
 
-    /// The port, or the default port of the scheme.
+    /// The port of the URI, or else the default port of the scheme.
     fn port(&self) -> Option<u16>;
 
     /// The userinfo before the host, as `user:password`; `None` without userinfo.
@@ -39,11 +39,11 @@ pub trait HttpRequest {
     /// The path. It begins with `/`, unless the URI is `*` or only an authority.
     fn path(&self) -> &str;
 
-    /// The part after the `?`; `None` without one.
+    /// The query, after the `?`; `None` without a `?`.
     fn query(&self) -> Option<&str>;
 
-    /// The `Host` header, if it names a host or port other than the URI's. Behind a sidecar, for example, the URI
-    /// names the sidecar and the header names the upstream.
+    /// The `Host` header, if it names a host or port other than the URI's. In a call through a sidecar, for example,
+    /// the URI names the sidecar and the header names the upstream.
     fn host_header(&self) -> Option<&str> {
         let header = self.headers().get(HOST)?.to_str().ok()?;
         let (host, port) = match header.rsplit_once(':') {
@@ -54,7 +54,7 @@ pub trait HttpRequest {
         (!same).then_some(header)
     }
 
-    /// True if the request carries a body, so that method and URI are not the whole request.
+    /// True if the request carries a body: method and URI are then not the whole request.
     fn has_body(&self) -> bool;
 }
 
@@ -102,7 +102,7 @@ impl<R: HttpRequest> HttpRequest for Call<R> {
 
 // ===== http::Uri =====
 
-/// A URI stands for a GET of that URI, without headers.
+/// A URI stands for a GET request for that URI, without headers.
 impl HttpRequest for Uri {
     fn method(&self) -> &Method {
         &Method::GET
@@ -330,8 +330,8 @@ impl RetryableRequest for reqwest::Request {
     }
 }
 
-// A `reqwest::Request` gives no access to its extensions. A bare request carries only its timeout; `Call` carries all
-// options.
+// A `reqwest::Request` gives no access to its extensions, so it carries only its timeout. A `Call` around it carries
+// all options.
 #[cfg(feature = "reqwest")]
 impl HasCallOptions for reqwest::Request {
     fn options(&self) -> CallOptions {

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, header::RETRY_AFTER};
 
-/// The longest wait, one day. A longer wait is cut to this time, so that it cannot overflow a clock.
+/// The longest wait that is returned, one day. A longer wait could overflow a clock.
 const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Returns the wait that the headers ask for, counted from `now`, at most [`MAX_WAIT`]; `None` without a valid
@@ -14,14 +14,14 @@ const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) fn parse(headers: &HeaderMap, now: impl FnOnce() -> SystemTime) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // Digits that overflow ask for a very long wait.
+        // A number that overflows asks for a very long wait.
         return Some(value.parse().map_or(MAX_WAIT, Duration::from_secs).min(MAX_WAIT));
     }
     let date = httpdate::parse_http_date(value).ok()?;
     Some(date.duration_since(now()).unwrap_or_default().min(MAX_WAIT))
 }
 
-/// The system's time, which a date in `Retry-After` is compared with.
+/// Returns the system's time, to compare with a date in `Retry-After`.
 #[allow(clippy::disallowed_methods)]
 pub(crate) fn system_time() -> SystemTime {
     SystemTime::now()

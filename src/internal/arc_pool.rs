@@ -1,24 +1,27 @@
-//! References to shared state that a call takes and drops without a write to shared memory.
+//! Pooled references: a call clones and drops references to shared state without writes to shared memory.
 //!
-//! Several layers of each call need a reference to shared state for as long as the call lasts. With a plain `Arc`,
-//! each reference costs two atomic writes to a cache line that all threads with calls to the same upstream write.
-//! With these writes, two threads can be slower than one. So each thread keeps a few dropped references, and the next
-//! clone on the same thread takes one. `docs/performance.md` has the measurements.
+//! During each call, several layers hold references to shared state. With a plain `Arc`, each reference costs two
+//! atomic writes to a cache line. All threads that call the same upstream write this line, so two threads can be
+//! slower than one. Therefore each thread keeps a few dropped references, and the next clone on the same thread
+//! reuses one of them. `docs/performance.md` has the measurements.
 //!
 //! # Implementation
 //!
-//! A thread-local table holds spare references: 8 groups of 4 places for each kind of state. The address of the state
-//! selects the group. Cloning takes a spare from the group, or else increments the count. Dropping puts the reference
-//! into a free place of the group. If no place is free, the first spare of the group is evicted. Each state starts on
-//! a cache line of its own, apart from the reference count.
+//! Each type of state has a thread-local table of spare references, with 8 groups of 4 places. The address of the
+//! state selects the group. Cloning takes a spare from the group; if the group has none, cloning increments the
+//! reference count. Dropping puts the reference into a free place of the group. If no place is free, the first spare
+//! of the group is evicted. Each state starts on a new cache line, so that it does not share one with the reference
+//! count.
 //!
 //! # Lifetime
 //!
-//! A thread that drops the last handle also releases its own spares of the state, unless another thread has spares of
-//! the same state. In this case all spares outlive the last handle, until their places are needed or their threads
-//! end. Pooled state must therefore be inert: it must not own a service, a classifier or a closure. The one exception
-//! is the advisor of a retry. Users can see two effects: a receiver of `CircuitBreaker::watch` can see the end late,
-//! and an advisor can outlive its layer.
+//! A thread that drops the last handle to a state also releases its own spares of the state. If another thread has
+//! spares of the same state, no spare is released: all spares outlive the last handle, until their places are needed
+//! or their threads end. Pooled state must therefore be inert: it must not own a service, a classifier or a closure.
+//! The one exception is the `RetryAdvisor` of a retry layer.
+//!
+//! Users can see two effects: a receiver of `CircuitBreaker::watch` can be late to learn that the breaker is gone,
+//! and a `RetryAdvisor` can outlive its layer.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -26,13 +29,13 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::thread::LocalKey;
 
-/// A shared reference to a `T`: an `Arc` that the thread recycles.
+/// A shared reference to a `T`. A thread reuses dropped references for later clones.
 pub(crate) struct PooledArc<T: Pooled>(
-    /// `None` only during the drop.
+    /// `None` only while the reference is dropped.
     Option<Arc<CachePadded<T>>>,
 );
 
-/// Aligns the state to a cache line of its own: readers of the reference count do not wait for writers of the state.
+/// Starts the state on a new cache line, so that readers of the reference count do not wait for writers of the state.
 #[repr(align(64))]
 pub(crate) struct CachePadded<T>(T);
 
@@ -68,9 +71,10 @@ impl<T: Pooled> Drop for PooledArc<T> {
     fn drop(&mut self) {
         let Some(own) = self.0.take() else { return };
         if cfg!(all(test, steadfast_loom)) {
-            return; // loom runs its threads on one system thread, whose spares would outlive the model.
+            return; // No spares: loom runs its threads on one system thread, and spares would outlive the model.
         }
-        // Drop an evicted reference here, after the borrow of the table: its destructor may run a foreign waker.
+        // `put` keeps an evicted reference until the table is no longer borrowed, because dropping the reference may
+        // run a foreign waker.
         let put = T::spares().try_with(|spares| spares.put(own));
         if let Ok(Err(last)) = put {
             let _all = T::spares().try_with(|spares| spares.take_all(&last));
@@ -84,10 +88,10 @@ impl<T: Pooled + fmt::Debug> fmt::Debug for PooledArc<T> {
     }
 }
 
-/// Places in a group: the spares that a thread keeps for several concurrent calls to one upstream.
+/// The number of places in a group. Concurrent calls to one upstream on one thread each need a spare.
 const WAYS: usize = 4;
 
-/// Groups in a table: a thread that calls many upstreams keeps spares for several of them.
+/// The number of groups in a table. A thread that calls many upstreams can keep spares for several of them.
 const GROUPS: usize = 8;
 
 /// The spare references of one thread.
@@ -105,11 +109,12 @@ impl<T> Spares<T> {
         group.iter_mut().find(|place| place.as_ref().is_some_and(|it| Arc::ptr_eq(it, like)))?.take()
     }
 
-    /// Keeps a reference. If the group is full, returns the evicted spare.
+    /// Puts a reference into its group. If the group is full, returns the evicted spare.
     ///
     /// # Errors
     ///
-    /// Returns the reference if all others are spares of this thread: without a handle, no call will need a spare.
+    /// Returns the reference if all other references to the state are spares of this thread. No handle is left then,
+    /// so no call will need a spare.
     fn put(&self, spare: Arc<CachePadded<T>>) -> Result<Option<Arc<CachePadded<T>>>, Arc<CachePadded<T>>> {
         let group = &mut self.0.borrow_mut()[group(&spare)];
         let kept = group.iter().flatten().filter(|it| Arc::ptr_eq(it, &spare)).count();
@@ -129,8 +134,8 @@ impl<T> Spares<T> {
     }
 }
 
-/// Selects the group from the address. Aligned addresses share their low bits, so the high bits of a product decide
-/// (Fibonacci hashing; Knuth, volume 3, section 6.4).
+/// Selects the group by the address. The low bits of aligned addresses are all equal, so the high bits of a product
+/// select the group (Fibonacci hashing; Knuth, volume 3, section 6.4).
 #[allow(clippy::cast_possible_truncation)]
 fn group<T>(shared: &Arc<CachePadded<T>>) -> usize {
     let address = Arc::as_ptr(shared).addr() as u64;
@@ -143,7 +148,7 @@ mod tests {
 
     struct Upstream {
         number: usize,
-        /// One count for each upstream that is alive.
+        /// A clone in each upstream, so that the strong count tells how many upstreams are alive.
         alive: Arc<()>,
     }
 
@@ -156,7 +161,7 @@ mod tests {
         }
     }
 
-    /// Makes `count` upstreams, and an `Arc` that counts the living ones.
+    /// Makes `count` upstreams, and the `Arc` whose clones they hold.
     fn upstreams(count: usize) -> (Vec<PooledArc<Upstream>>, Arc<()>) {
         let alive = Arc::new(());
         let make = |number| PooledArc::new(Upstream { number, alive: Arc::clone(&alive) });
@@ -202,7 +207,7 @@ mod tests {
     fn spares_of_dropped_values_make_room_for_live_ones() {
         let (gone, alive) = upstreams(1000);
         drop(gone.iter().map(PooledArc::clone).collect::<Vec<_>>());
-        // Another thread drops the last handles, and does not know the spares of this thread.
+        // Another thread drops the last handles, so the spares of this thread are not released.
         std::thread::spawn(move || drop(gone)).join().unwrap();
         assert!(Arc::strong_count(&alive) > 1, "this thread has filled its places");
         let (upstreams, _alive) = upstreams(1000);

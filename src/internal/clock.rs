@@ -1,8 +1,8 @@
 //! Deadlines as instants, and timers that are registered only when first polled.
 //!
-//! Most calls end before any limit, so a timer for each limit would be wasted work. A [`Timer`] creates its `Sleep`
-//! on the first poll, that is, when the call first has to wait. [`CutTimer`] lets the layers below a deadline end
-//! first. An instant of `None` always means "never".
+//! Most calls end before any time limit, so a timer for each limit would be wasted work. A [`Timer`] creates its
+//! `Sleep` on the first poll, that is, when the call first has to wait. At a deadline, a [`CutTimer`] gives the
+//! layers below time to end the call themselves. An instant of `None` always means "never".
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,7 +12,7 @@ use pin_project::pin_project;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::{Instant, Sleep};
 
-/// Returns the instant `after` from `now`; `None` (never) beyond the range of the clock.
+/// Returns `now` plus `after`, or `None` (never) if the sum is beyond the range of the clock.
 pub(crate) fn after(now: Instant, after: Duration) -> Option<Instant> {
     now.checked_add(after)
 }
@@ -35,7 +35,7 @@ pub(crate) fn has_passed(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| Instant::now() >= deadline)
 }
 
-/// A timer without cost until the first poll.
+/// A timer that costs nothing until its first poll.
 #[pin_project]
 #[derive(Debug)]
 pub(crate) struct Timer {
@@ -49,7 +49,7 @@ impl Timer {
         Self { at, sleep: None }
     }
 
-    /// Ready once `at` has passed; never ready without an instant.
+    /// Ready once `at` has passed; never ready if `at` is `None`.
     pub(crate) fn poll_elapsed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         match self.at {
             Some(at) => self.poll_until(at, cx),
@@ -71,29 +71,30 @@ impl Timer {
     }
 }
 
-/// The timer of a layer that cuts the call below it at the deadline.
+/// The timer of a layer that cuts off the layers below at the deadline.
 ///
-/// The layers below end the call at the same moment, with a better result: a stale response, or an error with the
-/// number of attempts. In the same task, the cutting layer simply polls them first. Layers in another task need a
-/// moment to report, so this timer waits a little longer than the deadline:
+/// The layers below end the call at the deadline, too, and with a better result: a stale response, or an error with
+/// the number of attempts. In the same task, the cutting layer polls the layers below before its timer. Layers in
+/// another task need a moment to report their result, so the timer waits a little longer than the deadline:
 ///
-/// - On a current-thread runtime it yields for a few turns of the scheduler.
-/// - On a multi-threaded runtime it waits for 2 ms in the cache and 10 ms in the deadline layer.
+/// - On a current-thread runtime, the timer yields for a few turns of the scheduler.
+/// - On a multi-threaded runtime, the timer waits 2 ms longer in the cache, and 10 ms longer in the deadline layer.
 ///
 /// On a current-thread runtime, the timer also wakes the task 5 ms before the deadline. If the task is nevertheless
-/// polled only after the deadline, the task is late already, and the timer does not yield.
+/// polled only after the deadline, the timer does not yield, because the task is late already.
 #[pin_project]
 #[derive(Debug)]
 pub(crate) struct CutTimer {
     #[pin]
     timer: Timer,
     layer: CutLayer,
-    /// The yields that are left; `None` before the first poll, and on a current-thread runtime until 5 ms before the
-    /// deadline.
+    /// The number of yields left. `None` before the first poll; on a current-thread runtime, `None` until 5 ms before
+    /// the deadline.
     turns: Option<u8>,
 }
 
-/// The layer that cuts. The inner of two such layers must end first, so it waits for a shorter time.
+/// The layer that cuts. Of two such layers, the inner layer must cut before the outer one, so the inner layer waits
+/// for a shorter time.
 #[derive(Debug, Clone, Copy)]
 enum CutLayer {
     Cache,
@@ -101,7 +102,7 @@ enum CutLayer {
 }
 
 impl CutLayer {
-    /// The number of yields: more than the number of tasks between two layers in usual stacks.
+    /// The number of yields. It is larger than the number of tasks between two layers in usual stacks.
     const fn turns(self) -> u8 {
         match self {
             Self::Cache => 4,
@@ -109,7 +110,7 @@ impl CutLayer {
         }
     }
 
-    /// The extra time on a multi-threaded runtime.
+    /// The extra time after the deadline on a multi-threaded runtime.
     const fn time(self) -> Duration {
         match self {
             Self::Cache => Duration::from_millis(2),

@@ -1,15 +1,16 @@
-//! The log events of the crate, in one place. Every event names its upstream, with an empty name if none was set. The
-//! exception is a failed write of the disk store, which is about many upstreams. `tests/events.rs` checks the names.
+//! The log events of the crate, in one place. Every event names its upstream; the name is empty if none was set. The
+//! one exception is the event of a failed disk write, because one write concerns many upstreams. `tests/events.rs`
+//! checks the names.
 //!
-//! The targets are the names of the layers, so that a filter such as `steadfast::retry=debug` works. Stores belong to
-//! `steadfast::last_known_good`.
+//! The targets are the names of the layers, so that a filter such as `steadfast::retry=debug` works. The target of
+//! events about stores is `steadfast::last_known_good`.
 
 use std::fmt::Display;
 #[cfg(feature = "disk")]
 use std::path::Path;
 use std::time::Duration;
 
-/// A circuit has opened.
+/// A circuit has opened without being forced.
 pub(crate) fn circuit_opened(upstream: &str, from: &str, to: &str, is_shadow: bool) {
     if is_shadow {
         tracing::warn!(
@@ -30,7 +31,7 @@ pub(crate) fn circuit_opened(upstream: &str, from: &str, to: &str, is_shadow: bo
     }
 }
 
-/// A circuit has changed its state in any other way, or was forced or reset into its current state.
+/// A circuit has changed to any other state, or was forced or reset into the state that it already had.
 pub(crate) fn circuit_changed(upstream: &str, from: &str, to: &str) {
     tracing::info!(target: "steadfast::circuit_breaker", upstream, from, to, "the circuit changed its state");
 }
@@ -56,7 +57,7 @@ pub(crate) fn retry_scheduled(upstream: &str, retry: u32, backoff: Duration) {
     );
 }
 
-/// An attempt was not processed, and is sent again at once.
+/// The upstream did not process an attempt, so the request is sent again at once.
 pub(crate) fn attempt_resent(upstream: &str) {
     tracing::debug!(
         target: "steadfast::retry",
@@ -97,7 +98,7 @@ pub(crate) fn store_failed(upstream: &str, error: impl Display) {
     );
 }
 
-/// The disk store has lost a batch.
+/// The disk store has lost a batch of entries, because the write failed.
 #[cfg(feature = "disk")]
 pub(crate) fn disk_write_failed(path: &Path, entries: usize, error: impl Display) {
     tracing::warn!(

@@ -7,11 +7,12 @@ use rand::{SeedableRng, rngs::SmallRng};
 
 /// A random number generator that many calls share, so that no two calls draw the same sequence.
 ///
-/// Draws are rare (the wait before a retry, the time of an open circuit), so a mutex is cheap enough.
+/// Draws are rare (for the wait before a retry, or for the time that a circuit stays open), so a mutex is cheap
+/// enough.
 pub(crate) struct SharedRng(Mutex<SmallRng>);
 
 impl SharedRng {
-    /// Creates a generator from `seed`, or from the operating system's randomness.
+    /// Creates a generator from `seed`. If `seed` is `None`, the operating system provides the seed.
     pub(crate) fn new(seed: Option<u64>) -> Self {
         Self(Mutex::new(seed.map_or_else(rand::make_rng, SmallRng::seed_from_u64)))
     }

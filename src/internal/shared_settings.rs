@@ -1,6 +1,6 @@
-//! The settings of a handle behind one pointer, apart from the state of the handle.
+//! Keeps the settings of a handle behind one pointer, apart from the state of the handle.
 //!
-//! One pointer allows the settings to be swapped while calls are under way. No public method does so yet.
+//! The settings can therefore be swapped while calls are under way. No public method swaps them yet.
 
 use std::fmt;
 
@@ -8,8 +8,9 @@ use crate::internal::sync::ArcSwap;
 
 /// Settings that all clones of a handle share.
 ///
-/// A read takes no lock, and costs two writes to a cache line of the thread's own. To save even this cost, the
-/// handle's state has copies of the values that every healthy call needs, for example the number of retries.
+/// A read takes no lock, and costs two writes to a cache line that only the current thread uses. To save even this
+/// cost, the handle's state contains copies of the values that every healthy call needs, for example the number of
+/// retries.
 pub(crate) struct SharedSettings<T>(ArcSwap<T>);
 
 impl<T> SharedSettings<T> {

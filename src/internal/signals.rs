@@ -1,35 +1,35 @@
 //! Thread-local signals: advice that one layer gives another during a single poll.
 //!
-//! Layers do not know each other, and types from other crates can stand between two layers. Facts that correctness
-//! needs therefore travel in types: the request's options, the error, and the response's extensions. (The one
-//! exception is explained in `client/reqwest_service.rs`.) Two signals have no type to travel in. They are
-//! thread-locals, set for one poll as tokio's cooperative budget is, and only give advice:
+//! Layers do not know each other, and layers from other crates can stand between them. Facts on which correctness
+//! depends therefore travel in typed values: the request's options, the error, and the response's extensions. (The
+//! one exception is explained in `client/reqwest_service.rs`.) Two signals have no such value to travel in. Like
+//! tokio's cooperative budget, they are thread-locals that are set for one poll. They are only advice:
 //!
-//! - *Downward*: this body is being discarded. The holder of a permit returns it at once, and the cache stops
-//!   recording.
-//! - *Upward*: the reason why the call is pending. The circuit breaker does not count a wait for a permit as time of
-//!   the upstream.
+//! - *Downward*: this body is being discarded. The bulkhead then returns the permit at once, and the cache stops
+//!   recording the body.
+//! - *Upward*: the reason why the call is pending. The circuit breaker then does not count a wait for a permit as
+//!   time that the upstream took.
 //!
-//! The downward signal has two alternatives, and both are worse. A trait on body types cannot be implemented for
-//! foreign bodies. A handle in the response's extensions costs an allocation for each call.
+//! The downward signal has two alternatives, and each is worse. A trait on body types cannot be implemented for the
+//! bodies of other crates. A handle in the response's extensions costs an allocation for each call.
 //!
 //! # Lost across tasks
 //!
 //! If a user's layer moves the call or the body to another task (`tokio::spawn`, `tower::buffer`), both signals are
 //! lost:
 //!
-//! - A permit returns only when the discarded body has ended or is dropped.
-//! - The circuit breaker counts the time in a queue towards slow and abandoned calls, which can open the circuit
-//!   earlier.
+//! - The bulkhead returns a permit only when the discarded body has ended or is dropped.
+//! - The circuit breaker counts a wait for a permit as time that the upstream took. More calls then count as slow or
+//!   abandoned, so the circuit can open earlier.
 //!
-//! A wrong signal can also arrive: from another stack that is polled inside the same poll (`join!`). No signal
-//! decides whether a request may be sent again. The one thread-local that does is explained in
+//! A signal can also come from the wrong stack, if two stacks are polled inside the same poll (`join!`). No signal of
+//! this file decides whether a request may be sent again. The one thread-local that decides this is explained in
 //! `client/reqwest_service.rs`.
 //!
 //! # Implementation
 //!
 //! A signal is a flag and a value. A poll without a signal reads and writes only the flag, a single byte. A
-//! [`SignalScope`] saves the signal on entry and restores it on drop.
+//! [`SignalScope`] saves the signal when the scope begins, and restores it on drop.
 
 use std::cell::Cell;
 use std::thread::LocalKey;
@@ -41,13 +41,14 @@ thread_local! {
     static WAIT: Signal<Wait> = const { Signal::silent() };
 }
 
-/// Polls a discarded body, so that layers release permits and other resources held for the body.
+/// Runs `poll` on a discarded body. The layers below see the signal, and release permits and other resources held for
+/// the body.
 pub(crate) fn discarding<T>(poll: impl FnOnce() -> T) -> T {
     let _scope = SignalScope::enter(&DISCARDING, Some(()));
     poll()
 }
 
-/// True while the current poll discards a body.
+/// True if the current poll discards a body.
 pub(crate) fn is_discarding() -> bool {
     DISCARDING.with(|signal| signal.is_raised.get())
 }
@@ -75,13 +76,13 @@ pub(crate) fn listen_wait() -> SignalScope<Wait> {
     SignalScope::enter(&WAIT, None)
 }
 
-/// Polls a future that is not part of the call, and discards the reason why that future is pending.
+/// Runs `poll` on a future that is not part of the call, and ignores the reason why this future is pending.
 pub(crate) fn isolated<T>(poll: impl FnOnce() -> T) -> T {
     let _wait = listen_wait();
     poll()
 }
 
-/// A value that is rarely set. While it is unset, access touches only the flag.
+/// A value that is rarely set. While no value is set, only the flag is read and written.
 struct Signal<T> {
     is_raised: Cell<bool>,
     value: Cell<Option<T>>,
@@ -104,7 +105,7 @@ impl<T: Copy> Signal<T> {
     }
 }
 
-/// A scope for one signal, usually one poll. Dropping the scope restores the previous value.
+/// The scope of one signal, usually a single poll. Dropping the scope restores the previous value of the signal.
 pub(crate) struct SignalScope<T: Copy + 'static> {
     signal: &'static LocalKey<Signal<T>>,
     before: Option<T>,
@@ -120,7 +121,7 @@ impl<T: Copy> SignalScope<T> {
         Self { signal, before }
     }
 
-    /// Returns the signal raised in the scope.
+    /// Returns the signal that was raised in the scope, if any.
     pub(crate) fn heard(self) -> Option<T> {
         self.signal.with(Signal::get)
     }

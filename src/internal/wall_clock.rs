@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 /// A wall clock that advances with tokio's clock. The system clock is read once, at construction.
 ///
-/// A test can therefore pause and advance the wall clock, and a change of the system clock while the process runs
-/// makes no entry older or younger.
+/// A test can therefore pause and advance the wall clock. If the system clock changes while the process runs, no
+/// entry becomes older or younger.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WallClock {
     /// The wall-clock time at `at`, since 1970-01-01 UTC.

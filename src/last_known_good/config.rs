@@ -1,4 +1,4 @@
-//! The builder of a last-known-good cache: defaults, ranges and checks.
+//! The builder of a last-known-good cache, with defaults, ranges and checks.
 
 use std::fmt;
 use std::sync::Arc;
@@ -81,8 +81,8 @@ impl LastKnownGoodBuilder {
         self
     }
 
-    /// Sets the maximum age of a stale response, unless the origin server sets another limit by `stale-if-error` (RFC
-    /// 5861 §4): 1 ms to a year. Default: an hour.
+    /// Sets the maximum age of a stale response: 1 ms to a year. Default: an hour. The origin server can set another
+    /// limit by `stale-if-error` (RFC 5861 §4).
     ///
     /// A store keeps no entry for longer than `max_age`, whatever the origin server says.
     pub fn max_age(mut self, age: Duration) -> Self {
@@ -90,23 +90,23 @@ impl LastKnownGoodBuilder {
         self
     }
 
-    /// Sets the size of the largest body that is stored, in bytes: 0 to 1 GiB. A value above
-    /// [`max_bytes`](Self::max_bytes) counts as `max_bytes`. Default: 1 MiB.
+    /// Sets the maximum size of a stored body, in bytes: 0 to 1 GiB. A value above [`max_bytes`](Self::max_bytes)
+    /// counts as `max_bytes`. Default: 1 MiB.
     pub fn max_entry_bytes(mut self, bytes: usize) -> Self {
         self.max_entry_bytes = bytes;
         self
     }
 
-    /// Sets the bound of the memory for entries, in bytes: 1 KiB to 1 TiB. The least recently used entries are
-    /// evicted first. Default: 64 MiB.
+    /// Sets the maximum total size of the entries in memory, in bytes: 1 KiB to 1 TiB. The least recently used
+    /// entries are evicted first. Default: 64 MiB.
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = bytes;
         self
     }
 
     /// Stores and serves responses against the will of the origin server: a response's `no-store`, `no-cache`,
-    /// `private`, `must-revalidate`, `proxy-revalidate` and `stale-if-error` are ignored. `s-maxage` counts only as
-    /// the freshness lifetime.
+    /// `private`, `must-revalidate`, `proxy-revalidate` and `stale-if-error` are ignored. `s-maxage` still sets the
+    /// freshness lifetime, but an entry may be served for longer than that.
     ///
     /// Use this setting only for an upstream whose wrong headers cannot be fixed. Callers stay separated:
     /// credentials, `Vary` and `Set-Cookie` are still respected.
@@ -132,7 +132,7 @@ impl LastKnownGoodBuilder {
     /// Treats this request header as a credential: its values separate callers, and are never stored.
     ///
     /// `Authorization`, `Proxy-Authorization`, `Cookie`, `Api-Key`, `X-Api-Key`, `X-Auth-Token` and `X-Access-Token`
-    /// are always credentials. So are a user in the URI and every header value that is [marked
+    /// are always credentials. So are `user:password@` in the URI and every header value that is [marked
     /// sensitive](http::HeaderValue::set_sensitive).
     ///
     /// ```
@@ -171,19 +171,19 @@ impl LastKnownGoodBuilder {
     }
 
     /// Serves the entry, with [`Cause::Slow`], when the upstream has not answered within `soft_limit`. The call
-    /// continues in the background and renews the entry. It ends at its deadline or, without a deadline, after 60 s.
-    /// Without an entry, the caller keeps waiting. Default: never.
+    /// continues in the background and renews the entry. The call ends at its deadline or, without a deadline, after
+    /// 60 s. If there is no entry, the caller waits on. Default: never.
     ///
     /// **This spawns** a tokio task for each refresh, that is, for each call that continues in the background. There
     /// is at most one refresh at a time for each method, URI and caller, and at most
-    /// [`max_refreshes`](Self::max_refreshes) in all. Beyond these bounds, and if the request has `no-store`, a call
+    /// [`max_refreshes`](Self::max_refreshes) in all. A call beyond these bounds, or with `no-store` in the request,
     /// is dropped once its caller has the stale response.
     pub fn serve_stale_after(mut self, soft_limit: Duration) -> Self {
         self.soft_limit = Some(soft_limit);
         self
     }
 
-    /// Sets the maximum number of refreshes at a time. Default: 64.
+    /// Sets the maximum number of [refreshes](Self::serve_stale_after) at a time. Default: 64.
     pub fn max_refreshes(mut self, max: usize) -> Self {
         self.max_refreshes = max;
         self
@@ -194,8 +194,8 @@ impl LastKnownGoodBuilder {
     /// Minor updates are
     ///
     /// - the replacement by a response that differs only in headers that no rule for storing or serving reads, such
-    ///   as a request ID. If such a response comes earlier, the entry stays, with its age;
-    /// - the exchange with the store: a write of the entry, or a read for a newer entry.
+    ///   as a request ID. Before `renew_after` has passed, such a response changes neither the entry nor its age;
+    /// - an exchange with the store: a write of the entry, or a read that looks for a newer entry.
     ///
     /// A response with a different body replaces the entry at once, and an equal response resets the entry's age at
     /// once.
@@ -205,7 +205,7 @@ impl LastKnownGoodBuilder {
     }
 
     /// Draws all random values from this seed, the digest key included, so that a test can be replayed. Not for
-    /// production, where the digest key must be secret. Default: random numbers of the operating system.
+    /// production, where the digest key must be secret. Default: random numbers from the operating system.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
@@ -232,7 +232,7 @@ impl LastKnownGoodBuilder {
         let store = self.store.map(|store| store.timeout_after(timeout).holds_private(has_digest_key));
         let settings = CacheSettings {
             rules: Rules { max_age, ignore_origin: self.ignore_origin },
-            // The memory would reject a larger entry.
+            // The memory rejects an entry that is larger than `max_bytes`.
             max_entry_bytes: max_entry_bytes.min(max_bytes.try_into().unwrap_or(usize::MAX)),
             serves_stale_on: self.serves_stale_on,
             renew_after,

@@ -5,14 +5,13 @@ use std::task::{Context, Poll};
 
 use pin_project::pin_project;
 
-/// A call of the inner service. Boxed only where the call may become a refresh, so that the usual call allocates
-/// nothing.
+/// A call of the inner service. Boxed only if the call may continue in a task, so that other calls allocate nothing.
 #[pin_project(project = DetachedCallProj)]
 #[derive(Debug)]
 pub(super) enum DetachedCall<F> {
-    /// Ends with the caller's future.
+    /// Dropped with the caller's future.
     Inline(#[pin] F),
-    /// Can be taken out; `None` once taken.
+    /// Can be taken out; `None` afterwards.
     Boxed(Option<Pin<Box<F>>>),
 }
 
@@ -27,7 +26,7 @@ impl<F> DetachedCall<F> {
         Self::Boxed(Some(call))
     }
 
-    /// Takes the call out; `None` if the call is inline or was taken before.
+    /// Takes the call out; `None` if the call is inline or was already taken out.
     pub(super) fn take(self: Pin<&mut Self>) -> Option<Pin<Box<F>>> {
         match self.project() {
             DetachedCallProj::Inline(_) => None,

@@ -1,4 +1,4 @@
-//! The future of a call through the cache. It waits for the call below, then for the store if necessary.
+//! The future of a call through the cache, which waits for the inner call and, if necessary, for the store.
 
 use std::fmt;
 use std::pin::Pin;
@@ -132,7 +132,8 @@ where
     B::Error: Into<BoxError>,
     E: 'static,
 {
-    /// Polls the [`Waits`] of the call. Ready with a stale response if the call is slow, or at the deadline.
+    /// Polls the [`Waits`] of the call. Ready with a stale response once the call is slow, or with `Late` at the
+    /// deadline.
     fn poll_waits(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Waited<Response<ResponseBody<B>>>> {
         let this = self.project();
         let Plan::Cacheable(cacheable) = &*this.plan else { return Poll::Pending };

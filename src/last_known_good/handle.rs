@@ -1,4 +1,4 @@
-//! The handle of a last-known-good cache: inspection, insertion and invalidation.
+//! The handle of a last-known-good cache, for inspecting, inserting and invalidating entries.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::last_known_good::record::capture::BodyCapture;
 use crate::last_known_good::tier::bounded_store::BoundedStore;
 use crate::last_known_good::tier::state::CacheState;
 
-/// A last-known-good cache: its entries, and the rules for storing and serving entries.
+/// A last-known-good cache, with its entries and the rules for storing and serving them.
 ///
 /// Clones are handles to the same cache. Share a cache only between clients that send the same headers to the same
 /// upstreams. The cache does not see headers that reqwest adds from `default_headers` or a cookie jar, so clients
@@ -55,13 +55,13 @@ pub struct EntryInfo {
     pub method: Method,
     /// The URI of the request.
     pub uri: String,
-    /// True if the entry belongs to one caller, who has credentials.
+    /// True if the entry belongs to a single caller, identified by credentials.
     pub has_credentials: bool,
     /// The status of the response.
     pub status: StatusCode,
-    /// The time since the origin server made the response, as far as `Age` tells.
+    /// The time since the origin server generated the response, computed from the `Age` header and the local clock.
     pub age: Duration,
-    /// The time for which the entry may still be served.
+    /// The remaining time for which the entry may be served.
     pub left: Duration,
     /// The length of the body, in bytes.
     pub bytes: usize,
@@ -75,7 +75,7 @@ pub enum InsertError {
     /// Responses to this request are never stored.
     #[error("not stored: the request must be a GET or HEAD for a whole response, without a body")]
     Request,
-    /// The status is not 2xx or is that of a partial response, or a header forbids storing.
+    /// The status is not 2xx, the response is partial (206 or 226), or a header forbids storing.
     #[error("not stored: the status or a header of the response forbids it")]
     Response,
     /// The body is larger than [`max_entry_bytes`](LastKnownGoodBuilder::max_entry_bytes).
@@ -117,7 +117,7 @@ impl LastKnownGood {
         self.0.memory.bytes()
     }
 
-    /// Returns how often the store has failed or has not answered in time.
+    /// Returns the number of store operations that failed or did not end in time.
     pub fn store_failures(&self) -> u64 {
         self.0.store.as_ref().map_or(0, BoundedStore::failures)
     }
@@ -139,14 +139,15 @@ impl LastKnownGood {
             .collect()
     }
 
-    /// Stores a response to a request as if the upstream had just sent it, by the same rules. Use this method if the
-    /// service learns of changes in another way. Calls in flight of the same caller for the URI do not replace the
-    /// entry. A `Uri` stands for a GET without headers.
+    /// Stores `response` by the same rules as if the upstream had just sent it in answer to `request`. Use this
+    /// method if the service learns of changes in another way, such as by events. The responses to calls of the same
+    /// caller that are now in flight for the URI do not replace the entry. As a `request`, a `Uri` stands for a GET
+    /// without headers.
     ///
     /// # Errors
     ///
-    /// If the response is not stored; [`InsertError`] gives the reasons. An error removes no earlier entry. A store
-    /// that fails causes no error.
+    /// Fails if the response is not stored; [`InsertError`] gives the reasons. An earlier entry then stays. A failure
+    /// of the store causes no error.
     ///
     /// # Cancel safety
     ///
@@ -175,8 +176,8 @@ impl LastKnownGood {
         Ok(())
     }
 
-    /// Invalidates the entries for the URI of a request, for all methods and callers. Calls in flight for this URI
-    /// store nothing.
+    /// Invalidates the entries for the URI of a request, for all methods and callers. The responses to calls that are
+    /// now in flight for this URI are not stored.
     ///
     /// # Cancel safety
     ///
@@ -230,7 +231,7 @@ impl LastKnownGoodBuilder {
     ///
     /// # Errors
     ///
-    /// If a setting is out of its range, or the operating system provides no random numbers.
+    /// Fails if a setting is out of its range, or if the operating system provides no random numbers.
     pub fn build(self) -> Result<LastKnownGood, ConfigError> {
         Ok(LastKnownGood(Arc::new(self.into_state()?)))
     }

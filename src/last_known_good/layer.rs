@@ -1,7 +1,7 @@
 //! The layer that puts a last-known-good cache around a service.
 //!
-//! The layer is one type, whether or not a call may continue in a task. An earlier version had type states for this
-//! difference, in seven files.
+//! One type serves both the cache whose slow calls may continue in tasks, and the cache that spawns none. An earlier
+//! version used type states for this difference, in seven files.
 
 use tower::Layer;
 
@@ -9,7 +9,7 @@ use super::handle::LastKnownGood;
 use super::service::LastKnownGoodService;
 use crate::http::HttpClassifier;
 
-/// Answers a call with the last good response when everything below has failed; see the [module](super).
+/// Answers a call with the last good response when the layers below have failed; see the [module](super).
 ///
 /// The futures of the service below must be `Send + 'static`, because a slow call may continue in a task after its
 /// caller was answered ([`serve_stale_after`](super::LastKnownGoodBuilder::serve_stale_after)).

@@ -1,9 +1,11 @@
-//! The last-known-good cache: when an upstream fails, a response from a minute ago is often better than an error.
+//! The last-known-good cache serves stored responses while an upstream fails, since a response from a minute ago is
+//! often better than an error.
 //!
-//! [`LastKnownGoodLayer`] stores good responses. When everything below has failed, the layer serves the entry for the
+//! [`LastKnownGoodLayer`] stores good responses. If the layers below fail, the layer serves the entry for the
 //! request. Every call goes to the layers below first, so the cache saves no requests. A stale response is marked
-//! three times: by `Age` (RFC 9111 §5.1), by `Cache-Status` (RFC 9211), and by [`Stale`] in its extensions, with the
-//! age and the [`Cause`]. The page [`docs/last_known_good.md`][page] explains the settings and how to choose them.
+//! three times: by `Age` (RFC 9111 §5.1), by `Cache-Status` (RFC 9211), and by the extension [`Stale`], which holds
+//! the age and the [`Cause`]. The page [`docs/last_known_good.md`][page] explains the settings and how to choose
+//! them.
 //!
 //! ```
 //! use std::time::Duration;
@@ -27,17 +29,17 @@
 //! # Entries
 //!
 //! Good responses to GET and HEAD are stored once their bodies have been read to the end. A response is good if its
-//! outcome is [`Success`](crate::Outcome::Success) and its status is 2xx. Each body and the memory as a whole are
-//! bounded. The cache does not store
+//! outcome is [`Success`](crate::Outcome::Success) and its status is 2xx. The size of each body and the total size in
+//! memory are bounded. The cache does not store
 //!
-//! - the statuses 206 and 226, because their bodies may be parts;
-//! - responses that the origin server forbids to store (RFC 9111 §3);
+//! - responses with the status 206 or 226, because their bodies may be parts;
+//! - responses whose storage the origin server forbids (RFC 9111 §3);
 //! - responses with `Set-Cookie`, and event streams;
-//! - bodies that end with their connection: a body that was cut off would look complete.
+//! - bodies that only the end of the connection ends, because a body that was cut off would look complete.
 //!
-//! The statuses 401, 403, 404, 410 and 451 invalidate the entry of the caller concerned. So does a good response
-//! whose status or headers forbid storing, because the entry no longer shows the current state. A successful request
-//! with an unsafe method invalidates the entries of its URI for all callers (RFC 9111 §4.4).
+//! The statuses 401, 403, 404, 410 and 451 invalidate the caller's entry. So does a good response whose status or
+//! headers forbid storing, since the entry then no longer shows the current state. A successful request with an
+//! unsafe method invalidates the entries of its URI for all callers (RFC 9111 §4.4).
 //!
 //! # Stale responses
 //!
@@ -48,30 +50,30 @@
 //! - the call was refused locally;
 //! - the call has taken longer than the [soft limit](LastKnownGoodBuilder::serve_stale_after).
 //!
-//! An entry may be served until it reaches [`max_age`](LastKnownGoodBuilder::max_age), unless the origin server sets
-//! another limit by `stale-if-error` (RFC 5861 §4) or demands revalidation. A call can refuse stale responses:
-//! [`without_last_known_good`](crate::CallOptions::without_last_known_good).
+//! An entry may be served until its age reaches [`max_age`](LastKnownGoodBuilder::max_age), unless the origin server
+//! sets another limit by `stale-if-error` (RFC 5861 §4) or demands revalidation. A call can refuse stale responses by
+//! its option [`without_last_known_good`](crate::CallOptions::without_last_known_good).
 //!
 //! # Callers
 //!
 //! A request with credentials gets only entries that were stored for the same credentials. The cache keeps only a
-//! keyed digest of the credentials. Other request headers separate entries if the response's `Vary` names them
-//! (RFC 9111 §4.1).
+//! keyed digest of the credentials. If the response's `Vary` names other request headers, an entry answers only
+//! requests with the same values of these headers (RFC 9111 §4.1).
 //!
 //! # Stores
 //!
 //! Entries are kept in memory and, optionally, in a [`Store`] behind the memory: a file (`DiskStore`, feature
-//! `disk`), Redis (`steadfast::stores::RedisStore`, feature `redis`), or a store of your own. No call fails
-//! because the store fails or hangs: each wait for the store lasts at most
+//! `disk`), Redis (`steadfast::stores::RedisStore`, feature `redis`), or a store of your own. If the store fails or
+//! hangs, no call fails. Each wait for the store lasts at most
 //! [`store_timeout`](LastKnownGoodBuilder::store_timeout).
 //!
 //! # Deadlines and tasks
 //!
-//! No wait for the store goes beyond the call's deadline. If a layer below lets the deadline pass, a call that an
-//! entry could answer waits no longer: it gets the entry or, without an entry, a timeout error.
+//! No wait for the store goes beyond the call's deadline. If a layer below lets the deadline pass, the cache ends a
+//! call that may get a stale response. The caller gets the entry or, without an entry, a timeout error.
 //!
 //! [`serve_stale_after`](LastKnownGoodBuilder::serve_stale_after) and [`PrefetchLayer`] spawn tasks, and a store may
-//! do so. No other part of the cache does.
+//! spawn tasks. No other part of the cache spawns any.
 //!
 //! [page]: https://docs.rs/crate/steadfast/latest/source/docs/last_known_good.md
 

@@ -1,21 +1,23 @@
-//! The plan of a call: made from the request when the call begins, carried out on the result when the call has ended.
+//! The plan of a call is made from the request when the call begins, and carried out on the result when the call has
+//! ended.
 //!
-//! A plan remembers the version of the key. An invalidation changes the version, so a response that was requested
-//! before an invalidation is not stored after it.
+//! A plan remembers the version of the cache key, and every invalidation changes the version. A response is stored
+//! only if the version has not changed since the call began, so no response from before an invalidation is stored
+//! after it.
 //!
 //! # Equal responses
 //!
-//! A response usually equals the entry, and then only the times of the entry advance. The head is compared with the
-//! entry when the head arrives, and each piece of the body as the piece passes. The response is equal if its status,
-//! HTTP version, body and all end-to-end headers but `Age` and `Date` are equal. `Date` counts if the response has
-//! `Expires`. An equal response is not copied, and is inserted again only if the memory has changed meanwhile. A new
-//! response with the old head or the old body shares that part with the earlier entry.
+//! A response usually equals the entry. In this case, only the times of the entry advance. The head is compared when
+//! it arrives, and each piece of the body when it is read. A response is equal if its status, HTTP version, body and
+//! all end-to-end headers but `Age` and `Date` are equal. `Date` counts only if the response has `Expires`. An equal
+//! response is not copied, and the entry is inserted again only if the memory has changed since the head arrived. If
+//! only the head or only the body is equal, the new entry shares that part with the earlier entry.
 //!
-//! A response that differs only in headers that no rule for storing or serving reads, such as a request ID, does not
-//! replace the entry within `renew_after`. The entry then keeps its age.
+//! No rule for storing or serving reads headers such as a request ID. A response that differs only in such headers
+//! does not replace an entry that was received less than `renew_after` ago, and does not reset the entry's age.
 //!
-//! The bytes are compared even if the `ETag`s are equal. The comparison costs little, compared with receiving the
-//! bytes, and some upstreams send wrong `ETag`s.
+//! The bytes are compared even if the `ETag`s are equal. To compare bytes costs far less than to receive them, and
+//! some upstreams send wrong `ETag`s.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,15 +61,15 @@ pub(super) struct CacheableCall {
     version: u64,
     began: Instant,
     headers: RequestHeaders,
-    /// The limits that the request sets. Boxed, because few requests set limits.
+    /// The request's limits for stale responses. Boxed, because few requests have limits.
     limits: Option<Box<Limits>>,
     may_store: bool,
     may_serve_stale: bool,
-    /// The time after which a stale response answers the call.
+    /// The time after which a slow call is answered with a stale response.
     soft_limit: Option<Duration>,
     /// The deadline of the call.
     deadline: WaitEnd,
-    /// True without a deadline, or if all layers below check it.
+    /// True if the call has no deadline, or if all layers below check the deadline.
     is_checked_below: bool,
 }
 
@@ -108,7 +110,7 @@ impl Plan {
         matches!(self, Self::Cacheable(CacheableCall { may_serve_stale: true, soft_limit: Some(_), .. }))
     }
 
-    /// Returns the plan of a refresh: stores the response, and never serves an entry.
+    /// Returns the plan of a refresh, which stores the response and never serves an entry.
     pub(super) fn for_refresh(self) -> Self {
         match self {
             Self::Cacheable(cacheable) => {
@@ -180,7 +182,7 @@ impl CacheableCall {
         Draft::new(response, &self.headers, &self.state.rules(), self.key.partition().is_some())
     }
 
-    /// Returns the stale response, with the extensions of the failed response, or with the attempts of the error.
+    /// Returns the stale response. It has the extensions of a failed response, or the number of attempts of an error.
     pub(super) fn serve<B: Body<Data = Bytes>, E>(
         &self,
         entry: &Entry,
@@ -201,7 +203,7 @@ impl CacheableCall {
                 let attempts = Attempts::new(error.attempts(), error.stop_reason());
                 response.extensions_mut().insert(attempts);
             }
-            // The call continues: the number of attempts is not known yet.
+            // The number of attempts is not known yet, because the call continues.
             None => {
                 response.extensions_mut().insert(Attempts::new(0, None));
             }
@@ -273,8 +275,8 @@ impl Plan {
     }
 }
 
-/// If a request with an unsafe method has succeeded, invalidates its URI and the URIs that the response refers to
-/// (RFC 9111 §4.4).
+/// If a request with an unsafe method has succeeded, invalidates the entries of its URI, and of the URIs in
+/// `Location` and `Content-Location` (RFC 9111 §4.4).
 fn settle_unsafe<B: Body<Data = Bytes>, E>(
     state: &Arc<CacheState>,
     key: &Key,
@@ -290,7 +292,7 @@ fn settle_unsafe<B: Body<Data = Bytes>, E>(
     after_write(write, result)
 }
 
-/// Returns the result once the write to the store, if any, has ended.
+/// Makes the result wait for the write to the store, if there is a write.
 fn after_write<B: Body<Data = Bytes>, E>(
     write: Option<BoxFuture<()>>,
     result: Result<Response<B>, Error<E>>,
@@ -301,7 +303,7 @@ fn after_write<B: Body<Data = Bytes>, E>(
     }
 }
 
-/// Stores a response, or invalidates the caller's entry, or does neither, and passes the result on.
+/// Stores the response, invalidates the caller's entry, or does neither. Passes the result on in all cases.
 fn settle_cacheable<B: Body<Data = Bytes>, E>(
     cacheable: CacheableCall,
     outcome: Outcome,
@@ -317,7 +319,7 @@ fn settle_cacheable<B: Body<Data = Bytes>, E>(
         return after_write(freshen(&cacheable, &response, deadline), Ok(response));
     }
     let storable = is_good.then(|| storable_head(&cacheable, &response)).flatten();
-    // The upstream revokes the entry, or its new response must not be stored: either way, the entry is outdated.
+    // A status such as 404, or a new response that must not be stored, shows that the entry is outdated.
     let is_replaced = is_good && response.status().is_success() && storable.is_none();
     if is_replaced || rules::revokes(response.status()) {
         return after_write(cacheable.state.invalidate_caller(&cacheable.key, deadline), Ok(response));
@@ -338,8 +340,8 @@ fn settle_cacheable<B: Body<Data = Bytes>, E>(
     Settled::Now(Ok(response.map(|body| ResponseBody::fresh(body, recorder))))
 }
 
-/// Returns the entry that a good response confirms or replaces, and the head to store. `None` if the response must
-/// not be stored.
+/// Returns the entry, if any, that a good response confirms or replaces, and the head to store. `None` if the
+/// response must not be stored.
 fn storable_head<B>(cacheable: &CacheableCall, response: &Response<B>) -> Option<(Found, NextHead)> {
     let headers = &cacheable.headers;
     let found = cacheable.state.memory.find(&cacheable.key, |entry| entry.head().vary.matches(headers));
@@ -351,7 +353,7 @@ fn storable_head<B>(cacheable: &CacheableCall, response: &Response<B>) -> Option
 }
 
 /// Freshens the entry that a 304 confirms, and updates its headers (RFC 9111 §4.3.4). The caller made the request
-/// conditional: the cache itself never does.
+/// conditional; the cache makes no conditional requests.
 fn freshen<B>(
     cacheable: &CacheableCall,
     not_modified: &Response<B>,

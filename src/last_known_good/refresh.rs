@@ -24,8 +24,8 @@ pub(super) struct Refresh {
 }
 
 impl Refresh {
-    /// Takes a slot. `None` if the response may not be stored, if the key has a refresh already, or if
-    /// `max_refreshes` are running.
+    /// Takes a slot for a refresh. `None` if the response must not be stored, if a refresh for the key is running, or
+    /// if `max_refreshes` are running.
     pub(super) fn begin(cacheable: &CacheableCall) -> Option<Self> {
         /// The time limit of a refresh without a deadline.
         const MAX_TIME: Duration = Duration::from_secs(60);
@@ -38,7 +38,7 @@ impl Refresh {
         Some(Self { slot, end })
     }
 
-    /// Spawns a task in which the call continues, for the cache alone.
+    /// Spawns a task in which the call continues, only to renew the entry.
     pub(super) fn spawn<F, B, E>(self, call: F)
     where
         F: Future<Output = Result<Response<ResponseBody<B>>, Error<E>>> + Send + 'static,
@@ -51,7 +51,7 @@ impl Refresh {
             let _over = timeout_at(end, read(call)).await;
             drop(slot);
         };
-        // The events of the refresh belong to the span of the call that began it.
+        // The tracing events of a refresh belong to the span of the caller.
         tokio::spawn(task.in_current_span());
     }
 }

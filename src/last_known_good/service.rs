@@ -1,4 +1,4 @@
-//! The service that makes a plan for each call, and starts the call.
+//! The last-known-good service, which makes a `Plan` for each call and starts the call.
 
 use std::fmt;
 use std::task::{Context, Poll};

@@ -1,9 +1,9 @@
-//! The waits of a call in addition to the wait for the upstream: the soft limit, a read of the store, and the
+//! While a call waits for the upstream, it also waits for the soft limit, for a read of the store, and for the
 //! deadline.
 //!
-//! If the store were read only at the deadline, a stale response would come too late. The read therefore begins while
-//! the upstream is still awaited: at the soft limit or `store_timeout` before the deadline, whichever comes first. A
-//! call that fails before the read has begun reads the store after the failure.
+//! A read of the store that began only at the deadline would end too late. The read therefore begins while the call
+//! waits for the upstream: at the soft limit or `store_timeout` before the deadline, whichever comes first. A call
+//! that fails before the read has begun reads the store after the failure.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(super) enum Waited<T> {
     Late,
 }
 
-/// The waits of a call in addition to the wait for the upstream.
+/// The timers of a call, and its search for an entry.
 #[pin_project]
 pub(super) struct Waits {
     /// The end of the soft limit.
@@ -45,12 +45,12 @@ pub(super) struct Waits {
 enum Search {
     NotYet,
     Reading(BoxFuture<()>),
-    /// Entries found in the store are in memory now.
+    /// The store was not needed, or its entries are in memory now.
     Done,
 }
 
 impl Waits {
-    /// Returns the waits of a call; `None` if the call has no soft limit, no unchecked deadline and no store.
+    /// Returns the waits of a call; `None` if there is no soft limit, no unchecked deadline and no store.
     pub(super) fn new(cacheable: &CacheableCall) -> Option<Self> {
         let (soft_limit, deadline) = (cacheable.soft_limit(), cacheable.unchecked_deadline());
         let store = cacheable.state().store.as_ref();
@@ -97,7 +97,7 @@ impl Waits {
             ready!(reading.as_mut().poll(cx));
             *this.search = Search::Done;
         }
-        // During the search, the entry may have been invalidated or renewed, so it is looked up now.
+        // Look the entry up now, since it may have been invalidated or renewed during the search.
         let found = if *this.is_slow { cacheable.find() } else { None };
         found.map_or(Poll::Pending, |entry| Poll::Ready(Waited::Slow(entry)))
     }

@@ -1,4 +1,4 @@
-//! The future, which calls a ready stack at once, and otherwise first waits until the stack is ready.
+//! The future of a call to the stack of an upstream. It waits, if necessary, until the stack is ready.
 
 use std::fmt;
 use std::pin::Pin;
@@ -10,23 +10,23 @@ use tower::util::Oneshot;
 
 /// The future of [`PerUpstreamService`](super::PerUpstreamService).
 ///
-/// Cancel safe: the future holds only the call.
+/// Cancel safe: the future holds the call, and no other resource.
 #[pin_project]
 pub struct ResponseFuture<S: Service<Req>, Req>(#[pin] StackStage<S, Req>);
 
 #[pin_project(project = StackStageProj)]
 enum StackStage<S: Service<Req>, Req> {
-    /// The stack was ready: the usual case.
+    /// The usual case: the stack was ready, and has been called.
     Called(#[pin] S::Future),
-    /// The stack has to become ready first.
+    /// The stack was not ready, and is called once it is ready.
     Waiting(#[pin] Oneshot<S, Req>),
-    /// The stack cannot become ready.
+    /// The stack failed to become ready. `None` after the error has been returned.
     Failed(Option<S::Error>),
 }
 
 impl<S: Service<Req>, Req> ResponseFuture<S, Req> {
     pub(super) fn new(mut stack: S, request: Req) -> Self {
-        // No task to wake yet: `Oneshot` polls a pending stack again, with the waker of the task.
+        // This poll needs no waker, because `Oneshot` polls a pending stack again, with the waker of the task.
         Self(match stack.poll_ready(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(())) => StackStage::Called(stack.call(request)),
             Poll::Ready(Err(error)) => StackStage::Failed(Some(error)),

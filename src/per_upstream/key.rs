@@ -7,8 +7,8 @@ use std::marker::PhantomData;
 
 use crate::http::{HttpRequest, default_port};
 
-/// The name of an upstream: `http://sku.internal`, or the result of a key function. Displayed without the default
-/// port of the scheme.
+/// The name of an upstream: its origin, such as `http://sku.internal`, or the result of a key function. `Display`
+/// leaves out the default port of the scheme.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamKey(KeyRef<'static>);
 
@@ -22,9 +22,9 @@ pub enum KeyRef<'a> {
     Origin {
         /// `http` or `https`; empty if the request has no scheme.
         scheme: Cow<'a, str>,
-        /// The URI's host; empty if it has none.
+        /// The URI's host; empty if the URI has none.
         host: Cow<'a, str>,
-        /// The port, or the default port of the scheme; `None` without either.
+        /// The port, or else the default port of the scheme; `None` if neither is known.
         port: Option<u16>,
         /// The `Host` header, if it differs from the URI.
         virtual_host: Option<Cow<'a, str>>,
@@ -34,7 +34,7 @@ pub enum KeyRef<'a> {
 }
 
 impl<'a> KeyRef<'a> {
-    /// Returns the origin of a request.
+    /// Returns the origin of `request` as a key.
     pub fn origin(request: &'a impl HttpRequest) -> Self {
         Self::Origin {
             scheme: lower_case(request.scheme()),
@@ -58,7 +58,7 @@ impl<'a> KeyRef<'a> {
     }
 }
 
-/// Converts `part` to lower case. Borrows a part that has no upper-case letters, as most parts do not.
+/// Converts `part` to lower case. Most parts have no upper-case letters, and are borrowed.
 fn lower_case(part: &str) -> Cow<'_, str> {
     if part.bytes().any(|byte| byte.is_ascii_uppercase()) {
         part.to_ascii_lowercase().into()
@@ -68,7 +68,7 @@ fn lower_case(part: &str) -> Cow<'_, str> {
 }
 
 impl Hash for KeyRef<'_> {
-    /// Hashes the parts that tell most upstreams apart, in as few pieces as possible.
+    /// Hashes only the parts that tell most upstreams apart, with as few writes as possible.
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self {
             Self::Origin { host, port, virtual_host, .. } => {
@@ -112,11 +112,11 @@ impl fmt::Display for UpstreamKey {
 /// Extracts the key of the upstream from a request. Implemented by [`Origin`] and [`KeyFn`].
 #[doc(alias = "KeyOf")]
 pub trait KeyExtractor<Req> {
-    /// Calls `with` with the key of `request`.
+    /// Passes the key of `request` to `with`.
     fn with_key<T>(&self, request: &Req, with: impl FnOnce(KeyRef<'_>) -> T) -> T;
 }
 
-/// Tells upstreams apart by the scheme and the authority of an HTTP request. The default.
+/// The default: tells upstreams apart by the scheme and the authority of an HTTP request.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Origin;
 
@@ -126,7 +126,8 @@ impl<Req: HttpRequest> KeyExtractor<Req> for Origin {
     }
 }
 
-/// Tells upstreams apart by a function, given to [`PerUpstreamLayer::key_by`](super::PerUpstreamLayer::key_by).
+/// Tells upstreams apart by the function that was given to
+/// [`PerUpstreamLayer::key_by`](super::PerUpstreamLayer::key_by).
 #[doc(alias = "By")]
 pub struct KeyFn<F, Req, N> {
     function: F,

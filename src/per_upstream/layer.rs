@@ -1,4 +1,4 @@
-//! The layer that puts the stacks of all upstreams around one service.
+//! The layer that puts a stack for each upstream around one service.
 
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use super::key::{KeyFn, Origin};
 use super::make_stack::MakeStack;
 use super::service::PerUpstreamService;
 
-/// Makes a stack for each upstream; see the [module](super).
+/// Makes a stack of layers for each upstream; see the [module](super).
 ///
-/// Default: upstreams are told apart by scheme and authority; at most 1,000 are known.
+/// Default: upstreams are told apart by scheme and authority, and at most 1,000 are known at a time.
 ///
 /// ```
 /// use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
@@ -48,15 +48,15 @@ pub struct PerUpstreamLayer<M, K = Origin> {
 }
 
 impl<M: MakeStack> PerUpstreamLayer<M> {
-    /// Makes the stack of each upstream with `make_stack`, usually a closure. Write the type of its argument,
-    /// `|upstream: &UpstreamKey|`: the compiler cannot infer it.
+    /// Makes the stack of each upstream with `make_stack`, usually a closure. Write the type of the closure's
+    /// argument, `|upstream: &UpstreamKey|`, because the compiler cannot infer it.
     pub fn new(make_stack: M) -> Self {
         Self { make_stack: Arc::new(make_stack), key: Arc::new(Origin), max_upstreams: 1000 }
     }
 }
 
 impl<M, K> PerUpstreamLayer<M, K> {
-    /// The largest number of upstreams known at a time; zero counts as one. Default: 1,000.
+    /// Sets the largest number of upstreams known at a time. Zero counts as one. Default: 1,000.
     pub fn max_upstreams(mut self, upstreams: usize) -> Self {
         self.max_upstreams = upstreams.max(1);
         self

@@ -1,8 +1,8 @@
-//! The stack maker: the function that makes the stack of an upstream.
+//! The stack maker, a function that makes a stack of layers for each upstream.
 
 use super::key::UpstreamKey;
 
-/// Makes the stack of an upstream.
+/// Makes a stack of layers for each upstream.
 ///
 /// Any `Fn(&UpstreamKey) -> (Layer, Handles)` is a stack maker.
 #[doc(alias = "Recipe")]
@@ -12,9 +12,10 @@ pub trait MakeStack {
     /// The handles through which users inspect the stack.
     type Handles: Clone;
 
-    /// Makes the layers of `upstream` and their handles.
+    /// Makes the layers for `upstream`, and their handles.
     ///
-    /// Runs under a lock of the per-upstream service, so a stack maker must not call this service.
+    /// Runs under a lock of the per-upstream service, so a stack maker must not call this service: the call can
+    /// deadlock.
     fn make(&self, upstream: &UpstreamKey) -> (Self::Layer, Self::Handles);
 }
 

@@ -1,19 +1,21 @@
-//! The known upstreams: a bounded map that is read without a lock.
+//! A bounded map of the known upstreams. Lookups take no lock.
 //!
 //! # Implementation
 //!
 //! New upstreams are rare and calls are frequent, so the map is copy-on-write: an immutable set behind an `ArcSwap`.
-//! A lookup loads the pointer and allocates nothing. An insertion copies the set, a table of pointers, under a mutex.
-//! The insertion first repeats the lookup, so threads that race for a new upstream make one stack.
+//! A lookup loads the pointer to the set, and allocates nothing. An insertion copies the set, a table of pointers,
+//! under a mutex. Under the same mutex, the lookup is repeated before the copy, so threads that race for a new
+//! upstream make only one stack.
 //!
-//! A full map evicts the upstream that has been idle for longest. Idleness is counted in turns of use, not in time,
-//! so that a call reads no clock. A turn begins when an upstream is added, or when a call uses another upstream than
-//! the last turn. While a map is less than half full, calls begin no turns, and need not write a shared cache line.
+//! A full map evicts the upstream that has been idle for longest. Idleness is counted in turns, not in time, so that
+//! a call reads no clock. A turn is a series of calls to the same upstream: a new turn begins when a call goes to
+//! another upstream, or when an upstream is added. While a map is less than half full, calls begin no turns, so that
+//! they write no shared cache line.
 //!
 //! # Memory ordering
 //!
-//! `ArcSwap` publishes each set: a thread that loads the pointer sees the stacks whole. The ages are relaxed, because
-//! an age is only compared with other ages.
+//! `ArcSwap` publishes each set: a thread that loads the pointer sees complete stacks. An age is the number of a
+//! turn. Accesses to ages are relaxed, because an age is only compared with other ages.
 
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, PoisonError};
@@ -24,14 +26,14 @@ use super::key::{KeyRef, UpstreamKey};
 use crate::internal::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::internal::sync::{ArcSwap, Mutex, RandomState};
 
-/// The upstreams by key. A copy copies only pointers.
+/// The upstreams by key. Cloning the set copies only pointers.
 type Slots<T> = HashSet<Arc<UpstreamSlot<T>>, RandomState>;
 
-/// A map from keys to values of `T`, with at most `max` upstreams.
+/// A map from the keys of at most `max` upstreams to values of `T`.
 pub(super) struct UpstreamMap<T> {
     entries: ArcSwap<Slots<T>>,
     max: usize,
-    /// The number of turns of use so far.
+    /// The number of turns so far, which is the number of the current turn.
     age: AtomicU64,
     adding: Mutex<()>,
 }
@@ -73,7 +75,7 @@ impl<T> UpstreamMap<T> {
         }
     }
 
-    /// Calls `read` with the upstream of `key`. If the upstream is unknown, `make` makes its value first.
+    /// Passes the value of the upstream `key` to `read`. If the upstream is unknown, `make` makes the value.
     pub(super) fn with<R>(
         &self,
         key: &KeyRef<'_>,
@@ -82,9 +84,10 @@ impl<T> UpstreamMap<T> {
     ) -> R {
         let entries = self.entries.load();
         if let Some(entry) = entries.get(key) {
-            // A map less than half full is far from an eviction, so calls need not write a shared cache line.
+            // While the map is less than half full, no eviction is near. Calls then record no use, and write no
+            // shared cache line.
             if entries.len() * 2 >= self.max && entry.last_used.load(Relaxed) != self.age.load(Relaxed) {
-                // The later use wins, in whichever order two uses are recorded.
+                // `fetch_max` keeps the later of two uses, even if the later use is recorded before the earlier one.
                 entry.last_used.fetch_max(self.next_age(), Relaxed);
             }
             return read(&entry.value);
@@ -93,12 +96,13 @@ impl<T> UpstreamMap<T> {
         read(&self.add(key, make).value)
     }
 
-    /// Calls `read` with every upstream, and returns the results.
+    /// Passes every upstream to `read`, and returns the results.
     pub(super) fn read_all<R>(&self, read: impl Fn(&UpstreamKey, &T) -> R) -> Vec<R> {
         self.entries.load().iter().map(|entry| read(&entry.key, &entry.value)).collect()
     }
 
-    /// Starts a new turn. No two turns have the same number, so exactly one upstream has been idle for longest.
+    /// Starts a new turn, and returns its number. No two turns have the same number, so exactly one upstream has been
+    /// idle for longest.
     fn next_age(&self) -> u64 {
         self.age.fetch_add(1, Relaxed) + 1
     }

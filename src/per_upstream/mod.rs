@@ -1,10 +1,11 @@
 //! Per upstream: if several upstreams share a circuit breaker, the failure of one leads to refused calls to all.
 //!
 //! [`PerUpstreamLayer`] therefore makes a stack of layers for each upstream, when the upstream is first used. The
-//! stack maker ([`MakeStack`]) is usually a closure. It returns the layers of the upstream, and handles that users
-//! look at later. The layers are put around a clone of the service below. [`PerUpstreamService::handles`] and
-//! [`PerUpstreamService::upstreams`] return the handles; clones of the service share them, so clone the service
-//! before you put other layers around it.
+//! stack maker ([`MakeStack`]), usually a closure, returns the layers of the upstream and their handles. The layers
+//! are put around a clone of the service below.
+//!
+//! Users can get the handles from [`PerUpstreamService::handles`] and [`PerUpstreamService::upstreams`]. Other layers
+//! around the service hide these methods, so keep a clone of the service: clones share the upstreams.
 //!
 //! ```
 //! use steadfast::Error;
@@ -38,9 +39,9 @@
 //! The number of stacks is bounded. When a new upstream exceeds the bound, the upstream that has been idle for
 //! longest is evicted, with all its state: an open circuit is forgotten.
 //!
-//! The lookup of a known upstream takes no lock and reads no clock. By default, it allocates only if the host has
-//! upper-case letters. A stack that is ready is called at once. Otherwise the call waits until the stack is ready;
-//! the service itself is always ready.
+//! The lookup of a known upstream takes no lock and reads no clock. By default, the lookup allocates only if the host
+//! has upper-case letters. The service itself is always ready; a call waits, if necessary, until the stack of its
+//! upstream is ready.
 
 mod future;
 mod key;

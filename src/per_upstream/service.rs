@@ -1,4 +1,4 @@
-//! The service, which looks up the stack of each request and calls it.
+//! The service that passes each request to the stack of its upstream.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ where
     inner: Arc<PerUpstreamInner<S, M, K, StackOf<S, M>>>,
 }
 
-/// The stack of one upstream around the service below.
+/// The stack of one upstream: its layers around the service below.
 pub(crate) type StackOf<S, M> = <<M as MakeStack>::Layer as Layer<S>>::Service;
 
 struct PerUpstreamInner<S, M: MakeStack, K, T> {
@@ -42,7 +42,7 @@ where
         }
     }
 
-    /// Returns the handles of the request's upstream. Makes the stack of an unknown upstream.
+    /// Returns the handles of the request's upstream. If the upstream is unknown, makes its stack.
     pub fn handles<Req>(&self, request: &Req) -> M::Handles
     where
         K: KeyExtractor<Req>,
@@ -90,7 +90,7 @@ where
     type Error = <StackOf<S, M> as Service<Req>>::Error;
     type Future = ResponseFuture<StackOf<S, M>, Req>;
 
-    // Only the request tells which stack must be ready, so the call polls that stack.
+    // Without a request, `poll_ready` cannot select a stack. The call therefore polls its stack for readiness.
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
     }

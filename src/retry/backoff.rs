@@ -1,7 +1,8 @@
 //! The length of the wait before a retry.
 //!
-//! Clients that fail together also return together, unless jitter spreads them out. In the comparison by AWS, full
-//! jitter needs the fewest calls: <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>.
+//! Clients whose calls fail together also retry together, unless jitter spreads the retries out. In a comparison by
+//! AWS, full jitter needs the fewest calls:
+//! <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>.
 
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use crate::config_error::MAX_DURATION;
 
 /// Exponential backoff with jitter.
 ///
-/// Before the *n*-th retry, the ceiling of the wait is `base × factorⁿ⁻¹`, at most `cap`. The wait is drawn from the
-/// range of the [`Jitter`], and never exceeds the cap.
+/// The wait before the *n*-th retry has a ceiling: `base × factorⁿ⁻¹`, at most `cap`. The [`Jitter`] sets the range
+/// from which the wait is drawn. No wait exceeds the cap.
 ///
 /// Default: base 100 ms, factor 2, cap 2 s, full jitter.
 ///
@@ -37,16 +38,17 @@ pub struct Backoff {
 /// The range from which a wait is drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Jitter {
-    /// The ceiling itself, for tests and for a single client.
+    /// Exactly the ceiling. For tests, and for upstreams with a single client.
     None,
     /// From zero to the ceiling.
     Full,
     /// From half the ceiling to the ceiling.
     Equal,
-    /// From the base to three times the previous wait (at first, three times the base), at most the cap. Ignores the
-    /// ceiling.
+    /// From the base to three times the previous wait, at most the cap. Before the first retry, to three times the
+    /// base. Ignores the ceiling.
     Decorrelated,
-    /// The ceiling, plus or minus up to this share of it, at most the cap. The share is 0 to 1: 0.7 means ±70 %.
+    /// From this share below the ceiling to this share above it, at most the cap. The share is 0 to 1: 0.7 means ±70
+    /// %.
     Proportional(f64),
 }
 
@@ -61,20 +63,20 @@ impl Backoff {
         }
     }
 
-    /// The ceiling before the first retry, at most the cap. With zero, only `Retry-After` makes a call wait. Default:
-    /// 100 ms.
+    /// The ceiling of the wait before the first retry, at most the cap. With zero, only `Retry-After` makes a call
+    /// wait. Default: 100 ms.
     pub const fn base(mut self, base: Duration) -> Self {
         self.base = base;
         self
     }
 
-    /// The growth of the ceiling with each retry: 1 to 100. Default: 2.
+    /// The factor by which the ceiling grows with each retry: 1 to 100. Default: 2.
     pub const fn factor(mut self, factor: f64) -> Self {
         self.factor = factor;
         self
     }
 
-    /// The longest backoff, from the base to a year. `Retry-After` is added to it. Default: 2 s.
+    /// The longest backoff: at least the base, at most a year. A `Retry-After` comes on top. Default: 2 s.
     pub const fn cap(mut self, cap: Duration) -> Self {
         self.cap = cap;
         self
@@ -101,7 +103,8 @@ impl Backoff {
         self.cap
     }
 
-    /// Draws the wait before the next retry. `retries` counts the retries so far; `previous` is the last wait.
+    /// Draws the wait before the next retry. `retries` is the number of retries so far; `previous` is the backoff of
+    /// the last retry; zero before the first.
     pub(super) fn wait(&self, retries: u32, previous: Duration, rng: &mut impl Rng) -> Duration {
         let ceiling = self.ceiling(retries);
         let mut between =

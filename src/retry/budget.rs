@@ -1,20 +1,20 @@
 //! The retry budget: backoff only delays retries, but an overload ends only if fewer retries are made.
 //!
-//! Therefore each retry takes a token from a bucket that successes fill. Failures drain the bucket, too, so it runs
-//! empty as an outage deepens. The bucket starts nearly empty, because full buckets in many small clients would allow
-//! a flood of retries (Brooker 2022-02-28, "Fixing retries with token buckets and circuit breakers").
+//! Therefore each retry takes a token from a bucket that successes fill. Failures drain the bucket, too, so an outage
+//! empties it. The bucket starts nearly empty, because full buckets in many small clients would allow a flood of
+//! retries (Brooker 2022-02-28, "Fixing retries with token buckets and circuit breakers").
 //!
 //! # Implementation
 //!
-//! The state is one word, a [`Word`]: the tokens in thousandths, and the second of the last refill by time. Every
+//! The state is a [`Word`] of 64 bits: the tokens in thousandths, and the second of the last refill by time. Every
 //! change is one compare-and-swap, so no token is paid out twice. Refill by time counts whole seconds, so that no
-//! fraction is lost to rounding. Without refill by time, no call reads the clock.
+//! fraction is lost to rounding. Without refill by time, calls do not read the clock.
 //!
 //! A flag in the word marks a bucket that is full and can pay for a retry. A healthy call that sees the flag neither
 //! writes the word nor reads the settings. Healthy calls on many threads then share a cache line that none of them
 //! writes.
 //!
-//! A [`Token`] is a guard: it goes back to the bucket unless the retry is sent.
+//! A [`Token`] is a guard: if dropped before the retry is sent, the token goes back to the bucket.
 //!
 //! # Memory ordering
 //!
@@ -30,14 +30,14 @@ use crate::ConfigError;
 use crate::internal::shared_settings::SharedSettings;
 use crate::internal::sync::atomic::{AtomicU64, Ordering};
 
-/// Bounds the extra attempts towards one upstream: a lock-free token bucket.
+/// A lock-free token bucket that bounds the number of retries to one upstream.
 ///
 /// A clone is another handle to the same bucket. Cancel safe: if a call is dropped before its retry is sent, the
-/// token goes back.
+/// token goes back to the bucket.
 ///
-/// An attempt that begins while the bucket cannot pay for a retry is not retried, even if other calls fill the bucket
-/// meanwhile: no copy of the request is kept. If time fills the bucket, the copy is kept even then, and only the
-/// level at the end of the attempt counts.
+/// An attempt that begins while the bucket cannot pay for a retry keeps no copy of the request. Such an attempt is
+/// not retried, even if other calls fill the bucket before it ends. With [refill by
+/// time](RetryBudgetBuilder::per_second), the copy is kept, and only the level at the end of the attempt counts.
 ///
 /// Default: at most 10 tokens, 2 at first; a success adds 0.6, a failure takes 0.3, a retry takes 1.
 ///
@@ -62,7 +62,7 @@ pub struct RetryBudget(Arc<TokenBucket>);
 struct TokenBucket {
     name: Option<Arc<str>>,
     settings: SharedSettings<BudgetSettings>,
-    /// The start of the seconds in `word`.
+    /// The instant from which `word` counts seconds.
     epoch: Instant,
     /// A packed [`Word`].
     word: AtomicU64,
@@ -76,7 +76,7 @@ impl RetryBudget {
         RetryBudgetBuilder::new()
     }
 
-    /// Returns a new bucket called `name`, with the same configuration and the initial tokens.
+    /// Returns a new bucket called `name`, with the same settings and the initial number of tokens.
     pub fn fresh(&self, name: impl Into<Arc<str>>) -> Self {
         Self::new(Some(name.into()), self.0.settings.read(|settings| *settings))
     }
@@ -92,7 +92,7 @@ impl RetryBudget {
         f64::from(self.0.settings.read(|settings| self.0.refilled(settings, word)).tokens) / 1000.0
     }
 
-    /// The number of retries that the budget has paid for, including retries that were then refused locally.
+    /// The number of retries that the budget has paid for, including retries that a layer below refused.
     pub fn retries(&self) -> u64 {
         self.0.retries.load(Ordering::Relaxed)
     }
@@ -148,7 +148,7 @@ impl RetryBudget {
             })
     }
 
-    /// Pays for a retry. `None` if the bucket cannot.
+    /// Takes the price of a retry; `None` if the bucket cannot pay.
     pub(super) fn withdraw(&self) -> Option<Token> {
         let paid = self.0.update(BudgetSettings::pay);
         paid.then(|| Token { budget: Some(self.clone()) })
@@ -160,7 +160,7 @@ impl RetryBudgetBuilder {
     ///
     /// # Errors
     ///
-    /// If an amount is out of its range.
+    /// Fails if an amount is out of its range.
     pub fn build(self) -> Result<RetryBudget, ConfigError> {
         let settings = self.validate()?;
         Ok(RetryBudget::new(self.name, settings))
@@ -173,7 +173,7 @@ impl Default for RetryBudget {
     }
 }
 
-/// The price of one retry. Dropped unspent, it goes back into the bucket.
+/// The price of one retry. A token that is dropped unspent goes back to the bucket.
 #[derive(Debug)]
 pub(super) struct Token {
     budget: Option<RetryBudget>,
@@ -198,11 +198,10 @@ impl Drop for Token {
 
 // ===== impl TokenBucket =====
 
-/// The state of a bucket, packed into 64 bits: the seconds in the upper half, below them a flag and 31 bits of
-/// tokens.
+/// The state of a bucket. Packed into 64 bits: 32 bits of seconds, a flag, and 31 bits of tokens.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Word {
-    /// The second of the last refill by time, counted from the epoch.
+    /// The last refill by time, in whole seconds since the bucket's epoch.
     seconds: u32,
     /// The tokens in thousandths, at most 10⁹.
     tokens: u32,
@@ -250,7 +249,7 @@ impl TokenBucket {
         })
     }
 
-    /// Adds the tokens of the whole seconds since the last refill.
+    /// Unpacks `word`, and adds the tokens for the whole seconds since the last refill by time.
     fn refilled(&self, settings: &BudgetSettings, word: u64) -> Word {
         let held = Word::unpack(word);
         let BudgetSettings { per_second, capacity, .. } = *settings;
@@ -258,7 +257,7 @@ impl TokenBucket {
             return held;
         }
         let now = u32::try_from(self.epoch.elapsed().as_secs()).unwrap_or(u32::MAX);
-        // Saturating, because another thread may have read its clock later and written first.
+        // Saturating: `held.seconds` is later than `now` if another thread read the clock later but wrote first.
         let added = now.saturating_sub(held.seconds).saturating_mul(per_second);
         Word { seconds: now.max(held.seconds), tokens: held.tokens.saturating_add(added).min(capacity) }
     }

@@ -24,8 +24,8 @@ impl RetryPolicyBuilder {
     /// The largest number of retries in a call: 0 to 100. Resends of a request that was
     /// [not processed](crate::Outcome::NotProcessed) do not count. Default: 3.
     ///
-    /// A circuit breaker that [advises](super::RetryLayer::advised_by) the layer ends the retries earlier, during a
-    /// [run of failures](crate::circuit_breaker::CircuitBreakerBuilder::consecutive_failures).
+    /// During a [run of failures](crate::circuit_breaker::CircuitBreakerBuilder::consecutive_failures), calls make
+    /// fewer retries if a circuit breaker [advises](super::RetryLayer::advised_by) the layer.
     pub const fn max_retries(mut self, retries: u32) -> Self {
         self.max_retries = retries;
         self
@@ -102,20 +102,20 @@ impl RetryBudgetBuilder {
         self
     }
 
-    /// The size of the bucket: 0 to 1,000,000. With 0, no call is retried. A size below 2 needs a smaller
-    /// [`initial`](Self::initial), too. Default: 10.
+    /// The size of the bucket: 0 to 1,000,000. With 0, no call is retried. The [`initial`](Self::initial) tokens, by
+    /// default 2, must fit. Default: 10.
     pub fn capacity(mut self, tokens: f64) -> Self {
         self.capacity = tokens;
         self
     }
 
-    /// The tokens of a new bucket. More than the capacity is an error. Default: 2.
+    /// The number of tokens in a new bucket, at most the capacity. Default: 2.
     pub fn initial(mut self, tokens: f64) -> Self {
         self.initial = tokens;
         self
     }
 
-    /// The tokens that each call adds, whatever its result. Finagle's default is 0.2. Default: 0.
+    /// The tokens that each call adds, whatever its result. Default: 0; in Finagle, 0.2.
     pub fn per_call(mut self, tokens: f64) -> Self {
         self.per_call = tokens;
         self
@@ -127,19 +127,19 @@ impl RetryBudgetBuilder {
         self
     }
 
-    /// The tokens that each failed attempt takes, down to an empty bucket. Default: 0.3.
+    /// The tokens that each failed attempt takes, until the bucket is empty. Default: 0.3.
     pub fn per_failure(mut self, tokens: f64) -> Self {
         self.per_failure = tokens;
         self
     }
 
-    /// The price of a retry. Default: 1.
+    /// The tokens that each retry takes. Default: 1.
     pub fn per_retry(mut self, tokens: f64) -> Self {
         self.per_retry = tokens;
         self
     }
 
-    /// The tokens that each whole second adds, for clients with few calls. Finagle's default is 10. Default: 0.
+    /// The tokens that each whole second adds, for clients with few calls. Default: 0; in Finagle, 10.
     pub fn per_second(mut self, tokens: f64) -> Self {
         self.per_second = tokens;
         self
@@ -147,13 +147,13 @@ impl RetryBudgetBuilder {
 
     /// The tokens that a retry must leave in the bucket, at most the capacity. Default: 0.
     ///
-    /// Where a retry costs nothing, the bucket must hold more than the reserve.
+    /// If retries take no tokens, a retry is made only while the bucket holds more than the reserve.
     pub fn reserve(mut self, tokens: f64) -> Self {
         self.reserve = tokens;
         self
     }
 
-    /// Returns the settings in thousandths if every amount is in its range.
+    /// Returns the settings in thousandths of a token if every amount is in its range.
     pub(super) fn validate(&self) -> Result<BudgetSettings, ConfigError> {
         let capacity = thousandths("retry.budget.capacity", self.capacity, 1e6)?;
         Ok(BudgetSettings {
@@ -196,7 +196,7 @@ pub(super) struct BudgetSettings {
 }
 
 impl BudgetSettings {
-    /// Returns the level of the bucket after a retry, or `None` if `tokens` cannot pay for one.
+    /// Returns the level of the bucket after a retry, or `None` if `tokens` cannot pay for a retry.
     pub(super) fn pay(&self, tokens: u32) -> Option<u32> {
         let left = tokens.checked_sub(self.per_retry)?;
         // A retry with a price must leave the reserve. A free retry needs a bucket with more than the reserve.

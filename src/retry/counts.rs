@@ -1,4 +1,4 @@
-//! The number of attempts that a call has made, and how the next attempt counts.
+//! The counts of a call's attempts, and the kind of the next attempt: a retry or a resend.
 
 use super::budget::Token;
 
@@ -9,11 +9,11 @@ pub(super) struct AttemptCounts {
     pub(super) retries: u32,
     /// The number of resends of a request that was not processed.
     pub(super) resent: u32,
-    /// True if the budget has paid for the last attempt.
+    /// True if the budget has paid for the current attempt.
     pub(super) is_paid: bool,
     /// The number of requests handed to a connector.
     pub(super) attempts: u32,
-    /// True if the upstream may have seen a request.
+    /// True if the upstream may have seen any of the requests.
     pub(super) maybe_sent: bool,
 }
 
@@ -43,16 +43,16 @@ impl AttemptCounts {
     }
 }
 
-/// How the next attempt counts.
+/// The kind of the next attempt.
 pub(super) enum Next {
-    /// As a retry of the policy, paid for with a token if the layer has a budget.
+    /// A retry of the policy, with its token if the layer has a budget.
     Retry(Option<Token>),
-    /// As a resend: the upstream has not processed the last attempt.
+    /// A resend, because the upstream has not processed the last attempt.
     Resend,
 }
 
 impl Next {
-    /// Drops the token, which goes back to the budget: no attempt follows.
+    /// Gives the token back to the budget, because no attempt follows.
     pub(super) fn give_up(&mut self) {
         *self = Self::Resend;
     }

@@ -2,25 +2,28 @@
 //!
 //! # Implementation
 //!
-//! The future moves through three stages: `Attempt`; `Wait`, for the backoff; and `Ready`, until the service is ready
-//! again. After an attempt, `next_step` asks the policy, the budget and the advisor whether another attempt follows.
-//! A retry goes through `Wait` and `Ready`. The resend of a request that was not processed skips `Wait`.
+//! The future has three stages: `Attempt`, while an attempt is in flight; `Wait`, before a retry; and `Ready`, until
+//! the service is ready again. After an attempt, `next_step` asks the policy, the budget and the advisor whether
+//! another attempt follows. A retry goes through `Wait` and `Ready`. The resend of a request that was not processed
+//! skips `Wait`.
 //!
-//! Every call ends in `finish`, which records the number of attempts and the stop reason in the result, and the
-//! upstream's name in an error. The exception is a success at the first attempt, which is handed on as it came.
+//! A success at the first attempt is returned unchanged. Any other result goes through `finish`, which records the
+//! number of attempts and the stop reason in the result, and the upstream's name in an error.
 //!
 //! # Deadline
 //!
-//! The future arms no timer for the deadline. The policy allows no wait that would end after it, and the layers below
-//! bound an attempt. If these layers are not known to check the deadline, a poll after the deadline ends the call
-//! here, because only this future knows the number of attempts. The timer of the `DeadlineLayer` above causes that
-//! poll. Without a `DeadlineLayer`, a wait for readiness has no bound.
+//! The future arms no timer for the deadline: the policy allows no wait that ends after the deadline, and the layers
+//! below bound each attempt.
+//!
+//! If the layers below are not known to check the deadline, the first poll of this future after the deadline ends the
+//! call, because only this future knows the number of attempts. The timer of the `DeadlineLayer` above causes this
+//! poll. Without a `DeadlineLayer`, the wait for readiness has no bound.
 //!
 //! # Cancellation
 //!
-//! A token is a guard, held by the stages `Wait` and `Ready`. Dropped there, the token goes back to the budget. It is
-//! spent in the step that hands the retry to the service below, so a retry that is dropped later, for example in a
-//! bulkhead's queue, has spent its token.
+//! The stages `Wait` and `Ready` hold the retry's token. If the future is dropped in one of these stages, the token
+//! goes back to the budget. The token is spent when the retry is handed to the service below, so a retry that is
+//! dropped later, for example in a bulkhead's queue, has spent its token.
 
 use std::fmt;
 use std::pin::Pin;
@@ -48,7 +51,7 @@ use crate::{
 
 /// The future of [`RetryService`](super::RetryService).
 ///
-/// Cancel safe: dropped during a wait, it returns the token of the unsent retry to the budget.
+/// Cancel safe: if the future is dropped during a wait, the token of the unsent retry goes back to the budget.
 #[pin_project]
 pub struct ResponseFuture<Req, S: Service<Req>, J, K, L> {
     service: S,
@@ -74,7 +77,7 @@ enum RetryStage<F, L> {
         #[pin]
         future: F,
     },
-    /// The backoff between two attempts. Boxed, so that a call without retries has a small future.
+    /// The wait before a retry. Boxed, so that a call without retries has a small future.
     Wait(Pin<Box<BackoffWait<L>>>),
     /// The service has to become ready for the next attempt.
     Ready(Next),
@@ -100,7 +103,7 @@ where
         let copy = copy_for(&request, safety, &settings, 0);
         let options = request.options();
         let updated = options.attempt(1, may_follow(&copy, safety));
-        // Untouched options already mean: the first attempt, and another may follow.
+        // Write nothing if the options already say: the first attempt, and another may follow.
         if updated != options {
             request.set_options(updated);
         }
@@ -139,7 +142,7 @@ fn copy_for<Req: RetryableRequest>(
     }
 }
 
-/// True if another attempt may follow one that was sent and failed.
+/// True if another attempt may follow when the current one fails after it was sent.
 const fn may_follow<Req>(copy: &Result<Req, StopReason>, safety: RetrySafety) -> bool {
     copy.is_ok() && matches!(safety, RetrySafety::Idempotent)
 }
@@ -165,7 +168,7 @@ where
             };
             let mut polled = future.poll(cx);
             if polled.is_pending() && !*this.is_checked_below && clock::has_passed(*this.deadline) {
-                // A layer above is about to cut the call, and does not know the number of attempts.
+                // End the call here. The layer above would cut the call, too, but without the number of attempts.
                 polled = Poll::Ready(Err(Error::timeout(TimeoutScope::Total, None)));
             }
             let outcome = match &polled {
@@ -175,7 +178,7 @@ where
             };
             if outcome == Some(Outcome::Success) && this.counts.is_first_attempt() {
                 this.settings.budget.iter().for_each(RetryBudget::success);
-                // Returned as it came, because responses are large.
+                // Return `polled` itself: a match would move the response, and responses are large.
                 return polled;
             }
             let result = ready!(polled);
@@ -192,7 +195,7 @@ where
     }
 }
 
-/// The largest number of resends in a call, after attempts that the upstream has not processed.
+/// The largest number of resends in a call. A resend follows an attempt that the upstream has not processed.
 const MAX_RESENDS: u32 = 3;
 
 /// The step that follows an attempt.
@@ -217,7 +220,7 @@ where
     J: Judge<Res, E>,
     K: ResponseKind<Res>,
 {
-    /// Decides what follows an attempt. `outcome` is `None` if the attempt was refused locally, or ran into the
+    /// Decides what follows an attempt. `outcome` is `None` if the attempt was refused locally, or ended by the
     /// deadline.
     #[cold]
     fn next_step(
@@ -274,7 +277,7 @@ where
                     Ok(pause) => pause,
                     Err(stop) => return NextStep::GiveUp(stop),
                 };
-                // The answer in hand is worth more than a refusal.
+                // End the call if the advisor objects: the result in hand is worth more than a refusal.
                 if let Some(stop) = advice_against(&pause, this.settings) {
                     return NextStep::GiveUp(stop);
                 }
@@ -282,8 +285,8 @@ where
             }
             _ => return NextStep::Done,
         };
-        // After `take_over`, the earlier attempt can no longer make the copy incomplete. If the copy is incomplete
-        // already, the call ends with the result in hand.
+        // After `take_over`, the attempt that has failed can no longer make the copy incomplete. If the copy is
+        // incomplete already, the call ends with the result in hand.
         if this.copy.as_ref().is_ok_and(RetryableRequest::take_over) {
             step
         } else {
@@ -291,7 +294,7 @@ where
         }
     }
 
-    /// Begins the backoff, and the reading of the response's rest.
+    /// Begins the wait, and the reading of the rest of the response.
     fn pause(self: Pin<&mut Self>, result: Result<Res, Error<E>>, pause: Pause) {
         log_events::retry_scheduled(self.name(), self.counts.number(), pause.backoff);
         let mut this = self.project();
@@ -300,7 +303,8 @@ where
         this.stage.set(RetryStage::Wait(Box::pin(BackoffWait::new(pause.until, leftover, pause.token))));
     }
 
-    /// Waits, then sends the next attempt. Ready once the attempt is in flight; an error ends the call.
+    /// Waits, then hands the next attempt to the service. Returns `Ok` once the attempt is in flight; an error ends
+    /// the call.
     fn poll_pause(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error<E>>> {
         loop {
             let mut this = self.as_mut().project();
@@ -321,7 +325,8 @@ where
                         let stop = error.stop_reason();
                         return Poll::Ready(self.finish(Err(error), stop).map(drop));
                     }
-                    // The deadline can pass meanwhile: timers are coarse, and readiness can take long.
+                    // The deadline can have passed before the service is ready: timers are coarse, and readiness can
+                    // take long.
                     if clock::has_passed(*this.deadline) {
                         next.give_up();
                         let late = Error::timeout(TimeoutScope::Total, None);
@@ -358,7 +363,7 @@ where
         }
         match result {
             Ok(mut response) => {
-                // A second retry layer below may have had a reason of its own.
+                // Without a reason here, take the reason of a second retry layer below, if any.
                 let stop = stop.or_else(|| {
                     self.kind.extension(&response).and_then(|below: &Attempts| below.stop_reason)
                 });
@@ -377,18 +382,18 @@ where
     }
 }
 
-/// Returns the `Retry-After` of a response, for classifiers that leave it out.
+/// Returns the `Retry-After` of a response. Used if the classifier leaves the time out of the outcome.
 fn asked_to_wait<Res, E, K: ResponseKind<Res>>(kind: K, result: Result<&Res, &Error<E>>) -> Option<Duration> {
     retry_after::parse(kind.headers(result.ok()?)?, retry_after::system_time)
 }
 
-/// Returns why no attempt should follow `pause`, if the advisor advises against it. Refusals that end no later than
-/// the pause do not count.
+/// Returns the advisor's reason against an attempt after `pause`; `None` if there is no reason, or if the advisor
+/// expects refusals only until the pause ends.
 fn advice_against(pause: &Pause, settings: &RetrySettings) -> Option<StopReason> {
     match settings.advisor.as_ref()?.advice()? {
         RetryAdvice::Refusing { until: Some(until) } if pause.until.is_none_or(|end| end >= until) => None,
         RetryAdvice::Refusing { .. } => Some(StopReason::CircuitOpen),
-        // Without a budget, this advice is ignored: all attempts of the policy are wanted.
+        // A layer without a budget ignores this advice, and makes all retries of the policy.
         RetryAdvice::Failing => settings.budget.as_ref().map(|_| StopReason::Failing),
     }
 }

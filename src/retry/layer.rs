@@ -14,7 +14,7 @@ use crate::{Http, NonHttp, RetryAdvisor};
 
 /// Retries calls; see the [module](super).
 ///
-/// All services of one layer share its budget.
+/// All services that one layer makes share one budget.
 ///
 /// ```
 /// use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
@@ -46,7 +46,7 @@ pub struct RetryLayer<C = HttpClassifier, K = Http> {
 impl RetryLayer {
     /// Retries according to `policy`, with the default [`RetryBudget`] and the default [`HttpClassifier`].
     ///
-    /// The budget starts nearly empty, so a fresh layer may make fewer retries than the policy allows.
+    /// The budget starts nearly empty, so a new layer may make fewer retries than the policy allows.
     pub fn new(policy: RetryPolicy) -> Self {
         Self {
             settings: RetrySettings {
@@ -68,29 +68,32 @@ impl<C, K> RetryLayer<C, K> {
         self
     }
 
-    /// Draws on a shared `budget`. Default: a budget for this layer alone.
+    /// Takes the tokens for retries from `budget`, which other layers can share. Default: a budget for this layer
+    /// alone.
     pub fn budget(mut self, budget: RetryBudget) -> Self {
         self.settings.budget = Some(budget);
         self
     }
 
-    /// Retries without a budget. During an outage, every call may then make all attempts of the policy, so use this
-    /// only in clients whose number of calls is bounded in another way.
+    /// Retries without a budget. During an outage, every call may then make all retries of the policy. Use this
+    /// method only where something else bounds the number of calls.
     pub fn without_budget(mut self) -> Self {
         self.settings.budget = None;
         self
     }
 
-    /// Asks `advisor` before the wait for each retry. The advisor is usually the
+    /// Asks `advisor` before each wait whether to retry. The advisor is usually the
     /// [`CircuitBreaker`](crate::circuit_breaker::CircuitBreaker) below. Default: no advisor.
     ///
-    /// If the circuit stays open for longer than the wait, the call ends: the caller gets the answer in hand, not a
-    /// refusal after a wait. A run of failures ends the call as well, unless the layer has no budget.
+    /// If the circuit will stay open for longer than the wait, the call ends at once: the caller gets the result of
+    /// the last attempt, not a refusal after the wait. If the advisor reports a [run of
+    /// failures](crate::RetryAdvice::Failing), the call ends, too, unless the layer has no budget.
     ///
-    /// Set no advisor if the layer stands above several replicas, each with its own circuit: while one circuit is
-    /// open, another replica may take the next attempt.
+    /// Set no advisor if several replicas below the layer have a circuit each: while one circuit is open, another
+    /// replica may take the next attempt.
     ///
-    /// A thread that has made calls can keep the advisor for a while after the layer and its services are dropped.
+    /// After the layer and its services are dropped, a thread that has made calls can keep the advisor alive for a
+    /// while.
     pub fn advised_by(mut self, advisor: impl RetryAdvisor + Send + Sync + 'static) -> Self {
         self.settings.advisor = Some(Arc::new(advisor));
         self

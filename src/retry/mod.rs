@@ -1,8 +1,8 @@
-//! Retry: without retries, a brief fault fails the call; with blind retries, a lasting fault becomes an overload.
+//! Retry: without retries, a brief fault fails the call; with unlimited retries, a lasting fault becomes an overload.
 //!
 //! [`RetryLayer`] sends a request again after a transient fault: a 502, 503 or 504, or a transport fault, unless the
-//! [classifier](crate::Classify) decides otherwise. A jittered [`Backoff`] separates the attempts. A retry adds load
-//! to an upstream in trouble, so the layer stops if
+//! [classifier](crate::Classify) decides otherwise. Before each retry, the layer waits for a jittered [`Backoff`]. A
+//! retry adds load to an upstream in trouble, so the layer makes no retry if
 //!
 //! - the outcome is a [`Failure`](crate::Outcome::Failure) or [`Neutral`](crate::Outcome::Neutral), or the attempt
 //!   was refused locally;
@@ -41,31 +41,32 @@
 //! wait, the caller gets an error instead.
 //!
 //! [`Attempts`], in the extensions of the response, holds the number of attempts and the reason why no more followed.
-//! The extension is absent if the first attempt needed no retry, or the policy allows none. An error holds both facts
-//! [itself](crate::ErrorInfo::stop_reason). Each time the layer gives up, a `tracing` event with the target
-//! `steadfast::retry` reports both.
+//! The extension is absent after a first attempt that called for no retry, or if the policy allows no retries. An
+//! error itself holds the number and the [reason](crate::ErrorInfo::stop_reason). A `tracing` event with the target
+//! `steadfast::retry` reports each such reason, with the number of attempts.
 //!
 //! # Waits
 //!
 //! After a response with `Retry-After`, the wait is the stated time plus the backoff. If the stated time is longer
 //! than [`RetryPolicyBuilder::max_retry_after`], the call ends without a retry.
 //!
-//! A response that a retry discards returns its permit. Then at most 64 KiB of the body are read, for as long as the
-//! wait lasts, so that the connection can be used again.
+//! The response before a retry is discarded, and its permit is returned. During the wait, up to 64 KiB of its body
+//! are read, so that the connection can be used again.
 //!
 //! # Requests that were not processed
 //!
 //! A request that the upstream has [not processed](crate::Outcome::NotProcessed) is sent again at once, up to three
-//! times, whatever its method. The resend takes no token and no retry of the policy, but needs a copy of the request.
-//! [`RetrySafety::Never`](crate::RetrySafety::Never) forbids it.
+//! times, whatever its method. A resend takes no token and does not count as a retry, but needs a copy of the
+//! request. [`RetrySafety::Never`](crate::RetrySafety::Never) forbids resends.
 //!
 //! # Copies
 //!
-//! A request is copied only if a retry can follow: not for the last attempt of the policy, not under
-//! `RetrySafety::Never`, and not while the budget cannot pay (unless time refills the budget). The
-//! [options](crate::CallOptions::another_may_follow) mark an attempt as the last if no other may follow once the
-//! request is sent. Every other first attempt leaves the options unchanged, so the layer adds no extensions to an
-//! `http::Request` of a healthy call.
+//! A request is copied only if a retry can follow. The layer makes no copy for the last attempt that the policy
+//! allows, under `RetrySafety::Never`, or while the budget cannot pay (unless time refills the budget).
+//!
+//! The [options](crate::CallOptions::another_may_follow) mark an attempt as the last if no other attempt may follow
+//! after the request is sent. For any other first attempt, the options stay unchanged, so the layer adds no extension
+//! to the `http::Request`.
 
 mod backoff;
 mod budget;

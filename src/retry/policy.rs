@@ -15,9 +15,9 @@ use crate::internal::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use crate::stop_reason::StopReason;
 use crate::{ConfigError, RetrySafety};
 
-/// The number of retries of a call, and the waits between its attempts.
+/// The largest number of retries in a call, and the wait before each retry.
 ///
-/// Clones share the random source, so calls draw different waits.
+/// Clones share one random source, so that different calls draw different waits.
 ///
 /// Default: 3 retries, [`Backoff::new`](super::Backoff::new), and `Retry-After` obeyed up to the cap of the backoff.
 ///
@@ -37,8 +37,8 @@ pub struct RetryPolicy(Arc<PolicyInner>);
 
 struct PolicyInner {
     settings: SharedSettings<PolicySettings>,
-    /// A setting that every call reads, so kept outside `settings`. Relaxed: the number is independent of other
-    /// memory.
+    /// Kept outside `settings`, because every call reads this number. Accesses are relaxed: the number is independent
+    /// of other memory.
     max_retries: AtomicU32,
     rng: SharedRng,
 }
@@ -54,14 +54,14 @@ impl RetryPolicy {
         Self::builder().max_retries(0).build().expect("no retries is valid")
     }
 
-    /// True if the policy allows another retry after the first `retries`.
+    /// True if a call that has made `retries` retries may make another.
     pub(super) fn allows(&self, retries: u32) -> bool {
         retries < self.0.max_retries.load(Relaxed)
     }
 
     /// Decides whether a retry follows a throttled attempt or a transient fault.
     ///
-    /// An error is the reason to stop.
+    /// An error is the reason why no retry follows.
     pub(super) fn decide(&self, attempt: &FailedAttempt<'_>) -> Result<Pause, StopReason> {
         if !self.allows(attempt.retries) {
             return Err(StopReason::Exhausted);
@@ -76,7 +76,7 @@ impl RetryPolicy {
         let backoff = self.0.rng.with(|rng| backoff.wait(attempt.retries, attempt.previous_backoff, rng));
         let wait = match attempt.retry_after {
             Some(floor) if floor > max_retry_after => return Err(StopReason::RetryAfterTooLong),
-            // The backoff comes on top, so that clients with the same floor do not return together.
+            // Add the backoff, so that clients with the same `Retry-After` do not retry together.
             Some(floor) => floor + backoff,
             None => backoff,
         };
@@ -84,7 +84,7 @@ impl RetryPolicy {
         if clock::misses(attempt.deadline, until) {
             return Err(StopReason::Deadline);
         }
-        // Withdrawn last: a retry that is not going to be sent needs no token.
+        // Withdraw the token last, so that a retry that is ruled out above takes none.
         let token = match attempt.budget {
             Some(budget) => Some(budget.withdraw().ok_or(StopReason::Budget)?),
             None => None,
@@ -98,7 +98,7 @@ impl RetryPolicyBuilder {
     ///
     /// # Errors
     ///
-    /// If a setting is out of its range.
+    /// Fails if a setting is out of its range.
     pub fn build(self) -> Result<RetryPolicy, ConfigError> {
         let settings = self.validate()?;
         Ok(RetryPolicy(Arc::new(PolicyInner {
@@ -130,7 +130,7 @@ impl Default for RetryPolicy {
     }
 }
 
-/// The facts about a throttled attempt or a transient fault.
+/// An attempt that was throttled or had a transient fault, with all facts that the policy needs.
 pub(super) struct FailedAttempt<'a> {
     pub(super) now: Instant,
     pub(super) deadline: Option<Instant>,
@@ -140,12 +140,12 @@ pub(super) struct FailedAttempt<'a> {
     pub(super) retry_after: Option<Duration>,
     pub(super) sent: bool,
     pub(super) safety: RetrySafety,
-    /// `Ok` if there is a copy to send, or the reason why not.
+    /// `Ok` if there is a copy to send; otherwise, the reason why there is none.
     pub(super) copied: Result<(), StopReason>,
     pub(super) budget: Option<&'a RetryBudget>,
 }
 
-/// The wait before a retry, and its token.
+/// The wait before a retry, and the retry's token.
 #[derive(Debug)]
 pub(super) struct Pause {
     pub(super) backoff: Duration,

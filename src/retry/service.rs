@@ -1,4 +1,4 @@
-//! The service, which hands each call a service of its own for its attempts.
+//! The retry service. Each call gets an inner service of its own for its attempts.
 
 use std::fmt;
 use std::task::{Context, Poll};
@@ -45,7 +45,8 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        // The call takes the service that was polled ready. The clone that stays has no readiness yet.
+        // Give the call the service that was polled ready. The clone that stays must be polled ready before the next
+        // call.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
         let judge = self.classifier.judge(&request);

@@ -9,7 +9,8 @@ use super::policy::RetryPolicy;
 use crate::RetryAdvisor;
 use crate::internal::arc_pool::{Pooled, Spares};
 
-/// The settings that do not depend on the types of a call. Pooled, because every call holds a reference.
+/// All settings except the classifier and the response kind, which are generic. Pooled, because every call holds a
+/// reference.
 #[derive(Clone)]
 pub(super) struct RetrySettings {
     pub(super) name: Option<Arc<str>>,

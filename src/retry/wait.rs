@@ -1,4 +1,4 @@
-//! The wait between two attempts, which holds the token of the next attempt.
+//! The wait before a retry, with the retry's token.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::budget::Token;
 use crate::internal::clock::Timer;
 
-/// A backoff, during which the rest of the last response is read.
+/// The wait before a retry. Meanwhile, the rest of the discarded response is read.
 #[pin_project]
 pub(super) struct BackoffWait<L> {
     #[pin]
@@ -26,7 +26,7 @@ impl<L> BackoffWait<L> {
 }
 
 impl<L: Future<Output = ()>> BackoffWait<L> {
-    /// Ready at the end of the backoff, with the token of the next attempt.
+    /// Ready at the end of the wait, with the retry's token; `None` without a budget.
     pub(super) fn poll_over(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Token>> {
         let mut this = self.project();
         if let Some(reading) = this.leftover.as_mut().as_pin_mut() {

@@ -1,4 +1,4 @@
-//! A store in the memory of this process, for several caches and for tests.
+//! A store in the memory of this process, shared by several caches or used in tests.
 
 use std::fmt;
 use std::time::Duration;
@@ -37,7 +37,7 @@ struct StoredBytes {
 }
 
 impl MemoryStore {
-    /// Creates a store of at most `max_bytes`: 1 KiB to 1 TiB.
+    /// Creates a store of at most `max_bytes` bytes: 1 KiB to 1 TiB.
     ///
     /// # Errors
     ///

@@ -1,8 +1,9 @@
-//! Stores: a process that restarts during an outage has an empty last-known-good cache, and so has a new replica.
+//! Stores help during an outage. They supply entries to a restarted process or a new replica, whose last-known-good
+//! cache is empty at first.
 //!
 //! In a store behind the memory of a [`LastKnownGood`](crate::last_known_good::LastKnownGood) cache, entries outlive
-//! the process or are shared. Each store implements the trait [`Store`](crate::last_known_good::Store), which has two
-//! methods.
+//! the process, or are shared by several caches. Each store implements the trait
+//! [`Store`](crate::last_known_good::Store), which has two methods.
 //!
 //! | store | entries outlive | feature |
 //! |---|---|---|

@@ -7,11 +7,11 @@ use tokio::time::Instant;
 use crate::internal::clock;
 use crate::{HasCallOptions, TimeoutScope};
 
-/// The settings of the layer. Without `after` and `share`, only the call's deadline bounds an attempt.
+/// The settings of the layer. If both values are `None`, only the call's deadline bounds an attempt.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TimeoutSettings {
     pub(super) after: Option<Duration>,
-    /// The share of a call's own timeout that replaces `after`, if the call has a timeout.
+    /// If a call has a timeout of its own, this share of the timeout replaces `after`.
     pub(super) share: Option<f64>,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct Allowance {
 }
 
 impl Allowance {
-    /// Starts the clock at `now`. Returns the end of the attempt, and the limit that an error reports.
+    /// Starts the clock at `now`. Returns the latest end of the attempt, and the limit that a timeout error reports.
     pub(super) fn begin(self, now: Instant) -> (Option<Instant>, AttemptLimit) {
         let own = self.after.and_then(|after| clock::after(now, after));
         let end = clock::earliest(own, self.deadline);

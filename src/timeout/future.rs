@@ -1,4 +1,4 @@
-//! The future, which polls the attempt first and then its timer.
+//! The future of one attempt. It polls the attempt first, and then the timer.
 
 use std::fmt;
 use std::pin::Pin;
@@ -15,10 +15,10 @@ use crate::{Error, TimeoutScope};
 
 /// The future of [`TimeoutService`](super::TimeoutService).
 ///
-/// Cancel safe: the future holds only the attempt.
+/// Cancel safe: a drop of the future drops only the attempt.
 #[pin_project]
 pub struct ResponseFuture<F> {
-    /// `None` if the deadline had passed before the attempt.
+    /// `None` if the deadline passed before the attempt could start.
     #[pin]
     future: Option<F>,
     clock: Clock,

@@ -7,7 +7,7 @@ use tower::Layer;
 use super::config::TimeoutSettings;
 use super::service::TimeoutService;
 
-/// Bounds each attempt in time; see the [module](super).
+/// Limits the time of each attempt; see the [module](super).
 ///
 /// ```
 /// use std::time::Duration;
@@ -34,12 +34,13 @@ pub struct TimeoutLayer {
 }
 
 impl TimeoutLayer {
-    /// Bounds each attempt by `after`, up to the head of its response. With zero, only a response that is ready at
-    /// once gets through.
+    /// Gives each attempt the time `after` to get the head of its response. With zero, only a response that is ready
+    /// at once gets through.
     ///
     /// The clock starts when the attempt first has to wait. A late attempt ends with
-    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), of the scope [`Attempt`](crate::TimeoutScope::Attempt), or
-    /// [`Total`](crate::TimeoutScope::Total) if the deadline of the call came first.
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout). The scope of the error is
+    /// [`Total`](crate::TimeoutScope::Total) if the call's deadline came first, and otherwise
+    /// [`Attempt`](crate::TimeoutScope::Attempt).
     pub const fn new(after: Duration) -> Self {
         Self::optional(Some(after))
     }
@@ -49,7 +50,7 @@ impl TimeoutLayer {
         Self { settings: TimeoutSettings { after, share: None } }
     }
 
-    /// Bounds each attempt by this share of the call's own timeout, if the call sets one, in place of `after`.
+    /// If a call sets its own timeout, bounds each attempt by this share of the timeout, in place of `after`.
     #[cfg(feature = "reqwest")]
     pub(crate) const fn share(mut self, share: Option<f64>) -> Self {
         self.settings.share = share;

@@ -1,4 +1,4 @@
-//! The service, which starts an attempt unless the deadline of the call has passed.
+//! The service of the timeout layer. It starts an attempt unless the deadline of the call has passed.
 
 use std::task::{Context, Poll};
 
@@ -39,7 +39,7 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         let allowance = self.settings.allowance(&request);
         let unchecked = request.options().unchecked_deadline();
-        // Send nothing after a deadline that no other layer has checked.
+        // Nothing is sent after the deadline. The check is made only if other layers may not check the deadline.
         let future = (!clock::has_passed(unchecked)).then(|| self.inner.call(request));
         ResponseFuture::new(future, allowance)
     }

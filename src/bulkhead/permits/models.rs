@@ -1,4 +1,4 @@
-//! Models of the permits: each states a property that holds in every order of two threads.
+//! Loom models of the permits. Each checks a property in every order of the steps of two threads.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use crate::bulkhead::handle::{Permit, WaitSlot};
 use crate::bulkhead::{Bulkhead, BulkheadBuilder};
 use crate::internal::sync::race;
 
-/// A full bulkhead, the permits of the calls in flight, and a place in the queue.
+/// A full bulkhead, the permits of its calls in flight, and the place of its waiter, if there is one.
 struct Full {
     bulkhead: Bulkhead,
     permits: RefCell<Vec<Permit>>,
@@ -56,7 +56,7 @@ impl Full {
         assert!(permit.is_some());
     }
 
-    /// Ends the other calls. Returns the number of calls that are then admitted.
+    /// Ends all calls in flight. Returns the number of calls that the bulkhead admits afterwards.
     fn free_at_the_end(&self) -> usize {
         self.permits.take();
         *self.permits.borrow_mut() = std::iter::from_fn(|| self.bulkhead.try_acquire()).collect();
@@ -169,7 +169,7 @@ fn a_smaller_size_is_reached_with_the_last_call_over_it() {
 fn the_permit_of_a_waiter_that_leaves_counts_towards_a_smaller_size() {
     let set_up = || {
         let full = Full::and_queued(2);
-        full.end_one(); // Its permit is on its way to the waiter.
+        full.end_one(); // The permit is now on its way to the waiter.
         full
     };
     race(

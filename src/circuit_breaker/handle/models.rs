@@ -1,4 +1,4 @@
-//! Models of the handle: each states a property that holds in every order of two threads.
+//! Models of the handle. Each model checks a property in every order of two threads that loom finds.
 
 use super::*;
 use crate::circuit_breaker::Window;
@@ -9,7 +9,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const BAD: CallRecord = CallRecord { failed: true, slow: false };
 
-/// Configures a circuit that opens on this many failures in a row, for an hour, and then admits one probe.
+/// Configures a circuit that opens on `failures` in a row, stays open for an hour, and then admits one probe.
 fn after(failures: u16) -> CircuitBreakerBuilder {
     CircuitBreaker::builder()
         .consecutive_failures(failures, Duration::ZERO)

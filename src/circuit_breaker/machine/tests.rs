@@ -1,4 +1,4 @@
-//! Examples of the state machine. `model.rs` has a random walk.
+//! Tests of the state machine by example. `model.rs` tests it by a random walk.
 
 mod model;
 
@@ -25,7 +25,7 @@ impl Rig {
         Self { machine: Machine::new(), settings, now: Instant::now(), jitter: NO_JITTER }
     }
 
-    /// The default: open for 1 s to 4 s, and rounds of three probes of which one must succeed.
+    /// The default settings: an open time of 1 s to 4 s, and rounds of three probes, of which one must succeed.
     fn default() -> Self {
         Self::new(CircuitBreaker::builder())
     }
@@ -60,7 +60,7 @@ impl Rig {
         self.wait();
     }
 
-    /// Waits for as long as a refusal says. Returns that time.
+    /// Makes a call that is refused, and waits for the time that the refusal gives. Returns this time.
     fn wait(&mut self) -> Duration {
         let wait = self.refusal().expect("a wait that ends");
         self.now += wait;

@@ -1,4 +1,4 @@
-//! Models of the counts: each states a property that holds in every order of two threads.
+//! Models of the counts. Each model checks a property in every order of two threads that loom finds.
 
 use super::*;
 use crate::internal::sync::race;
@@ -70,7 +70,7 @@ fn a_reader_of_the_new_head_sees_an_empty_bucket() {
     race(window, counts, counts, |_, one, two| assert_eq!([one, two], [Counts::default(); 2]));
 }
 
-/// Returns the sums of the entries in the ring.
+/// Adds up the entries in the ring, without the window's own sums.
 fn of_the_ring(window: &CallWindow) -> Counts {
     let slots: Vec<_> = window.ring.iter().map(|slot| slot.load(Relaxed)).collect();
     let sum = |bit| u32::try_from(slots.iter().filter(|slot| *slot & bit != 0).count()).unwrap();

@@ -1,4 +1,4 @@
-//! The facts about an error of an HTTP client, and the walk through its causes.
+//! The facts about an error of an HTTP client, and the iterator over its causes.
 
 use std::error::Error as StdError;
 use std::io;
@@ -17,7 +17,8 @@ pub enum Fault {
 
 /// The error of an HTTP client, as [`HttpClassifier`](crate::http::HttpClassifier) sees it.
 ///
-/// A fault does not tell whether the request was sent: the [`Error`](crate::Error::with_sent) around it does.
+/// The fault does not say whether the request was sent. The [`Error`](crate::Error::with_sent) around this error says
+/// so.
 #[diagnostic::on_unimplemented(
     message = "`HttpClassifier` does not know the error `{Self}`",
     note = "enable the feature `reqwest` or `hyper` for their errors; for an error of your own, implement \
@@ -28,7 +29,7 @@ pub trait TransportError {
     fn fault(&self) -> Fault;
 }
 
-/// Facts about an error, from its type.
+/// The facts that follow from the type of an error.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ErrorFacts {
     pub(crate) fault: Fault,
@@ -73,7 +74,8 @@ pub(crate) fn causes<'a>(
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |error: &&'a (dyn StdError + 'static)| {
         let error: &'a (dyn StdError + 'static) = *error;
-        // Stop at an error of the request's own body. Its causes come from elsewhere, perhaps from another call.
+        // Stop at an error of the request's own body: the causes of such an error come from elsewhere, perhaps from
+        // another call.
         #[cfg(any(feature = "reqwest", feature = "hyper"))]
         if error.downcast_ref().is_some_and(hyper::Error::is_user) {
             return None;

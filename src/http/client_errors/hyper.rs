@@ -43,7 +43,8 @@ fn of_hyper_util(error: &::hyper_util::client::legacy::Error) -> ErrorFacts {
     if error.is_connect() {
         NO_CONNECTION
     } else if error.source().is_none() {
-        // An error without a cause: the client rejected the request, such as one without an absolute URI.
+        // If the error has no cause, the client rejected the request itself, for example because the URI is not
+        // absolute.
         BAD_REQUEST
     } else if is_callers_fault(error) {
         BAD_BODY
@@ -57,7 +58,8 @@ fn of_hyper(error: &::hyper::Error) -> ErrorFacts {
     if error.is_user() { BAD_BODY } else { BROKE_OFF }
 }
 
-/// True if hyper blames the caller, anywhere in the chain: for a request body that failed, or an invalid header.
+/// True if any error in the chain is one for which hyper blames the caller, such as a failed request body or an
+/// invalid header.
 pub(super) fn is_callers_fault(error: &(dyn StdError + 'static)) -> bool {
     causes(error).any(|error| error.downcast_ref().is_some_and(::hyper::Error::is_user))
 }

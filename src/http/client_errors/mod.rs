@@ -1,8 +1,8 @@
-//! Sorts the errors of HTTP clients: the fault, whether the request was sent, and a short text for logs.
+//! Describes the errors of HTTP clients: the fault, whether the request was sent, and a short text for logs.
 //!
-//! Different clients report the same fault in different types, often inside boxes and wrappers. A file for each
-//! client maps its types to one description. To support another client, add a file and its line in `inspect`,
-//! `is_timeout` and `is_of_a_client`.
+//! Different clients report the same fault in different types, often inside boxes and wrappers. Each client has a
+//! file that maps the client's types to `ErrorFacts`. To support another client, add a file, and a line for it in
+//! `inspect`, `is_timeout` and `is_of_a_client`.
 
 mod facts;
 #[cfg(any(feature = "reqwest", feature = "hyper"))]
@@ -50,7 +50,7 @@ pub(crate) fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
     })
 }
 
-/// True if the type of an error is that of an HTTP client.
+/// True if the type of an error belongs to an HTTP client.
 pub(crate) fn is_of_a_client(error: &(dyn StdError + 'static)) -> bool {
     #[cfg(feature = "reqwest")]
     if reqwest::is_error(error) {
@@ -81,8 +81,7 @@ impl TransportError for io::Error {
     }
 }
 
-/// Finds an error of a known type in a box, through any number of wrappers. An unknown error counts as
-/// [`Fault::Exchange`].
+/// Finds an error of a known type in the box, wrapped or not. If no type is known, the fault is [`Fault::Exchange`].
 impl TransportError for BoxError {
     fn fault(&self) -> Fault {
         fault_of(&**self)
@@ -94,7 +93,8 @@ fn of_io(error: &io::Error) -> ErrorFacts {
         BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, NotConnected, UnexpectedEof,
     };
     match error.kind() {
-        // Only a refused connection was certainly never established: a host can also become unreachable later.
+        // Only `ConnectionRefused` proves that no connection was established: a host, for example, can also become
+        // unreachable later.
         ConnectionRefused => NO_CONNECTION,
         ConnectionReset | ConnectionAborted | BrokenPipe | NotConnected | UnexpectedEof => BROKE_OFF,
         _ => ErrorFacts { text: None, ..BROKE_OFF },

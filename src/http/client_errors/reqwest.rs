@@ -29,7 +29,7 @@ fn of_reqwest(error: &::reqwest::Error) -> ErrorFacts {
     if is_callers_fault(error) {
         BAD_BODY
     } else if error.is_connect() {
-        // The failed host may be the target of a redirect. `ReqwestService` may correct `sent`.
+        // The failed host may be the target of a redirect. `ReqwestService` corrects `sent` if there was no redirect.
         ErrorFacts { sent: Sent::Maybe, ..NO_CONNECTION }
     } else if error.is_builder() {
         BAD_REQUEST

@@ -1,6 +1,8 @@
-//! The synchronization primitives of code with loom models: those of std, tokio and arc-swap, or loom's in a model.
+//! The synchronization primitives for code that has loom models. Models use loom's primitives; all other builds use
+//! those of std, tokio and arc-swap.
 //!
-//! A model runs under loom, which tries the possible orders of its threads and the values that a load may return.
+//! A model is a test under loom. loom tries the possible orders of the threads' steps, and the values that each
+//! atomic load may return.
 
 #[cfg(not(all(test, steadfast_loom)))]
 pub(crate) use arc_swap::ArcSwap;

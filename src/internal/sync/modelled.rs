@@ -1,4 +1,4 @@
-//! The primitives of the models: loom's atomics and locks, and substitutes for types that loom lacks.
+//! The primitives for loom models: loom's atomics and locks, and substitutes for the types that loom lacks.
 //!
 //! A substitute guarantees no more than the real type, above all in memory ordering.
 
@@ -13,10 +13,11 @@ use self::atomic::Ordering::{Acquire, Release};
 /// loom needs determinism, so maps use a fixed hash seed.
 pub(crate) type RandomState = BuildHasherDefault<DefaultHasher>;
 
-/// Runs `one` and `two` on two threads, in every order that loom finds, and checks the result with `holds`.
+/// Runs `one` and `two` on two threads, in every order that loom finds, and checks their results with `holds`.
 ///
-/// `set_up` makes the value that both threads share. There are two models: in the second, the functions have swapped
-/// threads. loom only explores orders that differ in the last access to a word, so one model alone misses some.
+/// `set_up` makes the value that both threads share. The function runs two models; in the second, `one` and `two`
+/// have swapped threads. One model alone misses some orders, because loom explores only orders that differ in the
+/// last access to an atomic or a lock.
 pub(crate) fn race<S: 'static, A: 'static, B: 'static>(
     set_up: impl Fn() -> S + Send + Sync + Copy + 'static,
     one: impl Fn(&S) -> A + Send + Sync + Copy + 'static,
@@ -49,10 +50,10 @@ fn in_order<S: 'static, A, B: 'static>(
 
 // ===== ArcSwap =====
 
-/// A load sees everything done before the store of its value. Nothing else is ordered.
+/// A load sees everything that was done before the store of the loaded value. No other accesses are ordered.
 pub(crate) struct ArcSwap<T> {
     current: AtomicUsize,
-    /// Every value so far. The lock is `std`'s, because the list is not part of the model.
+    /// Every value stored so far. The lock is `std`'s, because the list is not part of the model.
     stored: std::sync::Mutex<Vec<Arc<T>>>,
 }
 
@@ -83,7 +84,7 @@ pub(crate) mod oneshot {
 
     use super::{Arc, Mutex};
 
-    /// The state of a channel. No model waits for a value.
+    /// The state of a channel. No model waits for a value, so there is no waker.
     #[derive(Debug)]
     enum Way<T> {
         Open,
@@ -114,7 +115,7 @@ pub(crate) mod oneshot {
     }
 
     impl<T> Receiver<T> {
-        /// A value sent before the close can still be received.
+        /// Closes the channel. A value that was sent earlier can be received afterwards.
         pub(crate) fn close(&mut self) {
             let mut way = self.0.lock().unwrap();
             if matches!(*way, Way::Open) {
@@ -155,7 +156,7 @@ pub(crate) mod oneshot {
 pub(crate) mod watch {
     use super::{Arc, Mutex, MutexGuard};
 
-    /// The latest value under a lock, as in tokio; without `changed`, since no model waits.
+    /// Holds the latest value under a lock, as in tokio. `changed` is missing, because no model waits for a change.
     pub(crate) struct Sender<T>(Arc<Mutex<T>>);
 
     #[derive(Debug)]

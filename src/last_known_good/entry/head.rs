@@ -1,8 +1,8 @@
-//! The head of an entry: status, end-to-end headers, `Vary` and lifetime.
+//! The head of an entry: status, HTTP version, end-to-end headers, `Vary` and lifetime.
 //!
-//! A parsed header value is a slice of the connection's read buffer, and storing the slice would keep the whole
-//! buffer. A head is therefore copied when it is stored, and shared with the next entry if the upstream sends the
-//! same head again.
+//! A parsed header value is a slice of the connection's read buffer, and a stored slice would keep the whole buffer
+//! in memory. A head is therefore copied when it is stored. If the upstream sends the same head again, the next entry
+//! shares the copy.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub(crate) struct Head {
 /// The head of the entry that is being recorded: shared with the previous entry, or new.
 pub(crate) enum NextHead {
     Same(Arc<Head>),
-    // Boxed, because a new head is rare and the enum moves with the response.
+    // Boxed to keep the enum small, because the enum moves with the response and a new head is rare.
     New(Box<Draft>),
 }
 
@@ -40,7 +40,7 @@ impl NextHead {
     }
 }
 
-/// A head that may be stored later. Its headers still share the connection's read buffer.
+/// A head that may be stored later. Until then, its headers are slices of the connection's read buffer.
 pub(crate) struct Draft {
     status: StatusCode,
     version: Version,
@@ -66,8 +66,8 @@ impl Draft {
         })
     }
 
-    /// True if status, lifetime and `Vary` are equal. No rule for storing or serving reads the headers that may
-    /// differ.
+    /// True if status, lifetime and `Vary` are equal. Other headers may differ, but no rule for storing or serving
+    /// reads them.
     pub(crate) fn differs_insignificantly_from(&self, head: &Head) -> bool {
         (self.status, self.lifetime) == (head.status, head.lifetime) && self.vary == head.vary
     }
@@ -83,7 +83,7 @@ impl Draft {
 }
 
 impl Head {
-    /// True if `response` would be stored with an equal head, apart from the time of generation.
+    /// True if the head of `response` equals this one, apart from the headers that only tell the time of generation.
     pub(crate) fn is_of<B>(&self, response: &Response<B>, request: &RequestHeaders) -> bool {
         (self.status, self.version) == (response.status(), response.version())
             && lasting(response.headers()).eq(lasting(&self.headers))
@@ -123,10 +123,10 @@ pub(crate) fn end_to_end(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderNa
     })
 }
 
-/// Returns the end-to-end headers without `Age` and `Date`, which only tell the time of generation. `Date` stays
-/// where an `Expires` exists, since the two determine the freshness lifetime.
+/// Returns the end-to-end headers without `Age` and `Date`, which only tell the time of generation. `Date` is kept if
+/// the response has `Expires`, since the two determine the freshness lifetime.
 ///
-/// The sensitivity mark is returned, too, because `HeaderValue` ignores the mark when it compares.
+/// The mark of a sensitive value is returned, too, because a comparison of `HeaderValue`s ignores the mark.
 fn lasting(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &[u8], bool)> {
     let expires = headers.contains_key(EXPIRES);
     end_to_end(headers)

@@ -1,4 +1,4 @@
-//! Entries: stored good responses, complete with head, body and times.
+//! Entries: stored good responses, each with a head, a body and times.
 //!
 //! An entry is immutable except for its times. If the upstream sends an equal response again, only the times advance.
 //!
@@ -6,8 +6,8 @@
 //!
 //! The age of an entry is computed from the response's `Age` header and the local times of request and response.
 //! `Date` is ignored, unlike in RFC 9111 §4.2.3, because its use would compare the origin server's clock with the
-//! local clock. If the origin server's clock were wrong, every entry could be too old, unnoticed until an entry is
-//! needed.
+//! local clock. With a wrong clock at the origin server, every entry could count as too old, and the fault would stay
+//! unnoticed until an entry is needed.
 
 pub(crate) mod head;
 pub(crate) mod unix_nanos;
@@ -36,15 +36,15 @@ const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 pub(crate) struct Times {
     pub(crate) requested: UnixNanos,
     pub(crate) received: UnixNanos,
-    /// The time of generation according to the `Age` header, which a cache on the way may have set (RFC 9111 §4.2.3).
+    /// The time of generation, computed from `Age`, a header that a cache on the way may set (RFC 9111 §4.2.3).
     pub(crate) generated: UnixNanos,
-    /// The `Date` header in seconds since 1970-01-01 UTC; 0 without a valid one.
+    /// The `Date` header in seconds since 1970-01-01 UTC; 0 if the header is missing or invalid.
     pub(crate) date: u64,
 }
 
 impl Times {
-    /// Returns the times of a response with these headers. A stated `Age` counts from the request: the cache that
-    /// stated it may have sent the response at any time after the request.
+    /// Returns the times of a response with these headers. An `Age` counts from the request, not from the response,
+    /// because a cache may have set it at any time between the two.
     pub(crate) fn of(headers: &HeaderMap, requested: UnixNanos, received: UnixNanos) -> Self {
         let stated = stated_age(headers);
         let generated = if stated.is_zero() { received } else { requested.before(stated) };
@@ -107,7 +107,7 @@ impl Entry {
         now.since(self.times().generated)
     }
 
-    /// The time for which the entry may still be served; zero if the entry is too old.
+    /// The remaining time for which the entry may be served; zero if the entry is too old.
     pub(crate) fn left(&self, now: UnixNanos) -> Duration {
         self.head.lifetime.served_for.saturating_sub(self.age(now))
     }
@@ -119,20 +119,20 @@ impl Entry {
             && self.head.vary.matches(request)
     }
 
-    /// True if the response was received after `received`.
+    /// True if the latest equal response arrived after the time `received`.
     pub(crate) fn is_newer_than(&self, received: UnixNanos) -> bool {
         self.times().received > received
     }
 
-    /// True if this entry takes the place of `other`: both vary on the same headers with the same values, or they
-    /// vary on different headers.
+    /// True if this entry takes the place of `other`: either the two vary on different headers, or on the same
+    /// headers with the same values.
     pub(crate) fn replaces(&self, other: &Self) -> bool {
         let (vary, others) = (&self.head.vary, &other.head.vary);
         vary == others || !vary.has_names_of(others)
     }
 
-    /// The time of the last store read or write for this entry or its predecessor. Limits reads and writes together
-    /// to one per `renew_after`.
+    /// The time of the last access to the store, read or write, for this entry or the one that it replaced. Limits
+    /// such accesses to one per `renew_after`.
     pub(crate) fn synced(&self) -> UnixNanos {
         UnixNanos(self.synced.load(Ordering::Relaxed))
     }
@@ -172,7 +172,7 @@ impl Entry {
         response
     }
 
-    /// The `Date` of the latest equal response.
+    /// The `Date` header of the latest equal response.
     fn date(&self) -> Option<HeaderValue> {
         let date = Duration::from_secs(self.times().date);
         (!date.is_zero()).then(|| HeaderValue::try_from(fmt_http_date(UNIX_EPOCH + date)).ok())?

@@ -17,7 +17,7 @@ impl UnixNanos {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// Adds a duration; saturates.
+    /// Adds a duration; saturates at the maximum.
     pub(crate) fn after(self, time: Duration) -> Self {
         Self(self.0.saturating_add(Self::new(time).0))
     }

@@ -1,16 +1,17 @@
 //! The encoding of entries and tombstones for a store.
 //!
-//! A store keeps bytes under names and knows nothing else. The meaning of the bytes, their integrity, and whether an
-//! entry may be served are decided here, for every store. If a store loses, swaps or garbles values, entries and
-//! invalidations are lost, but no damaged response and no response to another request is served.
+//! A store only holds bytes under names. For every store, this file decides what the bytes mean, whether they are
+//! intact, and whether an entry may be served. If a store loses, swaps or garbles values, the entries and
+//! invalidations in them are lost. No damaged response is served, and no response that belongs to another request.
 //!
 //! # Implementation
 //!
-//! A value is a format version, a checksum, and the content in postcard's format. The checksum covers the name and
-//! the content, so a value under a wrong name is rejected, too. The checksum has no key, so it does not detect
-//! forgery.
+//! A value consists of a mark with the format version, a checksum, and the content in the format of the crate
+//! `postcard`. The checksum covers the name and the content, so a value under a wrong name is rejected, too. The
+//! checksum has no key, so it does not detect forgery.
 //!
-//! Decoding applies the current rules again: a value with an entry that the rules no longer allow is rejected.
+//! Decoding applies the current caching rules. If the rules no longer allow one of the entries, the whole value is
+//! rejected.
 
 use std::sync::Arc;
 
@@ -24,20 +25,21 @@ use crate::last_known_good::entry::{Entry, Times};
 use crate::last_known_good::policy::rules::Rules;
 use crate::last_known_good::policy::vary::Vary;
 
-/// The first bytes of each value. The last byte is the format version.
+/// The first bytes of each value. The last of these bytes is the format version.
 const MARK: &[u8] = b"steadfast\x01";
 
-/// The beginning of the year 10000 in seconds since 1970-01-01 UTC. An HTTP date cannot express this time or later.
+/// The beginning of the year 10000, in seconds since 1970-01-01 UTC: the earliest time that an HTTP date cannot
+/// express.
 const END_OF_DATES: u64 = 253_402_300_800;
 
-/// The length of the checksum.
+/// The length of the checksum in bytes.
 const CHECK_BYTES: usize = 16;
 
 /// A decoded value.
 pub(crate) enum StoredValue {
-    /// The variants of a key.
+    /// The entries of a key, one for each variant by `Vary`.
     Entries(Vec<Entry>),
-    /// The time of the invalidation: entries requested before this time are invalid.
+    /// The time of an invalidation. Entries requested before this time are invalid.
     Tombstone(UnixNanos),
 }
 
@@ -49,7 +51,8 @@ pub(crate) fn encode_tombstone(key: &str, at: UnixNanos) -> Option<Bytes> {
     seal(key, &WireRecord::Tombstone(at.0))
 }
 
-/// Returns `None` if the value was not encoded for this key, is damaged, or has an entry that these rules forbid.
+/// Returns `None` if the value was not encoded for this key, is damaged, or contains an entry that these rules
+/// forbid.
 pub(crate) fn decode(key: &str, value: &[u8], rules: &Rules, is_private: bool) -> Option<StoredValue> {
     Some(match postcard::from_bytes(open(key, value)?).ok()? {
         WireRecord::Tombstone(at) => StoredValue::Tombstone(UnixNanos(at)),
@@ -136,7 +139,7 @@ impl Stored {
         let status = StatusCode::from_u16(self.status).ok()?;
         let mut headers = HeaderMap::new();
         for (name, value) in self.headers {
-            // `HeaderMap` is bounded, and `append` would panic at the bound.
+            // The size of a `HeaderMap` is bounded, and `append` panics at the bound.
             headers.try_append(to_name(&name)?, value.into_header()?).ok()?;
         }
         let line = |(name, values): (String, Vec<WireHeaderValue>)| {

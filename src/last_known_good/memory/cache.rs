@@ -1,42 +1,44 @@
 //! The entries in memory, bounded in bytes.
 //!
-//! Calls look up, insert and invalidate entries concurrently. An entry that was invalidated must not reappear, and
-//! the response to a request from before an invalidation must not be stored afterwards.
+//! Calls look up, insert and invalidate entries concurrently. An invalidated entry must not reappear. A response must
+//! not be stored if an invalidation came after its request.
 //!
 //! # Versions
 //!
-//! Each key has a version, which every invalidation in this process raises. A call reads the version when it begins,
-//! and [`Memory::insert`] stores the response only if the version is still the same. An invalidation first raises the
-//! version and then removes the entries. An insertion reads the version once more after it has put the entry, and
-//! removes the key if the version has changed. So either the invalidation or the insertion removes the entry.
+//! Each key has a version. Every invalidation of the key in this process raises the version. A call reads the version
+//! when it begins, and [`Memory::insert`] stores the response only if the version has not changed. An invalidation
+//! raises the version, then removes the entries. An insertion puts the entry, then reads the version again, and
+//! removes the key if the version has changed. In every order of these steps, either the invalidation or the
+//! insertion removes the entry.
 //!
 //! A version is the sum of two counters from a table of fixed size: one for the hash of the URI, one for the hash of
-//! URI and caller. If two keys share a counter, an invalidation of one prevents the insertions of the other's current
-//! calls, and can remove the entries of the other during an insertion. Shared counters are rare in a table of this
-//! size.
+//! URI and caller. Two keys, here A and B, share a counter if their hashes collide. An invalidation of A then keeps
+//! calls in flight for B from inserting. If a call inserts for B at that moment, B's entries are removed. Shared
+//! counters are rare in a table of this size.
 //!
 //! # Changes
 //!
-//! Usually the upstream sends an equal response again. The entry that was found when the head arrived then only gets
-//! new times, without another lookup at the end of the body. For this, `changes` counts insertions, evictions and
-//! removals of all keys. As long as the count is the same, each entry found earlier is still in memory.
+//! Usually, a response equals the entry. The entry is found when the head arrives, and gets new times at the end of
+//! the body, without a second lookup. For this purpose, `changes` counts the insertions, evictions and removals of
+//! all keys. As long as the count does not change, an entry found earlier is known to be in memory.
 //!
 //! # Private keys
 //!
-//! An invalidation of a URI concerns the entries of all callers. The cache cannot be searched by URI, so
-//! `PrivateKeyIndex` lists the keys of callers with credentials by the hash of the URI.
+//! An invalidation of a URI concerns the entries of all callers. moka's cache cannot be searched by URI.
+//! `PrivateKeyIndex` therefore maps the hash of a URI to its private keys: the keys of callers with credentials.
 //!
 //! # Weights
 //!
-//! An entry weighs its approximate size in memory. A private key counts twice, because the index holds a copy. moka
-//! rejects a value that outweighs the whole cache, so variants that do not fit are left out. moka also delays
-//! evictions. Each insertion therefore runs them at once, or large bodies could exceed the bound.
+//! The weight of an entry is its approximate size in memory. A private key counts twice, because the index holds a
+//! copy. For moka, all variants of a key are one value, and a value heavier than the whole cache is rejected.
+//! Variants that do not fit are therefore left out. moka also delays evictions, and large bodies could exceed the
+//! bound meanwhile. Each insertion therefore runs the evictions at once.
 //!
 //! # Memory ordering
 //!
 //! The version counters and `changes` are raised with `AcqRel` and read with `Acquire`. A thread that reads a count
-//! also sees every change of memory that was made before the count was raised. [`Memory::find`] reads `changes`
-//! before it looks the key up, so a change in between only causes another lookup.
+//! also sees every change of the entries that was made before the count reached this value. [`Memory::find`] reads
+//! `changes` before it looks the key up, so a change in between only makes [`Memory::insert`] look the key up again.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,14 +60,14 @@ const MAX_VARIANTS: usize = 16;
 /// The entries of a key, newest first. All vary on the same headers.
 pub(crate) type Variants = Arc<[Arc<Entry>]>;
 
-/// The entries in memory. The least recently used are evicted first.
+/// The entries in memory. The least recently used entries are evicted first.
 pub(crate) struct Memory {
     entries: Cache<Key, Variants>,
     max_bytes: u64,
     private_keys: Arc<PrivateKeyIndex>,
     removals: Removals,
-    /// Counts insertions, evictions and removals. As long as the count is the same, an entry found earlier is still
-    /// in memory.
+    /// The number of insertions, evictions and removals. As long as this number does not change, an entry found
+    /// earlier is known to be in memory.
     changes: AtomicU64,
 }
 
@@ -78,7 +80,7 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// The body of the entry found; empty without an entry.
+    /// The body of the entry found; empty if no entry was found.
     pub(crate) fn body(&self) -> &Bytes {
         static NONE: Bytes = Bytes::new();
         self.entry.as_ref().map_or(&NONE, |entry| entry.body())
@@ -91,7 +93,8 @@ impl Memory {
         let ended = Arc::clone(&private_keys);
         let entries = Cache::builder()
             .max_capacity(max_bytes)
-            // LRU, because a full TinyLFU cache can reject new keys, and an outage needs the latest entries.
+            // LRU instead of moka's default, TinyLFU: a full TinyLFU cache can reject new keys, but an outage needs
+            // the latest entries.
             .eviction_policy(EvictionPolicy::lru())
             .weigher(|key: &Key, variants: &Variants| {
                 let entries = variants.iter().map(|entry| entry.weight() as u64).sum::<u64>();
@@ -117,7 +120,7 @@ impl Memory {
         self.entries.iter()
     }
 
-    /// Finds the variants of a key, and the newest for which `answers` is true.
+    /// Finds the variants of a key, and the newest variant for which `answers` is true.
     pub(crate) fn find(&self, key: &Key, answers: impl Fn(&Entry) -> bool) -> Found {
         // Read `changes` before the lookup. If an entry changes in between, `insert` sees a different count and looks
         // the key up again.
@@ -127,17 +130,18 @@ impl Memory {
         Found { variants, entry, changes }
     }
 
-    /// The version of a key. Each invalidation changes it, and earlier calls can then no longer insert.
+    /// The version of a key. Each invalidation of the key changes the version, and calls that began earlier can no
+    /// longer insert.
     pub(crate) fn version(&self, key: &Key) -> u64 {
         let count = |hash| self.removals.of(hash).load(Ordering::Acquire);
         count(key.hash()).wrapping_add(count(key.hash_of_caller()))
     }
 
-    /// Inserts the entry of a call, unless the key was invalidated since the call began or has a newer entry. Returns
-    /// true if the entry is stored.
+    /// Inserts the entry of a call. Inserts nothing if the key was invalidated after the call began, or if memory has
+    /// a newer entry. Returns true if the entry is stored.
     ///
     /// `version` is the key's version at the beginning of the call. `found` is the result of a later lookup. If
-    /// `found` contains the entry itself and is still current, only the entry's times are renewed.
+    /// `found` contains `entry` and memory has not changed since the lookup, only the times of `entry` are renewed.
     pub(crate) fn insert(
         &self,
         key: &Key,
@@ -169,8 +173,8 @@ impl Memory {
         is_inserted && self.version(key) == version
     }
 
-    /// Changes the variants of a key atomically. Only invalidations can run concurrently; if one does, the key is
-    /// removed.
+    /// Changes the variants of a key. Two changes of a key never overlap. An invalidation can overlap a change; the
+    /// key is then removed.
     fn change(&self, key: &Key, version: u64, change: impl FnOnce(Option<&Variants>) -> Change) {
         self.entries.entry_by_ref(key).and_compute_with(|current| {
             match change(current.as_ref().map(moka::Entry::value)) {
@@ -184,12 +188,12 @@ impl Memory {
         });
         self.changes.fetch_add(1, Ordering::AcqRel);
         if self.version(key) != version {
-            // The key was invalidated meanwhile. At worst, this removes a newer entry, too.
+            // Remove the key, because it was invalidated during the change. At worst, a newer entry is lost, too.
             self.entries.invalidate(key);
         }
         // Evict at once, so that large bodies cannot exceed the bound.
         self.entries.run_pending_tasks();
-        // Count the evictions.
+        // Count the evictions as changes, too.
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -201,20 +205,21 @@ impl Memory {
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Prevents calls in flight with the URI and caller of the key from inserting, because a newer state is known.
+    /// Raises the version for the key's URI and caller, so that calls in flight do not insert their outdated
+    /// responses.
     pub(crate) fn bump_version(&self, key: &Key) {
         self.removals.of(key.hash_of_caller()).fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Invalidates the entries of a URI for the key's caller, for both methods.
+    /// Invalidates the entries of the key's URI and caller, for both methods.
     pub(crate) fn invalidate_caller(&self, key: &Key) {
         self.bump_version(key);
         key.either_method().iter().for_each(|key| self.entries.invalidate(key));
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Removes the entries of a key that were requested before `moment`, the time of a tombstone from the store. The
-    /// version of the key stays.
+    /// Removes the entries of a key that were requested before `moment`, the time of a tombstone. Does not change the
+    /// key's version.
     pub(crate) fn invalidate_before(&self, key: &Key, moment: UnixNanos) {
         let version = self.version(key);
         let is_older = |entry: &Arc<Entry>| entry.times().requested < moment;
@@ -236,8 +241,8 @@ enum Change {
     Put(Variants),
 }
 
-/// Returns an entry and those of `others` that it does not replace, up to the maximum number and to `room` bytes.
-/// moka would reject variants that together exceed the whole cache.
+/// Returns `entry`, then those of `others` that it does not replace, up to `MAX_VARIANTS` entries and `room` bytes.
+/// moka would reject a value that exceeds the whole cache.
 fn with(entry: &Arc<Entry>, others: &[Arc<Entry>], room: u64) -> Variants {
     let mut room = room.saturating_sub(entry.weight() as u64);
     let others = others.iter().filter(|it| !entry.replaces(it)).take(MAX_VARIANTS - 1);
@@ -249,18 +254,19 @@ fn with(entry: &Arc<Entry>, others: &[Arc<Entry>], room: u64) -> Variants {
     std::iter::once(entry).chain(fitting).cloned().collect()
 }
 
-/// The approximate size of a key in bytes. The index holds a copy of a private key.
+/// The approximate size of a key in memory, in bytes. A private key counts twice, because the index holds a copy.
 fn weight_of(key: &Key) -> u64 {
     let times = 1 + usize::from(key.partition().is_some());
     (times * (size_of::<Key>() + key.weight())) as u64
 }
 
-/// The private keys by the hash of their URI, with the number of values of each key.
+/// The private keys in memory, each with the number of its values. Grouped by the hash of the URI.
 #[derive(Default)]
 struct PrivateKeyIndex(Mutex<HashMap<u64, HashMap<Key, usize>>>);
 
 impl PrivateKeyIndex {
-    /// Counts a new value. A count is needed, because moka may report the end of a value after its successor was put.
+    /// Counts a new value of the key. A set of keys would not do: moka may report the end of a value after the next
+    /// value was put.
     fn add(&self, key: &Key) {
         if key.partition().is_some() {
             *self.keys().entry(key.hash()).or_default().entry(key.clone()).or_default() += 1;
@@ -293,7 +299,7 @@ impl PrivateKeyIndex {
     }
 }
 
-/// The table of removal counters that make up the versions.
+/// The table of invalidation counters. The version of a key is the sum of two counters.
 struct Removals(Box<[AtomicU64]>);
 
 impl Removals {

@@ -1,5 +1,5 @@
-//! The keys that are being refreshed: calls that continue in the background after their callers got a stale response.
-//! Each key has at most one refresh, and the total is bounded.
+//! The keys that are being refreshed. A refresh is a call that continues in the background after its caller got a
+//! stale response. Each key has at most one refresh at a time, and the total is bounded.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,14 +10,14 @@ use crate::last_known_good::policy::key::Key;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Refreshes(Arc<Mutex<HashSet<Key>>>);
 
-/// The right to refresh a key, held until dropped.
+/// The right to refresh a key, until the slot is dropped.
 pub(crate) struct RefreshSlot {
     refreshes: Refreshes,
     key: Key,
 }
 
 impl Refreshes {
-    /// Returns a slot, unless the key has a slot already or `max` slots are taken.
+    /// Returns a slot; `None` if the key already has one, or if `max` slots are taken.
     pub(crate) fn begin(&self, key: &Key, max: usize) -> Option<RefreshSlot> {
         let mut keys = self.keys();
         (keys.len() < max && keys.insert(key.clone()))

@@ -1,11 +1,12 @@
 //! Partitions: each caller with credentials has a part of the cache to itself.
 //!
-//! An entry in a partition is a private entry. Its key contains a digest of the credentials instead of their values.
-//! By the rules of RFC 9111, a partition is a private cache: a response marked `private` may be stored, and a
-//! response to a request with `Authorization` needs no `public`, since RFC 9111 §3.5 applies only to shared caches.
+//! An entry in a partition is a private entry. The key of the entry contains a digest of the credentials, not the
+//! credentials. In the terms of RFC 9111, a partition is a private cache. A response marked `private` may therefore
+//! be stored. The response to a request with `Authorization` may be stored even without `public`: RFC 9111 §3.5
+//! applies only to shared caches.
 //!
-//! Unless `digest_key` is set, the digest key is random for each cache. Private entries then stay in memory: no other
-//! process could compute their names in a store.
+//! A cache without the `digest_key` setting draws a random digest key. The private entries of this cache are kept
+//! only in memory: no other process could compute their names in a store.
 
 use std::fmt;
 
@@ -20,13 +21,13 @@ pub(crate) struct Credentials {
     key: [u8; 32],
 }
 
-/// The digest of a caller's credentials: 128 bits of keyed BLAKE3. Without the key, an attacker can neither construct
-/// two callers with the same partition nor test guesses of a caller's credentials.
+/// The digest of a caller's credentials: 128 bits of keyed BLAKE3. The digest key is secret, so an attacker can
+/// neither find two credentials with the same digest nor check a guess at a caller's credentials.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Partition([u8; 16]);
 
 impl Credentials {
-    /// Takes the well-known credential headers and `others`.
+    /// Counts the well-known credential headers and `others` as credentials.
     pub(crate) fn new(key: [u8; 32], others: Vec<HeaderName>) -> Self {
         let known = ["api-key", "x-api-key", "x-auth-token", "x-access-token"];
         let mut headers = vec![AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE];
@@ -35,8 +36,8 @@ impl Credentials {
         Self { headers, key }
     }
 
-    /// True if the header `name` is a credential. One value that is marked sensitive makes all values of the header a
-    /// credential, whatever the name.
+    /// True if the header `name` is a credential: because of its name, or because at least one of its values is
+    /// marked sensitive.
     pub(crate) fn include(&self, headers: &HeaderMap, name: &HeaderName) -> bool {
         self.headers.contains(name) || headers.get_all(name).iter().any(HeaderValue::is_sensitive)
     }
@@ -49,13 +50,13 @@ impl Credentials {
             return None;
         }
         let headers = all.iter().filter(|(name, _)| self.include(all, name));
-        // Sort by name, so that the order of headers does not matter. The sort is stable: values of a name keep their
-        // order.
+        // Sort by name, so that the order of headers does not matter. The sort is stable, so the values of one name
+        // stay in order.
         let mut sorted: Vec<_> =
             headers.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())).collect();
         sorted.sort_by_key(|(name, _)| *name);
         let mut digest = blake3::Hasher::new_keyed(&self.key);
-        // The userinfo of the URI has the empty name, since no header has an empty name.
+        // The userinfo of the URI gets the empty name, which no header can have.
         for (name, value) in userinfo.map(|it| (&b""[..], it.as_bytes())).into_iter().chain(sorted) {
             for part in [name, value] {
                 digest.update(&part.len().to_le_bytes()).update(part);
@@ -68,7 +69,7 @@ impl Credentials {
 }
 
 impl Partition {
-    /// The low 64 bits, which are as random as the whole.
+    /// The low 64 bits of the digest. They are random enough for a hash.
     #[allow(clippy::cast_possible_truncation)]
     pub(crate) const fn word(self) -> u64 {
         u128::from_le_bytes(self.0) as u64

@@ -1,6 +1,7 @@
 //! Cache keys: method, URI, `Host` header, and the caller's partition.
 //!
-//! Two requests share an entry only if their keys are equal. The text form of a key is its name in a store.
+//! Two requests share an entry only if their keys are equal. The `Display` form of a key is the entry's name in a
+//! store.
 
 use std::fmt::{self, Write as _};
 use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher};
@@ -16,7 +17,7 @@ use crate::last_known_good::policy::credentials::Partition;
 pub(crate) struct Key {
     /// The hash of `text`. Computed once, because each call needs the hash several times.
     hash: u64,
-    /// The URI. A `Host` header that differs from the URI's authority follows after a space, in lower case.
+    /// The URI. If the `Host` header differs from the URI's authority, a space and the header follow, in lower case.
     text: String,
     uri_length: usize,
     head: bool,
@@ -45,7 +46,7 @@ impl Key {
         push_uri(&mut text, request);
         let uri_length = text.len();
         if !host.is_empty() {
-            // A URI contains no space.
+            // The separator is a space, because a URI contains none.
             text.push(' ');
             text.push_str(host);
             text[uri_length..].make_ascii_lowercase();
@@ -53,8 +54,8 @@ impl Key {
         Self { hash: hasher.hash_one(&text), text, uri_length, head, partition }
     }
 
-    /// Resolves a reference from a response header and returns the target's GET key without a partition. `None` if
-    /// the reference is invalid or the target has another origin.
+    /// Resolves a URI reference from a response header. Returns the GET key of the target, without a partition;
+    /// `None` if the reference is invalid or the target has another origin.
     pub(crate) fn resolve(&self, reference: &str, hasher: &impl BuildHasher) -> Option<Self> {
         let base = UriAbsoluteStr::new(self.uri()).ok()?;
         let resolved = UriReferenceStr::new(reference).ok()?.resolve_against(base).to_string();
@@ -64,12 +65,12 @@ impl Key {
         (target.origin() == self.origin()).then_some(target)
     }
 
-    /// Returns the keys of the same URI and caller, for GET and HEAD.
+    /// Returns the GET key and the HEAD key for the URI and caller of this key.
     pub(crate) fn either_method(&self) -> [Self; 2] {
         [false, true].map(|head| Self { head, ..self.clone() })
     }
 
-    /// Returns the key of the same URI and method without a partition.
+    /// Returns this key without its partition.
     pub(crate) fn public(&self) -> Self {
         Self { partition: None, ..self.clone() }
     }
@@ -81,7 +82,7 @@ impl Key {
 
     /// The hash of the URI, the `Host` header and the caller; equal for both methods.
     pub(crate) fn hash_of_caller(&self) -> u64 {
-        // Differs from `hash()` also without a partition.
+        // Even without a partition, the result differs from `hash()`.
         let caller = self.partition.map_or(1, Partition::word);
         self.hash.rotate_left(32) ^ caller
     }
@@ -90,7 +91,7 @@ impl Key {
         &self.text[..self.uri_length]
     }
 
-    /// The URI, and the `Host` header if the header differs from the URI's authority.
+    /// The URI, followed by the `Host` header if the header differs from the URI's authority.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
@@ -113,7 +114,7 @@ impl Key {
         origin(self.uri())
     }
 
-    /// The upstream's name, for events.
+    /// The upstream's name, for log events.
     pub(crate) fn upstream(&self) -> &str {
         upstream_of(self.uri())
     }
@@ -126,8 +127,8 @@ impl Hash for Key {
     }
 }
 
-/// The name of the entry in a store: method, partition or `-`, and text. The text comes last, because a caller can
-/// choose the text and must not be able to imitate another partition.
+/// The name of the entry in a store: the method, the partition (`-` if the key has none), and the text. A caller can
+/// choose the text. The text comes last, so that it cannot imitate another partition.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.partition {
@@ -143,7 +144,7 @@ fn origin(uri: &str) -> &str {
     &uri[..end]
 }
 
-/// Returns the upstream's name from a URI or from the name of an entry or tombstone in a store.
+/// Finds the upstream's name in a URI, or in the name that an entry or tombstone has in a store.
 pub(crate) fn upstream_of(name: &str) -> &str {
     let uri = name.split(' ').find(|part| part.contains("://")).unwrap_or(name);
     let origin = origin(uri);
@@ -159,7 +160,7 @@ fn longest_uri(request: &impl HttpRequest) -> usize {
     request.scheme().len() + request.host().len() + request.path().len() + query + punctuation_and_port
 }
 
-/// Appends the normalized URI: scheme and host in lower case, the port explicit. Equivalent URIs become equal.
+/// Appends the normalized URI: scheme and host in lower case, and an explicit port. Equivalent URIs become equal.
 fn push_uri(uri: &mut String, request: &impl HttpRequest) {
     uri.push_str(request.scheme());
     uri.push_str("://");
@@ -176,7 +177,7 @@ fn push_uri(uri: &mut String, request: &impl HttpRequest) {
     }
 }
 
-/// A hasher with a seed. Two URIs can share a removal counter by chance; the seed makes such a collision
+/// A hasher with a seed. If hashes collide, two URIs share an invalidation counter; the seed makes the collision
 /// reproducible.
 pub(crate) struct SeededHasher(pub(crate) u64);
 

@@ -1,20 +1,19 @@
-//! The caching rules as pure functions: which responses may be stored, how long and to which requests they may be
+//! The caching rules as pure functions: which responses may be stored, for how long and to which requests they may be
 //! served, and which responses invalidate an entry.
 //!
 //! # Implementation
 //!
-//! The rules are few and must be right, so they are written here and not taken from `http-cache-semantics`. Version
-//! 3.0 of `http-cache-semantics`
+//! The rules are few and must be right. The crate `http-cache-semantics` is not used, because its version 3.0
 //!
-//! - reads directives only in lower case, and so stores `No-Store`;
+//! - recognizes directives only in lower case, and so stores a response with `No-Store`;
 //! - splits quoted strings at commas;
-//! - compares only the first line of a header that `Vary` names;
-//! - serves one caller's `public` response to another;
+//! - compares only the first line if a header that `Vary` names has several;
+//! - serves one caller's response to others if it is marked `public`;
 //! - panics on an `Age` of 2⁶⁴ − 1;
 //! - ignores `stale-if-error`;
-//! - depends on a version of `time` that needs a newer toolchain than this crate supports.
+//! - depends on a version of the crate `time` that needs a newer Rust than this crate does.
 //!
-//! `iri-string` resolves references, and `httpdate` reads dates.
+//! The crate `iri-string` resolves URI references, and `httpdate` parses dates.
 
 use std::time::{Duration, SystemTime};
 
@@ -39,7 +38,7 @@ pub(crate) enum Role {
     Cacheable { may_store: bool, limits: Limits },
     /// A successful response invalidates the entries of the URI (RFC 9111 §4.4).
     Invalidate,
-    /// The cache has no role.
+    /// The cache ignores the request.
     Nothing,
 }
 
@@ -48,19 +47,19 @@ pub(crate) fn role(request: &impl HttpRequest) -> Role {
     if !method.is_safe() {
         return Role::Invalidate;
     }
-    // A request for a range gets only a part of the response (RFC 9111 §3.3). An upgraded connection cannot be
-    // replayed. A request body is not part of the key: RFC 9110 §9.3.1 gives the body of a GET no meaning, but some
-    // upstreams use it as a search query.
+    // The cache ignores three kinds of requests. A request for a range gets only a part of the response (RFC 9111
+    // §3.3). An upgraded connection cannot be replayed. A request body is not part of the key: RFC 9110 §9.3.1 gives
+    // the body of a GET no meaning, but some upstreams read it as a search query.
     let is_whole = !headers.contains_key(RANGE) && !headers.contains_key(UPGRADE) && !request.has_body();
     if !matches!(*method, Method::GET | Method::HEAD) || !is_whole || !has_one_host(headers) {
         return Role::Nothing;
     }
     let cache_control = CacheControl::parse(headers);
-    // RFC 9111 §5.2.1.5.
+    // RFC 9111 §5.2.1.5: `no-store` in a request forbids storing the response.
     Role::Cacheable { may_store: !cache_control.no_store, limits: Limits::new(&cache_control) }
 }
 
-/// True if the request's host is unambiguous: at most one `Host` header, and its value is text (RFC 9112 §3.2).
+/// True if the request has no `Host` header, or a single one whose value is text (RFC 9112 §3.2).
 fn has_one_host(headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(HOST).iter();
     hosts.next().is_none_or(|host| host.to_str().is_ok()) && hosts.next().is_none()
@@ -78,8 +77,8 @@ pub(crate) struct Limits {
 impl Limits {
     fn new(asked: &CacheControl) -> Self {
         match asked.stale_if_error {
-            // An entry is served in place of a failure. `stale-if-error` is the directive for this case and replaces
-            // the others (RFC 5861 §4).
+            // An entry is served in place of a failure, the case for which `stale-if-error` is made. This directive
+            // therefore overrides the others (RFC 5861 §4).
             Some(stale) => Self { max_stale: Some(stale), ..Self::default() },
             None => Self {
                 none: asked.no_cache,
@@ -101,16 +100,17 @@ impl Limits {
 
 // ===== Responses =====
 
-/// The rules that apply to every response.
+/// The settings on which the rules for responses depend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rules {
-    /// The maximum age of a response that may be served, unless the origin server sends `stale-if-error`.
+    /// The maximum age of a stale response, where the origin server sets no other limit.
     pub(crate) max_age: Duration,
-    /// True if the response's `Cache-Control` is ignored, except for its freshness lifetime.
+    /// True if the `Cache-Control` of a response counts only for the freshness lifetime.
     pub(crate) ignore_origin: bool,
 }
 
-/// The time for which a response is fresh, and the time for which it may be served, both since its generation.
+/// The time for which a response is fresh, and the time for which it may be served. Both begin when the response is
+/// generated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lifetime {
     pub(crate) fresh_for: Duration,
@@ -119,19 +119,20 @@ pub(crate) struct Lifetime {
 
 impl Rules {
     /// Returns the lifetime of a response, or `None` if the response must not be stored (RFC 9111 §3). `is_private`
-    /// is true if the entry would belong to one caller.
+    /// is true if only one caller may get the entry.
     ///
-    /// The default lifetime is `max_age`. `stale-if-error` replaces it, counted from the end of the freshness
-    /// lifetime (RFC 5861 §4). A response with `must-revalidate`, `proxy-revalidate` or `s-maxage` is served only
-    /// while fresh (RFC 9111 §4.2.4, §5.2.2.2, §5.2.2.8, §5.2.2.10), and a response with `no-cache` is never served
-    /// (§5.2.2.4).
+    /// By default, a response may be served until it reaches the age `max_age`. With `stale-if-error`, it may be
+    /// served for the stated time after it stops being fresh (RFC 5861 §4). A response with `must-revalidate`,
+    /// `proxy-revalidate` or `s-maxage` is served only while fresh (RFC 9111 §4.2.4, §5.2.2.2, §5.2.2.8, §5.2.2.10).
+    /// A response with `no-cache` is never served (§5.2.2.4).
     pub(crate) fn lifetime(
         &self,
         status: StatusCode,
         headers: &HeaderMap,
         is_private: bool,
     ) -> Option<Lifetime> {
-        // A 206 is only a part (§3.3). A 226 depends on a copy that the caller already has (RFC 3229).
+        // The body of a 206 is only a part (§3.3). The body of a 226 depends on a copy that the caller already has
+        // (RFC 3229).
         let is_part = matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::IM_USED);
         let is_whole = status.is_success() && !is_part;
         // `Set-Cookie` may begin a session, which must not be replayed. A stream of events has no end.
@@ -161,8 +162,8 @@ fn is_stream(headers: &HeaderMap) -> bool {
     ["text/event-stream", "multipart/x-mixed-replace"].iter().any(|it| is_of_type(headers, it))
 }
 
-/// Returns the time from `Date` to `Expires` (RFC 9111 §5.3), or `None` without an `Expires`. If `Date` is missing,
-/// or one of the two is invalid or duplicate, the time is zero: the response has expired.
+/// Returns the time from `Date` to `Expires` (RFC 9111 §5.3); `None` without an `Expires`. If `Date` is missing, or
+/// if one of the two headers is invalid or duplicate, the time is zero: the response counts as expired.
 fn expires_after(headers: &HeaderMap) -> Option<Duration> {
     let date = |name: &HeaderName| -> Option<SystemTime> {
         let mut values = headers.get_all(name).iter();
@@ -178,7 +179,7 @@ fn expires_after(headers: &HeaderMap) -> Option<Duration> {
 /// True if a response with this status revokes the caller's earlier entry: the resource is gone, or the caller may
 /// not see it.
 ///
-/// Only that caller's entry is invalidated. Otherwise one caller without access could remove the entries of all
+/// Only this caller's entry is invalidated. Otherwise, a caller without access could remove the entries of all
 /// others.
 pub(crate) fn revokes(status: StatusCode) -> bool {
     matches!(
@@ -191,8 +192,7 @@ pub(crate) fn revokes(status: StatusCode) -> bool {
     )
 }
 
-/// True if the body ends with its connection, so that a complete body cannot be told from a truncated one (RFC 9112
-/// §6.3).
+/// True if the body ends when its connection closes. Such a body can be truncated unnoticed (RFC 9112 §6.3).
 pub(crate) fn ends_with_connection(version: Version, headers: &HeaderMap, has_length: bool) -> bool {
     let closes = || headers.get_all(CONNECTION).iter().any(|line| lists(line, "close"));
     !has_length
@@ -200,20 +200,20 @@ pub(crate) fn ends_with_connection(version: Version, headers: &HeaderMap, has_le
         && (version < Version::HTTP_11 || (version == Version::HTTP_11 && closes()))
 }
 
-/// True if a request with an unsafe method succeeded and so invalidates entries: 2xx or 3xx (RFC 9111 §4.4).
+/// True if a request with an unsafe method and this response status invalidates entries: 2xx or 3xx (RFC 9111 §4.4).
 pub(crate) fn invalidates(status: StatusCode) -> bool {
     status.is_success() || status.is_redirection()
 }
 
-/// Returns the other URIs that a successful unsafe request may have changed: `Location` and `Content-Location` (RFC
+/// Returns the URIs in `Location` and `Content-Location`. A successful unsafe request may have changed them, too (RFC
 /// 9111 §4.4).
 pub(crate) fn referenced_uris(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     [LOCATION, CONTENT_LOCATION].into_iter().filter_map(|name| headers.get(name)?.to_str().ok())
 }
 
-/// True if a 304 revalidates the response with the headers `kept` (RFC 9111 §4.3.4). The `ETag` must match, or
-/// `Last-Modified` if the 304 has no `ETag`. A 304 without both revalidates nothing, since it may be about any
-/// response.
+/// True if a 304 revalidates the response with the headers `kept` (RFC 9111 §4.3.4). Their `ETag`s must be equal, or
+/// their `Last-Modified` if the 304 has no `ETag`. A 304 with neither header revalidates nothing, since it may be
+/// about any response.
 pub(crate) fn revalidates(not_modified: &HeaderMap, kept: &HeaderMap) -> bool {
     let named = [ETAG, LAST_MODIFIED].into_iter().find_map(|name| Some((not_modified.get(&name)?, name)));
     named.is_some_and(|(value, name)| kept.get(name) == Some(value))

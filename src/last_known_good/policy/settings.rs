@@ -1,4 +1,4 @@
-//! The settings of a cache that can change while the cache is in use.
+//! The settings that can change while a cache is in use.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,18 +6,18 @@ use std::time::Duration;
 use crate::last_known_good::policy::rules::Rules;
 use crate::stale::Cause;
 
-/// The settings of a cache that can change while the cache is in use.
+/// The settings that can change while a cache is in use.
 pub(crate) struct CacheSettings {
     pub(crate) rules: Rules,
     pub(crate) max_entry_bytes: usize,
-    /// The causes on which a stale response is served; `None` for every cause.
+    /// The causes for which a stale response is served; `None` means every cause.
     pub(crate) serves_stale_on: Option<ServesStaleOn>,
-    /// The minimum interval, for each entry, between replacements that differ only in insignificant headers, and
-    /// between accesses to the store, reads and writes alike.
+    /// The shortest time between two minor updates of an entry. Minor updates are replacements that differ only in
+    /// headers that no rule reads, and reads or writes of the store.
     pub(crate) renew_after: Duration,
-    /// The time after which a call is slow and gets a stale response.
+    /// The time after which a call counts as slow and gets a stale response; `None` for no limit.
     pub(crate) soft_limit: Option<Duration>,
-    /// The maximum number of calls that continue at a time after a stale response was served.
+    /// The maximum number of refreshes at a time: calls that continue in the background after a stale response.
     pub(crate) max_refreshes: usize,
 }
 

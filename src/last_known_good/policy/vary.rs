@@ -6,8 +6,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::http::fields::detached;
 use crate::last_known_good::policy::credentials::Credentials;
 
-/// A copy of a request's headers without credentials. The copy is needed because `Vary` arrives only with the
-/// response. Credentials are left out, because the entry's key already separates callers by credentials.
+/// A copy of a request's headers, except the credentials. The copy is read when `Vary` arrives with the response,
+/// after the request has been sent. Credentials are left out, because the entry's key already separates callers.
 #[derive(Clone)]
 pub(crate) struct RequestHeaders(Vec<(HeaderName, HeaderValue)>);
 
@@ -40,7 +40,7 @@ impl Vary {
                 names.push((name != "*").then(|| HeaderName::try_from(name).ok()).flatten()?);
             }
         }
-        // Sort and deduplicate, so that equivalent lines are equal.
+        // Sort and deduplicate, because `a, b` and `b, a, a` are equivalent.
         names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
         names.dedup();
         let values = |name: HeaderName| {
@@ -55,7 +55,7 @@ impl Vary {
         Self(lines)
     }
 
-    /// True if the response does not vary.
+    /// True if the response depends on no request header.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -64,13 +64,13 @@ impl Vary {
         self.0.iter().map(|(name, values)| (name, &**values))
     }
 
-    /// The approximate size of the heap memory in bytes.
+    /// The approximate size of this value's heap memory in bytes.
     pub(crate) fn weight(&self) -> usize {
         let values = |values: &Vec<HeaderValue>| values.iter().map(|value| value.len() + 64).sum::<usize>();
         self.0.iter().map(|(name, it)| name.as_str().len() + 64 + values(it)).sum()
     }
 
-    /// True if the request has the same values for all names. Values are compared byte by byte.
+    /// True if the request has the same values for every name in `Vary`. Values are compared byte by byte.
     pub(crate) fn matches(&self, request: &RequestHeaders) -> bool {
         self.0.iter().all(|(name, values)| request.get_all(name).eq(values))
     }

@@ -1,4 +1,4 @@
-//! The builder of the prefetch layer: defaults and ranges.
+//! The builder of the prefetch layer, with defaults and ranges.
 
 use std::time::Duration;
 
@@ -25,13 +25,14 @@ impl PrefetchBuilder {
         self
     }
 
-    /// Sets the maximum number of URIs, 1 to 10,000. The URIs that are called first are fetched. Default: 100.
+    /// Sets the maximum number of registered URIs: 1 to 10,000. At this number, no further URI is registered.
+    /// Default: 100.
     pub const fn max_uris(mut self, uris: usize) -> Self {
         self.max_uris = uris;
         self
     }
 
-    /// Draws the jitter from this seed, so that a test can be replayed. Default: a seed of the operating system.
+    /// Draws the jitter from this seed, so that a test can be replayed. Default: a seed from the operating system.
     pub const fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self

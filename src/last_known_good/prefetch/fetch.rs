@@ -135,7 +135,8 @@ where
         }
     }
 
-    /// Reads a response, up to the largest body that is stored, and returns the status; `None` on an error.
+    /// Sends the request, reads up to `max_entry_bytes` of the response body, and returns the status; `None` on an
+    /// error.
     async fn read(&self, request: Req) -> Option<StatusCode> {
         let response = self.inner.clone().oneshot(request).await.ok()?;
         let status = response.status();

@@ -11,20 +11,19 @@ use crate::ConfigError;
 use crate::internal::rng::SharedRng;
 use crate::last_known_good::LastKnownGood;
 
-/// Fetches called URIs again, periodically and in the background, so that their entries are recent when an outage
-/// begins.
+/// Fetches each called URI periodically in the background, so that its entry is recent when an outage begins.
 ///
 /// The layer stands above the [`LastKnownGoodLayer`](crate::last_known_good::LastKnownGoodLayer), which stores the
 /// responses.
 ///
 /// The first call of a URI registers the URI, if the request is cacheable and has no credentials. A fetch repeats
-/// that call, with the same headers and time limit; without a deadline, the limit is 60 s. A URI is removed if a
-/// fetch does not fail and the cache then has no entry for the URI in memory. Each failed fetch doubles the wait, up
-/// to 16 times the period, so that an upstream that is down gets few requests. A fetch is skipped if the entry was
-/// renewed within half the period, unless the previous fetch failed.
+/// that call, with the same headers and time limit; if that call had no deadline, the limit is 60 s. A URI is removed
+/// if memory has no entry for it after a fetch that did not fail. An answer such as 404 is no failure. Each failed
+/// fetch doubles the wait, up to 16 times the period, so that an upstream that is down gets few requests. A fetch is
+/// skipped if the entry was received less than half a period ago, unless the previous fetch failed.
 ///
-/// **This spawns** a tokio task for each URI. The tasks end, and release the service below, when the last clone of
-/// the layer and of its services is dropped.
+/// **This spawns** a tokio task for each URI. When all clones of the layer and of its services are dropped, the tasks
+/// end and release the service below.
 ///
 /// ```
 /// use std::time::Duration;
@@ -65,11 +64,11 @@ impl PrefetchLayer {
 }
 
 impl PrefetchBuilder {
-    /// Builds the layer. `last_known_good` is the cache of the layer below, which stores the responses.
+    /// Builds the layer. `last_known_good` must be the cache of the layer below that stores the responses.
     ///
     /// # Errors
     ///
-    /// If a setting is out of its range.
+    /// Fails if a setting is out of its range.
     pub fn build(self, last_known_good: &LastKnownGood) -> Result<PrefetchLayer, ConfigError> {
         self.validate()?;
         let rng = SharedRng::new(self.seed);

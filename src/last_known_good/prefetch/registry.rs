@@ -21,11 +21,11 @@ pub(super) struct Registry {
     tasks: RwLock<HashMap<Key, Task>>,
 }
 
-/// A task that is aborted when its registration is dropped.
+/// The handle of a task, which aborts the task on drop.
 struct Task(AbortHandle);
 
 impl Task {
-    /// True until the task ends. The end of a runtime also ends its tasks, started or not.
+    /// True until the task ends. The end of a runtime also ends its tasks, even those that have not started.
     fn is_alive(&self) -> bool {
         !self.0.is_finished()
     }
@@ -65,7 +65,7 @@ impl Registry {
         self.read().get(key).is_some_and(Task::is_alive)
     }
 
-    /// Registers a key and spawns its task, if there is room and the key is not registered.
+    /// Registers a key and spawns its task, if there is room and the key is not registered yet.
     pub(super) fn register(&self, key: Key, spawn: impl FnOnce() -> AbortHandle) {
         let mut tasks = self.write();
         tasks.retain(|_, task| task.is_alive());
@@ -84,7 +84,8 @@ impl Registry {
         self.every
     }
 
-    /// Returns `wait` with a jitter of ±20 %, so that URIs that were registered together are not fetched together.
+    /// Returns `wait` with a jitter of ±20 %, so that URIs that were registered at the same time are not fetched at
+    /// the same time.
     pub(super) fn jittered(&self, wait: Duration) -> Duration {
         wait.mul_f64(self.rng.with(|rng| rng.random_range(0.8..1.2)))
     }

@@ -1,22 +1,23 @@
-//! The response body of the cache: a fresh body, recorded while the caller reads, or the body of an entry.
+//! The response body of the cache: a fresh body, which is recorded while the caller reads it, or the body of an
+//! entry.
 //!
 //! # The last piece is held back
 //!
-//! An entry must also be written to the store, and a store write is asynchronous. The body is the only place to wait,
-//! since the cache spawns no task for the write. All pieces pass at once except the last, which is handed on only
-//! when the store has finished, or at the store's timeout or the call's deadline. If the last piece cannot be
-//! recognized, the end of the body is held back instead.
+//! At the end of a body, the entry may also have to be written to the store. This write is asynchronous. The cache
+//! spawns no task for the write, so the body has to wait for it. All pieces pass at once except the last. The last
+//! piece is handed on when the write has ended, at the latest at the store's timeout or the call's deadline. If the
+//! last piece cannot be recognized, the end of the body is held back instead.
 //!
-//! Waiting after the last piece would be too late. A server that forwards a body of stated length drops the body as
-//! soon as it has written that many bytes, and the write would be dropped with it.
+//! A wait after the last piece would be too late. A server that forwards a body of known length drops the body once
+//! it has forwarded that many bytes. The write to the store would be dropped with the body.
 //!
-//! The wait occurs at most once per `renew_after` for an entry. A response without a body is written before its head
-//! is handed on.
+//! An entry causes this wait at most once per `renew_after`. A response without a body is written to the store before
+//! its head is handed on.
 //!
 //! # Cancellation
 //!
 //! A body that is dropped before its end is not stored. If a body is dropped during the write, its entry is in memory
-//! and perhaps in the store. Recording ends when a body is read only to be discarded.
+//! and perhaps in the store. If a layer reads the body only to discard it, the recording ends.
 
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
@@ -34,14 +35,14 @@ use crate::last_known_good::tier::bounded_store::BoxFuture;
 
 /// The body of a response that came through [`LastKnownGoodService`](crate::last_known_good::LastKnownGoodService).
 ///
-/// The body is recorded while it is read, and stored once it is complete. Where a
-/// [`Store`](crate::last_known_good::Store) must be written, the last piece is held back until the store has
-/// finished, at most for [`store_timeout`](crate::last_known_good::LastKnownGoodBuilder::store_timeout). The reason:
-/// a reader that knows the length may drop the body right after the last piece.
+/// The body is recorded while it is read, and stored once it is complete. If the entry must also be written to a
+/// [`Store`](crate::last_known_good::Store), the last piece is held back until the write has ended, at most for
+/// [`store_timeout`](crate::last_known_good::LastKnownGoodBuilder::store_timeout). Otherwise the write could be lost,
+/// because a reader that knows the length may drop the body right after the last piece.
 ///
 /// # Cancel safety
 ///
-/// A body that is dropped before its end is not stored. An earlier entry then stays.
+/// A body that is dropped before its end is not stored. An earlier entry stays in the cache.
 #[pin_project]
 #[derive(Debug)]
 pub struct ResponseBody<B>(#[pin] Kind<B>);
@@ -61,23 +62,23 @@ enum Kind<B> {
 struct RecordedBody<B> {
     #[pin]
     body: B,
-    /// `None` if the body is not recorded, or no longer.
+    /// `None` if the body is not recorded, or is no longer recorded.
     recorder: Option<Recorder>,
     ending: Ending,
 }
 
-/// The state of the end of a body, which may have to wait for a write to the store.
+/// The state of a body's end. The end may have to wait for a write to the store.
 #[derive(Debug)]
 enum Ending {
     NotYet,
     Writing(Box<PendingWrite>),
-    /// The body has returned its end and must not be polled again.
+    /// The inner body has ended and must not be polled again.
     Over,
 }
 
-/// A write to the store, and the last piece, which is handed on afterwards.
+/// A write to the store, and the last piece of the body, which waits for the write.
 struct PendingWrite {
-    /// A mutex that is never locked. It makes the body `Sync`, which the store's future need not be.
+    /// The mutex is never locked. It makes the body `Sync`, even if the store's future is not `Sync`.
     write: Mutex<BoxFuture<()>>,
     /// `None` if no piece waits, only the end.
     last: Option<Frame<Bytes>>,
@@ -173,13 +174,13 @@ impl PendingWrite {
         self.write.get_mut().unwrap_or_else(PoisonError::into_inner).as_mut().poll(cx)
     }
 
-    /// The length of the piece that is held back.
+    /// The length of the piece that is held back; zero without one.
     fn length(&self) -> u64 {
         self.last.as_ref().and_then(Frame::data_ref).map_or(0, |data| data.len() as u64)
     }
 }
 
-// The piece that is held back may be secret.
+// Prints only the length, because the piece that is held back may be secret.
 impl std::fmt::Debug for PendingWrite {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PendingWrite").field("length", &self.length()).finish_non_exhaustive()

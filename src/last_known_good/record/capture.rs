@@ -1,16 +1,17 @@
-//! The received part of a body, compared with the earlier entry's body.
+//! The part of a body that has arrived, compared with the body of the earlier entry.
 //!
-//! A piece of a body is a slice of the connection's read buffer, and storing the slice would keep the whole buffer:
-//! configuration would not bound the memory. Pieces are therefore held only while the body streams, and a stored body
-//! is copied once to its exact size. A body equal to the known one is not held at all.
+//! A piece of a body is a slice of the connection's read buffer. A stored slice would keep the whole buffer in
+//! memory, beyond the configured bound. Pieces are therefore held only until the body is complete, and a stored body
+//! is a copy of exact size. If a body equals the earlier entry's, no piece is held.
 
 use bytes::{Bytes, BytesMut};
 
-/// The received bytes of a body. As long as they equal the beginning of the known body, only their number is held.
+/// The received bytes of a body. As long as they equal the beginning of the known body, that of the earlier entry,
+/// only their number is held.
 #[derive(Debug)]
 pub(crate) enum BodyCapture {
     Known(usize),
-    // Boxed, because a new body is rare and the enum moves with the response.
+    // Boxed to keep the enum small, because the enum moves with the response and a new body is rare.
     Other(Box<Pieces>),
 }
 
@@ -28,12 +29,12 @@ impl BodyCapture {
         }
     }
 
-    /// Copies a complete body to its exact size.
+    /// Returns a copy of a complete body. The copy has exact size.
     pub(crate) fn whole(body: &Bytes) -> Bytes {
         Bytes::copy_from_slice(body)
     }
 
-    /// Adds a received piece. `known` must be the same body in each call.
+    /// Adds a received piece. `known` must be the same body for all pieces.
     pub(crate) fn push(&mut self, data: &Bytes, known: &Bytes) {
         match self {
             Self::Known(length) if known[*length..].starts_with(data) => *length += data.len(),

@@ -1,4 +1,4 @@
-//! Recording: a response is stored while its caller reads the body.
+//! Recording: a response is captured while its caller reads the body, and stored at the end of the body.
 
 pub(crate) mod body;
 pub(crate) mod capture;

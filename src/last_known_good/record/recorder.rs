@@ -1,6 +1,6 @@
 //! The recorder of a response: observes the body and stores the response once the body is complete.
 //!
-//! The recorder compares each piece with the entry as the piece passes, and copies only a body that differs;
+//! Each piece of the body is compared with the earlier entry as the piece passes. Only a body that differs is copied;
 //! `plan.rs` says why.
 
 use std::fmt;
@@ -16,13 +16,13 @@ use crate::last_known_good::record::capture::BodyCapture;
 use crate::last_known_good::tier::bounded_store::{BoxFuture, WaitEnd};
 use crate::last_known_good::tier::state::CacheState;
 
-/// Observes the body of a good response and stores the response if the body is complete.
+/// Observes the body of a good response and stores the response once the body is complete.
 pub(crate) struct Recorder {
     pub(crate) state: Arc<CacheState>,
     pub(crate) key: Key,
     /// The version of the key at the beginning of the call.
     pub(crate) version: u64,
-    /// The result of the lookup at the arrival of the head.
+    /// The result of the lookup when the head arrived.
     pub(crate) found: Found,
     pub(crate) head: NextHead,
     pub(crate) times: Times,
@@ -41,7 +41,7 @@ impl Recorder {
         fits
     }
 
-    /// Stores the response in memory. Returns the write to the store, if one is due.
+    /// Stores the response in memory. Returns the write to the store; `None` if no write is necessary.
     pub(crate) fn store(self) -> Option<BoxFuture<()>> {
         let Self { state, key, version, found, head, times, capture, deadline } = self;
         let same_body = found.entry.as_ref().filter(|entry| capture.is_all_of(entry.body()));
@@ -66,7 +66,7 @@ impl Recorder {
     }
 }
 
-// Headers and body may be secret, and so may the request headers on which the response varies.
+// Prints only the length. The headers of request and response, and the body, may be secret.
 impl fmt::Debug for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Recorder").field("length", &self.capture.len()).finish_non_exhaustive()

@@ -1,11 +1,11 @@
 //! The store as calls see it: bounded in time and infallible.
 //!
-//! A store is an optional second tier, so a call must neither fail nor hang because of the store. Each operation ends
-//! by its time limit and by the deadline of the call. A failure is counted and logged. A read that failed then looks
-//! like an absent value.
+//! A store is an optional second tier, so a call must neither fail nor hang because of the store. Each operation is
+//! bounded by a time limit and by the deadline of the call. A failure is counted and logged. A failed read counts as
+//! an absent value.
 //!
-//! [`BoundedStore`] also keeps, in this process, the times of two kinds of tombstones: those that are not written
-//! yet, and those that are written and still current, which need not be written again.
+//! [`BoundedStore`] also remembers the times of two kinds of tombstones. Pending tombstones are not in the store yet.
+//! Written tombstones need not be written again as long as they are current.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -27,7 +27,7 @@ use crate::last_known_good::tier::store::Store;
 
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// The latest end of a wait; `None` for an unbounded wait.
+/// The latest time at which a wait ends; `None` for an unbounded wait.
 pub(crate) type WaitEnd = Option<Instant>;
 
 /// The object-safe form of [`Store`].
@@ -52,12 +52,14 @@ pub(crate) struct BoundedStore {
     store: Box<dyn AnyStore>,
     timeout: Duration,
     failures: AtomicU64,
-    /// True if private entries are written: the digest key is configured, so other processes can compute their names.
+    /// True if private entries are written, too. This needs a configured digest key, with which other processes can
+    /// compute the names of private entries.
     holds_private_entries: bool,
-    /// The times of invalidations whose tombstones are not written yet, by the hash of the tombstone. The store may
-    /// still have the entries. Bounded; the least recently used are lost first.
+    /// The times of invalidations whose tombstones are not in the store yet, by the hash of the tombstone. The store
+    /// may have the invalidated entries. The number is bounded; the least recently used times are lost first.
     pending_tombstones: Cache<u64, UnixNanos>,
-    /// The times of tombstones that are written and still current: no entry was written since.
+    /// The times of tombstones that were written and are current. A tombstone is current until an entry that it
+    /// concerns is written.
     written_tombstones: Cache<u64, UnixNanos>,
 }
 
@@ -86,7 +88,7 @@ impl BoundedStore {
         Self { holds_private_entries: holds, ..self }
     }
 
-    /// True if entries of this key are written.
+    /// True if entries of this key may be written.
     pub(crate) const fn may_hold(&self, key: &Key) -> bool {
         self.holds_private_entries || key.partition().is_none()
     }
@@ -96,7 +98,7 @@ impl BoundedStore {
         self.pending_tombstones.insert(hash, at);
     }
 
-    /// Records that the tombstone was written. A newer pending tombstone stays pending.
+    /// Records that a tombstone was written. A newer pending tombstone stays pending.
     pub(crate) fn add_written_tombstone(&self, hash: u64, at: UnixNanos) {
         self.written_tombstones.insert(hash, at);
         if self.pending_tombstones.get(&hash) == Some(at) {
@@ -104,17 +106,17 @@ impl BoundedStore {
         }
     }
 
-    /// True if the tombstone was written after `moment` and is still current.
+    /// True if a tombstone with a time after `moment` was written and is current.
     pub(crate) fn has_tombstone_since(&self, hash: u64, moment: UnixNanos) -> bool {
         self.written_tombstones.get(&hash).is_some_and(|at| at > moment)
     }
 
-    /// Records that entries are about to be written: the next invalidation needs a new tombstone.
+    /// Records that entries are about to be written, so that the next invalidation writes a new tombstone.
     pub(crate) fn remove_written_tombstone(&self, hash: u64) {
         self.written_tombstones.invalidate(&hash);
     }
 
-    /// The time of the last invalidation whose tombstone is not written yet; zero if none is pending.
+    /// The time of the pending tombstone; zero if none is pending.
     pub(crate) fn pending_tombstone_at(&self, hash: u64) -> UnixNanos {
         self.pending_tombstones.get(&hash).unwrap_or_default()
     }
@@ -124,7 +126,7 @@ impl BoundedStore {
         self.timeout
     }
 
-    /// The latest end of an operation that begins now.
+    /// The latest time at which an operation that begins now ends.
     pub(crate) fn end(&self, deadline: WaitEnd) -> WaitEnd {
         clock::earliest(clock::after(Instant::now(), self.timeout), deadline)
     }
@@ -133,7 +135,7 @@ impl BoundedStore {
         self.failures.load(Ordering::Relaxed)
     }
 
-    /// Returns the value, or `None` if the value is absent or the store fails or does not answer by `end`.
+    /// Returns the value; `None` if the value is absent, the store fails, or no answer arrives by `end`.
     pub(crate) async fn get(&self, key: &str, end: WaitEnd) -> Option<Bytes> {
         self.within(end, key, self.store.get(key)).await.flatten()
     }
@@ -144,7 +146,8 @@ impl BoundedStore {
     }
 
     async fn within<T>(&self, end: WaitEnd, key: &str, mut answer: Answer<'_, T>) -> Option<T> {
-        // A store may be built from these layers. Its signals are not about the call, and are discarded.
+        // A store may itself use the layers of this crate. Their thread-local signals are not about this call, so
+        // `isolated` discards them.
         let answer = poll_fn(move |cx| isolated(|| answer.as_mut().poll(cx)));
         let answer = match end {
             Some(end) => timeout_at(end, answer).await.unwrap_or_else(|elapsed| Err(elapsed.into())),

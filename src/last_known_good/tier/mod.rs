@@ -1,8 +1,8 @@
 //! The shared state of a cache, the [`Store`](store::Store) trait, and the traffic between the two tiers, memory and
 //! store.
 //!
-//! The memory is not itself a store: every call reads the memory by reference and without waiting, and the methods of
-//! a store are asynchronous and return copies.
+//! The memory does not implement `Store`. A call reads the memory by reference and without waiting, but the methods
+//! of a store are asynchronous and return copies.
 
 pub(crate) mod bounded_store;
 pub(crate) mod state;

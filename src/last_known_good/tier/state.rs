@@ -47,8 +47,8 @@ impl CacheState {
         self.settings.read(|settings| settings.max_refreshes)
     }
 
-    /// The time after which a call is slow and gets a stale response; `None` if not set, or if `Cause::Slow` is
-    /// excluded.
+    /// The time after which a call counts as slow and gets a stale response; `None` if the limit is not set, or if no
+    /// stale response is served on `Cause::Slow`.
     pub(crate) fn soft_limit(&self) -> Option<Duration> {
         self.settings.read(|settings| settings.soft_limit.filter(|_| settings.serves_stale_on(Cause::Slow)))
     }
@@ -67,7 +67,8 @@ impl CacheState {
         RequestHeaders::new(request.headers(), key.partition().map(|_| &self.credentials))
     }
 
-    /// True if `entry` is recent enough to stay when a new response differs only in insignificant headers.
+    /// True if `entry` is too recent to be replaced by a response that differs only in insignificant headers. `times`
+    /// are those of the response.
     pub(crate) fn is_new_enough(&self, entry: &Entry, times: Times) -> bool {
         times.received.since(entry.times().received) < self.renew_after()
     }

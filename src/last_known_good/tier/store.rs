@@ -1,4 +1,4 @@
-//! The [`Store`] trait: a backend that keeps entries beyond the memory of a process.
+//! The [`Store`] trait: a backend for entries behind the memory of a cache.
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use crate::BoxError;
 /// A backend behind the memory of a [`LastKnownGood`](crate::last_known_good::LastKnownGood) cache. A store may
 /// outlive the process or be shared by several caches.
 ///
-/// A store keeps bytes under keys. The cache alone knows what the bytes mean, whether they are intact, and whether an
+/// A store holds bytes under keys. Only the cache knows what the bytes mean, whether they are intact, and whether an
 /// entry may be served. A key is text with spaces, such as `GET - http://sku.internal:80/v1/items?id=42` for an entry
-/// or `GONE * …` for a tombstone. It contains the URI with its query, so it may be confidential, and has no maximum
-/// length. If a store swaps or garbles values, the cache rejects these values as if they were lost.
+/// or `GONE * …` for a tombstone. A key contains the URI with its query, so it may be confidential. The length of a
+/// key is not bounded. If a store swaps or garbles values, the cache ignores these values, as if they were lost.
 ///
-/// A store may lose any value at any time. The loss of an entry costs a stale response. If a tombstone, the record of
-/// an invalidation, is lost before the entry concerned, the entry can come back.
+/// A store may lose any value at any time. If an entry is lost, a call may get an error instead of a stale response.
+/// If a tombstone, the record of an invalidation, is lost before the invalidated entry, the entry can come back.
 ///
-/// A store need not bound its own time. The cache waits at most for
+/// A store needs no timeout of its own. The cache waits at most for
 /// [`store_timeout`](crate::last_known_good::LastKnownGoodBuilder::store_timeout), and never beyond the deadline of
 /// the call. No call fails because a store fails.
 ///

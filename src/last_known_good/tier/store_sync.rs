@@ -1,40 +1,39 @@
 //! The traffic between memory and store: read-through, write-through and tombstones.
 //!
-//! Invalidations and insertions take effect in memory at once. The store's part is a future, and the caller decides
-//! where to wait for it: before the response, or at the end of the body.
+//! Invalidations and insertions take effect in memory at once. Each access to the store is a future. The code that
+//! gets the future decides where to wait for it: before the response is handed on, or at the end of the body.
 //!
 //! # Read-through
 //!
-//! When an entry is needed, the key is read from the store if memory has no entry, or if the entry in memory was last
-//! read from or written to the store at least `renew_after` ago. One read fetches three values concurrently: the
-//! entries of the key, the tombstone of the URI, and the tombstone of the caller. An entry from the store goes into
-//! memory only if it is newer than the entry in memory with the same `Vary` values, and was not requested before a
+//! When an entry is needed, the store is read in two cases: memory has no entry, or the last access to the store for
+//! the entry was at least `renew_after` ago. One read fetches three values concurrently: the entries of the key, the
+//! tombstone of the URI, and the tombstone of the caller. An entry from the store goes into memory, unless memory has
+//! an entry with the same `Vary` values that is at least as new, or the entry was requested before the time of a
 //! tombstone.
 //!
-//! If neither the memory nor the store has an entry, the result is not remembered. Each failed call for the key
-//! reads the store again.
+//! A read that finds no entry is not remembered. The next failed call for the key reads the store again.
 //!
 //! # Write-through
 //!
-//! An entry is written with all variants of its key under one name, at most once per `renew_after`. Other processes
-//! may have written variants that this process does not know. The key of a response that varies is therefore read
-//! through before the write.
+//! An entry is written at most once per `renew_after`, together with all other variants of its key, as one value.
+//! Other processes may have written variants that this process does not know. If a response varies, its key is
+//! therefore read through before the write.
 //!
 //! # Tombstones
 //!
-//! An invalidation writes a tombstone for the URI, or for one caller of the URI, under a name of its own. The
-//! tombstone holds the time of the invalidation. Entries requested before this time are ignored in every process,
-//! even if such an entry is written after the tombstone. The entries themselves are overwritten, too, where their
+//! An invalidation writes a tombstone, for the URI or for one caller of the URI. The name of a tombstone differs from
+//! the names of entries. The tombstone holds the time of the invalidation. Every process ignores entries requested
+//! before this time, even entries written after the tombstone. The entries are also overwritten, as far as their
 //! names are known.
 //!
-//! If the tombstone cannot be written, this process remembers the invalidation. Tombstones live for `max_age`, so no
-//! entry may live longer than `max_age` in a store.
+//! Until the tombstone is written, this process remembers the invalidation. Tombstones are stored for `max_age`. No
+//! entry may be stored for longer, since an entry must not outlive its tombstone.
 //!
 //! # Clock skew
 //!
 //! The times in a store come from the clocks of several machines. Entries and tombstones more than a minute ahead of
-//! the local clock are ignored. With a smaller lead, or with a clock that is behind, an entry can look younger or
-//! older than it is, and a tombstone can miss an older entry or hit a newer one.
+//! the local clock are ignored. If another clock is less than a minute ahead, or is behind, an entry can look younger
+//! or older than it is. A tombstone can also miss an older entry or invalidate a newer one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +48,8 @@ use crate::last_known_good::tier::state::CacheState;
 use crate::last_known_good::tier::tombstone::Tombstone;
 
 impl CacheState {
-    /// Invalidates the entries of these URIs for all callers. Returns the write of the tombstones.
+    /// Invalidates the entries of these URIs for all callers. Returns the write of the tombstones; `None` without a
+    /// store.
     pub(crate) fn invalidate_uris(
         self: &Arc<Self>,
         keys: impl IntoIterator<Item = Key>,
@@ -59,8 +59,8 @@ impl CacheState {
         self.write_tombstones(keys.map(|key| Tombstone::of_uri(&key)).collect(), deadline)
     }
 
-    /// Invalidates the entries of a URI for one caller. Returns the write of the tombstone, unless the store has a
-    /// current one that was written within `renew_after`.
+    /// Invalidates the entries of the key's URI and caller. Returns the write of a tombstone; `None` if a current one
+    /// was written within `renew_after`, or if no store may hold the key.
     pub(crate) fn invalidate_caller(self: &Arc<Self>, key: &Key, deadline: WaitEnd) -> Option<BoxFuture<()>> {
         self.memory.invalidate_caller(key);
         let store = self.store.as_ref().filter(|store| store.may_hold(key))?;
@@ -69,7 +69,8 @@ impl CacheState {
         (!is_written).then(|| self.write_tombstones(vec![tombstone], deadline)).flatten()
     }
 
-    /// Returns a future that writes tombstones with the current time. The tombstones are pending until written.
+    /// Returns a future that writes tombstones with the current time. The tombstones are pending until they are
+    /// written.
     fn write_tombstones(
         self: &Arc<Self>,
         tombstones: Vec<Tombstone>,
@@ -88,7 +89,8 @@ impl CacheState {
                     Some(value) => store.put(name, value, keep_for, end).await,
                     None => false,
                 };
-                // Also overwrite the entries whose names are known. Only the tombstone must succeed.
+                // Overwrite the entries, too, as far as their names are known. Only the write of the tombstone must
+                // succeed.
                 let (written, ..) = tokio::join!(put(&name), put(&entries[0]), put(&entries[1]));
                 if written {
                     store.add_written_tombstone(hash, now);
@@ -97,8 +99,8 @@ impl CacheState {
         }))
     }
 
-    /// Returns the write of an entry and its variants, unless the entry was synchronized within `renew_after` or must
-    /// not be in the store.
+    /// Returns the write of all variants of the key; `None` if `entry` was read from or written to the store within
+    /// `renew_after`, or if no store may hold the key.
     pub(crate) fn write_through(
         self: &Arc<Self>,
         key: &Key,
@@ -110,7 +112,7 @@ impl CacheState {
         if !store.may_hold(key) || entry.synced() > now.before(self.renew_after()) {
             return None;
         }
-        // Set before the result is known, so that a failing store is not contacted by every call.
+        // Set before the result of the write is known. Otherwise every call would write to a failing store.
         entry.set_synced(now);
         store.remove_written_tombstone(key.hash_of_caller());
         let (state, key) = (Arc::clone(self), key.clone());
@@ -122,7 +124,7 @@ impl CacheState {
         let (name, end) = (key.to_string(), store.end(deadline));
         let Some(mut variants) = self.memory.find(key, |_| false).variants else { return };
         if variants.iter().any(|entry| !entry.head().vary.is_empty()) {
-            // Merge the variants that other processes have written.
+            // Merge into memory the variants that other processes have written.
             self.read_through(key, &name, end).await;
             let Some(merged) = self.memory.find(key, |_| false).variants else { return };
             variants = merged;
@@ -136,14 +138,14 @@ impl CacheState {
         }
     }
 
-    /// True if the store may have a newer entry than `entry`, the one in memory.
+    /// True if the store must be read, because it may have a newer entry than `entry`, the one in memory.
     pub(crate) fn needs_read_through(&self, key: &Key, entry: Option<&Arc<Entry>>) -> bool {
         let Some(store) = &self.store else { return false };
         let since = self.now().before(self.renew_after());
         store.may_hold(key) && entry.is_none_or(|entry| entry.synced() <= since)
     }
 
-    /// Reads a key through, and marks its entries as synchronized for the next `renew_after`.
+    /// Reads a key through. The key's entries then count as synchronized with the store for `renew_after`.
     pub(crate) fn look_up(self: &Arc<Self>, key: Key, deadline: WaitEnd) -> BoxFuture<()> {
         let state = Arc::clone(self);
         Box::pin(async move {
@@ -155,9 +157,9 @@ impl CacheState {
         })
     }
 
-    /// Merges the store's entries and tombstones of a key into memory.
+    /// Merges the entries that the store has for a key into memory, and applies the tombstones.
     async fn read_through(&self, key: &Key, name: &str, end: WaitEnd) {
-        /// The accepted lead of another machine's clock.
+        /// The longest time by which another machine's clock may be ahead.
         const SKEW: Duration = Duration::from_secs(60);
         let Some(store) = &self.store else { return };
         let version = self.memory.version(key);
@@ -188,7 +190,7 @@ impl CacheState {
             }
         }
         self.memory.invalidate_before(key, invalidated_at);
-        // The store lists variants newest first, as memory does, so insert them in reverse order.
+        // Variants are stored newest first. Insert the oldest first, so that memory has the same order.
         for entry in stored.into_iter().rev() {
             let times = entry.times();
             let found = self.memory.find(key, |it| it.head().vary == entry.head().vary);

@@ -1,13 +1,14 @@
-//! Tombstones: records of invalidations in a store.
+//! Tombstones: records, in a store, that entries were invalidated.
 
 use crate::last_known_good::policy::key::Key;
 
-/// A tombstone for a URI or for one caller of a URI. A tombstone has a name of its own, so that a late write of an
-/// older entry does not overwrite the tombstone.
+/// A tombstone for a URI or for one caller of a URI. The name of a tombstone differs from the names of entries, so
+/// that a late write of an older entry does not overwrite the tombstone.
 pub(super) struct Tombstone {
     pub(super) hash: u64,
     pub(super) name: String,
-    /// The names of the entries for GET and HEAD, as far as the names are known.
+    /// The names of the invalidated entries, for GET and HEAD. A tombstone for a URI names only the entries of
+    /// callers without credentials.
     pub(super) entries: [String; 2],
 }
 

@@ -1,11 +1,11 @@
-//! Models of the map: invariants that hold in every order of the threads.
+//! Loom models of the map. Each checks an invariant in every order of the steps of two threads.
 
 use super::*;
 use crate::internal::sync::race;
 
 type Names = UpstreamMap<String>;
 
-/// Returns a full map of the upstreams `names`, used in this order.
+/// Returns a full map of the upstreams `names`, which have been called in this order.
 fn full_with(names: &[&str]) -> Names {
     let map = Names::new(names.len());
     for name in names {

@@ -1,5 +1,5 @@
-//! Tests of the bucket's arithmetic, the refill by time and the ranges. Known mistakes are listed in
-//! `docs/known_mistakes.md`.
+//! Tests of the bucket's arithmetic, the refill by time, and the ranges of the settings. `docs/known_mistakes.md`
+//! lists the known mistakes by number.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ fn successes_fill_the_bucket_to_its_capacity_and_no_further() {
 
 #[test]
 fn a_fraction_is_used_as_it_is_configured() {
-    // Known mistake 16: a ratio of 0.7 that is truncated allows 100 %.
+    // Known mistake 16: a budget that truncates a ratio of 0.7 allows a retry for every call.
     let budget = empty().per_call(0.7).build().unwrap();
     let mut retries = 0;
     for _ in 0..1000 {

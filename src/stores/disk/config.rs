@@ -1,4 +1,4 @@
-//! The builder of a disk store, and its validation.
+//! The builder of a disk store, with validation.
 
 use std::path::PathBuf;
 

@@ -23,7 +23,8 @@ pub(super) fn caught<T>(work: impl FnOnce() -> Result<T, BoxError>) -> Result<T,
 
 /// An error of a [`DiskStore`](super::DiskStore).
 ///
-/// `Config` to `Damaged` are errors of opening a store. The others are errors of `get`, `put`, `flush` and `close`.
+/// The variants `Config` to `Damaged` are errors of opening a store. The others are errors of `get`, `put`, `flush`
+/// and `close`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DiskStoreError {

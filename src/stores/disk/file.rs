@@ -1,10 +1,10 @@
-//! The file of a disk store: opening, creating and closing, safe against kills and power failures.
+//! Opens, creates and closes the file of a disk store, so that neither a kill nor a power failure damages the file.
 //!
 //! - A new store is created under a temporary name and renamed when complete.
-//! - A growing file's new length is synced before redb relies on the length. redb itself does this only from version
-//!   4.2 on.
-//! - A database that has failed is abandoned: every later file operation of redb fails, so redb writes nothing more.
-//!   The file is then opened again.
+//! - When the file grows, its new length is synced before redb relies on the length. redb itself does so only from
+//!   version 4.2 on.
+//! - A failed database is abandoned: from then on its file operations fail, so redb writes nothing more. The file is
+//!   then opened again.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -49,9 +49,9 @@ impl OpenFile {
     }
 
     /// Closes the file without further writes, as if the process were killed. An orderly close would write, and a
-    /// failed database must not.
+    /// failed database must not write.
     pub(super) fn abandon(self) {
-        self.abandoned.store(true, Ordering::Relaxed); // Relaxed: the drop below reads the flag on this thread.
+        self.abandoned.store(true, Ordering::Relaxed); // Relaxed: `close` reads the flag on this thread.
         self.close();
     }
 }
@@ -165,8 +165,8 @@ fn damaged(path: &Path, source: DiskFault) -> DiskStoreError {
     DiskStoreError::Damaged { path: path.to_owned(), source }
 }
 
-/// A file that syncs a new length at once. redb does so itself only from version 4.2 on. Without the sync, a power
-/// failure during growth can leave a file that is shorter than its header states.
+/// A file that syncs each new length at once. Without the sync, a power failure during growth can leave a file that
+/// is shorter than its header states. redb itself syncs the length only from version 4.2 on.
 #[derive(Debug)]
 struct Backend {
     file: FileBackend,
@@ -226,7 +226,7 @@ mod tests {
 
         let (opened, _) = open(&path).unwrap();
         opened.close();
-        // An orderly close does write. Otherwise the first half would prove nothing.
+        // An orderly close writes. If it did not, the first half of this test would prove nothing.
         assert!(fs::read(&path).unwrap() != before);
         fs::remove_file(&path).unwrap();
     }

@@ -1,15 +1,17 @@
-//! A store in a file, whose entries outlive a restart of the service.
+//! A store in a file. Its entries outlive a restart of the service.
 //!
 //! # Implementation
 //!
-//! The file is a [redb](https://docs.rs/redb) database: pure Rust, a single file, and transactions that a killed
-//! process cannot tear. The version is the latest that builds with the oldest toolchain that this crate supports.
+//! The file is a [redb](https://docs.rs/redb) database. redb is pure Rust, needs a single file, and leaves no
+//! transaction half done when the process is killed. Its version here is the latest that builds with the oldest
+//! toolchain that this crate supports.
 //!
-//! - `store` holds the public handle. Reads run on tokio's blocking threads.
-//! - `writer` is the thread that writes, so no `put` waits for the disk.
-//! - `queue` holds the values between the two.
-//! - `table` is the layout of the database, and one transaction on it.
-//! - `file` opens, creates and closes the file, and syncs each new length, which this version of redb omits.
+//! - `store` is the public handle, whose reads run on tokio's blocking threads.
+//! - `writer` is the thread that writes to the file, so that no `put` waits for the disk.
+//! - `queue` holds the values on their way from the handle to the writer.
+//! - `table` defines the tables of the database, and the transaction that writes a batch.
+//! - `file` opens, creates and closes the file, and syncs each new length of the file, which this version of redb
+//!   does not.
 //! - `error` turns redb's panics on damaged files into errors.
 
 mod config;

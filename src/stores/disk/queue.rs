@@ -1,7 +1,7 @@
 //! The queue of values between the handles of a store and its writer thread.
 //!
-//! The queue is plain data under the writer's mutex. Values first wait; then the writer takes all waiting values as
-//! one batch. Reads see waiting values and values that are being written, and both count against the bound.
+//! The queue is plain data under the writer's mutex. The writer takes all waiting values as one batch. Reads see the
+//! waiting values and the values that are being written, and all of them count against the bound.
 
 use std::collections::HashMap;
 use std::mem;
@@ -54,12 +54,12 @@ pub(super) type Waiter = Sender<Result<(), DiskFault>>;
 /// The next task of the writer.
 pub(super) struct Work {
     pub(super) batch: Arc<Batch>,
-    /// The time of the latest `put`. Entries that expired by then are removed. The writer's own clock is not used,
-    /// since tests with paused time cannot control it.
+    /// The time of the latest `put`. Entries that have expired at this time are removed. The writer thread reads no
+    /// clock of its own, since tests with paused time could not control that clock.
     pub(super) now: u64,
     pub(super) waiters: Vec<Waiter>,
-    /// The failure of an earlier write, for the waiters to return; `None` if there are no waiters, or if an earlier
-    /// operation has returned the failure.
+    /// The failure of an earlier write, if no operation has returned it yet. The waiters return it; `None` if there
+    /// are no waiters.
     pub(super) failure: Option<DiskFault>,
     /// True if a read has failed. The writer then writes even an empty batch, to test the database.
     pub(super) doubtful: bool,
@@ -77,9 +77,9 @@ pub(super) struct Queue {
     now: u64,
     waiters: Vec<Waiter>,
     doubtful: bool,
-    /// No further value is accepted.
+    /// True once no further value is accepted.
     closed: bool,
-    /// All values are written, and the file is closed.
+    /// True once all values are written and the file is closed.
     finished: bool,
     /// The failure of an earlier write, until a `put` or a later `flush` or `close` returns it.
     failure: Option<DiskFault>,

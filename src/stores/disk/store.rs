@@ -18,7 +18,8 @@ use crate::last_known_good::Store;
 
 /// A [`Store`] in a file, so that a service restarted during an outage still has its entries.
 ///
-/// A clone is another handle to the same store. A file can be open in only one store and one process at a time.
+/// A clone is another handle to the same store. A file can be open in only one store at a time, even across
+/// processes.
 ///
 /// ```
 /// use std::time::Duration;
@@ -44,27 +45,29 @@ use crate::last_known_good::Store;
 /// # Size
 ///
 /// The size of an entry is that of its key and value, plus 128 bytes. If all entries together exceed
-/// [`max_bytes`](DiskStoreBuilder::max_bytes), those that expire first are removed; with equal expiry, the earliest
-/// `put`. The next write removes expired entries.
+/// [`max_bytes`](DiskStoreBuilder::max_bytes), those that expire first are removed; among entries with equal expiry,
+/// the earliest `put` goes first. The next write removes expired entries.
 ///
-/// The file is larger. It grows by doubling, and shrinks only if its end is free. New data is written beside the old
-/// data. Under steady writes, the file was two to four times as large as its contents, and eight times with values of
-/// a few hundred bytes.
+/// The file is larger than its entries. It grows by doubling, and shrinks only if its end is free. New data is
+/// written beside the old data. In a measurement under steady writes, the file was two to four times as large as its
+/// entries, and eight times with values of a few hundred bytes.
 ///
-/// Expiry uses the time of day, which is read once, when the store is opened.
+/// Expiry uses the time of day. The system clock is read once, when the store is opened; a later change of that clock
+/// has no effect.
 ///
 /// # Writes and durability
 ///
-/// A `put` only queues the value, and a thread of the store writes. `get` sees queued values. Up to
-/// [`max_queued_bytes`](DiskStoreBuilder::max_queued_bytes) may be queued or in writing; a `put` beyond this bound
-/// fails. The thread collects values for up to a second, or until half of the bound is used, and writes them in one
-/// transaction, which is synced to the disk.
+/// A `put` only queues the value; a thread of the store writes it to the file. `get` sees queued values. The values
+/// that are queued or being written are bounded by [`max_queued_bytes`](DiskStoreBuilder::max_queued_bytes); a `put`
+/// beyond this bound fails. The thread collects values for up to a second, or until half of the bound is used, and
+/// writes them in one transaction, which is synced to the disk.
 ///
-/// A kill of the process or a power failure therefore loses the values of about the last second. Neither leaves a
-/// partial entry or a file that needs repair.
+/// A kill of the process or a power failure therefore loses the values of about the last second. It leaves neither a
+/// partial entry nor a file that needs repair.
 ///
 /// If a write fails, for example on a full disk, its values are lost, and the next `put`, `flush` or `close` returns
-/// the error. The store then opens the file again: earlier entries can be read, and later writes are tried again.
+/// the error. The store opens the file again at once, so that earlier entries can be read and later values can be
+/// written.
 ///
 /// # Damaged files
 ///
@@ -79,11 +82,12 @@ use crate::last_known_good::Store;
 /// # Blocking
 ///
 /// No future blocks the thread that polls it. Disk operations run on tokio's blocking threads, so the futures must be
-/// polled in a tokio runtime. [`open`](Self::open) and [`build`](DiskStoreBuilder::build) block.
+/// polled in a tokio runtime. The functions [`open`](Self::open) and [`build`](DiskStoreBuilder::build) block the
+/// calling thread.
 ///
 /// # Cancel safety
 ///
-/// A `put` is queued by its first poll. A dropped `get`, `flush` or `close` continues in the background.
+/// The first poll of a `put` queues the value. A dropped `get`, `flush` or `close` continues in the background.
 #[derive(Clone)]
 pub struct DiskStore(Arc<DiskStoreInner>);
 
@@ -95,16 +99,16 @@ struct DiskStoreInner {
 }
 
 impl DiskStore {
-    /// Opens the store in the file at `path`, with the defaults. A missing or empty file is created; on Unix, only
-    /// the current user can read and write a new file.
+    /// Opens the store in the file at `path`, with the defaults. If the file is missing or empty, a new store is
+    /// created; on Unix, only the current user can read and write its file.
     ///
     /// Blocks for a few milliseconds on most disks.
     ///
     /// # Errors
     ///
     /// Fails if the file cannot be opened or created, is already open, or is not an intact store of this version. The
-    /// data of a foreign file, or of a store of another version, is not changed. The error's variant lets a service
-    /// decide to delete the file or to run without a store.
+    /// data of a foreign file, or of a store of another version, is not changed. By the error's variant, a service
+    /// can decide whether to delete the file or to run without a store.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, DiskStoreError> {
         Self::builder(path).build()
     }
@@ -118,8 +122,8 @@ impl DiskStore {
     ///
     /// # Errors
     ///
-    /// Fails if the write of these values fails, or if an earlier write has failed and no later `put`, `flush` or
-    /// `close` has returned the error.
+    /// Fails if the write of these values fails, or if an earlier write has failed and no operation has returned that
+    /// error yet.
     pub async fn flush(&self) -> Result<(), DiskStoreError> {
         self.wait_for_writer(|_| ()).await
     }

@@ -13,9 +13,9 @@ use crate::BoxError;
 pub(super) const VERSION: u64 = 1;
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("steadfast_meta");
-/// From the key to a row: a [`RowHeader`], then the value.
+/// Maps a key to a row, which is a [`RowHeader`] followed by the value.
 const ENTRIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("steadfast_entries");
-/// The order of removal: from expiry and sequence number to the key. The first row is removed first.
+/// Maps expiry and sequence number to the key. Entries are removed in the order of this table.
 const ORDER: TableDefinition<'_, (u64, u64), &str> = TableDefinition::new("steadfast_order");
 
 /// The totals of a store.
@@ -27,7 +27,7 @@ pub(super) struct Totals {
     pub(super) next_number: u64,
 }
 
-/// The bytes before a value: the entry's position in the order of removal.
+/// The bytes before a value, which give the entry's position in the order of removal.
 struct RowHeader {
     expires: u64,
     number: u64,
@@ -61,7 +61,7 @@ pub(super) fn create(database: &Database) -> Result<(), BoxError> {
     Ok(transaction.commit()?)
 }
 
-/// Returns the layout version, or `None` if the database has no such tables.
+/// Returns the layout version, or `None` if the database is not a disk store.
 pub(super) fn version(database: &Database) -> Result<Option<u64>, BoxError> {
     match database.begin_read()?.open_table(META) {
         Ok(meta) => Ok(meta.get("version")?.map(|version| version.value())),
@@ -89,8 +89,8 @@ pub(super) fn get(database: &Database, key: &str, now: u64) -> Result<Option<Byt
     Ok(found.filter(|(head, _)| head.expires > now).map(|(_, value)| Bytes::copy_from_slice(value)))
 }
 
-/// Writes a batch in one transaction. Removes expired entries, then those that expire first, until the rest fits
-/// `max_bytes`.
+/// Writes a batch in one transaction. Removes the expired entries, then the entries that expire first, until the rest
+/// fits `max_bytes`.
 pub(super) fn write(
     database: &Database,
     batch: &Batch,
@@ -98,7 +98,7 @@ pub(super) fn write(
     max_bytes: u64,
 ) -> Result<Totals, BoxError> {
     let mut transaction = database.begin_write()?;
-    // Commit in two phases and save the allocator state. After a crash, the file then opens without a full repair.
+    // Commit in two phases and save the allocator state, so that the file opens without a full repair after a crash.
     transaction.set_quick_repair(true);
     let totals = {
         let mut tables = Tables::open(&transaction)?;

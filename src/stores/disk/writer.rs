@@ -2,19 +2,19 @@
 //!
 //! # Batches
 //!
-//! A transaction costs a few syncs, whatever its size. The writer therefore waits up to a second for further values,
-//! unless a waiter needs the result, the store is closed, or half of the queue is used. Then it writes all waiting
-//! values in one transaction.
+//! A transaction costs a few syncs, whatever its size. The writer therefore collects values for up to a second and
+//! writes them in one transaction. It writes at once if a caller waits for the result, the store is closed, or more
+//! than half of the queue is used.
 //!
 //! # Failures
 //!
-//! redb refuses every operation after a failed write, for example on a full disk. The batch is lost, and the next
-//! `put`, `flush` or `close` returns the error. The writer then abandons the database and opens the file again, so
-//! that earlier entries can be read and later writes are tried. If that fails, each later write tries to open the
-//! file first.
+//! After a failed write, for example on a full disk, redb refuses every operation. The batch is lost, and the next
+//! `put`, `flush` or `close` returns the error. The writer abandons the database and opens the file again at once, so
+//! that earlier entries can be read and later values can be written. If the file cannot be opened, each later write
+//! first tries to open it.
 //!
-//! A read can fail or panic, too. The reader marks the queue as doubtful, and the writer then writes at least an
-//! empty batch, which fails and leads to the same recovery if the database is unusable.
+//! A read can fail or panic, too. The reader then marks the queue as doubtful, and the writer writes at least an
+//! empty batch. If the database is unusable, this write fails and leads to the same recovery.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,7 +30,7 @@ use super::table::{self, Totals};
 use crate::BoxError;
 use crate::internal::log_events;
 
-/// The time for which a queued value waits for more values, which then share the transaction.
+/// The maximum time for which a queued value waits for more values to share the transaction.
 const LINGER: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -39,8 +39,7 @@ pub(super) struct WriterState {
     max_bytes: u64,
     queue: Mutex<Queue>,
     wake: Condvar,
-    /// `None` while the file cannot be opened again after a failure, and after close. Only the writer changes the
-    /// field.
+    /// `None` after close, and after a failure until the file is open again. Only the writer changes the field.
     database: RwLock<Option<OpenFile>>,
     entries: AtomicU64,
     bytes: AtomicU64,

@@ -1,12 +1,12 @@
-//! The classifier of the store's circuit breaker: which results count as failures of Redis.
+//! The classifier of the store's circuit breaker decides which results count as failures of Redis.
 
 use ::redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 
 use super::connections::{Command, is_answer};
 use crate::{Classify, Error, Judge, Outcome};
 
-/// Counts a result as a success if Redis is reachable and has its data. An error such as "out of memory" is a
-/// success, because a full Redis can still be read.
+/// Counts a result as a success if Redis has answered and can serve its data. The error "out of memory" counts as a
+/// success, because a full Redis can be read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RedisClassifier;
 
@@ -28,7 +28,7 @@ impl Judge<Value, RedisError> for RedisClassifier {
     }
 }
 
-/// True for the errors of a Redis that cannot serve any command now.
+/// True if the error means that Redis cannot serve any command now.
 fn is_down(error: &RedisError) -> bool {
     use ServerErrorKind::{BusyLoading, ClusterDown, MasterDown};
     matches!(error.kind(), ErrorKind::Server(BusyLoading | ClusterDown | MasterDown))

@@ -1,4 +1,4 @@
-//! The builder of a store in Redis, and its validation.
+//! The builder of a Redis store, with validation.
 
 use std::fmt;
 use std::time::Duration;
@@ -40,8 +40,8 @@ impl RedisStoreBuilder {
     /// Sets the maximum number of connections: 1 to 100. Default: 2.
     ///
     /// Connections are multiplexed: several operations share a connection, and answers arrive in the order of the
-    /// commands. A few connections serve thousands of concurrent operations. More connections only keep large values
-    /// from delaying small ones.
+    /// commands. A few connections serve thousands of concurrent operations. The only benefit of more connections is
+    /// that large values delay small ones less.
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections;
         self
@@ -58,9 +58,9 @@ impl RedisStoreBuilder {
 
     /// Sets the circuit breaker, which refuses operations while Redis is down.
     ///
-    /// Default: the name is `redis`. The circuit opens after 3 consecutive failures, and lets one probe through after
-    /// at most 1 s. After failed probes, it stays open for at most 2 s, then 4 s. A dropped operation counts as a
-    /// failure if it ran for half the timeout.
+    /// Default: a circuit breaker with the name `redis`. Its circuit opens after 3 consecutive failures, for at most
+    /// 1 s, and then lets one probe through. If the probe fails, the circuit opens for at most 2 s, and after each
+    /// further failed probe for at most 4 s. A dropped operation counts as a failure if it ran for half the timeout.
     pub fn circuit_breaker(mut self, circuit_breaker: CircuitBreakerBuilder) -> Self {
         self.circuit_breaker = Some(circuit_breaker);
         self
@@ -101,7 +101,8 @@ fn client(url: &str) -> Result<Client, ConfigError> {
         .map_err(|error| ConfigError::new("redis_store.url", scheme_alone(url), ALLOWED).with_source(error))
 }
 
-/// The scheme of a URL, the only part that is shown. In a malformed URL, any other part can be the password.
+/// Returns the scheme of a URL, or `…` for a malformed URL. Any other part can contain the password, and is not
+/// shown.
 fn scheme_alone(url: &str) -> String {
     ::redis::parse_redis_url(url).map_or_else(|| "…".to_owned(), |url| format!("{}://…", url.scheme()))
 }

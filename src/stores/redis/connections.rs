@@ -1,19 +1,19 @@
-//! The connections to Redis: when a connection is established, and when it is given up.
+//! The connections to Redis, which are established on demand and given up after an operation without an answer.
 //!
 //! An operation must end within its timeout even if Redis hangs, and the store must reconnect when Redis is back. The
 //! redis crate's `ConnectionManager` does not fit: it retries in tasks of its own, with a backoff unknown to the
-//! circuit, and lets operations wait for the retries. Here an operation fails if its connect attempt fails, and the
-//! circuit decides when the next attempt is made.
+//! circuit breaker, and lets operations wait for the retries. Here, an operation fails if its connect attempt fails,
+//! and the circuit breaker decides when the next attempt is made.
 //!
 //! # Implementation
 //!
-//! A fixed number of slots, used round-robin, each hold one multiplexed connection or none. An operation that finds
-//! its slot empty starts a connect attempt. Operations that arrive meanwhile share the attempt: one future, which
-//! only the waiting operations poll.
+//! The number of slots is fixed, and operations use the slots round-robin. Each slot holds one multiplexed connection
+//! or none. An operation that finds its slot empty starts a connect attempt. Operations that arrive meanwhile share
+//! the attempt, which is one future that only the waiting operations poll.
 //!
-//! A slot is emptied when an operation on its connection ends without an answer: failed, timed out or dropped. A
-//! connection to a dead peer would otherwise be used until TCP gives up, which takes minutes. Emptying the slot does
-//! not cut off other operations on the same connection.
+//! A slot is emptied when an operation on its connection fails, times out or is dropped without an answer. Otherwise
+//! a connection to a dead peer would be used until TCP gives up, which takes minutes. Emptying the slot does not cut
+//! off other operations on the same connection.
 
 use std::fmt;
 use std::future::Future;
@@ -73,7 +73,7 @@ impl ConnectionPool {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let slot = &self.slots[turn % self.slots.len()];
         let lease = slot.lease(&self.client);
-        // A connection that was cut since its last use fails only at the next use: repeat the command once.
+        // If the connection was cut since its last use, only this use shows it. Repeat the command once in this case.
         let may_be_cut = lease.is_connected();
         match lease.ask(command).await {
             Err(error) if may_be_cut && !is_answer(&error) => slot.lease(&self.client).ask(command).await,
@@ -116,13 +116,13 @@ impl ConnectionSlot {
 }
 
 fn connect(client: Client) -> Connecting {
-    // The timeout layer above bounds the whole operation.
+    // No timeouts here: the timeout layer above bounds the whole operation.
     let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
     let connecting = async move { client.get_multiplexed_async_connection_with_config(&config).await };
     connecting.boxed().shared()
 }
 
-/// A connection in use by one operation. Dropping the lease without an answer empties the slot.
+/// A connection in use by one operation. If the operation has had no answer, the drop of the lease empties the slot.
 struct ConnectionLease<'a> {
     slot: &'a ConnectionSlot,
     connecting: Connecting,

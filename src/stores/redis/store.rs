@@ -1,5 +1,5 @@
 //! The Redis store and its operations. The store is built from two layers, the timeout and the circuit breaker, so
-//! this module stands above the layers.
+//! this module imports layers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,11 +32,11 @@ use crate::{BoxError, ConfigError, Error, NonHttp};
 /// circuit. A server that can serve no command now (`LOADING`, `CLUSTERDOWN`, `MASTERDOWN`) and a failed login count
 /// as failures.
 ///
-/// A connection without an answer in time is not used again. The next operations share one attempt to establish a new
-/// connection. If a connection was cut since its last use, the operation is repeated once on a new connection.
+/// A connection that does not answer in time is not used again. The next operations share one attempt to establish a
+/// new connection. If a connection was cut since its last use, the operation is repeated once on a new connection.
 ///
-/// The store spawns no tasks. The redis crate spawns a task for each connection, which writes commands and reads
-/// answers. The task ends with the last handle and the last operation in progress.
+/// The store spawns no tasks. For each connection, the redis crate spawns a task that writes commands and reads
+/// answers. The task ends when the last handle is dropped and the last operation has ended.
 ///
 /// Defaults: the key prefix `steadfast:`, 2 connections, a timeout of 100 ms.
 ///
@@ -62,14 +62,14 @@ use crate::{BoxError, ConfigError, Error, NonHttp};
 ///
 /// # Cancel safety
 ///
-/// An operation can be dropped at any point. A dropped `put` takes place completely or not at all. The connection
-/// counts as hung, as after a timeout.
+/// An operation can be dropped at any point. A dropped `put` takes place completely or not at all. The connection of
+/// a dropped operation counts as hung, as after a timeout.
 ///
 /// # TLS
 ///
-/// TLS is off by default. For `rediss://`, depend on this crate's version of `redis` with the feature
-/// `tokio-rustls-comp` or `tokio-native-tls-comp`, as its documentation describes. Without one of these features,
-/// `build` rejects a `rediss://` URL.
+/// TLS is off by default. For `rediss://`, add a dependency on the version of `redis` that this crate uses, with the
+/// feature `tokio-rustls-comp` or `tokio-native-tls-comp`, as the documentation of `redis` describes. Without one of
+/// these features, `build` rejects a `rediss://` URL.
 ///
 /// # Limits
 ///
@@ -86,12 +86,13 @@ impl RedisStore {
     /// Returns a builder with the defaults, for the server at `redis://[[user]:password@]host[:port][/database]` or
     /// `unix:///path`.
     ///
-    /// Special characters in user and password are percent-encoded.
+    /// Special characters in user and password must be percent-encoded.
     pub fn builder(url: impl Into<String>) -> RedisStoreBuilder {
         RedisStoreBuilder::new(url.into())
     }
 
-    /// Returns the store's circuit breaker: to inspect and watch, or to force open while Redis is moved.
+    /// Returns the store's circuit breaker, so that a service can inspect or watch it, or force it open while Redis
+    /// is moved.
     pub fn circuit_breaker(&self) -> &CircuitBreaker {
         &self.circuit_breaker
     }
@@ -138,8 +139,8 @@ impl Store for RedisStore {
         }
     }
 
-    /// Stores `value` under `key` for `keep_for`, at least a millisecond and at most a year. Replaces a value of any
-    /// type.
+    /// Stores `value` under `key` for `keep_for`, clamped to the range from a millisecond to a year. Replaces a value
+    /// of any type.
     async fn put(&self, key: &str, value: Bytes, keep_for: Duration) -> Result<(), BoxError> {
         let keep_for = keep_for.clamp(Duration::from_millis(1), MAX_DURATION);
         let mut command = self.command("SET", key);

@@ -10,14 +10,14 @@ use super::*;
 struct Model {
     rig: Rig,
     rng: SmallRng,
-    /// The probes in flight of the current round, each with the end of its lease.
+    /// The probes of the current round that are in flight, each with the end of its lease.
     under_way: Vec<(ProbeId, Instant)>,
     /// The probes whose results must be ignored: ended, expired, or of an earlier round.
     done: Vec<ProbeId>,
     successes: u32,
     failures: u32,
     failed_rounds: u32,
-    /// The number of times that each event happened, to detect a walk in which an event is rare.
+    /// The numbers of four kinds of event, to detect a walk in which one kind is rare.
     trips: u32,
     closes: u32,
     reopens: u32,
@@ -126,7 +126,7 @@ impl Model {
         false
     }
 
-    /// Waits a little. Or waits for as long as the refusals say, until a call becomes a probe or the circuit opens.
+    /// Either waits a little, or waits as long as the refusals say until a call becomes a probe or the circuit opens.
     fn advance(&mut self) -> bool {
         if self.rng.random_bool(0.5) {
             self.rig.now += self.rng.random_range(Duration::ZERO..self.rig.settings.probe_lease / 4);
@@ -135,15 +135,15 @@ impl Model {
         self.expire();
         let before = self.kind();
         let Decision::Refused(Some(wait)) = self.rig.enter() else {
-            // The call was admitted. A probe is withdrawn at once.
+            // The call got no time to wait. If it became a probe, the probe is withdrawn at once.
             self.withdraw_what_the_model_does_not_know();
             return false;
         };
         if self.kind() != before {
             return false;
         }
-        // The end of one lease may leave no room for another probe. The end of all leases leaves room or ends the
-        // round.
+        // The wait ends when all leases have run out, at the latest: then the round has room for a probe, or is over.
+        // After the end of one lease, the round may have no room.
         let latest = self.rig.now + wait.max(self.rig.settings.probe_lease);
         let mut next = wait;
         loop {
@@ -195,7 +195,7 @@ impl Model {
         true
     }
 
-    /// Counts the probes whose lease has run out as failed.
+    /// Counts a failure for each probe whose lease has run out.
     fn expire(&mut self) {
         let now = self.rig.now;
         let hung: Vec<_> = self.under_way.iter().filter(|(_, end)| now >= *end).map(|(id, _)| *id).collect();
@@ -237,7 +237,7 @@ impl Model {
             }
             Kind::HalfOpen => assert_eq!(before, Kind::Open),
         }
-        // The most recent probes suffice for tests of results that must be ignored.
+        // The latest 50 probes suffice to test that results are ignored.
         let old = self.done.len().saturating_sub(50);
         self.done.drain(..old);
     }
