@@ -124,7 +124,7 @@ pub trait Classify<Req, Res, E>: Clone {
     fn judge(&self, request: &Req) -> Self::Judge;
 }
 
-/// Judges the result of an attempt. In a retry, one judge judges all attempts of a call.
+/// Judges the result of an attempt. A retry layer has one judge for each call.
 ///
 /// A judge never sees [refusals](crate::ErrorInfo::is_refusal), because every layer recognises them by itself. A call
 /// that was cut by its deadline is judged for the cache only, not for the retry or the circuit breaker.

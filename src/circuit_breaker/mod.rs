@@ -62,7 +62,7 @@
 //! - refusals by layers below;
 //! - results of calls from an earlier *generation*: calls admitted before the circuit's last change of state or
 //!   reset;
-//! - calls that are dropped by the caller or cut by the deadline after a wait for the upstream shorter than
+//! - calls that are dropped by the caller or cut by the deadline before they have waited for the upstream for
 //!   [`abandoned_after`](CircuitBreakerBuilder::abandoned_after). After a longer wait, such a call counts as a
 //!   failure: an upstream that never answers is down, too.
 

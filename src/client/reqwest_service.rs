@@ -4,8 +4,8 @@
 //! # The one thread-local that correctness needs
 //!
 //! If a connection fails before any redirect, nothing was sent, and even a POST may be retried. If the connection to
-//! the target of a redirect fails, the redirecting host has already processed the POST. reqwest's error is the same
-//! in both cases, and reqwest calls a redirect policy without any reference to the request.
+//! the target of a redirect fails, the redirecting host may already have processed the POST. reqwest's error is the
+//! same in both cases, and reqwest calls a redirect policy without any reference to the request.
 //!
 //! So a policy made by [`watch_redirects`] sets a thread-local flag. reqwest runs the policy inside the poll of
 //! [`ReqwestFuture`], and the same poll reads the flag, so no other task can run in between. If the client was not

@@ -1,6 +1,6 @@
-//! The log events of the crate, in one place. Every event names its upstream; the name is empty if none was set. The
-//! one exception is the event of a failed disk write, because one write concerns many upstreams. `tests/events.rs`
-//! checks the names.
+//! The log events of the crate, in one place. Every event names its upstream; an unset name is empty, and events of
+//! the cache may name the origin instead. The one exception is the event of a failed disk write, because one write
+//! concerns many upstreams. `tests/events.rs` checks the names.
 //!
 //! The targets are the names of the layers, so that a filter such as `steadfast::retry=debug` works. The target of
 //! events about stores is `steadfast::last_known_good`.

@@ -189,12 +189,12 @@ impl LastKnownGoodBuilder {
         self
     }
 
-    /// Sets the shortest time between two minor updates of an entry: 0 to a year. Default: 10 s.
+    /// Sets the shortest time between two minor updates of one kind of an entry: 0 to a year. Default: 10 s.
     ///
     /// Minor updates are
     ///
-    /// - the replacement by a response that differs only in headers that no rule for storing or serving reads, such
-    ///   as a request ID. Before `renew_after` has passed, such a response changes neither the entry nor its age;
+    /// - the replacement by a response that differs only in headers without effect on storing or serving, such as a
+    ///   request ID. Before `renew_after` has passed, such a response changes neither the entry nor its age;
     /// - an exchange with the store: a write of the entry, or a read that looks for a newer entry.
     ///
     /// A response with a different body replaces the entry at once, and an equal response resets the entry's age at

@@ -10,7 +10,8 @@ use super::service::PerUpstreamService;
 
 /// Makes a stack of layers for each upstream; see the [module](super).
 ///
-/// Default: upstreams are told apart by scheme and authority, and at most 1,000 are known at a time.
+/// Default: upstreams are told apart by scheme, authority and a differing `Host` header, and at most 1,000 are known
+/// at a time.
 ///
 /// ```
 /// use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};

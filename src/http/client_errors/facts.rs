@@ -29,7 +29,7 @@ pub trait TransportError {
     fn fault(&self) -> Fault;
 }
 
-/// The facts that follow from the type of an error.
+/// The facts that an error of a known type states.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ErrorFacts {
     pub(crate) fault: Fault,

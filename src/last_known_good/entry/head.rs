@@ -66,8 +66,8 @@ impl Draft {
         })
     }
 
-    /// True if status, lifetime and `Vary` are equal. Other headers may differ, but no rule for storing or serving
-    /// reads them.
+    /// True if status, lifetime and `Vary` are equal. Other headers may differ, if they have no effect on storing or
+    /// serving.
     pub(crate) fn differs_insignificantly_from(&self, head: &Head) -> bool {
         (self.status, self.lifetime) == (head.status, head.lifetime) && self.vary == head.vary
     }

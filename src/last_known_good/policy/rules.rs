@@ -144,7 +144,7 @@ impl Rules {
         if self.ignore_origin {
             return Some(Lifetime { fresh_for, served_for: self.max_age });
         }
-        // §5.2.2.7: `private` forbids storing only in shared caches, and a private entry is not shared.
+        // §5.2.2.7: `private` applies only to shared caches, and a private entry is not shared.
         if directives.no_store || directives.no_cache || (directives.private && !is_private) {
             return None;
         }

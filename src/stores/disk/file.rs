@@ -23,7 +23,7 @@ use super::table::{self, Totals, VERSION};
 /// The size of redb's page cache. The operating system caches more of the file.
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
 
-/// A database and the lock on its file.
+/// A database whose file is locked, and whether it was abandoned.
 #[derive(Debug)]
 pub(super) struct OpenFile {
     database: Database,

@@ -11,8 +11,8 @@
 //! or none. An operation that finds its slot empty starts a connect attempt. Operations that arrive meanwhile share
 //! the attempt, which is one future that only the waiting operations poll.
 //!
-//! A slot is emptied when an operation on its connection fails, times out or is dropped without an answer. Otherwise
-//! a connection to a dead peer would be used until TCP gives up, which takes minutes. Emptying the slot does not cut
+//! A slot is emptied when an operation on its connection ends without an answer or with `READONLY`. Otherwise a
+//! connection to a dead peer would be used until TCP gives up, which takes minutes. Emptying the slot does not cut
 //! off other operations on the same connection.
 
 use std::fmt;

@@ -28,9 +28,9 @@ use crate::{BoxError, ConfigError, Error, NonHttp};
 /// An operation is one round trip: `GET`, or `SET` with an expiry. Operations share a few multiplexed
 /// [`connections`](RedisStoreBuilder::connections) and end within the store's own
 /// [`timeout`](RedisStoreBuilder::timeout). While Redis is unreachable, the store's own circuit opens and refuses
-/// operations at once. An error that Redis sends, such as a lack of memory, fails the operation and does not open the
-/// circuit. A server that can serve no command now (`LOADING`, `CLUSTERDOWN`, `MASTERDOWN`) and a failed login count
-/// as failures.
+/// operations at once. Most errors that Redis sends, such as a lack of memory, fail only the operation. The circuit
+/// counts a failed login, and the errors of a server that can serve no command now (`LOADING`, `CLUSTERDOWN`,
+/// `MASTERDOWN`).
 ///
 /// A connection that does not answer in time is not used again. The next operations share one attempt to establish a
 /// new connection. If a connection was cut since its last use, the operation is repeated once on a new connection.
