@@ -5,7 +5,7 @@
 
 use tokio::time::Instant;
 
-/// Says whether another attempt makes sense. An advisor is the circuit breaker below a retry, or a guard of your own.
+/// Says whether another attempt makes sense. An advisor is the circuit breaker below a retry, or a type of your own.
 ///
 /// A retry with an [advisor](crate::retry::RetryLayer::advised_by) asks it before each wait for another attempt. If
 /// the advisor has a reason against the attempt, the caller gets the last result at once, instead of a refusal after
@@ -41,10 +41,10 @@ pub trait RetryAdvisor {
 pub enum RetryAdvice {
     /// The next attempt would be refused.
     Refusing {
-        /// The end of the refusals; `None` if the end is unknown.
+        /// The instant at which the refusals end; `None` if unknown.
         until: Option<Instant>,
     },
-    /// The next attempt would be sent, but would most likely fail, as many before it have. A retry without a budget
-    /// ignores this advice.
+    /// The next attempt would be sent, but would most likely fail, like many earlier attempts. A retry without a
+    /// budget ignores this advice.
     Failing,
 }

@@ -1,4 +1,4 @@
-//! A call: the request, the options that travel with it, and the traits through which layers read a request.
+//! [`Call`], a request with its options, and the traits through which layers read a request.
 //!
 //! # Facts travel in types
 //!
@@ -101,13 +101,13 @@ impl CallOptions {
         self
     }
 
-    /// Returns the deadline, unless the layers below are known to check it.
+    /// Returns the deadline; `None` if no deadline is set, or if the layers below check it.
     pub(crate) fn unchecked_deadline(&self) -> Option<Instant> {
         self.deadline.filter(|_| !self.deadline_is_checked)
     }
 
-    /// Sets whether the request may be sent again. Default: the request itself decides. For HTTP, the method and the
-    /// headers decide.
+    /// Sets whether the request may be sent again. Default: the request itself decides, an HTTP request by its method
+    /// and headers.
     pub const fn retry_safety(mut self, safety: RetrySafety) -> Self {
         self.retry_safety = Some(safety);
         self
@@ -119,7 +119,7 @@ impl CallOptions {
         self.retry_safety(if idempotent { RetrySafety::Idempotent } else { RetrySafety::UnlessSent })
     }
 
-    /// Never answers this call with a stale response.
+    /// Forbids a stale response as the answer to this call.
     pub const fn without_last_known_good(mut self) -> Self {
         self.last_known_good = false;
         self
@@ -138,7 +138,7 @@ impl CallOptions {
         self
     }
 
-    /// Returns the time limit that the caller has set for the whole call.
+    /// Returns the time limit of the whole call; `None` if the caller has set none.
     pub const fn get_timeout(&self) -> Option<Duration> {
         self.timeout
     }
@@ -165,8 +165,8 @@ impl CallOptions {
 
     /// True if another attempt may follow in case this one sends the request and then fails.
     ///
-    /// False only if a retry has said so: because its policy or its budget is spent, or because the request must not
-    /// or cannot be sent twice.
+    /// False only if a retry has said so: because its policy or its budget allows no more, or because the request
+    /// must not or cannot be sent twice.
     pub const fn another_may_follow(&self) -> bool {
         !self.is_last_attempt
     }
@@ -201,7 +201,7 @@ pub trait HasCallOptions {
 
     /// Replaces the options. A layer calls this method to pass the deadline on to the layers below.
     ///
-    /// If this method does nothing, the [`DeadlineLayer`](crate::deadline::DeadlineLayer) still cuts the call, but
+    /// If this method does nothing, the [`DeadlineLayer`](crate::deadline::DeadlineLayer) cuts the call anyway, but
     /// the layers below do not know the deadline.
     fn set_options(&mut self, options: CallOptions) {
         let _ = options;
@@ -244,8 +244,8 @@ pub trait RetryableRequest: Sized {
     /// Returns a copy to send later; `None` if the request can be sent only once.
     fn try_clone(&self) -> Option<Self>;
 
-    /// True if this copy can still be sent. A retry calls this method before it waits. After `true`, this copy must
-    /// stay complete; the request that was sent earlier may break off.
+    /// True if this copy can be sent whole. A retry calls this method before it waits for the next attempt. After
+    /// `true`, this copy must stay complete; the request that was sent earlier may break off.
     ///
     /// For example, the copy of a streaming body becomes incomplete if the earlier request reads more than the buffer
     /// may hold. A takeover therefore stops the earlier request from reading on.

@@ -46,19 +46,19 @@ pub enum Outcome {
         retry_after: Option<Duration>,
     },
     /// The upstream has declared the request as not processed (RFC 9113 §8.7). No fault is counted. A retry sends the
-    /// request again at once, at most three times, whatever the method. A retry without a copy of the request returns
-    /// the result; no copy is kept once the policy or the budget is spent.
+    /// request again at once, at most three times, whatever the method. A retry has a copy of the request only while
+    /// its policy and its budget allow another attempt; without a copy, the retry returns the result.
     NotProcessed,
     /// The upstream is healthy and answers "not now" (429). No fault is counted, and another attempt makes sense
-    /// after the wait.
+    /// after `retry_after`.
     Throttled {
         /// The wait that the upstream asked for.
         retry_after: Option<Duration>,
     },
     /// The upstream failed, and another attempt would fail, too.
     Failure,
-    /// The result says nothing about the upstream: a mistake of the caller, or a matter between caller and upstream,
-    /// such as a 429.
+    /// The result says nothing about the upstream's health. Examples are a mistake of the caller, and a 429, which is
+    /// a matter between this caller and the upstream.
     Neutral,
 }
 
@@ -82,7 +82,7 @@ impl Outcome {
     }
 }
 
-/// Chooses the judge of each call, before its request is sent.
+/// Chooses the judge of each call, before the request is sent.
 ///
 /// A layer clones its classifier together with its service, so put large or shared parts into an `Arc`.
 ///

@@ -31,7 +31,7 @@ impl ConfigError {
         Self { field, value: format!("{value:?}"), allowed: allowed.into(), source: None }
     }
 
-    /// Appends `what` to the allowed values: the origin of their upper bound.
+    /// Appends `what`, the origin of the upper bound, to the text of the allowed values.
     pub(crate) fn bounded_by(mut self, what: &str) -> Self {
         self.allowed = format!("{}, {what}", self.allowed);
         self
@@ -78,5 +78,5 @@ impl From<Infallible> for ConfigError {
     }
 }
 
-/// The upper bound of durations that builders check. An instant plus such a duration never overflows.
+/// The longest duration that a builder allows, a year. An instant plus a year never overflows.
 pub(crate) const MAX_DURATION: Duration = Duration::from_secs(60 * 60 * 24 * 365);

@@ -6,10 +6,10 @@
 //! So all facts are in [`ErrorInfo`], which is not generic and is the first source of every `Error<E>`. `ErrorInfo`
 //! holds the client's error in a box; `Error<E>` adds only the type of that error.
 //!
-//! The alternative is an `Error<E>` with two fields: the `E` itself, and a function that returns the source of the
-//! `E`. This saves one allocation for each failed call, but code that does not know `E` could not read the kind and
-//! the counts. The price of `ErrorInfo` is one more level in the chain of causes. That level says who ended the call,
-//! and whether the upstream may have seen the request.
+//! The alternative is an `Error<E>` that holds the `E` itself, and with it a function that returns the source of the
+//! `E`. This would save one allocation for each failed call, but code that does not know `E` could not read the kind
+//! and the counts. The price of `ErrorInfo` is one more level in the chain of causes. That level says who ended the
+//! call, and whether the upstream may have seen the request.
 
 mod info;
 mod kind;
@@ -80,10 +80,10 @@ impl<E> Error<E> {
     /// Wraps the error of the client at the bottom: `.map_err(Error::from_upstream)`.
     ///
     /// If an error of this crate is among the sources of `error`, the kind and the counts of that error are kept.
-    /// Otherwise the request counts as possibly sent, unless `error` proves that nothing was sent: hyper-util's
-    /// failed connection, `std::io`'s refused connection, an invalid request, or tower's `Overloaded`. reqwest's
-    /// failed connection proves nothing, because the failed host may be the target of a redirect; only
-    /// `ReqwestService` can tell. For other clients, use [`with_sent`](Self::with_sent).
+    /// Otherwise the request counts as possibly sent, unless `error` proves that nothing was sent: a failed
+    /// connection of hyper-util, a refused connection of `std::io`, an invalid request, or tower's `Overloaded`. A
+    /// failed connection of reqwest proves nothing, because the unreachable host may be the target of a redirect;
+    /// only `ReqwestService` can tell. For other clients, use [`with_sent`](Self::with_sent).
     pub fn from_upstream(error: E) -> Self
     where
         E: StdError + Send + Sync + 'static,
@@ -122,7 +122,8 @@ impl<E> Error<E> {
         error
     }
 
-    /// Sets the name in place, as [`with_upstream`](Self::with_upstream) does. Does nothing for `None`.
+    /// Sets the name of the upstream in place, as [`with_upstream`](Self::with_upstream) does. Does nothing for
+    /// `None`.
     pub(crate) fn set_upstream(&mut self, name: Option<&Arc<str>>) {
         if let (None, Some(name)) = (&self.info.upstream, name) {
             self.info.upstream = Some(Arc::clone(name));
@@ -255,10 +256,11 @@ impl<E> StdError for Error<E> {
     }
 }
 
-/// The error type that every layer of this crate returns, and expects from the service below. Only [`Error`]
+/// The trait of the error that every layer of this crate returns, and expects from the service below. Only [`Error`]
 /// implements it.
 ///
-/// A layer requires this trait so that the compiler can name the fix if the service below has another error.
+/// A layer requires this trait so that the compiler can name the fix if the service below has an error of another
+/// type.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a `steadfast::Error`",
     label = "the service below this layer fails with `{Self}`",

@@ -25,7 +25,7 @@
 //!
 //! # The pipeline
 //!
-//! Each part is a plain tower layer, which you can also use in a stack of your own:
+//! The client is made of plain tower layers, which you can also use in a stack of your own:
 //!
 //! | layer | purpose | position |
 //! |---|---|---|
@@ -79,8 +79,9 @@
 //! # What to know
 //!
 //! - **In your own stack, you create the shared state.** `CircuitBreaker`, `Bulkhead`, `RetryBudget` and
-//!   `LastKnownGood` are handles. Create the first three once for each upstream, give clones to the layers, and
-//!   inspect a handle at any time. The names of circuit breakers and bulkheads appear in errors and events.
+//!   `LastKnownGood` are handles of shared state. Create one circuit breaker, bulkhead and retry budget for each
+//!   upstream, give clones to the layers, and inspect a handle at any time. The names of circuit breakers and
+//!   bulkheads appear in errors and events.
 //! - **One classifier.** A [`Classify`] decides what a result says about the upstream. Give the same classifier to
 //!   every layer.
 //! - **One error.** [`Error`] says what failed, for which upstream, after how many attempts, and whether anything may
@@ -90,20 +91,20 @@
 //!   the retry safety, the use of stale responses, and, for each attempt, its number and whether another may follow.
 //!   An `http::Request` carries the options in its extensions. A bare `reqwest::Request` carries only its timeout;
 //!   for other options, wrap the request in a [`Call`].
-//! - **Correctness depends on types alone.** A retry reads the error, the response and the options, so a layer of
-//!   yours may move a call to another task. Such a move loses two pieces of advice between layers, but never causes a
-//!   resend. Without the advice that a response is discarded, its permit returns later, when the body has ended.
-//!   Without the advice that a call waits for a permit, the circuit breaker counts the wait as time of the upstream,
-//!   which can open the circuit earlier.
+//! - **A layer of yours may move a call to another task.** A retry decides from the error, the response and the
+//!   options. All of these travel with the call, so the move never causes a resend. Only two pieces of advice between
+//!   layers are lost. Without the advice that a response is discarded, the permit returns later, when the body has
+//!   ended. Without the advice that a call waits for a permit, the circuit breaker takes that wait for slowness of
+//!   the upstream, and may open earlier.
 //! - **Every future can be dropped** at any await point, and then releases whatever it holds.
 //! - **Tests control time and randomness.** All timers of the layers are tokio's, so a test with paused time
 //!   (`#[tokio::test(start_paused = true)]`, with tokio's `test-util`) never waits. Every random choice can be
 //!   seeded.
-//! - **Your own request type** needs `impl HasCallOptions for MyRequest {}` for deadline, retry, bulkhead and
-//!   timeout, and [`RetryableRequest`] for retry; the circuit breaker needs nothing. A [`Call`] around the request
-//!   replaces the `impl`, but not `RetryableRequest`.
+//! - **Your own request type** needs `impl HasCallOptions for MyRequest {}` for the deadline, retry, bulkhead and
+//!   timeout layers, and [`RetryableRequest`] for the retry layer. The circuit breaker needs neither. A [`Call`]
+//!   around the request replaces the `impl`, but not `RetryableRequest`.
 //! - **If a stack does not compile**, call `ServiceExt::oneshot(service, request)`: a method call such as
-//!   `.oneshot(request)` or `.ready()` hides the reason. The message then names the fix:
+//!   `.oneshot(request)` or `.ready()` hides the reason. With the function, the compiler's message names the fix:
 //!   `.map_err(Error::from_upstream)`, `.non_http()` or `HasCallOptions`. With a `service_fn` at the bottom, the
 //!   message expects "a future that resolves to `Result<_, Error<_>>`" if `map_err` is missing, and "to
 //!   `Result<Response<_>, _>`" if `.non_http()` is missing.

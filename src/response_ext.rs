@@ -24,15 +24,15 @@ pub trait ResponseExt {
     fn stale(&self) -> Option<&Stale>;
 
     /// Returns the number of attempts of the call. For a stale response, only failed attempts count, and the number
-    /// can be 0. For [`Cause::Slow`](crate::last_known_good::Cause::Slow), the number is 0, because the call has not
-    /// ended.
+    /// can be 0. For [`Cause::Slow`](crate::last_known_good::Cause::Slow), the number is 0, because the call
+    /// continues in the background.
     fn attempts(&self) -> u32;
 
     /// Returns why the last attempt was not retried; `None` if no retry was wanted.
     fn stop_reason(&self) -> Option<StopReason>;
 }
 
-/// A response of `http` or reqwest, which has extensions.
+/// A response with extensions, of `http` or of reqwest.
 pub trait HasExtensions {
     /// Returns the extensions.
     fn extensions(&self) -> &Extensions;

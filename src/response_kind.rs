@@ -1,4 +1,4 @@
-//! How a layer observes, discards and annotates a response, of HTTP or of another protocol.
+//! How a layer observes, discards and annotates a response, HTTP or not.
 //!
 //! A layer may hold a resource, such as a permit, until a response ends. An `http::Response` ends with its body. Any
 //! other response has no body, and ends when it arrives. A layer holds a marker, [`Http`] or [`NonHttp`], so that one
@@ -6,8 +6,8 @@
 //!
 //! # Moves
 //!
-//! Every layer passes a response on by value. Such a move stalls the processor if the memory was just written. So a
-//! layer inspects a result by reference, and moves the result only once, where the response type changes
+//! Every layer passes a result on by value. Such a move stalls the processor if the result was just written to
+//! memory. So a layer inspects the result by reference, and moves it only once, where the response type changes
 //! ([`ResponseKind::observe`]). Parts of a future that only some calls need, such as the wait in a queue, are boxed,
 //! so that the future stays small.
 
@@ -40,7 +40,7 @@ pub struct NonHttp;
     note = "a layer expects `http::Response<B>` with `B: http_body::Body`; for other responses, call `.non_http()` on it"
 )]
 pub trait ResponseKind<Res>: Sealed + Copy {
-    /// The response with a body that `O` observes; for [`NonHttp`], the response itself.
+    /// The type of a response whose body `O` observes; for [`NonHttp`], `Res` itself.
     type Observed<O: BodyObserver>;
 
     /// A future that reads the rest of a response, so that the connection can be reused.
@@ -55,7 +55,7 @@ pub trait ResponseKind<Res>: Sealed + Copy {
     /// Returns the headers; `None` for a response that is not HTTP.
     fn headers(self, response: &Res) -> Option<&HeaderMap>;
 
-    /// Returns an extension that a layer below has attached to the response.
+    /// Returns an extension that a layer below has attached to the response; `None` without one.
     fn extension<T: Clone + Send + Sync + 'static>(self, response: &Res) -> Option<&T>;
 
     /// Attaches an extension to the response. Does nothing for a response that is not HTTP.

@@ -82,8 +82,8 @@ impl Cause {
         }
     }
 
-    /// Returns the member for the header `Cache-Status` (RFC 9211): `hit` after a local refusal (§2.1), else
-    /// `fwd=stale` (§2.2). `ttl` is the remaining freshness in seconds, negative for a stale response (§2.4).
+    /// Returns the value for the header `Cache-Status` (RFC 9211), with `hit` after a local refusal (§2.1), otherwise
+    /// with `fwd=stale` (§2.2). `ttl` is the remaining freshness in seconds, negative for a stale response (§2.4).
     pub(crate) fn cache_status(self, ttl: i64) -> HeaderValue {
         let (parameter, detail) = match self {
             Self::Status(_) => ("fwd=stale", ""),

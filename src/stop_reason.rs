@@ -7,7 +7,7 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StopReason {
-    /// All retries that the policy allows were made, or all resends allowed for a request that was not processed.
+    /// All allowed attempts were made: the retries of the policy, or the resends of a request that was not processed.
     Exhausted,
     /// The upstream's retry budget had no token.
     Budget,

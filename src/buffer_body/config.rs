@@ -8,7 +8,7 @@ use crate::http::media_type::is_of_type;
 /// The settings of the layer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BufferBodySettings {
-    /// The length, in bytes, of the largest body that is read.
+    /// The length, in bytes, of the largest body that the layer reads.
     pub(super) limit: usize,
     /// True if bodies of unstated length are read, too.
     pub(super) unsized_bodies: bool,

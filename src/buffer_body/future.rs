@@ -1,4 +1,4 @@
-//! The future of body buffering. It waits for the head of the response, and then reads the body.
+//! The future of body buffering. It waits for the head of the response, and then reads the body if it is small.
 
 use std::fmt;
 use std::pin::Pin;

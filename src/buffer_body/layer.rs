@@ -35,7 +35,7 @@ impl BufferBodyLayer {
         Self { settings: BufferBodySettings { limit: 1024 * 1024, unsized_bodies: false } }
     }
 
-    /// Sets the length, in bytes, of the largest body that is read. With zero, no body is read. Default: 1 MiB.
+    /// Sets the length, in bytes, of the largest body that the layer reads. With zero, it reads none. Default: 1 MiB.
     pub const fn limit(mut self, bytes: usize) -> Self {
         self.settings.limit = bytes;
         self

@@ -14,8 +14,8 @@ pub struct BulkheadBuilder {
     pub(super) settings: BulkheadSettings,
 }
 
-/// The settings of the queue. The number of permits is in `Permits` instead, because a smaller number can take effect
-/// only as permits in use are returned.
+/// The settings of the queue. The number of permits is in `Permits`, because a smaller number takes effect gradually,
+/// as permits in use are returned.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BulkheadSettings {
     pub(super) max_waiting: usize,

@@ -184,7 +184,7 @@ impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
         if let Some(waiter) = self.0.0.permits.put_back() {
-            // If the waiter has just left, `_left` holds the permit. Its drop puts the permit back once more.
+            // If the waiter has just left, `_left` holds the permit, and dropping `_left` puts the permit back.
             let _left = waiter.send(Self(self.0.clone()));
         }
     }

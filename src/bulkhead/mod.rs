@@ -1,8 +1,8 @@
 //! Bulkhead: when an upstream becomes slow, the calls to it pile up, until calls to other upstreams fail, too.
 //!
-//! Each call holds memory and a connection while it waits. A bulkhead bounds the number of calls in flight to one
-//! upstream, and thereby the memory and the connections that one upstream can take. Below a retry layer, each attempt
-//! counts as a call.
+//! Each call holds memory and a connection while it waits for the upstream. A bulkhead bounds the number of calls in
+//! flight to one upstream, and thereby the memory and the connections that one upstream can take. Below a retry
+//! layer, each attempt counts as a call.
 //!
 //! A [`Bulkhead`] is a shared set of permits. Each call begins by taking a permit. If no permit is free, the call
 //! waits in a bounded FIFO queue, for a bounded time. If the queue is full or the time runs out, the call is refused

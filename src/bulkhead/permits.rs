@@ -6,9 +6,9 @@
 //! returns the permit with another. `tokio::sync::Semaphore` needs four writes instead of two, and cannot shrink
 //! below the number of permits in use.
 //!
-//! A *claim* is a right to a returned permit, and there are two kinds. Each waiter has a claim. The *surplus* is the
-//! number of claims of the second kind: if the size shrinks below the number of permits in use, each permit above the
-//! size must be withdrawn when it is returned.
+//! A *claim* is a right to one returned permit, and there are two kinds. Each waiter has a claim to receive a permit.
+//! If the size shrinks below the number of permits in use, each permit above the size adds a claim to withdraw a
+//! permit. The *surplus* is the number of claims to withdraw.
 //!
 //! While claims exist, `free` is `CLAIMED` instead of a count. A call that returns a permit then takes a lock, and
 //! gives the permit to one claim: a claim of the surplus, if there is one, or else the claim of the first waiter. A
@@ -24,7 +24,7 @@
 //! All atomic accesses are relaxed. A permit guards no memory, so the next holder need not see the writes of the
 //! previous holder. `free` changes by read-modify-writes, so no permit is lost or taken twice. Only the change from
 //! `CLAIMED` back to a count is a plain store. This store is safe, because while `free` is `CLAIMED`, only the holder
-//! of the lock changes `free`. The claims are ordered by the lock.
+//! of the lock changes `free`. The lock orders all accesses to the claims.
 //!
 //! # Cancellation
 //!
@@ -104,7 +104,8 @@ impl<P> Permits<P> {
         taken.is_ok()
     }
 
-    /// Puts a permit back. If a waiter is next, returns the waiter's channel, and the caller must send the permit.
+    /// Puts a permit back. If the permit goes to a waiter, returns the waiter's channel, and the caller must send the
+    /// permit.
     #[inline]
     pub(super) fn put_back(&self) -> Option<oneshot::Sender<P>> {
         if self.add_free() { None } else { self.settle_a_claim() }
@@ -131,8 +132,8 @@ impl<P> Permits<P> {
         waiter
     }
 
-    /// Takes a place in the queue, unless `max_waiting` calls wait already. If a permit has become free meanwhile, it
-    /// is sent to this place at once.
+    /// Takes a place in the queue. Returns `None` if `max_waiting` calls wait already. If a permit is free by now, it
+    /// is sent to the new place at once.
     pub(super) fn queue(&self, max_waiting: usize, permit: impl FnOnce() -> P) -> Option<QueuePlace<P>> {
         let mut claims = self.claims();
         if claims.waiters.len() >= max_waiting {
@@ -166,7 +167,7 @@ impl<P> Permits<P> {
     }
 
     /// Changes the number of permits. Permits in use stay in use. Returns the number of new permits, which the caller
-    /// must put in.
+    /// must add with [`put_back`](Self::put_back).
     pub(super) fn resize(&self, size: usize) -> usize {
         let mut claims = self.claims();
         let before = self.size();

@@ -53,7 +53,8 @@ where
         let Some(waiting) = bulkhead.queue(request.options().get_deadline()) else {
             return ResponseFuture::refused(bulkhead.refuse(), self.kind);
         };
-        // The service that was polled ready must make the call, so this service joins the queue with the request.
+        // Only the inner service that was polled ready may make the call, so it joins the queue with the request. A
+        // clone takes its place.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
         ResponseFuture::queued(waiting, ready, request, bulkhead.clone(), self.kind)

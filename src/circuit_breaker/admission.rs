@@ -13,8 +13,8 @@ use crate::{Error, Outcome};
 
 /// The admission of one call by the circuit breaker.
 ///
-/// If an admission is dropped without `settle`, the call was dropped. The admission then reports a failure if the
-/// call has waited for the upstream for at least `abandoned_after`, and otherwise a neutral outcome. A neutral
+/// A drop of the admission before `settle` means that the call was dropped. The admission then reports a failure if
+/// the call has waited for the upstream for at least `abandoned_after`, and otherwise a neutral outcome. A neutral
 /// outcome frees the place of a probe.
 #[derive(Debug)]
 pub(super) struct Admission {
@@ -68,7 +68,7 @@ impl Admission {
         circuit.ended(self.ticket, outcome, self.waiting_since);
         match self.ticket {
             Ticket::Counted(generation) => Some(BreakerBody::new(circuit, generation)),
-            // A probe ends with the head of its response. The outcome of an unjudged call does not count.
+            // These bodies do not count: a probe ends with the head, and the outcome of an unjudged call is ignored.
             Ticket::Probe(_) | Ticket::Unjudged => None,
         }
     }

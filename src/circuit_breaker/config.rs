@@ -135,14 +135,14 @@ impl CircuitBreakerBuilder {
     /// counts as failed. `rate` is above 0 and at most 1. Default: off.
     ///
     /// A call's time in a bulkhead's queue does not make the call slow, unless a layer between circuit breaker and
-    /// bulkhead makes the call in another task.
+    /// bulkhead runs the call in another task.
     pub fn slow_calls(mut self, longer_than: Duration, rate: f64) -> Self {
         self.settings.slow_calls = Some(SlowCalls { longer_than, rate });
         self
     }
 
-    /// Sets the number of calls that the window must hold before a rate can open the circuit: at least 1, and at most
-    /// the size of the window if that is a [`Window::Calls`]. Default: 20.
+    /// Sets the number of calls that the window must hold before a rate can open the circuit: at least 1, and in a
+    /// [`Window::Calls`] at most the size of the window. Default: 20.
     pub fn minimum_calls(mut self, calls: u32) -> Self {
         self.settings.minimum_calls = calls;
         self
@@ -169,7 +169,7 @@ impl CircuitBreakerBuilder {
     }
 
     /// Sets the number of successful probes that closes the circuit: 1 to the number of probes. The circuit opens
-    /// again as soon as a round can no longer reach this number. Default: 1. The circuit then opens again only if all
+    /// again as soon as a round can no longer reach this number. Default: 1, so the circuit opens again only if all
     /// probes of a round fail.
     pub fn successes_to_close(mut self, successes: u32) -> Self {
         self.settings.successes_to_close = successes;
@@ -199,11 +199,11 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Sets the wait after which a call that is dropped, or cut by its deadline, counts as a failure: the upstream
-    /// hangs. A call that is dropped or cut earlier does not count. Default: 1 s.
+    /// Sets the wait after which a call that is dropped, or cut by its deadline, counts as a failure, because the
+    /// upstream seems to hang. A call that is dropped or cut earlier does not count. Default: 1 s.
     ///
     /// A call's time in a bulkhead's queue is not part of this wait, unless a layer between circuit breaker and
-    /// bulkhead makes the call in another task.
+    /// bulkhead runs the call in another task.
     pub fn abandoned_after(mut self, time: Duration) -> Self {
         self.settings.abandoned_after = time;
         self

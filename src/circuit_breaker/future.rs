@@ -76,7 +76,7 @@ where
                         None
                     }
                 };
-                // The scope `listening` hid the signal from the layers above, so the signal is raised again.
+                // `listening` hid the signal of a wait from the layers above, so the signal is raised again.
                 wait.into_iter().for_each(raise_wait);
                 match polled {
                     Poll::Ready(Ok(response)) => Poll::Ready(Ok(this.kind.observe(response, observer))),

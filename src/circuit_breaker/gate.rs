@@ -41,7 +41,7 @@ pub(super) enum Ticket {
     Counted(u64),
     /// The call is a probe: the outcome is the result of the probe.
     Probe(ProbeId),
-    /// The outcome does not count. Either the circuit was forced closed, or the call would have been refused without
-    /// shadow mode, or the circuit left the closed state during the admission.
+    /// The outcome does not count. Either the circuit was forced closed, or only shadow mode let the call through, or
+    /// the circuit left the closed state during the admission.
     Unjudged,
 }

@@ -108,8 +108,8 @@ struct BreakerInner {
 /// The shortest run of failures at which the circuit breaker advises against retries.
 ///
 /// The run that opens the circuit is far longer by default, because an open circuit also refuses calls that would
-/// succeed. The advice only prevents retries, which would most likely fail. The span leaves out attempts that fail
-/// together because they share a broken connection: a retry would use another connection.
+/// succeed. The advice only prevents retries, which would most likely fail. Because of the span, attempts that fail
+/// together on one broken connection cause no advice: a retry would use another connection.
 const FAILING: Consecutive = Consecutive { failures: 5, span: Duration::from_millis(100) };
 
 impl CircuitBreaker {
@@ -405,8 +405,8 @@ impl CircuitBreaker {
         self.0.is_shadow.load(Ordering::Relaxed)
     }
 
-    /// Reports a change to watchers and the log. Watchers get the state as read under the lock of their channel, so
-    /// the last of several concurrent reports is the latest state.
+    /// Reports a change to watchers and the log. The state for the watchers is read under the lock of their
+    /// channel, so the last of several concurrent reports carries the latest state.
     fn report(&self, from: State, to: State) {
         self.0.watch.send_if_modified(|seen| {
             let state = self.state();
@@ -455,8 +455,8 @@ impl CircuitBreakerBuilder {
     }
 }
 
-/// Advises against a retry while the circuit is open or forced open, or while the run of failures is long. Gives no
-/// advice in shadow mode. Takes no lock.
+/// Advises against a retry during the open time, while the circuit is forced open, and during a long run of failures.
+/// Gives no advice in shadow mode. Takes no lock.
 impl RetryAdvisor for CircuitBreaker {
     fn advice(&self) -> Option<RetryAdvice> {
         if self.is_shadow() {

@@ -1,7 +1,7 @@
 //! The state machine of a circuit. The machine is pure: the time and the jitter are arguments.
 //!
-//! The machine has no timer. The first call after the open time makes the circuit half-open. A probe whose lease has
-//! run out is noticed when the next call asks to be admitted, or when a probe ends.
+//! The machine has no timer. The first call after the open time makes the circuit half-open. A probe that outlasts
+//! its lease, its longest time, is noticed when the next call asks to be admitted, or when a probe ends.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub(super) struct Machine {
     /// Raised by every change of phase, and by every `force`. The result of a call counts only if the generation has
     /// not changed since the call was admitted.
     generation: u64,
-    /// The number of rounds of probes that have failed since the circuit was last closed, or forced into a phase.
+    /// The number of rounds of probes that have failed since the circuit last closed, or was forced into a phase.
     failed_rounds: u32,
     next_probe: u64,
 }
@@ -34,12 +34,12 @@ pub(super) enum Phase {
 
 /// A round of probes, of which `successes_to_close` must succeed.
 ///
-/// The circuit closes when that many probes have succeeded, and opens again as soon as too few are left that can
-/// succeed. A probe that ends without a verdict frees its place in the round. A probe whose lease has run out counts
-/// as failed.
+/// The circuit closes when that many probes have succeeded, and opens again as soon as the round can no longer reach
+/// this number. A probe that ends without a verdict frees its place in the round. A probe whose lease has run out
+/// counts as failed.
 #[derive(Debug, Default)]
 pub(super) struct Round {
-    /// The probes in flight, each with the end of its lease; `None` means never.
+    /// The probes in flight, each with the end of its lease, or `None` if the lease never ends.
     leases: Vec<(ProbeId, Option<Instant>)>,
     successes: u32,
     failures: u32,
@@ -82,8 +82,8 @@ impl Machine {
         self.generation
     }
 
-    /// Admits or refuses a call. Expired leases count as failures from this moment. If they open the circuit,
-    /// `jitter`, from 0 to 1, shortens the open time.
+    /// Counts a failure for each probe whose lease has run out, and then admits or refuses the call. If these
+    /// failures open the circuit, `jitter`, from 0 to 1, shortens the open time.
     pub(super) fn enter(&mut self, settings: &BreakerSettings, now: Instant, jitter: f64) -> Decision {
         match &mut self.phase {
             Phase::Closed | Phase::ForcedClosed => return Decision::Admitted,

@@ -18,7 +18,7 @@
 //!
 //! The head of a time window is the only word here that orders accesses to other words. The head is stored with
 //! Release after the new bucket is emptied, and is loaded with Acquire or under the lock. A thread that sees the new
-//! head therefore sees no old counts in the new bucket, and adds nothing that is then erased.
+//! head therefore sees no old counts in the new bucket, and this emptying erases no count that the thread adds.
 //!
 //! All other accesses are relaxed. Results are added by read-modify-writes, so concurrent results do not overwrite
 //! each other, whatever their order. Only the clearing of a bucket is a plain store. When the circuit closes,
@@ -87,8 +87,8 @@ impl Run {
     /// Returns the time since the first failure.
     fn span(self, now: u32) -> Duration {
         let span = now.wrapping_sub(self.first);
-        // A difference above half the range is negative: this thread read the clock earlier than the thread of the
-        // first failure.
+        // A difference above half the range means a negative time: this thread read the clock earlier than the thread
+        // of the first failure.
         Duration::from_millis(if span > u32::MAX / 2 { 0 } else { span.into() })
     }
 
@@ -103,8 +103,8 @@ impl ConsecutiveFailures {
     /// Begins an empty run for a new generation.
     ///
     /// The word has room for only 16 bits of the generation, and calls update the word only while the circuit is
-    /// closed. Without `begin` at each closing, the generation in the word could become so old that it passes for a
-    /// later one.
+    /// closed. Without `begin` at each closing, the generation in the word could become so old that its 16 bits look
+    /// like those of a later generation.
     pub(super) fn begin(&self, generation: u64) {
         // A store would suffice. This is a swap because loom cannot order a store against another thread's
         // read-modify-write.
@@ -152,7 +152,7 @@ impl ConsecutiveFailures {
     }
 
     /// True if the run has at least `failures` failures, and the first was at least `span` ago. Calls `now` only if
-    /// the number is reached.
+    /// there are enough failures.
     pub(super) fn has_reached(
         &self,
         failures: u16,
@@ -376,7 +376,7 @@ mod tests {
 
     #[test]
     fn a_window_of_calls_slides_after_any_number_of_them() {
-        // Known mistake 1: after 10,000 successes, five failures are half of the last ten.
+        // Known mistake 1: after 10,000 successes, five failures must be half of the last ten calls.
         let window = CallWindow::new(10);
         for _ in 0..10_000 {
             window.record(GOOD);

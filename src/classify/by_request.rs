@@ -1,17 +1,17 @@
-//! A classifier that depends on the request, for routes that fail in ways of their own, or that the circuit breaker
-//! should ignore. An open circuit also refuses the requests of an ignored route.
+//! A classifier that depends on the request, for routes with failures of their own, and for routes that the circuit
+//! breaker should ignore. An open circuit refuses the requests of ignored routes, too.
 
 use std::fmt;
 
 use super::Classify;
 
-/// Makes a classifier that depends on the request. `choose` returns the classifier for a request; `None` stands for
-/// `default`.
+/// Makes a classifier that depends on the request. `choose` returns the classifier for a request; if it returns
+/// `None`, `default` judges.
 ///
-/// A request whose results are all neutral is not retried, and the cache neither stores nor serves its responses. To
-/// leave a route out of the circuit breaker only, give this classifier to the `CircuitBreakerLayer` alone. Even on
-/// such a route, the circuit breaker counts failures of two kinds: a body that breaks, and a call that its caller
-/// drops after a long time.
+/// A request whose results are all judged neutral is not retried, and the cache neither stores nor serves its
+/// responses. To leave a route out of the circuit breaker only, give this classifier to the `CircuitBreakerLayer`
+/// alone. Even on such a route, the circuit breaker counts failures of two kinds: a body that breaks, and a call that
+/// its caller drops after a long time.
 ///
 /// In a stack above reqwest, the request is usually a `Call<reqwest::Request>`, and `call.request().url()` is its
 /// URL. For a `Client`, use `ClientBuilder::classifier_by`, whose function takes a `reqwest::Request`.

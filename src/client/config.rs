@@ -145,7 +145,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Removes the client's total time; a call can have a timeout or deadline of its own. Each attempt keeps its
+    /// Removes the client's total time; a call can have a timeout or deadline of its own. Does not remove the attempt
     /// timeout, by default 2.9 s.
     pub fn without_total_timeout(mut self) -> Self {
         self.total_timeout = None;
@@ -153,8 +153,7 @@ impl ClientBuilder {
     }
 
     /// Sets the time of one attempt, from 1 ms to a year. The time covers the wait for the head of the response, and
-    /// the reading of a buffered body. Default: the call's own timeout, or else the client's total timeout, divided
-    /// by 3.4.
+    /// the reading of a buffered body. Default: the total time (the call's own, or else the client's) divided by 3.4.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = AttemptTimeout::Fixed(timeout);
         self
@@ -214,7 +213,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets which response bodies are read inside the attempt.
+    /// Sets which response bodies are read as part of the attempt.
     pub fn buffer_body(mut self, rule: BufferBodyLayer) -> Self {
         self.buffer_body = rule;
         self
@@ -353,8 +352,8 @@ impl ClientBuilder {
             }
             AttemptTimeout::None => (None, None),
         };
-        // A probe that ends after its lease has failed, even with a good answer. So the lease must cover the longest
-        // attempt that the client's settings allow.
+        // A probe that outlasts its lease counts as failed, even with a good answer. So the lease must cover the
+        // longest attempt that the client's settings allow.
         let longest = attempt_timeout.or(self.total_timeout).unwrap_or_default();
         let make_stack = MakeUpstreamStack {
             attempt_timeout,

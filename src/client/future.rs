@@ -25,7 +25,7 @@ pub struct ResponseFuture(#[pin] ClientStage);
 #[allow(clippy::large_enum_variant)]
 #[pin_project(project = ClientStageProj)]
 enum ClientStage {
-    /// Not polled yet: the total time does not run, and the call holds no permit, probe or token.
+    /// Not polled yet: the total time has not begun, and the call holds no permit, probe or token.
     Fresh(Option<(Client, Call<reqwest::Request>)>),
     Called(#[pin] StackFuture),
     /// The request could not be built.

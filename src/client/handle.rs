@@ -16,8 +16,8 @@ use crate::{Call, ConfigError, HasCallOptions as _};
 ///
 /// An upstream that hangs or fails can take its callers down, too: calls pile up, and retries multiply the load. A
 /// `Client` is used like a `reqwest::Client` and returns `reqwest::Response`s, but bounds these effects. Each call
-/// has a deadline. Each upstream has retries with a budget, a circuit breaker, a bulkhead, an attempt timeout, and
-/// buffering of small bodies. If [enabled](ClientBuilder::last_known_good), a stale response replaces a failure.
+/// has a deadline. Each upstream has a circuit breaker, a bulkhead, an attempt timeout, buffering of small bodies,
+/// and retries with a budget. If [enabled](ClientBuilder::last_known_good), a stale response replaces a failure.
 ///
 /// Clones are cheap and share all state. A `Client` is also a [`tower::Service`] of `reqwest::Request` and of
 /// [`Call`].

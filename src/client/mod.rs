@@ -1,7 +1,7 @@
 //! The client: a `reqwest::Client` below the whole stack of layers, in the right order and with safe defaults.
 //!
-//! `reqwest_service` converts reqwest's responses to `http` responses for the layers, and `response` converts them
-//! back.
+//! The module `reqwest_service` converts reqwest's responses to `http` responses for the layers, and the module
+//! `response` converts them back.
 
 mod config;
 mod future;

@@ -136,7 +136,7 @@ impl RequestBuilder {
 
     /// Declares whether this request may be sent twice. Default: the method and the headers decide.
     ///
-    /// With `false`, an attempt that sent nothing can be retried. To forbid this retry, too, use
+    /// With `false`, a retry follows only an attempt that sent nothing. To forbid this retry, too, use
     /// [`retry_safety`](Self::retry_safety).
     pub fn idempotent(mut self, idempotent: bool) -> Self {
         self.options = self.options.idempotent(idempotent);

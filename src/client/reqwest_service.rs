@@ -165,7 +165,7 @@ thread_local! {
 /// Wraps a redirect policy, so that a retry knows whether a redirect was followed.
 ///
 /// reqwest reports a failed connection in the same way for the first host and for the target of a redirect. In the
-/// first case nothing was sent. In the second case a POST has been processed already and must not be sent again.
+/// first case, nothing was sent. In the second, a POST has been processed already and must not be sent again.
 /// Under a policy without this wrapper, a POST counts as possibly sent after a failed connection, and is not retried.
 ///
 /// A default [`Client`](crate::Client) uses this wrapper. If you configure reqwest yourself, wrap your policy, too:

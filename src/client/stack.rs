@@ -113,7 +113,7 @@ impl Layer<ReqwestService> for StackLayer {
     }
 }
 
-/// The key of an upstream: the origin of the request, or the result of the user's function.
+/// Finds the key of the upstream of a request: the request's origin, or the result of the user's function.
 #[derive(Clone, Default)]
 pub(super) struct StackKey(pub(super) Option<KeyFunction>);
 

@@ -15,7 +15,7 @@ use crate::sealed::Sealed;
 use crate::{BoxError, Error, TimeoutScope};
 
 /// Cuts a response body that has not ended by the deadline of its call. A frame that is known to be the last passes
-/// even later, so a body of one frame can be read at any time.
+/// even after the deadline, so a body of one frame can be read at any time.
 ///
 /// A cut body ends with an [`Error`] inside an `io::Error` of the kind `TimedOut`. `reqwest::Error::is_timeout`
 /// recognises this kind.

@@ -55,8 +55,8 @@ impl DeadlineLayer {
 }
 
 impl<K> DeadlineLayer<K> {
-    /// Makes the layer fit a service whose responses are not HTTP. A call then ends with its response, without a
-    /// body.
+    /// Makes the layer fit a service whose responses are not HTTP. A call then ends with its response: there is
+    /// no body to cut.
     pub fn non_http(self) -> DeadlineLayer<NonHttp> {
         DeadlineLayer { settings: self.settings, kind: NonHttp }
     }

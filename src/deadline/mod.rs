@@ -1,9 +1,9 @@
 //! Deadline: the limits of single attempts and waits add up, but a caller needs one limit for the whole call.
 //!
 //! Attempts, the waits between them, the wait for a permit and the reading of the body all draw on the time of the
-//! call. [`DeadlineLayer`] is the outermost layer, and stamps the deadline on the request. Every layer below bounds
-//! its own waits by the deadline. If another layer or a client ignores the deadline, `DeadlineLayer` cuts the call.
-//! It also cuts the reading of the response's body at the deadline.
+//! call. [`DeadlineLayer`] is the outermost layer, and stamps the deadline on the request. This crate's layers below
+//! bound their own waits by the deadline. If a foreign layer or a client ignores the deadline, `DeadlineLayer` cuts
+//! the call. It also cuts the reading of the response's body at the deadline.
 //!
 //! A call that is ready at once registers no timer.
 //!
@@ -39,8 +39,8 @@
 //! # In the crate's client
 //!
 //! In the client, this layer arms no timer for the call: all layers below bound each of their waits by the deadline,
-//! and check the deadline after it. The options of the call record this promise, so the timeout layer need not read
-//! the clock before a request is sent.
+//! and check the deadline after each wait. The options of the call record this promise, so the timeout layer need not
+//! read the clock before a request is sent.
 
 mod body;
 mod config;

@@ -28,7 +28,7 @@ impl<S, K> DeadlineService<S, K> {
         &self.inner
     }
 
-    /// Makes a call to the inner service by `call`, bounded by the deadline.
+    /// Stamps the deadline on the request, and sends the request with the function `call`, unless no time is left.
     #[cfg(feature = "reqwest")]
     pub(crate) fn send<Req: HasCallOptions, F>(
         &self,

@@ -90,8 +90,8 @@ impl ErrorInfo {
         }
     }
 
-    /// Derives the facts from the chain of causes of a client's error. A steadfast error in the chain decides;
-    /// without one, the types in the chain decide.
+    /// Derives the facts from the chain of causes of a client's error. If the chain holds a steadfast error, its
+    /// facts count; otherwise the facts follow from the types of the errors.
     pub(super) fn of_client(client: Box<dyn InnerError>) -> Self {
         let of_error = |error: &(dyn StdError + 'static)| {
             if let Some(known) = wrapped(error).find_map(|error| error.downcast_ref::<Self>()) {
@@ -150,7 +150,7 @@ impl ErrorInfo {
         self.attempts
     }
 
-    /// Returns why no further attempt was made; `None` if none was wanted.
+    /// Returns why no further attempt was made; `None` if no further attempt was wanted.
     pub const fn stop_reason(&self) -> Option<StopReason> {
         match (self.stop, self.kind) {
             (None, ErrorKind::CircuitOpen { .. }) => Some(StopReason::CircuitOpen),
@@ -161,12 +161,12 @@ impl ErrorInfo {
         }
     }
 
-    /// Returns only a stop reason that a retry layer has set, and none that follows from the kind.
+    /// Returns the stop reason that a retry layer has set; `None` without one, even if the kind implies a reason.
     pub(crate) const fn stop_of_retry(&self) -> Option<StopReason> {
         self.stop
     }
 
-    /// True if the upstream may have seen any part of the call's requests. Otherwise a request of any method can
+    /// True if the upstream may have seen any part of the call's requests. If false, a request of any method can
     /// safely be sent again.
     pub const fn maybe_sent(&self) -> bool {
         self.maybe_sent
@@ -187,7 +187,7 @@ impl ErrorInfo {
         matches!(self.kind, ErrorKind::BulkheadFull { .. })
     }
 
-    /// True if a time limit has passed: of the call, of an attempt, of a timeout layer of tower, or inside the
+    /// True if a time limit has passed: that of the call, of an attempt, of a timeout layer of tower, or of the
     /// client.
     pub fn is_timeout(&self) -> bool {
         let of_client = || self.client_error().is_some_and(client_errors::is_timeout);
@@ -204,7 +204,8 @@ impl ErrorInfo {
         self.client_error().is_some_and(|error| client_errors::fault_of(error) == Fault::Connect)
     }
 
-    /// Returns how long to wait before another call. Known only after the refusal of an open circuit.
+    /// Returns how long to wait before another call. `None` unless the circuit breaker refused the attempt and knows
+    /// the time.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self.kind {
             ErrorKind::CircuitOpen { retry_after } => retry_after,
@@ -296,7 +297,7 @@ impl ErrorInfo {
         }
     }
 
-    /// Writes the root cause only, because the causes above the root add less.
+    /// Writes the root cause of the client's error. The causes above the root add less, so they are left out.
     fn fmt_root(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(error) = self.innermost_client_error() else { return Ok(()) };
         // Skip a root cause that is the client's own error: its text repeats the summary and adds the URL.

@@ -19,7 +19,7 @@ pub enum ErrorKind {
         /// The time to wait before another call; `None` while the circuit is forced open.
         retry_after: Option<Duration>,
     },
-    /// The bulkhead refused the attempt before it was sent, at once or after a bounded wait.
+    /// The bulkhead refused the attempt, at once or after a bounded wait. Nothing was sent.
     BulkheadFull {
         /// The number of attempts that the bulkhead allows in flight.
         max_concurrent: usize,

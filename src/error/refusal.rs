@@ -1,5 +1,5 @@
 //! Refusals: calls and attempts that a layer rejects locally, before anything is sent. `ErrorInfo::refusal` makes
-//! every refusal of the circuit breaker and the bulkhead; add code there to count or log them all.
+//! every refusal of the circuit breaker and the bulkhead; to count or log them all, add code there.
 
 use std::sync::Arc;
 
@@ -14,7 +14,8 @@ impl ErrorKind {
 }
 
 impl ErrorInfo {
-    /// Creates a refusal by a circuit breaker or a bulkhead. `upstream` is the name of its handle, if set.
+    /// Creates a refusal by a circuit breaker or a bulkhead. `upstream` is the name of the circuit breaker or
+    /// bulkhead, if set.
     pub(crate) fn refusal(kind: ErrorKind, upstream: Option<&Arc<str>>) -> Self {
         Self { upstream: upstream.cloned(), ..Self::new(kind, None) }
     }
@@ -29,7 +30,7 @@ impl ErrorInfo {
 }
 
 impl<E> Error<E> {
-    /// Takes the error of a refusal out of the future that holds it.
+    /// Takes a refusal out of the future that holds it, as an error.
     pub(crate) fn from_refusal(refusal: &mut Option<ErrorInfo>) -> Self {
         Self::from_info(refusal.take().expect("polled after it was ready"))
     }

@@ -2,7 +2,7 @@
 //!
 //! While a body is read, the bulkhead holds a permit, the circuit breaker counts a failure if the body breaks, and
 //! the deadline cuts a slow body. All three wrap the body in the same type, [`ObservedBody`], each with a
-//! [`BodyObserver`] of its own. The cache has a body type of its own, because that type may hold back the last frame.
+//! [`BodyObserver`] of its own. The cache may hold back the last frame, and so has a body type of its own.
 //!
 //! ```
 //! use http_body_util::BodyExt;
@@ -42,8 +42,8 @@ pub enum BodyEnd {
 /// such as a permit.
 #[doc(alias = "Watch")]
 pub trait BodyObserver: Sealed {
-    /// Returns the error that ends the body, if the time for the body is over. Called for each frame, except for one
-    /// that is known to be the last.
+    /// Returns the error that ends the body if its time is over; `None` while time is left. Called for each frame,
+    /// except for one that is known to be the last.
     fn is_cut(&self) -> Option<BoxError> {
         None
     }

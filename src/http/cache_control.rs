@@ -21,7 +21,7 @@ pub(crate) struct CacheControl {
     /// How long after the freshness lifetime the request accepts a response; `Duration::MAX` if `max-stale` has no
     /// value.
     pub(crate) max_stale: Option<Duration>,
-    /// How long a response must remain fresh for the request to accept it.
+    /// How long a response must stay fresh from now on, for the request to accept it.
     pub(crate) min_fresh: Option<Duration>,
 }
 

@@ -41,7 +41,7 @@ struct Table {
     transient: StatusSet,
     throttled: StatusSet,
     neutral: StatusSet,
-    /// The union of the three sets. Any other status is judged by its class.
+    /// The union of the three sets. Any other status is judged by its class, 5xx or not.
     named: StatusSet,
     on_response: Option<Arc<ResponseHook>>,
     on_error: Option<Arc<ErrorHook>>,
@@ -68,7 +68,7 @@ type ErrorHook = dyn Fn(&ErrorInfo) -> Option<Outcome> + Send + Sync;
 type ClockFunction = dyn Fn() -> SystemTime + Send + Sync;
 
 impl HttpClassifier {
-    /// Creates a classifier that judges by the table above.
+    /// Creates a classifier that judges by the [table](HttpClassifier) of this type.
     pub const fn new() -> Self {
         Self { table: None }
     }
@@ -84,7 +84,7 @@ impl HttpClassifier {
     /// Sets the statuses by which a healthy upstream says "not now". Default: none; 429 is neutral.
     ///
     /// Such an answer is worth another attempt after the wait in `Retry-After`, and is no fault. This set takes
-    /// precedence over the other two.
+    /// precedence over [`transient`](Self::transient) and [`neutral`](Self::neutral).
     pub fn throttled(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
         self.name_statuses(|table| table.throttled = statuses.into_iter().collect());
         self
@@ -96,7 +96,7 @@ impl HttpClassifier {
         self
     }
 
-    /// Judges every response with `judge` first; where `judge` returns `None`, the table decides.
+    /// Judges every response with `judge`. If `judge` returns `None`, the table decides.
     ///
     /// A retry obeys the `Retry-After` of a response even if the outcome from `judge` names no wait.
     ///
@@ -116,8 +116,7 @@ impl HttpClassifier {
         self
     }
 
-    /// Judges every error with `judge` first; where `judge` returns `None`, the table decides. Refusals are never
-    /// judged.
+    /// Judges every error except refusals with `judge`. If `judge` returns `None`, the table decides.
     ///
     /// ```
     /// use steadfast::{Outcome, http::HttpClassifier};

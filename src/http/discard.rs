@@ -18,7 +18,7 @@ pub struct Drain<B> {
 }
 
 impl<B> Drain<B> {
-    /// The number of bytes after which to stop. Beyond 64 KiB, opening a new connection is cheaper.
+    /// The number of bytes after which to stop. Beyond 64 KiB, opening a new connection is cheaper than reading on.
     pub(crate) const LIMIT: usize = 64 * 1024;
 
     pub(crate) fn new(body: B) -> Self {

@@ -12,8 +12,8 @@ pub(crate) fn lists(line: &HeaderValue, name: &str) -> bool {
     line.to_str().unwrap_or_default().split(',').any(|it| it.trim().eq_ignore_ascii_case(name))
 }
 
-/// Copies a header value. A parsed value is a slice of the connection's read buffer: if the cache stored the slice,
-/// the whole buffer would stay in memory.
+/// Copies a header value into memory of its own. A parsed value is a slice of the connection's read buffer: if the
+/// cache stored the slice, the whole buffer would stay in memory.
 pub(crate) fn detached(value: &HeaderValue) -> HeaderValue {
     let mut copy = HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
     copy.set_sensitive(value.is_sensitive());

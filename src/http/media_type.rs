@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, header::CONTENT_TYPE};
 
-/// True if the `Content-Type` is `media_type`. Parameters are ignored, and so is upper or lower case.
+/// True if the `Content-Type` is `media_type`. Parameters and letter case are ignored.
 pub(crate) fn is_of_type(headers: &HeaderMap, media_type: &str) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|value| {
         let (essence, parameters) = value.as_bytes().split_at_checked(media_type.len()).unwrap_or_default();

@@ -1,7 +1,8 @@
 //! HTTP for the layers: views of requests, the classifier, errors of clients, and bodies.
 //!
 //! Most layers work with any request and response. Some of their decisions need HTTP: may this request be sent twice,
-//! is this status a fault, when has the body been read? This module decides for the types of `http` and `reqwest`:
+//! is this status a fault, when has the body been read? This module makes these decisions for the types of `http` and
+//! `reqwest`:
 //!
 //! - [`HttpRequest`] is how a layer reads the method, the headers and the URI of a request.
 //! - [`HttpClassifier`] turns a status or an error into an [`Outcome`](crate::Outcome).

@@ -10,15 +10,15 @@
 //! sends all kept frames, then reads the rest from the inner body. Frames of `Bytes` are kept without copying their
 //! data.
 //!
-//! Only one copy reads at a time, the reader. Each copy has a number, its generation. Of all copies that were polled
-//! or have [taken over](TryCloneBody::take_over), the newest is the reader. An older copy ends with an error at its
-//! next poll, and is woken if it waits for the inner body.
+//! Only one copy reads at a time; this copy is the reader. Each copy has a number, its generation. Of all copies that
+//! were polled or have [taken over](TryCloneBody::take_over), the newest is the reader. An older copy ends with an
+//! error at its next poll, and is woken if it waits for the inner body.
 //!
 //! # Memory
 //!
 //! The buffer keeps at most `limit` bytes, in a bounded number of frames. If a frame exceeds a bound, or arrives
 //! while no other copy exists, the buffer becomes incomplete and keeps only the latest frame. The buffer also becomes
-//! incomplete if the body fails. From then on, no copy can be made, and no copy can take over.
+//! incomplete if the body fails. Once the buffer is incomplete, no copy can be made, and no copy can take over.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -58,13 +58,13 @@ struct ReplayBuffer<B> {
     frames: usize,
     trailers: Option<HeaderMap>,
     ended: bool,
-    /// True once only the latest frame is kept, or the body has failed. No copy can then be made or take over.
+    /// True if only the latest frame is kept, or if the body has failed. No copy can then be made or take over.
     incomplete: bool,
     /// `newest` is the latest generation that was made, and `reader` the generation that reads now.
     newest: u32,
     reader: u32,
-    /// The waker of a reader that waits for the body, to wake it when a newer copy takes over. The body itself stores
-    /// only the waker of its last poll.
+    /// The waker of a reader that waits for the body, to wake the reader when a newer copy takes over. The body
+    /// itself stores only the waker of its last poll.
     waiting: Option<Waker>,
 }
 
@@ -216,8 +216,8 @@ where
                 }
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) if !data.has_remaining() => {
-                        // An empty frame is not kept. Yield, because an endless row of empty frames must not block
-                        // the thread.
+                        // An empty frame is not kept. Yield to the runtime, because an endless row of empty frames
+                        // must not block the thread.
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
                     }

@@ -28,7 +28,7 @@ pub struct ReplayBodyLayer {
 }
 
 impl ReplayBodyLayer {
-    /// Creates a layer that keeps up to `limit` bytes of each body. The default is 64 KiB.
+    /// Creates a layer that keeps up to `limit` bytes of each body. `ReplayBodyLayer::default()` keeps up to 64 KiB.
     pub const fn new(limit: usize) -> Self {
         Self { limit }
     }

@@ -28,7 +28,7 @@ pub trait HttpRequest {
     /// The host without userinfo and port, spelled as in the URI; empty for a URI without a host.
     fn host(&self) -> &str;
 
-    /// The port of the URI, or else the default port of the scheme.
+    /// The port of the URI, or else the default port of the scheme; `None` if neither is known.
     fn port(&self) -> Option<u16>;
 
     /// The userinfo before the host, as `user:password`; `None` without userinfo.
@@ -54,7 +54,7 @@ pub trait HttpRequest {
         (!same).then_some(header)
     }
 
-    /// True if the request carries a body: method and URI are then not the whole request.
+    /// True if the request carries a body. Method and URI alone then do not identify the request.
     fn has_body(&self) -> bool;
 }
 
@@ -142,7 +142,7 @@ impl HttpRequest for Uri {
     }
 }
 
-/// Returns the default port of a scheme.
+/// Returns the default port of `http` or `https`; `None` for any other scheme.
 pub(crate) fn default_port(scheme: &str) -> Option<u16> {
     if scheme.eq_ignore_ascii_case("http") {
         Some(80)
@@ -242,7 +242,7 @@ pub trait TryCloneBody: Sized {
     /// Returns a copy to send later; `None` if the body cannot be copied.
     fn try_clone(&self) -> Option<Self>;
 
-    /// True if this copy can still be sent whole; see [`RetryableRequest::take_over`].
+    /// True if this copy can be sent whole; see [`RetryableRequest::take_over`].
     fn take_over(&self) -> bool {
         true
     }

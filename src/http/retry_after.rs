@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, header::RETRY_AFTER};
 
-/// The longest wait that is returned, one day. A longer wait could overflow a clock.
+/// The longest wait that [`parse`] returns, one day. A much longer wait could overflow an `Instant`.
 const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Returns the wait that the headers ask for, counted from `now`, at most [`MAX_WAIT`]; `None` without a valid

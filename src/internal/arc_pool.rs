@@ -15,10 +15,10 @@
 //!
 //! # Lifetime
 //!
-//! A thread that drops the last handle to a state also releases its own spares of the state. If another thread has
-//! spares of the same state, no spare is released: all spares outlive the last handle, until their places are needed
-//! or their threads end. Pooled state must therefore be inert: it must not own a service, a classifier or a closure.
-//! The one exception is the `RetryAdvisor` of a retry layer.
+//! Spares can outlive the last handle to a state. If no other thread has spares of the state, the thread that drops
+//! the last handle also releases its own spares. Otherwise, all spares of the state remain until their places are
+//! needed or their threads end. Pooled state must therefore be inert: it must not own a service, a classifier or a
+//! closure. The one exception is the `RetryAdvisor` of a retry layer.
 //!
 //! Users can see two effects: a receiver of `CircuitBreaker::watch` can be late to learn that the breaker is gone,
 //! and a `RetryAdvisor` can outlive its layer.
@@ -31,7 +31,7 @@ use std::thread::LocalKey;
 
 /// A shared reference to a `T`. A thread reuses dropped references for later clones.
 pub(crate) struct PooledArc<T: Pooled>(
-    /// `None` only while the reference is dropped.
+    /// `None` only while the reference is being dropped.
     Option<Arc<CachePadded<T>>>,
 );
 
@@ -73,8 +73,8 @@ impl<T: Pooled> Drop for PooledArc<T> {
         if cfg!(all(test, steadfast_loom)) {
             return; // No spares: loom runs its threads on one system thread, and spares would outlive the model.
         }
-        // `put` keeps an evicted reference until the table is no longer borrowed, because dropping the reference may
-        // run a foreign waker.
+        // An evicted reference stays in the variable `put` until the table is no longer borrowed, because dropping
+        // the reference may run a foreign waker.
         let put = T::spares().try_with(|spares| spares.put(own));
         if let Ok(Err(last)) = put {
             let _all = T::spares().try_with(|spares| spares.take_all(&last));
@@ -148,7 +148,7 @@ mod tests {
 
     struct Upstream {
         number: usize,
-        /// A clone in each upstream, so that the strong count tells how many upstreams are alive.
+        /// Each upstream has a clone, so the strong count tells how many upstreams are alive.
         alive: Arc<()>,
     }
 

@@ -74,8 +74,9 @@ impl Timer {
 /// The timer of a layer that cuts off the layers below at the deadline.
 ///
 /// The layers below end the call at the deadline, too, and with a better result: a stale response, or an error with
-/// the number of attempts. In the same task, the cutting layer polls the layers below before its timer. Layers in
-/// another task need a moment to report their result, so the timer waits a little longer than the deadline:
+/// the number of attempts. If the layers below are in the same task, their result comes first, because the cutting
+/// layer polls them before its timer. Layers in another task need a moment to report their result, so the timer waits
+/// a little longer than the deadline:
 ///
 /// - On a current-thread runtime, the timer yields for a few turns of the scheduler.
 /// - On a multi-threaded runtime, the timer waits 2 ms longer in the cache, and 10 ms longer in the deadline layer.
@@ -88,8 +89,8 @@ pub(crate) struct CutTimer {
     #[pin]
     timer: Timer,
     layer: CutLayer,
-    /// The number of yields left. `None` before the first poll; on a current-thread runtime, `None` until 5 ms before
-    /// the deadline.
+    /// The number of yields left. `None` until the first poll or, on a current-thread runtime, until 5 ms before the
+    /// deadline.
     turns: Option<u8>,
 }
 

@@ -1,6 +1,6 @@
-//! The log events of the crate, in one place. Every event names its upstream; an unset name is empty, and events of
-//! the cache may name the origin instead. The one exception is the event of a failed disk write, because one write
-//! concerns many upstreams. `tests/events.rs` checks the names.
+//! The log events of the crate, in one place. Every event names its upstream, except the event of a failed disk
+//! write, because one write concerns many upstreams. If the upstream has no name, the field is empty; events of the
+//! cache may name the origin instead. `tests/events.rs` checks the names.
 //!
 //! The targets are the names of the layers, so that a filter such as `steadfast::retry=debug` works. The target of
 //! events about stores is `steadfast::last_known_good`.
@@ -31,7 +31,7 @@ pub(crate) fn circuit_opened(upstream: &str, from: &str, to: &str, is_shadow: bo
     }
 }
 
-/// A circuit has changed to any other state, or was forced or reset into the state that it already had.
+/// A circuit has changed to a state other than `Open`, or was forced or reset into the state that it already had.
 pub(crate) fn circuit_changed(upstream: &str, from: &str, to: &str) {
     tracing::info!(target: "steadfast::circuit_breaker", upstream, from, to, "the circuit changed its state");
 }

@@ -1,4 +1,4 @@
-//! The builder of a last-known-good cache, with defaults, ranges and checks.
+//! The builder of a last-known-good cache, with the defaults, ranges and checks of its settings.
 
 use std::fmt;
 use std::sync::Arc;
@@ -150,8 +150,8 @@ impl LastKnownGoodBuilder {
     /// Sets the secret key for the digests of credentials. Default: a random key.
     ///
     /// With a random key, the entries of callers with credentials stay in memory: no other process, not even the same
-    /// service after a restart, could find them in a store. With a key of your own, these entries are also written to
-    /// the store.
+    /// service after a restart, could find these entries in a store. With a key of your own, they are also written
+    /// to the store.
     pub fn digest_key(mut self, key: [u8; 32]) -> Self {
         self.digest_key = Some(key);
         self
@@ -189,11 +189,12 @@ impl LastKnownGoodBuilder {
         self
     }
 
-    /// Sets the shortest time between two minor updates of one kind of an entry: 0 to a year. Default: 10 s.
+    /// Sets the shortest time between two minor updates of an entry, for each kind of update: 0 to a year. Default:
+    /// 10 s.
     ///
     /// Minor updates are
     ///
-    /// - the replacement by a response that differs only in headers without effect on storing or serving, such as a
+    /// - a replacement by a response that differs only in headers without effect on storing or serving, such as a
     ///   request ID. Before `renew_after` has passed, such a response changes neither the entry nor its age;
     /// - an exchange with the store: a write of the entry, or a read that looks for a newer entry.
     ///

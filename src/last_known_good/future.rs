@@ -132,8 +132,8 @@ where
     B::Error: Into<BoxError>,
     E: 'static,
 {
-    /// Polls the [`Waits`] of the call. Ready with a stale response once the call is slow, or with `Late` at the
-    /// deadline.
+    /// Polls the [`Waits`] of the call. Ready with a stale response once the call is slow and an entry can be served,
+    /// or with `Late` at the deadline.
     fn poll_waits(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Waited<Response<ResponseBody<B>>>> {
         let this = self.project();
         let Plan::Cacheable(cacheable) = &*this.plan else { return Poll::Pending };

@@ -102,7 +102,7 @@ impl LastKnownGood {
         self.0.name.as_deref()
     }
 
-    /// Returns the number of entries in memory. The variants of a response (`Vary`) count as one.
+    /// Returns the number of entries in memory. The variants of a response (`Vary`) count as one entry.
     pub fn len(&self) -> u64 {
         self.0.memory.len()
     }
@@ -140,8 +140,8 @@ impl LastKnownGood {
     }
 
     /// Stores `response` by the same rules as if the upstream had just sent it in answer to `request`. Use this
-    /// method if the service learns of changes in another way, such as by events. The responses to calls of the same
-    /// caller that are now in flight for the URI do not replace the entry. As a `request`, a `Uri` stands for a GET
+    /// method if the service learns of changes in another way, such as by events. If a call of the same caller for
+    /// this URI is in flight now, its response does not replace the entry. As a `request`, a `Uri` stands for a GET
     /// without headers.
     ///
     /// # Errors
@@ -176,8 +176,8 @@ impl LastKnownGood {
         Ok(())
     }
 
-    /// Invalidates the entries for the URI of a request, for all methods and callers. The responses to calls that are
-    /// now in flight for this URI are not stored.
+    /// Invalidates the entries for the URI of a request, for all methods and callers. If a call for this URI is in
+    /// flight now, its response is not stored.
     ///
     /// # Cancel safety
     ///

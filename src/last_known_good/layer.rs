@@ -1,7 +1,7 @@
 //! The layer that puts a last-known-good cache around a service.
 //!
-//! One type serves both the cache whose slow calls may continue in tasks, and the cache that spawns none. An earlier
-//! version used type states for this difference, in seven files.
+//! The same type is used whether slow calls may continue in tasks or the cache spawns no tasks. An earlier version
+//! had type states for this difference, in seven files.
 
 use tower::Layer;
 

@@ -1,11 +1,11 @@
 //! The last-known-good cache serves stored responses while an upstream fails, since a response from a minute ago is
 //! often better than an error.
 //!
-//! [`LastKnownGoodLayer`] stores good responses. If the layers below fail, the layer serves the entry for the
-//! request. Every call goes to the layers below first, so the cache saves no requests. A stale response is marked
-//! three times: by `Age` (RFC 9111 §5.1), by `Cache-Status` (RFC 9211), and by the extension [`Stale`], which holds
-//! the age and the [`Cause`]. The page [`docs/last_known_good.md`][page] explains the settings and how to choose
-//! them.
+//! [`LastKnownGoodLayer`] stores good responses, and answers a call with the stored one if the layers below fail.
+//! Every call goes to the layers below first, so the cache saves no requests. A stale response is marked three times:
+//! by `Age` (RFC 9111 §5.1), by `Cache-Status` (RFC 9211), and by the extension [`Stale`], which holds the age of the
+//! response and the [`Cause`]. The page [`docs/last_known_good.md`][page] explains the settings and how to choose
+//! their values.
 //!
 //! ```
 //! use std::time::Duration;
@@ -32,10 +32,11 @@
 //! outcome is [`Success`](crate::Outcome::Success) and its status is 2xx. The size of each body and the total size in
 //! memory are bounded. The cache does not store
 //!
-//! - responses with the status 206 or 226, because their bodies may be parts;
+//! - responses with the status 206 or 226, because their bodies may be only parts;
 //! - responses whose storage the origin server forbids (RFC 9111 §3);
 //! - responses with `Set-Cookie`, and event streams;
-//! - bodies that only the end of the connection ends, because a body that was cut off would look complete.
+//! - bodies whose end is marked only by the end of the connection, because a body that was cut off would look
+//!   complete.
 //!
 //! The statuses 401, 403, 404, 410 and 451 invalidate the caller's entry. So does a good response whose status or
 //! headers forbid storing, since the entry then no longer shows the current state. A successful request with an
@@ -57,7 +58,7 @@
 //! # Callers
 //!
 //! A request with credentials gets only entries that were stored for the same credentials. The cache keeps only a
-//! keyed digest of the credentials. If the response's `Vary` names other request headers, an entry answers only
+//! keyed digest of the credentials. If the `Vary` of an entry names other request headers, the entry answers only
 //! requests with the same values of these headers (RFC 9111 §4.1).
 //!
 //! # Stores
@@ -69,8 +70,8 @@
 //!
 //! # Deadlines and tasks
 //!
-//! No wait for the store goes beyond the call's deadline. If a layer below lets the deadline pass, the cache ends a
-//! call that may get a stale response. The caller gets the entry or, without an entry, a timeout error.
+//! No wait for the store goes beyond the call's deadline. If the layers below let the deadline pass, and a stale
+//! response is allowed, the cache ends the call. The caller gets the entry or, without an entry, a timeout error.
 //!
 //! [`serve_stale_after`](LastKnownGoodBuilder::serve_stale_after) and [`PrefetchLayer`] spawn tasks, and a store may
 //! spawn tasks. No other part of the cache spawns any.

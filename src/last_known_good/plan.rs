@@ -1,4 +1,4 @@
-//! The plan of a call is made from the request when the call begins, and carried out on the result when the call has
+//! The plan for the result of a call is made from the request when the call begins, and carried out when the call has
 //! ended.
 //!
 //! A plan remembers the version of the cache key, and every invalidation changes the version. A response is stored
@@ -182,7 +182,8 @@ impl CacheableCall {
         Draft::new(response, &self.headers, &self.state.rules(), self.key.partition().is_some())
     }
 
-    /// Returns the stale response. It has the extensions of a failed response, or the number of attempts of an error.
+    /// Returns `entry` as a stale response. A failed response passes on its extensions, an error its number of
+    /// attempts.
     pub(super) fn serve<B: Body<Data = Bytes>, E>(
         &self,
         entry: &Entry,
@@ -340,7 +341,7 @@ fn settle_cacheable<B: Body<Data = Bytes>, E>(
     Settled::Now(Ok(response.map(|body| ResponseBody::fresh(body, recorder))))
 }
 
-/// Returns the entry, if any, that a good response confirms or replaces, and the head to store. `None` if the
+/// Returns the head to store and, if there is one, the entry that a good response confirms or replaces. `None` if the
 /// response must not be stored.
 fn storable_head<B>(cacheable: &CacheableCall, response: &Response<B>) -> Option<(Found, NextHead)> {
     let headers = &cacheable.headers;

@@ -1,4 +1,4 @@
-//! Refreshes: calls that continue in the background after their callers got a stale response.
+//! A refresh is a call that continues in the background after its caller got a stale response.
 //!
 //! The response of a refresh renews the entry for the next caller.
 

@@ -1,4 +1,4 @@
-//! The last-known-good service, which makes a `Plan` for each call and starts the call.
+//! The last-known-good service, which plans what to do with the result of each call, and starts the call.
 
 use std::fmt;
 use std::task::{Context, Poll};

@@ -2,7 +2,7 @@
 //! deadline.
 //!
 //! A read of the store that began only at the deadline would end too late. The read therefore begins while the call
-//! waits for the upstream: at the soft limit or `store_timeout` before the deadline, whichever comes first. A call
+//! waits for the upstream: at the soft limit, or at the deadline minus `store_timeout` if that is earlier. A call
 //! that fails before the read has begun reads the store after the failure.
 
 use std::pin::Pin;
@@ -27,15 +27,15 @@ pub(super) enum Waited<T> {
 /// The timers of a call, and its search for an entry.
 #[pin_project]
 pub(super) struct Waits {
-    /// The end of the soft limit.
+    /// The timer of the soft limit.
     #[pin]
     soft: Timer,
     is_slow: bool,
-    /// The latest time to begin a read of the store: `store_timeout` before the deadline.
+    /// The timer for the latest start of a read of the store: `store_timeout` before the deadline.
     #[pin]
     ahead: Timer,
     is_late: bool,
-    /// The deadline, unless all layers below are known to check it.
+    /// The timer of the deadline, unused if all layers below are known to check the deadline.
     #[pin]
     deadline: CutTimer,
     search: Search,

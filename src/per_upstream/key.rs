@@ -68,7 +68,7 @@ fn lower_case(part: &str) -> Cow<'_, str> {
 }
 
 impl Hash for KeyRef<'_> {
-    /// Hashes only the parts that tell most upstreams apart, with as few writes as possible.
+    /// Hashes only the parts that tell most upstreams apart, with as few writes to the hasher as possible.
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self {
             Self::Origin { host, port, virtual_host, .. } => {

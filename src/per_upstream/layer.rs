@@ -10,8 +10,8 @@ use super::service::PerUpstreamService;
 
 /// Makes a stack of layers for each upstream; see the [module](super).
 ///
-/// Default: upstreams are told apart by scheme, authority and a differing `Host` header, and at most 1,000 are known
-/// at a time.
+/// Default: upstreams are told apart by scheme and authority, and by a `Host` header that differs from the URI. At
+/// most 1,000 upstreams are known at a time.
 ///
 /// ```
 /// use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
@@ -49,8 +49,8 @@ pub struct PerUpstreamLayer<M, K = Origin> {
 }
 
 impl<M: MakeStack> PerUpstreamLayer<M> {
-    /// Makes the stack of each upstream with `make_stack`, usually a closure. Write the type of the closure's
-    /// argument, `|upstream: &UpstreamKey|`, because the compiler cannot infer it.
+    /// Returns a layer that makes the stack of each upstream with `make_stack`, usually a closure. Write the type of
+    /// the closure's argument, `|upstream: &UpstreamKey|`, because the compiler cannot infer this type.
     pub fn new(make_stack: M) -> Self {
         Self { make_stack: Arc::new(make_stack), key: Arc::new(Origin), max_upstreams: 1000 }
     }

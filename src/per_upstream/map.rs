@@ -3,9 +3,9 @@
 //! # Implementation
 //!
 //! New upstreams are rare and calls are frequent, so the map is copy-on-write: an immutable set behind an `ArcSwap`.
-//! A lookup loads the pointer to the set, and allocates nothing. An insertion copies the set, a table of pointers,
-//! under a mutex. Under the same mutex, the lookup is repeated before the copy, so threads that race for a new
-//! upstream make only one stack.
+//! A lookup loads the pointer to the set, and allocates nothing. An insertion takes a mutex, repeats the lookup, and
+//! then copies the set, a table of pointers. Because the lookup is repeated under the mutex, threads that race for a
+//! new upstream make only one stack.
 //!
 //! A full map evicts the upstream that has been idle for longest. Idleness is counted in turns, not in time, so that
 //! a call reads no clock. A turn is a series of calls to the same upstream: a new turn begins when a call goes to
@@ -41,7 +41,7 @@ pub(super) struct UpstreamMap<T> {
 struct UpstreamSlot<T> {
     key: UpstreamKey,
     value: T,
-    /// The value of `age` at the last use.
+    /// The number of the turn in which the last recorded use took place.
     last_used: AtomicU64,
 }
 
@@ -84,8 +84,8 @@ impl<T> UpstreamMap<T> {
     ) -> R {
         let entries = self.entries.load();
         if let Some(entry) = entries.get(key) {
-            // While the map is less than half full, no eviction is near. Calls then record no use, and write no
-            // shared cache line.
+            // While the map is less than half full, no eviction is near, so calls record no use, and write no shared
+            // cache line.
             if entries.len() * 2 >= self.max && entry.last_used.load(Relaxed) != self.age.load(Relaxed) {
                 // `fetch_max` keeps the later of two uses, even if the later use is recorded before the earlier one.
                 entry.last_used.fetch_max(self.next_age(), Relaxed);

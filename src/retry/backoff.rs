@@ -44,11 +44,10 @@ pub enum Jitter {
     Full,
     /// From half the ceiling to the ceiling.
     Equal,
-    /// From the base to three times the previous wait, at most the cap. Before the first retry, to three times the
-    /// base. Ignores the ceiling.
+    /// From the base to three times the previous wait (before the first retry, three times the base), at most the
+    /// cap. Ignores the ceiling.
     Decorrelated,
-    /// From this share below the ceiling to this share above it, at most the cap. The share is 0 to 1: 0.7 means ±70
-    /// %.
+    /// At most this share below or above the ceiling, and at most the cap. The share is 0 to 1: 0.7 means ±70 %.
     Proportional(f64),
 }
 
@@ -76,7 +75,7 @@ impl Backoff {
         self
     }
 
-    /// The longest backoff: at least the base, at most a year. A `Retry-After` comes on top. Default: 2 s.
+    /// The longest backoff: at least the base, at most a year. A `Retry-After` is added to the backoff. Default: 2 s.
     pub const fn cap(mut self, cap: Duration) -> Self {
         self.cap = cap;
         self
@@ -104,7 +103,7 @@ impl Backoff {
     }
 
     /// Draws the wait before the next retry. `retries` is the number of retries so far; `previous` is the backoff of
-    /// the last retry; zero before the first.
+    /// the last retry, or zero before the first retry.
     pub(super) fn wait(&self, retries: u32, previous: Duration, rng: &mut impl Rng) -> Duration {
         let ceiling = self.ceiling(retries);
         let mut between =

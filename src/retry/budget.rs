@@ -6,7 +6,7 @@
 //!
 //! # Implementation
 //!
-//! The state is a [`Word`] of 64 bits: the tokens in thousandths, and the second of the last refill by time. Every
+//! The state is a [`Word`] of 64 bits: the tokens in thousandths, and the time of the last refill in seconds. Every
 //! change is one compare-and-swap, so no token is paid out twice. Refill by time counts whole seconds, so that no
 //! fraction is lost to rounding. Without refill by time, calls do not read the clock.
 //!
@@ -36,8 +36,8 @@ use crate::internal::sync::atomic::{AtomicU64, Ordering};
 /// token goes back to the bucket.
 ///
 /// An attempt that begins while the bucket cannot pay for a retry keeps no copy of the request. Such an attempt is
-/// not retried, even if other calls fill the bucket before it ends. With [refill by
-/// time](RetryBudgetBuilder::per_second), the copy is kept, and only the level at the end of the attempt counts.
+/// not retried, even if other calls fill the bucket before the attempt ends. With [refill by
+/// time](RetryBudgetBuilder::per_second), the copy is kept, and only the tokens at the end of the attempt count.
 ///
 /// Default: at most 10 tokens, 2 at first; a success adds 0.6, a failure takes 0.3, a retry takes 1.
 ///
@@ -257,7 +257,8 @@ impl TokenBucket {
             return held;
         }
         let now = u32::try_from(self.epoch.elapsed().as_secs()).unwrap_or(u32::MAX);
-        // Saturating: `held.seconds` is later than `now` if another thread read the clock later but wrote first.
+        // Saturating: `held.seconds` is later than `now` if another thread read the clock later but wrote the word
+        // first.
         let added = now.saturating_sub(held.seconds).saturating_mul(per_second);
         Word { seconds: now.max(held.seconds), tokens: held.tokens.saturating_add(added).min(capacity) }
     }

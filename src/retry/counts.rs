@@ -13,7 +13,7 @@ pub(super) struct AttemptCounts {
     pub(super) is_paid: bool,
     /// The number of requests handed to a connector.
     pub(super) attempts: u32,
-    /// True if the upstream may have seen any of the requests.
+    /// True if the upstream may have seen at least one of the requests.
     pub(super) maybe_sent: bool,
 }
 
@@ -45,7 +45,7 @@ impl AttemptCounts {
 
 /// The kind of the next attempt.
 pub(super) enum Next {
-    /// A retry of the policy, with its token if the layer has a budget.
+    /// A retry that the policy allows, with a token if the layer has a budget.
     Retry(Option<Token>),
     /// A resend, because the upstream has not processed the last attempt.
     Resend,

@@ -15,9 +15,9 @@
 //! The future arms no timer for the deadline: the policy allows no wait that ends after the deadline, and the layers
 //! below bound each attempt.
 //!
-//! If the layers below are not known to check the deadline, the first poll of this future after the deadline ends the
-//! call, because only this future knows the number of attempts. The timer of the `DeadlineLayer` above causes this
-//! poll. Without a `DeadlineLayer`, the wait for readiness has no bound.
+//! Some layers below may leave the deadline unchecked. In that case, the first poll of this future after the deadline
+//! ends the call, because only this future knows the number of attempts. The timer of the `DeadlineLayer` above
+//! causes this poll. Without a `DeadlineLayer`, nothing bounds the wait until the service is ready.
 //!
 //! # Cancellation
 //!
@@ -103,7 +103,7 @@ where
         let copy = copy_for(&request, safety, &settings, 0);
         let options = request.options();
         let updated = options.attempt(1, may_follow(&copy, safety));
-        // Write nothing if the options already say: the first attempt, and another may follow.
+        // Skip the write if the options already mark the attempt as the first, and not as the last.
         if updated != options {
             request.set_options(updated);
         }
@@ -142,7 +142,7 @@ fn copy_for<Req: RetryableRequest>(
     }
 }
 
-/// True if another attempt may follow when the current one fails after it was sent.
+/// True if another attempt may follow even if the current one is sent and fails.
 const fn may_follow<Req>(copy: &Result<Req, StopReason>, safety: RetrySafety) -> bool {
     copy.is_ok() && matches!(safety, RetrySafety::Idempotent)
 }
@@ -285,8 +285,8 @@ where
             }
             _ => return NextStep::Done,
         };
-        // After `take_over`, the attempt that has failed can no longer make the copy incomplete. If the copy is
-        // incomplete already, the call ends with the result in hand.
+        // `take_over` stops the failed request from reading on in a streaming body, so that the copy stays complete.
+        // If the copy is incomplete already, the call ends with the result in hand.
         if this.copy.as_ref().is_ok_and(RetryableRequest::take_over) {
             step
         } else {
@@ -325,8 +325,8 @@ where
                         let stop = error.stop_reason();
                         return Poll::Ready(self.finish(Err(error), stop).map(drop));
                     }
-                    // The deadline can have passed before the service is ready: timers are coarse, and readiness can
-                    // take long.
+                    // The deadline may have passed meanwhile: timers are coarse, and the service may take long to
+                    // become ready.
                     if clock::has_passed(*this.deadline) {
                         next.give_up();
                         let late = Error::timeout(TimeoutScope::Total, None);
@@ -355,7 +355,7 @@ where
         stop: Option<StopReason>,
     ) -> Result<Res, Error<E>> {
         let name = self.name();
-        // Under a policy without retries no retry was wanted, so the call has no stop reason.
+        // Under a policy without retries, no retry was wanted, so the call has no stop reason.
         let stop = stop.filter(|_| self.settings.policy.allows(0));
         let AttemptCounts { attempts, maybe_sent, .. } = self.counts;
         if let Some(stop) = stop {
@@ -363,7 +363,7 @@ where
         }
         match result {
             Ok(mut response) => {
-                // Without a reason here, take the reason of a second retry layer below, if any.
+                // If this layer has no reason, take the reason of a second retry layer below, if any.
                 let stop = stop.or_else(|| {
                     self.kind.extension(&response).and_then(|below: &Attempts| below.stop_reason)
                 });
@@ -382,13 +382,13 @@ where
     }
 }
 
-/// Returns the `Retry-After` of a response. Used if the classifier leaves the time out of the outcome.
+/// Returns the `Retry-After` of a response, for an outcome that does not state it.
 fn asked_to_wait<Res, E, K: ResponseKind<Res>>(kind: K, result: Result<&Res, &Error<E>>) -> Option<Duration> {
     retry_after::parse(kind.headers(result.ok()?)?, retry_after::system_time)
 }
 
-/// Returns the advisor's reason against an attempt after `pause`; `None` if there is no reason, or if the advisor
-/// expects refusals only until the pause ends.
+/// Returns the advisor's reason against an attempt after `pause`; `None` if there is no reason, or if the expected
+/// refusals end no later than the pause.
 fn advice_against(pause: &Pause, settings: &RetrySettings) -> Option<StopReason> {
     match settings.advisor.as_ref()?.advice()? {
         RetryAdvice::Refusing { until: Some(until) } if pause.until.is_none_or(|end| end >= until) => None,

@@ -41,14 +41,14 @@
 //! wait, the caller gets an error instead.
 //!
 //! [`Attempts`], in the extensions of the response, holds the number of attempts and the reason why no more followed.
-//! The extension is absent after a first attempt that called for no retry, or if the policy allows no retries. An
-//! error itself holds the number and the [reason](crate::ErrorInfo::stop_reason). A `tracing` event with the target
-//! `steadfast::retry` reports each such reason, with the number of attempts.
+//! The extension is absent if the first outcome calls for no retry, or if the policy allows no retries. An error
+//! itself holds the number and the [reason](crate::ErrorInfo::stop_reason). A `tracing` event with the target
+//! `steadfast::retry` reports the reason and the number of attempts.
 //!
 //! # Waits
 //!
 //! After a response with `Retry-After`, the wait is the stated time plus the backoff. If the stated time is longer
-//! than [`RetryPolicyBuilder::max_retry_after`], the call ends without a retry.
+//! than [`RetryPolicyBuilder::max_retry_after`], the call ends with this response.
 //!
 //! The response before a retry is discarded, and its permit is returned. During the wait, up to 64 KiB of its body
 //! are read, so that the connection can be used again.
@@ -61,12 +61,12 @@
 //!
 //! # Copies
 //!
-//! A request is copied only if a retry can follow. The layer makes no copy for the last attempt that the policy
+//! A request is copied only if a retry can follow. The layer makes no copy before the last attempt that the policy
 //! allows, under `RetrySafety::Never`, or while the budget cannot pay (unless time refills the budget).
 //!
 //! The [options](crate::CallOptions::another_may_follow) mark an attempt as the last if no other attempt may follow
-//! after the request is sent. For any other first attempt, the options stay unchanged, so the layer adds no extension
-//! to the `http::Request`.
+//! once the request is sent. Otherwise, the first attempt leaves the options unchanged, so the layer adds no
+//! extension to the `http::Request`.
 
 mod backoff;
 mod budget;

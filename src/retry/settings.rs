@@ -9,8 +9,8 @@ use super::policy::RetryPolicy;
 use crate::RetryAdvisor;
 use crate::internal::arc_pool::{Pooled, Spares};
 
-/// All settings except the classifier and the response kind, which are generic. Pooled, because every call holds a
-/// reference.
+/// All settings except the classifier and the response kind, which are generic. Every call holds a reference to the
+/// settings, so the references are [`Pooled`].
 #[derive(Clone)]
 pub(super) struct RetrySettings {
     pub(super) name: Option<Arc<str>>,

@@ -26,7 +26,7 @@ impl<L> BackoffWait<L> {
 }
 
 impl<L: Future<Output = ()>> BackoffWait<L> {
-    /// Ready at the end of the wait, with the retry's token; `None` without a budget.
+    /// Ready at the end of the wait, with the retry's token; `None` if the layer has no budget.
     pub(super) fn poll_over(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Token>> {
         let mut this = self.project();
         if let Some(reading) = this.leftover.as_mut().as_pin_mut() {

@@ -7,7 +7,7 @@
 //!
 //! | store | entries outlive | feature |
 //! |---|---|---|
-//! | [`MemoryStore`] | a cache, within the process | |
+//! | [`MemoryStore`] | the cache, but not the process | |
 //! | `DiskStore` | a restart | `disk` |
 //! | `RedisStore` | a restart, and are shared by replicas | `redis` |
 //!

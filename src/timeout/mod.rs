@@ -1,6 +1,6 @@
 //! Timeout: without a limit, a hung attempt never returns its permit and never answers its caller.
 //!
-//! [`TimeoutLayer`] bounds one attempt, up to the head of its response. No attempt outlives the deadline of its call
+//! [`TimeoutLayer`] bounds each attempt, up to the head of its response. No attempt outlives the deadline of its call
 //! ([`DeadlineLayer`](crate::deadline::DeadlineLayer)). The timeout layer belongs below the circuit breaker, so that
 //! the circuit breaker sees a hang as a failure.
 //!

@@ -39,7 +39,7 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         let allowance = self.settings.allowance(&request);
         let unchecked = request.options().unchecked_deadline();
-        // Nothing is sent after the deadline. The check is made only if other layers may not check the deadline.
+        // Nothing is sent after the deadline. The check is left out if all other layers check the deadline.
         let future = (!clock::has_passed(unchecked)).then(|| self.inner.call(request));
         ResponseFuture::new(future, allowance)
     }

@@ -1,4 +1,5 @@
-//! Models of the handle. Each model checks a property in every order of two threads that loom finds.
+//! Models of the handle. Loom runs the two threads of a model in every order that it finds, and the model checks a
+//! property.
 
 use super::*;
 use crate::circuit_breaker::Window;

@@ -1,4 +1,5 @@
-//! Models of the counts. Each model checks a property in every order of two threads that loom finds.
+//! Models of the counts. Loom runs the two threads of a model in every order that it finds, and the model checks a
+//! property.
 
 use super::*;
 use crate::internal::sync::race;

@@ -17,8 +17,8 @@ pub enum Fault {
 
 /// The error of an HTTP client, as [`HttpClassifier`](crate::http::HttpClassifier) sees it.
 ///
-/// The fault does not say whether the request was sent. The [`Error`](crate::Error::with_sent) around this error says
-/// so.
+/// The fault does not say whether the request was sent; the [`Error`](crate::Error::with_sent) around this error
+/// does.
 #[diagnostic::on_unimplemented(
     message = "`HttpClassifier` does not know the error `{Self}`",
     note = "enable the feature `reqwest` or `hyper` for their errors; for an error of your own, implement \

@@ -58,8 +58,7 @@ fn of_hyper(error: &::hyper::Error) -> ErrorFacts {
     if error.is_user() { BAD_BODY } else { BROKE_OFF }
 }
 
-/// True if any error in the chain is one for which hyper blames the caller, such as a failed request body or an
-/// invalid header.
+/// True if hyper blames the caller for any error in the chain, such as a failed request body or an invalid header.
 pub(super) fn is_callers_fault(error: &(dyn StdError + 'static)) -> bool {
     causes(error).any(|error| error.downcast_ref().is_some_and(::hyper::Error::is_user))
 }

@@ -93,8 +93,8 @@ fn of_io(error: &io::Error) -> ErrorFacts {
         BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, NotConnected, UnexpectedEof,
     };
     match error.kind() {
-        // Only `ConnectionRefused` proves that no connection was established: a host, for example, can also become
-        // unreachable later.
+        // Only `ConnectionRefused` proves that no connection was established. `HostUnreachable`, for example, can
+        // also come later, on an established connection.
         ConnectionRefused => NO_CONNECTION,
         ConnectionReset | ConnectionAborted | BrokenPipe | NotConnected | UnexpectedEof => BROKE_OFF,
         _ => ErrorFacts { text: None, ..BROKE_OFF },

@@ -1,5 +1,5 @@
-//! The synchronization primitives for code that has loom models. Models use loom's primitives; all other builds use
-//! those of std, tokio and arc-swap.
+//! The synchronization primitives for code that has loom models. Builds for the models use loom's primitives; all
+//! other builds use those of std, tokio and arc-swap.
 //!
 //! A model is a test under loom. loom tries the possible orders of the threads' steps, and the values that each
 //! atomic load may return.

@@ -27,7 +27,7 @@ pub(crate) struct Head {
 /// The head of the entry that is being recorded: shared with the previous entry, or new.
 pub(crate) enum NextHead {
     Same(Arc<Head>),
-    // Boxed to keep the enum small, because the enum moves with the response and a new head is rare.
+    // Boxed: a new head is rare, and a small enum is cheap to move with the response.
     New(Box<Draft>),
 }
 
@@ -66,7 +66,7 @@ impl Draft {
         })
     }
 
-    /// True if status, lifetime and `Vary` are equal. Other headers may differ, if they have no effect on storing or
+    /// True if status, lifetime and `Vary` are equal. The other headers may differ: they have no effect on storing or
     /// serving.
     pub(crate) fn differs_insignificantly_from(&self, head: &Head) -> bool {
         (self.status, self.lifetime) == (head.status, head.lifetime) && self.vary == head.vary
@@ -126,7 +126,7 @@ pub(crate) fn end_to_end(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderNa
 /// Returns the end-to-end headers without `Age` and `Date`, which only tell the time of generation. `Date` is kept if
 /// the response has `Expires`, since the two determine the freshness lifetime.
 ///
-/// The mark of a sensitive value is returned, too, because a comparison of `HeaderValue`s ignores the mark.
+/// The `bool` is the value's mark as sensitive, which a comparison of `HeaderValue`s would ignore.
 fn lasting(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &[u8], bool)> {
     let expires = headers.contains_key(EXPIRES);
     end_to_end(headers)

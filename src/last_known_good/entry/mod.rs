@@ -57,7 +57,7 @@ impl Times {
 pub(crate) struct Entry {
     head: Arc<Head>,
     body: Bytes,
-    /// The times of the latest equal response, as in [`Times`].
+    /// This field and the next three are the [`Times`] of the latest equal response.
     requested: AtomicU64,
     received: AtomicU64,
     generated: AtomicU64,
@@ -124,15 +124,15 @@ impl Entry {
         self.times().received > received
     }
 
-    /// True if this entry takes the place of `other`: either the two vary on different headers, or on the same
-    /// headers with the same values.
+    /// True if this entry takes the place of `other`. The two can exist together only if they vary on the same
+    /// headers, with different values.
     pub(crate) fn replaces(&self, other: &Self) -> bool {
         let (vary, others) = (&self.head.vary, &other.head.vary);
         vary == others || !vary.has_names_of(others)
     }
 
-    /// The time of the last access to the store, read or write, for this entry or the one that it replaced. Limits
-    /// such accesses to one per `renew_after`.
+    /// The time of the last access to the store, read or write, for this entry or the one that it replaced. An
+    /// entry causes at most one access per `renew_after`.
     pub(crate) fn synced(&self) -> UnixNanos {
         UnixNanos(self.synced.load(Ordering::Relaxed))
     }

@@ -1,4 +1,4 @@
-//! Timestamps of entries. They are wall-clock times, since an entry can outlive the process in a store.
+//! Timestamps of entries. They are wall-clock times, since an entry in a store can outlive the process.
 
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 //!
 //! A store only holds bytes under names. For every store, this file decides what the bytes mean, whether they are
 //! intact, and whether an entry may be served. If a store loses, swaps or garbles values, the entries and
-//! invalidations in them are lost. No damaged response is served, and no response that belongs to another request.
+//! invalidations in them are lost. The cache never serves a damaged response or the response of another key.
 //!
 //! # Implementation
 //!

@@ -242,7 +242,7 @@ enum Change {
 }
 
 /// Returns `entry`, then those of `others` that it does not replace, up to `MAX_VARIANTS` entries and `room` bytes.
-/// moka would reject a value that exceeds the whole cache.
+/// moka would reject a value larger than the whole cache.
 fn with(entry: &Arc<Entry>, others: &[Arc<Entry>], room: u64) -> Variants {
     let mut room = room.saturating_sub(entry.weight() as u64);
     let others = others.iter().filter(|it| !entry.replaces(it)).take(MAX_VARIANTS - 1);
@@ -260,13 +260,13 @@ fn weight_of(key: &Key) -> u64 {
     (times * (size_of::<Key>() + key.weight())) as u64
 }
 
-/// The private keys in memory, each with the number of its values. Grouped by the hash of the URI.
+/// The private keys in memory, grouped by the hash of the URI, each with the number of its values in moka.
 #[derive(Default)]
 struct PrivateKeyIndex(Mutex<HashMap<u64, HashMap<Key, usize>>>);
 
 impl PrivateKeyIndex {
-    /// Counts a new value of the key. A set of keys would not do: moka may report the end of a value after the next
-    /// value was put.
+    /// Counts a new value of the key. A set of keys without counts would be wrong: moka may report the end of a value
+    /// after the next value was put.
     fn add(&self, key: &Key) {
         if key.partition().is_some() {
             *self.keys().entry(key.hash()).or_default().entry(key.clone()).or_default() += 1;

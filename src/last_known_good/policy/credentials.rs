@@ -1,9 +1,9 @@
 //! Partitions: each caller with credentials has a part of the cache to itself.
 //!
 //! An entry in a partition is a private entry. The key of the entry contains a digest of the credentials, not the
-//! credentials. In the terms of RFC 9111, a partition is a private cache. A response marked `private` may therefore
-//! be stored. The response to a request with `Authorization` may be stored even without `public`: RFC 9111 §3.5
-//! applies only to shared caches.
+//! credentials themselves. In the terms of RFC 9111, a partition is a private cache. A response marked `private` may
+//! therefore be stored. The response to a request with `Authorization` may be stored even without `public`, because
+//! RFC 9111 §3.5 restricts only shared caches.
 //!
 //! A cache without the `digest_key` setting draws a random digest key. The private entries of this cache are kept
 //! only in memory: no other process could compute their names in a store.

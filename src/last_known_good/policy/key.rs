@@ -82,7 +82,7 @@ impl Key {
 
     /// The hash of the URI, the `Host` header and the caller; equal for both methods.
     pub(crate) fn hash_of_caller(&self) -> u64 {
-        // Even without a partition, the result differs from `hash()`.
+        // Without a partition, the 1 makes the result differ from `hash()`.
         let caller = self.partition.map_or(1, Partition::word);
         self.hash.rotate_left(32) ^ caller
     }
@@ -128,7 +128,7 @@ impl Hash for Key {
 }
 
 /// The name of the entry in a store: the method, the partition (`-` if the key has none), and the text. A caller can
-/// choose the text. The text comes last, so that it cannot imitate another partition.
+/// choose the text, so the text comes last, where it cannot imitate another partition.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.partition {
@@ -144,7 +144,7 @@ fn origin(uri: &str) -> &str {
     &uri[..end]
 }
 
-/// Finds the upstream's name in a URI, or in the name that an entry or tombstone has in a store.
+/// Finds the upstream's name in a URI, or in the name of a stored entry or tombstone.
 pub(crate) fn upstream_of(name: &str) -> &str {
     let uri = name.split(' ').find(|part| part.contains("://")).unwrap_or(name);
     let origin = origin(uri);
@@ -177,8 +177,8 @@ fn push_uri(uri: &mut String, request: &impl HttpRequest) {
     }
 }
 
-/// A hasher with a seed. If hashes collide, two URIs share an invalidation counter; the seed makes the collision
-/// reproducible.
+/// A hasher with a seed. Two URIs whose hashes collide share an invalidation counter. With the same seed, the same
+/// URIs collide again.
 pub(crate) struct SeededHasher(pub(crate) u64);
 
 impl BuildHasher for SeededHasher {

@@ -7,11 +7,11 @@
 //!
 //! - recognizes directives only in lower case, and so stores a response with `No-Store`;
 //! - splits quoted strings at commas;
-//! - compares only the first line if a header that `Vary` names has several;
+//! - compares only the first line of each header that `Vary` names, even if the header has several lines;
 //! - serves one caller's response to others if it is marked `public`;
 //! - panics on an `Age` of 2⁶⁴ − 1;
 //! - ignores `stale-if-error`;
-//! - depends on a version of the crate `time` that needs a newer Rust than this crate does.
+//! - depends on a version of the crate `time` that needs a newer Rust than `steadfast` does.
 //!
 //! The crate `iri-string` resolves URI references, and `httpdate` parses dates.
 
@@ -36,7 +36,7 @@ use crate::http::media_type::is_of_type;
 pub(crate) enum Role {
     /// An entry within `limits` may answer the request. The upstream's response may be stored if `may_store` is true.
     Cacheable { may_store: bool, limits: Limits },
-    /// A successful response invalidates the entries of the URI (RFC 9111 §4.4).
+    /// A response with status 2xx or 3xx invalidates the entries of the URI (RFC 9111 §4.4).
     Invalidate,
     /// The cache ignores the request.
     Nothing,
@@ -47,7 +47,7 @@ pub(crate) fn role(request: &impl HttpRequest) -> Role {
     if !method.is_safe() {
         return Role::Invalidate;
     }
-    // The cache ignores three kinds of requests. A request for a range gets only a part of the response (RFC 9111
+    // `is_whole` excludes three kinds of requests. A request for a range gets only a part of the response (RFC 9111
     // §3.3). An upgraded connection cannot be replayed. A request body is not part of the key: RFC 9110 §9.3.1 gives
     // the body of a GET no meaning, but some upstreams read it as a search query.
     let is_whole = !headers.contains_key(RANGE) && !headers.contains_key(UPGRADE) && !request.has_body();
@@ -77,7 +77,7 @@ pub(crate) struct Limits {
 impl Limits {
     fn new(asked: &CacheControl) -> Self {
         match asked.stale_if_error {
-            // An entry is served in place of a failure, the case for which `stale-if-error` is made. This directive
+            // An entry is served in place of a failure, and `stale-if-error` is made for this case. The directive
             // therefore overrides the others (RFC 5861 §4).
             Some(stale) => Self { max_stale: Some(stale), ..Self::default() },
             None => Self {
@@ -200,20 +200,20 @@ pub(crate) fn ends_with_connection(version: Version, headers: &HeaderMap, has_le
         && (version < Version::HTTP_11 || (version == Version::HTTP_11 && closes()))
 }
 
-/// True if a request with an unsafe method and this response status invalidates entries: 2xx or 3xx (RFC 9111 §4.4).
+/// True for 2xx and 3xx: with such a response status, an unsafe request invalidates entries (RFC 9111 §4.4).
 pub(crate) fn invalidates(status: StatusCode) -> bool {
     status.is_success() || status.is_redirection()
 }
 
-/// Returns the URIs in `Location` and `Content-Location`. A successful unsafe request may have changed them, too (RFC
-/// 9111 §4.4).
+/// Returns the URIs in `Location` and `Content-Location`. A successful unsafe request may have changed these
+/// resources, too (RFC 9111 §4.4).
 pub(crate) fn referenced_uris(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     [LOCATION, CONTENT_LOCATION].into_iter().filter_map(|name| headers.get(name)?.to_str().ok())
 }
 
-/// True if a 304 revalidates the response with the headers `kept` (RFC 9111 §4.3.4). Their `ETag`s must be equal, or
-/// their `Last-Modified` if the 304 has no `ETag`. A 304 with neither header revalidates nothing, since it may be
-/// about any response.
+/// True if a 304 revalidates the response with the headers `kept` (RFC 9111 §4.3.4). The two must have the same
+/// `ETag`, or the same `Last-Modified` if the 304 has no `ETag`. A 304 with neither header revalidates nothing, since
+/// it may be about any response.
 pub(crate) fn revalidates(not_modified: &HeaderMap, kept: &HeaderMap) -> bool {
     let named = [ETAG, LAST_MODIFIED].into_iter().find_map(|name| Some((not_modified.get(&name)?, name)));
     named.is_some_and(|(value, name)| kept.get(name) == Some(value))

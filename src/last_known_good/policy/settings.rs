@@ -12,12 +12,13 @@ pub(crate) struct CacheSettings {
     pub(crate) max_entry_bytes: usize,
     /// The causes for which a stale response is served; `None` means every cause.
     pub(crate) serves_stale_on: Option<ServesStaleOn>,
-    /// The shortest time between two minor updates of an entry. Minor updates are replacements that differ only in
-    /// headers that no rule reads, and reads or writes of the store.
+    /// The shortest time between two minor updates of an entry. Reads and writes of the store are minor updates. So
+    /// is a replacement that differs only in headers without effect on storing or serving.
     pub(crate) renew_after: Duration,
     /// The time after which a call counts as slow and gets a stale response; `None` for no limit.
     pub(crate) soft_limit: Option<Duration>,
-    /// The maximum number of refreshes at a time: calls that continue in the background after a stale response.
+    /// The maximum number of refreshes at a time. A refresh is a call that continues in the background after its
+    /// caller got a stale response.
     pub(crate) max_refreshes: usize,
 }
 

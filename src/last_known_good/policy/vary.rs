@@ -70,7 +70,7 @@ impl Vary {
         self.0.iter().map(|(name, it)| name.as_str().len() + 64 + values(it)).sum()
     }
 
-    /// True if the request has the same values for every name in `Vary`. Values are compared byte by byte.
+    /// True if the request has the stored values for every name in `Vary`. Values are compared byte by byte.
     pub(crate) fn matches(&self, request: &RequestHeaders) -> bool {
         self.0.iter().all(|(name, values)| request.get_all(name).eq(values))
     }

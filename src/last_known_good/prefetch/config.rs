@@ -1,4 +1,4 @@
-//! The builder of the prefetch layer, with defaults and ranges.
+//! The builder of the prefetch layer, with the defaults and ranges of its settings.
 
 use std::time::Duration;
 

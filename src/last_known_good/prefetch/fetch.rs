@@ -58,7 +58,7 @@ struct Fetcher<S, Req> {
     request: Req,
     key: Key,
     last_known_good: LastKnownGood,
-    /// The time limit of the first call; `None` if it had no deadline.
+    /// The time limit of the call that registered the URI; `None` if that call had no deadline.
     time: Option<Duration>,
 }
 
@@ -113,7 +113,7 @@ where
     }
 
     async fn fetch(&self) -> Fetched {
-        /// The time limit of a fetch if the first call had no deadline.
+        /// The time limit of a fetch if the call that registered the URI had no deadline.
         const MAX_TIME: Duration = Duration::from_secs(60);
         let Some(mut request) = self.request.try_clone() else { return Fetched::NothingToStore };
         let now = Instant::now();
@@ -125,7 +125,7 @@ where
         }
         request.set_options(options);
         let status = timeout_at(end.unwrap_or(now + MAX_TIME), self.read(request)).await.ok().flatten();
-        // A 304 is good: the first call may have been conditional.
+        // A 304 is good: the repeated request may be conditional.
         let is_good =
             |it: StatusCode| it.is_success() || it == StatusCode::NOT_MODIFIED || rules::revokes(it);
         match self.received() {

@@ -1,4 +1,4 @@
-//! The layer that prefetches URIs, and the `build` of its builder.
+//! The layer that prefetches URIs, and the method `build` of its builder.
 
 use std::sync::Arc;
 
@@ -13,14 +13,15 @@ use crate::last_known_good::LastKnownGood;
 
 /// Fetches each called URI periodically in the background, so that its entry is recent when an outage begins.
 ///
-/// The layer stands above the [`LastKnownGoodLayer`](crate::last_known_good::LastKnownGoodLayer), which stores the
+/// Put this layer above the [`LastKnownGoodLayer`](crate::last_known_good::LastKnownGoodLayer), which stores the
 /// responses.
 ///
 /// The first call of a URI registers the URI, if the request is cacheable and has no credentials. A fetch repeats
-/// that call, with the same headers and time limit; if that call had no deadline, the limit is 60 s. A URI is removed
-/// if memory has no entry for it after a fetch that did not fail. An answer such as 404 is no failure. Each failed
-/// fetch doubles the wait, up to 16 times the period, so that an upstream that is down gets few requests. A fetch is
-/// skipped if the entry was received less than half a period ago, unless the previous fetch failed.
+/// that call, with the same headers and time limit; if that call had no deadline, the limit is 60 s. After a fetch
+/// that did not fail, a URI without an entry in memory is removed. An answer such as 404 is no failure. Each failed
+/// fetch doubles the time to the next one, up to 16 times [`every`](PrefetchBuilder::every), so that an upstream that
+/// is down gets few requests. A fetch is skipped if the entry was received less than half of `every` ago, unless the
+/// previous fetch failed.
 ///
 /// **This spawns** a tokio task for each URI. When all clones of the layer and of its services are dropped, the tasks
 /// end and release the service below.
@@ -64,7 +65,8 @@ impl PrefetchLayer {
 }
 
 impl PrefetchBuilder {
-    /// Builds the layer. `last_known_good` must be the cache of the layer below that stores the responses.
+    /// Builds the layer. `last_known_good` must be the cache of the
+    /// [`LastKnownGoodLayer`](crate::last_known_good::LastKnownGoodLayer) below.
     ///
     /// # Errors
     ///

@@ -1,12 +1,12 @@
-//! The response body of the cache: a fresh body, which is recorded while the caller reads it, or the body of an
+//! The body of the cache's responses: a fresh body, which is recorded while the caller reads it, or the body of an
 //! entry.
 //!
 //! # The last piece is held back
 //!
 //! At the end of a body, the entry may also have to be written to the store. This write is asynchronous. The cache
-//! spawns no task for the write, so the body has to wait for it. All pieces pass at once except the last. The last
-//! piece is handed on when the write has ended, at the latest at the store's timeout or the call's deadline. If the
-//! last piece cannot be recognized, the end of the body is held back instead.
+//! spawns no task for the write, so the body has to wait for it. Every piece but the last passes without delay. The
+//! last piece is handed on when the write has ended, at the latest at the store's timeout or the call's deadline. If
+//! the last piece cannot be recognized, the end of the body is held back instead.
 //!
 //! A wait after the last piece would be too late. A server that forwards a body of known length drops the body once
 //! it has forwarded that many bytes. The write to the store would be dropped with the body.
@@ -56,7 +56,7 @@ enum Kind<B> {
     Stored(#[pin] Full<Bytes>),
 }
 
-/// A body and its recorder.
+/// A body, its recorder, and the state of its end.
 #[pin_project]
 #[derive(Debug)]
 struct RecordedBody<B> {

@@ -6,12 +6,12 @@
 
 use bytes::{Bytes, BytesMut};
 
-/// The received bytes of a body. As long as they equal the beginning of the known body, that of the earlier entry,
-/// only their number is held.
+/// The received bytes of a body. As long as they equal the beginning of the earlier entry's body, called `known`
+/// below, only their number is held.
 #[derive(Debug)]
 pub(crate) enum BodyCapture {
     Known(usize),
-    // Boxed to keep the enum small, because the enum moves with the response and a new body is rare.
+    // Boxed: a new body is rare, and a small enum is cheap to move with the response.
     Other(Box<Pieces>),
 }
 

@@ -56,7 +56,7 @@ pub(crate) struct BoundedStore {
     /// compute the names of private entries.
     holds_private_entries: bool,
     /// The times of invalidations whose tombstones are not in the store yet, by the hash of the tombstone. The store
-    /// may have the invalidated entries. The number is bounded; the least recently used times are lost first.
+    /// may have the invalidated entries. The number of tombstones is bounded; the least recently used are lost first.
     pending_tombstones: Cache<u64, UnixNanos>,
     /// The times of tombstones that were written and are current. A tombstone is current until an entry that it
     /// concerns is written.
@@ -126,7 +126,7 @@ impl BoundedStore {
         self.timeout
     }
 
-    /// The latest time at which an operation that begins now ends.
+    /// Returns the time by which an operation must have ended if it begins now.
     pub(crate) fn end(&self, deadline: WaitEnd) -> WaitEnd {
         clock::earliest(clock::after(Instant::now(), self.timeout), deadline)
     }

@@ -7,9 +7,9 @@
 //!
 //! When an entry is needed, the store is read in two cases: memory has no entry, or the last access to the store for
 //! the entry was at least `renew_after` ago. One read fetches three values concurrently: the entries of the key, the
-//! tombstone of the URI, and the tombstone of the caller. An entry from the store goes into memory, unless memory has
-//! an entry with the same `Vary` values that is at least as new, or the entry was requested before the time of a
-//! tombstone.
+//! tombstone of the URI, and the tombstone of the caller. An entry from the store goes into memory, except in
+//! two cases: the entry was requested before the time of a tombstone, or memory has an entry with the same `Vary`
+//! values that is at least as new.
 //!
 //! A read that finds no entry is not remembered. The next failed call for the key reads the store again.
 //!
@@ -145,7 +145,7 @@ impl CacheState {
         store.may_hold(key) && entry.is_none_or(|entry| entry.synced() <= since)
     }
 
-    /// Reads a key through. The key's entries then count as synchronized with the store for `renew_after`.
+    /// Merges a key's entries from the store into memory. The entries then count as synchronized for `renew_after`.
     pub(crate) fn look_up(self: &Arc<Self>, key: Key, deadline: WaitEnd) -> BoxFuture<()> {
         let state = Arc::clone(self);
         Box::pin(async move {

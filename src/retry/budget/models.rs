@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::internal::sync::race;
 
-/// A budget with `tokens` at first. Successes and failures do not change the number.
+/// A budget that starts with `tokens`. Successes and failures do not change the number of tokens.
 fn holding(tokens: f64) -> RetryBudgetBuilder {
     RetryBudget::builder().initial(tokens).per_success(0.0).per_failure(0.0)
 }
@@ -41,7 +41,7 @@ fn tokens_are_neither_made_nor_lost() {
 fn a_bucket_that_is_left_full_lacks_nothing() {
     let set_up = || holding(1.0).capacity(1.0).per_success(0.5).per_failure(0.25).build().unwrap();
     race(set_up, RetryBudget::success, RetryBudget::failure, |budget, (), ()| {
-        // 750 if the success came first, because the bucket was full; 1000 if the failure came first.
+        // 750 if the success came first and found the bucket full; 1000 if the failure came first.
         assert!([750, 1000].contains(&thousandths_in(budget)));
     });
 }
@@ -52,7 +52,7 @@ fn a_refill_is_added_once() {
         let settings = SharedSettings::new(
             holding(0.0).per_second(1.0).per_success(0.5).build().unwrap().0.settings.read(|it| *it),
         );
-        // The epoch is 1.5 s ago, so that all threads read the same second.
+        // The epoch is 1.5 s ago, so that every thread counts one whole second.
         let epoch = Instant::now() - Duration::from_millis(1500);
         let word = AtomicU64::new(0);
         RetryBudget(Arc::new(TokenBucket { name: None, settings, epoch, word, retries: AtomicU64::new(0) }))

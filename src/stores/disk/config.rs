@@ -27,8 +27,8 @@ impl DiskStoreBuilder {
         self
     }
 
-    /// Sets the maximum total size of the entries that are not yet on the disk, in bytes: 1 KiB to 1 TiB. Also bounds
-    /// the size of a single entry. Default: 16 MiB.
+    /// Sets the maximum total size of the entries that are not yet on the disk, in bytes: 1 KiB to 1 TiB. The same
+    /// bound applies to a single entry. Default: 16 MiB.
     pub fn max_queued_bytes(mut self, bytes: u64) -> Self {
         self.max_queued_bytes = bytes;
         self

@@ -95,7 +95,7 @@ pub enum DiskStoreError {
         max_queued_bytes: u64,
     },
 
-    /// A read failed, an earlier queued write failed, or the tokio runtime has shut down.
+    /// A read or a queued write failed, or the tokio runtime has shut down.
     #[error("the disk store failed")]
     Failed(#[source] Arc<dyn Error + Send + Sync>),
 

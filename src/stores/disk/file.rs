@@ -23,7 +23,7 @@ use super::table::{self, Totals, VERSION};
 /// The size of redb's page cache. The operating system caches more of the file.
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
 
-/// A database whose file is locked, and whether it was abandoned.
+/// A database whose file is locked. Once `abandoned` is true, all operations on the file fail.
 #[derive(Debug)]
 pub(super) struct OpenFile {
     database: Database,
@@ -226,7 +226,7 @@ mod tests {
 
         let (opened, _) = open(&path).unwrap();
         opened.close();
-        // An orderly close writes. If it did not, the first half of this test would prove nothing.
+        // The contrast to the first half of this test: an orderly close does write.
         assert!(fs::read(&path).unwrap() != before);
         fs::remove_file(&path).unwrap();
     }

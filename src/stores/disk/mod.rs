@@ -3,15 +3,15 @@
 //! # Implementation
 //!
 //! The file is a [redb](https://docs.rs/redb) database. redb is pure Rust, needs a single file, and leaves no
-//! transaction half done when the process is killed. Its version here is the latest that builds with the oldest
-//! toolchain that this crate supports.
+//! transaction half done when the process is killed. This crate uses the latest version of redb that builds with the
+//! oldest supported toolchain.
 //!
 //! - `store` is the public handle, whose reads run on tokio's blocking threads.
 //! - `writer` is the thread that writes to the file, so that no `put` waits for the disk.
 //! - `queue` holds the values on their way from the handle to the writer.
 //! - `table` defines the tables of the database, and the transaction that writes a batch.
-//! - `file` opens, creates and closes the file, and syncs each new length of the file, which this version of redb
-//!   does not.
+//! - `file` opens, creates and closes the file, and syncs each new length of the file, because this version of
+//!   redb does not.
 //! - `error` turns redb's panics on damaged files into errors.
 
 mod config;

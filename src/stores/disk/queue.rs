@@ -58,8 +58,8 @@ pub(super) struct Work {
     /// clock of its own, since tests with paused time could not control that clock.
     pub(super) now: u64,
     pub(super) waiters: Vec<Waiter>,
-    /// The failure of an earlier write, if no operation has returned it yet. The waiters return it; `None` if there
-    /// are no waiters.
+    /// The failure of an earlier write, for the waiters to return. `None` if there are no waiters, or if no failure
+    /// remains to be returned.
     pub(super) failure: Option<DiskFault>,
     /// True if a read has failed. The writer then writes even an empty batch, to test the database.
     pub(super) doubtful: bool,

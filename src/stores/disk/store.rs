@@ -1,4 +1,4 @@
-//! The handle of a disk store: `get`, `put`, `flush` and `close`.
+//! The handle of a disk store, with `get`, `put`, `flush` and `close`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -46,14 +46,14 @@ use crate::last_known_good::Store;
 ///
 /// The size of an entry is that of its key and value, plus 128 bytes. If all entries together exceed
 /// [`max_bytes`](DiskStoreBuilder::max_bytes), those that expire first are removed; among entries with equal expiry,
-/// the earliest `put` goes first. The next write removes expired entries.
+/// the one that was put first is removed. Expired entries are removed by the next write.
 ///
 /// The file is larger than its entries. It grows by doubling, and shrinks only if its end is free. New data is
 /// written beside the old data. In a measurement under steady writes, the file was two to four times as large as its
 /// entries, and eight times with values of a few hundred bytes.
 ///
-/// Expiry uses the time of day. The system clock is read once, when the store is opened; a later change of that clock
-/// has no effect.
+/// Expiry times are calendar times. The system clock is read only when the store is opened; a later change of that
+/// clock has no effect.
 ///
 /// # Writes and durability
 ///
@@ -72,7 +72,7 @@ use crate::last_known_good::Store;
 /// # Damaged files
 ///
 /// The redb crate, which reads and writes the file, panics on some kinds of damage. The store catches such a panic
-/// and returns an error. With `panic = "abort"`, the process ends. A full disk causes no panic.
+/// and returns an error. With `panic = "abort"`, the panic ends the process. A full disk causes no panic.
 ///
 /// # Closing
 ///
@@ -91,7 +91,7 @@ use crate::last_known_good::Store;
 #[derive(Clone)]
 pub struct DiskStore(Arc<DiskStoreInner>);
 
-/// The state of all handles. Dropping the last handle closes the store.
+/// The state that all handles share. Dropping the last handle closes the store.
 struct DiskStoreInner {
     writer_state: Arc<WriterState>,
     clock: WallClock,
@@ -216,7 +216,7 @@ fn millis(time: Duration) -> u64 {
     time.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
-/// Runs `work` on a blocking thread. Paused time does not advance meanwhile.
+/// Runs `work` on a blocking thread. The paused time of a test does not advance meanwhile.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, DiskStoreError> {
     // Fails only if the runtime shuts down.
     tokio::task::spawn_blocking(work).await.map_err(|error| DiskStoreError::Failed(Arc::new(error)))

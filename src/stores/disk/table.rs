@@ -23,7 +23,7 @@ const ORDER: TableDefinition<'_, (u64, u64), &str> = TableDefinition::new("stead
 pub(super) struct Totals {
     pub(super) entries: u64,
     pub(super) bytes: u64,
-    /// Larger than the sequence number of any entry.
+    /// The next sequence number, larger than that of any entry.
     pub(super) next_number: u64,
 }
 
@@ -89,8 +89,8 @@ pub(super) fn get(database: &Database, key: &str, now: u64) -> Result<Option<Byt
     Ok(found.filter(|(head, _)| head.expires > now).map(|(_, value)| Bytes::copy_from_slice(value)))
 }
 
-/// Writes a batch in one transaction. Removes the expired entries, then the entries that expire first, until the rest
-/// fits `max_bytes`.
+/// Writes a batch in one transaction. The same transaction removes the expired entries and, while the rest exceeds
+/// `max_bytes`, the entry that expires first.
 pub(super) fn write(
     database: &Database,
     batch: &Batch,

@@ -30,7 +30,7 @@ use super::table::{self, Totals};
 use crate::BoxError;
 use crate::internal::log_events;
 
-/// The maximum time for which a queued value waits for more values to share the transaction.
+/// The maximum time for which a queued value waits for others, to be written in the same transaction.
 const LINGER: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use super::connections::{Command, is_answer};
 use crate::{Classify, Error, Judge, Outcome};
 
 /// Counts a result as a success if Redis has answered and can serve its data. The error "out of memory" counts as a
-/// success, because a full Redis can be read.
+/// success, because a full Redis still answers reads.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RedisClassifier;
 

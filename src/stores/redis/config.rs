@@ -58,9 +58,10 @@ impl RedisStoreBuilder {
 
     /// Sets the circuit breaker, which refuses operations while Redis is down.
     ///
-    /// Default: a circuit breaker with the name `redis`. Its circuit opens after 3 consecutive failures, for at most
+    /// Default: a circuit breaker with the name `redis`. After 3 consecutive failures, its circuit opens for at most
     /// 1 s, and then lets one probe through. If the probe fails, the circuit opens for at most 2 s, and after each
-    /// further failed probe for at most 4 s. A dropped operation counts as a failure if it ran for half the timeout.
+    /// further failed probe for at most 4 s. A dropped operation counts as a failure if it ran for at least half the
+    /// timeout.
     pub fn circuit_breaker(mut self, circuit_breaker: CircuitBreakerBuilder) -> Self {
         self.circuit_breaker = Some(circuit_breaker);
         self
@@ -101,8 +102,8 @@ fn client(url: &str) -> Result<Client, ConfigError> {
         .map_err(|error| ConfigError::new("redis_store.url", scheme_alone(url), ALLOWED).with_source(error))
 }
 
-/// Returns the scheme of a URL, or `…` for a malformed URL. Any other part can contain the password, and is not
-/// shown.
+/// Returns the scheme of a URL, or `…` for a malformed URL. The other parts are not shown, because they can contain
+/// the password.
 fn scheme_alone(url: &str) -> String {
     ::redis::parse_redis_url(url).map_or_else(|| "…".to_owned(), |url| format!("{}://…", url.scheme()))
 }

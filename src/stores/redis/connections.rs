@@ -7,9 +7,9 @@
 //!
 //! # Implementation
 //!
-//! The number of slots is fixed, and operations use the slots round-robin. Each slot holds one multiplexed connection
-//! or none. An operation that finds its slot empty starts a connect attempt. Operations that arrive meanwhile share
-//! the attempt, which is one future that only the waiting operations poll.
+//! A fixed number of slots hold the connections, and operations use the slots round-robin. Each slot holds one
+//! multiplexed connection or none. An operation that finds its slot empty starts a connect attempt. Operations that
+//! arrive meanwhile share the attempt, which is one future that only the waiting operations poll.
 //!
 //! A slot is emptied when an operation on its connection ends without an answer or with `READONLY`. Otherwise a
 //! connection to a dead peer would be used until TCP gives up, which takes minutes. Emptying the slot does not cut
@@ -46,7 +46,7 @@ struct ConnectionPool {
 }
 
 impl Connections {
-    /// Creates empty slots; does not connect.
+    /// Creates empty slots, without connecting.
     pub(super) fn new(client: Client, count: usize) -> Self {
         let slots = (0..count).map(|_| ConnectionSlot::default()).collect();
         Self(Arc::new(ConnectionPool { client, slots, turn: AtomicUsize::new(0) }))
@@ -73,7 +73,7 @@ impl ConnectionPool {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let slot = &self.slots[turn % self.slots.len()];
         let lease = slot.lease(&self.client);
-        // If the connection was cut since its last use, only this use shows it. Repeat the command once in this case.
+        // A connection that was cut since its last use fails only now. Repeat the command once in this case.
         let may_be_cut = lease.is_connected();
         match lease.ask(command).await {
             Err(error) if may_be_cut && !is_answer(&error) => slot.lease(&self.client).ask(command).await,
@@ -88,14 +88,15 @@ impl fmt::Debug for Connections {
     }
 }
 
-/// True if the error is an answer of Redis, so that the connection works.
+/// True if the error is an answer of Redis, which shows that the connection works.
 pub(super) fn is_answer(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension)
 }
 
 // ===== ConnectionSlot =====
 
-/// A connect attempt, and after its end the connection. All waiting operations poll the attempt and share its result.
+/// A connect attempt or, once it has succeeded, the connection. All waiting operations poll the attempt and share its
+/// result.
 type Connecting = Shared<Pin<Box<dyn Future<Output = Result<MultiplexedConnection, RedisError>> + Send>>>;
 
 /// A slot for a connection, empty until the first use.
@@ -122,7 +123,8 @@ fn connect(client: Client) -> Connecting {
     connecting.boxed().shared()
 }
 
-/// A connection in use by one operation. If the operation has had no answer, the drop of the lease empties the slot.
+/// A connection in use by one operation. If the operation ends without an answer or with `READONLY`, the drop of the
+/// lease empties the slot.
 struct ConnectionLease<'a> {
     slot: &'a ConnectionSlot,
     connecting: Connecting,

@@ -27,10 +27,10 @@ use crate::{BoxError, ConfigError, Error, NonHttp};
 ///
 /// An operation is one round trip: `GET`, or `SET` with an expiry. Operations share a few multiplexed
 /// [`connections`](RedisStoreBuilder::connections) and end within the store's own
-/// [`timeout`](RedisStoreBuilder::timeout). While Redis is unreachable, the store's own circuit opens and refuses
-/// operations at once. Most errors that Redis sends, such as a lack of memory, fail only the operation. The circuit
-/// counts a failed login, and the errors of a server that can serve no command now (`LOADING`, `CLUSTERDOWN`,
-/// `MASTERDOWN`).
+/// [`timeout`](RedisStoreBuilder::timeout). When Redis is unreachable, the store's own circuit opens and refuses
+/// operations at once. Most errors that Redis sends, such as a lack of memory, fail the operation but are
+/// no failures for the circuit. A failed login is one, and so are the errors of a server that can serve no command
+/// now (`LOADING`, `CLUSTERDOWN`, `MASTERDOWN`).
 ///
 /// A connection that does not answer in time is not used again. The next operations share one attempt to establish a
 /// new connection. If a connection was cut since its last use, the operation is repeated once on a new connection.
@@ -63,7 +63,7 @@ use crate::{BoxError, ConfigError, Error, NonHttp};
 /// # Cancel safety
 ///
 /// An operation can be dropped at any point. A dropped `put` takes place completely or not at all. The connection of
-/// a dropped operation counts as hung, as after a timeout.
+/// a dropped operation is not used again, as after a timeout.
 ///
 /// # TLS
 ///

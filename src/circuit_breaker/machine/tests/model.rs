@@ -126,7 +126,8 @@ impl Model {
         false
     }
 
-    /// Either waits a little, or waits as long as the refusals say until a call becomes a probe or the circuit opens.
+    /// Either waits a little, or waits after each refusal for the time that it gives, until a call becomes a probe or
+    /// the circuit opens.
     fn advance(&mut self) -> bool {
         if self.rng.random_bool(0.5) {
             self.rig.now += self.rng.random_range(Duration::ZERO..self.rig.settings.probe_lease / 4);
@@ -135,15 +136,15 @@ impl Model {
         self.expire();
         let before = self.kind();
         let Decision::Refused(Some(wait)) = self.rig.enter() else {
-            // The call got no time to wait. If it became a probe, the probe is withdrawn at once.
+            // The call was admitted, or refused without a time. If it became a probe, the probe is withdrawn at once.
             self.withdraw_what_the_model_does_not_know();
             return false;
         };
         if self.kind() != before {
             return false;
         }
-        // The wait ends when all leases have run out, at the latest: then the round has room for a probe, or is over.
-        // After the end of one lease, the round may have no room.
+        // After the end of one lease, the round may have no room for a probe. When all leases have run out, the round
+        // has room or is over, so the wait ends at that time at the latest.
         let latest = self.rig.now + wait.max(self.rig.settings.probe_lease);
         let mut next = wait;
         loop {
