@@ -65,7 +65,7 @@ pub struct CallOptions {
 }
 
 impl CallOptions {
-    /// Creates options that leave all decisions to the configuration of the layers.
+    /// Creates options that leave all decisions to the request and the layers.
     pub const fn new() -> Self {
         Self {
             deadline: None,

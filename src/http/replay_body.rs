@@ -58,7 +58,8 @@ struct ReplayBuffer<B> {
     frames: usize,
     trailers: Option<HeaderMap>,
     ended: bool,
-    /// True if only the latest frame is kept, or if the body has failed. No copy can then be made or take over.
+    /// True if only the latest frame is kept, or if the body has failed. Then no copy can be made, and none can take
+    /// over.
     incomplete: bool,
     /// `newest` is the latest generation that was made, and `reader` the generation that reads now.
     newest: u32,

@@ -13,8 +13,8 @@
 //! response is not copied, and the entry is inserted again only if the memory has changed since the head arrived. If
 //! only the head or only the body is equal, the new entry shares that part with the earlier entry.
 //!
-//! No rule for storing or serving reads headers such as a request ID. A response that differs only in such headers
-//! does not replace an entry that was received less than `renew_after` ago, and does not reset the entry's age.
+//! Some headers, such as a request ID, matter to no caching rule. A response that differs only in such headers does
+//! not replace an entry that was received less than `renew_after` ago, and does not reset the entry's age.
 //!
 //! The bytes are compared even if the `ETag`s are equal. To compare bytes costs far less than to receive them, and
 //! some upstreams send wrong `ETag`s.

@@ -168,7 +168,8 @@ where
             };
             let mut polled = future.poll(cx);
             if polled.is_pending() && !*this.is_checked_below && clock::has_passed(*this.deadline) {
-                // End the call here. The layer above would cut the call, too, but without the number of attempts.
+                // End the call here. A `DeadlineLayer` above would cut the call, too, but without the number of
+                // attempts.
                 polled = Poll::Ready(Err(Error::timeout(TimeoutScope::Total, None)));
             }
             let outcome = match &polled {

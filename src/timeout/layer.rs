@@ -50,7 +50,7 @@ impl TimeoutLayer {
         Self { settings: TimeoutSettings { after, share: None } }
     }
 
-    /// If a call sets its own timeout, bounds each attempt by this share of the timeout, in place of `after`.
+    /// For a call with its own timeout, replaces `after` by this share of that timeout.
     #[cfg(feature = "reqwest")]
     pub(crate) const fn share(mut self, share: Option<f64>) -> Self {
         self.settings.share = share;

@@ -145,7 +145,8 @@ impl CacheState {
         store.may_hold(key) && entry.is_none_or(|entry| entry.synced() <= since)
     }
 
-    /// Merges a key's entries from the store into memory. The entries then count as synchronized for `renew_after`.
+    /// Merges a key's entries from the store into memory. All entries in memory then count as synchronized for
+    /// `renew_after`.
     pub(crate) fn look_up(self: &Arc<Self>, key: Key, deadline: WaitEnd) -> BoxFuture<()> {
         let state = Arc::clone(self);
         Box::pin(async move {

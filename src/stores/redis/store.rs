@@ -114,7 +114,7 @@ impl RedisStoreBuilder {
     ///
     /// # Errors
     ///
-    /// Fails if a number is out of range or the URL is invalid. Of the URL, the error shows only the scheme.
+    /// Fails if a number is out of range or the URL is invalid. Of the URL, the error shows at most the scheme.
     pub fn build(self) -> Result<RedisStore, ConfigError> {
         let client = self.validate()?;
         let circuit_breaker =

@@ -143,8 +143,8 @@ impl Model {
         if self.kind() != before {
             return false;
         }
-        // After the end of one lease, the round may have no room for a probe. When all leases have run out, the round
-        // has room or is over, so the wait ends at that time at the latest.
+        // A lease that runs out counts as a failure and frees no place, so the next answer can be another wait. When
+        // all leases have run out, the round is over, so the waits end then.
         let latest = self.rig.now + wait.max(self.rig.settings.probe_lease);
         let mut next = wait;
         loop {
