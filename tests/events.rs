@@ -119,7 +119,7 @@ async fn every_event_names_its_upstream_and_each_call_that_ends_its_reason() {
         ("the bulkhead refused a call: no permit was free", "full"),
         ("the circuit opened; calls are refused", "trips"),
         ("the call ends without a further retry", "reset"),
-        ("the attempt failed; waiting for the backoff before a retry", "sku"),
+        ("a retry follows after the backoff", "sku"),
         ("the upstream did not process the attempt; sending it again", "resent"),
         ("the store failed or timed out; the cache goes on without it", "http://cached.internal"),
         ("served a stale response", "http://cached.internal"),

@@ -127,23 +127,9 @@ impl Crate {
     fn imports(&self) -> BTreeMap<&Path, BTreeSet<&Path>> {
         let of = |module: &Module| {
             let targets = module.imports.iter().filter_map(|path| self.defining(path));
-            targets
-                .map(|target| target.file.clone())
-                .filter(|file| *file != module.file)
-                .collect::<BTreeSet<_>>()
+            targets.map(|target| target.file.as_path()).filter(|file| *file != module.file).collect()
         };
-        self.modules
-            .values()
-            .map(|module| {
-                let files = of(module);
-                let files = self
-                    .modules
-                    .values()
-                    .map(|other| other.file.as_path())
-                    .filter(|file| files.contains(*file));
-                (module.file.as_path(), files.collect())
-            })
-            .collect()
+        self.modules.values().map(|module| (module.file.as_path(), of(module))).collect()
     }
 }
 

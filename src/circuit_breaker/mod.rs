@@ -74,6 +74,7 @@ mod gate;
 mod handle;
 mod layer;
 mod machine;
+mod run;
 mod service;
 mod state;
 mod window;

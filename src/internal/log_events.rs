@@ -12,23 +12,14 @@ use std::time::Duration;
 
 /// A circuit has opened without being forced.
 pub(crate) fn circuit_opened(upstream: &str, from: &str, to: &str, is_shadow: bool) {
-    if is_shadow {
-        tracing::warn!(
-            target: "steadfast::circuit_breaker",
-            upstream,
-            from,
-            to,
-            "the circuit opened in shadow mode; no call is refused"
-        );
-    } else {
-        tracing::warn!(
-            target: "steadfast::circuit_breaker",
-            upstream,
-            from,
-            to,
-            "the circuit opened; calls are refused"
-        );
-    }
+    let consequence = if is_shadow { "no call is refused in shadow mode" } else { "calls are refused" };
+    tracing::warn!(
+        target: "steadfast::circuit_breaker",
+        upstream,
+        from,
+        to,
+        "the circuit opened; {consequence}"
+    );
 }
 
 /// A circuit has changed to a state other than `Open`, or was forced or reset into the state that it already had.
@@ -53,7 +44,7 @@ pub(crate) fn retry_scheduled(upstream: &str, retry: u32, backoff: Duration) {
         upstream,
         retry,
         ?backoff,
-        "the attempt failed; waiting for the backoff before a retry"
+        "a retry follows after the backoff"
     );
 }
 

@@ -1,4 +1,4 @@
-//! Models of the counts. Loom runs the two threads of a model in every order that it finds, and the model checks a
+//! Models of the windows. Loom runs the two threads of a model in every order that it finds, and the model checks a
 //! property.
 
 use super::*;
@@ -8,38 +8,6 @@ const BAD: CallRecord = CallRecord { failed: true, slow: false };
 const BAD_AND_SLOW: CallRecord = CallRecord { failed: true, slow: true };
 const SLOW_CALL: CallRecord = CallRecord { failed: false, slow: true };
 const SECOND: Duration = Duration::from_secs(1);
-
-#[test]
-fn no_failure_in_a_row_is_lost() {
-    let failure = |run: &ConsecutiveFailures| run.failure(0, SECOND).0;
-    race(ConsecutiveFailures::default, failure, failure, |run, one, two| {
-        assert_eq!((one.min(two), one.max(two), run.count(0)), (1, 2, 2));
-    });
-}
-
-/// Runs `something` while another thread begins a generation and records a failure. Only this failure may count.
-fn while_a_generation_begins(something: fn(&ConsecutiveFailures)) {
-    let set_up = || {
-        let run = ConsecutiveFailures::default();
-        run.failure(0, SECOND);
-        run
-    };
-    let begins = |run: &ConsecutiveFailures| {
-        run.begin(1);
-        run.failure(1, SECOND);
-    };
-    race(set_up, something, begins, |run, (), ()| assert_eq!(run.count(1), 1));
-}
-
-#[test]
-fn a_late_success_does_not_end_the_run_of_a_later_generation() {
-    while_a_generation_begins(|run| run.success(0));
-}
-
-#[test]
-fn a_late_failure_does_not_lengthen_the_run_of_a_later_generation() {
-    while_a_generation_begins(|run| _ = run.failure(0, SECOND));
-}
 
 /// Makes a window with one failure, in a bucket that drops out after ten seconds.
 fn window() -> TimeWindow {
