@@ -46,12 +46,12 @@ use super::run::ConsecutiveFailures;
 use super::state::{Snapshot, State};
 use super::window::{CallRecord, Counts, RateWindow};
 use crate::internal::arc_pool::{Pooled, PooledArc, Spares};
+use crate::internal::log_events;
 use crate::internal::rng::SharedRng;
 use crate::internal::shared_settings::SharedSettings;
 use crate::internal::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::internal::sync::{Mutex, MutexGuard, watch};
-use crate::internal::{clock, log_events};
-use crate::{ConfigError, ErrorInfo, ErrorKind, Outcome, RetryAdvice, RetryAdvisor};
+use crate::{ConfigError, ErrorInfo, ErrorKind, Outcome};
 
 /// The shared state of a circuit breaker.
 ///
@@ -105,13 +105,6 @@ struct BreakerInner {
     rng: SharedRng,
     watch: watch::Sender<State>,
 }
-
-/// The shortest run of failures at which the circuit breaker advises against retries.
-///
-/// The run that opens the circuit is far longer by default, because an open circuit also refuses calls that would
-/// succeed. The advice only prevents retries, which would most likely fail. Because of the span, attempts that fail
-/// together on one broken connection cause no advice: a retry would use another connection.
-const FAILING: Consecutive = Consecutive { failures: 5, span: Duration::from_millis(100) };
 
 impl CircuitBreaker {
     /// Returns a builder with the default settings: the circuit opens on 20 consecutive failures that span 5 s.
@@ -284,9 +277,9 @@ impl CircuitBreaker {
         }
     }
 
-    /// True if the run of failures is long enough to advise against a retry; see [`FAILING`].
-    fn is_failing(&self) -> bool {
-        let Consecutive { failures, span } = FAILING;
+    /// True if the run of failures has reached `rule`.
+    pub(super) fn has_run(&self, rule: Consecutive) -> bool {
+        let Consecutive { failures, span } = rule;
         let generation = self.gate().generation();
         // Without a rule for failures in a row, failures are not counted, and the run is always empty.
         self.0.consecutive.has_reached(failures, span, generation, || self.since_epoch(Instant::now()))
@@ -402,7 +395,7 @@ impl CircuitBreaker {
         result
     }
 
-    fn is_shadow(&self) -> bool {
+    pub(super) fn is_shadow(&self) -> bool {
         self.0.is_shadow.load(Ordering::Relaxed)
     }
 
@@ -422,7 +415,7 @@ impl CircuitBreaker {
     }
 
     /// Returns the rest of the open time; zero if the open time is over.
-    fn open_for(&self, now: Instant) -> Duration {
+    pub(super) fn open_for(&self, now: Instant) -> Duration {
         let until = self.0.open_until.load(Ordering::Relaxed);
         Duration::from_nanos(until.saturating_sub(nanos(self.since_epoch(now))))
     }
@@ -453,27 +446,6 @@ impl CircuitBreakerBuilder {
     pub fn build(self) -> Result<CircuitBreaker, ConfigError> {
         self.settings.validate()?;
         Ok(CircuitBreaker::new(self.settings, self.name, self.seed))
-    }
-}
-
-/// Advises against a retry during the open time, while the circuit is forced open, and during a long run of failures.
-/// Gives no advice in shadow mode. Takes no lock.
-impl RetryAdvisor for CircuitBreaker {
-    fn advice(&self) -> Option<RetryAdvice> {
-        if self.is_shadow() {
-            return None;
-        }
-        match self.state() {
-            State::Open => {
-                let now = Instant::now();
-                let open_for = self.open_for(now);
-                let until = clock::after(now, open_for);
-                (!open_for.is_zero()).then_some(RetryAdvice::Refusing { until })
-            }
-            State::ForcedOpen => Some(RetryAdvice::Refusing { until: None }),
-            State::Closed => self.is_failing().then_some(RetryAdvice::Failing),
-            State::HalfOpen | State::ForcedClosed => None,
-        }
     }
 }
 

@@ -67,6 +67,7 @@
 //!   failure: an upstream that never answers is down, too.
 
 mod admission;
+mod advice;
 mod body;
 mod config;
 mod future;

@@ -2,6 +2,7 @@
 //! property.
 
 use super::*;
+use crate::RetryAdvisor;
 use crate::circuit_breaker::Window;
 use crate::internal::sync::race;
 
