@@ -56,12 +56,33 @@ pub struct CallOptions {
     /// The number of attempts before this one.
     earlier_attempts: u32,
     retry_safety: Option<RetrySafety>,
-    last_known_good: bool,
-    /// True if a retry has declared this attempt to be the last. False by default, so that a retry writes no options
-    /// for the first attempt of a healthy call.
-    is_last_attempt: bool,
-    /// True if every layer below checks the deadline after its own waits.
-    deadline_is_checked: bool,
+    flags: Flags,
+}
+
+/// The options that are true or false, as a bit set: options travel with every call, so they are small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Flags(u8);
+
+impl Flags {
+    const NONE: Self = Self(0);
+    /// No stale response may answer the call.
+    const NEVER_STALE: Self = Self(1);
+    /// A retry has declared this attempt to be the last. Not set by default, so that a retry writes no options for the
+    /// first attempt of a healthy call.
+    const LAST_ATTEMPT: Self = Self(2);
+    /// Every layer below checks the deadline after its own waits.
+    const DEADLINE_IS_CHECKED: Self = Self(4);
+    /// The `Cookie` header comes from the client's cookie store, which adds the current cookies below the layers.
+    #[cfg(feature = "cookies")]
+    const COOKIES_OF_STORE: Self = Self(8);
+
+    const fn has(self, flag: Self) -> bool {
+        self.0 & flag.0 != 0
+    }
+
+    const fn with(self, flag: Self, is_set: bool) -> Self {
+        if is_set { Self(self.0 | flag.0) } else { Self(self.0 & !flag.0) }
+    }
 }
 
 impl CallOptions {
@@ -73,9 +94,7 @@ impl CallOptions {
             tried: EndpointSet::new(),
             earlier_attempts: 0,
             retry_safety: None,
-            last_known_good: true,
-            is_last_attempt: false,
-            deadline_is_checked: false,
+            flags: Flags::NONE,
         }
     }
 
@@ -97,13 +116,13 @@ impl CallOptions {
     /// If `checked`, promises that every layer below checks the deadline after its own waits. No layer then needs a
     /// timer or a clock read to bound the waits of another layer.
     pub(crate) const fn deadline_is_checked(mut self, checked: bool) -> Self {
-        self.deadline_is_checked = checked;
+        self.flags = self.flags.with(Flags::DEADLINE_IS_CHECKED, checked);
         self
     }
 
     /// Returns the deadline; `None` if no deadline is set, or if the layers below check it.
     pub(crate) fn unchecked_deadline(&self) -> Option<Instant> {
-        self.deadline.filter(|_| !self.deadline_is_checked)
+        self.deadline.filter(|_| !self.flags.has(Flags::DEADLINE_IS_CHECKED))
     }
 
     /// Sets whether the request may be sent again. Default: the request itself decides, an HTTP request by its method
@@ -121,14 +140,14 @@ impl CallOptions {
 
     /// Forbids a stale response as the answer to this call.
     pub const fn without_last_known_good(mut self) -> Self {
-        self.last_known_good = false;
+        self.flags = self.flags.with(Flags::NEVER_STALE, true);
         self
     }
 
     /// Sets the number of the attempt, counted from 1, and whether another attempt may follow. Called by a retry.
     pub const fn attempt(mut self, number: u32, another_may_follow: bool) -> Self {
         self.earlier_attempts = number.saturating_sub(1);
-        self.is_last_attempt = !another_may_follow;
+        self.flags = self.flags.with(Flags::LAST_ATTEMPT, !another_may_follow);
         self
     }
 
@@ -155,7 +174,7 @@ impl CallOptions {
 
     /// True if a stale response may answer this call.
     pub const fn allows_last_known_good(&self) -> bool {
-        self.last_known_good
+        !self.flags.has(Flags::NEVER_STALE)
     }
 
     /// Returns the number of this attempt, counted from 1.
@@ -168,7 +187,7 @@ impl CallOptions {
     /// False only if a retry has said so: because its policy or its budget allows no more, or because the request
     /// must not or cannot be sent twice.
     pub const fn another_may_follow(&self) -> bool {
-        !self.is_last_attempt
+        !self.flags.has(Flags::LAST_ATTEMPT)
     }
 
     /// Returns the endpoints that earlier attempts of the call have tried.
@@ -323,6 +342,16 @@ impl<R> Call<R> {
     /// Converts the request with `map`, and keeps the options.
     pub fn map<T>(self, map: impl FnOnce(R) -> T) -> Call<T> {
         Call { request: map(self.request), options: self.options }
+    }
+
+    #[cfg(feature = "cookies")]
+    pub(crate) const fn mark_cookies_of_store(&mut self) {
+        self.options.flags = self.options.flags.with(Flags::COOKIES_OF_STORE, true);
+    }
+
+    #[cfg(feature = "cookies")]
+    pub(crate) const fn has_cookies_of_store(&self) -> bool {
+        self.options.flags.has(Flags::COOKIES_OF_STORE)
     }
 
     /// Returns the request without the options, for the innermost service: `.map_request(Call::into_inner)`.

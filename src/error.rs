@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::info::ErrorInfo;
-use self::info::{BoxedInner, TypedInner};
+use self::info::{BoxedInner, Reach, TypedInner};
 pub use self::kind::{BoxError, ErrorKind, TimeoutScope};
 use crate::sealed::Sealed;
 use crate::{EndpointId, StopReason};
@@ -141,7 +141,9 @@ impl<E> Error<E> {
     /// again.
     #[must_use]
     pub const fn with_sent(mut self, sent: bool) -> Self {
-        self.info.maybe_sent = sent;
+        if self.info.maybe_sent() != sent {
+            self.info.reach = Reach::of(sent);
+        }
         self
     }
 
@@ -149,6 +151,14 @@ impl<E> Error<E> {
     #[must_use]
     pub const fn at_endpoint(mut self, endpoint: EndpointId) -> Self {
         self.info.endpoint = Some(endpoint);
+        self
+    }
+
+    /// Marks a fault of another host, to which the upstream has redirected the request. The upstream has seen the
+    /// request, and the fault does not count against it.
+    #[must_use]
+    pub const fn of_redirect_target(mut self) -> Self {
+        self.info.reach = Reach::RedirectTarget;
         self
     }
 

@@ -16,11 +16,22 @@ use std::future::Ready;
 use http::{HeaderMap, Response};
 use http_body::Body;
 
-use crate::EndpointId;
 use crate::attempts::Attempts;
 use crate::http::body::{BodyObserver, ObservedBody};
+use crate::http::broken_body::BrokenBody;
 use crate::http::discard::Drain;
 use crate::sealed::Sealed;
+use crate::{EndpointId, Error, Judge, Outcome};
+
+/// Marks the response of another host, to which the upstream has redirected the request. In the extensions of the
+/// response.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OfRedirectTarget;
+
+/// Marks the response to a HEAD request, which states the length of a body that does not follow. In the extensions of
+/// the response.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NoBody;
 
 /// Marks a layer for `http::Response`s. This is the default. The layer releases what it holds for a response when the
 /// body has been read or dropped.
@@ -64,6 +75,25 @@ pub trait ResponseKind<Res>: Sealed + Copy {
     /// Returns the number of attempts that led to the response.
     fn attempts(self, response: &Res) -> u32 {
         self.extension(response).map_or(1, |attempts: &Attempts| attempts.made)
+    }
+
+    /// Returns the verdict on an attempt. A response whose body broke off is judged as an error.
+    #[inline]
+    fn judge<E>(self, judge: &impl Judge<Res, E>, result: Result<&Res, &Error<E>>) -> Outcome {
+        match result.ok().and_then(|response| self.extension::<BrokenBody>(response)) {
+            Some(broken) => judge.classify(Err(&broken.error())),
+            None => judge.classify(result),
+        }
+    }
+
+    /// True if the body of the response broke off while a layer below read it.
+    fn is_broken<E>(self, result: Result<&Res, &Error<E>>) -> bool {
+        result.is_ok_and(|response| self.extension::<BrokenBody>(response).is_some())
+    }
+
+    /// True if another host has answered, to which the upstream has redirected the request.
+    fn is_of_redirect_target(self, response: &Res) -> bool {
+        self.extension::<OfRedirectTarget>(response).is_some()
     }
 
     /// Returns the endpoint that sent the response; `None` if no layer below chooses among endpoints.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Response, StatusCode};
 
+use crate::http::broken_body::BrokenBody;
 use crate::{Error, ErrorKind, TimeoutScope};
 
 /// The mark of a stale response, found in its extensions.
@@ -70,9 +71,10 @@ impl Cause {
 
     pub(crate) fn of<B, E>(result: &Result<Response<B>, Error<E>>) -> Self {
         match result {
+            Ok(response) if response.extensions().get::<BrokenBody>().is_some() => Self::Body,
             Ok(response) => Self::Status(response.status()),
             Err(error) => match error.kind() {
-                ErrorKind::Upstream => Self::Transport,
+                ErrorKind::Upstream | ErrorKind::NoRuntime => Self::Transport,
                 ErrorKind::Body => Self::Body,
                 ErrorKind::Timeout { scope, .. } => Self::Timeout(scope),
                 ErrorKind::CircuitOpen { .. } => Self::CircuitOpen,

@@ -289,9 +289,10 @@ async fn a_post_that_was_redirected_to_a_dead_host_is_sent_once() {
     let own = || reqwest::Client::builder().user_agent("of its own");
     for builder in [
         Client::builder(),
-        Client::builder().reqwest_builder(watched()).with_watched_redirects(),
-        Client::builder().reqwest_builder(watched()),
-        Client::builder().reqwest_builder(own()),
+        Client::builder().reqwest_builder(own),
+        Client::builder().redirect(Policy::limited(5)),
+        Client::builder().reqwest_client(watched().build().unwrap()).with_watched_redirects(),
+        Client::builder().reqwest_client(watched().build().unwrap()),
         Client::builder().reqwest_client(own().build().unwrap()),
     ] {
         let client = builder.build().unwrap();
@@ -310,7 +311,7 @@ async fn a_post_that_was_redirected_to_a_scheme_that_no_request_can_be_sent_to_i
             .classifier(HttpClassifier::new().on_error(|_| Some(Outcome::transient())))
             .without_retry_budget();
         if own {
-            builder = builder.reqwest_builder(reqwest::Client::builder());
+            builder = builder.reqwest_builder(reqwest::Client::builder);
         }
         let client = builder.build().unwrap();
         let error = client.post(server.url("/")).body("pay").send().await.unwrap_err();
@@ -366,9 +367,10 @@ async fn a_post_that_no_connection_came_about_for_is_retried_where_no_redirect_c
     let own = || reqwest::Client::builder().redirect(Policy::none());
     for (builder, attempts) in [
         (Client::builder(), 3),
-        (Client::builder().reqwest_builder(own()).with_watched_redirects(), 3),
+        (Client::builder().reqwest_builder(own), 3),
+        (Client::builder().redirect(Policy::limited(2)), 3),
         (Client::builder().reqwest_client(own().build().unwrap()).with_watched_redirects(), 3),
-        (Client::builder().reqwest_builder(own()), 1),
+        (Client::builder().reqwest_client(own().build().unwrap()), 1),
     ] {
         let retry = RetryPolicy::builder().max_retries(2).backoff(Backoff::new().base(Duration::ZERO));
         let client = builder.retry(retry).without_retry_budget().build().unwrap();
@@ -535,7 +537,8 @@ async fn reqwest_itself_is_configured_by_its_own_builder_or_client() {
     let server = Server::new([Reply::ok("")]);
     let named = || reqwest::Client::builder().user_agent("named");
     let builders = [
-        Client::builder().reqwest_builder(named()),
+        Client::builder().reqwest_builder(named),
+        Client::builder().user_agent("named"),
         Client::builder().reqwest_client(named().build().unwrap()),
     ];
     for builder in builders {
@@ -568,7 +571,7 @@ fn a_client_that_cannot_work_is_refused_by_field() {
         (new().bulkhead(bulkhead().max_concurrent(usize::MAX)), "bulkhead.max_concurrent"),
         (new().bulkhead(bulkhead().max_waiting(usize::MAX)), "bulkhead.max_waiting"),
         (new().bulkhead(bulkhead().max_wait(Duration::MAX)), "bulkhead.max_wait"),
-        (new().reqwest_builder(reqwest::Client::builder().user_agent("\n")), "client.reqwest_builder"),
+        (new().reqwest_builder(|| reqwest::Client::builder().user_agent("\n")), "client.reqwest_builder"),
     ]);
     let cache = LastKnownGood::builder;
     for (builder, field) in [
@@ -696,7 +699,7 @@ async fn a_call_that_is_not_polled_holds_nothing() {
 #[test]
 fn a_call_can_be_made_outside_of_a_runtime() {
     // reqwest creates the timer of a read timeout together with the request.
-    let builder = reqwest::Client::builder().read_timeout(Duration::from_secs(60));
+    let builder = || reqwest::Client::builder().read_timeout(Duration::from_secs(60));
     let client = Client::builder().reqwest_builder(builder).build().unwrap();
     let call = client.get("http://127.0.0.1:1/").send();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -129,7 +129,7 @@ fn retry_keeps_a_copy_of_the_request_and_little_else() {
 
 #[test]
 fn a_circuit_breaker_is_small() {
-    assert_adds!(CircuitBreakerLayer::new(CircuitBreaker::default()), Ping, service <= 24, future <= 64);
+    assert_adds!(CircuitBreakerLayer::new(CircuitBreaker::default()), Ping, service <= 40, future <= 72);
 }
 
 #[tokio::test]

@@ -166,11 +166,12 @@ impl Body for Sent {
 // ===== The client =====
 
 fn client(version: Version) -> ClientBuilder {
-    let reqwest = reqwest::Client::builder().redirect(steadfast::watch_redirects(Policy::limited(5)));
-    let reqwest = if version == Version::HTTP_2 { reqwest.http2_prior_knowledge() } else { reqwest };
     Client::builder()
-        .reqwest_builder(reqwest)
-        .with_watched_redirects()
+        .reqwest_builder(move || {
+            let builder = reqwest::Client::builder();
+            if version == Version::HTTP_2 { builder.http2_prior_knowledge() } else { builder }
+        })
+        .redirect(Policy::limited(5))
         .retry(RetryPolicy::builder().backoff(Backoff::new().base(Duration::from_millis(1))))
         .without_retry_budget()
 }
@@ -256,9 +257,9 @@ async fn a_body_that_breaks_off_is_retried_and_then_answered_from_the_cache() {
         let response = client.get(server.url()).send().await.unwrap();
         assert_eq!((response.stale().is_some(), response.attempts()), (true, 4));
         assert_eq!(response.text().await.unwrap(), "good");
-        let error = client.get(server.url()).without_last_known_good().send().await.unwrap_err();
-        assert_eq!((error.kind(), error.attempts(), server.requests()), (ErrorKind::Body, 4, 9), "{error}");
-        assert!(!error.to_string().contains("secret"), "{error}");
+        let response = client.get(server.url()).without_last_known_good().send().await.unwrap();
+        assert_eq!((response.status().as_u16(), response.attempts(), server.requests()), (200, 4, 9));
+        response.text().await.unwrap_err();
     }
 }
 
@@ -283,11 +284,8 @@ async fn an_error_of_a_request_body_is_not_taken_for_an_error_of_the_call() {
             assert!(error.maybe_sent() && !error.is_refusal() && !error.is_timeout() && !error.is_connect());
             assert_eq!((error.attempts(), error.kind()), (1, ErrorKind::Upstream));
             assert_eq!(error.upstream(), Some(&*server.origin()));
-            // Over HTTP/2, hyper reports only that the stream was reset locally.
-            if version == Version::HTTP_11 {
-                let upstream = client.upstream_at(server.url()).unwrap();
-                assert_eq!(upstream.circuit_breaker().unwrap().state(), State::Closed);
-            }
+            let upstream = client.upstream_at(server.url()).unwrap();
+            assert_eq!(upstream.circuit_breaker().unwrap().state(), State::Closed);
         }
     }
 }

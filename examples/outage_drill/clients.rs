@@ -57,7 +57,7 @@ pub fn steadfast() -> Result<steadfast::Client, steadfast::ConfigError> {
     steadfast::Client::builder()
         .total_timeout(CALL_TIMEOUT)
         .last_known_good(LastKnownGood::builder())
-        .reqwest_builder(reqwest::Client::builder().no_proxy())
+        .no_proxy()
         .build()
 }
 

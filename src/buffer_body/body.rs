@@ -8,32 +8,52 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
+use crate::BoxError;
+
 /// A body that was read in whole, in part or not at all before the response was handed on.
 #[pin_project]
 #[derive(Debug)]
 pub struct BufferedBody<B> {
     /// The data that was read.
     data: Bytes,
-    /// The trailers, if the whole body was read. Boxed, because trailers are rare.
-    trailers: Option<Box<HeaderMap>>,
-    /// The unread rest of the body; `None` if the whole body was read.
     #[pin]
-    rest: Option<B>,
+    rest: Rest<B>,
+}
+
+/// The part of a body that follows the data that was read.
+#[pin_project(project = RestProj)]
+#[derive(Debug)]
+enum Rest<B> {
+    /// The whole body was read. Trailers are boxed, because they are rare.
+    Trailers(Option<Box<HeaderMap>>),
+    /// The body was not read to its end.
+    Unread(#[pin] B),
+    /// The body broke off. The error is boxed once more, so that the failure takes no room in each body; `None` once it
+    /// is returned.
+    Broken(Option<Box<BoxError>>),
 }
 
 impl<B> BufferedBody<B> {
     pub(super) fn whole(data: Bytes, trailers: Option<Box<HeaderMap>>) -> Self {
-        Self { data, trailers, rest: None }
+        Self { data, rest: Rest::Trailers(trailers) }
     }
 
     pub(super) fn begun(data: Bytes, rest: B) -> Self {
-        Self { data, trailers: None, rest: Some(rest) }
+        Self { data, rest: Rest::Unread(rest) }
+    }
+
+    pub(super) fn broken(data: Bytes, error: BoxError) -> Self {
+        Self { data, rest: Rest::Broken(Some(Box::new(error))) }
     }
 }
 
-impl<B: Body> Body for BufferedBody<B> {
+impl<B> Body for BufferedBody<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
@@ -43,23 +63,38 @@ impl<B: Body> Body for BufferedBody<B> {
         if !this.data.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(this.data)))));
         }
-        match this.rest.as_pin_mut() {
-            Some(rest) => {
+        match this.rest.project() {
+            RestProj::Unread(rest) => {
                 let frame = ready!(rest.poll_frame(cx));
                 let to_bytes = |mut data: B::Data| data.copy_to_bytes(data.remaining());
-                Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(to_bytes))))
+                Poll::Ready(
+                    frame.map(|frame| frame.map(|frame| frame.map_data(to_bytes)).map_err(Into::into)),
+                )
             }
-            None => Poll::Ready(this.trailers.take().map(|trailers| Ok(Frame::trailers(*trailers)))),
+            RestProj::Trailers(trailers) => {
+                Poll::Ready(trailers.take().map(|trailers| Ok(Frame::trailers(*trailers))))
+            }
+            RestProj::Broken(error) => Poll::Ready(error.take().map(|error| Err(*error))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.data.is_empty() && self.trailers.is_none() && self.rest.as_ref().is_none_or(B::is_end_stream)
+        let is_at_end = match &self.rest {
+            Rest::Trailers(trailers) => trailers.is_none(),
+            Rest::Unread(rest) => rest.is_end_stream(),
+            Rest::Broken(error) => error.is_none(),
+        };
+        is_at_end && self.data.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
         let read = self.data.len() as u64;
-        let rest = self.rest.as_ref().map_or(SizeHint::with_exact(0), B::size_hint);
+        let rest = match &self.rest {
+            Rest::Trailers(_) => SizeHint::with_exact(0),
+            Rest::Unread(rest) => rest.size_hint(),
+            // The rest is missing, and its length may be unknown.
+            Rest::Broken(_) => SizeHint::new(),
+        };
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower().saturating_add(read));
         if let Some(upper) = rest.upper() {

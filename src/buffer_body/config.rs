@@ -1,9 +1,10 @@
 //! The settings of body buffering, and the decision whether to read a body.
 
-use http::Response;
+use http::{Response, StatusCode};
 use http_body::Body;
 
 use crate::http::media_type::is_of_type;
+use crate::response_kind::NoBody;
 
 /// The settings of the layer.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +22,9 @@ impl BufferBodySettings {
             Some(length) => length > 0 && length <= self.limit as u64,
             None => self.unsized_bodies && self.limit > 0,
         };
-        fits && !is_of_type(response.headers(), "text/event-stream")
+        // These responses have no body, whatever length they state (RFC 9110 §6.4.1).
+        let is_empty = matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+            || fits && response.extensions().get::<NoBody>().is_some();
+        fits && !is_empty && !is_of_type(response.headers(), "text/event-stream")
     }
 }

@@ -12,6 +12,7 @@ use pin_project::pin_project;
 
 use super::body::BufferedBody;
 use super::config::BufferBodySettings;
+use crate::http::broken_body::BrokenBody;
 use crate::{BoxError, Error};
 
 /// The future of [`BufferBodyService`](super::BufferBodyService).
@@ -51,7 +52,8 @@ where
             Reading::new(response)
         };
         match reading.poll_read(cx, this.settings.limit) {
-            Poll::Ready(read) => Poll::Ready(read.map(|()| reading.finish()).map_err(Error::from_body)),
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(reading.finish())),
+            Poll::Ready(Err(error)) => Poll::Ready(Ok(reading.break_off(error))),
             Poll::Pending => {
                 *this.reading = Some(reading);
                 Poll::Pending
@@ -110,11 +112,17 @@ where
             }
         }
         match self.stated {
-            Some(stated) if self.ended && self.len() as u64 != stated => {
+            Some(stated) if self.ended && self.len() as u64 != stated && !self.is_absent() => {
                 Poll::Ready(Err(format!("the body has {} bytes of {stated}", self.len()).into()))
             }
             _ => Poll::Ready(Ok(())),
         }
+    }
+
+    /// True if the body has no bytes, whatever length is stated. A client verifies the stated length before it declares
+    /// the end of a stream, except for the response to a HEAD request.
+    fn is_absent(&self) -> bool {
+        self.len() == 0 && self.body.is_end_stream()
     }
 
     /// Adds a piece of the body. The first piece is stored as it is.
@@ -146,14 +154,31 @@ where
     }
 
     fn finish(self) -> Response<BufferedBody<B>> {
-        let data = if self.joined.is_empty() { self.first } else { self.joined.freeze() };
-        let body = if self.ended {
-            BufferedBody::whole(data, self.trailers)
+        let Self { parts, body, stated, first, joined, trailers, ended } = self;
+        let data = join(first, joined);
+        // An absent body is passed on, because it states the length of the body that a GET would have.
+        let is_absent = data.is_empty() && trailers.is_none() && stated.is_some();
+        let body = if ended && !is_absent {
+            BufferedBody::whole(data, trailers)
         } else {
-            BufferedBody::begun(data, self.body)
+            BufferedBody::begun(data, body)
         };
-        Response::from_parts(self.parts, body)
+        Response::from_parts(parts, body)
     }
+
+    /// Returns the response with a body that fails where it broke off.
+    #[cold]
+    fn break_off(self, error: BoxError) -> Response<BufferedBody<B>> {
+        let Self { mut parts, first, joined, .. } = self;
+        let broken = BrokenBody::new(error);
+        let body = BufferedBody::broken(join(first, joined), broken.cause());
+        parts.extensions.insert(broken);
+        Response::from_parts(parts, body)
+    }
+}
+
+fn join(first: Bytes, joined: BytesMut) -> Bytes {
+    if joined.is_empty() { first } else { joined.freeze() }
 }
 
 impl<F, B> fmt::Debug for ResponseFuture<F, B> {

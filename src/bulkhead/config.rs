@@ -34,6 +34,11 @@ impl BulkheadBuilder {
         self
     }
 
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn get_name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// Sets the number of permits, which is the largest number of calls in flight: 1 to 1,000,000. Default: 128.
     pub fn max_concurrent(mut self, calls: usize) -> Self {
         self.max_concurrent = calls;

@@ -23,16 +23,18 @@ pub(super) struct Admission {
     ticket: Ticket,
     /// The time at which the call first had to wait for the upstream.
     waiting_since: Option<Instant>,
+    /// True while the call waits for another host, to which the upstream has redirected it.
+    is_redirected: bool,
 }
 
 impl Admission {
     pub(super) fn new(circuit: CircuitBreaker, ticket: Ticket) -> Self {
-        Self { circuit: Some(circuit), ticket, waiting_since: None }
+        Self { circuit: Some(circuit), ticket, waiting_since: None, is_redirected: false }
     }
 
     /// Makes the admission of a call that no circuit breaker guards.
     pub(super) const fn none() -> Self {
-        Self { circuit: None, ticket: Ticket::Unjudged, waiting_since: None }
+        Self { circuit: None, ticket: Ticket::Unjudged, waiting_since: None, is_redirected: false }
     }
 
     /// True until the outcome is reported. Always false without a circuit breaker.
@@ -52,11 +54,15 @@ impl Admission {
     /// layer below has signalled why the call is pending, the wait for the upstream is taken to begin now.
     #[inline]
     pub(super) fn pending(&mut self, wait: Option<Wait>) {
+        #[cfg(feature = "reqwest")]
+        {
+            self.is_redirected = wait == Some(Wait::RedirectTarget);
+        }
         if self.waiting_since.is_none() && self.circuit.is_some() {
             self.waiting_since = match wait {
                 Some(Wait::Queue) => None,
                 Some(Wait::Upstream(since)) => Some(since),
-                None => Some(Instant::now()),
+                _ => Some(Instant::now()),
             };
         }
     }
@@ -73,9 +79,26 @@ impl Admission {
         }
     }
 
+    /// Reports that the upstream has answered with a redirect, and that another host ends the call. Whatever that
+    /// host does, the upstream is alive.
+    #[cold]
+    pub(super) fn settle_redirected(&mut self) {
+        if let Some(circuit) = self.circuit.take() {
+            circuit.ended(self.ticket, Outcome::Success, None);
+        }
+    }
+
+    /// True while the call waits for another host, to which the upstream has redirected it.
+    pub(super) const fn is_redirected(&self) -> bool {
+        self.is_redirected
+    }
+
     /// Reports that the call was dropped, or cut by its deadline. Does nothing after `settle`.
     #[inline]
     pub(super) fn abandon(&mut self) {
+        if self.is_redirected {
+            return self.settle_redirected();
+        }
         if let Some(circuit) = self.circuit.take() {
             circuit.abandoned(self.ticket, self.waiting_since);
         }

@@ -98,6 +98,11 @@ impl CircuitBreakerBuilder {
         self
     }
 
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn get_name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// Opens the circuit after at least `failures` failures in a row (1 to 10,000), if the latest comes at least
     /// `span` after the first. `span` is at most a day; with a `span` of zero, the count alone decides. Default: 20
     /// and 5 s.

@@ -66,10 +66,10 @@ where
                 // Responses are large, so the result is classified by reference, and moved only once: below, where
                 // its type changes.
                 let observer = match &mut polled {
-                    Poll::Ready(Ok(response)) => settle(admission, judge, Ok(response)),
+                    Poll::Ready(Ok(response)) => settle(admission, judge, *this.kind, Ok(response)),
                     Poll::Ready(Err(error)) => {
                         admission.name(error);
-                        settle(admission, judge, Err(error))
+                        settle(admission, judge, *this.kind, Err(error))
                     }
                     Poll::Pending => {
                         admission.pending(wait);
@@ -93,20 +93,30 @@ where
 fn settle<Res, E>(
     admission: &mut Admission,
     judge: &impl Judge<Res, E>,
+    kind: impl ResponseKind<Res>,
     result: Result<&Res, &Error<E>>,
 ) -> Option<BreakerBody> {
     if !admission.is_open() {
         return None;
     }
-    match result {
-        Err(error) if error.is_refusal() => admission.settle(Outcome::Neutral),
+    let is_of_redirect_target = match result {
+        Err(error) if error.is_refusal() => return admission.settle(Outcome::Neutral),
         // A call cut by its deadline counts like a call dropped by its caller.
         Err(error) if error.is_total_timeout() => {
             admission.abandon();
-            None
+            return None;
         }
-        result => admission.settle(judge.classify(result)),
+        Err(error) => error.is_of_redirect_target() || (error.is_timeout() && admission.is_redirected()),
+        Ok(response) => kind.is_of_redirect_target(response),
+    };
+    if is_of_redirect_target {
+        admission.settle_redirected();
+        return None;
     }
+    let outcome = kind.judge(judge, result);
+    let observer = admission.settle(outcome);
+    // A body that broke off already is counted by its outcome.
+    observer.filter(|_| outcome == Outcome::Success || !kind.is_broken(result))
 }
 
 impl<F, J, K> fmt::Debug for ResponseFuture<F, J, K> {

@@ -1,5 +1,7 @@
 //! The gate, a word that every call reads, and the ticket, a value that every admitted call gets.
 
+use std::time::Duration;
+
 use super::machine::{Machine, Phase, ProbeId};
 use super::state::State;
 
@@ -32,6 +34,12 @@ impl Gate {
     pub(super) fn generation(self) -> u64 {
         self.0 >> 3
     }
+}
+
+/// The refusal of a call, with the time to wait, if known.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Refusal {
+    pub(super) retry_after: Option<Duration>,
 }
 
 /// The ticket of an admitted call. It decides how the outcome of the call counts.

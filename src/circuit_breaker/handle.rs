@@ -40,7 +40,7 @@ use rand::RngExt;
 use tokio::time::Instant;
 
 use super::config::{BreakerSettings, CircuitBreakerBuilder, Consecutive};
-use super::gate::{Gate, Ticket};
+use super::gate::{Gate, Refusal, Ticket};
 use super::machine::{Decision, Machine, Phase, ProbeId, ProbeResult};
 use super::run::ConsecutiveFailures;
 use super::state::{Snapshot, State};
@@ -226,6 +226,43 @@ impl CircuitBreaker {
             State::Closed => Ok(Ticket::Counted(gate.generation())),
             State::ForcedClosed => Ok(Ticket::Unjudged),
             _ => self.enter_guarded(gate),
+        }
+    }
+
+    /// Returns the refusal that a call would get now.
+    #[inline]
+    pub(super) fn refuses(&self) -> Option<Refusal> {
+        match self.gate().state() {
+            State::Closed | State::ForcedClosed => None,
+            state => self.refuses_guarded(state),
+        }
+    }
+
+    #[cold]
+    fn refuses_guarded(&self, state: State) -> Option<Refusal> {
+        if self.is_shadow() {
+            return None;
+        }
+        let now = Instant::now();
+        let wait = match state {
+            State::ForcedOpen => return Some(Refusal { retry_after: None }),
+            State::Open => Some(self.open_for(now)).filter(|wait| !wait.is_zero()),
+            _ => self.0.settings.read(|settings| self.machine().is_full_for(settings, now)),
+        };
+        wait.map(|wait| Refusal { retry_after: Some(wait) })
+    }
+
+    /// Counts a refused call, and returns its error.
+    pub(super) fn refuse(&self, refusal: Refusal) -> ErrorInfo {
+        self.0.refused.fetch_add(1, Ordering::Relaxed);
+        self.refusal(refusal.retry_after)
+    }
+
+    /// Counts a failure of the service below to become ready.
+    #[cold]
+    pub(super) fn failed_to_become_ready(&self) {
+        if let Ok(ticket) = self.enter() {
+            self.ended(ticket, Outcome::transient(), None);
         }
     }
 

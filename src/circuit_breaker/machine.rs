@@ -110,6 +110,14 @@ impl Machine {
         }
     }
 
+    /// Returns the time until a lease runs out, if the circuit is half-open and has no room for another probe until
+    /// then.
+    pub(super) fn is_full_for(&self, settings: &BreakerSettings, now: Instant) -> Option<Duration> {
+        let Phase::HalfOpen(round) = &self.phase else { return None };
+        let end = round.next_end().filter(|_| !round.has_room(settings))?;
+        end.checked_duration_since(now).filter(|wait| !wait.is_zero())
+    }
+
     /// Records the end of a probe. The result does not count if the probe's round is over or its lease has run out.
     pub(super) fn probe_ended(
         &mut self,

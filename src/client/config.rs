@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 use tower::Layer as _;
 
-use super::reqwest_service::{ReqwestService, watch_redirects};
 use super::stack::{MakeUpstreamStack, Stack, StackClassifier, StackKey};
+#[cfg(feature = "cookies")]
+use super::transport::CookieProvider;
+use super::transport::{Source, Transport, TransportSettings};
 use crate::ConfigError;
 use crate::buffer_body::BufferBodyLayer;
 use crate::bulkhead::{Bulkhead, BulkheadBuilder};
@@ -24,6 +27,9 @@ use crate::retry::{RetryBudget, RetryBudgetBuilder, RetryPolicy, RetryPolicyBuil
 /// | layer | default |
 /// |---|---|
 /// | total timeout | 10 s |
+/// | connect timeout | half the attempt timeout |
+/// | redirects | up to ten |
+/// | HTTP/2 | keep-alive pings after 5 s, while a stream is open |
 /// | [last known good](Self::last_known_good) | off: no stale response replaces a failure |
 /// | retry | 3 retries; backoff from 100 ms, doubling, at most 2 s, full jitter |
 /// | retry budget | at most 10 tokens, 2 at first; a success adds 0.6, a failure takes 0.3, a retry takes 1 |
@@ -47,7 +53,7 @@ use crate::retry::{RetryBudget, RetryBudgetBuilder, RetryPolicy, RetryPolicyBuil
 #[derive(Debug)]
 #[must_use = "there is no client before `build`"]
 pub struct ClientBuilder {
-    transport: Transport,
+    transport: TransportSettings,
     total_timeout: Option<Duration>,
     attempt_timeout: AttemptTimeout,
     retry: Option<RetryPolicyBuilder>,
@@ -57,16 +63,9 @@ pub struct ClientBuilder {
     buffer_body: BufferBodyLayer,
     last_known_good: Option<Result<LastKnownGood, ConfigError>>,
     prefetch: Option<PrefetchBuilder>,
-    watched_redirects: bool,
     classifier: StackClassifier,
     key: StackKey,
     max_upstreams: usize,
-}
-
-#[derive(Debug)]
-enum Transport {
-    Builder(Box<reqwest::ClientBuilder>),
-    Client(reqwest::Client),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -85,9 +84,7 @@ const ATTEMPT_SHARE: f64 = 1.0 / 3.4;
 impl ClientBuilder {
     pub(super) fn new() -> Self {
         Self {
-            transport: Transport::Builder(Box::new(
-                reqwest::Client::builder().redirect(watch_redirects(Policy::default())),
-            )),
+            transport: TransportSettings::default(),
             total_timeout: Some(TOTAL_TIMEOUT),
             attempt_timeout: AttemptTimeout::Share,
             retry: Some(RetryPolicy::builder()),
@@ -97,42 +94,126 @@ impl ClientBuilder {
             buffer_body: BufferBodyLayer::new(),
             last_known_good: None,
             prefetch: None,
-            watched_redirects: true,
             classifier: StackClassifier { default: HttpClassifier::new(), choose: None },
             key: StackKey::default(),
             max_upstreams: 1000,
         }
     }
 
-    /// Builds the reqwest client from `builder`, which sets TLS, proxies, default headers and pools. reqwest's own
-    /// retries are switched off.
+    /// Sets the function that makes the builder of the reqwest client: TLS, pools, DNS, HTTP/2. Default:
+    /// `reqwest::Client::builder`, with keep-alive pings on HTTP/2 connections and a
+    /// [connect timeout](Self::connect_timeout).
     ///
-    /// If `builder` has a redirect policy from [`watch_redirects`], also call
-    /// [`with_watched_redirects`](Self::with_watched_redirects).
-    pub fn reqwest_builder(mut self, builder: reqwest::ClientBuilder) -> Self {
-        self.transport = Transport::Builder(Box::new(builder));
-        self.watched_redirects = false;
+    /// The settings of this builder are applied to the result of `make`, and win. A redirect policy that `make` sets is
+    /// replaced: set it with [`redirect`](Self::redirect). reqwest's own retries are switched off. The layers do not
+    /// see headers and cookies that `make` sets: set [`default_headers`](Self::default_headers) and cookies here. `make`
+    /// also decides on keep-alive pings, and on the connect timeout if this builder sets none.
+    ///
+    /// ```
+    /// let client = steadfast::Client::builder()
+    ///     .reqwest_builder(|| reqwest::Client::builder().pool_max_idle_per_host(4))
+    ///     .build()?;
+    /// # Ok::<(), steadfast::ConfigError>(())
+    /// ```
+    pub fn reqwest_builder(
+        mut self,
+        make: impl Fn() -> reqwest::ClientBuilder + Send + Sync + 'static,
+    ) -> Self {
+        self.transport.source = Source::Make(Arc::new(make));
         self
     }
 
-    /// Uses `client` as it is. A reqwest client retries some protocol errors by itself, unless built with
-    /// `.retry(reqwest::retry::never())`. Prefer [`reqwest_builder`](Self::reqwest_builder), which switches these
-    /// retries off.
+    /// Uses `client` as it is. Prefer [`reqwest_builder`](Self::reqwest_builder), because a finished client hides its
+    /// settings:
+    ///
+    /// - It retries some protocol errors by itself, unless built with `.retry(reqwest::retry::never())`.
+    /// - A POST is not retried after a failed connection, and faults of a redirect's target count against the host that
+    ///   redirected, unless the redirects are [watched](Self::with_watched_redirects).
+    /// - The layers do not see its default headers and cookies.
+    /// - Its connections have the timeouts and pings that it was built with.
     pub fn reqwest_client(mut self, client: reqwest::Client) -> Self {
-        self.transport = Transport::Client(client);
-        self.watched_redirects = false;
+        self.transport.source = Source::Client(client);
         self
     }
 
-    /// Declares that the redirect policy of the given [builder](Self::reqwest_builder) or
-    /// [client](Self::reqwest_client) comes from [`watch_redirects`], or follows no redirects. Call this method after
-    /// the one that sets the builder or client.
+    /// Declares that the redirect policy of the given [client](Self::reqwest_client) comes from
+    /// [`watch_redirects`](crate::watch_redirects), or follows no redirects.
     ///
     /// Without the declaration, a POST is not retried after a failed connection: the connection may be to the target
-    /// of a redirect, after the redirecting host has processed the POST. The reqwest client that is built by default
+    /// of a redirect, after the redirecting host has processed the POST. A reqwest client that this builder builds
     /// needs no declaration.
     pub fn with_watched_redirects(mut self) -> Self {
-        self.watched_redirects = true;
+        self.transport.is_watched = true;
+        self
+    }
+
+    /// Sets the `User-Agent` of requests that have none. Default: none.
+    pub fn user_agent<V>(mut self, value: V) -> Self
+    where
+        V: TryInto<HeaderValue, Error: Into<http::Error>>,
+    {
+        self.transport.user_agent = Some(value.try_into().map_err(Into::into));
+        self
+    }
+
+    /// Adds headers to requests that have no headers of these names. The layers see them. Default: none.
+    pub fn default_headers(mut self, headers: HeaderMap) -> Self {
+        self.transport.default_headers.extend(headers);
+        self
+    }
+
+    /// Sets the time to establish a connection, TLS included: 1 ms to the time of an attempt. Default: half the time of
+    /// an attempt.
+    ///
+    /// A connection that is not established in time has sent nothing, so even a POST is retried.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.transport.connect_timeout = Some(timeout);
+        self
+    }
+
+    /// Sets which redirects are followed. Default: up to ten, as reqwest does.
+    ///
+    /// ```
+    /// let client = steadfast::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
+    /// # Ok::<(), steadfast::ConfigError>(())
+    /// ```
+    pub fn redirect(mut self, policy: Policy) -> Self {
+        self.transport.redirect = Some(policy);
+        self
+    }
+
+    /// Adds a proxy. Default: the proxies that the environment names, if reqwest's feature `system-proxy` is on.
+    pub fn proxy(mut self, proxy: reqwest::Proxy) -> Self {
+        self.transport.proxies.push(proxy);
+        self
+    }
+
+    /// Ignores the proxies that the environment or [`reqwest_builder`](Self::reqwest_builder) names.
+    pub fn no_proxy(mut self) -> Self {
+        self.transport.no_proxy = true;
+        self
+    }
+
+    /// Trusts the certificates that `certificate` has signed, in addition to the system's.
+    #[cfg(feature = "rustls")]
+    pub fn add_root_certificate(mut self, certificate: reqwest::Certificate) -> Self {
+        self.transport.root_certificates.push(certificate);
+        self
+    }
+
+    /// If `enable`, keeps the cookies of responses in memory and adds them to requests. The layers see them. Default:
+    /// no cookies.
+    #[cfg(feature = "cookies")]
+    pub fn cookie_store(mut self, enable: bool) -> Self {
+        let jar = || CookieProvider::new(Arc::new(reqwest::cookie::Jar::default()));
+        self.transport.cookies = enable.then(jar);
+        self
+    }
+
+    /// Keeps the cookies of responses in `store` and adds them to requests. The layers see them.
+    #[cfg(feature = "cookies")]
+    pub fn cookie_provider<C: reqwest::cookie::CookieStore + 'static>(mut self, store: Arc<C>) -> Self {
+        self.transport.cookies = Some(CookieProvider::new(store));
         self
     }
 
@@ -152,7 +233,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the time of one attempt, from 1 ms to a year. The time covers the wait for the head of the response, and
+    /// Sets the time of one attempt, from 1 ms to the total time. The time covers the wait for the head of the response, and
     /// the reading of a buffered body. Default: the total time (the call's own, or else the client's) divided by 3.4.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = AttemptTimeout::Fixed(timeout);
@@ -231,8 +312,9 @@ impl ClientBuilder {
     /// Takes a [builder](LastKnownGood::builder), or a handle that other clients can share. The client's
     /// [`classifier`](Self::classifier) applies to the cache, too.
     ///
-    /// The layers do not see headers that reqwest itself adds: `default_headers`, and cookies from its jar. If
-    /// answers depend on such headers, the client must have no cache, or serve a single user.
+    /// The layers do not see the default headers and cookies of a handed-in [client](Self::reqwest_client), or of the
+    /// function [`reqwest_builder`](Self::reqwest_builder). If answers depend on them, set them on this builder, or let
+    /// the client have no cache or serve a single user.
     ///
     /// ```
     /// use std::time::Duration;
@@ -336,7 +418,7 @@ impl ClientBuilder {
     }
 
     /// Builds the reqwest client and the stack around it, or returns the first error.
-    pub(super) fn into_stack(self) -> Result<(reqwest::Client, Stack), ConfigError> {
+    pub(super) fn into_stack(self) -> Result<(Transport, Stack), ConfigError> {
         const MILLISECOND: Duration = Duration::from_millis(1);
         if let Some(timeout) = self.total_timeout {
             ConfigError::check("client.total_timeout", timeout, MILLISECOND..=MAX_DURATION)?;
@@ -347,14 +429,17 @@ impl ClientBuilder {
                 (Some(total.mul_f64(ATTEMPT_SHARE)), Some(ATTEMPT_SHARE))
             }
             AttemptTimeout::Fixed(timeout) => {
-                ConfigError::check("client.attempt_timeout", timeout, MILLISECOND..=MAX_DURATION)?;
+                let longest = self.total_timeout.unwrap_or(MAX_DURATION);
+                ConfigError::check("client.attempt_timeout", timeout, MILLISECOND..=longest)
+                    .map_err(|error| error.bounded_by("the total timeout"))?;
                 (Some(timeout), None)
             }
             AttemptTimeout::None => (None, None),
         };
         // A probe that outlasts its lease counts as failed, even with a good answer. So the lease must cover the
         // longest attempt that the client's settings allow.
-        let longest = attempt_timeout.or(self.total_timeout).unwrap_or_default();
+        let longest = attempt_timeout.or(self.total_timeout);
+        self.check_names()?;
         let make_stack = MakeUpstreamStack {
             attempt_timeout,
             attempt_share,
@@ -362,7 +447,9 @@ impl ClientBuilder {
             budget: self.budget.map(RetryBudgetBuilder::build).transpose()?,
             circuit_breaker: self
                 .circuit_breaker
-                .map(|circuit_breaker| circuit_breaker.probe_lease_at_least(longest).build())
+                .map(|circuit_breaker| {
+                    circuit_breaker.probe_lease_at_least(longest.unwrap_or_default()).build()
+                })
                 .transpose()?,
             bulkhead: self.bulkhead.map(BulkheadBuilder::build).transpose()?,
             buffer_body: self.buffer_body,
@@ -379,30 +466,27 @@ impl ClientBuilder {
                 return Err(ConfigError::new("client.prefetch", without, "combined with a cache"));
             }
         };
-        let http = self.transport.build()?;
-        let service = if self.watched_redirects {
-            ReqwestService::with_watched_redirects(http.clone())
-        } else {
-            ReqwestService::new(http.clone())
-        };
-        let service = per_upstream.layer(service);
+        let transport = self.transport.build(longest)?;
+        let service = per_upstream.layer(transport.service.clone());
         let service =
             LastKnownGoodLayer::optional(last_known_good).classifier(self.classifier).layer(service);
         let service = prefetch.layer(service);
         // `checked_below`, because the layers below bound every wait by the deadline.
         let stack = DeadlineLayer::checked_below(self.total_timeout).layer(service);
-        Ok((http, stack))
+        Ok((transport, stack))
     }
-}
 
-impl Transport {
-    fn build(self) -> Result<reqwest::Client, ConfigError> {
-        match self {
-            Self::Client(client) => Ok(client),
-            Self::Builder(builder) => builder.retry(reqwest::retry::never()).build().map_err(|error| {
-                ConfigError::new("client.reqwest_builder", &error, "one that reqwest can build")
-                    .with_source(error)
-            }),
+    /// Refuses the names of patterns: each upstream gets its own circuit breaker, bulkhead and budget, which have the
+    /// upstream's name.
+    fn check_names(&self) -> Result<(), ConfigError> {
+        let named = [
+            ("client.circuit_breaker.name", self.circuit_breaker.as_ref().and_then(|it| it.get_name())),
+            ("client.bulkhead.name", self.bulkhead.as_ref().and_then(|it| it.get_name())),
+            ("client.retry_budget.name", self.budget.as_ref().and_then(|it| it.get_name())),
+        ];
+        match named.into_iter().find_map(|(field, name)| Some((field, name?))) {
+            Some((field, name)) => Err(ConfigError::new(field, name, "absent: the upstream's name applies")),
+            None => Ok(()),
         }
     }
 }

@@ -4,8 +4,6 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use pin_project::pin_project;
-
 use super::ClientError;
 use super::handle::Client;
 use super::response::into_reqwest;
@@ -14,20 +12,20 @@ use crate::{Call, Error};
 
 /// The future of a call through a [`Client`].
 ///
+/// The future is `Unpin`, as reqwest's is: the call is boxed when it begins.
+///
 /// # Cancel safety
 ///
 /// Dropping the future returns every permit, probe and token of the call.
 #[must_use = "nothing is sent before it is polled"]
-#[pin_project]
-pub struct ResponseFuture(#[pin] ClientStage);
+pub struct ResponseFuture(ClientStage);
 
-// The large variant is not boxed, because the small ones are short-lived or rare.
+// The large variant is not boxed, because it is short-lived.
 #[allow(clippy::large_enum_variant)]
-#[pin_project(project = ClientStageProj)]
 enum ClientStage {
     /// Not polled yet: the total time has not begun, and the call holds no permit, probe or token.
     Fresh(Option<(Client, Call<reqwest::Request>)>),
-    Called(#[pin] StackFuture),
+    Called(Pin<Box<StackFuture>>),
     /// The request could not be built.
     Failed(Option<reqwest::Error>),
 }
@@ -46,24 +44,21 @@ impl Future for ResponseFuture {
     type Output = Result<reqwest::Response, ClientError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut stage = self.project().0;
-        loop {
-            match stage.as_mut().project() {
-                ClientStageProj::Fresh(call) => {
-                    let (client, call) = call.take().expect("polled after it had panicked");
-                    stage.set(ClientStage::Called(client.call_stack(call)));
-                }
-                ClientStageProj::Called(future) => {
-                    return Poll::Ready(match ready!(future.poll(cx)) {
-                        Ok(response) => Ok(into_reqwest(response)),
-                        Err(error) => Err(error),
-                    });
-                }
-                ClientStageProj::Failed(error) => {
-                    let error = error.take().expect("polled after it was ready");
-                    return Poll::Ready(Err(Error::from_upstream(error)));
-                }
+        let stage = &mut self.get_mut().0;
+        if let ClientStage::Fresh(call) = stage {
+            let (client, call) = call.take().expect("polled after it had panicked");
+            *stage = ClientStage::Called(Box::pin(client.call_stack(call)));
+        }
+        match stage {
+            ClientStage::Called(future) => Poll::Ready(match ready!(future.as_mut().poll(cx)) {
+                Ok(response) => Ok(into_reqwest(response)),
+                Err(error) => Err(error),
+            }),
+            ClientStage::Failed(error) => {
+                let error = error.take().expect("polled after it was ready");
+                Poll::Ready(Err(Error::from_upstream(error)))
             }
+            ClientStage::Fresh(_) => unreachable!("the call has begun"),
         }
     }
 }

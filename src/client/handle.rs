@@ -6,8 +6,10 @@ use std::sync::Arc;
 use reqwest::IntoUrl;
 
 use super::config::ClientBuilder;
+use super::request_defaults::RequestDefaults;
 use super::reqwest_service::ReqwestService;
 use super::stack::{MakeUpstreamStack, Stack, StackFuture, StackKey, UpstreamHandle};
+use super::transport::Transport;
 use crate::last_known_good::LastKnownGood;
 use crate::per_upstream::PerUpstreamService;
 use crate::{Call, ConfigError, HasCallOptions as _};
@@ -39,6 +41,7 @@ pub struct Client(Arc<ClientInner>);
 
 struct ClientInner {
     http: reqwest::Client,
+    defaults: RequestDefaults,
     stack: Stack,
 }
 
@@ -63,11 +66,16 @@ impl Client {
     }
 
     pub(super) fn call_stack(&self, mut call: Call<reqwest::Request>) -> StackFuture {
-        // Move the timeout to the options of the call: reqwest would apply the request's timeout to each attempt.
-        if let Some(timeout) = call.request_mut().timeout_mut().take() {
+        // Move the timeout to the options of the call: reqwest would apply the request's timeout to each attempt. Ask
+        // first, because `timeout_mut` allocates the extensions of a request that has none.
+        if call.request().timeout().is_some() {
+            let timeout = call.request_mut().timeout_mut().take();
             let timeout_of_call = call.options().get_timeout();
-            call = call.timeout(timeout_of_call.unwrap_or(timeout));
+            if let Some(timeout) = timeout_of_call.or(timeout) {
+                call = call.timeout(timeout);
+            }
         }
+        self.0.defaults.apply(&mut call);
         let stack = &self.0.stack;
         stack.send(call, |call| {
             stack.inner().send(call, |cached, call| cached.send(call, PerUpstreamService::send))
@@ -92,8 +100,9 @@ impl Client {
     /// # Ok::<(), reqwest::Error>(())
     /// ```
     pub fn upstream_at(&self, url: impl IntoUrl) -> reqwest::Result<UpstreamHandle> {
-        let request = self.0.http.get(url).build()?;
-        Ok(self.per_upstream().handles(&Call::new(request)))
+        let mut call = Call::new(self.0.http.get(url).build()?);
+        self.0.defaults.apply(&mut call);
+        Ok(self.per_upstream().handles(&call))
     }
 
     /// Returns the last-known-good cache; `None` if the client was built without
@@ -134,8 +143,15 @@ impl ClientBuilder {
     /// Fails if a setting is out of range, if two settings contradict each other, or if reqwest cannot build its
     /// client.
     pub fn build(self) -> Result<Client, ConfigError> {
-        let (http, stack) = self.into_stack()?;
-        Ok(Client(Arc::new(ClientInner { http, stack })))
+        let (Transport { client: http, defaults, .. }, stack) = self.into_stack()?;
+        Ok(Client(Arc::new(ClientInner { http, defaults, stack })))
+    }
+}
+
+/// Puts the default layers around `client`, as [`ClientBuilder::reqwest_client`] does.
+impl From<reqwest::Client> for Client {
+    fn from(client: reqwest::Client) -> Self {
+        Self::builder().reqwest_client(client).build().expect("the defaults are valid")
     }
 }
 

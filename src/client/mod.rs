@@ -4,13 +4,16 @@
 //! `response` converts them back.
 
 mod config;
+mod errors;
 mod future;
 mod handle;
 mod request;
+mod request_defaults;
 mod reqwest_service;
 mod response;
 mod service;
 mod stack;
+mod transport;
 
 pub use self::{
     config::ClientBuilder,

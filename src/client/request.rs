@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::future::ResponseFuture;
 use super::handle::Client;
-use crate::{Call, CallOptions, RetrySafety};
+use crate::{Call, CallOptions, HasCallOptions as _, RetrySafety};
 
 impl Client {
     /// Starts a GET request.
@@ -63,7 +63,7 @@ impl RequestBuilder {
         Self { client, builder, options: CallOptions::new() }
     }
 
-    /// Changes the request with a method of reqwest's builder that this builder lacks, for example `multipart`.
+    /// Changes the request with a method of reqwest's builder that this builder lacks.
     ///
     /// ```
     /// let client = steadfast::Client::new();
@@ -120,6 +120,12 @@ impl RequestBuilder {
         self.with(|builder| builder.json(json))
     }
 
+    /// Sets the body to a multipart form. A form that contains a stream can be sent only once.
+    #[cfg(feature = "multipart")]
+    pub fn multipart(self, form: reqwest::multipart::Form) -> Self {
+        self.with(|builder| builder.multipart(form))
+    }
+
     /// Sets the HTTP version.
     pub fn version(self, version: Version) -> Self {
         self.with(|builder| builder.version(version))
@@ -158,6 +164,27 @@ impl RequestBuilder {
     /// Builds the call, which [`Client::execute`] can send later.
     pub fn build(self) -> reqwest::Result<Call<reqwest::Request>> {
         Ok(Call::with_options(self.builder.build()?, self.options))
+    }
+
+    /// Builds the call, and returns it with the client.
+    ///
+    /// ```
+    /// let client = steadfast::Client::new();
+    /// let (client, call) = client.get("http://sku.internal/").build_split();
+    /// assert_eq!(call?.request().url().path(), "/");
+    /// # Ok::<(), reqwest::Error>(())
+    /// ```
+    pub fn build_split(self) -> (Client, reqwest::Result<Call<reqwest::Request>>) {
+        let Self { client, builder, options } = self;
+        (client, builder.build().map(|request| Call::with_options(request, options)))
+    }
+
+    /// Makes a builder of a request or a [`Call`], which [`send`](Self::send) sends through `client`.
+    pub fn from_parts(client: Client, request: impl Into<Call<reqwest::Request>>) -> Self {
+        let call = request.into();
+        let options = call.options();
+        let builder = reqwest::RequestBuilder::from_parts(client.http().clone(), call.into_inner());
+        Self { client, builder, options }
     }
 
     /// Sends the request; see [`Client::execute`].

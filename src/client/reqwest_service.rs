@@ -7,23 +7,31 @@
 //! the target of a redirect fails, the redirecting host may already have processed the POST. reqwest's error is the
 //! same in both cases, and reqwest calls a redirect policy without any reference to the request.
 //!
-//! So a policy made by [`watch_redirects`] sets a thread-local flag. reqwest runs the policy inside the poll of
-//! [`ReqwestFuture`], and the same poll reads the flag, so no other task can run in between. If the client was not
+//! So a policy made by [`watch_redirects`] sets a thread-local value. reqwest runs the policy inside the poll of
+//! [`ReqwestFuture`], and the same poll reads the value, so no other task can run in between. If the client was not
 //! declared with `with_watched_redirects`, a request counts as possibly sent after any failed connection.
+//!
+//! The same value says whether the fault is that of another host, which a circuit breaker must not count against the
+//! host that redirected.
 
 use std::cell::Cell;
 use std::fmt;
+use std::hash::{Hash as _, Hasher as _};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{Extensions, Response};
+use http::{Extensions, Method, Response};
 use pin_project::pin_project;
-use reqwest::ResponseBuilderExt as _;
 use reqwest::redirect::Policy;
+use reqwest::{ResponseBuilderExt as _, Url};
+use tokio::runtime::Handle;
 use tower::Service;
 
-use crate::http::{Fault, TransportError as _};
-use crate::{Call, Error};
+use crate::http::client_errors::is_unsent;
+use crate::internal::signals::{Wait, raise_wait};
+use crate::response_kind::{NoBody, OfRedirectTarget};
+use crate::{Call, Error, ErrorKind};
 
 /// A `reqwest::Client` at the bottom of a stack of layers.
 ///
@@ -62,8 +70,9 @@ pub struct ReqwestService {
 impl ReqwestService {
     /// Wraps a client with any redirect policy.
     ///
-    /// After a failed connection, a POST is not retried: the connection may be to the target of a redirect, so the
-    /// POST counts as possibly sent. To allow such retries, use
+    /// A POST is not retried after a failed connection, or if an HTTP/2 server has not processed it: the failed
+    /// request may be to the target of a redirect, so the POST counts as possibly sent. A failed connection to the
+    /// target counts as a fault of the host that redirected. To avoid both, use
     /// [`with_watched_redirects`](Self::with_watched_redirects).
     pub const fn new(client: reqwest::Client) -> Self {
         Self { client, is_watched: false }
@@ -71,7 +80,9 @@ impl ReqwestService {
 
     /// Wraps a client whose redirect policy comes from [`watch_redirects`], or follows no redirects.
     ///
-    /// If the connection fails before any redirect, even a POST can be retried, because nothing was sent.
+    /// Before any redirect, even a POST can be sent again if its connection fails, or if an HTTP/2 server has not
+    /// processed it. The faults of another host that a redirect leads to are marked as such; see
+    /// [`is_of_redirect_target`](crate::ErrorInfo::is_of_redirect_target).
     pub const fn with_watched_redirects(client: reqwest::Client) -> Self {
         Self { client, is_watched: true }
     }
@@ -87,10 +98,13 @@ impl Service<reqwest::Request> for ReqwestService {
     }
 
     fn call(&mut self, request: reqwest::Request) -> ReqwestFuture {
-        // If the policy is not watched, assume that a redirect was followed.
+        // reqwest panics without a runtime.
+        let has_runtime = Handle::try_current().is_ok();
         ReqwestFuture {
-            response: self.client.call(request),
-            may_be_redirected: !self.is_watched,
+            unwatched_origin: (!self.is_watched).then(|| origin_hash(request.url())),
+            is_head: request.method() == Method::HEAD,
+            response: has_runtime.then(|| self.client.call(request)),
+            redirect: Redirect::None,
             has_waited: false,
         }
     }
@@ -106,20 +120,44 @@ impl Service<Call<reqwest::Request>> for ReqwestService {
     }
 
     fn call(&mut self, call: Call<reqwest::Request>) -> ReqwestFuture {
+        #[cfg(feature = "cookies")]
+        let call = without_cookies_of_store(call);
         self.call(call.into_inner())
     }
+}
+
+/// Removes the cookies that were added for the layers above. reqwest adds the current cookies.
+#[cfg(feature = "cookies")]
+fn without_cookies_of_store(mut call: Call<reqwest::Request>) -> Call<reqwest::Request> {
+    if call.has_cookies_of_store() {
+        call.request_mut().headers_mut().remove(http::header::COOKIE);
+    }
+    call
 }
 
 /// The future of [`ReqwestService`].
 #[pin_project]
 pub struct ReqwestFuture {
+    /// `None` if there is no runtime.
     #[pin]
-    response: <reqwest::Client as Service<reqwest::Request>>::Future,
-    /// True if the request may already have been redirected.
-    may_be_redirected: bool,
+    response: Option<<reqwest::Client as Service<reqwest::Request>>::Future>,
+    is_head: bool,
+    /// The origin of the request, if the redirects are not watched.
+    unwatched_origin: Option<u64>,
+    /// The last redirect that was followed; `None` if the redirects are not watched.
+    redirect: Redirect,
     /// True once a poll has returned `Pending`. reqwest rejects an invalid request in the first poll, so a later
     /// rejection is about a redirected request.
     has_waited: bool,
+}
+
+/// A redirect, seen from the host that the call is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Redirect {
+    None,
+    /// To the origin that the call is for.
+    SameOrigin,
+    OtherOrigin,
 }
 
 impl Future for ReqwestFuture {
@@ -127,28 +165,62 @@ impl Future for ReqwestFuture {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let around = REDIRECTED.replace(false);
-        let polled = this.response.poll(cx);
-        *this.may_be_redirected |= REDIRECTED.replace(around);
-        if polled.is_pending() {
-            *this.has_waited = true;
-            return Poll::Pending;
-        }
-        let (may_be_redirected, has_waited) = (*this.may_be_redirected, *this.has_waited);
-        polled.map_ok(from_reqwest).map_err(|error| {
-            let is_connect = error.fault() == Fault::Connect;
-            let error = Error::from_upstream(error);
-            if error.attempts() == 0 && has_waited {
-                // The redirected request is invalid; the request before the redirect was sent and answered.
-                error.with_attempts(1).with_sent(true)
-            } else if is_connect && !may_be_redirected {
-                // No redirect was followed, so no request was sent before the failed connection.
-                error.with_sent(false)
-            } else {
-                error
+        let Some(response) = this.response.as_pin_mut() else {
+            return Poll::Ready(Err(Error::new(ErrorKind::NoRuntime).with_attempts(0).with_sent(false)));
+        };
+        let around = REDIRECT.replace(*this.redirect);
+        let polled = response.poll(cx);
+        *this.redirect = REDIRECT.replace(around);
+        match polled {
+            Poll::Pending => {
+                *this.has_waited = true;
+                if *this.redirect == Redirect::OtherOrigin {
+                    raise_wait(Wait::RedirectTarget);
+                }
+                Poll::Pending
             }
-        })
+            Poll::Ready(Ok(response)) => {
+                let is_of_target = match this.unwatched_origin {
+                    Some(origin) => origin_hash(response.url()) != *origin,
+                    None => *this.redirect == Redirect::OtherOrigin,
+                };
+                let mut response = from_reqwest(response);
+                if is_of_target {
+                    response.extensions_mut().insert(OfRedirectTarget);
+                }
+                if *this.is_head {
+                    response.extensions_mut().insert(NoBody);
+                }
+                Poll::Ready(Ok(response))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(from_reqwest_error(
+                error,
+                *this.redirect,
+                this.unwatched_origin.is_none(),
+                *this.has_waited,
+            ))),
+        }
     }
+}
+
+#[cold]
+fn from_reqwest_error(
+    error: reqwest::Error,
+    redirect: Redirect,
+    is_watched: bool,
+    has_waited: bool,
+) -> Error<reqwest::Error> {
+    let is_unsent = is_unsent(&error);
+    let error = Error::from_upstream(error);
+    if error.attempts() == 0 && has_waited {
+        // The redirected request is invalid; the request before the redirect was sent and answered.
+        return error.with_attempts(1).with_sent(true);
+    }
+    if is_unsent && is_watched && redirect == Redirect::None {
+        // No redirect was followed, so no earlier request was sent.
+        return error.with_sent(false);
+    }
+    if redirect == Redirect::OtherOrigin { error.of_redirect_target() } else { error }
 }
 
 impl fmt::Debug for ReqwestFuture {
@@ -159,7 +231,7 @@ impl fmt::Debug for ReqwestFuture {
 
 thread_local! {
     /// Set by a watched policy during a poll of [`ReqwestFuture`], and read by the same poll. See the module docs.
-    static REDIRECTED: Cell<bool> = const { Cell::new(false) };
+    static REDIRECT: Cell<Redirect> = const { Cell::new(Redirect::None) };
 }
 
 /// Wraps a redirect policy, so that a retry knows whether a redirect was followed.
@@ -168,20 +240,37 @@ thread_local! {
 /// first case, nothing was sent. In the second, a POST has been processed already and must not be sent again.
 /// Under a policy without this wrapper, a POST counts as possibly sent after a failed connection, and is not retried.
 ///
-/// A default [`Client`](crate::Client) uses this wrapper. If you configure reqwest yourself, wrap your policy, too:
+/// A [`Client`](crate::Client) that builds its reqwest client uses this wrapper. If you build the reqwest client
+/// yourself, wrap its policy, too:
 ///
 /// ```
 /// use reqwest::redirect::Policy;
 ///
-/// let builder = reqwest::Client::builder().redirect(steadfast::watch_redirects(Policy::limited(3)));
-/// let client = steadfast::Client::builder().reqwest_builder(builder).with_watched_redirects().build()?;
-/// # Ok::<(), steadfast::ConfigError>(())
+/// let http = reqwest::Client::builder()
+///     .redirect(steadfast::watch_redirects(Policy::limited(3)))
+///     .retry(reqwest::retry::never())
+///     .build()?;
+/// let client = steadfast::Client::builder().reqwest_client(http).with_watched_redirects().build()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn watch_redirects(policy: Policy) -> Policy {
+    watch_shared(Arc::new(policy))
+}
+
+/// Wraps a policy that several reqwest clients share.
+pub(super) fn watch_shared(policy: Arc<Policy>) -> Policy {
     Policy::custom(move |attempt| {
-        REDIRECTED.set(true);
+        let is_back = attempt.previous().first().is_none_or(|first| first.origin() == attempt.url().origin());
+        REDIRECT.set(if is_back { Redirect::SameOrigin } else { Redirect::OtherOrigin });
         policy.redirect(attempt)
     })
+}
+
+/// Returns a hash of scheme, host and port.
+fn origin_hash(url: &Url) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    (url.scheme(), url.host_str(), url.port_or_known_default()).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Converts a response. The URL would be lost, so it is stored in an extension that reqwest reads.
@@ -194,7 +283,7 @@ fn from_reqwest(response: reqwest::Response) -> Response<reqwest::Body> {
 
 /// Stores a URL in the extensions. The type of the extension is private to reqwest, so only a response builder can
 /// insert it.
-pub(super) fn keep_url(extensions: &mut Extensions, url: reqwest::Url) {
+pub(super) fn keep_url(extensions: &mut Extensions, url: Url) {
     let mut builder = Response::builder();
     if let Some(of_builder) = builder.extensions_mut() {
         std::mem::swap(of_builder, extensions);

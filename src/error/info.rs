@@ -31,8 +31,25 @@ pub struct ErrorInfo {
     pub(super) upstream: Option<Arc<str>>,
     pub(super) attempts: u32,
     pub(super) stop: Option<StopReason>,
-    pub(super) maybe_sent: bool,
+    pub(super) reach: Reach,
     pub(super) endpoint: Option<EndpointId>,
+}
+
+/// How far the requests of the call got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// The upstream has processed no request.
+    Nowhere,
+    /// The upstream may have seen a request.
+    Upstream,
+    /// The upstream has redirected the request to another host, which has failed.
+    RedirectTarget,
+}
+
+impl Reach {
+    pub(super) const fn of(maybe_sent: bool) -> Self {
+        if maybe_sent { Self::Upstream } else { Self::Nowhere }
+    }
 }
 
 /// The client's error, of a type that only [`Error`](super::Error) knows.
@@ -85,7 +102,7 @@ impl ErrorInfo {
             upstream: None,
             attempts: if is_refusal { 0 } else { 1 },
             stop: None,
-            maybe_sent: !is_refusal,
+            reach: Reach::of(!is_refusal),
             endpoint: None,
         }
     }
@@ -107,7 +124,7 @@ impl ErrorInfo {
             let sent = trusted.and_then(client_errors::inspect).map_or(Sent::Maybe, |facts| facts.sent);
             Self {
                 attempts: u32::from(sent != Sent::NotAttempted),
-                maybe_sent: sent == Sent::Maybe,
+                reach: Reach::of(sent == Sent::Maybe),
                 ..Self::new(ErrorKind::Upstream, None)
             }
         };
@@ -169,12 +186,19 @@ impl ErrorInfo {
     /// True if the upstream may have seen any part of the call's requests. If false, a request of any method can
     /// safely be sent again.
     pub const fn maybe_sent(&self) -> bool {
-        self.maybe_sent
+        !matches!(self.reach, Reach::Nowhere)
     }
 
     /// Returns the endpoint of the last attempt; `None` if no layer below chooses among endpoints.
     pub const fn endpoint(&self) -> Option<EndpointId> {
         self.endpoint
+    }
+
+    /// True if the fault is that of another host, to which the upstream has redirected the request. Such a fault does
+    /// not count against the upstream. Known only below a client whose redirects are
+    /// [watched](crate::watch_redirects), as those of a `Client` are.
+    pub const fn is_of_redirect_target(&self) -> bool {
+        matches!(self.reach, Reach::RedirectTarget)
     }
 
     /// True if the circuit breaker refused the attempt.
@@ -201,7 +225,12 @@ impl ErrorInfo {
 
     /// True if the client failed to connect, to the upstream or to the target of a redirect.
     pub fn is_connect(&self) -> bool {
-        self.client_error().is_some_and(|error| client_errors::fault_of(error) == Fault::Connect)
+        self.client_error().is_some_and(|error| client_errors::fault_of(error).is_connect())
+    }
+
+    /// Returns the fault in the error that the client has wrapped; `None` if the client has not failed.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.client_error().map(client_errors::fault_of)
     }
 
     /// Returns how long to wait before another call. `None` unless the circuit breaker refused the attempt and knows
@@ -270,8 +299,14 @@ impl ErrorInfo {
                 })?;
                 after.map_or(Ok(()), |after| write!(f, " after {}", Rounded(after)))?;
             }
+            ErrorKind::NoRuntime => f.write_str("no tokio runtime on this thread")?,
             ErrorKind::Body => {
-                f.write_str("response body broke off")?;
+                let is_whole = self.fault() == Some(Fault::Caller);
+                f.write_str(if is_whole {
+                    "response body cannot be decoded"
+                } else {
+                    "response body broke off"
+                })?;
                 self.fmt_root(f)?;
             }
         }
@@ -313,7 +348,7 @@ impl ErrorInfo {
     pub(super) fn fmt_fields(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut fields = f.debug_struct(name);
         fields.field("kind", &self.kind).field("upstream", &self.upstream).field("attempts", &self.attempts);
-        fields.field("stop_reason", &self.stop_reason()).field("maybe_sent", &self.maybe_sent);
+        fields.field("stop_reason", &self.stop_reason()).field("maybe_sent", &self.maybe_sent());
         if let Some(endpoint) = self.endpoint {
             fields.field("endpoint", &endpoint.get());
         }
@@ -351,11 +386,12 @@ impl fmt::Display for ErrorInfo {
             ErrorKind::Overloaded => "a load-shedding layer refused",
             ErrorKind::Timeout { .. } => "the answer did not come in time",
             ErrorKind::Body => "the answer was not whole",
+            ErrorKind::NoRuntime => "there is no tokio runtime",
         })?;
-        f.write_str(if self.maybe_sent {
+        f.write_str(if self.maybe_sent() {
             "; the upstream may have seen the request"
         } else {
-            "; the upstream has not seen the request"
+            "; the upstream has not processed the request"
         })
     }
 }

@@ -35,6 +35,8 @@ pub enum ErrorKind {
     },
     /// The response began, but its body could not be read whole.
     Body,
+    /// The call was polled outside of a tokio runtime. Nothing was sent.
+    NoRuntime,
 }
 
 /// The part of a call that a time limit bounds.
@@ -59,6 +61,7 @@ impl ErrorKind {
             Self::Overloaded => "overloaded",
             Self::Timeout { .. } => "timeout",
             Self::Body => "body",
+            Self::NoRuntime => "no_runtime",
         }
     }
 }

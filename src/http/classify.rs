@@ -20,7 +20,8 @@ use crate::{Classify, Error, ErrorInfo, ErrorKind, Judge, Outcome};
 /// | none by default (set by [`throttled`](Self::throttled)) | `Throttled`, with the wait in `Retry-After` |
 /// | every other status | `Success`: the upstream is alive and has answered |
 /// | failed connection, reset, incomplete message, timeout, body cut short | `Transient` |
-/// | the caller's own mistake: builder, redirect loop, decoding | `Neutral` |
+/// | not processed by an HTTP/2 server (`REFUSED_STREAM`, `GOAWAY` below the stream; feature `http2`) | `NotProcessed` |
+/// | whatever can never work: builder, redirect loop, decoding, scheme without TLS, untrusted certificate (feature `rustls`) | `Neutral` |
 ///
 /// ```
 /// use http::StatusCode;
@@ -174,10 +175,17 @@ impl Table {
         if let Some(outcome) = self.on_error.as_ref().and_then(|judge| judge(error.info())) {
             return outcome;
         }
-        let is_the_clients = error.kind() == ErrorKind::Upstream;
-        match error.inner().filter(|_| is_the_clients).map(TransportError::fault) {
-            Some(Fault::Caller) => Outcome::Neutral,
-            Some(Fault::Connect | Fault::Exchange) | None => Outcome::transient(),
+        let fault = match error.kind() {
+            ErrorKind::Upstream => error.inner().map(TransportError::fault),
+            ErrorKind::Body => error.fault(),
+            ErrorKind::NoRuntime => return Outcome::Neutral,
+            _ => None,
+        };
+        match fault {
+            Some(Fault::Caller | Fault::Impossible) => Outcome::Neutral,
+            // After a redirect, the upstream has processed the request that the call began with.
+            Some(Fault::NotProcessed) if !error.maybe_sent() => Outcome::NotProcessed,
+            Some(Fault::NotProcessed | Fault::Connect | Fault::Exchange) | None => Outcome::transient(),
         }
     }
 }

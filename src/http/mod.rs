@@ -24,6 +24,7 @@
 //! ```
 
 pub mod body;
+pub(crate) mod broken_body;
 pub(crate) mod cache_control;
 mod classify;
 pub(crate) mod client_errors;

@@ -7,8 +7,8 @@
 //!
 //! - *Downward*: this body is being discarded. The bulkhead then returns the permit at once, and the cache stops
 //!   recording the body.
-//! - *Upward*: the reason why the call is pending. The circuit breaker then does not count a wait for a permit as
-//!   time that the upstream took.
+//! - *Upward*: the reason why the call is pending. The circuit breaker then does not count a wait for a permit, or for
+//!   the target of a redirect, as time that the upstream took.
 //!
 //! The downward signal has two alternatives, and each is worse. A trait on body types cannot be implemented for the
 //! bodies of other crates. A handle in the response's extensions costs an allocation for each call.
@@ -19,8 +19,8 @@
 //! lost:
 //!
 //! - The bulkhead returns a permit only when the discarded body has ended or is dropped.
-//! - The circuit breaker counts a wait for a permit as time that the upstream took. More calls then count as slow or
-//!   abandoned, so the circuit can open earlier.
+//! - The circuit breaker counts a wait for a permit, or for the target of a redirect, as time that the upstream took.
+//!   More calls then count as slow, hung or abandoned, so the circuit can open earlier.
 //!
 //! A signal can also come from the wrong stack, if two stacks are polled inside the same poll (`join!`). No signal of
 //! this file decides whether a request may be sent again. The one thread-local that decides this is explained in
@@ -60,6 +60,9 @@ pub(crate) enum Wait {
     Queue,
     /// The call has waited for the upstream since this instant.
     Upstream(Instant),
+    /// The call waits for another host, to which the upstream has redirected it.
+    #[cfg(feature = "reqwest")]
+    RedirectTarget,
 }
 
 /// Records why the call is pending. The innermost layer wins.

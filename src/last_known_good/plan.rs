@@ -42,8 +42,9 @@ use crate::last_known_good::record::capture::BodyCapture;
 use crate::last_known_good::record::recorder::Recorder;
 use crate::last_known_good::tier::bounded_store::{BoxFuture, WaitEnd};
 use crate::last_known_good::tier::state::CacheState;
+use crate::response_kind::ResponseKind as _;
 use crate::stale::Cause;
-use crate::{Error, HasCallOptions, Judge, Outcome};
+use crate::{Error, HasCallOptions, Http, Judge, Outcome};
 
 /// The action to take when the call has ended.
 pub(super) enum Plan {
@@ -257,7 +258,7 @@ impl Plan {
                     // A judge never sees a refusal. A refusal counts as transient here, so that an entry may be
                     // served.
                     Err(error) if error.is_refusal() => Outcome::transient(),
-                    result => judge.classify(result.as_ref()),
+                    result => Http.judge(judge, result.as_ref()),
                 };
                 let is_unanswered = outcome.is_fault() || outcome == Outcome::NotProcessed;
                 let serves_stale = || cacheable.state.serves_stale_on(Cause::of(&result));
@@ -315,7 +316,9 @@ fn settle_cacheable<B: Body<Data = Bytes>, E>(
         Ok(response) => response,
         Err(error) => return Settled::Now(Err(error)),
     };
-    let is_good = outcome == Outcome::Success && cacheable.may_store;
+    // The answer of another host is not that of the requested URI.
+    let is_own = !Http.is_of_redirect_target(&response);
+    let is_good = outcome == Outcome::Success && cacheable.may_store && is_own;
     if is_good && response.status() == StatusCode::NOT_MODIFIED {
         return after_write(freshen(&cacheable, &response, deadline), Ok(response));
     }

@@ -102,6 +102,11 @@ impl RetryBudgetBuilder {
         self
     }
 
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn get_name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// The size of the bucket: 0 to 1,000,000. With 0, no call is retried. The [`initial`](Self::initial) tokens, by
     /// default 2, must fit. Default: 10.
     pub fn capacity(mut self, tokens: f64) -> Self {

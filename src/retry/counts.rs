@@ -1,4 +1,4 @@
-//! The counts of a call's attempts, and the kind of the next attempt: a retry or a resend.
+//! The counts of a call's attempts, and the kind of the next attempt: the first, a retry or a resend.
 
 use super::budget::Token;
 
@@ -35,16 +35,17 @@ impl AttemptCounts {
                 self.is_paid = token.is_some();
                 token.take().into_iter().for_each(Token::spend);
             }
-            Next::Resend => {
-                self.resent += 1;
-                self.is_paid = false;
-            }
+            // A token that has paid for the request pays for its resend, too.
+            Next::Resend => self.resent += 1,
+            Next::First => {}
         }
     }
 }
 
 /// The kind of the next attempt.
 pub(super) enum Next {
+    /// The first attempt.
+    First,
     /// A retry that the policy allows, with a token if the layer has a budget.
     Retry(Option<Token>),
     /// A resend, because the upstream has not processed the last attempt.

@@ -3,21 +3,21 @@
 //! # Implementation
 //!
 //! The future has three stages: `Attempt`, while an attempt is in flight; `Wait`, before a retry; and `Ready`, until
-//! the service is ready again. After an attempt, `next_step` asks the policy, the budget and the advisor whether
-//! another attempt follows. A retry goes through `Wait` and `Ready`. The resend of a request that was not processed
-//! skips `Wait`.
+//! the service is ready. After an attempt, `next_step` asks the policy, the budget and the advisor whether another
+//! attempt follows. A retry goes through `Wait` and `Ready`. The resend of a request that was not processed skips
+//! `Wait`. The first attempt goes through `Ready` only if the service is not ready at once.
 //!
 //! A success at the first attempt is returned unchanged. Any other result goes through `finish`, which records the
 //! number of attempts and the stop reason in the result, and the upstream's name in an error.
 //!
 //! # Deadline
 //!
-//! The future arms no timer for the deadline: the policy allows no wait that ends after the deadline, and the layers
-//! below bound each attempt.
+//! The policy allows no wait that ends after the deadline, and the layers below bound each attempt. So the future arms a
+//! timer for the deadline only in the stage `Ready`.
 //!
 //! Some layers below may leave the deadline unchecked. In that case, the first poll of this future after the deadline
 //! ends the call, because only this future knows the number of attempts. The timer of the `DeadlineLayer` above
-//! causes this poll. Without a `DeadlineLayer`, nothing bounds the wait until the service is ready.
+//! causes this poll.
 //!
 //! # Cancellation
 //!
@@ -27,7 +27,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use pin_project::pin_project;
@@ -42,7 +42,8 @@ use super::wait::BackoffWait;
 use crate::attempts::Attempts;
 use crate::http::retry_after;
 use crate::internal::arc_pool::PooledArc;
-use crate::internal::{clock, log_events};
+use crate::internal::clock::{self, Timer};
+use crate::internal::log_events;
 use crate::response_kind::ResponseKind;
 use crate::stop_reason::StopReason;
 use crate::{
@@ -58,20 +59,24 @@ pub struct ResponseFuture<Req, S: Service<Req>, J, K, L> {
     settings: PooledArc<RetrySettings>,
     judge: J,
     kind: K,
-    /// The copy of the request for the next attempt, or the reason why no attempt can follow.
+    /// The copy of the request for the next attempt, or the reason why there is none. A request whose first attempt waits
+    /// for the service is kept here, too.
     copy: Result<Req, StopReason>,
     safety: RetrySafety,
+    /// True if the budget could not pay for a retry when the attempt began. The layers below have been told that no retry
+    /// follows.
+    budget_is_spent: bool,
     deadline: Option<Instant>,
     /// True if the call has no deadline, or the layers below are known to check the deadline.
     is_checked_below: bool,
     backoff: Duration,
     counts: AttemptCounts,
     #[pin]
-    stage: RetryStage<S::Future, L>,
+    stage: RetryStage<S::Future, S::Error, L>,
 }
 
 #[pin_project(project = RetryStageProj)]
-enum RetryStage<F, L> {
+enum RetryStage<F, E, L> {
     /// An attempt is in flight.
     Attempt {
         #[pin]
@@ -79,8 +84,16 @@ enum RetryStage<F, L> {
     },
     /// The wait before a retry. Boxed, so that a call without retries has a small future.
     Wait(Pin<Box<BackoffWait<L>>>),
-    /// The service has to become ready for the next attempt.
-    Ready(Next),
+    /// The service has to become ready for the next attempt. The timer is armed if the service is not ready at once.
+    Ready { next: Next, deadline: Option<Pin<Box<Timer>>> },
+    /// The service failed to become ready for the first attempt. `None` once the error is returned.
+    Failed(Option<E>),
+}
+
+impl<F, E, L> RetryStage<F, E, L> {
+    const fn ready(next: Next) -> Self {
+        Self::Ready { next, deadline: None }
+    }
 }
 
 impl<Req, S, J, K, L> ResponseFuture<Req, S, J, K, L>
@@ -100,21 +113,31 @@ where
             budget.call();
         }
         let safety = request.retry_safety();
-        let copy = copy_for(&request, safety, &settings, 0);
         let options = request.options();
-        let updated = options.attempt(1, may_follow(&copy, safety));
-        // Skip the write if the options already mark the attempt as the first, and not as the last.
-        if updated != options {
-            request.set_options(updated);
-        }
+        // This poll needs no waker, because the stage `Ready` polls a pending service again, with the waker of the task.
+        let budget_is_spent = settings.budget_is_spent();
+        let (copy, stage) = match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => {
+                let copy = copy_for(&request, safety);
+                let updated = options.attempt(1, may_follow(&copy, safety, &settings, 0, budget_is_spent));
+                // Skip the write if the options already mark the attempt as the first, and not as the last.
+                if updated != options {
+                    request.set_options(updated);
+                }
+                (copy, RetryStage::Attempt { future: service.call(request) })
+            }
+            Poll::Pending => (Ok(request), RetryStage::ready(Next::First)),
+            Poll::Ready(Err(error)) => (Err(StopReason::Exhausted), RetryStage::Failed(Some(error))),
+        };
         Self {
             copy,
             safety,
+            budget_is_spent,
             deadline: options.get_deadline(),
             is_checked_below: options.unchecked_deadline().is_none(),
             backoff: Duration::ZERO,
             counts: AttemptCounts::default(),
-            stage: RetryStage::Attempt { future: service.call(request) },
+            stage,
             service,
             settings,
             judge,
@@ -123,28 +146,28 @@ where
     }
 }
 
-/// Copies `request`, but only if another attempt can follow. An error is the reason why there is no copy.
+/// Copies `request`, unless it must not be sent again. An error is the reason why there is no copy.
+///
+/// The copy is made even if no retry can follow: the upstream may not process the request, and a resend needs no retry
+/// and no token.
 #[inline]
-fn copy_for<Req: RetryableRequest>(
-    request: &Req,
-    safety: RetrySafety,
-    settings: &RetrySettings,
-    retries: u32,
-) -> Result<Req, StopReason> {
-    if !settings.policy.allows(retries) {
-        Err(StopReason::Exhausted)
-    } else if safety == RetrySafety::Never {
-        Err(StopReason::NotIdempotent)
-    } else if settings.budget.as_ref().is_some_and(RetryBudget::is_spent) {
-        Err(StopReason::Budget)
-    } else {
-        request.try_clone().ok_or(StopReason::NotReplayable)
+fn copy_for<Req: RetryableRequest>(request: &Req, safety: RetrySafety) -> Result<Req, StopReason> {
+    if safety == RetrySafety::Never {
+        return Err(StopReason::NotIdempotent);
     }
+    request.try_clone().ok_or(StopReason::NotReplayable)
 }
 
 /// True if another attempt may follow even if the current one is sent and fails.
-const fn may_follow<Req>(copy: &Result<Req, StopReason>, safety: RetrySafety) -> bool {
-    copy.is_ok() && matches!(safety, RetrySafety::Idempotent)
+#[inline]
+fn may_follow<Req>(
+    copy: &Result<Req, StopReason>,
+    safety: RetrySafety,
+    settings: &RetrySettings,
+    retries: u32,
+    budget_is_spent: bool,
+) -> bool {
+    safety == RetrySafety::Idempotent && copy.is_ok() && settings.policy.allows(retries) && !budget_is_spent
 }
 
 impl<Req, S, J, K, Res, E> Future for ResponseFuture<Req, S, J, K, K::Leftover>
@@ -175,7 +198,7 @@ where
             let outcome = match &polled {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) if error.is_refusal() || error.is_total_timeout() => None,
-                Poll::Ready(result) => Some(this.judge.classify(result.as_ref())),
+                Poll::Ready(result) => Some(this.kind.judge(this.judge, result.as_ref())),
             };
             if outcome == Some(Outcome::Success) && this.counts.is_first_attempt() {
                 this.settings.budget.iter().for_each(RetryBudget::success);
@@ -189,7 +212,7 @@ where
                 NextStep::Retry(pause) => self.as_mut().pause(result, pause),
                 NextStep::ResendNow => {
                     log_events::attempt_resent(self.name());
-                    self.as_mut().project().stage.set(RetryStage::Ready(Next::Resend));
+                    self.as_mut().project().stage.set(RetryStage::ready(Next::Resend));
                 }
             }
         }
@@ -271,7 +294,11 @@ where
                     retry_after: retry_after.or_else(|| asked_to_wait(*this.kind, result)),
                     sent,
                     safety: *this.safety,
-                    copied: this.copy.as_ref().map(|_| ()).map_err(|stop| *stop),
+                    copied: match this.copy {
+                        Ok(_) if *this.budget_is_spent => Err(StopReason::Budget),
+                        Ok(_) => Ok(()),
+                        Err(stop) => Err(*stop),
+                    },
                     budget,
                 });
                 let pause = match decision {
@@ -313,13 +340,18 @@ where
                 RetryStageProj::Attempt { .. } => return Poll::Ready(Ok(())),
                 RetryStageProj::Wait(wait) => {
                     let token = ready!(wait.as_mut().poll_over(cx));
-                    this.stage.set(RetryStage::Ready(Next::Retry(token)));
+                    this.stage.set(RetryStage::ready(Next::Retry(token)));
                 }
-                RetryStageProj::Ready(next) => {
+                RetryStageProj::Failed(error) => {
+                    let error = error.take().expect("polled after it was ready");
+                    let stop = error.stop_reason();
+                    return Poll::Ready(self.finish(Err(error), stop).map(drop));
+                }
+                RetryStageProj::Ready { next, deadline } => {
                     let is_ready = this.service.poll_ready(cx);
-                    if is_ready.is_pending() && (*this.is_checked_below || !clock::has_passed(*this.deadline))
-                    {
-                        return Poll::Pending;
+                    if is_ready.is_pending() {
+                        let timer = deadline.get_or_insert_with(|| Box::pin(Timer::new(*this.deadline)));
+                        ready!(timer.as_mut().poll_elapsed(cx));
                     }
                     if let Poll::Ready(Err(error)) = is_ready {
                         next.give_up();
@@ -337,9 +369,12 @@ where
                         unreachable!("only a request with a copy is retried");
                     };
                     this.counts.begin(next);
-                    *this.copy = copy_for(&request, *this.safety, this.settings, this.counts.retries);
+                    *this.copy = copy_for(&request, *this.safety);
                     let options = request.options();
-                    let may_follow = may_follow(this.copy, *this.safety);
+                    *this.budget_is_spent = this.settings.budget_is_spent();
+                    let retries = this.counts.retries;
+                    let may_follow =
+                        may_follow(this.copy, *this.safety, this.settings, retries, *this.budget_is_spent);
                     request.set_options(options.attempt(this.counts.number(), may_follow));
                     let future = this.service.call(request);
                     this.stage.set(RetryStage::Attempt { future });

@@ -39,18 +39,15 @@ where
     type Error = Error<E>;
     type Future = ResponseFuture<Req, S, C::Judge, K, K::Leftover>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx).map_err(|error| error.of_readiness(self.settings.name.as_ref()))
+    // Always ready: each call waits inside its future until its own service is ready, bounded by its deadline.
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
     }
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        // Give the call the service that was polled ready. The clone that stays must be polled ready before the next
-        // call.
-        let clone = self.inner.clone();
-        let ready = std::mem::replace(&mut self.inner, clone);
         let judge = self.classifier.judge(&request);
-        ResponseFuture::new(ready, self.settings.clone(), judge, self.kind, request)
+        ResponseFuture::new(self.inner.clone(), self.settings.clone(), judge, self.kind, request)
     }
 }
 

@@ -19,6 +19,14 @@ pub(super) struct RetrySettings {
     pub(super) advisor: Option<Arc<dyn RetryAdvisor + Send + Sync>>,
 }
 
+impl RetrySettings {
+    /// True if the budget cannot pay for a retry now.
+    #[inline]
+    pub(super) fn budget_is_spent(&self) -> bool {
+        self.budget.as_ref().is_some_and(RetryBudget::is_spent)
+    }
+}
+
 impl Pooled for RetrySettings {
     fn spares() -> &'static LocalKey<Spares<Self>> {
         thread_local! {

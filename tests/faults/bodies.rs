@@ -11,13 +11,30 @@ async fn a_sized_body_that_is_cut_short_is_a_failed_attempt() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_always_cut_short_is_an_error_of_the_body() {
+async fn a_body_that_is_always_cut_short_fails_when_it_is_read() {
     let server = Server::new([Reply::cut_short("go", 4)]);
     let client = client();
-    let error = client.get(server.url("/")).send().await.unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::Body), "{error:?}");
+    let response = client.get(server.url("/")).send().await.unwrap();
+    assert_eq!((response.attempts(), stopped(&response)), (4, Some(StopReason::Exhausted)));
+    assert!(response.text().await.is_err());
     assert_eq!(server.requests(), 4);
     assert_eq!(failures(&client, &server.url("/")), 4);
+}
+
+#[tokio::test]
+async fn a_success_whose_body_is_cut_short_keeps_its_head() {
+    let head = b"HTTP/1.1 201 Created\r\nlocation: /orders/7\r\ncontent-length: 4\r\n\r\ngo";
+    let server = Server::new([Reply::Close(head.to_vec())]);
+    let client = client();
+    let mut response = client.post(server.url("/orders")).send().await.unwrap();
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["location"]),
+        (201, &"/orders/7".parse().unwrap())
+    );
+    assert_eq!(response.chunk().await.unwrap().unwrap(), "go");
+    let error = response.chunk().await.unwrap_err();
+    assert!(!error.is_timeout(), "{error:?}");
+    assert_eq!((server.requests(), failures(&client, &server.url("/"))), (1, 1));
 }
 
 #[tokio::test]

@@ -123,8 +123,7 @@ async fn a_permit_is_held_until_the_body_is_read_or_dropped() {
 #[tokio::test]
 async fn a_redirect_loop_is_not_retried_not_counted_and_not_covered_up() {
     let server = Server::new([Reply::ok("good"), Reply::status(302, &[("location", "/")], "")]);
-    let reqwest = reqwest::Client::builder().redirect(redirect::Policy::limited(2));
-    let client = eager().reqwest_builder(reqwest).build().unwrap();
+    let client = eager().redirect(redirect::Policy::limited(2)).build().unwrap();
     prime_cache(&client, &server.url("/")).await;
     let error = client.get(server.url("/")).send().await.unwrap_err();
     assert!(error.inner().is_some_and(reqwest::Error::is_redirect), "{error:?}");

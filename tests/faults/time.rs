@@ -75,7 +75,7 @@ async fn a_wait_that_cannot_end_in_time_is_not_started() {
 #[tokio::test]
 async fn the_total_timeout_bounds_the_reading_of_a_streamed_body() {
     let server = Server::new([Reply::Stall([chunked_head(200), chunk(b"one")].concat())]);
-    let client = eager().total_timeout(4 * SHORT).build().unwrap();
+    let client = eager().without_attempt_timeout().total_timeout(4 * SHORT).build().unwrap();
     let mut response = client.get(server.url("/")).send().await.unwrap();
     assert_eq!(response.chunk().await.unwrap().unwrap(), "one");
     let error = soon(response.chunk()).await.unwrap_err();

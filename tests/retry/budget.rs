@@ -188,7 +188,7 @@ async fn tokens_refilled_during_an_attempt_pay_for_its_retry() {
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_begins_with_a_spent_budget_is_the_last() {
-    // Without a token, the attempt keeps no copy of the request, so later deposits of other calls do not help.
+    // The layers below have been told that no retry follows, so later deposits of other calls do not help.
     let budget = RetryBudget::builder().initial(0.0).per_success(10.0).build().unwrap();
     let layer = RetryLayer::new(policy(1)).budget(budget.clone());
     let slow = layer.layer(Upstream::answering([status(503).after(5 * SECOND), status(200)]));

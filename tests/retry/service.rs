@@ -42,17 +42,29 @@ async fn the_service_that_was_polled_ready_is_the_one_called() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_was_called_has_to_be_polled_ready_again() {
+async fn each_call_waits_until_its_own_service_is_ready() {
+    let (mut service, mut handle) = mocked(retry());
+    handle.allow(1);
+    let _first = Box::pin(service.call(get()));
+    let mut second = tokio_test::task::spawn(service.call(get()));
+    assert!(second.poll().is_pending());
+    assert!(handle.next_request().await.is_some() && handle.poll_request().is_pending());
+    handle.allow(1);
+    assert!(second.is_woken() && second.poll().is_pending());
+    handle.next_request().await.unwrap().1.send_response(answer(200));
+    assert_eq!(second.await.unwrap().status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_bounds_the_wait_for_a_service_that_never_becomes_ready() {
     let (service, mut handle) = mocked(retry());
-    handle.allow(1);
-    let mut service = tokio_test::task::spawn(service);
-    let mut poll_ready = || service.enter(|cx, mut service| service.poll_ready(cx).is_ready());
-    assert!(poll_ready());
-    let _call = service.enter(|_, mut service| Box::pin(service.call(get())));
-    let mut poll_ready = || service.enter(|cx, mut service| service.poll_ready(cx).is_ready());
-    assert!(!poll_ready());
-    handle.allow(1);
-    assert!(poll_ready());
+    handle.allow(0);
+    let mut request = get();
+    request.extensions_mut().insert(CallOptions::new().deadline(Instant::now() + SECOND));
+    let began = Instant::now();
+    let error = service.oneshot(request).await.unwrap_err();
+    assert!(error.is_total_timeout(), "{error:?}");
+    assert_eq!((error.attempts(), error.maybe_sent(), began.elapsed()), (0, false, SECOND));
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,14 +120,15 @@ async fn a_call_that_is_dropped_while_the_service_is_not_ready_gives_its_token_b
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_is_not_ready_makes_the_retry_not_ready() {
+async fn the_retry_is_ready_at_once_whatever_the_service_below() {
     let (service, mut handle) = mocked(retry());
     handle.allow(0);
     let mut service = tokio_test::task::spawn(service);
     let poll = service.enter(|cx, mut service| service.poll_ready(cx).map(|ready| ready.is_ok()));
-    assert_eq!(poll, Poll::Pending);
-    handle.allow(1);
-    assert!(service.is_woken());
+    assert_eq!(poll, Poll::Ready(true));
+    handle.send_error("closed");
+    let error = service.enter(|_, mut service| service.call(get())).await.unwrap_err();
+    assert_eq!((error.attempts(), error.maybe_sent()), (0, false), "{error:?}");
 }
 
 // ===== Promises =====

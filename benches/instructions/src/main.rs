@@ -2,7 +2,8 @@
 //!
 //! In this folder, `cargo run` compares, and `cargo run -- --save` saves the counts as the new figures. Both need
 //! valgrind and a `gungraun-runner` of the version in `Cargo.toml`
-//! (`cargo install gungraun-runner --version 0.20.0`).
+//! (`cargo install gungraun-runner --version 0.20.0`). `cargo run -- --client` prints the count of a whole call over
+//! loopback, which has no committed figure (`benches/client.rs`), and needs only valgrind.
 //!
 //! Counts depend on the compiler and the target. If the toolchain differs from that of the baseline, the table is
 //! printed but no case fails.
@@ -26,12 +27,15 @@ struct Figures {
 }
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let save = match std::env::args().nth(1).as_deref() {
         None => false,
         Some("--save") => true,
-        Some(other) => return Err(format!("unknown argument {other}: the only option is --save").into()),
+        Some("--client") => return count_client(package),
+        Some(other) => {
+            return Err(format!("unknown argument {other}: the options are --save and --client").into());
+        }
     };
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let baseline = package.join("baseline.json");
 
     let now = Figures { toolchain: toolchain()?, instructions_per_call: count(package)? };
@@ -75,6 +79,15 @@ fn count(package: &Path) -> Result<BTreeMap<String, u32>, Box<dyn Error>> {
         counts.insert(case.to_owned(), u32::try_from(instructions.div_ceil(CALLS as u64))?);
     }
     Ok(counts)
+}
+
+/// Prints the count of a whole call.
+fn count_client(package: &Path) -> Result<ExitCode, Box<dyn Error>> {
+    let status = Command::new(env!("CARGO"))
+        .args(["bench", "--quiet", "--locked", "--features", "client", "--bench", "client"])
+        .current_dir(package)
+        .status()?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Prints the table. Fails if a case has regressed.

@@ -3,9 +3,11 @@
 
 use std::error::Error as StdError;
 
-use super::facts::causes;
+use super::facts::{BAD_BODY, ErrorFacts, NEVER_BEGUN, RUNTIME_GONE, causes, is_of_ended_runtime};
 #[cfg(feature = "hyper")]
-use super::facts::{BAD_BODY, BAD_REQUEST, BROKE_OFF, ErrorFacts, Fault, NO_CONNECTION, TransportError};
+use super::facts::{BAD_REQUEST, BROKE_OFF, Fault, NO_CONNECTION, TransportError};
+#[cfg(feature = "http2")]
+use super::http2;
 
 #[cfg(feature = "hyper")]
 impl TransportError for ::hyper_util::client::legacy::Error {
@@ -46,19 +48,34 @@ fn of_hyper_util(error: &::hyper_util::client::legacy::Error) -> ErrorFacts {
         // If the error has no cause, the client rejected the request itself, for example because the URI is not
         // absolute.
         BAD_REQUEST
-    } else if is_callers_fault(error) {
-        BAD_BODY
     } else {
-        BROKE_OFF
+        of_exchange(error).unwrap_or(BROKE_OFF)
     }
 }
 
 #[cfg(feature = "hyper")]
 fn of_hyper(error: &::hyper::Error) -> ErrorFacts {
-    if error.is_user() { BAD_BODY } else { BROKE_OFF }
+    of_exchange(error).unwrap_or(BROKE_OFF)
 }
 
-/// True if hyper blames the caller for any error in the chain, such as a failed request body or an invalid header.
-pub(super) fn is_callers_fault(error: &(dyn StdError + 'static)) -> bool {
-    causes(error).any(|error| error.downcast_ref().is_some_and(::hyper::Error::is_user))
+/// Finds hyper's and h2's statements about a failed exchange in the chain of causes; `None` if the exchange just broke
+/// off.
+pub(super) fn of_exchange(error: &(dyn StdError + 'static)) -> Option<ErrorFacts> {
+    causes(error).find_map(|error| {
+        #[cfg(feature = "http2")]
+        if let Some(facts) = error.downcast_ref().and_then(http2::of_stream) {
+            return Some(facts);
+        }
+        let error: &::hyper::Error = error.downcast_ref()?;
+        if is_of_ended_runtime(error) {
+            Some(RUNTIME_GONE)
+        } else if error.is_user() {
+            Some(BAD_BODY)
+        } else if error.is_canceled() {
+            // hyper cancels only a request that it has not begun to write.
+            Some(NEVER_BEGUN)
+        } else {
+            None
+        }
+    })
 }

@@ -5,17 +5,23 @@
 //! `inspect`, `is_timeout` and `is_of_a_client`.
 
 mod facts;
+#[cfg(all(feature = "http2", any(feature = "reqwest", feature = "hyper")))]
+mod http2;
 #[cfg(any(feature = "reqwest", feature = "hyper"))]
 mod hyper;
 #[cfg(feature = "reqwest")]
 mod reqwest;
+#[cfg(feature = "rustls")]
+mod tls;
 
 use std::error::Error as StdError;
 use std::io;
 
 use self::facts::{BROKE_OFF, ErrorFacts, NO_CONNECTION};
 pub use self::facts::{Fault, TransportError};
-pub(crate) use self::facts::{Sent, causes, is_wrapper};
+pub(crate) use self::facts::{Sent, SharedError, causes, is_wrapper};
+#[cfg(feature = "reqwest")]
+pub(crate) use self::reqwest::is_unsent;
 use crate::BoxError;
 
 /// Returns the facts about an error of a known type; `None` for an unknown type or a mere wrapper.

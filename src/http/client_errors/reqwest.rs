@@ -1,11 +1,14 @@
 //! The errors of reqwest.
 
 use std::error::Error as StdError;
+use std::io;
 
 use super::facts::{
-    BAD_BODY, BAD_REQUEST, BROKE_OFF, ErrorFacts, Fault, NO_CONNECTION, Sent, TransportError, facts,
+    BAD_REQUEST, BROKE_OFF, ErrorFacts, Fault, NO_CONNECTION, Sent, TransportError, causes, facts,
 };
-use super::hyper::is_callers_fault;
+use super::hyper::of_exchange;
+#[cfg(feature = "rustls")]
+use super::tls::is_untrusted_certificate;
 
 impl TransportError for ::reqwest::Error {
     fn fault(&self) -> Fault {
@@ -25,18 +28,32 @@ pub(super) fn is_error(error: &(dyn StdError + 'static)) -> bool {
     error.is::<::reqwest::Error>()
 }
 
+/// Returns the facts that reqwest's error states about the request that failed, which may be a redirected one.
+///
+/// `sent` is therefore never `No`: an earlier host may have seen the request. `ReqwestService` knows whether a
+/// redirect was followed; see [`is_unsent`].
 fn of_reqwest(error: &::reqwest::Error) -> ErrorFacts {
-    if is_callers_fault(error) {
-        BAD_BODY
+    let facts = of_hop(error);
+    if facts.sent == Sent::No { ErrorFacts { sent: Sent::Maybe, ..facts } } else { facts }
+}
+
+/// True if the failed request was not sent, or not processed. Earlier requests of a chain of redirects were sent.
+pub(crate) fn is_unsent(error: &::reqwest::Error) -> bool {
+    of_hop(error).sent == Sent::No
+}
+
+fn of_hop(error: &::reqwest::Error) -> ErrorFacts {
+    // First, because reqwest's predicates also look at the causes of a failed request body, which are about another call.
+    if let Some(facts) = of_exchange(error) {
+        facts
     } else if error.is_connect() {
-        // The failed host may be the target of a redirect. `ReqwestService` corrects `sent` if there was no redirect.
-        ErrorFacts { sent: Sent::Maybe, ..NO_CONNECTION }
+        of_connect(error)
     } else if error.is_builder() {
         BAD_REQUEST
     } else if error.is_redirect() {
         facts(Fault::Caller, Sent::Maybe, "redirect not followed")
-    } else if error.is_decode() {
-        facts(Fault::Caller, Sent::Maybe, "response body cannot be decoded")
+    } else if let Some(facts) = of_decoding(error) {
+        facts
     } else if error.is_status() {
         facts(Fault::Caller, Sent::Maybe, "status taken for an error")
     } else if error.is_upgrade() {
@@ -45,5 +62,31 @@ fn of_reqwest(error: &::reqwest::Error) -> ErrorFacts {
         facts(Fault::Exchange, Sent::Maybe, "client timed out")
     } else {
         BROKE_OFF
+    }
+}
+
+fn of_connect(error: &::reqwest::Error) -> ErrorFacts {
+    #[cfg(feature = "rustls")]
+    if is_untrusted_certificate(error) {
+        return facts(Fault::Impossible, Sent::No, "certificate not trusted");
+    }
+    // The connector of hyper-util has no predicate for this error.
+    if causes(error).any(|error| error.to_string() == "invalid URL, scheme is not http") {
+        return facts(Fault::Impossible, Sent::No, "the client is built without TLS");
+    }
+    NO_CONNECTION
+}
+
+/// Returns the facts about a response body that cannot be decoded; `None` for any other error.
+///
+/// A decompressor reports an `io::Error` directly below reqwest's own errors, while the faults of a connection are
+/// errors of hyper. A body that ends too early was cut off; any other body that cannot be decoded stays so.
+fn of_decoding(error: &::reqwest::Error) -> Option<ErrorFacts> {
+    let cause = causes(error).find(|error| !error.is::<::reqwest::Error>());
+    let of_decoder = cause.and_then(|cause| cause.downcast_ref::<io::Error>()).filter(|_| error.is_body());
+    match of_decoder.map(io::Error::kind) {
+        Some(io::ErrorKind::UnexpectedEof) => Some(BROKE_OFF),
+        None if !error.is_decode() => None,
+        _ => Some(facts(Fault::Caller, Sent::Maybe, "response body cannot be decoded")),
     }
 }

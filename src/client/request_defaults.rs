@@ -1,0 +1,43 @@
+//! The request parts that reqwest adds by itself: default headers, and cookies.
+//!
+//! The layers must see these parts. A response may depend on them, so the cache, the key of an upstream and the
+//! classifier need them. So the client adds them before the layers run. reqwest adds only the parts that are missing.
+//!
+//! Cookies are added for the layers only, and removed below them: a redirect or an attempt can change the cookies, and
+//! reqwest adds the current ones to each request.
+
+use http::HeaderMap;
+#[cfg(feature = "cookies")]
+use http::header::COOKIE;
+use http::header::Entry;
+
+use crate::Call;
+
+/// The default headers, and the cookie store.
+#[derive(Default)]
+pub(super) struct RequestDefaults {
+    pub(super) headers: HeaderMap,
+    #[cfg(feature = "cookies")]
+    pub(super) cookies: Option<std::sync::Arc<dyn reqwest::cookie::CookieStore>>,
+}
+
+impl RequestDefaults {
+    /// Adds the missing parts to the request.
+    pub(super) fn apply(&self, call: &mut Call<reqwest::Request>) {
+        for (name, value) in &self.headers {
+            if let Entry::Vacant(missing) = call.request_mut().headers_mut().entry(name) {
+                missing.insert(value.clone());
+            }
+        }
+        #[cfg(feature = "cookies")]
+        if let Some(cookies) = &self.cookies {
+            let request = call.request_mut();
+            if !request.headers().contains_key(COOKIE) {
+                if let Some(value) = cookies.cookies(request.url()) {
+                    request.headers_mut().insert(COOKIE, value);
+                    call.mark_cookies_of_store();
+                }
+            }
+        }
+    }
+}
