@@ -84,10 +84,14 @@ impl<E> Error<E> {
     /// connection of hyper-util, a refused connection of `std::io`, an invalid request, or tower's `Overloaded`. A
     /// failed connection of reqwest proves nothing, because the unreachable host may be the target of a redirect;
     /// only `ReqwestService` can tell. For other clients, use [`with_sent`](Self::with_sent).
+    ///
+    /// The URL in an error of reqwest loses its query and fragment, which can hold secrets.
     pub fn from_upstream(error: E) -> Self
     where
         E: StdError + Send + Sync + 'static,
     {
+        #[cfg(feature = "reqwest")]
+        let error = without_query(error);
         Self::from_info(ErrorInfo::of_client(Box::new(TypedInner(error))))
     }
 
@@ -190,6 +194,15 @@ impl<E: 'static> Error<E> {
         let client: Box<dyn Any> = self.info.client?.into_any();
         client.downcast().ok().map(|error| *error)
     }
+}
+
+/// Hides the query in the URL of an error of reqwest.
+#[cfg(feature = "reqwest")]
+fn without_query<E: 'static>(mut error: E) -> E {
+    if let Some(error) = (&mut error as &mut dyn Any).downcast_mut() {
+        crate::http::client_errors::hide_query(error);
+    }
+    error
 }
 
 impl Error<BoxError> {

@@ -13,7 +13,7 @@
 
 use std::future::Ready;
 
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, StatusCode};
 use http_body::Body;
 
 use crate::attempts::Attempts;
@@ -62,6 +62,9 @@ pub trait ResponseKind<Res>: Sealed + Copy {
 
     /// Returns the future that reads and discards the rest of `response`.
     fn discard(self, response: Res) -> Self::Leftover;
+
+    /// Returns the status; `None` for a response that is not HTTP.
+    fn status(self, response: &Res) -> Option<StatusCode>;
 
     /// Returns the headers; `None` for a response that is not HTTP.
     fn headers(self, response: &Res) -> Option<&HeaderMap>;
@@ -115,6 +118,10 @@ impl<B: Body> ResponseKind<Response<B>> for Http {
         Drain::new(response.into_body())
     }
 
+    fn status(self, response: &Response<B>) -> Option<StatusCode> {
+        Some(response.status())
+    }
+
     fn headers(self, response: &Response<B>) -> Option<&HeaderMap> {
         Some(response.headers())
     }
@@ -139,6 +146,10 @@ impl<Res> ResponseKind<Res> for NonHttp {
 
     fn discard(self, _response: Res) -> Ready<()> {
         std::future::ready(())
+    }
+
+    fn status(self, _response: &Res) -> Option<StatusCode> {
+        None
     }
 
     fn headers(self, _response: &Res) -> Option<&HeaderMap> {

@@ -250,8 +250,8 @@ impl ErrorInfo {
         None
     }
 
-    /// Returns the URL in reqwest's error, if the error has one. The URL includes the query, so take care before you
-    /// log it.
+    /// Returns the URL in reqwest's error, if the error has one. It has no query and no fragment: they are removed, so
+    /// that no text of the error shows them.
     #[cfg(feature = "reqwest")]
     pub fn url(&self) -> Option<&reqwest::Url> {
         self.reqwest_error()?.url()
@@ -280,6 +280,9 @@ impl ErrorInfo {
     pub(super) fn fmt_summary(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(upstream) = &self.upstream {
             write!(f, "{upstream}: ")?;
+        }
+        if self.is_of_redirect_target() {
+            f.write_str("redirect target: ")?;
         }
         match self.kind {
             ErrorKind::Upstream => self.fmt_client(f)?,
@@ -335,8 +338,7 @@ impl ErrorInfo {
     /// Writes the root cause of the client's error. The causes above the root add less, so they are left out.
     fn fmt_root(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(error) = self.innermost_client_error() else { return Ok(()) };
-        // Skip a root cause that is the client's own error: its text repeats the summary and adds the URL.
-        match causes(error).last().filter(|root| !client_errors::is_of_a_client(*root)) {
+        match client_errors::telling_root(error) {
             Some(root) => {
                 f.write_str(": ")?;
                 fmt_line(&root.to_string(), f)

@@ -37,13 +37,14 @@ pub(crate) fn bulkhead_refused(upstream: &str, max_concurrent: usize) {
     );
 }
 
-/// An attempt has failed or was throttled, and a retry follows after the backoff.
-pub(crate) fn retry_scheduled(upstream: &str, retry: u32, backoff: Duration) {
+/// An attempt has failed or was throttled because of `cause`, and a retry follows after the backoff.
+pub(crate) fn retry_scheduled(upstream: &str, retry: u32, backoff: Duration, cause: impl Display) {
     tracing::debug!(
         target: "steadfast::retry",
         upstream,
         retry,
         ?backoff,
+        %cause,
         "a retry follows after the backoff"
     );
 }

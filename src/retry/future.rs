@@ -30,6 +30,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use http::StatusCode;
 use pin_project::pin_project;
 use tokio::time::Instant;
 use tower::Service;
@@ -112,23 +113,20 @@ where
         if let Some(budget) = &settings.budget {
             budget.call();
         }
+        // This poll needs no waker, because the stage `Ready` polls a pending service again, with the waker of the task.
+        let is_ready = service.poll_ready(&mut Context::from_waker(Waker::noop()));
+        if !matches!(is_ready, Poll::Ready(Ok(()))) {
+            return Self::not_ready(service, settings, judge, kind, request, is_ready);
+        }
         let safety = request.retry_safety();
         let options = request.options();
-        // This poll needs no waker, because the stage `Ready` polls a pending service again, with the waker of the task.
+        let copy = copy_for(&request, safety);
         let budget_is_spent = settings.budget_is_spent();
-        let (copy, stage) = match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(())) => {
-                let copy = copy_for(&request, safety);
-                let updated = options.attempt(1, may_follow(&copy, safety, &settings, 0, budget_is_spent));
-                // Skip the write if the options already mark the attempt as the first, and not as the last.
-                if updated != options {
-                    request.set_options(updated);
-                }
-                (copy, RetryStage::Attempt { future: service.call(request) })
-            }
-            Poll::Pending => (Ok(request), RetryStage::ready(Next::First)),
-            Poll::Ready(Err(error)) => (Err(StopReason::Exhausted), RetryStage::Failed(Some(error))),
-        };
+        let updated = options.attempt(1, may_follow(&copy, safety, &settings, 0, budget_is_spent));
+        // Skip the write if the options already mark the attempt as the first, and not as the last.
+        if updated != options {
+            request.set_options(updated);
+        }
         Self {
             copy,
             safety,
@@ -137,7 +135,37 @@ where
             is_checked_below: options.unchecked_deadline().is_none(),
             backoff: Duration::ZERO,
             counts: AttemptCounts::default(),
-            stage,
+            stage: RetryStage::Attempt { future: service.call(request) },
+            service,
+            settings,
+            judge,
+            kind,
+        }
+    }
+
+    /// Makes the future of a call whose service was not ready, or has failed to become ready.
+    #[cold]
+    fn not_ready(
+        service: S,
+        settings: PooledArc<RetrySettings>,
+        judge: J,
+        kind: K,
+        request: Req,
+        is_ready: Poll<Result<(), S::Error>>,
+    ) -> Self {
+        let options = request.options();
+        Self {
+            safety: request.retry_safety(),
+            copy: Ok(request),
+            budget_is_spent: false,
+            deadline: options.get_deadline(),
+            is_checked_below: options.unchecked_deadline().is_none(),
+            backoff: Duration::ZERO,
+            counts: AttemptCounts::default(),
+            stage: match is_ready {
+                Poll::Ready(Err(error)) => RetryStage::Failed(Some(error)),
+                _ => RetryStage::ready(Next::First),
+            },
             service,
             settings,
             judge,
@@ -324,7 +352,11 @@ where
 
     /// Begins the wait, and the reading of the rest of the response.
     fn pause(self: Pin<&mut Self>, result: Result<Res, Error<E>>, pause: Pause) {
-        log_events::retry_scheduled(self.name(), self.counts.number(), pause.backoff);
+        let cause = AttemptCause {
+            status: result.as_ref().ok().and_then(|it| self.kind.status(it)),
+            error: result.as_ref().err(),
+        };
+        log_events::retry_scheduled(self.name(), self.counts.number(), pause.backoff, cause);
         let mut this = self.project();
         *this.backoff = pause.backoff;
         let leftover = result.ok().map(|response| this.kind.discard(response));
@@ -414,6 +446,22 @@ where
                 error.set_upstream(self.settings.name.as_ref());
                 Err(error)
             }
+        }
+    }
+}
+
+/// The cause of a retry, for the log.
+struct AttemptCause<'a, E> {
+    status: Option<StatusCode>,
+    error: Option<&'a Error<E>>,
+}
+
+impl<E> fmt::Display for AttemptCause<'_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.error, self.status) {
+            (Some(error), _) => error.fmt(f),
+            (None, Some(status)) => write!(f, "status {}", status.as_u16()),
+            (None, None) => f.write_str("the response"),
         }
     }
 }

@@ -21,7 +21,7 @@ use self::facts::{BROKE_OFF, ErrorFacts, NO_CONNECTION};
 pub use self::facts::{Fault, TransportError};
 pub(crate) use self::facts::{Sent, SharedError, causes, is_wrapper};
 #[cfg(feature = "reqwest")]
-pub(crate) use self::reqwest::is_unsent;
+pub(crate) use self::reqwest::{hide_query, is_unsent};
 use crate::BoxError;
 
 /// Returns the facts about an error of a known type; `None` for an unknown type or a mere wrapper.
@@ -68,6 +68,22 @@ pub(crate) fn is_of_a_client(error: &(dyn StdError + 'static)) -> bool {
     }
     let _ = error;
     false
+}
+
+/// Returns the root cause of a client's error, if its text adds to the summary of the fault. The error of reqwest or of
+/// hyper-util's client itself would repeat the summary and add the URL; tokio's says only that a deadline has passed.
+pub(crate) fn telling_root<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    causes(error).last().filter(|root| {
+        #[cfg(feature = "reqwest")]
+        if reqwest::is_error(*root) {
+            return false;
+        }
+        #[cfg(feature = "hyper")]
+        if root.is::<::hyper_util::client::legacy::Error>() {
+            return false;
+        }
+        !root.is::<tokio::time::error::Elapsed>()
+    })
 }
 
 /// Finds the fault of an error, wrapped or not. The outermost error of a known type decides.

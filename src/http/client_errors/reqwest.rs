@@ -65,10 +65,21 @@ fn of_hop(error: &::reqwest::Error) -> ErrorFacts {
     }
 }
 
+/// Removes the query and the fragment from the URL of the error, which appears in the error's texts.
+pub(crate) fn hide_query(error: &mut ::reqwest::Error) {
+    if let Some(url) = error.url_mut() {
+        url.set_query(None);
+        url.set_fragment(None);
+    }
+}
+
 fn of_connect(error: &::reqwest::Error) -> ErrorFacts {
     #[cfg(feature = "rustls")]
     if is_untrusted_certificate(error) {
         return facts(Fault::Impossible, Sent::No, "certificate not trusted");
+    }
+    if error.is_timeout() {
+        return facts(Fault::Connect, Sent::No, "connect timed out");
     }
     // The connector of hyper-util has no predicate for this error.
     if causes(error).any(|error| error.to_string() == "invalid URL, scheme is not http") {
