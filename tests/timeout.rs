@@ -277,6 +277,30 @@ async fn a_body_that_never_has_to_wait_is_cut_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_yields_nothing_after_it_was_cut_or_broke() {
+    let late = [Step::Wait(2 * SECOND), Step::Data("late".into())];
+    let endless = [Step::Data("x".into()), Step::Endless("late".into())];
+    let broken = [Step::Fail, Step::Data("late".into())];
+    for (steps, in_time) in [(&late[..], ""), (&endless, "x"), (&broken, "")] {
+        let script = Script::of(steps);
+        let (mut body, _) = body_of(&script).await;
+        if !in_time.is_empty() {
+            assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), in_time);
+            tokio::time::advance(SECOND).await;
+        }
+        assert!(body.frame().await.unwrap().is_err());
+        assert!(body.is_end_stream());
+        assert_eq!(body.size_hint().exact(), Some(0));
+        let read = script.read();
+        tokio::time::advance(10 * SECOND).await;
+        for _ in 0..3 {
+            assert!(body.frame().await.is_none());
+        }
+        assert_eq!(script.read(), read, "the body below is not read any more");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_that_is_read_in_time_is_whole() {
     let mut trailers = HeaderMap::new();
     trailers.insert("checksum", "7".parse().unwrap());

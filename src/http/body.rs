@@ -63,14 +63,26 @@ pub trait BodyObserver: Sealed {
 
 /// A body `B`, observed by `O` while it is read.
 ///
-/// Only errors are boxed: a body without errors allocates nothing.
+/// An error ends the body, whether the body broke or its time ran out: nothing follows the error, and the inner body
+/// is not read any more. Only errors are boxed: a body without errors allocates nothing.
 #[pin_project]
 #[derive(Debug)]
 pub struct ObservedBody<B, O> {
     #[pin]
     body: B,
     #[pin]
-    observer: Option<O>,
+    reading: Reading<O>,
+}
+
+/// The state of an observed body. The states after the first fit into the observer's own room.
+#[pin_project(project = ReadingProj)]
+#[derive(Debug)]
+enum Reading<O> {
+    Observed(#[pin] O),
+    /// The body has ended or is discarded, so its observer is gone.
+    Unobserved,
+    /// The body has ended with an error.
+    Failed,
 }
 
 impl<B, O> ObservedBody<B, O>
@@ -82,9 +94,9 @@ where
         if body.is_end_stream() {
             // An empty body is never read, so its end is reported now.
             pin!(observer).end(BodyEnd::Whole);
-            return Self { body, observer: None };
+            return Self { body, reading: Reading::Unobserved };
         }
-        Self { body, observer: Some(observer) }
+        Self { body, reading: Reading::Observed(observer) }
     }
 }
 
@@ -102,47 +114,57 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
+        if matches!(*this.reading, Reading::Failed) {
+            return Poll::Ready(None);
+        }
         if is_discarding() {
-            finish(this.observer.as_mut(), BodyEnd::Discarded);
+            this.reading.as_mut().finish(BodyEnd::Discarded);
         }
         let frame = this.body.as_mut().poll_frame(cx);
-        let Some(mut observer) = this.observer.as_mut().as_pin_mut() else {
-            return frame.map_err(Into::into);
+        let cut = match this.reading.as_mut().project() {
+            ReadingProj::Observed(observer) => match &frame {
+                Poll::Pending => observer.poll_cut(cx),
+                Poll::Ready(Some(Ok(_))) if !this.body.is_end_stream() => {
+                    observer.is_cut().map_or(Poll::Pending, Poll::Ready)
+                }
+                Poll::Ready(_) => Poll::Pending,
+            },
+            ReadingProj::Unobserved | ReadingProj::Failed => Poll::Pending,
         };
-        let cut = match &frame {
-            Poll::Pending => observer.as_mut().poll_cut(cx),
-            Poll::Ready(Some(Ok(_))) if !this.body.is_end_stream() => {
-                observer.is_cut().map_or(Poll::Pending, Poll::Ready)
-            }
-            Poll::Ready(_) => Poll::Pending,
+        let frame = match cut {
+            Poll::Ready(error) => Some(Err(error)),
+            Poll::Pending => ready!(frame).map(|frame| frame.map_err(Into::into)),
         };
-        if let Poll::Ready(error) = cut {
-            finish(this.observer, BodyEnd::Broken);
-            return Poll::Ready(Some(Err(error)));
-        }
-        let frame = ready!(frame);
         match &frame {
-            Some(Err(_)) => finish(this.observer, BodyEnd::Broken),
-            None => finish(this.observer, BodyEnd::Whole),
-            Some(Ok(_)) if this.body.is_end_stream() => finish(this.observer, BodyEnd::Whole),
+            Some(Err(_)) => this.reading.finish(BodyEnd::Broken),
+            None => this.reading.finish(BodyEnd::Whole),
+            Some(Ok(_)) if this.body.is_end_stream() => this.reading.finish(BodyEnd::Whole),
             Some(Ok(_)) => {}
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        matches!(self.reading, Reading::Failed) || self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match self.reading {
+            Reading::Failed => SizeHint::with_exact(0),
+            _ => self.body.size_hint(),
+        }
     }
 }
 
-/// Reports the end of the body to the observer, and drops the observer.
-fn finish<O: BodyObserver>(mut observer: Pin<&mut Option<O>>, end: BodyEnd) {
-    if let Some(observer) = observer.as_mut().as_pin_mut() {
-        observer.end(end);
+impl<O: BodyObserver> Reading<O> {
+    /// Reports the end of the body to the observer, and drops the observer.
+    fn finish(mut self: Pin<&mut Self>, end: BodyEnd) {
+        if let ReadingProj::Observed(observer) = self.as_mut().project() {
+            observer.end(end);
+        }
+        self.set(match end {
+            BodyEnd::Broken => Self::Failed,
+            BodyEnd::Whole | BodyEnd::Discarded => Self::Unobserved,
+        });
     }
-    observer.set(None);
 }
