@@ -503,3 +503,40 @@ async fn the_service_that_was_polled_ready_is_the_one_called() {
     let response = call.await.unwrap();
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "one");
 }
+
+/// A body of empty frames, and of one byte at the end. All are there at once.
+#[derive(Debug)]
+struct EmptyFrames(usize);
+
+impl Body for EmptyFrames {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, io::Error>>> {
+        let Some(left) = self.0.checked_sub(1) else { return std::task::Poll::Ready(None) };
+        self.0 = left;
+        let data = Bytes::from_static(if left == 0 { b"x" } else { b"" });
+        std::task::Poll::Ready(Some(Ok(http_body::Frame::data(data))))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_of_ten_thousand_empty_frames_is_read_whole_but_not_in_one_poll() {
+    let service = BufferBodyLayer::new().unsized_bodies(true).layer(tower::service_fn(async |_: Request<()>| {
+        Ok::<_, Error<io::Error>>(Response::new(EmptyFrames(10_001)))
+    }));
+    let mut call = tokio_test::task::spawn(service.oneshot(get()));
+    let mut yields = 0;
+    let response = loop {
+        match call.poll() {
+            std::task::Poll::Ready(response) => break response.unwrap(),
+            std::task::Poll::Pending => yields += 1,
+        }
+        assert!(call.is_woken(), "the call is polled again at once");
+    };
+    assert!(yields > 10, "{yields} yields");
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "x");
+}

@@ -13,6 +13,7 @@ use pin_project::pin_project;
 use super::body::BufferedBody;
 use super::config::BufferBodySettings;
 use crate::http::broken_body::BrokenBody;
+use crate::internal::frame_quota::FrameQuota;
 use crate::{BoxError, Error};
 
 /// The future of [`BufferBodyService`](super::BufferBodyService).
@@ -98,7 +99,9 @@ where
     /// Ready when the body has ended or outgrown the limit. Fails if the body breaks off, or if its length differs
     /// from the stated length.
     fn poll_read(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<Result<(), BoxError>> {
+        let mut quota = FrameQuota::of_a_poll();
         while !self.ended && self.len() <= limit {
+            ready!(quota.poll_take(cx));
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 None => self.ended = true,
                 Some(Err(error)) => return Poll::Ready(Err(error.into())),

@@ -1,11 +1,12 @@
 //! Reads the rest of a discarded body, so that the connection can be reused.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use http_body::Body;
 use pin_project::pin_project;
 
+use crate::internal::frame_quota::FrameQuota;
 use crate::internal::signals::discarding;
 
 /// Reads a body to its end, or stops after 64 KiB.
@@ -31,7 +32,9 @@ impl<B: Body> Future for Drain<B> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
+        let mut quota = FrameQuota::of_a_poll();
         loop {
+            ready!(quota.poll_take(cx));
             match discarding(|| this.body.as_mut().poll_frame(cx)) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(None | Some(Err(_))) => return Poll::Ready(()),
@@ -46,5 +49,43 @@ impl<B: Body> Future for Drain<B> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::task::Waker;
+
+    use bytes::Bytes;
+    use http_body::Frame;
+
+    use super::*;
+
+    /// A body of empty frames without end. It counts its frames.
+    struct EmptyFrames(usize);
+
+    impl Body for EmptyFrames {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            self.0 += 1;
+            Poll::Ready(Some(Ok(Frame::data(Bytes::new()))))
+        }
+    }
+
+    #[test]
+    fn no_poll_reads_ten_thousand_empty_frames() {
+        let mut drain = Drain::new(EmptyFrames(0));
+        let mut polls = 0;
+        while Pin::new(&mut drain).poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            polls += 1;
+            assert!(drain.body.0 < 10_000 * polls);
+        }
+        assert_eq!(drain.body.0, Drain::<EmptyFrames>::LIMIT + 1, "an empty frame counts as one byte");
     }
 }

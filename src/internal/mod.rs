@@ -2,6 +2,7 @@
 
 pub(crate) mod arc_pool;
 pub(crate) mod clock;
+pub(crate) mod frame_quota;
 pub(crate) mod log_events;
 pub(crate) mod rng;
 pub(crate) mod shared_settings;

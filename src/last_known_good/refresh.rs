@@ -65,5 +65,7 @@ where
 {
     let Ok(response) = call.await else { return };
     let mut body = pin!(response.into_body());
-    while body.is_recording() && matches!(body.frame().await, Some(Ok(_))) {}
+    while body.is_recording() && matches!(body.frame().await, Some(Ok(_))) {
+        tokio::task::consume_budget().await; // A body of empty frames must not hold the thread.
+    }
 }

@@ -142,7 +142,9 @@ where
         let status = response.status();
         let mut left = self.state().max_entry_bytes();
         let mut body = pin!(response.into_body());
-        while let Some(frame) = body.frame().await {
+        loop {
+            tokio::task::consume_budget().await; // A body of empty frames must not hold the thread.
+            let Some(frame) = body.frame().await else { break };
             let length = frame.ok()?.data_ref().map_or(0, Buf::remaining);
             let Some(rest) = left.checked_sub(length) else { break };
             left = rest;
