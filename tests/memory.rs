@@ -1,15 +1,21 @@
-//! Memory is bounded: at most two kibibytes for an upstream, and no growth in an hour of traffic after a warm-up.
+//! Memory is bounded: at most two kibibytes for an upstream, at most the limit for a body that can be sent again, and
+//! no growth in an hour of traffic after a warm-up.
 #![cfg(feature = "reqwest")]
 
 use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{Request, Response};
+use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
 use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
 use steadfast::deadline::DeadlineLayer;
+use steadfast::http::{ReplayBody, TryCloneBody};
 use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer};
 use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{RetryBudget, RetryLayer, RetryPolicy};
@@ -39,6 +45,47 @@ fn an_upstream_takes_at_most_two_kibibytes() {
     (0..UPSTREAMS).for_each(|number| visit(UPSTREAMS + number));
     let retained = retained_by(|| (0..UPSTREAMS).for_each(|number| visit(2 * UPSTREAMS + number)));
     assert!(retained <= 4096, "{retained} bytes");
+}
+
+/// A body of pieces of 16 bytes, as hyper yields them from slow peers: each is a slice of a read buffer of 8 KiB.
+struct Trickle {
+    pieces: u32,
+}
+
+impl Body for Trickle {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let Some(left) = self.pieces.checked_sub(1) else { return Poll::Ready(None) };
+        self.pieces = left;
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![b'x'; 8 * 1024]).slice(..16)))))
+    }
+}
+
+#[test]
+fn a_replayable_body_holds_no_more_than_its_limit_however_small_its_frames_are() {
+    const LIMIT: usize = 64 * 1024;
+    let mut read = 0;
+    let mut bodies = None;
+    let memory = allocation_counter::measure(|| {
+        let mut body = ReplayBody::new(Trickle { pieces: 4000 }, LIMIT);
+        let copy = body.try_clone().unwrap();
+        while let Some(Some(frame)) = body.frame().now_or_never() {
+            read += frame.unwrap().into_data().unwrap().len();
+        }
+        bodies = Some((body, copy));
+    });
+    assert_eq!(read, 64_000);
+    assert!(bodies.is_some_and(|(_, copy)| copy.take_over()), "the body can be sent again");
+    let limit = i64::try_from(LIMIT).unwrap();
+    assert!(memory.bytes_current <= limit + 1024, "{} bytes", memory.bytes_current);
+    // The buffer grows in steps, and holds its old and its new memory in between.
+    let most = memory.bytes_max;
+    assert!(most <= 2 * LIMIT as u64, "{most} bytes");
 }
 
 /// An upstream that succeeds for a minute, fails for a minute, hangs for a minute, and begins again.

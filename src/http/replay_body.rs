@@ -1,14 +1,14 @@
 //! A request body that can be sent again, because it keeps a bounded copy of its data while it is sent.
 //!
 //! A streaming body is gone once it is sent. Reading it whole before the first attempt would delay every call for the
-//! sake of the few that fail. So [`ReplayBody`] keeps each frame while a copy for a later attempt exists. A body that
-//! outgrows the bound is sent, too, but only once.
+//! sake of the few that fail. So [`ReplayBody`] copies the data of each frame while a copy of the body for a later
+//! attempt exists. A body that outgrows the bound is sent, too, but only once.
 //!
 //! # Implementation
 //!
-//! All copies share one `ReplayBuffer`, which holds the inner body, the frames so far, and the trailers. A copy first
-//! sends all kept frames, then reads the rest from the inner body. Frames of `Bytes` are kept without copying their
-//! data.
+//! All copies of the body share one `ReplayBuffer`, which holds the inner body, the data so far in one piece, and the
+//! trailers. Each copy has a position, in bytes. A copy behind the end of the data sends the kept data first. At the
+//! end of the data, a copy reads the next frame from the inner body and hands it on as it is.
 //!
 //! Only one copy reads at a time; this copy is the reader. Each copy has a number, its generation. Of all copies that
 //! were polled or have [taken over](TryCloneBody::take_over), the newest is the reader. An older copy ends with an
@@ -16,9 +16,13 @@
 //!
 //! # Memory
 //!
-//! The buffer keeps at most `limit` bytes, in a bounded number of frames. If a frame exceeds a bound, or arrives
-//! while no other copy exists, the buffer becomes incomplete and keeps only the latest frame. The buffer also becomes
-//! incomplete if the body fails. Once the buffer is incomplete, no copy can be made, and no copy can take over.
+//! The buffer keeps at most `limit` bytes, and its capacity does not exceed `limit`. It keeps copies and not the
+//! frames themselves, because a frame can be a small slice of a large read buffer, and would keep all of that buffer
+//! alive. The reader of kept data gets it in copies of at most 64 KiB.
+//!
+//! If the data exceeds `limit`, or a frame arrives while no other copy exists, the buffer becomes incomplete and keeps
+//! nothing. The buffer also becomes incomplete if the inner body fails or panics. Once the buffer is incomplete, no
+//! copy can be made, and no copy can take over.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,35 +34,35 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::request::TryCloneBody;
 use crate::BoxError;
+use crate::internal::frame_quota::FrameQuota;
 
-/// A body that keeps the data that it has sent, up to a limit, so that a copy can send the data again.
+/// A body that keeps a copy of the data that it has sent, up to a limit, so that the data can be sent again.
 ///
 /// Copies share the kept data and the rest of the stream. As soon as a newer copy is read, the reading of an older
-/// copy ends with an error.
+/// copy ends with an error. Nothing follows an error.
 #[derive(Debug)]
 pub struct ReplayBody<B> {
     buffer: Arc<Mutex<ReplayBuffer<B>>>,
     /// The number of this copy; the original is 0.
     generation: u32,
-    /// The numbers of data frames and of bytes that this copy has yielded.
-    frames: usize,
-    bytes: u64,
-    trailers_sent: bool,
+    /// The number of bytes that this copy has yielded.
+    position: u64,
+    /// True after the end, the trailers or an error.
+    is_over: bool,
 }
 
 #[derive(Debug)]
 struct ReplayBuffer<B> {
     body: B,
     size_hint: SizeHint,
-    /// The data frames so far, or only the latest one after a frame was dropped.
-    kept: Vec<Bytes>,
-    kept_bytes: usize,
+    /// The data so far; empty once the buffer is incomplete.
+    kept: Vec<u8>,
     limit: usize,
-    /// The number of data frames that the body has yielded.
-    frames: usize,
+    /// The number of bytes that the body has yielded.
+    received: u64,
     trailers: Option<HeaderMap>,
-    ended: bool,
-    /// True if only the latest frame is kept, or if the body has failed. Then no copy can be made, and none can take
+    progress: Progress,
+    /// True if data is missing from `kept`, or if the body has failed. Then no copy can be made, and none can take
     /// over.
     incomplete: bool,
     /// `newest` is the latest generation that was made, and `reader` the generation that reads now.
@@ -69,30 +73,32 @@ struct ReplayBuffer<B> {
     waiting: Option<Waker>,
 }
 
+/// How far the inner body was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Open,
+    Ended,
+    /// The body has failed or panicked, and must not be polled again.
+    Failed,
+}
+
 impl<B: Body> ReplayBody<B> {
     /// Creates a body that keeps up to `limit` bytes of `body`.
     pub fn new(body: B, limit: usize) -> Self {
         let buffer = ReplayBuffer {
             size_hint: body.size_hint(),
-            ended: body.is_end_stream(),
+            progress: if body.is_end_stream() { Progress::Ended } else { Progress::Open },
             body,
             kept: Vec::new(),
-            kept_bytes: 0,
             limit,
-            frames: 0,
+            received: 0,
             trailers: None,
             incomplete: false,
             newest: 0,
             reader: 0,
             waiting: None,
         };
-        Self {
-            buffer: Arc::new(Mutex::new(buffer)),
-            generation: 0,
-            frames: 0,
-            bytes: 0,
-            trailers_sent: false,
-        }
+        Self { buffer: Arc::new(Mutex::new(buffer)), generation: 0, position: 0, is_over: false }
     }
 }
 
@@ -102,9 +108,14 @@ impl<B> ReplayBody<B> {
     }
 }
 
-/// Ignores poisoning: a panic in the inner body leaves the kept frames intact.
+/// Locks the buffer. If the inner body has panicked in an earlier poll, a frame may be lost, so the body has failed.
 fn lock<B>(buffer: &Mutex<ReplayBuffer<B>>) -> MutexGuard<'_, ReplayBuffer<B>> {
-    buffer.lock().unwrap_or_else(PoisonError::into_inner)
+    buffer.lock().unwrap_or_else(|poisoned| {
+        buffer.clear_poison();
+        let mut buffer = PoisonError::into_inner(poisoned);
+        buffer.fail();
+        buffer
+    })
 }
 
 impl<B> TryCloneBody for ReplayBody<B> {
@@ -117,9 +128,8 @@ impl<B> TryCloneBody for ReplayBody<B> {
         Some(Self {
             buffer: Arc::clone(&self.buffer),
             generation: buffer.newest,
-            frames: 0,
-            bytes: 0,
-            trailers_sent: false,
+            position: 0,
+            is_over: false,
         })
     }
 
@@ -146,47 +156,55 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
-        let wanted_again = Arc::strong_count(&this.buffer) > 1;
-        let mut buffer = lock(&this.buffer);
-        if buffer.reader > this.generation {
-            return Poll::Ready(Some(Err("a later attempt sends this body now".into())));
+        if this.is_over {
+            return Poll::Ready(None);
         }
-        buffer.read_by(this.generation);
-        if this.frames == buffer.frames {
-            let Poll::Ready(next) = buffer.poll_next(cx, wanted_again) else {
-                buffer.waiting = Some(cx.waker().clone());
-                return Poll::Pending;
-            };
-            next?;
+        let frame = ready!(this.poll_next(cx));
+        match frame.as_ref().map(|frame| frame.as_ref().ok().and_then(Frame::data_ref)) {
+            Some(Some(data)) => this.position += data.len() as u64,
+            Some(None) | None => this.is_over = true,
         }
-        if this.frames < buffer.frames {
-            // The latest frame is kept even if earlier frames are gone.
-            let missing = buffer.frames - buffer.kept.len();
-            let Some(data) = this.frames.checked_sub(missing).map(|index| buffer.kept[index].clone()) else {
-                return Poll::Ready(Some(Err("this body is too long to be sent again".into())));
-            };
-            this.frames += 1;
-            this.bytes += data.len() as u64;
-            return Poll::Ready(Some(Ok(Frame::data(data))));
-        }
-        let trailers = buffer.trailers.clone().filter(|_| !this.trailers_sent);
-        this.trailers_sent = true;
-        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
         let buffer = self.buffer();
-        buffer.ended && self.frames == buffer.frames && (self.trailers_sent || buffer.trailers.is_none())
+        let has_ended = buffer.progress == Progress::Ended && self.position == buffer.received;
+        self.is_over || (has_ended && buffer.trailers.is_none())
     }
 
     fn size_hint(&self) -> SizeHint {
         let whole = self.buffer().size_hint;
         let mut left = SizeHint::new();
         if let Some(upper) = whole.upper() {
-            left.set_upper(upper.saturating_sub(self.bytes));
+            left.set_upper(upper.saturating_sub(self.position));
         }
-        left.set_lower(whole.lower().saturating_sub(self.bytes));
+        left.set_lower(whole.lower().saturating_sub(self.position));
         left
+    }
+}
+
+impl<B> ReplayBody<B>
+where
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+{
+    /// Returns the kept data after the position, or else the next frame of the body.
+    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let wanted_again = Arc::strong_count(&self.buffer) > 1;
+        let mut buffer = self.buffer();
+        if buffer.reader > self.generation {
+            return Poll::Ready(Some(Err("a later attempt sends this body now".into())));
+        }
+        buffer.read_by(self.generation);
+        if self.position < buffer.received {
+            return Poll::Ready(Some(buffer.replay(self.position)));
+        }
+        let polled = buffer.poll_next(cx, wanted_again);
+        if polled.is_pending() {
+            buffer.waiting = Some(cx.waker().clone());
+        }
+        polled
     }
 }
 
@@ -199,6 +217,44 @@ impl<B> ReplayBuffer<B> {
             }
         }
     }
+
+    /// Returns a copy of kept data from `position` on.
+    fn replay(&self, position: u64) -> Result<Frame<Bytes>, BoxError> {
+        /// The largest frame of kept data, so that a replay does not double the memory of a large buffer.
+        const MAX_FRAME: usize = 64 * 1024;
+        let data = usize::try_from(position).ok().and_then(|position| self.kept.get(position..));
+        let data = data.filter(|data| !data.is_empty()).ok_or("this body is too long to be sent again")?;
+        Ok(Frame::data(Bytes::copy_from_slice(&data[..data.len().min(MAX_FRAME)])))
+    }
+
+    /// Keeps a copy of `data`, unless the buffer is or becomes incomplete.
+    fn keep(&mut self, data: &[u8], wanted_again: bool) {
+        self.received += data.len() as u64;
+        let length = self.kept.len().saturating_add(data.len());
+        if self.incomplete || !wanted_again || length > self.limit {
+            self.give_up();
+            return;
+        }
+        if length > self.kept.capacity() {
+            // Double the capacity, but not beyond the limit or the stated length of the body.
+            let stated = self.size_hint.upper().and_then(|upper| usize::try_from(upper).ok());
+            let most = stated.unwrap_or(usize::MAX).min(self.limit);
+            let capacity = self.kept.capacity().saturating_mul(2).min(most).max(length);
+            self.kept.reserve_exact(capacity - self.kept.len());
+        }
+        self.kept.extend_from_slice(data);
+    }
+
+    /// Makes the buffer incomplete, and frees its memory.
+    fn give_up(&mut self) {
+        self.incomplete = true;
+        self.kept = Vec::new();
+    }
+
+    fn fail(&mut self) {
+        self.progress = Progress::Failed;
+        self.give_up();
+    }
 }
 
 impl<B> ReplayBuffer<B>
@@ -206,53 +262,45 @@ where
     B: Body + Unpin,
     B::Error: Into<BoxError>,
 {
-    /// Reads one more data frame from the body, or finds the body's end.
-    fn poll_next(&mut self, cx: &mut Context<'_>, wanted_again: bool) -> Poll<Result<(), BoxError>> {
-        while !self.ended {
+    /// Reads the next frame of the body that is not empty, and keeps a copy of its data. Trailers are returned to
+    /// every copy that comes this far.
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        wanted_again: bool,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut quota = FrameQuota::of_a_poll();
+        while self.progress == Progress::Open {
+            ready!(quota.poll_take(cx));
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                None => self.ended = true,
+                None => self.progress = Progress::Ended,
                 Some(Err(error)) => {
-                    self.incomplete = true;
-                    return Poll::Ready(Err(error.into()));
+                    self.fail();
+                    return Poll::Ready(Some(Err(error.into())));
                 }
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) if !data.has_remaining() => {
-                        // An empty frame is not kept. Yield to the runtime, because an endless row of empty frames
-                        // must not block the thread.
-                        cx.waker().wake_by_ref();
-                        return Poll::Pending;
-                    }
-                    Ok(mut data) => {
+                    Ok(mut data) if data.has_remaining() => {
                         let data = data.copy_to_bytes(data.remaining());
-                        self.ended = self.body.is_end_stream();
-                        self.keep(data, wanted_again);
-                        return Poll::Ready(Ok(()));
+                        self.keep(&data, wanted_again);
+                        if self.body.is_end_stream() {
+                            self.progress = Progress::Ended;
+                        }
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
                     }
+                    Ok(_empty) => {}
                     Err(frame) => {
                         if let Ok(trailers) = frame.into_trailers() {
                             self.trailers = Some(trailers);
-                            self.ended = true;
+                            self.progress = Progress::Ended;
                         }
                     }
                 },
             }
         }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Keeps a frame: after the earlier frames, or instead of them if the buffer is incomplete.
-    fn keep(&mut self, data: Bytes, wanted_again: bool) {
-        self.frames += 1;
-        self.kept_bytes += data.len();
-        // Small frames cost more memory than their bytes. Beyond 1024 frames, keep at most `limit / 16` frames.
-        let too_many = self.kept.len() > 1024 && self.kept.len() * 16 > self.limit;
-        if !wanted_again || too_many || self.kept_bytes > self.limit {
-            self.incomplete = true;
-        }
-        if self.incomplete {
-            self.kept.clear();
-        }
-        self.kept.push(data);
+        Poll::Ready(match self.progress {
+            Progress::Failed => Some(Err("this body has failed in an earlier attempt".into())),
+            _ => self.trailers.clone().map(|trailers| Ok(Frame::trailers(trailers))),
+        })
     }
 }
 
@@ -332,15 +380,64 @@ mod tests {
         assert_eq!(read(first).await.unwrap(), "one two three");
         assert!(!copy.take_over());
         assert!(copy.try_clone().is_none());
+        assert_eq!(copy.buffer().kept.capacity(), 0);
         assert!(read(copy).await.is_err());
     }
 
     #[tokio::test]
-    async fn without_a_copy_only_the_last_frame_is_buffered() {
+    async fn a_copy_in_the_middle_of_a_body_over_the_limit_ends_with_an_error() {
+        let mut first = body(7);
+        let mut copy = first.try_clone().unwrap();
+        next(&mut first).await;
+        assert_eq!(next(&mut copy).await, "one ");
+        let late = copy.try_clone().unwrap();
+        assert_eq!(read(copy).await.unwrap(), "two three");
+        assert!(read(late).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_buffer_never_has_room_for_more_than_its_limit() {
+        for limit in [1, 63, 64, 1000, usize::MAX] {
+            let frames: Vec<_> = (0..64).map(|_| Ok(Frame::data(Bytes::from_static(b"x")))).collect();
+            let mut first = ReplayBody::new(Stream(frames.into_iter()), limit);
+            let copy = first.try_clone().unwrap();
+            while first.frame().await.is_some() {
+                assert!(copy.buffer().kept.capacity() <= limit.min(64), "up to {limit}");
+            }
+            assert_eq!(copy.take_over(), limit >= 64);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_frame_is_handed_on_without_a_copy() {
+        let data = Bytes::from(vec![7; 1000]);
+        let mut first = ReplayBody::new(http_body_util::Full::new(data.clone()), 4096);
+        let _copy = first.try_clone().unwrap();
+        let sent = first.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(sent.as_ptr(), data.as_ptr());
+    }
+
+    #[tokio::test]
+    async fn a_large_buffer_is_sent_again_in_frames_of_64_kib() {
+        let data = Bytes::from((0..200_000_u32).map(|number| (number % 251) as u8).collect::<Vec<_>>());
+        let mut first = ReplayBody::new(http_body_util::Full::new(data.clone()), 1024 * 1024);
+        let mut copy = first.try_clone().unwrap();
+        first.frame().await.unwrap().unwrap();
+        let mut again = Vec::new();
+        while let Some(frame) = copy.frame().await {
+            let frame = frame.unwrap().into_data().unwrap();
+            assert!(frame.len() <= 64 * 1024);
+            again.extend_from_slice(&frame);
+        }
+        assert_eq!(again, data);
+    }
+
+    #[tokio::test]
+    async fn without_a_copy_nothing_is_buffered() {
         let mut only = body(64);
         next(&mut only).await;
         next(&mut only).await;
-        assert_eq!(only.buffer().kept.len(), 1);
+        assert_eq!(only.buffer().kept.capacity(), 0);
     }
 
     #[tokio::test]
@@ -373,6 +470,57 @@ mod tests {
         let copy = first.try_clone().unwrap();
         assert_eq!(read(first).await.unwrap_err().to_string(), "disk");
         assert!(!copy.take_over());
+        assert!(read(copy).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_body_that_panics_is_not_sent_again() {
+        /// A body that loses a frame in a panic.
+        struct Panics(u32);
+
+        impl Body for Panics {
+            type Data = Bytes;
+            type Error = BoxError;
+
+            fn poll_frame(
+                mut self: Pin<&mut Self>,
+                _cx: &mut Context<'_>,
+            ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+                self.0 += 1;
+                match self.0 {
+                    2 => panic!("a frame is lost"),
+                    4 => Poll::Ready(None),
+                    _ => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"x"))))),
+                }
+            }
+        }
+
+        let mut first = ReplayBody::new(Panics(0), 64);
+        let copy = first.try_clone().unwrap();
+        assert_eq!(next(&mut first).await, "x");
+        let mut cx = Context::from_waker(Waker::noop());
+        let poll = std::panic::AssertUnwindSafe(|| _ = Pin::new(&mut first).poll_frame(&mut cx));
+        assert!(std::panic::catch_unwind(poll).is_err());
+        assert!(!copy.take_over());
+        assert!(copy.try_clone().is_none());
+        assert!(read(copy).await.is_err());
+        assert!(read(first).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn nothing_follows_an_error() {
+        let frames = vec![Err("disk"), Ok(Frame::data(Bytes::from_static(b"x")))];
+        let mut failed = ReplayBody::new(Stream(frames.into_iter()), 64);
+        let mut older = body(64);
+        let newer = older.try_clone().unwrap();
+        assert!(newer.take_over());
+        for (is_end, frame) in
+            [(failed.is_end_stream(), failed.frame().await), (older.is_end_stream(), older.frame().await)]
+        {
+            assert!(!is_end && frame.unwrap().is_err());
+        }
+        assert!(failed.is_end_stream() && failed.frame().await.is_none());
+        assert!(older.is_end_stream() && older.frame().await.is_none());
     }
 
     #[tokio::test]
@@ -402,11 +550,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn empty_frames_take_no_room() {
-        let frames: Vec<_> = (0..10_000).map(|_| Ok(Frame::data(Bytes::new()))).collect();
+    async fn ten_thousand_empty_frames_take_no_room_and_are_not_read_in_one_poll() {
+        let mut frames: Vec<_> = (0..10_000).map(|_| Ok(Frame::data(Bytes::new()))).collect();
+        frames.push(Ok(Frame::data(Bytes::from_static(b"x"))));
         let first = ReplayBody::new(Stream(frames.into_iter()), 64);
         let copy = first.try_clone().unwrap();
-        assert_eq!(read(first).await.unwrap(), "");
-        assert!(copy.buffer().kept.is_empty());
+        let mut reading = tokio_test::task::spawn(read(first));
+        assert!(reading.poll().is_pending());
+        assert!(reading.is_woken());
+        assert_eq!(reading.await.unwrap(), "x");
+        assert_eq!(copy.buffer().kept, b"x");
     }
 }

@@ -14,6 +14,9 @@ use crate::Call;
 /// Turns `Request<B>` into `Request<ReplayBody<B>>`. Only streaming bodies need this layer: bodies in memory
 /// ([`TryCloneBody`](super::TryCloneBody)) can be sent again without it.
 ///
+/// Default: keeps a copy of up to 64 KiB of each body, for as long as another attempt can follow. A longer body is
+/// sent once.
+///
 /// ```
 /// use steadfast::{http::ReplayBodyLayer, retry::{RetryLayer, RetryPolicy}};
 /// use tower::ServiceBuilder;
@@ -28,7 +31,8 @@ pub struct ReplayBodyLayer {
 }
 
 impl ReplayBodyLayer {
-    /// Creates a layer that keeps up to `limit` bytes of each body. `ReplayBodyLayer::default()` keeps up to 64 KiB.
+    /// Creates a layer that keeps a copy of up to `limit` bytes of each body. `ReplayBodyLayer::default()` keeps up to
+    /// 64 KiB. The limit bounds the memory of the copy, however small the frames of the body are.
     pub const fn new(limit: usize) -> Self {
         Self { limit }
     }
