@@ -525,9 +525,10 @@ impl Body for EmptyFrames {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_of_ten_thousand_empty_frames_is_read_whole_but_not_in_one_poll() {
-    let service = BufferBodyLayer::new().unsized_bodies(true).layer(tower::service_fn(async |_: Request<()>| {
-        Ok::<_, Error<io::Error>>(Response::new(EmptyFrames(10_001)))
-    }));
+    let service =
+        BufferBodyLayer::new().unsized_bodies(true).layer(tower::service_fn(async |_: Request<()>| {
+            Ok::<_, Error<io::Error>>(Response::new(EmptyFrames(10_001)))
+        }));
     let mut call = tokio_test::task::spawn(service.oneshot(get()));
     let mut yields = 0;
     let response = loop {
