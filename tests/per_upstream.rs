@@ -15,7 +15,7 @@ use http_body_util::Full;
 use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State};
 use steadfast::per_upstream::{KeyExtractor, MakeStack, PerUpstreamLayer, PerUpstreamService, UpstreamKey};
-use steadfast::{Call, Error};
+use steadfast::{Call, Error, HasCallOptions};
 use tokio::sync::{Barrier, Notify};
 use tokio_test::{assert_pending, assert_ready_ok, task};
 use tower::layer::util::Identity;
@@ -207,28 +207,34 @@ async fn a_key_function_identifies_the_upstream_of_a_request() {
 #[tokio::test]
 async fn a_key_function_identifies_the_upstream_of_a_non_http_request() {
     let service = PerUpstreamLayer::new(numbered(&Arc::default()))
-        .key_by(|shard: &u32| shard.to_string())
-        .layer(tower::service_fn(async |shard: u32| Ok::<_, io::Error>(shard)));
+        .key_by(|shard: &Call<u32>| shard.request().to_string())
+        .layer(tower::service_fn(async |shard: Call<u32>| Ok::<_, Error<io::Error>>(shard.into_inner())));
     for shard in [1, 2, 1] {
-        assert_eq!(service.clone().oneshot(shard).await.unwrap(), shard);
+        assert_eq!(service.clone().oneshot(Call::new(shard)).await.unwrap(), shard);
     }
     assert_eq!(names(&service), ["1", "2"]);
 }
 
 // ===== Bounded =====
 
-/// A service whose requests are names of upstreams, and the number of stacks made.
+/// A request for an upstream, which it names.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct To(&'static str);
+
+impl HasCallOptions for To {}
+
+/// A service whose requests name upstreams, and the number of stacks made.
 #[allow(clippy::type_complexity)]
 fn named(
     max: usize,
 ) -> (
-    impl Service<&'static str, Response = &'static str, Error = io::Error, Future = impl Send> + Clone + Known,
+    impl Service<To, Response = To, Error = Error<io::Error>, Future = impl Send> + Clone + Known,
     Arc<AtomicUsize>,
 ) {
     let made = Arc::default();
     let layer = PerUpstreamLayer::new(numbered(&made)).max_upstreams(max);
-    let key: fn(&&'static str) -> &'static str = |name| name;
-    let service = layer.key_by(key).layer(tower::service_fn(async |name: &'static str| Ok(name)));
+    let key: fn(&To) -> &'static str = |to| to.0;
+    let service = layer.key_by(key).layer(tower::service_fn(async |to: To| Ok(to)));
     (service, made)
 }
 
@@ -265,7 +271,7 @@ async fn the_longest_idle_upstream_is_evicted_first() {
     for _ in 0..20 {
         let (service, _) = named(3);
         for name in ["a", "b", "c", "a", "d"] {
-            service.clone().oneshot(name).await.unwrap();
+            service.clone().oneshot(To(name)).await.unwrap();
         }
         assert_eq!(service.names(), ["a", "c", "d"]);
     }
@@ -276,7 +282,7 @@ async fn the_longest_idle_upstream_is_evicted_although_all_were_used_again() {
     for _ in 0..20 {
         let (service, _) = named(3);
         for name in ["a", "b", "c", "b", "c", "a", "d"] {
-            service.clone().oneshot(name).await.unwrap();
+            service.clone().oneshot(To(name)).await.unwrap();
         }
         assert_eq!(service.names(), ["a", "c", "d"]);
     }
@@ -287,7 +293,7 @@ async fn the_newest_upstream_is_evicted_before_one_that_was_used_since() {
     for _ in 0..20 {
         let (service, _) = named(2);
         for name in ["a", "b", "a", "c"] {
-            service.clone().oneshot(name).await.unwrap();
+            service.clone().oneshot(To(name)).await.unwrap();
         }
         assert_eq!(service.names(), ["a", "c"]);
     }
@@ -298,8 +304,8 @@ async fn an_upstream_in_use_is_not_made_again_while_others_come_and_go() {
     let (service, made) = named(2);
     let passing: Vec<&'static str> = (0..100).map(|number| &*number.to_string().leak()).collect();
     for name in passing {
-        service.clone().oneshot("busy").await.unwrap();
-        service.clone().oneshot(name).await.unwrap();
+        service.clone().oneshot(To("busy")).await.unwrap();
+        service.clone().oneshot(To(name)).await.unwrap();
     }
     assert_eq!(made.load(Ordering::SeqCst), 101);
 }
@@ -308,7 +314,7 @@ async fn an_upstream_in_use_is_not_made_again_while_others_come_and_go() {
 async fn a_bound_of_one_works() {
     let (service, made) = named(1);
     for name in ["a", "a", "b", "b", "a"] {
-        assert_eq!(service.clone().oneshot(name).await.unwrap(), name);
+        assert_eq!(service.clone().oneshot(To(name)).await.unwrap(), To(name));
     }
     assert_eq!(made.load(Ordering::SeqCst), 3);
 }
@@ -342,6 +348,151 @@ async fn a_call_in_flight_ends_although_its_upstream_is_forgotten() {
     assert_eq!(names(&service), ["http://sku.internal"]);
     go.notify_one();
     assert_eq!(assert_ready_ok!(in_flight.poll()).status(), 200);
+}
+
+// ===== In use =====
+
+/// A slow upstream answers after the notification, all others at once.
+fn with_a_slow_upstream(
+    go: &Arc<Notify>,
+) -> impl Service<Request<String>, Response = Response<Full<Bytes>>, Error = Error<io::Error>, Future: Send>
++ Clone
++ use<> {
+    let go = Arc::clone(go);
+    tower::service_fn(move |request: Request<String>| {
+        let go = Arc::clone(&go);
+        async move {
+            if request.uri().host().is_some_and(|host| host.starts_with("slow")) {
+                go.notified().await;
+            }
+            answer(request).await
+        }
+    })
+}
+
+#[tokio::test]
+async fn an_upstream_with_a_call_in_flight_is_not_evicted_while_another_can_be() {
+    let go = Arc::new(Notify::new());
+    let service = PerUpstreamLayer::new(numbered(&Arc::default())).max_upstreams(2);
+    let service = service.layer(with_a_slow_upstream(&go));
+    let mut in_flight = task::spawn(service.clone().oneshot(get("http://slow.internal/")));
+    assert_pending!(in_flight.poll());
+    for host in ["a", "b", "c"] {
+        service.clone().oneshot(get(&format!("http://{host}.internal/"))).await.unwrap();
+    }
+    assert_eq!(names(&service), ["http://c.internal", "http://slow.internal"]);
+    go.notify_one();
+    assert_eq!(assert_ready_ok!(in_flight.poll()).status(), 200);
+    drop(in_flight);
+    for host in ["d", "e"] {
+        service.clone().oneshot(get(&format!("http://{host}.internal/"))).await.unwrap();
+    }
+    assert_eq!(names(&service), ["http://d.internal", "http://e.internal"]);
+}
+
+#[tokio::test]
+async fn a_dropped_call_no_longer_protects_its_upstream() {
+    let service = PerUpstreamLayer::new(numbered(&Arc::default())).max_upstreams(2);
+    let service = service.layer(with_a_slow_upstream(&Arc::default()));
+    let mut in_flight = task::spawn(service.clone().oneshot(get("http://slow.internal/")));
+    assert_pending!(in_flight.poll());
+    drop(in_flight);
+    for host in ["a", "b"] {
+        service.clone().oneshot(get(&format!("http://{host}.internal/"))).await.unwrap();
+    }
+    assert_eq!(names(&service), ["http://a.internal", "http://b.internal"]);
+}
+
+/// Makes circuits, and says that an upstream is in use while its circuit is not closed.
+struct Spared<M>(M);
+
+impl<M: MakeStack<Handles = CircuitBreaker>> MakeStack for Spared<M> {
+    type Layer = M::Layer;
+    type Handles = CircuitBreaker;
+
+    fn make(&self, upstream: &UpstreamKey) -> (M::Layer, CircuitBreaker) {
+        self.0.make(upstream)
+    }
+
+    fn is_in_use(&self, circuit: &CircuitBreaker) -> bool {
+        circuit.state() != State::Closed
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_stack_maker_decides_which_upstreams_are_spared() {
+    let service = PerUpstreamLayer::new(Spared(circuits())).max_upstreams(2).layer(tower::service_fn(answer));
+    service.clone().oneshot(get("http://down.internal/")).await.unwrap();
+    for host in ["a", "b", "c"] {
+        service.clone().oneshot(get(&format!("http://{host}.internal/"))).await.unwrap();
+    }
+    assert_eq!(names(&service), ["http://c.internal", "http://down.internal"]);
+    service.handles(&get("http://down.internal/")).reset();
+    service.clone().oneshot(get("http://d.internal/")).await.unwrap();
+    service.clone().oneshot(get("http://e.internal/")).await.unwrap();
+    assert_eq!(names(&service), ["http://d.internal", "http://e.internal"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_number_of_upstreams_is_bounded_even_if_all_are_spared() {
+    let service = PerUpstreamLayer::new(Spared(circuits())).max_upstreams(2).layer(tower::service_fn(answer));
+    for host in ["down-1", "down-2", "down-3"] {
+        service.clone().oneshot(get(&format!("http://{host}.internal/"))).await.unwrap();
+    }
+    assert_eq!(names(&service), ["http://down-2.internal", "http://down-3.internal"]);
+}
+
+#[cfg(feature = "reqwest")]
+#[tokio::test]
+async fn a_client_spares_an_upstream_whose_circuit_is_not_closed_or_forced() {
+    for change in [CircuitBreaker::force_open, CircuitBreaker::force_closed] {
+        let client = steadfast::Client::builder().max_upstreams(2).build().unwrap();
+        let known = || {
+            let mut names: Vec<_> = client.upstreams().iter().map(|it| it.name().to_owned()).collect();
+            names.sort();
+            names
+        };
+        let forced = client.upstream_at("http://forced.internal").unwrap();
+        change(forced.circuit_breaker().unwrap());
+        for host in ["a", "b"] {
+            client.upstream_at(format!("http://{host}.internal")).unwrap();
+        }
+        assert_eq!(known(), ["http://b.internal", "http://forced.internal"]);
+        forced.circuit_breaker().unwrap().reset();
+        for host in ["c", "d"] {
+            client.upstream_at(format!("http://{host}.internal")).unwrap();
+        }
+        assert_eq!(known(), ["http://c.internal", "http://d.internal"]);
+    }
+}
+
+#[cfg(feature = "reqwest")]
+#[tokio::test]
+async fn a_client_spares_an_upstream_whose_response_is_being_read() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let name = format!("http://{}", listener.local_addr().unwrap());
+    let client = steadfast::Client::builder().max_upstreams(2).build().unwrap();
+    let call = client.get(&name).send();
+    let serve = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2000000\r\n\r\none").await.unwrap();
+        stream
+    };
+    let (response, stream) = tokio::join!(call, serve);
+    let response = response.unwrap();
+    let is_known = |name: &str| client.upstreams().iter().any(|upstream| upstream.name() == name);
+    for host in ["a", "b", "c"] {
+        client.upstream_at(format!("http://{host}.internal")).unwrap();
+    }
+    assert!(is_known(&name) && is_known("http://c.internal"));
+    drop((response, stream));
+    for host in ["d", "e"] {
+        client.upstream_at(format!("http://{host}.internal")).unwrap();
+    }
+    assert!(!is_known(&name));
 }
 
 // ===== Sharing =====
@@ -498,7 +649,7 @@ impl<S> Layer<S> for StuckLayer {
     }
 }
 
-impl<S: Service<Request<String>>> Service<Request<String>> for Stuck<S> {
+impl<R, S: Service<R>> Service<R> for Stuck<S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;
@@ -507,7 +658,7 @@ impl<S: Service<Request<String>>> Service<Request<String>> for Stuck<S> {
         if self.1 { Poll::Pending } else { self.0.poll_ready(cx) }
     }
 
-    fn call(&mut self, request: Request<String>) -> S::Future {
+    fn call(&mut self, request: R) -> S::Future {
         self.0.call(request)
     }
 }

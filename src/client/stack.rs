@@ -13,7 +13,7 @@ use tower::{Layer, Service};
 use super::reqwest_service::ReqwestService;
 use crate::buffer_body::{BufferBodyLayer, BufferBodyService};
 use crate::bulkhead::{Bulkhead, BulkheadLayer, BulkheadService};
-use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, CircuitBreakerService};
+use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, CircuitBreakerService, State};
 use crate::deadline::DeadlineService;
 use crate::http::{HttpClassifier, TransportError};
 use crate::last_known_good::{LastKnownGoodService, PrefetchService};
@@ -88,6 +88,13 @@ impl MakeStack for MakeUpstreamStack {
             buffer_body: self.buffer_body,
         };
         (layer, handle)
+    }
+
+    /// True while the circuit is not closed or was forced, and while calls hold or want permits.
+    fn is_in_use(&self, upstream: &UpstreamHandle) -> bool {
+        let is_unusual = |circuit: &CircuitBreaker| circuit.state() != State::Closed;
+        let has_calls = |bulkhead: &Bulkhead| bulkhead.in_flight() > 0 || bulkhead.waiting() > 0;
+        upstream.circuit_breaker().is_some_and(is_unusual) || upstream.bulkhead().is_some_and(has_calls)
     }
 }
 

@@ -8,11 +8,18 @@ use pin_project::pin_project;
 use tower::Service;
 use tower::util::Oneshot;
 
+use super::map::InFlight;
+
 /// The future of [`PerUpstreamService`](super::PerUpstreamService).
 ///
 /// Cancel safe: the future holds the call, and no other resource.
 #[pin_project]
-pub struct ResponseFuture<S: Service<Req>, Req>(#[pin] StackStage<S, Req>);
+pub struct ResponseFuture<S: Service<Req>, Req> {
+    #[pin]
+    stage: StackStage<S, Req>,
+    /// Marks the upstream as in use, where the map asks for it.
+    in_flight: Option<InFlight>,
+}
 
 #[pin_project(project = StackStageProj)]
 enum StackStage<S: Service<Req>, Req> {
@@ -25,13 +32,14 @@ enum StackStage<S: Service<Req>, Req> {
 }
 
 impl<S: Service<Req>, Req> ResponseFuture<S, Req> {
-    pub(super) fn new(mut stack: S, request: Req) -> Self {
+    pub(super) fn new(mut stack: S, request: Req, in_flight: Option<InFlight>) -> Self {
         // This poll needs no waker, because `Oneshot` polls a pending stack again, with the waker of the task.
-        Self(match stack.poll_ready(&mut Context::from_waker(Waker::noop())) {
+        let stage = match stack.poll_ready(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(())) => StackStage::Called(stack.call(request)),
             Poll::Ready(Err(error)) => StackStage::Failed(Some(error)),
             Poll::Pending => StackStage::Waiting(Oneshot::new(stack, request)),
-        })
+        };
+        Self { stage, in_flight }
     }
 }
 
@@ -39,7 +47,7 @@ impl<S: Service<Req>, Req> Future for ResponseFuture<S, Req> {
     type Output = Result<S::Response, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().0.project() {
+        match self.project().stage.project() {
             StackStageProj::Called(future) => future.poll(cx),
             StackStageProj::Waiting(oneshot) => oneshot.poll(cx),
             StackStageProj::Failed(error) => {

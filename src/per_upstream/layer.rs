@@ -58,6 +58,9 @@ impl<M: MakeStack> PerUpstreamLayer<M> {
 
 impl<M, K> PerUpstreamLayer<M, K> {
     /// Sets the largest number of upstreams known at a time. Zero counts as one. Default: 1,000.
+    ///
+    /// Choose more than the number of upstreams that are used at the same time: a new upstream can displace one
+    /// whose circuit is open, if all are [in use](super#bounds).
     pub fn max_upstreams(mut self, upstreams: usize) -> Self {
         self.max_upstreams = upstreams.max(1);
         self

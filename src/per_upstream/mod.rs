@@ -34,14 +34,27 @@
 //! # }
 //! ```
 //!
-//! # Bounds and cost
+//! # Bounds
 //!
 //! The number of stacks is bounded. When a new upstream exceeds the bound, the upstream that has been idle for
-//! longest is evicted, with all its state: an open circuit is forgotten.
+//! longest is evicted, with all its state: an open circuit is forgotten. An upstream in use is spared while another
+//! can be evicted. If all are in use, the one that has been idle for longest is evicted nevertheless.
+//!
+//! - In the crate's client, an upstream is in use while its circuit is not closed or is forced closed, and while calls
+//!   hold permits of its bulkhead or wait for them.
+//! - A stack maker of your own decides by [`MakeStack::is_in_use`]. By default, it spares no upstream.
+//! - For every stack maker, a call protects its upstream until the call's future is dropped, but not while the body of
+//!   the response is read. This holds for a call that begins when the service knows at least half of the upstreams that
+//!   it may know, or that makes its upstream known. All other calls would pay for the
+//!   protection with writes to shared memory, although no eviction is near.
+//!
+//! Calls in flight to an evicted upstream go on.
+//!
+//! # Cost
 //!
 //! The lookup of a known upstream takes no lock and reads no clock. By default, the lookup allocates only if the host
-//! has upper-case letters. The service itself is always ready; a call waits, if necessary, until the stack of its
-//! upstream is ready.
+//! has upper-case letters. The service itself is always ready; a call waits, if necessary, until the stack
+//! of its upstream is ready. The cost of a new upstream does not grow with the number of known upstreams.
 
 mod future;
 mod key;

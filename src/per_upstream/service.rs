@@ -9,7 +9,7 @@ use tower::{Layer, Service};
 use super::future::ResponseFuture;
 use super::key::{KeyExtractor, Origin, UpstreamKey};
 use super::make_stack::MakeStack;
-use super::map::UpstreamMap;
+use super::map::{UpstreamMap, UpstreamSlot};
 
 /// The service of a [`PerUpstreamLayer`](super::PerUpstreamLayer). Clones share the upstreams.
 pub struct PerUpstreamService<S, M, K = Origin>
@@ -47,7 +47,7 @@ where
     where
         K: KeyExtractor<Req>,
     {
-        self.with(request, |(_, handles)| handles.clone())
+        self.with(request, |slot, _| slot.value().1.clone())
     }
 
     /// Returns the known upstreams and their handles, in no particular order.
@@ -56,16 +56,24 @@ where
     }
 
     /// Calls the stack of the request's upstream.
+    #[inline]
     pub(crate) fn send<Req>(&self, request: Req) -> ResponseFuture<StackOf<S, M>, Req>
     where
         StackOf<S, M>: Service<Req> + Clone,
         K: KeyExtractor<Req>,
     {
-        let stack = self.with(&request, |(stack, _)| stack.clone());
-        ResponseFuture::new(stack, request)
+        let (stack, in_flight) = self.with(&request, |slot, eviction_is_near| {
+            (slot.value().0.clone(), eviction_is_near.then(|| slot.in_flight()))
+        });
+        ResponseFuture::new(stack, request, in_flight)
     }
 
-    fn with<Req, T>(&self, request: &Req, read: impl FnOnce(&(StackOf<S, M>, M::Handles)) -> T) -> T
+    #[inline]
+    fn with<Req, T>(
+        &self,
+        request: &Req,
+        read: impl FnOnce(&UpstreamSlot<(StackOf<S, M>, M::Handles)>, bool) -> T,
+    ) -> T
     where
         K: KeyExtractor<Req>,
     {
@@ -74,7 +82,8 @@ where
             let (layer, handles) = make_stack.make(upstream);
             (layer.layer(service.clone()), handles)
         };
-        key.with_key(request, |key| upstreams.with(&key, make, read))
+        let is_in_use = |(_, handles): &(_, M::Handles)| make_stack.is_in_use(handles);
+        key.with_key(request, |key| upstreams.with(&key, make, is_in_use, read))
     }
 }
 

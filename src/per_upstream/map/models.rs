@@ -15,7 +15,8 @@ fn full_with(names: &[&str]) -> Names {
 }
 
 fn call(map: &Names, name: &str) {
-    assert_eq!(map.with(&KeyRef::Named(name.into()), ToString::to_string, Clone::clone), name);
+    let read = |slot: &UpstreamSlot<String>, _| slot.value().clone();
+    assert_eq!(map.with(&KeyRef::Named(name.into()), ToString::to_string, |_| false, read), name);
 }
 
 fn names(map: &Names) -> Vec<String> {
@@ -28,7 +29,8 @@ fn names(map: &Names) -> Vec<String> {
 fn two_threads_make_one_upstream() {
     let set_up = || (UpstreamMap::new(10), AtomicU64::new(0));
     let call = |(map, made): &(UpstreamMap<u64>, AtomicU64)| {
-        map.with(&KeyRef::Named("a".into()), |_| made.fetch_add(1, Relaxed), |number| *number)
+        let make = |_: &UpstreamKey| made.fetch_add(1, Relaxed);
+        map.with(&KeyRef::Named("a".into()), make, |_| false, |slot, _| *slot.value())
     };
     race(set_up, call, call, |(_, made), one, two| assert_eq!((one, two, made.load(Relaxed)), (0, 0, 1)));
 }
