@@ -15,8 +15,9 @@ use http_body_util::Full;
 use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State};
 use steadfast::per_upstream::{KeyExtractor, MakeStack, PerUpstreamLayer, PerUpstreamService, UpstreamKey};
-use steadfast::{Call, Error, HasCallOptions};
+use steadfast::{Call, Error, ErrorKind, HasCallOptions, TimeoutScope};
 use tokio::sync::{Barrier, Notify};
+use tokio::time::Instant;
 use tokio_test::{assert_pending, assert_ready_ok, task};
 use tower::layer::util::Identity;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
@@ -633,6 +634,79 @@ async fn an_upstream_that_is_not_ready_does_not_hold_up_another() {
     let mut slow = task::spawn(service.clone().oneshot(get("http://slow.internal/")));
     assert_pending!(slow.poll());
     assert_eq!(service.clone().oneshot(get("http://sku.internal/")).await.unwrap().status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_waits_for_its_stack_no_longer_than_its_deadline() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let service = PerUpstreamLayer::new(|_: &UpstreamKey| (StuckLayer(true), ()));
+    let service = service.layer(Strict::default().map_request(Call::into_inner));
+    let began = Instant::now();
+    let to = || Call::new(get("http://slow.internal/"));
+    for (call, ends) in [
+        (to().timeout(SECOND), SECOND),
+        (to().deadline(began + 3 * SECOND), 3 * SECOND),
+        // The deadline comes first.
+        (to().timeout(9 * SECOND).deadline(began + 4 * SECOND), 4 * SECOND),
+        // The timeout comes first.
+        (to().timeout(SECOND).deadline(began + 9 * SECOND), 5 * SECOND),
+        // The deadline has passed already.
+        (to().deadline(began), 5 * SECOND),
+    ] {
+        let after = ends.saturating_sub(began.elapsed());
+        let error = service.clone().oneshot(call).await.unwrap_err();
+        assert_eq!(began.elapsed(), ends);
+        assert_eq!(error.kind(), ErrorKind::Timeout { scope: TimeoutScope::Total, after: Some(after) });
+        assert_eq!((error.attempts(), error.maybe_sent()), (0, false));
+        assert_eq!(error.upstream(), Some("http://slow.internal"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_for_its_stack_is_made_as_soon_as_the_stack_is_ready() {
+    let (mock, mut handle) = tower_test::mock::pair::<Call<Request<String>>, Response<Full<Bytes>>>();
+    let mock = mock.map_err(|error| Error::from_upstream(io::Error::other(error)));
+    handle.allow(0);
+    let service = PerUpstreamLayer::new(numbered(&Arc::default())).max_upstreams(1).layer(mock);
+    let call = Call::new(get("http://a.internal/")).timeout(Duration::from_secs(1));
+    let mut call = task::spawn(service.clone().oneshot(call));
+    assert_pending!(call.poll());
+    handle.allow(1);
+    assert!(call.is_woken());
+    assert_pending!(call.poll());
+    // The deadline of a call that has been made is the concern of the layers below.
+    tokio::time::advance(Duration::from_secs(10)).await;
+    assert_pending!(call.poll());
+    let (_, reply) = handle.next_request().await.unwrap();
+    reply.send_response(Response::new(Full::default()));
+    assert_eq!(call.await.unwrap().status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stack_that_becomes_ready_after_the_deadline_is_not_called() {
+    let (mock, mut handle) = tower_test::mock::pair::<Call<Request<String>>, Response<Full<Bytes>>>();
+    let mock = mock.map_err(|error| Error::from_upstream(io::Error::other(error)));
+    handle.allow(0);
+    let service = PerUpstreamLayer::new(numbered(&Arc::default())).layer(mock);
+    let call = Call::new(get("http://a.internal/")).timeout(Duration::from_secs(1));
+    let mut call = task::spawn(service.clone().oneshot(call));
+    assert_pending!(call.poll());
+    tokio::time::advance(Duration::from_secs(2)).await;
+    handle.allow(1);
+    assert!(matches!(call.poll(), Poll::Ready(Err(error)) if error.is_total_timeout()));
+    drop(call);
+    assert!(task::spawn(handle.next_request()).poll().is_pending(), "nothing was sent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stack_that_fails_to_become_ready_sends_nothing() {
+    let (mock, handle) = tower_test::mock::pair::<Call<Request<String>>, Response<Full<Bytes>>>();
+    let mock = mock.map_err(|error| Error::from_upstream(io::Error::other(error)));
+    let service = PerUpstreamLayer::new(numbered(&Arc::default())).max_upstreams(1).layer(mock);
+    drop(handle);
+    let error = service.clone().oneshot(Call::new(get("http://a.internal/"))).await.unwrap_err();
+    assert_eq!((error.kind(), error.attempts(), error.maybe_sent()), (ErrorKind::Upstream, 0, false));
+    assert_eq!(error.upstream(), Some("http://a.internal"));
 }
 
 /// If true, makes a service that is never ready; otherwise, changes nothing.

@@ -9,3 +9,4 @@ pub(crate) mod shared_settings;
 pub(crate) mod signals;
 pub(crate) mod sync;
 pub(crate) mod wall_clock;
+pub(crate) mod when_ready;

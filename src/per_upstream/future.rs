@@ -2,59 +2,76 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use pin_project::pin_project;
+use tokio::time::Instant;
 use tower::Service;
-use tower::util::Oneshot;
 
 use super::map::InFlight;
+use crate::internal::clock;
+use crate::internal::when_ready::{NotCalled, Polled, WhenReady};
+use crate::{Error, HasCallOptions, TimeoutScope};
 
 /// The future of [`PerUpstreamService`](super::PerUpstreamService).
 ///
-/// Cancel safe: the future holds the call, and no other resource.
+/// Cancel safe: the future holds the call, and no other resource. A call that is dropped while it waits for its stack
+/// is not sent.
 #[pin_project]
 pub struct ResponseFuture<S: Service<Req>, Req> {
     #[pin]
-    stage: StackStage<S, Req>,
-    /// Marks the upstream as in use, where the map asks for it.
+    call: WhenReady<S, Req>,
+    /// Marks the upstream as in use, where the map asks for it or the call has to wait.
     in_flight: Option<InFlight>,
 }
 
-#[pin_project(project = StackStageProj)]
-enum StackStage<S: Service<Req>, Req> {
-    /// The usual case: the stack was ready, and has been called.
-    Called(#[pin] S::Future),
-    /// The stack was not ready, and is called once it is ready.
-    Waiting(#[pin] Oneshot<S, Req>),
-    /// The stack failed to become ready. `None` after the error has been returned.
-    Failed(Option<S::Error>),
-}
-
-impl<S: Service<Req>, Req> ResponseFuture<S, Req> {
-    pub(super) fn new(mut stack: S, request: Req, in_flight: Option<InFlight>) -> Self {
-        // This poll needs no waker, because `Oneshot` polls a pending stack again, with the waker of the task.
-        let stage = match stack.poll_ready(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(())) => StackStage::Called(stack.call(request)),
-            Poll::Ready(Err(error)) => StackStage::Failed(Some(error)),
-            Poll::Pending => StackStage::Waiting(Oneshot::new(stack, request)),
-        };
-        Self { stage, in_flight }
+impl<S, Req> ResponseFuture<S, Req>
+where
+    S: Service<Req>,
+    Req: HasCallOptions,
+{
+    #[inline]
+    pub(super) fn new(stack: Polled<S, S::Error>, request: Req, in_flight: Option<InFlight>) -> Self {
+        Self { call: stack.call(request, end_of_wait), in_flight }
     }
 }
 
-impl<S: Service<Req>, Req> Future for ResponseFuture<S, Req> {
-    type Output = Result<S::Response, S::Error>;
+/// Returns the latest end of the wait for a stack. A timeout of the call's own counts as well: without a
+/// `DeadlineLayer` above, no layer has turned this timeout into a deadline.
+fn end_of_wait(request: &impl HasCallOptions) -> Option<Instant> {
+    let options = request.options();
+    let own = options.get_timeout().and_then(|timeout| clock::after(Instant::now(), timeout));
+    clock::earliest(own, options.get_deadline())
+}
 
+impl<S, Req, Res, E> Future for ResponseFuture<S, Req>
+where
+    S: Service<Req, Response = Res, Error = Error<E>>,
+{
+    type Output = Result<Res, Error<E>>;
+
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().stage.project() {
-            StackStageProj::Called(future) => future.poll(cx),
-            StackStageProj::Waiting(oneshot) => oneshot.poll(cx),
-            StackStageProj::Failed(error) => {
-                Poll::Ready(Err(error.take().expect("polled after it was ready")))
-            }
+        let this = self.project();
+        match ready!(this.call.poll_called(cx)) {
+            Ok(future) => future.poll(cx),
+            Err(not_called) => Poll::Ready(Err(error(not_called, this.in_flight.as_ref()))),
         }
     }
+}
+
+/// Returns the error of a call that was not sent, with the name of the upstream.
+#[cold]
+fn error<E>(not_called: NotCalled<Error<E>>, upstream: Option<&InFlight>) -> Error<E> {
+    let error = match not_called {
+        NotCalled::Failed(error) => error,
+        NotCalled::Late(after) => Error::timeout(TimeoutScope::Total, Some(after)),
+    };
+    // A layer of the stack may have set the name. A refusal with a name allocates nothing here.
+    let upstream = upstream.filter(|_| error.upstream().is_none());
+    let name: Option<Arc<str>> = upstream.map(|upstream| upstream.key().to_string().into());
+    error.of_readiness(name.as_ref())
 }
 
 impl<S: Service<Req>, Req> fmt::Debug for ResponseFuture<S, Req> {

@@ -13,6 +13,9 @@ use super::service::PerUpstreamService;
 /// Default: upstreams are told apart by scheme and authority, and by a `Host` header that differs from the URI. At
 /// most 1,000 upstreams are known at a time.
 ///
+/// The service below responds with [`Error`](crate::Error), and the request carries the options of the call
+/// ([`HasCallOptions`](crate::HasCallOptions)), because their deadline bounds the wait for a stack.
+///
 /// ```
 /// use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
 /// use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};

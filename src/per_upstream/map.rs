@@ -96,7 +96,13 @@ impl<T> UpstreamSlot<T> {
 
 /// A call in flight, which protects its upstream from eviction while another upstream can be evicted.
 #[derive(Debug)]
-pub(super) struct InFlight(#[expect(dead_code, reason = "held for its reference count")] Arc<UpstreamKey>);
+pub(super) struct InFlight(Arc<UpstreamKey>);
+
+impl InFlight {
+    pub(super) fn key(&self) -> &UpstreamKey {
+        &self.0
+    }
+}
 
 /// The longest idle upstreams of the last search, longest idle first, each with its age at that time.
 struct IdleQueue<T>(VecDeque<(u64, Arc<UpstreamSlot<T>>)>);

@@ -45,16 +45,23 @@
 //! - A stack maker of your own decides by [`MakeStack::is_in_use`]. By default, it spares no upstream.
 //! - For every stack maker, a call protects its upstream until the call's future is dropped, but not while the body of
 //!   the response is read. This holds for a call that begins when the service knows at least half of the upstreams that
-//!   it may know, or that makes its upstream known. All other calls would pay for the
+//!   it may know, that makes its upstream known, or that has to wait for its stack. All other calls would pay for the
 //!   protection with writes to shared memory, although no eviction is near.
 //!
 //! Calls in flight to an evicted upstream go on.
 //!
+//! # Readiness
+//!
+//! The service itself is always ready. A call waits, if necessary, until the stack of its upstream is ready, at most
+//! until the call's deadline. Without a deadline, the call's own timeout bounds the wait. The call then ends with
+//! [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), of the scope [`Total`](crate::TimeoutScope::Total), and nothing
+//! was sent.
+//!
 //! # Cost
 //!
 //! The lookup of a known upstream takes no lock and reads no clock. By default, the lookup allocates only if the host
-//! has upper-case letters. The service itself is always ready; a call waits, if necessary, until the stack
-//! of its upstream is ready. The cost of a new upstream does not grow with the number of known upstreams.
+//! has upper-case letters. A call to a stack that is not ready makes one allocation. The cost of a new upstream does
+//! not grow with the number of known upstreams.
 
 mod future;
 mod key;

@@ -10,6 +10,8 @@ use super::future::ResponseFuture;
 use super::key::{KeyExtractor, Origin, UpstreamKey};
 use super::make_stack::MakeStack;
 use super::map::{UpstreamMap, UpstreamSlot};
+use crate::internal::when_ready::Polled;
+use crate::{Error, HasCallOptions, SteadfastError};
 
 /// The service of a [`PerUpstreamLayer`](super::PerUpstreamLayer). Clones share the upstreams.
 pub struct PerUpstreamService<S, M, K = Origin>
@@ -59,11 +61,15 @@ where
     #[inline]
     pub(crate) fn send<Req>(&self, request: Req) -> ResponseFuture<StackOf<S, M>, Req>
     where
+        Req: HasCallOptions,
         StackOf<S, M>: Service<Req> + Clone,
         K: KeyExtractor<Req>,
     {
         let (stack, in_flight) = self.with(&request, |slot, eviction_is_near| {
-            (slot.value().0.clone(), eviction_is_near.then(|| slot.in_flight()))
+            let stack = Polled::new(slot.value().0.clone());
+            // A call that has to wait pays for its mark as well: the mark also names the upstream in an error.
+            let is_marked = eviction_is_near || !stack.is_ready();
+            (stack, is_marked.then(|| slot.in_flight()))
         });
         ResponseFuture::new(stack, request, in_flight)
     }
@@ -87,16 +93,18 @@ where
     }
 }
 
-impl<Req, S, M, K> Service<Req> for PerUpstreamService<S, M, K>
+impl<Req, S, M, K, Res, E> Service<Req> for PerUpstreamService<S, M, K>
 where
+    Req: HasCallOptions,
     S: Clone,
     M: MakeStack,
     M::Layer: Layer<S>,
-    StackOf<S, M>: Service<Req> + Clone,
+    StackOf<S, M>: Service<Req, Response = Res, Error = Error<E>> + Clone,
+    <StackOf<S, M> as Service<Req>>::Error: SteadfastError,
     K: KeyExtractor<Req>,
 {
-    type Response = <StackOf<S, M> as Service<Req>>::Response;
-    type Error = <StackOf<S, M> as Service<Req>>::Error;
+    type Response = Res;
+    type Error = Error<E>;
     type Future = ResponseFuture<StackOf<S, M>, Req>;
 
     // Without a request, `poll_ready` cannot select a stack. The call therefore polls its stack for readiness.
