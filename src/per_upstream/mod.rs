@@ -61,7 +61,7 @@
 //!
 //! The lookup of a known upstream takes no lock and reads no clock. By default, the lookup allocates only if the host
 //! has upper-case letters. A call to a stack that is not ready makes one allocation. The cost of a new upstream does
-//! not grow with the number of known upstreams.
+//! not grow with the number of known upstreams, unless all of them are in use.
 
 mod future;
 mod key;
