@@ -46,8 +46,7 @@ pub enum Outcome {
         retry_after: Option<Duration>,
     },
     /// The upstream has declared the request as not processed (RFC 9113 §8.7). No fault is counted. A retry sends the
-    /// request again at once, at most three times, whatever the method. A retry has a copy of the request only while
-    /// its policy and its budget allow another attempt; without a copy, the retry returns the result.
+    /// request again at once, at most three times, whatever the method and the policy.
     NotProcessed,
     /// The upstream is healthy and answers "not now" (429). No fault is counted, and another attempt makes sense
     /// after `retry_after`.

@@ -26,6 +26,7 @@ use std::time::Duration;
 pub use self::info::ErrorInfo;
 use self::info::{BoxedInner, Reach, TypedInner};
 pub use self::kind::{BoxError, ErrorKind, TimeoutScope};
+use crate::internal::when_ready::NotCalled;
 use crate::sealed::Sealed;
 use crate::{EndpointId, StopReason};
 
@@ -276,6 +277,17 @@ impl<E> fmt::Debug for Error<E> {
 impl<E> StdError for Error<E> {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         Some(&self.info)
+    }
+}
+
+/// The error of a call whose service did not become ready. No attempt was made, and nothing was sent.
+impl<E> From<NotCalled<Self>> for Error<E> {
+    fn from(not_called: NotCalled<Self>) -> Self {
+        let error = match not_called {
+            NotCalled::Failed(error) => error,
+            NotCalled::Late(after) => Self::timeout(TimeoutScope::Total, Some(after)),
+        };
+        error.of_readiness(None)
     }
 }
 

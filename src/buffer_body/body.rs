@@ -28,9 +28,15 @@ enum Rest<B> {
     Trailers(Option<Box<HeaderMap>>),
     /// The body was not read to its end.
     Unread(#[pin] B),
-    /// The body broke off. The error is boxed once more, so that the failure takes no room in each body; `None` once it
-    /// is returned.
-    Broken(Option<Box<BoxError>>),
+    /// The body broke off. Boxed, so that the failure takes no room in each body; `None` once the error is returned.
+    Broken(Option<Box<Failure>>),
+}
+
+#[derive(Debug)]
+struct Failure {
+    error: BoxError,
+    /// The number of bytes that are missing, if the length was stated.
+    missing: Option<u64>,
 }
 
 impl<B> BufferedBody<B> {
@@ -42,8 +48,10 @@ impl<B> BufferedBody<B> {
         Self { data, rest: Rest::Unread(rest) }
     }
 
-    pub(super) fn broken(data: Bytes, error: BoxError) -> Self {
-        Self { data, rest: Rest::Broken(Some(Box::new(error))) }
+    /// Makes a body that fails after `data`. `stated` is the stated length of the whole body.
+    pub(super) fn broken(data: Bytes, error: BoxError, stated: Option<u64>) -> Self {
+        let missing = stated.map(|stated| stated.saturating_sub(data.len() as u64));
+        Self { data, rest: Rest::Broken(Some(Box::new(Failure { error, missing }))) }
     }
 }
 
@@ -74,7 +82,7 @@ where
             RestProj::Trailers(trailers) => {
                 Poll::Ready(trailers.take().map(|trailers| Ok(Frame::trailers(*trailers))))
             }
-            RestProj::Broken(error) => Poll::Ready(error.take().map(|error| Err(*error))),
+            RestProj::Broken(failure) => Poll::Ready(failure.take().map(|failure| Err(failure.error))),
         }
     }
 
@@ -82,7 +90,7 @@ where
         let is_at_end = match &self.rest {
             Rest::Trailers(trailers) => trailers.is_none(),
             Rest::Unread(rest) => rest.is_end_stream(),
-            Rest::Broken(error) => error.is_none(),
+            Rest::Broken(failure) => failure.is_none(),
         };
         is_at_end && self.data.is_empty()
     }
@@ -92,8 +100,8 @@ where
         let rest = match &self.rest {
             Rest::Trailers(_) => SizeHint::with_exact(0),
             Rest::Unread(rest) => rest.size_hint(),
-            // The rest is missing, and its length may be unknown.
-            Rest::Broken(_) => SizeHint::new(),
+            Rest::Broken(None) => SizeHint::with_exact(0),
+            Rest::Broken(Some(failure)) => failure.missing.map_or(SizeHint::new(), SizeHint::with_exact),
         };
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower().saturating_add(read));

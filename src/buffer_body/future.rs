@@ -172,9 +172,9 @@ where
     /// Returns the response with a body that fails where it broke off.
     #[cold]
     fn break_off(self, error: BoxError) -> Response<BufferedBody<B>> {
-        let Self { mut parts, first, joined, .. } = self;
+        let Self { mut parts, stated, first, joined, .. } = self;
         let broken = BrokenBody::new(error);
-        let body = BufferedBody::broken(join(first, joined), broken.cause());
+        let body = BufferedBody::broken(join(first, joined), broken.cause(), stated);
         parts.extensions.insert(broken);
         Response::from_parts(parts, body)
     }

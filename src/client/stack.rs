@@ -14,26 +14,24 @@ use super::reqwest_service::ReqwestService;
 use crate::buffer_body::{BufferBodyLayer, BufferBodyService};
 use crate::bulkhead::{Bulkhead, BulkheadLayer, BulkheadService};
 use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, CircuitBreakerService, State};
-use crate::deadline::DeadlineService;
+use crate::deadline::{self, DeadlineService};
 use crate::http::{HttpClassifier, TransportError};
 use crate::last_known_good::{LastKnownGoodService, PrefetchService};
 use crate::per_upstream::{KeyExtractor, KeyRef, MakeStack, PerUpstreamService, UpstreamKey};
 use crate::retry::{RetryBudget, RetryLayer, RetryPolicy, RetryService};
 use crate::timeout::{TimeoutLayer, TimeoutService};
-use crate::{Call, Classify};
+use crate::{Call, Classify, Http};
 
 /// The whole stack: the layers that all upstreams share, around a stack for each upstream.
-pub(super) type Stack = DeadlineService<
-    PrefetchService<
-        LastKnownGoodService<
-            PerUpstreamService<ReqwestService, MakeUpstreamStack, StackKey>,
-            StackClassifier,
-        >,
-    >,
+pub(super) type Stack = DeadlineService<BelowDeadline>;
+
+type BelowDeadline = PrefetchService<
+    LastKnownGoodService<PerUpstreamService<ReqwestService, MakeUpstreamStack, StackKey>, StackClassifier>,
 >;
 
-/// The future of a call to the stack.
-pub(super) type StackFuture = <Stack as Service<Call<reqwest::Request>>>::Future;
+/// The future of a call to the stack. The layers that all upstreams share are always ready.
+pub(super) type StackFuture =
+    deadline::ResponseFuture<<BelowDeadline as Service<Call<reqwest::Request>>>::Future, Http>;
 
 /// The layers of one upstream.
 pub(super) type UpstreamStack = RetryService<

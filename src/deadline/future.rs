@@ -2,15 +2,17 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use pin_project::pin_project;
+use tower::Service;
 
 use super::body::DeadlineBody;
 use super::config::CallLimit;
-use crate::Error;
 use crate::internal::clock::{self, CutTimer};
+use crate::internal::when_ready::{Polled, WhenReady};
 use crate::response_kind::ResponseKind;
+use crate::{Error, HasCallOptions};
 
 /// The future of [`DeadlineService`](super::DeadlineService).
 ///
@@ -60,6 +62,39 @@ where
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => this.timer.poll_elapsed(cx).map(|()| Err(Error::new(limit.kind()))),
         }
+    }
+}
+
+/// A call that first waits, if necessary, until its service is ready.
+///
+/// Cancel safe: a call that is dropped while it waits is not sent.
+#[pin_project]
+pub struct ReadyCall<S: Service<Req>, Req>(#[pin] WhenReady<S, Req>);
+
+impl<S: Service<Req>, Req: HasCallOptions> ReadyCall<S, Req> {
+    pub(super) fn new(service: Polled<S, S::Error>, request: Req) -> Self {
+        Self(service.call(request, |request| request.options().get_deadline()))
+    }
+}
+
+impl<S, Req, Res, E> Future for ReadyCall<S, Req>
+where
+    S: Service<Req, Response = Res, Error = Error<E>>,
+{
+    type Output = Result<Res, Error<E>>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match ready!(self.project().0.poll_called(cx)) {
+            Ok(future) => future.poll(cx),
+            Err(not_called) => Poll::Ready(Err(not_called.into())),
+        }
+    }
+}
+
+impl<S: Service<Req>, Req> fmt::Debug for ReadyCall<S, Req> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadyCall").finish_non_exhaustive()
     }
 }
 

@@ -48,4 +48,9 @@ mod future;
 mod layer;
 mod service;
 
-pub use self::{body::DeadlineBody, future::ResponseFuture, layer::DeadlineLayer, service::DeadlineService};
+pub use self::{
+    body::DeadlineBody,
+    future::{ReadyCall, ResponseFuture},
+    layer::DeadlineLayer,
+    service::DeadlineService,
+};

@@ -6,7 +6,8 @@ use tower::Service;
 
 use super::body::DeadlineBody;
 use super::config::DeadlineSettings;
-use super::future::ResponseFuture;
+use super::future::{ReadyCall, ResponseFuture};
+use crate::internal::when_ready::Polled;
 use crate::response_kind::ResponseKind;
 use crate::{Error, HasCallOptions, Http, SteadfastError};
 
@@ -45,20 +46,22 @@ impl<S, K> DeadlineService<S, K> {
 impl<Req, S, K, Res, E> Service<Req> for DeadlineService<S, K>
 where
     Req: HasCallOptions,
-    S: Service<Req, Response = Res, Error = Error<E>>,
+    S: Service<Req, Response = Res, Error = Error<E>> + Clone,
     S::Error: SteadfastError,
     K: ResponseKind<Res>,
 {
     type Response = K::Observed<DeadlineBody>;
     type Error = Error<E>;
-    type Future = ResponseFuture<S::Future, K>;
+    type Future = ResponseFuture<ReadyCall<S, Req>, K>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
+    // Always ready: the deadline of the call also bounds the wait for the service below, so the call waits itself.
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        begin(self.settings, self.kind, request, |request| self.inner.call(request))
+        let inner = || Polled::new(self.inner.clone());
+        begin(self.settings, self.kind, request, |request| ReadyCall::new(inner(), request))
     }
 }
 

@@ -21,17 +21,21 @@ use std::task::{Context, Poll, ready};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
+use super::client_errors::{Fault, fault_of};
 use crate::BoxError;
 use crate::internal::signals::is_discarding;
 use crate::sealed::Sealed;
 
 /// How a body ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BodyEnd {
     /// Every byte of the body arrived.
     Whole,
     /// The body broke: the connection was lost, or the time ran out.
     Broken,
+    /// The body arrived, but the client could not decode it.
+    Undecoded,
     /// The response was discarded. The rest of the body is read only to make the connection reusable.
     Discarded,
 }
@@ -71,13 +75,13 @@ pub struct ObservedBody<B, O> {
     #[pin]
     body: B,
     #[pin]
-    reading: Reading<O>,
+    state: ObserverState<O>,
 }
 
 /// The state of an observed body. The states after the first fit into the observer's own room.
-#[pin_project(project = ReadingProj)]
+#[pin_project(project = ObserverStateProj)]
 #[derive(Debug)]
-enum Reading<O> {
+enum ObserverState<O> {
     Observed(#[pin] O),
     /// The body has ended or is discarded, so its observer is gone.
     Unobserved,
@@ -94,9 +98,9 @@ where
         if body.is_end_stream() {
             // An empty body is never read, so its end is reported now.
             pin!(observer).end(BodyEnd::Whole);
-            return Self { body, reading: Reading::Unobserved };
+            return Self { body, state: ObserverState::Unobserved };
         }
-        Self { body, reading: Reading::Observed(observer) }
+        Self { body, state: ObserverState::Observed(observer) }
     }
 }
 
@@ -114,56 +118,59 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
-        if matches!(*this.reading, Reading::Failed) {
+        if matches!(*this.state, ObserverState::Failed) {
             return Poll::Ready(None);
         }
         if is_discarding() {
-            this.reading.as_mut().finish(BodyEnd::Discarded);
+            this.state.as_mut().finish(BodyEnd::Discarded);
         }
         let frame = this.body.as_mut().poll_frame(cx);
-        let cut = match this.reading.as_mut().project() {
-            ReadingProj::Observed(observer) => match &frame {
+        let cut = match this.state.as_mut().project() {
+            ObserverStateProj::Observed(observer) => match &frame {
                 Poll::Pending => observer.poll_cut(cx),
                 Poll::Ready(Some(Ok(_))) if !this.body.is_end_stream() => {
                     observer.is_cut().map_or(Poll::Pending, Poll::Ready)
                 }
                 Poll::Ready(_) => Poll::Pending,
             },
-            ReadingProj::Unobserved | ReadingProj::Failed => Poll::Pending,
+            ObserverStateProj::Unobserved | ObserverStateProj::Failed => Poll::Pending,
         };
         let frame = match cut {
             Poll::Ready(error) => Some(Err(error)),
             Poll::Pending => ready!(frame).map(|frame| frame.map_err(Into::into)),
         };
         match &frame {
-            Some(Err(_)) => this.reading.finish(BodyEnd::Broken),
-            None => this.reading.finish(BodyEnd::Whole),
-            Some(Ok(_)) if this.body.is_end_stream() => this.reading.finish(BodyEnd::Whole),
+            Some(Err(error)) if fault_of(&**error) == Fault::Caller => {
+                this.state.finish(BodyEnd::Undecoded);
+            }
+            Some(Err(_)) => this.state.finish(BodyEnd::Broken),
+            None => this.state.finish(BodyEnd::Whole),
+            Some(Ok(_)) if this.body.is_end_stream() => this.state.finish(BodyEnd::Whole),
             Some(Ok(_)) => {}
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.reading, Reading::Failed) || self.body.is_end_stream()
+        matches!(self.state, ObserverState::Failed) || self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self.reading {
-            Reading::Failed => SizeHint::with_exact(0),
+        match self.state {
+            ObserverState::Failed => SizeHint::with_exact(0),
             _ => self.body.size_hint(),
         }
     }
 }
 
-impl<O: BodyObserver> Reading<O> {
+impl<O: BodyObserver> ObserverState<O> {
     /// Reports the end of the body to the observer, and drops the observer.
     fn finish(mut self: Pin<&mut Self>, end: BodyEnd) {
-        if let ReadingProj::Observed(observer) = self.as_mut().project() {
+        if let ObserverStateProj::Observed(observer) = self.as_mut().project() {
             observer.end(end);
         }
         self.set(match end {
-            BodyEnd::Broken => Self::Failed,
+            BodyEnd::Broken | BodyEnd::Undecoded => Self::Failed,
             BodyEnd::Whole | BodyEnd::Discarded => Self::Unobserved,
         });
     }

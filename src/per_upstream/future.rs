@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use pin_project::pin_project;
@@ -12,7 +11,7 @@ use tower::Service;
 use super::map::InFlight;
 use crate::internal::clock;
 use crate::internal::when_ready::{NotCalled, Polled, WhenReady};
-use crate::{Error, HasCallOptions, TimeoutScope};
+use crate::{Error, HasCallOptions};
 
 /// The future of [`PerUpstreamService`](super::PerUpstreamService).
 ///
@@ -64,14 +63,12 @@ where
 /// Returns the error of a call that was not sent, with the name of the upstream.
 #[cold]
 fn error<E>(not_called: NotCalled<Error<E>>, upstream: Option<&InFlight>) -> Error<E> {
-    let error = match not_called {
-        NotCalled::Failed(error) => error,
-        NotCalled::Late(after) => Error::timeout(TimeoutScope::Total, Some(after)),
-    };
-    // A layer of the stack may have set the name. A refusal with a name allocates nothing here.
-    let upstream = upstream.filter(|_| error.upstream().is_none());
-    let name: Option<Arc<str>> = upstream.map(|upstream| upstream.key().to_string().into());
-    error.of_readiness(name.as_ref())
+    let error = Error::from(not_called);
+    match upstream {
+        // A layer of the stack may have set the name. A refusal with a name allocates nothing here.
+        Some(upstream) if error.upstream().is_none() => error.with_upstream(upstream.key().to_string()),
+        _ => error,
+    }
 }
 
 impl<S: Service<Req>, Req> fmt::Debug for ResponseFuture<S, Req> {
