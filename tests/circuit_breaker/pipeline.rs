@@ -388,3 +388,56 @@ async fn the_extremes_that_are_allowed_work() {
         assert_eq!(circuit.state(), State::Closed);
     }
 }
+
+// ===== Readiness =====
+
+type Mocked = mock::Mock<Ask, Response<Full<Bytes>>>;
+
+/// A service around a mock, which panics if it is called without having been polled ready.
+fn mocked(
+    circuit: &CircuitBreaker,
+) -> (
+    impl Service<Ask, Response: Sized, Error = Error<io::Error>, Future: Sized> + Clone,
+    mock::Handle<Ask, Response<Full<Bytes>>>,
+) {
+    let (mock, handle): (Mocked, _) = mock::pair();
+    let below = mock.map_err(|error| Error::from_upstream(io::Error::other(error)));
+    (CircuitBreakerLayer::new(circuit.clone()).layer(below), handle)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_circuit_refuses_without_asking_the_service_below() {
+    let circuit = brittle().build().unwrap();
+    let (service, mut handle) = mocked(&circuit);
+    handle.allow(0);
+    circuit.force_open();
+    let error = service.oneshot(GOOD).now_or_never().unwrap().err().unwrap();
+    assert!(error.is_circuit_open());
+    assert_eq!(circuit.snapshot().refused, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_readiness_the_open_circuit_answered_is_refused() {
+    let circuit = brittle().build().unwrap();
+    let (mut service, mut handle) = mocked(&circuit);
+    handle.allow(0);
+    circuit.force_open();
+    std::future::poll_fn(|cx| service.poll_ready(cx)).await.unwrap();
+    circuit.reset();
+    let clone = service.clone();
+    assert!(service.call(GOOD).await.err().unwrap().is_circuit_open());
+    // A clone carries no readiness, and neither does the service after the call.
+    for mut unready in [service, clone] {
+        assert!(std::future::poll_fn(|cx| unready.poll_ready(cx)).now_or_never().is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_fails_to_become_ready_counts_as_a_failure() {
+    let circuit = brittle().build().unwrap();
+    let (mut service, mut handle) = mocked(&circuit);
+    handle.send_error("closed");
+    let error = std::future::poll_fn(|cx| service.poll_ready(cx)).await.unwrap_err();
+    assert_eq!((error.attempts(), error.maybe_sent()), (0, false));
+    assert_eq!(circuit.state(), State::Open);
+}
