@@ -86,13 +86,13 @@ impl<E> Error<E> {
     /// failed connection of reqwest proves nothing, because the unreachable host may be the target of a redirect;
     /// only `ReqwestService` can tell. For other clients, use [`with_sent`](Self::with_sent).
     ///
-    /// The URL in an error of reqwest loses its query and fragment, which can hold secrets.
+    /// The URL in an error of reqwest loses its userinfo, query and fragment, which can hold secrets.
     pub fn from_upstream(error: E) -> Self
     where
         E: StdError + Send + Sync + 'static,
     {
         #[cfg(feature = "reqwest")]
-        let error = without_query(error);
+        let error = without_secrets(error);
         Self::from_info(ErrorInfo::of_client(Box::new(TypedInner(error))))
     }
 
@@ -197,11 +197,11 @@ impl<E: 'static> Error<E> {
     }
 }
 
-/// Hides the query in the URL of an error of reqwest.
+/// Hides secrets in the URL of an error of reqwest.
 #[cfg(feature = "reqwest")]
-fn without_query<E: 'static>(mut error: E) -> E {
+fn without_secrets<E: 'static>(mut error: E) -> E {
     if let Some(error) = (&mut error as &mut dyn Any).downcast_mut() {
-        crate::http::client_errors::hide_query(error);
+        crate::http::client_errors::hide_secrets(error);
     }
     error
 }

@@ -84,7 +84,7 @@ pub trait ResponseKind<Res>: Sealed + Copy {
     #[inline]
     fn judge<E>(self, judge: &impl Judge<Res, E>, result: Result<&Res, &Error<E>>) -> Outcome {
         match result.ok().and_then(|response| self.extension::<BrokenBody>(response)) {
-            Some(broken) => judge.classify(Err(&broken.error())),
+            Some(broken) => judge_broken(judge, broken),
             None => judge.classify(result),
         }
     }
@@ -103,6 +103,11 @@ pub trait ResponseKind<Res>: Sealed + Copy {
     fn endpoint(self, response: &Res) -> Option<EndpointId> {
         self.extension(response).copied()
     }
+}
+
+#[cold]
+fn judge_broken<Res, E>(judge: &impl Judge<Res, E>, broken: &BrokenBody) -> Outcome {
+    judge.classify(Err(&broken.error()))
 }
 
 impl<B: Body> ResponseKind<Response<B>> for Http {

@@ -241,3 +241,47 @@ async fn a_response_body_that_breaks_is_a_fault_of_the_exchange() {
     let error: hyper::Error = body.collect().await.unwrap_err();
     assert_eq!(error.fault(), Fault::Exchange, "{error:?}");
 }
+
+/// Serves HTTP/2, and refuses the first stream of each connection without processing it. Returns the address.
+#[cfg(feature = "http2")]
+async fn refusing_server() -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                let mut is_first = true;
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    if std::mem::take(&mut is_first) {
+                        respond.send_reset(h2::Reason::REFUSED_STREAM);
+                    } else {
+                        respond.send_response(Response::new(()), true).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[cfg(feature = "http2")]
+#[tokio::test]
+async fn a_post_that_an_http2_server_has_not_processed_is_sent_again() {
+    let address = refusing_server().await;
+    let client = legacy::Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+    let circuit = CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO).build().unwrap();
+    let never = RetryPolicy::builder().max_retries(0).build().unwrap();
+    let service = ServiceBuilder::new()
+        .layer(ReplayBodyLayer::new(1024))
+        .layer(RetryLayer::new(never))
+        .layer(CircuitBreakerLayer::new(circuit.clone()))
+        .map_err(Error::from_upstream)
+        .service(client);
+    let pieces = ["one", "two"].map(|piece| Ok::<_, BoxError>(Frame::data(Bytes::from(piece))));
+    let body = StreamBody::new(futures_util::stream::iter(pieces));
+    let request = Request::post(format!("http://{address}/")).body(body).unwrap();
+    let response = service.oneshot(request).await.unwrap();
+    assert_eq!((response.status(), attempts(&response)), (StatusCode::OK, 2));
+    assert_eq!(circuit.state(), State::Closed);
+}

@@ -325,9 +325,14 @@ async fn no_text_of_an_error_shows_credentials_or_a_query() {
     let server = Server::absent();
     let url = server.url("/path?token=secret#secret").replace("http://", "http://user:secret@");
     let client = brittle().build().unwrap();
-    for error in
-        [client.get(&url).send().await.unwrap_err(), client.get("ftp://a/?secret").send().await.unwrap_err()]
-    {
+    let looping = Server::new([redirect("http://user:secret@127.0.0.1/?secret")]);
+    let once = brittle().redirect(Policy::limited(0)).build().unwrap();
+    let redirected = once.get(looping.url("/")).send().await.unwrap_err();
+    for error in [
+        client.get(&url).send().await.unwrap_err(),
+        client.get("ftp://a/?secret").send().await.unwrap_err(),
+        redirected,
+    ] {
         let mut texts =
             vec![format!("{error}"), format!("{error:#}"), format!("{error:?}"), format!("{error:#?}")];
         let mut cause: Option<&dyn std::error::Error> = Some(&error);

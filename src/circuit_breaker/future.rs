@@ -100,20 +100,22 @@ fn settle<Res, E>(
         return None;
     }
     let is_of_redirect_target = match result {
-        Err(error) if error.is_refusal() => return admission.settle(Outcome::Neutral),
+        Ok(response) => kind.is_of_redirect_target(response),
         // A call cut by its deadline counts like a call dropped by its caller.
         Err(error) if error.is_total_timeout() => {
             admission.abandon();
             return None;
         }
         Err(error) => error.is_of_redirect_target() || (error.is_timeout() && admission.is_redirected()),
-        Ok(response) => kind.is_of_redirect_target(response),
     };
     if is_of_redirect_target {
         admission.settle_redirected();
         return None;
     }
-    let outcome = kind.judge(judge, result);
+    let outcome = match result {
+        Err(error) if error.is_refusal() => Outcome::Neutral,
+        result => kind.judge(judge, result),
+    };
     let observer = admission.settle(outcome);
     // A body that broke off already is counted by its outcome.
     observer.filter(|_| outcome == Outcome::Success || !kind.is_broken(result))

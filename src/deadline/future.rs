@@ -10,7 +10,7 @@ use tower::Service;
 use super::body::DeadlineBody;
 use super::config::CallLimit;
 use crate::internal::clock::{self, CutTimer};
-use crate::internal::when_ready::{Polled, WhenReady};
+use crate::internal::when_ready::WhenReady;
 use crate::response_kind::ResponseKind;
 use crate::{Error, HasCallOptions};
 
@@ -71,9 +71,10 @@ where
 #[pin_project]
 pub struct ReadyCall<S: Service<Req>, Req>(#[pin] WhenReady<S, Req>);
 
-impl<S: Service<Req>, Req: HasCallOptions> ReadyCall<S, Req> {
-    pub(super) fn new(service: Polled<S, S::Error>, request: Req) -> Self {
-        Self(service.call(request, |request| request.options().get_deadline()))
+impl<S: Service<Req> + Clone, Req: HasCallOptions> ReadyCall<S, Req> {
+    #[inline]
+    pub(super) fn new(service: &mut S, request: Req) -> Self {
+        Self(WhenReady::call(service, request, |request| request.options().get_deadline()))
     }
 }
 

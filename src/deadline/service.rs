@@ -7,7 +7,6 @@ use tower::Service;
 use super::body::DeadlineBody;
 use super::config::DeadlineSettings;
 use super::future::{ReadyCall, ResponseFuture};
-use crate::internal::when_ready::Polled;
 use crate::response_kind::ResponseKind;
 use crate::{Error, HasCallOptions, Http, SteadfastError};
 
@@ -60,8 +59,7 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        let inner = || Polled::new(self.inner.clone());
-        begin(self.settings, self.kind, request, |request| ReadyCall::new(inner(), request))
+        begin(self.settings, self.kind, request, |request| ReadyCall::new(&mut self.inner, request))
     }
 }
 

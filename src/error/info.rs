@@ -250,8 +250,8 @@ impl ErrorInfo {
         None
     }
 
-    /// Returns the URL in reqwest's error, if the error has one. It has no query and no fragment: they are removed, so
-    /// that no text of the error shows them.
+    /// Returns the URL in reqwest's error, if the error has one. It has no userinfo, query or fragment: they are
+    /// removed, so that no text of the error shows them.
     #[cfg(feature = "reqwest")]
     pub fn url(&self) -> Option<&reqwest::Url> {
         self.reqwest_error()?.url()

@@ -7,6 +7,7 @@
 //! ```text
 //! Polled::new(service)      polls the service once, without a waker
 //!   .call(request, end)     calls a ready service, or begins the wait
+//! WhenReady::call           does both with a borrowed service, which is cloned only for the wait
 //! WhenReady::poll_called    waits, calls, and yields the future of the service
 //! ```
 
@@ -90,6 +91,20 @@ pub(crate) enum NotCalled<E> {
     Failed(E),
     /// The deadline passed. It was this far away when the wait began.
     Late(Duration),
+}
+
+impl<S: Service<Req> + Clone, Req> WhenReady<S, Req> {
+    /// Calls `service` in place if it is ready. Otherwise the service itself waits inside the call, and a clone takes
+    /// its place. See [`Polled::call`] for `end`.
+    #[inline]
+    pub(crate) fn call(service: &mut S, request: Req, end: impl FnOnce(&Req) -> Option<Instant>) -> Self {
+        let readiness = service.poll_ready(&mut Context::from_waker(Waker::noop()));
+        if matches!(readiness, Poll::Ready(Ok(()))) {
+            return Self(Stage::Called(service.call(request)));
+        }
+        let clone = service.clone();
+        Polled { service: std::mem::replace(service, clone), readiness }.call(request, end)
+    }
 }
 
 impl<S: Service<Req>, Req> WhenReady<S, Req> {

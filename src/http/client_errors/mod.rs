@@ -21,7 +21,7 @@ use self::facts::{BROKE_OFF, ErrorFacts, NO_CONNECTION};
 pub use self::facts::{Fault, TransportError};
 pub(crate) use self::facts::{Sent, SharedError, causes, is_wrapper};
 #[cfg(feature = "reqwest")]
-pub(crate) use self::reqwest::{hide_query, is_unsent};
+pub(crate) use self::reqwest::{hide_secrets, is_unsent};
 use crate::BoxError;
 
 /// Returns the facts about an error of a known type; `None` for an unknown type or a mere wrapper.

@@ -65,11 +65,15 @@ fn of_hop(error: &::reqwest::Error) -> ErrorFacts {
     }
 }
 
-/// Removes the query and the fragment from the URL of the error, which appears in the error's texts.
-pub(crate) fn hide_query(error: &mut ::reqwest::Error) {
+/// Removes userinfo, query and fragment from the URL of the error, which appears in the error's texts. The URL can be the
+/// target of a redirect.
+pub(crate) fn hide_secrets(error: &mut ::reqwest::Error) {
     if let Some(url) = error.url_mut() {
         url.set_query(None);
         url.set_fragment(None);
+        // These fail for a URL without a host, which has no userinfo.
+        let _ = url.set_password(None);
+        let _ = url.set_username("");
     }
 }
 

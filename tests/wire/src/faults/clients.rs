@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use steadfast::buffer_body::BufferBodyLayer;
 use steadfast::circuit_breaker::CircuitBreaker;
 use steadfast::retry::{Backoff, RetryPolicy};
 use tokio_rustls::TlsAcceptor;
@@ -24,6 +25,8 @@ pub(crate) enum Setting {
     Defaults,
     /// The first failure opens the circuit, for longer than a row lasts.
     OneFailureOpens,
+    /// As `OneFailureOpens`, and bodies of unstated length are read inside the attempt.
+    BufferEachBody,
     WithoutRetry,
 }
 
@@ -52,8 +55,12 @@ pub(crate) fn steadfast(protocol: Protocol, setting: Setting) -> Result<steadfas
         .retry(retry);
     let one_failure = CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO);
     let builder = match setting {
+        Setting::BufferEachBody => builder.buffer_body(BufferBodyLayer::new().unsized_bodies(true)),
+        _ => builder,
+    };
+    let builder = match setting {
         Setting::Defaults => builder,
-        Setting::OneFailureOpens => {
+        Setting::OneFailureOpens | Setting::BufferEachBody => {
             let long = Duration::from_secs(60);
             builder.circuit_breaker(one_failure.open_for(long).max_open_for(long))
         }

@@ -20,6 +20,8 @@ enum Check {
     Calls { method: Method, fault: Fault, calls: usize, at_once: usize },
     /// A POST whose first stream the server refuses.
     Refused { times: Times, fault: Fault, setting: Setting },
+    /// A body that cannot be decoded, read inside the attempt.
+    Undecodable { protocol: Protocol },
 }
 
 /// Runs the checks, and returns those that fail.
@@ -43,6 +45,7 @@ pub(crate) fn checks(long: bool) -> Result<Vec<String>, BoxError> {
         checks.push(Check::Refused { times: Times::Always, fault, setting });
         checks.push(Check::Refused { times: Times::Once, fault: Fault::GoAwayBelow, setting });
     }
+    checks.extend([Protocol::Http1, Protocol::Http2].map(|protocol| Check::Undecodable { protocol }));
     let run = async |check: &Check| {
         let hung = || Ok(Some(format!("must hold: {check:?}: hung")));
         tokio::time::timeout(LIMIT, check.run()).await.unwrap_or_else(|_| hung())
@@ -58,6 +61,7 @@ impl Check {
                 all_answered(method, *fault, *calls, *at_once).await
             }
             Self::Refused { times, fault, setting } => refused_is_free(*times, *fault, *setting).await,
+            Self::Undecodable { protocol } => undecodable_is_final(*protocol).await,
         }
     }
 }
@@ -116,4 +120,13 @@ async fn refused_is_free(times: Times, fault: Fault, setting: Setting) -> Result
             seen.answer, seen.requests, -seen.tokens_lost, seen.retries, seen.has_tripped
         )
     }))
+}
+
+/// A body that cannot be decoded is asked for once, and is no failure of the upstream.
+async fn undecodable_is_final(protocol: Protocol) -> Result<Option<String>, BoxError> {
+    let case = Case { fault: Fault::CorruptGzip, times: Times::Always, protocol, method: Method::GET };
+    let seen = within_limit(observe::steadfast(&case, Setting::BufferEachBody)).await?;
+    let fails = matches!(seen.answer, Answer::Broken(_));
+    let holds = fails && seen.requests.processed() == 1 && seen.retries == 0 && !seen.has_tripped;
+    Ok((!holds).then(|| format!("must hold: {case}, buffered: {seen:?}")))
 }
