@@ -7,10 +7,12 @@
 //! extensions. A thread-local would lose its value in a `tokio::spawn` between two layers. In an earlier design, a
 //! POST was sent four times for this reason.
 
+use std::fmt;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::internal::clock;
 use crate::{EndpointId, EndpointSet};
 
 /// Whether a request may be sent again.
@@ -60,7 +62,7 @@ pub struct CallOptions {
 }
 
 /// The options that are true or false, as a bit set: options travel with every call, so they are small.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Flags(u8);
 
 impl Flags {
@@ -123,6 +125,13 @@ impl CallOptions {
     /// Returns the deadline; `None` if no deadline is set, or if the layers below check it.
     pub(crate) fn unchecked_deadline(&self) -> Option<Instant> {
         self.deadline.filter(|_| !self.flags.has(Flags::DEADLINE_IS_CHECKED))
+    }
+
+    /// Returns the latest end of the wait for a service that is not ready. The timeout of the call counts as well:
+    /// without a `DeadlineLayer` above, no layer has turned the timeout into a deadline.
+    pub(crate) fn end_of_wait(&self) -> Option<Instant> {
+        let own = self.timeout.and_then(|timeout| clock::after(Instant::now(), timeout));
+        clock::earliest(own, self.deadline)
     }
 
     /// Sets whether the request may be sent again. Default: the request itself decides, an HTTP request by its method
@@ -387,5 +396,18 @@ impl<R: RetryableRequest> RetryableRequest for Call<R> {
 
     fn take_over(&self) -> bool {
         self.request.take_over()
+    }
+}
+
+impl fmt::Debug for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let flags = [
+            ("never_stale", Self::NEVER_STALE),
+            ("last_attempt", Self::LAST_ATTEMPT),
+            ("deadline_is_checked", Self::DEADLINE_IS_CHECKED),
+            #[cfg(feature = "cookies")]
+            ("cookies_of_store", Self::COOKIES_OF_STORE),
+        ];
+        f.debug_set().entries(flags.iter().filter(|(_, flag)| self.has(*flag)).map(|(name, _)| name)).finish()
     }
 }

@@ -16,8 +16,10 @@ mod kind;
 mod refusal;
 
 use std::any::Any;
+use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -162,7 +164,7 @@ impl<E> Error<E> {
     /// Marks a fault of another host, to which the upstream has redirected the request. The upstream has seen the
     /// request, and the fault does not count against it.
     #[must_use]
-    pub const fn of_redirect_target(mut self) -> Self {
+    pub const fn at_redirect_target(mut self) -> Self {
         self.info.reach = Reach::RedirectTarget;
         self
     }
@@ -184,6 +186,14 @@ impl<E> Error<E> {
     }
 }
 
+impl Error<Infallible> {
+    /// Returns the error of a body whose time is up: an [`Error`] inside an `io::Error` of the kind `TimedOut`, which
+    /// `reqwest::Error::is_timeout` recognises.
+    pub(crate) fn body_timeout(scope: TimeoutScope, after: Duration) -> BoxError {
+        io::Error::new(io::ErrorKind::TimedOut, Self::timeout(scope, Some(after))).into()
+    }
+}
+
 impl<E: 'static> Error<E> {
     /// Returns the client's error, if the client failed. For an `Error<BoxError>`, this is the box.
     pub fn inner(&self) -> Option<&E> {
@@ -201,6 +211,14 @@ impl<E: 'static> Error<E> {
 #[cfg(feature = "reqwest")]
 fn without_secrets<E: 'static>(mut error: E) -> E {
     if let Some(error) = (&mut error as &mut dyn Any).downcast_mut() {
+        crate::http::client_errors::hide_secrets(error);
+    }
+    error
+}
+
+#[cfg(feature = "reqwest")]
+fn without_secrets_in_box(mut error: BoxError) -> BoxError {
+    if let Some(error) = error.downcast_mut() {
         crate::http::client_errors::hide_secrets(error);
     }
     error
@@ -249,7 +267,11 @@ impl Error<BoxError> {
     pub fn from_boxed(error: impl Into<BoxError>) -> Self {
         match error.into().downcast::<Self>() {
             Ok(error) => *error,
-            Err(error) => Self::from_info(ErrorInfo::of_client(Box::new(BoxedInner(error)))),
+            Err(error) => {
+                #[cfg(feature = "reqwest")]
+                let error = without_secrets_in_box(error);
+                Self::from_info(ErrorInfo::of_client(Box::new(BoxedInner(error))))
+            }
         }
     }
 }

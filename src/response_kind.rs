@@ -23,10 +23,12 @@ use crate::http::discard::Drain;
 use crate::sealed::Sealed;
 use crate::{EndpointId, Error, Judge, Outcome};
 
-/// Marks the response of another host, to which the upstream has redirected the request. In the extensions of the
-/// response.
+/// Marks a response that came through a redirect. In the extensions of the response.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct OfRedirectTarget;
+pub(crate) struct Redirected {
+    /// True if another host has answered.
+    pub(crate) to_other_host: bool,
+}
 
 /// Marks the response to a HEAD request, which states the length of a body that does not follow. In the extensions of
 /// the response.
@@ -80,30 +82,40 @@ pub trait ResponseKind<Res>: Sealed + Copy {
         self.extension(response).map_or(1, |attempts: &Attempts| attempts.made)
     }
 
-    /// Returns the verdict on an attempt. A response whose body broke off is judged as an error.
-    #[inline]
-    fn judge<E>(self, judge: &impl Judge<Res, E>, result: Result<&Res, &Error<E>>) -> Outcome {
-        match result.ok().and_then(|response| self.extension::<BrokenBody>(response)) {
-            Some(broken) => judge_broken(judge, broken),
-            None => judge.classify(result),
-        }
-    }
-
-    /// True if the body of the response broke off while a layer below read it.
-    fn is_broken<E>(self, result: Result<&Res, &Error<E>>) -> bool {
-        result.is_ok_and(|response| self.extension::<BrokenBody>(response).is_some())
-    }
-
-    /// True if another host has answered, to which the upstream has redirected the request.
-    fn is_of_redirect_target(self, response: &Res) -> bool {
-        self.extension::<OfRedirectTarget>(response).is_some()
-    }
-
     /// Returns the endpoint that sent the response; `None` if no layer below chooses among endpoints.
     fn endpoint(self, response: &Res) -> Option<EndpointId> {
         self.extension(response).copied()
     }
 }
+
+/// The facts about an attempt that a layer below has attached to the response.
+pub(crate) trait AttemptFacts<Res>: ResponseKind<Res> {
+    /// Returns the mark of a response whose body broke off while a layer below read it.
+    fn broken(self, response: &Res) -> Option<&BrokenBody> {
+        self.extension(response)
+    }
+
+    /// Returns the verdict on an attempt. A response whose body broke off is judged as an error.
+    #[inline]
+    fn judge<E>(self, judge: &impl Judge<Res, E>, result: Result<&Res, &Error<E>>) -> Outcome {
+        match result.ok().and_then(|response| self.broken(response)) {
+            Some(broken) => judge_broken(judge, broken),
+            None => judge.classify(result),
+        }
+    }
+
+    /// True if another host has answered, to which the upstream has redirected the request.
+    fn is_of_redirect_target(self, response: &Res) -> bool {
+        self.extension(response).is_some_and(|redirected: &Redirected| redirected.to_other_host)
+    }
+
+    /// True if the response came through a redirect.
+    fn is_redirected(self, response: &Res) -> bool {
+        self.extension::<Redirected>(response).is_some()
+    }
+}
+
+impl<Res, K: ResponseKind<Res>> AttemptFacts<Res> for K {}
 
 #[cold]
 fn judge_broken<Res, E>(judge: &impl Judge<Res, E>, broken: &BrokenBody) -> Outcome {

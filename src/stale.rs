@@ -71,16 +71,22 @@ impl Cause {
 
     pub(crate) fn of<B, E>(result: &Result<Response<B>, Error<E>>) -> Self {
         match result {
-            Ok(response) if response.extensions().get::<BrokenBody>().is_some() => Self::Body,
-            Ok(response) => Self::Status(response.status()),
-            Err(error) => match error.kind() {
-                ErrorKind::Upstream | ErrorKind::NoRuntime => Self::Transport,
-                ErrorKind::Body => Self::Body,
-                ErrorKind::Timeout { scope, .. } => Self::Timeout(scope),
-                ErrorKind::CircuitOpen { .. } => Self::CircuitOpen,
-                ErrorKind::BulkheadFull { .. } => Self::BulkheadFull,
-                ErrorKind::Overloaded => Self::Overloaded,
+            Ok(response) => match response.extensions().get::<BrokenBody>() {
+                Some(broken) => Self::of_kind(broken.kind()),
+                None => Self::Status(response.status()),
             },
+            Err(error) => Self::of_kind(error.kind()),
+        }
+    }
+
+    const fn of_kind(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Upstream | ErrorKind::NoRuntime => Self::Transport,
+            ErrorKind::Body => Self::Body,
+            ErrorKind::Timeout { scope, .. } => Self::Timeout(scope),
+            ErrorKind::CircuitOpen { .. } => Self::CircuitOpen,
+            ErrorKind::BulkheadFull { .. } => Self::BulkheadFull,
+            ErrorKind::Overloaded => Self::Overloaded,
         }
     }
 

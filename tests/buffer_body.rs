@@ -17,7 +17,7 @@ use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State};
 use steadfast::retry::{Attempts, Backoff, Jitter, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
-use steadfast::{Error, ErrorKind, TimeoutScope};
+use steadfast::{Error, ErrorInfo, ErrorKind, TimeoutScope};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 
@@ -334,9 +334,13 @@ async fn a_body_that_stalls_is_cut_by_the_time_of_its_attempt() {
         .layer(BufferBodyLayer::new())
         .service(Upstream::answering([status(200).after(300 * MS).body(&script)]));
     let began = Instant::now();
-    let error = send(&service, get()).await.unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::Timeout { scope: TimeoutScope::Attempt, after: Some(SECOND) }));
-    assert_eq!((began.elapsed(), script.dropped()), (SECOND, 1));
+    let response = send(&service, get()).await.unwrap();
+    assert_eq!((response.status().as_u16(), began.elapsed(), script.dropped()), (200, SECOND, 1));
+    let mut body = response.into_body();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "wh");
+    let error = body.frame().await.unwrap().unwrap_err();
+    let kind = ErrorInfo::find(&*error).unwrap().kind();
+    assert_eq!(kind, ErrorKind::Timeout { scope: TimeoutScope::Attempt, after: Some(SECOND) });
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use reqwest::redirect::Policy;
 use steadfast::bulkhead::Bulkhead;
 use steadfast::circuit_breaker::{CircuitBreaker, State};
+use steadfast::last_known_good::LastKnownGood;
 use steadfast::retry::{Backoff, RetryBudget, RetryPolicy};
 use steadfast::{Client, ClientBuilder, ClientError, ErrorKind, RequestBuilder};
 
@@ -123,6 +124,7 @@ fn settings_that_would_be_ignored_are_refused() {
         (given().connect_timeout(SECOND), "client.connect_timeout"),
         (given().redirect(Policy::none()), "client.redirect"),
         (given().no_proxy(), "client.no_proxy"),
+        (Client::builder().without_retry().retry_budget(RetryBudget::builder()), "client.retry_budget"),
         (given().proxy(reqwest::Proxy::http("http://127.0.0.1:1").unwrap()), "client.proxy"),
         (
             Client::builder().circuit_breaker(CircuitBreaker::builder().name("x")),
@@ -178,6 +180,45 @@ async fn a_redirects_target_that_hangs_does_not_count_against_the_redirecting_ho
 }
 
 #[tokio::test]
+async fn a_stalled_body_of_a_redirects_target_does_not_count_against_the_redirecting_host() {
+    let target = Server::new([Reply::Stall(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf".to_vec())]);
+    let server = Server::new([redirect(&target.url("/"))]);
+    let circuit = CircuitBreaker::builder().consecutive_failures(2, Duration::ZERO);
+    let client = brittle()
+        .circuit_breaker(circuit.abandoned_after(SECOND / 50))
+        .without_retry()
+        .attempt_timeout(SECOND / 10)
+        .build()
+        .unwrap();
+    for _ in 0..3 {
+        assert!(client.get(server.url("/")).send().await.unwrap().text().await.unwrap_err().is_timeout());
+        // This call is dropped while the body is read.
+        let call = client.get(server.url("/")).send();
+        assert!(tokio::time::timeout(SECOND / 20, call).await.is_err());
+    }
+    assert_eq!(failures(&client, &server), 0);
+}
+
+#[tokio::test]
+async fn a_redirect_that_is_not_followed_is_the_answer_of_the_host() {
+    let server = Server::new([redirect("http://other.internal/")]);
+    let client = brittle().redirect(Policy::none()).build().unwrap();
+    assert_eq!(client.get(server.url("/")).send().await.unwrap().status(), 302);
+    let client = brittle().redirect(Policy::limited(0)).build().unwrap();
+    let error = client.get(server.url("/")).send().await.unwrap_err();
+    assert!(error.is_redirect() && !error.is_of_redirect_target(), "{error:?}");
+}
+
+#[tokio::test]
+async fn the_budget_does_not_pay_for_the_faults_of_a_redirects_target() {
+    let server = Server::new([redirect(&Server::absent().url("/"))]);
+    let client = brittle().without_retry().build().unwrap();
+    client.get(server.url("/")).send().await.unwrap_err();
+    let tokens = client.upstream_at(server.url("/")).unwrap().retry_budget().unwrap().tokens();
+    assert!((tokens - 2.0).abs() < 1e-9, "{tokens}");
+}
+
+#[tokio::test]
 async fn a_fault_after_a_redirect_within_a_host_counts_against_the_host() {
     for reply in [Reply::closed(), Reply::unavailable()] {
         let server = Server::new([redirect("/next"), reply]);
@@ -205,6 +246,17 @@ async fn a_probe_that_is_redirected_to_a_dead_host_closes_the_circuit() {
         tokio::task::yield_now().await;
     }
     assert_eq!(circuit.state(), State::Closed);
+}
+
+#[tokio::test]
+async fn an_answer_that_came_through_a_redirect_is_not_stored() {
+    let target = Server::new([Reply::ok("of another")]);
+    for to in [target.url("/"), "/login".to_owned()] {
+        let server = Server::new([redirect(&to), Reply::ok("login")]);
+        let client = Client::builder().last_known_good(LastKnownGood::builder()).build().unwrap();
+        client.get(server.url("/")).send().await.unwrap().bytes().await.unwrap();
+        assert!(client.last_known_good().unwrap().is_empty());
+    }
 }
 
 // ===== What can never work =====
@@ -268,7 +320,7 @@ fn a_call_outside_of_a_runtime_fails_with_an_error_that_says_so() {
     for _ in 0..3 {
         let error = client.get("http://127.0.0.1:1/").send().now_or_never().unwrap().unwrap_err();
         assert_eq!((error.kind(), error.attempts(), error.maybe_sent()), (ErrorKind::NoRuntime, 0, false));
-        assert_eq!(error.to_string(), "http://127.0.0.1:1: no tokio runtime on this thread (0 attempts)");
+        assert_eq!(error.to_string(), "no tokio runtime on this thread (0 attempts)");
     }
     let handle = client.upstream_at("http://127.0.0.1:1/").unwrap();
     assert_eq!(handle.circuit_breaker().unwrap().snapshot().consecutive_failures, 0);

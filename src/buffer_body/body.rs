@@ -98,9 +98,8 @@ where
     fn size_hint(&self) -> SizeHint {
         let read = self.data.len() as u64;
         let rest = match &self.rest {
-            Rest::Trailers(_) => SizeHint::with_exact(0),
+            Rest::Trailers(_) | Rest::Broken(None) => SizeHint::with_exact(0),
             Rest::Unread(rest) => rest.size_hint(),
-            Rest::Broken(None) => SizeHint::with_exact(0),
             Rest::Broken(Some(failure)) => failure.missing.map_or(SizeHint::new(), SizeHint::with_exact),
         };
         let mut hint = SizeHint::new();

@@ -14,7 +14,9 @@ use super::body::BufferedBody;
 use super::config::BufferBodySettings;
 use crate::http::broken_body::BrokenBody;
 use crate::internal::frame_quota::FrameQuota;
-use crate::{BoxError, Error};
+use crate::internal::signals::{TimeUp, Wait, raise_wait, time_is_up};
+use crate::response_kind::Redirected;
+use crate::{BoxError, Error, TimeoutScope};
 
 /// The future of [`BufferBodyService`](super::BufferBodyService).
 ///
@@ -56,6 +58,18 @@ where
             Poll::Ready(Ok(())) => Poll::Ready(Ok(reading.finish())),
             Poll::Ready(Err(error)) => Poll::Ready(Ok(reading.break_off(error))),
             Poll::Pending => {
+                if let Some(TimeUp { is_total, after }) = time_is_up() {
+                    let scope = if is_total { TimeoutScope::Total } else { TimeoutScope::Attempt };
+                    return Poll::Ready(Ok(reading.break_off(Error::body_timeout(scope, after))));
+                }
+                if reading
+                    .parts
+                    .extensions
+                    .get()
+                    .is_some_and(|redirected: &Redirected| redirected.to_other_host)
+                {
+                    raise_wait(Wait::RedirectTarget);
+                }
                 *this.reading = Some(reading);
                 Poll::Pending
             }

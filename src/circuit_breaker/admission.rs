@@ -54,15 +54,12 @@ impl Admission {
     /// layer below has signalled why the call is pending, the wait for the upstream is taken to begin now.
     #[inline]
     pub(super) fn pending(&mut self, wait: Option<Wait>) {
-        #[cfg(feature = "reqwest")]
-        {
-            self.is_redirected = wait == Some(Wait::RedirectTarget);
-        }
+        self.is_redirected = wait == Some(Wait::RedirectTarget);
         if self.waiting_since.is_none() && self.circuit.is_some() {
             self.waiting_since = match wait {
                 Some(Wait::Queue) => None,
                 Some(Wait::Upstream(since)) => Some(since),
-                _ => Some(Instant::now()),
+                Some(Wait::RedirectTarget) | None => Some(Instant::now()),
             };
         }
     }

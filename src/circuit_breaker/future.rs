@@ -10,7 +10,7 @@ use pin_project::pin_project;
 use super::admission::Admission;
 use super::body::BreakerBody;
 use crate::internal::signals::{listen_wait, raise_wait};
-use crate::response_kind::ResponseKind;
+use crate::response_kind::{AttemptFacts as _, ResponseKind};
 use crate::{Error, ErrorInfo, Judge, Outcome};
 
 /// The future of [`CircuitBreakerService`](super::CircuitBreakerService).
@@ -99,26 +99,38 @@ fn settle<Res, E>(
     if !admission.is_open() {
         return None;
     }
-    let is_of_redirect_target = match result {
-        Ok(response) => kind.is_of_redirect_target(response),
-        // A call cut by its deadline counts like a call dropped by its caller.
-        Err(error) if error.is_total_timeout() => {
-            admission.abandon();
-            return None;
-        }
-        Err(error) => error.is_of_redirect_target() || (error.is_timeout() && admission.is_redirected()),
+    let response = match result {
+        Ok(response) => response,
+        Err(error) => return settle_error(admission, judge, error),
     };
-    if is_of_redirect_target {
+    if kind.is_of_redirect_target(response) {
         admission.settle_redirected();
         return None;
     }
-    let outcome = match result {
-        Err(error) if error.is_refusal() => Outcome::Neutral,
-        result => kind.judge(judge, result),
-    };
-    let observer = admission.settle(outcome);
-    // A body that broke off already is counted by its outcome.
-    observer.filter(|_| outcome == Outcome::Success || !kind.is_broken(result))
+    match kind.broken(response) {
+        // The body broke off already, so it does not count once more when it is read.
+        Some(broken) => settle_error(admission, judge, &broken.error()),
+        None => admission.settle(judge.classify(result)),
+    }
+}
+
+#[cold]
+fn settle_error<Res, E>(
+    admission: &mut Admission,
+    judge: &impl Judge<Res, E>,
+    error: &Error<E>,
+) -> Option<BreakerBody> {
+    if error.is_refusal() {
+        admission.settle(Outcome::Neutral);
+    } else if error.is_of_redirect_target() || (error.is_timeout() && admission.is_redirected()) {
+        admission.settle_redirected();
+    } else if error.is_total_timeout() {
+        // A call cut by its deadline counts like a call dropped by its caller.
+        admission.abandon();
+    } else {
+        admission.settle(judge.classify(Err(error)));
+    }
+    None
 }
 
 impl<F, J, K> fmt::Debug for ResponseFuture<F, J, K> {

@@ -58,6 +58,8 @@ pub struct ClientBuilder {
     attempt_timeout: AttemptTimeout,
     retry: Option<RetryPolicyBuilder>,
     budget: Option<RetryBudgetBuilder>,
+    /// True if the user has set the budget.
+    is_budget_set: bool,
     circuit_breaker: Option<CircuitBreakerBuilder>,
     bulkhead: Option<BulkheadBuilder>,
     buffer_body: BufferBodyLayer,
@@ -89,6 +91,7 @@ impl ClientBuilder {
             attempt_timeout: AttemptTimeout::Share,
             retry: Some(RetryPolicy::builder()),
             budget: Some(RetryBudget::builder()),
+            is_budget_set: false,
             circuit_breaker: Some(CircuitBreaker::builder()),
             bulkhead: Some(Bulkhead::builder()),
             buffer_body: BufferBodyLayer::new(),
@@ -101,13 +104,13 @@ impl ClientBuilder {
     }
 
     /// Sets the function that makes the builder of the reqwest client: TLS, pools, DNS, HTTP/2. Default:
-    /// `reqwest::Client::builder`, with keep-alive pings on HTTP/2 connections and a
-    /// [connect timeout](Self::connect_timeout).
+    /// `reqwest::Client::builder`, with keep-alive pings on HTTP/2 connections.
     ///
-    /// The settings of this builder are applied to the result of `make`, and win. A redirect policy that `make` sets is
-    /// replaced: set it with [`redirect`](Self::redirect). reqwest's own retries are switched off. The layers do not
-    /// see headers and cookies that `make` sets: set [`default_headers`](Self::default_headers) and cookies here. `make`
-    /// also decides on keep-alive pings, and on the connect timeout if this builder sets none.
+    /// The settings of this builder are applied to the result of `make`, and win. A redirect policy and a connect timeout
+    /// that `make` sets are always replaced: set them with [`redirect`](Self::redirect) and
+    /// [`connect_timeout`](Self::connect_timeout). reqwest's own retries are switched off. The layers do not see headers
+    /// and cookies that `make` sets: set [`default_headers`](Self::default_headers) and cookies here. `make` also decides
+    /// on keep-alive pings; reqwest's builder sends none by default.
     ///
     /// ```
     /// let client = steadfast::Client::builder()
@@ -147,7 +150,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the `User-Agent` of requests that have none. Default: none.
+    /// Sets the `User-Agent` of requests that have none. Wins over a `User-Agent` in
+    /// [`default_headers`](Self::default_headers). Default: none.
     pub fn user_agent<V>(mut self, value: V) -> Self
     where
         V: TryInto<HeaderValue, Error: Into<http::Error>>,
@@ -156,16 +160,23 @@ impl ClientBuilder {
         self
     }
 
-    /// Adds headers to requests that have no headers of these names. The layers see them. Default: none.
+    /// Adds headers to requests that have no headers of these names. The layers see them. Of several values for a name,
+    /// the last one counts. Default: none.
+    // reqwest's signature.
+    #[allow(clippy::needless_pass_by_value)]
     pub fn default_headers(mut self, headers: HeaderMap) -> Self {
-        self.transport.default_headers.extend(headers);
+        for (name, value) in &headers {
+            self.transport.default_headers.insert(name, value.clone());
+        }
         self
     }
 
     /// Sets the time to establish a connection, TLS included: 1 ms to the time of an attempt. Default: half the time of
     /// an attempt.
     ///
-    /// A connection that is not established in time has sent nothing, so even a POST is retried.
+    /// A connection that is not established in time has sent nothing, so even a POST is retried. reqwest knows no connect
+    /// timeout for a single call: if a call's own timeout leaves less time for an attempt, the attempt is cut instead, and
+    /// counts as possibly sent.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.transport.connect_timeout = Some(timeout);
         self
@@ -188,8 +199,10 @@ impl ClientBuilder {
         self
     }
 
-    /// Ignores the proxies that the environment or [`reqwest_builder`](Self::reqwest_builder) names.
+    /// Ignores the proxies that the environment or [`reqwest_builder`](Self::reqwest_builder) names, and removes those
+    /// that were added before.
     pub fn no_proxy(mut self) -> Self {
+        self.transport.proxies.clear();
         self.transport.no_proxy = true;
         self
     }
@@ -261,12 +274,14 @@ impl ClientBuilder {
     /// Sets the retry budget of each upstream.
     pub fn retry_budget(mut self, budget: RetryBudgetBuilder) -> Self {
         self.budget = Some(budget);
+        self.is_budget_set = true;
         self
     }
 
     /// Bounds retries only by the policy. Use this method only where something else bounds the number of calls.
     pub fn without_retry_budget(mut self) -> Self {
         self.budget = None;
+        self.is_budget_set = false;
         self
     }
 
@@ -439,7 +454,7 @@ impl ClientBuilder {
         // A probe that outlasts its lease counts as failed, even with a good answer. So the lease must cover the
         // longest attempt that the client's settings allow.
         let longest = attempt_timeout.or(self.total_timeout);
-        self.check_names()?;
+        self.check_ignored()?;
         let make_stack = MakeUpstreamStack {
             attempt_timeout,
             attempt_share,
@@ -476,9 +491,13 @@ impl ClientBuilder {
         Ok((transport, stack))
     }
 
-    /// Refuses the names of patterns: each upstream gets its own circuit breaker, bulkhead and budget, which have the
-    /// upstream's name.
-    fn check_names(&self) -> Result<(), ConfigError> {
+    /// Refuses settings that would be ignored: a budget without retries, and the names of patterns. Each upstream gets its
+    /// own circuit breaker, bulkhead and budget, which have the upstream's name.
+    fn check_ignored(&self) -> Result<(), ConfigError> {
+        if self.retry.is_none() && self.is_budget_set {
+            let without = format_args!("set without client.retry");
+            return Err(ConfigError::new("client.retry_budget", without, "combined with retries"));
+        }
         let named = [
             ("client.circuit_breaker.name", self.circuit_breaker.as_ref().and_then(|it| it.get_name())),
             ("client.bulkhead.name", self.bulkhead.as_ref().and_then(|it| it.get_name())),

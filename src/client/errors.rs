@@ -1,7 +1,6 @@
 //! The predicates of reqwest's error, for the error of the client.
 
 use super::ClientError;
-use crate::ErrorKind;
 
 impl ClientError {
     /// True if the request could not be built; see `reqwest::Error::is_builder`.
@@ -26,7 +25,17 @@ impl ClientError {
 
     /// True if a body of the request or of the response failed; see `reqwest::Error::is_body`.
     pub fn is_body(&self) -> bool {
-        self.kind() == ErrorKind::Body || self.inner().is_some_and(reqwest::Error::is_body)
+        self.inner().is_some_and(reqwest::Error::is_body)
+    }
+
+    /// True if the name of the host was not resolved; see `reqwest::Error::is_dns`.
+    pub fn is_dns(&self) -> bool {
+        self.inner().is_some_and(reqwest::Error::is_dns)
+    }
+
+    /// True if the connection was not upgraded; see `reqwest::Error::is_upgrade`.
+    pub fn is_upgrade(&self) -> bool {
+        self.inner().is_some_and(reqwest::Error::is_upgrade)
     }
 
     /// True if a response could not be decoded; see `reqwest::Error::is_decode`.

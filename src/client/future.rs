@@ -4,11 +4,13 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use tokio::runtime::Handle;
+
 use super::ClientError;
 use super::handle::Client;
 use super::response::into_reqwest;
 use super::stack::StackFuture;
-use crate::{Call, Error};
+use crate::{Call, Error, ErrorKind};
 
 /// The future of a call through a [`Client`].
 ///
@@ -46,6 +48,10 @@ impl Future for ResponseFuture {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let stage = &mut self.get_mut().0;
         if let ClientStage::Fresh(call) = stage {
+            if Handle::try_current().is_err() {
+                // Timers and sockets need a runtime, and would panic.
+                return Poll::Ready(Err(Error::new(ErrorKind::NoRuntime).with_attempts(0).with_sent(false)));
+            }
             let (client, call) = call.take().expect("polled after it had panicked");
             *stage = ClientStage::Called(Box::pin(client.call_stack(call)));
         }

@@ -30,7 +30,7 @@ use tower::Service;
 
 use crate::http::client_errors::is_unsent;
 use crate::internal::signals::{Wait, raise_wait};
-use crate::response_kind::{NoBody, OfRedirectTarget};
+use crate::response_kind::{NoBody, Redirected};
 use crate::{Call, Error, ErrorKind};
 
 /// A `reqwest::Client` at the bottom of a stack of layers.
@@ -157,7 +157,10 @@ enum Redirect {
     None,
     /// To the origin that the call is for.
     SameOrigin,
-    OtherOrigin,
+    /// To another origin than the one that the call is for, whose hash is stored.
+    OtherOrigin {
+        first: u64,
+    },
 }
 
 impl Future for ReqwestFuture {
@@ -174,19 +177,21 @@ impl Future for ReqwestFuture {
         match polled {
             Poll::Pending => {
                 *this.has_waited = true;
-                if *this.redirect == Redirect::OtherOrigin {
+                if matches!(*this.redirect, Redirect::OtherOrigin { .. }) {
                     raise_wait(Wait::RedirectTarget);
                 }
                 Poll::Pending
             }
             Poll::Ready(Ok(response)) => {
-                let is_of_target = match this.unwatched_origin {
-                    Some(origin) => origin_hash(response.url()) != *origin,
-                    None => *this.redirect == Redirect::OtherOrigin,
+                // A policy may have stopped at the redirect, so the URL decides.
+                let origin = match *this.redirect {
+                    Redirect::OtherOrigin { first } => Some(first),
+                    _ => *this.unwatched_origin,
                 };
+                let to_other_host = origin.is_some_and(|origin| origin_hash(response.url()) != origin);
                 let mut response = from_reqwest(response);
-                if is_of_target {
-                    response.extensions_mut().insert(OfRedirectTarget);
+                if to_other_host || *this.redirect != Redirect::None {
+                    response.extensions_mut().insert(Redirected { to_other_host });
                 }
                 if *this.is_head {
                     response.extensions_mut().insert(NoBody);
@@ -210,17 +215,18 @@ fn from_reqwest_error(
     is_watched: bool,
     has_waited: bool,
 ) -> Error<reqwest::Error> {
-    let is_unsent = is_unsent(&error);
-    let error = Error::from_upstream(error);
+    let (is_unsent, is_not_followed) = (is_unsent(&error), error.is_redirect());
+    let mut error = Error::from_upstream(error);
     if error.attempts() == 0 && has_waited {
         // The redirected request is invalid; the request before the redirect was sent and answered.
-        return error.with_attempts(1).with_sent(true);
+        error = error.with_attempts(1).with_sent(true);
     }
-    if is_unsent && is_watched && redirect == Redirect::None {
+    match redirect {
         // No redirect was followed, so no earlier request was sent.
-        return error.with_sent(false);
+        Redirect::None if is_unsent && is_watched => error.with_sent(false),
+        Redirect::OtherOrigin { .. } if !is_not_followed => error.at_redirect_target(),
+        _ => error,
     }
-    if redirect == Redirect::OtherOrigin { error.of_redirect_target() } else { error }
 }
 
 impl fmt::Debug for ReqwestFuture {
@@ -260,8 +266,11 @@ pub fn watch_redirects(policy: Policy) -> Policy {
 /// Wraps a policy that several reqwest clients share.
 pub(super) fn watch_shared(policy: Arc<Policy>) -> Policy {
     Policy::custom(move |attempt| {
-        let is_back = attempt.previous().first().is_none_or(|first| first.origin() == attempt.url().origin());
-        REDIRECT.set(if is_back { Redirect::SameOrigin } else { Redirect::OtherOrigin });
+        let (first, next) = (attempt.previous().first().map(origin_hash), origin_hash(attempt.url()));
+        REDIRECT.set(match first {
+            Some(first) if first != next => Redirect::OtherOrigin { first },
+            _ => Redirect::SameOrigin,
+        });
         policy.redirect(attempt)
     })
 }

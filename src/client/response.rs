@@ -12,7 +12,7 @@ use pin_project::pin_project;
 
 use super::reqwest_service::keep_url;
 use crate::BoxError;
-use crate::http::client_errors::{SharedError, causes};
+use crate::http::client_errors::{Fault, SharedError, causes, fault_of};
 use crate::last_known_good::RequestUri;
 
 /// Converts a response, and keeps its URL. A stale response gets the URL of the request.
@@ -64,7 +64,8 @@ struct BrokeOff(BoxError);
 
 impl fmt::Display for BrokeOff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("response body broke off")
+        let is_whole = fault_of(&*self.0) == Fault::Caller;
+        f.write_str(if is_whole { "response body cannot be decoded" } else { "response body broke off" })
     }
 }
 

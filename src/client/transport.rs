@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::USER_AGENT;
+use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 
@@ -65,24 +65,15 @@ const PING: Duration = Duration::from_secs(5);
 impl TransportSettings {
     /// Builds the reqwest client. `attempt` is the longest time of an attempt; `None` if unlimited.
     pub(super) fn build(mut self, attempt: Option<Duration>) -> Result<Transport, ConfigError> {
+        let make = match std::mem::take(&mut self.source) {
+            Source::Client(client) => return self.wrap(client),
+            Source::Make(make) => make,
+            Source::Defaults => Arc::new(with_pings),
+        };
         self.check(attempt)?;
-        if let Source::Client(client) = self.source {
-            let service = if self.is_watched {
-                ReqwestService::with_watched_redirects(client.clone())
-            } else {
-                ReqwestService::new(client.clone())
-            };
-            return Ok(Transport { client, service, defaults: RequestDefaults::default() });
-        }
-        if let Some(user_agent) = self.user_agent.take() {
-            let user_agent = user_agent.map_err(|error| {
-                ConfigError::new("client.user_agent", &error, "a valid header value").with_source(error)
-            })?;
-            self.default_headers.insert(USER_AGENT, user_agent);
-        }
+        self.default_headers = self.all_default_headers()?;
         let policy = Arc::new(self.redirect.take().unwrap_or_default());
-        let builder = self.reqwest_builder(attempt, &policy);
-        let client = builder.build().map_err(|error| {
+        let client = self.reqwest_builder(&*make, attempt, &policy).build().map_err(|error| {
             ConfigError::new("client.reqwest_builder", &error, "one that reqwest can build")
                 .with_source(error)
         })?;
@@ -95,14 +86,41 @@ impl TransportSettings {
         Ok(Transport { client, service, defaults })
     }
 
-    /// Makes a reqwest builder. May be called several times.
-    fn reqwest_builder(&self, attempt: Option<Duration>, policy: &Arc<Policy>) -> reqwest::ClientBuilder {
-        let mut builder = match &self.source {
-            Source::Make(make) => make(),
-            Source::Defaults | Source::Client(_) => with_defaults(reqwest::Client::builder(), attempt),
+    /// Uses the user's client as it is. Settings that would be ignored are refused.
+    fn wrap(self, client: reqwest::Client) -> Result<Transport, ConfigError> {
+        let ignored = [
+            ("client.user_agent", self.user_agent.is_some()),
+            ("client.default_headers", !self.default_headers.is_empty()),
+            ("client.connect_timeout", self.connect_timeout.is_some()),
+            ("client.redirect", self.redirect.is_some()),
+            ("client.proxy", !self.proxies.is_empty()),
+            ("client.no_proxy", self.no_proxy),
+            #[cfg(feature = "rustls")]
+            ("client.add_root_certificate", !self.root_certificates.is_empty()),
+            #[cfg(feature = "cookies")]
+            ("client.cookie_store", self.cookies.is_some()),
+        ];
+        if let Some((field, _)) = ignored.into_iter().find(|(_, is_set)| *is_set) {
+            let beside = format_args!("set beside client.reqwest_client");
+            return Err(ConfigError::new(field, beside, "set on the reqwest client itself"));
+        }
+        let service = if self.is_watched {
+            ReqwestService::with_watched_redirects(client.clone())
+        } else {
+            ReqwestService::new(client.clone())
         };
-        builder = builder.default_headers(self.default_headers.clone());
-        if let Some(timeout) = self.connect_timeout {
+        Ok(Transport { client, service, defaults: RequestDefaults::default() })
+    }
+
+    /// Makes a reqwest builder. May be called several times.
+    fn reqwest_builder(
+        &self,
+        make: &(dyn Fn() -> reqwest::ClientBuilder + Send + Sync),
+        attempt: Option<Duration>,
+        policy: &Arc<Policy>,
+    ) -> reqwest::ClientBuilder {
+        let mut builder = make().default_headers(self.default_headers.clone());
+        if let Some(timeout) = self.connect_timeout.or(attempt.map(|attempt| attempt / 2)) {
             builder = builder.connect_timeout(timeout);
         }
         if self.no_proxy {
@@ -122,49 +140,45 @@ impl TransportSettings {
         builder.redirect(watch_shared(Arc::clone(policy))).retry(reqwest::retry::never())
     }
 
+    /// Returns the default headers in reqwest's order: `Accept`, which reqwest adds to each request, the user agent, and
+    /// the others.
+    fn all_default_headers(&mut self) -> Result<HeaderMap, ConfigError> {
+        let user_agent = self.user_agent.take().transpose().map_err(|error| {
+            let text = format_args!("not a header value");
+            ConfigError::new("client.user_agent", text, "a value of visible ASCII characters")
+                .with_source(error)
+        })?;
+        let mut headers = HeaderMap::new();
+        if user_agent.is_none() && self.default_headers.is_empty() {
+            return Ok(headers);
+        }
+        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        headers.extend(user_agent.map(|value| (USER_AGENT, value)));
+        headers.extend(std::mem::take(&mut self.default_headers));
+        Ok(headers)
+    }
+
     fn check(&self, attempt: Option<Duration>) -> Result<(), ConfigError> {
         if let Some(timeout) = self.connect_timeout {
             let longest = attempt.unwrap_or(MAX_DURATION);
             ConfigError::check("client.connect_timeout", timeout, Duration::from_millis(1)..=longest)
                 .map_err(|error| error.bounded_by("the time of an attempt"))?;
         }
-        if !matches!(self.source, Source::Client(_)) {
-            let misplaced = self.is_watched.then(|| {
-                let without = format_args!("set without client.reqwest_client");
-                ConfigError::new("client.with_watched_redirects", without, "replaced by client.redirect")
-            });
-            return misplaced.map_or(Ok(()), Err);
+        if self.is_watched {
+            let without = format_args!("set without client.reqwest_client");
+            let allowed = "replaced by client.redirect";
+            return Err(ConfigError::new("client.with_watched_redirects", without, allowed));
         }
-        let ignored = [
-            ("client.user_agent", self.user_agent.is_some()),
-            ("client.default_headers", !self.default_headers.is_empty()),
-            ("client.connect_timeout", self.connect_timeout.is_some()),
-            ("client.redirect", self.redirect.is_some()),
-            ("client.proxy", !self.proxies.is_empty()),
-            ("client.no_proxy", self.no_proxy),
-            #[cfg(feature = "rustls")]
-            ("client.add_root_certificate", !self.root_certificates.is_empty()),
-            #[cfg(feature = "cookies")]
-            ("client.cookie_store", self.cookies.is_some()),
-        ];
-        match ignored.into_iter().find(|(_, is_set)| *is_set) {
-            Some((field, _)) => {
-                let beside = format_args!("set beside client.reqwest_client");
-                Err(ConfigError::new(field, beside, "set on the reqwest client itself"))
-            }
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 
-/// Sets the defaults of a reqwest client that is built without the user's function.
-fn with_defaults(builder: reqwest::ClientBuilder, attempt: Option<Duration>) -> reqwest::ClientBuilder {
+/// Makes the default builder. It pings HTTP/2 connections with open streams, so that a dead connection is noticed.
+fn with_pings() -> reqwest::ClientBuilder {
+    let builder = reqwest::Client::builder();
     #[cfg(feature = "http2")]
     let builder = builder.http2_keep_alive_interval(PING).http2_keep_alive_timeout(PING);
-    match attempt {
-        Some(attempt) => builder.connect_timeout(attempt / 2),
-        None => builder,
-    }
+    builder
 }
 
 /// The built reqwest client, and the request parts that it adds.

@@ -1,7 +1,5 @@
 //! Cuts the reading of a response body at the deadline of the call.
 
-use std::convert::Infallible;
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -34,8 +32,7 @@ impl DeadlineBody {
     }
 
     fn error(after: Duration) -> BoxError {
-        let timeout = Error::<Infallible>::timeout(TimeoutScope::Total, Some(after));
-        io::Error::new(io::ErrorKind::TimedOut, timeout).into()
+        Error::body_timeout(TimeoutScope::Total, after)
     }
 }
 

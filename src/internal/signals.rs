@@ -2,22 +2,24 @@
 //!
 //! Layers do not know each other, and layers from other crates can stand between them. Facts on which correctness
 //! depends therefore travel in typed values: the request's options, the error, and the response's extensions. (The
-//! one exception is explained in `client/reqwest_service.rs`.) Two signals have no such value to travel in. Like
+//! one exception is explained in `client/reqwest_service.rs`.) Three signals have no such value to travel in. Like
 //! tokio's cooperative budget, they are thread-locals that are set for one poll. They are only advice:
 //!
 //! - *Downward*: this body is being discarded. The bulkhead then returns the permit at once, and the cache stops
 //!   recording the body.
+//! - *Downward*: the time of the attempt is up. Body buffering then passes on the head of a response whose body stalls.
 //! - *Upward*: the reason why the call is pending. The circuit breaker then does not count a wait for a permit, or for
 //!   the target of a redirect, as time that the upstream took.
 //!
-//! The downward signal has two alternatives, and each is worse. A trait on body types cannot be implemented for the
+//! The first signal has two alternatives, and each is worse. A trait on body types cannot be implemented for the
 //! bodies of other crates. A handle in the response's extensions costs an allocation for each call.
 //!
 //! # Lost across tasks
 //!
-//! If a user's layer moves the call or the body to another task (`tokio::spawn`, `tower::buffer`), both signals are
+//! If a user's layer moves the call or the body to another task (`tokio::spawn`, `tower::buffer`), the signals are
 //! lost:
 //!
+//! - A body that stalls costs the caller the head of the response.
 //! - The bulkhead returns a permit only when the discarded body has ended or is dropped.
 //! - The circuit breaker counts a wait for a permit, or for the target of a redirect, as time that the upstream took.
 //!   More calls then count as slow, hung or abandoned, so the circuit can open earlier.
@@ -33,11 +35,13 @@
 
 use std::cell::Cell;
 use std::thread::LocalKey;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 thread_local! {
     static DISCARDING: Signal<()> = const { Signal::silent() };
+    static TIME_IS_UP: Signal<TimeUp> = const { Signal::silent() };
     static WAIT: Signal<Wait> = const { Signal::silent() };
 }
 
@@ -53,6 +57,25 @@ pub(crate) fn is_discarding() -> bool {
     DISCARDING.with(|signal| signal.is_raised.get())
 }
 
+/// The time limit of an attempt that has passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TimeUp {
+    /// True if the limit is the deadline of the call.
+    pub(crate) is_total: bool,
+    pub(crate) after: Duration,
+}
+
+/// Polls an attempt for the last time. The layers below see the signal, and pass on what they have.
+pub(crate) fn last_poll<T>(limit: TimeUp, poll: impl FnOnce() -> T) -> T {
+    let _scope = SignalScope::enter(&TIME_IS_UP, Some(limit));
+    poll()
+}
+
+/// Returns the limit if the current poll is the last one of an attempt whose time is up.
+pub(crate) fn time_is_up() -> Option<TimeUp> {
+    TIME_IS_UP.with(Signal::get)
+}
+
 /// The reason why a call is pending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wait {
@@ -61,7 +84,6 @@ pub(crate) enum Wait {
     /// The call has waited for the upstream since this instant.
     Upstream(Instant),
     /// The call waits for another host, to which the upstream has redirected it.
-    #[cfg(feature = "reqwest")]
     RedirectTarget,
 }
 

@@ -42,7 +42,7 @@ use crate::last_known_good::record::capture::BodyCapture;
 use crate::last_known_good::record::recorder::Recorder;
 use crate::last_known_good::tier::bounded_store::{BoxFuture, WaitEnd};
 use crate::last_known_good::tier::state::CacheState;
-use crate::response_kind::ResponseKind as _;
+use crate::response_kind::AttemptFacts as _;
 use crate::stale::Cause;
 use crate::{Error, HasCallOptions, Http, Judge, Outcome};
 
@@ -316,8 +316,8 @@ fn settle_cacheable<B: Body<Data = Bytes>, E>(
         Ok(response) => response,
         Err(error) => return Settled::Now(Err(error)),
     };
-    // The answer of another host is not that of the requested URI.
-    let is_own = !Http.is_of_redirect_target(&response);
+    // An answer that came through a redirect is not that of the requested URI.
+    let is_own = !Http.is_redirected(&response);
     let is_good = outcome == Outcome::Success && cacheable.may_store && is_own;
     if is_good && response.status() == StatusCode::NOT_MODIFIED {
         return after_write(freshen(&cacheable, &response, deadline), Ok(response));
@@ -325,7 +325,7 @@ fn settle_cacheable<B: Body<Data = Bytes>, E>(
     let storable = is_good.then(|| storable_head(&cacheable, &response)).flatten();
     // A status such as 404, or a new response that must not be stored, shows that the entry is outdated.
     let is_replaced = is_good && response.status().is_success() && storable.is_none();
-    if is_replaced || rules::revokes(response.status()) {
+    if is_replaced || is_own && rules::revokes(response.status()) {
         return after_write(cacheable.state.invalidate_caller(&cacheable.key, deadline), Ok(response));
     }
     let has_length = response.body().size_hint().exact().is_some();

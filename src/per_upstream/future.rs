@@ -5,11 +5,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use pin_project::pin_project;
-use tokio::time::Instant;
 use tower::Service;
 
 use super::map::InFlight;
-use crate::internal::clock;
 use crate::internal::when_ready::{NotCalled, Polled, WhenReady};
 use crate::{Error, HasCallOptions};
 
@@ -32,16 +30,8 @@ where
 {
     #[inline]
     pub(super) fn new(stack: Polled<S, S::Error>, request: Req, in_flight: Option<InFlight>) -> Self {
-        Self { call: stack.call(request, end_of_wait), in_flight }
+        Self { call: stack.call(request, |request| request.options().end_of_wait()), in_flight }
     }
-}
-
-/// Returns the latest end of the wait for a stack. A timeout of the call's own counts as well: without a
-/// `DeadlineLayer` above, no layer has turned this timeout into a deadline.
-fn end_of_wait(request: &impl HasCallOptions) -> Option<Instant> {
-    let options = request.options();
-    let own = options.get_timeout().and_then(|timeout| clock::after(Instant::now(), timeout));
-    clock::earliest(own, options.get_deadline())
 }
 
 impl<S, Req, Res, E> Future for ResponseFuture<S, Req>

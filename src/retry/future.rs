@@ -45,7 +45,7 @@ use crate::http::retry_after;
 use crate::internal::arc_pool::PooledArc;
 use crate::internal::clock::{self, Timer};
 use crate::internal::log_events;
-use crate::response_kind::ResponseKind;
+use crate::response_kind::{AttemptFacts as _, ResponseKind};
 use crate::stop_reason::StopReason;
 use crate::{
     Error, HasCallOptions, Judge, Outcome, RetryAdvice, RetrySafety, RetryableRequest, TimeoutScope,
@@ -158,7 +158,7 @@ where
             safety: request.retry_safety(),
             copy: Ok(request),
             budget_is_spent: false,
-            deadline: options.get_deadline(),
+            deadline: options.end_of_wait(),
             is_checked_below: options.unchecked_deadline().is_none(),
             backoff: Duration::ZERO,
             counts: AttemptCounts::default(),
@@ -247,7 +247,7 @@ where
     }
 }
 
-/// The largest number of resends in a call. A resend follows an attempt that the upstream has not processed.
+/// The largest number of immediate resends in a call. A resend follows an attempt that the upstream has not processed.
 const MAX_RESENDS: u32 = 3;
 
 /// The step that follows an attempt.
@@ -285,6 +285,11 @@ where
             Ok(response) => (this.kind.attempts(response), true, this.kind.endpoint(response)),
             Err(error) => (error.attempts(), error.maybe_sent(), error.endpoint()),
         };
+        // The budget of the upstream does not pay for the faults of another host.
+        let is_of_redirect_target = match result {
+            Ok(response) => this.kind.is_of_redirect_target(response),
+            Err(error) => error.is_of_redirect_target(),
+        };
         this.counts.attempts += attempts;
         this.counts.maybe_sent |= sent;
 
@@ -300,7 +305,7 @@ where
         };
         match (budget, outcome) {
             (Some(budget), Outcome::Success) => budget.success(),
-            (Some(budget), outcome) if outcome.is_fault() => budget.failure(),
+            (Some(budget), outcome) if outcome.is_fault() && !is_of_redirect_target => budget.failure(),
             _ => {}
         }
         if let (Some(endpoint), Ok(copy)) = (endpoint, this.copy.as_mut()) {
@@ -308,19 +313,26 @@ where
             copy.set_options(options);
         }
         let step = match outcome {
-            Outcome::NotProcessed => match this.copy {
-                Ok(_) if this.counts.resent < MAX_RESENDS => NextStep::ResendNow,
-                Ok(_) => return NextStep::GiveUp(StopReason::Exhausted),
+            Outcome::NotProcessed if this.counts.resent < MAX_RESENDS => match this.copy {
+                Ok(_) => NextStep::ResendNow,
                 Err(stop) => return NextStep::GiveUp(*stop),
             },
-            Outcome::Transient { retry_after } | Outcome::Throttled { retry_after } => {
+            // After too many resends, an upstream that refuses requests gets a wait before the next one.
+            Outcome::NotProcessed | Outcome::Transient { .. } | Outcome::Throttled { .. } => {
+                if let Some(budget) =
+                    budget.filter(|_| outcome == Outcome::NotProcessed && this.counts.is_paid)
+                {
+                    // The token has paid for nothing.
+                    budget.refund();
+                    this.counts.is_paid = false;
+                }
                 let decision = this.settings.policy.decide(&FailedAttempt {
                     now: Instant::now(),
                     deadline: *this.deadline,
                     retries: this.counts.retries,
                     previous_backoff: *this.backoff,
-                    retry_after: retry_after.or_else(|| asked_to_wait(*this.kind, result)),
-                    sent,
+                    retry_after: outcome.retry_after().or_else(|| asked_to_wait(*this.kind, result)),
+                    sent: sent && outcome != Outcome::NotProcessed,
                     safety: *this.safety,
                     copied: match this.copy {
                         Ok(_) if *this.budget_is_spent => Err(StopReason::Budget),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use pin_project::pin_project;
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::config::{Allowance, AttemptLimit};
 use crate::internal::clock::Timer;
-use crate::internal::signals::{Wait, raise_wait};
+use crate::internal::signals::{TimeUp, Wait, last_poll, raise_wait};
 use crate::{Error, TimeoutScope};
 
 /// The future of [`TimeoutService`](super::TimeoutService).
@@ -48,11 +48,11 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let Some(future) = this.future.as_pin_mut() else {
+        let Some(mut future) = this.future.as_pin_mut() else {
             let late = Error::timeout(TimeoutScope::Total, Some(Duration::ZERO));
             return Poll::Ready(Err(late.with_attempts(0).with_sent(false)));
         };
-        let polled = future.poll(cx);
+        let polled = future.as_mut().poll(cx);
         if polled.is_ready() {
             return polled;
         }
@@ -67,11 +67,15 @@ where
                 limit
             }
         };
-        let passed = || Err(Error::timeout(limit.scope, Some(limit.after)));
-        if limit.after.is_zero() {
-            return Poll::Ready(passed());
+        if !limit.after.is_zero() {
+            ready!(this.timer.poll_elapsed(cx));
         }
-        this.timer.poll_elapsed(cx).map(|()| passed())
+        // A layer below may have the head of a response, whose body stalls.
+        let time_up = TimeUp { is_total: limit.scope == TimeoutScope::Total, after: limit.after };
+        match last_poll(time_up, || future.poll(cx)) {
+            Poll::Pending => Poll::Ready(Err(Error::timeout(limit.scope, Some(limit.after)))),
+            last @ Poll::Ready(_) => last,
+        }
     }
 }
 

@@ -93,13 +93,35 @@ async fn an_answer_without_a_body_ends_with_its_head() {
 }
 
 #[tokio::test]
-async fn a_stated_length_beyond_all_memory_is_an_error_and_no_panic() {
+async fn a_stated_length_beyond_all_memory_is_a_body_that_fails_and_no_panic() {
     let gate = Arc::new(Notify::new());
     let head = message(200, &[], usize::MAX - 2, b"one");
     let server = Server::new([Reply::Gate(head, Arc::clone(&gate), vec![b'x'; 256 * 1024]), Reply::closed()]);
     let builder = eager().buffer_body(BufferBodyLayer::new().limit(usize::MAX)).attempt_timeout(4 * SHORT);
     let client = builder.without_retry().build().unwrap();
     gate.notify_one();
-    let error = soon(client.get(server.url("/")).send()).await.unwrap_err();
+    let response = soon(client.get(server.url("/")).send()).await.unwrap();
+    let error = response.bytes().await.unwrap_err();
     assert!(error.is_timeout(), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_success_whose_body_stalls_keeps_its_head() {
+    let head = b"HTTP/1.1 201 Created\r\nlocation: /orders/7\r\ncontent-length: 4\r\n\r\ngo";
+    for total in [false, true] {
+        let server = Server::new([Reply::Stall(head.to_vec())]);
+        let client = eager().without_attempt_timeout().total_timeout(4 * SHORT);
+        let client = if total { client } else { client.attempt_timeout(SHORT).total_timeout(MINUTE) };
+        let client = client.build().unwrap();
+        let mut response = soon(client.post(server.url("/orders")).send()).await.unwrap();
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["location"]),
+            (201, &"/orders/7".parse().unwrap())
+        );
+        if !total {
+            assert_eq!(response.chunk().await.unwrap().unwrap(), "go");
+        }
+        assert!(response.chunk().await.unwrap_err().is_timeout());
+        assert_eq!((server.requests(), failures(&client, &server.url("/"))), (1, u16::from(!total)));
+    }
 }

@@ -156,7 +156,7 @@ async fn a_part_of_a_response() {
     let half = message(206, &[], 4, b"pa");
     assert_eq!(kind.before_the_head().await, NOTHING_STORED);
     assert_eq!(kind.observe(Reply::Close(half.clone())).await, CUT);
-    assert_eq!(kind.observe(Reply::Stall(half)).await, Observed::Failed);
+    assert_eq!(kind.observe(Reply::Stall(half)).await, TIMED_OUT);
 }
 
 #[tokio::test]
@@ -166,5 +166,5 @@ async fn an_answer_to_a_request_for_an_upgrade() {
     let half = message(200, &[], 4, b"go");
     assert_eq!(kind.before_the_head().await, NOTHING_STORED);
     assert_eq!(kind.observe(Reply::Close(half.clone())).await, CUT);
-    assert_eq!(kind.observe(Reply::Stall(half)).await, Observed::Failed);
+    assert_eq!(kind.observe(Reply::Stall(half)).await, TIMED_OUT);
 }

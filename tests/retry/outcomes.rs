@@ -77,9 +77,28 @@ async fn an_unprocessed_attempt_is_retried_at_once_for_any_method_without_a_toke
 }
 
 #[tokio::test(start_paused = true)]
-async fn retries_of_unprocessed_attempts_are_bounded() {
-    let (result, upstream) = one(&retry().classifier(not_processed()), [status(421)], get()).await;
-    assert_eq!((upstream.count(), stopped(&result.unwrap())), (4, Some(StopReason::Exhausted)));
+async fn after_three_resends_an_unprocessed_attempt_is_retried_by_the_policy() {
+    for request in [get(), post()] {
+        let (result, upstream) = one(&retry().classifier(not_processed()), [status(421)], request).await;
+        assert_eq!((upstream.count(), stopped(&result.unwrap())), (7, Some(StopReason::Exhausted)));
+        let waits = upstream.waits();
+        assert!(
+            waits[..3].iter().all(Duration::is_zero) && !waits[3..].iter().any(Duration::is_zero),
+            "{waits:?}"
+        );
+    }
+    let never = RetryLayer::new(policy(0)).classifier(not_processed());
+    assert_eq!(one(&never, [status(421)], get()).await.1.count(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_paid_for_an_unprocessed_attempt_goes_back() {
+    let budget = RetryBudget::builder().per_failure(0.0).build().unwrap();
+    let layer = retry().budget(budget.clone()).classifier(not_processed());
+    let answers = [status(421), status(421), status(421), status(503), status(421)];
+    let (result, upstream) = one(&layer, answers, get()).await;
+    assert_eq!((result.unwrap().status().as_u16(), upstream.count()), (421, 7));
+    approximately(budget.tokens(), 2.0);
 }
 
 #[tokio::test(start_paused = true)]

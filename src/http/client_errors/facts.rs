@@ -77,7 +77,7 @@ pub(super) const NOT_PROCESSED: ErrorFacts =
     facts(Fault::NotProcessed, Sent::No, "the server has not processed the request");
 #[cfg(any(feature = "reqwest", feature = "hyper"))]
 pub(super) const RUNTIME_GONE: ErrorFacts =
-    facts(Fault::Exchange, Sent::Maybe, "the runtime of the connection has ended");
+    facts(Fault::Exchange, Sent::Maybe, "the task of the connection has ended");
 pub(super) const BROKE_OFF: ErrorFacts = facts(Fault::Exchange, Sent::Maybe, "connection broke off");
 #[cfg(any(feature = "reqwest", feature = "hyper"))]
 pub(super) const BAD_REQUEST: ErrorFacts =

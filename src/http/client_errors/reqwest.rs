@@ -94,14 +94,16 @@ fn of_connect(error: &::reqwest::Error) -> ErrorFacts {
 
 /// Returns the facts about a response body that cannot be decoded; `None` for any other error.
 ///
-/// A decompressor reports an `io::Error` directly below reqwest's own errors, while the faults of a connection are
-/// errors of hyper. A body that ends too early was cut off; any other body that cannot be decoded stays so.
+/// The error of a decompressor stands directly below reqwest's own errors, while the faults of a connection are errors
+/// of hyper. A body that ends too early was cut off; any other body that cannot be decoded stays so.
 fn of_decoding(error: &::reqwest::Error) -> Option<ErrorFacts> {
-    let cause = causes(error).find(|error| !error.is::<::reqwest::Error>());
-    let of_decoder = cause.and_then(|cause| cause.downcast_ref::<io::Error>()).filter(|_| error.is_body());
-    match of_decoder.map(io::Error::kind) {
-        Some(io::ErrorKind::UnexpectedEof) => Some(BROKE_OFF),
-        None if !error.is_decode() => None,
-        _ => Some(facts(Fault::Caller, Sent::Maybe, "response body cannot be decoded")),
+    let is_cut = |error: &io::Error| error.kind() == io::ErrorKind::UnexpectedEof;
+    let of_decoder = causes(error)
+        .find(|error| !error.is::<::reqwest::Error>())
+        .filter(|cause| error.is_body() && !error.is_timeout() && !cause.is::<::hyper::Error>());
+    if of_decoder.and_then(|cause| cause.downcast_ref()).is_some_and(is_cut) {
+        return Some(BROKE_OFF);
     }
+    let facts = facts(Fault::Caller, Sent::Maybe, "response body cannot be decoded");
+    (of_decoder.is_some() || error.is_decode()).then_some(facts)
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
-use reqwest::{ClientBuilder, IntoUrl, Method, RequestBuilder, Response};
+use reqwest::{Certificate, ClientBuilder, IntoUrl, Method, Proxy, RequestBuilder, Response};
 
 use crate::BoxError;
 
@@ -43,6 +43,33 @@ impl Redirects {
     }
 }
 
+/// A setting that the builders of both clients have by the same name.
+#[derive(Debug, Clone)]
+pub(crate) enum Setting {
+    UserAgent(&'static str),
+    DefaultHeaders(HeaderMap),
+    CookieStore,
+    ConnectTimeout(Duration),
+    RootCertificate(Certificate),
+    Proxy(Proxy),
+    NoProxy,
+}
+
+/// Makes the settings on a builder of either kind.
+macro_rules! set {
+    ($builder:expr, $settings:expr) => {
+        $settings.iter().cloned().fold($builder, |builder, setting| match setting {
+            Setting::UserAgent(value) => builder.user_agent(value),
+            Setting::DefaultHeaders(headers) => builder.default_headers(headers),
+            Setting::CookieStore => builder.cookie_store(true),
+            Setting::ConnectTimeout(timeout) => builder.connect_timeout(timeout),
+            Setting::RootCertificate(certificate) => builder.add_root_certificate(certificate),
+            Setting::Proxy(proxy) => builder.proxy(proxy),
+            Setting::NoProxy => builder.no_proxy(),
+        })
+    };
+}
+
 /// A client of either kind.
 #[derive(Debug, Clone)]
 pub(crate) enum Client {
@@ -60,12 +87,22 @@ pub(crate) enum Failure {
 impl Client {
     /// Builds the client, with default settings of steadfast.
     pub(crate) fn new(which: Which, make: &Make, redirects: Redirects) -> Result<Self, BoxError> {
+        Self::with_settings(which, make, redirects, &[])
+    }
+
+    /// The same, with settings that are made on the client's own builder.
+    pub(crate) fn with_settings(
+        which: Which,
+        make: &Make,
+        redirects: Redirects,
+        settings: &[Setting],
+    ) -> Result<Self, BoxError> {
         Ok(match which {
-            Which::Bare => Self::Bare(make().redirect(redirects.policy()).build()?),
+            Which::Bare => Self::Bare(set!(make(), settings).redirect(redirects.policy()).build()?),
             Which::Steadfast => {
                 let make = Arc::clone(make);
                 let builder = steadfast::Client::builder().reqwest_builder(move || make());
-                Self::Steadfast(builder.redirect(redirects.policy()).build()?)
+                Self::Steadfast(set!(builder, settings).redirect(redirects.policy()).build()?)
             }
         })
     }

@@ -15,8 +15,8 @@ pub(crate) fn section(rows: &[Row]) -> String {
 ## Faults
 
 Each fault over real sockets on loopback, through a bare `reqwest::Client` and through a `steadfast::Client` around an
-equal one. Settings: total timeout {total} s (so an attempt has 588 ms), connect timeout {connect} ms, base backoff
-{backoff} ms; else the defaults. PUT and POST have a body in memory: five bytes, or more where the fault is about the
+equal one. Settings: total timeout {total} s (so an attempt has 588 ms), connect timeout {connect} ms for bare reqwest
+(steadfast replaces it by its default, half an attempt), base backoff {backoff} ms; else the defaults. PUT and POST have a body in memory: five bytes, or more where the fault is about the
 upload.
 
 - *once*: the first connection or request meets the fault, and the server is healthy afterwards.

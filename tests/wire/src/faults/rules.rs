@@ -32,9 +32,9 @@ fn problems_of(row: &Row) -> Vec<String> {
         ),
         (
             // The status says whether the POST was carried out.
-            "the caller of a POST has the status, although the body breaks off",
+            "the caller of a POST has the status, although the body breaks off or stalls",
             !is_post
-                || !matches!(bare.answer, Answer::Broken(_))
+                || !matches!(bare.answer, Answer::Broken(_) | Answer::Stalled(_))
                 || !matches!(steadfast.answer, Answer::Error(_)),
         ),
         (

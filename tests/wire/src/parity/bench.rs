@@ -5,7 +5,7 @@ use std::sync::Arc;
 use reqwest::{Certificate, ClientBuilder};
 
 use crate::BoxError;
-use crate::clients::{Client, Redirects, Which};
+use crate::clients::{Client, Make, Redirects, Setting, Which};
 use crate::server::{Server, authority};
 
 /// The protocol of a column.
@@ -73,11 +73,19 @@ impl Bench {
         change: impl Fn(ClientBuilder) -> ClientBuilder + Send + Sync + 'static,
     ) -> Result<Client, BoxError> {
         let authority = Certificate::from_pem(authority().as_bytes())?;
+        let make = self.make(move |builder| change(builder.tls_certs_only([authority.clone()])));
+        Client::new(self.which, &make, redirects)
+    }
+
+    /// A client with settings that are made on its own builder. It knows the hosts, but not the authority.
+    pub(crate) fn client_set_to(&self, settings: &[Setting]) -> Result<Client, BoxError> {
+        let over = self.over;
+        let make = self.make(move |builder| over.of(builder.tls_certs_only([])));
+        Client::with_settings(self.which, &make, Redirects::Default, settings)
+    }
+
+    fn make(&self, change: impl Fn(ClientBuilder) -> ClientBuilder + Send + Sync + 'static) -> Make {
         let (a, b) = (self.a.address(), self.b.address());
-        let make = move || {
-            let builder = ClientBuilder::new().no_proxy().resolve("a.test", a).resolve("b.test", b);
-            change(builder.tls_certs_only([authority.clone()]))
-        };
-        Client::new(self.which, &(Arc::new(make) as _), redirects)
+        Arc::new(move || change(ClientBuilder::new().no_proxy().resolve("a.test", a).resolve("b.test", b)))
     }
 }

@@ -26,6 +26,7 @@ mod redirects;
 mod response;
 mod runtimes;
 mod seen;
+mod settings;
 mod table;
 mod timeouts;
 mod versions;
@@ -44,6 +45,7 @@ fn topics() -> Vec<Topic> {
         topic("Methods", methods::rows()),
         topic("Bodies of requests", bodies::rows()),
         topic("Headers, authentication and cookies", headers::rows()),
+        topic("Settings", settings::rows()),
         topic("Redirects", redirects::rows()),
         topic("Compression", compression::rows()),
         topic("Versions and TLS", versions::rows()),

@@ -1,8 +1,5 @@
 //! The documented differences, by the name of their row.
 
-const BUFFERED: &str = "steadfast reads a body with a stated length of at most 1 MiB as part of the attempt, so \
-    that a body that fails can be retried. The failure is an error of the call, not of the body.";
-
 const BULKHEAD: &str = "the bulkhead allows 128 answers in flight, until their bodies are read or dropped, and 128 waiters \
     for 1 s. The queue does not tell a burst from an overload yet. This difference is to go.";
 
@@ -11,7 +8,6 @@ const ATTEMPT_TIME: &str = "an attempt has the total time divided by 3.4, even w
 
 /// Each row that differs, and the reason.
 pub(crate) const REASONS: &[(&str, &str)] = &[
-    ("the request's timeout, a body of a stated length stalls", BUFFERED),
     (
         "the URL and the status of an error",
         "the URL of an error has no query and no fragment, since they can hold secrets and errors are logged.",
