@@ -92,9 +92,10 @@
 //!   An `http::Request` carries the options in its extensions. A bare `reqwest::Request` carries only its timeout;
 //!   for other options, wrap the request in a [`Call`].
 //! - **A layer of yours may move a call to another task.** A retry decides from the error, the response and the
-//!   options. All of these travel with the call, so the move never causes a resend. Only two pieces of advice between
-//!   layers are lost. Without the advice that a response is discarded, the permit returns later, when the body has
-//!   ended. Without the advice that a call waits for a permit, or for the target of a redirect, the circuit breaker
+//!   options. All of these travel with the call, so the move never causes a resend. Only three pieces of advice
+//!   between layers are lost. Without the advice that a response is discarded, the permit returns later, when the body
+//!   has ended. Without the advice that the time of an attempt is up, a body that stalls costs the head of its response.
+//!   Without the advice that a call waits for a permit, or for the target of a redirect, the circuit breaker
 //!   takes that wait for slowness of the upstream, and may open earlier.
 //! - **Every future can be dropped** at any await point, and then releases whatever it holds.
 //! - **Tests control time and randomness.** All timers of the layers are tokio's. So a test of layers over a service

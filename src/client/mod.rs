@@ -14,6 +14,7 @@ mod response;
 mod service;
 mod stack;
 mod transport;
+mod transport_config;
 
 pub use self::{
     config::ClientBuilder,

@@ -1,0 +1,141 @@
+//! The methods of the builder that set up the reqwest client.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue};
+use reqwest::redirect::Policy;
+
+use super::config::ClientBuilder;
+#[cfg(feature = "cookies")]
+use super::transport::CookieProvider;
+use super::transport::Source;
+
+impl ClientBuilder {
+    /// Sets the function that makes the builder of the reqwest client: TLS, pools, DNS, HTTP/2. Default:
+    /// `reqwest::Client::builder`, with keep-alive pings on HTTP/2 connections.
+    ///
+    /// The settings of this builder are applied to the result of `make`, and win. A redirect policy and a connect timeout
+    /// that `make` sets are always replaced: set them with [`redirect`](Self::redirect) and
+    /// [`connect_timeout`](Self::connect_timeout). reqwest's own retries are switched off. The layers do not see headers
+    /// and cookies that `make` sets: set [`default_headers`](Self::default_headers) and cookies here. `make` also decides
+    /// on keep-alive pings; reqwest's builder sends none by default.
+    ///
+    /// ```
+    /// let client = steadfast::Client::builder()
+    ///     .reqwest_builder(|| reqwest::Client::builder().pool_max_idle_per_host(4))
+    ///     .build()?;
+    /// # Ok::<(), steadfast::ConfigError>(())
+    /// ```
+    pub fn reqwest_builder(
+        mut self,
+        make: impl Fn() -> reqwest::ClientBuilder + Send + Sync + 'static,
+    ) -> Self {
+        self.transport.source = Source::Make(Arc::new(make));
+        self
+    }
+
+    /// Uses `client` as it is. Prefer [`reqwest_builder`](Self::reqwest_builder), because a finished client hides its
+    /// settings:
+    ///
+    /// - It retries some protocol errors by itself, unless built with `.retry(reqwest::retry::never())`.
+    /// - A POST is not retried after a failed connection, and faults of a redirect's target count against the host that
+    ///   redirected, unless the redirects are [watched](Self::with_watched_redirects).
+    /// - The layers do not see its default headers and cookies.
+    /// - Its connections have the timeouts and pings that it was built with.
+    pub fn reqwest_client(mut self, client: reqwest::Client) -> Self {
+        self.transport.source = Source::Client(client);
+        self
+    }
+
+    /// Declares that the redirect policy of the given [client](Self::reqwest_client) comes from
+    /// [`watch_redirects`](crate::watch_redirects), or follows no redirects.
+    ///
+    /// Without the declaration, a POST is not retried after a failed connection: the connection may be to the target
+    /// of a redirect, after the redirecting host has processed the POST. A reqwest client that this builder builds
+    /// needs no declaration.
+    pub fn with_watched_redirects(mut self) -> Self {
+        self.transport.is_watched = true;
+        self
+    }
+
+    /// Sets the `User-Agent` of requests that have none. Wins over a `User-Agent` in
+    /// [`default_headers`](Self::default_headers). Default: none.
+    pub fn user_agent<V>(mut self, value: V) -> Self
+    where
+        V: TryInto<HeaderValue, Error: Into<http::Error>>,
+    {
+        self.transport.user_agent = Some(value.try_into().map_err(Into::into));
+        self
+    }
+
+    /// Adds headers to requests that have no headers of these names. The layers see them. Of several values for a name,
+    /// the last one counts. Default: none.
+    // reqwest's signature.
+    #[allow(clippy::needless_pass_by_value)]
+    pub fn default_headers(mut self, headers: HeaderMap) -> Self {
+        for (name, value) in &headers {
+            self.transport.default_headers.insert(name, value.clone());
+        }
+        self
+    }
+
+    /// Sets the time to establish a connection, TLS included: 1 ms to the time of an attempt. Default: half the time of
+    /// an attempt.
+    ///
+    /// A connection that is not established in time has sent nothing, so even a POST is retried. reqwest knows no connect
+    /// timeout for a single call: if a call's own timeout leaves less time for an attempt, the attempt is cut instead, and
+    /// counts as possibly sent.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.transport.connect_timeout = Some(timeout);
+        self
+    }
+
+    /// Sets which redirects are followed. Default: up to ten, as reqwest does.
+    ///
+    /// ```
+    /// let client = steadfast::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
+    /// # Ok::<(), steadfast::ConfigError>(())
+    /// ```
+    pub fn redirect(mut self, policy: Policy) -> Self {
+        self.transport.redirect = Some(policy);
+        self
+    }
+
+    /// Adds a proxy. Default: the proxies that the environment names, if reqwest's feature `system-proxy` is on.
+    pub fn proxy(mut self, proxy: reqwest::Proxy) -> Self {
+        self.transport.proxies.push(proxy);
+        self
+    }
+
+    /// Ignores the proxies that the environment or [`reqwest_builder`](Self::reqwest_builder) names, and removes those
+    /// that were added before.
+    pub fn no_proxy(mut self) -> Self {
+        self.transport.proxies.clear();
+        self.transport.no_proxy = true;
+        self
+    }
+
+    /// Trusts the certificates that `certificate` has signed, in addition to the system's.
+    #[cfg(feature = "rustls")]
+    pub fn add_root_certificate(mut self, certificate: reqwest::Certificate) -> Self {
+        self.transport.root_certificates.push(certificate);
+        self
+    }
+
+    /// If `enable`, keeps the cookies of responses in memory and adds them to requests. The layers see them. Default:
+    /// no cookies.
+    #[cfg(feature = "cookies")]
+    pub fn cookie_store(mut self, enable: bool) -> Self {
+        let jar = || CookieProvider::new(Arc::new(reqwest::cookie::Jar::default()));
+        self.transport.cookies = enable.then(jar);
+        self
+    }
+
+    /// Keeps the cookies of responses in `store` and adds them to requests. The layers see them.
+    #[cfg(feature = "cookies")]
+    pub fn cookie_provider<C: reqwest::cookie::CookieStore + 'static>(mut self, store: Arc<C>) -> Self {
+        self.transport.cookies = Some(CookieProvider::new(store));
+        self
+    }
+}
