@@ -30,7 +30,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use http::StatusCode;
 use pin_project::pin_project;
 use tokio::time::Instant;
 use tower::Service;
@@ -38,10 +37,10 @@ use tower::Service;
 use super::budget::RetryBudget;
 use super::counts::{AttemptCounts, Next};
 use super::policy::{FailedAttempt, Pause};
+use super::report::{AttemptCause, AttemptReport};
 use super::settings::RetrySettings;
 use super::wait::BackoffWait;
 use crate::attempts::Attempts;
-use crate::http::retry_after;
 use crate::internal::arc_pool::PooledArc;
 use crate::internal::clock::{self, Timer};
 use crate::internal::log_events;
@@ -276,26 +275,18 @@ where
     /// deadline.
     #[cold]
     fn next_step(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         result: Result<&Res, &Error<E>>,
         outcome: Option<Outcome>,
     ) -> NextStep {
-        let this = self.project();
-        let (attempts, sent, endpoint) = match result {
-            Ok(response) => (this.kind.attempts(response), true, this.kind.endpoint(response)),
-            Err(error) => (error.attempts(), error.maybe_sent(), error.endpoint()),
-        };
-        // The budget of the upstream does not pay for the faults of another host.
-        let is_of_redirect_target = match result {
-            Ok(response) => this.kind.is_of_redirect_target(response),
-            Err(error) => error.is_of_redirect_target(),
-        };
-        this.counts.attempts += attempts;
-        this.counts.maybe_sent |= sent;
+        let this = self.as_mut().project();
+        let attempt = AttemptReport::new(*this.kind, result);
+        this.counts.attempts += attempt.requests;
+        this.counts.maybe_sent |= attempt.sent;
 
         let budget = this.settings.budget.as_ref();
         let Some(outcome) = outcome else {
-            if let Some(budget) = budget.filter(|_| attempts == 0 && this.counts.is_paid) {
+            if let Some(budget) = budget.filter(|_| attempt.requests == 0 && this.counts.is_paid) {
                 // The token has paid for an attempt that was not made.
                 budget.refund();
             }
@@ -305,10 +296,13 @@ where
         };
         match (budget, outcome) {
             (Some(budget), Outcome::Success) => budget.success(),
-            (Some(budget), outcome) if outcome.is_fault() && !is_of_redirect_target => budget.failure(),
+            // The budget of the upstream does not pay for the faults of another host.
+            (Some(budget), outcome) if outcome.is_fault() && !attempt.is_of_redirect_target => {
+                budget.failure();
+            }
             _ => {}
         }
-        if let (Some(endpoint), Ok(copy)) = (endpoint, this.copy.as_mut()) {
+        if let (Some(endpoint), Ok(copy)) = (attempt.endpoint, this.copy.as_mut()) {
             let options = copy.options().tried_endpoint(endpoint);
             copy.set_options(options);
         }
@@ -319,55 +313,61 @@ where
             },
             // After too many resends, an upstream that refuses requests gets a wait before the next one.
             Outcome::NotProcessed | Outcome::Transient { .. } | Outcome::Throttled { .. } => {
-                if let Some(budget) =
-                    budget.filter(|_| outcome == Outcome::NotProcessed && this.counts.is_paid)
-                {
-                    // The token has paid for nothing.
-                    budget.refund();
-                    this.counts.is_paid = false;
-                }
-                let decision = this.settings.policy.decide(&FailedAttempt {
-                    now: Instant::now(),
-                    deadline: *this.deadline,
-                    retries: this.counts.retries,
-                    previous_backoff: *this.backoff,
-                    retry_after: outcome.retry_after().or_else(|| asked_to_wait(*this.kind, result)),
-                    sent: sent && outcome != Outcome::NotProcessed,
-                    safety: *this.safety,
-                    copied: match this.copy {
-                        Ok(_) if *this.budget_is_spent => Err(StopReason::Budget),
-                        Ok(_) => Ok(()),
-                        Err(stop) => Err(*stop),
-                    },
-                    budget,
-                });
-                let pause = match decision {
-                    Ok(pause) => pause,
+                match self.as_mut().plan_retry(&attempt, outcome) {
+                    Ok(pause) => NextStep::Retry(pause),
                     Err(stop) => return NextStep::GiveUp(stop),
-                };
-                // End the call if the advisor objects: the result in hand is worth more than a refusal.
-                if let Some(stop) = advice_against(&pause, this.settings) {
-                    return NextStep::GiveUp(stop);
                 }
-                NextStep::Retry(pause)
             }
             _ => return NextStep::Done,
         };
         // `take_over` stops the failed request from reading on in a streaming body, so that the copy stays complete.
         // If the copy is incomplete already, the call ends with the result in hand.
-        if this.copy.as_ref().is_ok_and(RetryableRequest::take_over) {
+        if self.copy.as_ref().is_ok_and(RetryableRequest::take_over) {
             step
         } else {
             NextStep::GiveUp(StopReason::NotReplayable)
         }
     }
 
+    /// Asks the policy, the budget and the advisor for a retry. An error is the reason why no retry follows.
+    fn plan_retry(
+        self: Pin<&mut Self>,
+        attempt: &AttemptReport,
+        outcome: Outcome,
+    ) -> Result<Pause, StopReason> {
+        let this = self.project();
+        let budget = this.settings.budget.as_ref();
+        let is_unprocessed = outcome == Outcome::NotProcessed;
+        if let Some(budget) = budget.filter(|_| is_unprocessed && this.counts.is_paid) {
+            // The token has paid for nothing.
+            budget.refund();
+            this.counts.is_paid = false;
+        }
+        let pause = this.settings.policy.decide(&FailedAttempt {
+            now: Instant::now(),
+            deadline: *this.deadline,
+            retries: this.counts.retries,
+            previous_backoff: *this.backoff,
+            retry_after: outcome.retry_after().or(attempt.retry_after),
+            sent: attempt.sent && !is_unprocessed,
+            safety: *this.safety,
+            copied: match this.copy {
+                Ok(_) if *this.budget_is_spent => Err(StopReason::Budget),
+                Ok(_) => Ok(()),
+                Err(stop) => Err(*stop),
+            },
+            budget,
+        })?;
+        // End the call if the advisor objects: the result in hand is worth more than a refusal.
+        match advice_against(&pause, this.settings) {
+            Some(stop) => Err(stop),
+            None => Ok(pause),
+        }
+    }
+
     /// Begins the wait, and the reading of the rest of the response.
     fn pause(self: Pin<&mut Self>, result: Result<Res, Error<E>>, pause: Pause) {
-        let cause = AttemptCause {
-            status: result.as_ref().ok().and_then(|it| self.kind.status(it)),
-            error: result.as_ref().err(),
-        };
+        let cause = AttemptCause::new(self.kind, result.as_ref());
         log_events::retry_scheduled(self.name(), self.counts.number(), pause.backoff, cause);
         let mut this = self.project();
         *this.backoff = pause.backoff;
@@ -460,27 +460,6 @@ where
             }
         }
     }
-}
-
-/// The cause of a retry, for the log.
-struct AttemptCause<'a, E> {
-    status: Option<StatusCode>,
-    error: Option<&'a Error<E>>,
-}
-
-impl<E> fmt::Display for AttemptCause<'_, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.error, self.status) {
-            (Some(error), _) => error.fmt(f),
-            (None, Some(status)) => write!(f, "status {}", status.as_u16()),
-            (None, None) => f.write_str("the response"),
-        }
-    }
-}
-
-/// Returns the `Retry-After` of a response, for an outcome that does not state it.
-fn asked_to_wait<Res, E, K: ResponseKind<Res>>(kind: K, result: Result<&Res, &Error<E>>) -> Option<Duration> {
-    retry_after::parse(kind.headers(result.ok()?)?, retry_after::system_time)
 }
 
 /// Returns the advisor's reason against an attempt after `pause`; `None` if there is no reason, or if the expected

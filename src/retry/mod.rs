@@ -83,6 +83,7 @@ mod counts;
 mod future;
 mod layer;
 mod policy;
+mod report;
 mod service;
 mod settings;
 mod wait;
