@@ -220,6 +220,8 @@ fn without_secrets<E: 'static>(mut error: E) -> E {
 fn without_secrets_in_box(mut error: BoxError) -> BoxError {
     if let Some(error) = error.downcast_mut() {
         crate::http::client_errors::hide_secrets(error);
+    } else if let Some(error) = error.downcast_mut::<Box<reqwest::Error>>() {
+        crate::http::client_errors::hide_secrets(error);
     }
     error
 }

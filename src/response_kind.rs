@@ -13,7 +13,7 @@
 
 use std::future::Ready;
 
-use http::{HeaderMap, Response, StatusCode};
+use http::{Extensions, HeaderMap, Response, StatusCode};
 use http_body::Body;
 
 use crate::attempts::Attempts;
@@ -23,11 +23,22 @@ use crate::http::discard::Drain;
 use crate::sealed::Sealed;
 use crate::{EndpointId, Error, Judge, Outcome};
 
-/// Marks a response that came through a redirect. In the extensions of the response.
+/// Marks the response of another host, to which the upstream has redirected the request. In the extensions of the
+/// response.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Redirected {
-    /// True if another host has answered.
-    pub(crate) to_other_host: bool,
+pub(crate) struct OfRedirectTarget;
+
+/// Marks the response to another request than the one that the layers saw: after a redirect, or with other cookies. In
+/// the extensions of the response.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ToOtherRequest;
+
+/// Removes the marks that are about the upstream's own response, before a stale response takes over its extensions.
+pub(crate) fn remove_marks(extensions: &mut Extensions) {
+    extensions.remove::<BrokenBody>();
+    extensions.remove::<OfRedirectTarget>();
+    extensions.remove::<ToOtherRequest>();
+    extensions.remove::<NoBody>();
 }
 
 /// Marks the response to a HEAD request, which states the length of a body that does not follow. In the extensions of
@@ -106,12 +117,12 @@ pub(crate) trait AttemptFacts<Res>: ResponseKind<Res> {
 
     /// True if another host has answered, to which the upstream has redirected the request.
     fn is_of_redirect_target(self, response: &Res) -> bool {
-        self.extension(response).is_some_and(|redirected: &Redirected| redirected.to_other_host)
+        self.extension::<OfRedirectTarget>(response).is_some()
     }
 
-    /// True if the response came through a redirect.
-    fn is_redirected(self, response: &Res) -> bool {
-        self.extension::<Redirected>(response).is_some()
+    /// True if the response is not to the request that the layers saw, so that it must not be stored.
+    fn is_to_other_request(self, response: &Res) -> bool {
+        self.extension::<ToOtherRequest>(response).is_some()
     }
 }
 

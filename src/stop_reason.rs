@@ -28,6 +28,8 @@ pub enum StopReason {
     Overloaded,
     /// The upstream asked for a longer wait than the policy allows.
     RetryAfterTooLong,
+    /// There is no tokio runtime.
+    NoRuntime,
 }
 
 impl StopReason {
@@ -44,6 +46,7 @@ impl StopReason {
             Self::BulkheadFull => "bulkhead_full",
             Self::Overloaded => "overloaded",
             Self::RetryAfterTooLong => "retry_after_too_long",
+            Self::NoRuntime => "no_runtime",
         }
     }
 }

@@ -15,6 +15,7 @@ use http_body_util::{BodyExt, Empty, Full};
 use steadfast::buffer_body::{BufferBodyLayer, BufferedBody};
 use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State};
+use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer};
 use steadfast::retry::{Attempts, Backoff, Jitter, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
 use steadfast::{Error, ErrorInfo, ErrorKind, TimeoutScope};
@@ -544,4 +545,23 @@ async fn a_body_of_ten_thousand_empty_frames_is_read_whole_but_not_in_one_poll()
     };
     assert!(yields > 10, "{yields} yields");
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "x");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_response_in_place_of_a_broken_one_is_whole() {
+    let good = status(200).body(&Script::pieces(&["good"]).sized());
+    let broken = status(200).body(&Script::pieces(&["go"]).then(Step::Fail).stating(4));
+    let upstream: Upstream<Request<String>> = Upstream::answering([good, broken]);
+    let circuit = CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO).build().unwrap();
+    let service = ServiceBuilder::new()
+        .layer(retry())
+        .layer(CircuitBreakerLayer::new(circuit.clone()))
+        .layer(LastKnownGoodLayer::new(LastKnownGood::default()))
+        .layer(BufferBodyLayer::new())
+        .service(upstream.clone());
+    for _ in 0..2 {
+        let response = send(&service, get().map(|()| String::new())).await.unwrap();
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "good");
+    }
+    assert_eq!((upstream.count(), circuit.state()), (2, State::Closed));
 }

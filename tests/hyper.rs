@@ -285,3 +285,44 @@ async fn a_post_that_an_http2_server_has_not_processed_is_sent_again() {
     assert_eq!((response.status(), attempts(&response)), (StatusCode::OK, 2));
     assert_eq!(circuit.state(), State::Closed);
 }
+
+/// An error of a user that hides the error of reqwest, but not its causes, as `#[error(transparent)]` does.
+#[cfg(feature = "reqwest")]
+#[derive(Debug)]
+struct Transparent(reqwest::Error);
+
+#[cfg(feature = "reqwest")]
+impl std::fmt::Display for Transparent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(feature = "reqwest")]
+impl std::error::Error for Transparent {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+/// The error of hyper-util inside says that the last request was not sent, and cannot know of the redirect.
+#[cfg(feature = "reqwest")]
+#[tokio::test]
+async fn a_redirected_post_is_sent_once_also_if_an_unknown_error_hides_the_redirect() {
+    let hide: [fn(reqwest::Error) -> BoxError; 2] =
+        [|error| Transparent(error).into(), |error| Box::new(error).into()];
+    for hide in hide {
+        let server = Server::new([Reply::status(307, &[("location", &Server::absent().url("/"))], "")]);
+        let http = reqwest::Client::new();
+        let service = ServiceBuilder::new().layer(retry()).map_err(Error::from_boxed).service_fn(
+            move |request: Request<String>| {
+                let request = reqwest::Request::try_from(request).unwrap();
+                let answer = http.execute(request);
+                async move { answer.await.map(Response::<reqwest::Body>::from).map_err(hide) }
+            },
+        );
+        let post = Request::post(server.url("/pay")).body("pay".to_owned()).unwrap();
+        let error = service.oneshot(post).await.unwrap_err();
+        assert_eq!((server.requests(), error.maybe_sent()), (1, true), "{error:?}");
+    }
+}

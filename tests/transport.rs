@@ -11,9 +11,10 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use reqwest::redirect::Policy;
 use steadfast::bulkhead::Bulkhead;
 use steadfast::circuit_breaker::{CircuitBreaker, State};
+use steadfast::http::HttpClassifier;
 use steadfast::last_known_good::LastKnownGood;
 use steadfast::retry::{Backoff, RetryBudget, RetryPolicy};
-use steadfast::{Client, ClientBuilder, ClientError, ErrorKind, RequestBuilder};
+use steadfast::{Client, ClientBuilder, ClientError, ErrorKind, Outcome, RequestBuilder};
 
 use self::server::{Reply, Server};
 
@@ -90,6 +91,30 @@ async fn the_layers_see_the_cookies_and_each_request_has_the_current_ones() {
     );
     seen.lock().unwrap().dedup();
     assert_eq!(*seen.lock().unwrap(), ["", "session=1"]);
+}
+
+/// The first attempt is Alice's. Bob logs in during its backoff, so the answer is Bob's.
+#[cfg(feature = "cookies")]
+#[tokio::test]
+async fn an_answer_to_other_cookies_than_the_layers_saw_is_not_stored() {
+    let jar = Arc::new(reqwest::cookie::Jar::default());
+    let server = Server::new([Reply::unavailable(), Reply::ok("bob's"), Reply::unavailable()]);
+    let url: reqwest::Url = server.url("/").parse().unwrap();
+    let (logs_in, login) = (Arc::clone(&jar), url.clone());
+    let classifier = HttpClassifier::new().on_response(move |_, _| {
+        logs_in.add_cookie_str("user=bob", &login);
+        None
+    });
+    jar.add_cookie_str("user=alice", &url);
+    let client = Client::builder()
+        .cookie_provider(Arc::clone(&jar))
+        .last_known_good(LastKnownGood::builder())
+        .classifier(classifier)
+        .build()
+        .unwrap();
+    let response = client.get(server.url("/")).send().await.unwrap();
+    assert_eq!(response.text().await.unwrap(), "bob's");
+    assert!(client.last_known_good().unwrap().is_empty());
 }
 
 /// Asserts that `build` refuses each builder, with an error that names the field.
@@ -316,7 +341,8 @@ async fn an_upstream_with_a_call_in_flight_is_not_evicted_by_other_upstreams() {
 
 #[test]
 fn a_call_outside_of_a_runtime_fails_with_an_error_that_says_so() {
-    let client = brittle().build().unwrap();
+    let eager = HttpClassifier::new().on_error(|_| Some(Outcome::transient()));
+    let client = brittle().classifier(eager).build().unwrap();
     for _ in 0..3 {
         let error = client.get("http://127.0.0.1:1/").send().now_or_never().unwrap().unwrap_err();
         assert_eq!((error.kind(), error.attempts(), error.maybe_sent()), (ErrorKind::NoRuntime, 0, false));
@@ -380,10 +406,12 @@ async fn no_text_of_an_error_shows_credentials_or_a_query() {
     let looping = Server::new([redirect("http://user:secret@127.0.0.1/?secret")]);
     let once = brittle().redirect(Policy::limited(0)).build().unwrap();
     let redirected = once.get(looping.url("/")).send().await.unwrap_err();
+    let opaque = client.get("user:secret@host/path").send().await.unwrap_err();
     for error in [
         client.get(&url).send().await.unwrap_err(),
         client.get("ftp://a/?secret").send().await.unwrap_err(),
         redirected,
+        opaque,
     ] {
         let mut texts =
             vec![format!("{error}"), format!("{error:#}"), format!("{error:?}"), format!("{error:#?}")];

@@ -15,7 +15,7 @@ use super::config::BufferBodySettings;
 use crate::http::broken_body::BrokenBody;
 use crate::internal::frame_quota::FrameQuota;
 use crate::internal::signals::{TimeUp, Wait, raise_wait, time_is_up};
-use crate::response_kind::Redirected;
+use crate::response_kind::OfRedirectTarget;
 use crate::{BoxError, Error, TimeoutScope};
 
 /// The future of [`BufferBodyService`](super::BufferBodyService).
@@ -62,12 +62,7 @@ where
                     let scope = if is_total { TimeoutScope::Total } else { TimeoutScope::Attempt };
                     return Poll::Ready(Ok(reading.break_off(Error::body_timeout(scope, after))));
                 }
-                if reading
-                    .parts
-                    .extensions
-                    .get()
-                    .is_some_and(|redirected: &Redirected| redirected.to_other_host)
-                {
+                if reading.parts.extensions.get::<OfRedirectTarget>().is_some() {
                     raise_wait(Wait::RedirectTarget);
                 }
                 *this.reading = Some(reading);

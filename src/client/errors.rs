@@ -1,6 +1,7 @@
 //! The predicates of reqwest's error, for the error of the client.
 
 use super::ClientError;
+use crate::ErrorKind;
 
 impl ClientError {
     /// True if the request could not be built; see `reqwest::Error::is_builder`.
@@ -18,9 +19,10 @@ impl ClientError {
         self.inner().is_some_and(reqwest::Error::is_status)
     }
 
-    /// True if the request could not be sent; see `reqwest::Error::is_request`.
+    /// True if the request could not be sent, or had no response in time; see `reqwest::Error::is_request`.
     pub fn is_request(&self) -> bool {
-        self.inner().is_some_and(reqwest::Error::is_request)
+        matches!(self.kind(), ErrorKind::Timeout { .. })
+            || self.inner().is_some_and(reqwest::Error::is_request)
     }
 
     /// True if a body of the request or of the response failed; see `reqwest::Error::is_body`.

@@ -50,7 +50,7 @@ impl Future for ResponseFuture {
         if let ClientStage::Fresh(call) = stage {
             if Handle::try_current().is_err() {
                 // Timers and sockets need a runtime, and would panic.
-                return Poll::Ready(Err(Error::new(ErrorKind::NoRuntime).with_attempts(0).with_sent(false)));
+                return Poll::Ready(Err(Error::new(ErrorKind::NoRuntime)));
             }
             let (client, call) = call.take().expect("polled after it had panicked");
             *stage = ClientStage::Called(Box::pin(client.call_stack(call)));

@@ -30,7 +30,7 @@ use tower::Service;
 
 use crate::http::client_errors::is_unsent;
 use crate::internal::signals::{Wait, raise_wait};
-use crate::response_kind::{NoBody, Redirected};
+use crate::response_kind::{NoBody, OfRedirectTarget, ToOtherRequest};
 use crate::{Call, Error, ErrorKind};
 
 /// A `reqwest::Client` at the bottom of a stack of layers.
@@ -65,6 +65,21 @@ pub struct ReqwestService {
     client: reqwest::Client,
     /// True if the client was declared with [`with_watched_redirects`](Self::with_watched_redirects).
     is_watched: bool,
+    /// The cookie store of the client, if the layers see its cookies.
+    #[cfg(feature = "cookies")]
+    cookies: Option<CookieStore>,
+}
+
+/// The cookie store of a client.
+#[cfg(feature = "cookies")]
+#[derive(Clone)]
+pub(super) struct CookieStore(pub(super) Arc<dyn reqwest::cookie::CookieStore>);
+
+#[cfg(feature = "cookies")]
+impl fmt::Debug for CookieStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CookieStore")
+    }
 }
 
 impl ReqwestService {
@@ -75,7 +90,12 @@ impl ReqwestService {
     /// target counts as a fault of the host that redirected. To avoid both, use
     /// [`with_watched_redirects`](Self::with_watched_redirects).
     pub const fn new(client: reqwest::Client) -> Self {
-        Self { client, is_watched: false }
+        Self {
+            client,
+            is_watched: false,
+            #[cfg(feature = "cookies")]
+            cookies: None,
+        }
     }
 
     /// Wraps a client whose redirect policy comes from [`watch_redirects`], or follows no redirects.
@@ -83,8 +103,8 @@ impl ReqwestService {
     /// Before any redirect, even a POST can be sent again if its connection fails, or if an HTTP/2 server has not
     /// processed it. The faults of another host that a redirect leads to are marked as such; see
     /// [`is_of_redirect_target`](crate::ErrorInfo::is_of_redirect_target).
-    pub const fn with_watched_redirects(client: reqwest::Client) -> Self {
-        Self { client, is_watched: true }
+    pub fn with_watched_redirects(client: reqwest::Client) -> Self {
+        Self { is_watched: true, ..Self::new(client) }
     }
 }
 
@@ -105,6 +125,7 @@ impl Service<reqwest::Request> for ReqwestService {
             is_head: request.method() == Method::HEAD,
             response: has_runtime.then(|| self.client.call(request)),
             redirect: Redirect::None,
+            has_other_cookies: false,
             has_waited: false,
         }
     }
@@ -121,18 +142,33 @@ impl Service<Call<reqwest::Request>> for ReqwestService {
 
     fn call(&mut self, call: Call<reqwest::Request>) -> ReqwestFuture {
         #[cfg(feature = "cookies")]
-        let call = without_cookies_of_store(call);
+        if call.has_cookies_of_store() {
+            return self.call_with_current_cookies(call.into_inner());
+        }
         self.call(call.into_inner())
     }
 }
 
-/// Removes the cookies that were added for the layers above. reqwest adds the current cookies.
 #[cfg(feature = "cookies")]
-fn without_cookies_of_store(mut call: Call<reqwest::Request>) -> Call<reqwest::Request> {
-    if call.has_cookies_of_store() {
-        call.request_mut().headers_mut().remove(http::header::COOKIE);
+impl ReqwestService {
+    pub(super) fn with_cookies(self, cookies: Option<CookieStore>) -> Self {
+        Self { cookies, ..self }
     }
-    call
+
+    /// Sends the request without the cookies that the layers saw, because reqwest adds the current cookies of the store.
+    /// If these differ, the response must not be stored as the response to the request that the layers saw.
+    fn call_with_current_cookies(&mut self, mut request: reqwest::Request) -> ReqwestFuture {
+        let seen = request.headers_mut().remove(http::header::COOKIE);
+        let url = request.url().clone();
+        let is_current = |service: &Self| {
+            service.cookies.as_ref().is_some_and(|CookieStore(store)| store.cookies(&url) == seen)
+        };
+        // reqwest reads the store during the call.
+        let was_current = is_current(self);
+        let mut future = self.call(request);
+        future.has_other_cookies = !(was_current && is_current(self));
+        future
+    }
 }
 
 /// The future of [`ReqwestService`].
@@ -146,6 +182,8 @@ pub struct ReqwestFuture {
     unwatched_origin: Option<u64>,
     /// The last redirect that was followed; `None` if the redirects are not watched.
     redirect: Redirect,
+    /// True if the request has other cookies than the layers saw.
+    has_other_cookies: bool,
     /// True once a poll has returned `Pending`. reqwest rejects an invalid request in the first poll, so a later
     /// rejection is about a redirected request.
     has_waited: bool,
@@ -169,7 +207,7 @@ impl Future for ReqwestFuture {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let Some(response) = this.response.as_pin_mut() else {
-            return Poll::Ready(Err(Error::new(ErrorKind::NoRuntime).with_attempts(0).with_sent(false)));
+            return Poll::Ready(Err(Error::new(ErrorKind::NoRuntime)));
         };
         let around = REDIRECT.replace(*this.redirect);
         let polled = response.poll(cx);
@@ -190,8 +228,11 @@ impl Future for ReqwestFuture {
                 };
                 let to_other_host = origin.is_some_and(|origin| origin_hash(response.url()) != origin);
                 let mut response = from_reqwest(response);
-                if to_other_host || *this.redirect != Redirect::None {
-                    response.extensions_mut().insert(Redirected { to_other_host });
+                if to_other_host {
+                    response.extensions_mut().insert(OfRedirectTarget);
+                }
+                if to_other_host || *this.redirect != Redirect::None || *this.has_other_cookies {
+                    response.extensions_mut().insert(ToOtherRequest);
                 }
                 if *this.is_head {
                     response.extensions_mut().insert(NoBody);

@@ -9,18 +9,21 @@ use http::{HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 
 use super::request_defaults::RequestDefaults;
+#[cfg(feature = "cookies")]
+use super::reqwest_service::CookieStore;
 use super::reqwest_service::{ReqwestService, watch_shared};
 use crate::ConfigError;
 use crate::config_error::MAX_DURATION;
 
 /// The settings of the reqwest client.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct TransportSettings {
     pub(super) source: Source,
     /// True if the user has declared the redirects of the given client as watched.
     pub(super) is_watched: bool,
-    pub(super) user_agent: Option<Result<HeaderValue, http::Error>>,
+    /// The default headers, in the order in which they were set.
     pub(super) default_headers: HeaderMap,
+    pub(super) user_agent_error: Option<http::Error>,
     pub(super) connect_timeout: Option<Duration>,
     pub(super) redirect: Option<Policy>,
     pub(super) proxies: Vec<reqwest::Proxy>,
@@ -71,7 +74,12 @@ impl TransportSettings {
             Source::Defaults => Arc::new(with_pings),
         };
         self.check(attempt)?;
-        self.default_headers = self.all_default_headers()?;
+        if !self.default_headers.is_empty() {
+            // reqwest adds `Accept` to each request, before the default headers.
+            let mut headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("*/*"))]);
+            headers.extend(std::mem::take(&mut self.default_headers));
+            self.default_headers = headers;
+        }
         let policy = Arc::new(self.redirect.take().unwrap_or_default());
         let client = self.reqwest_builder(&*make, attempt, &policy).build().map_err(|error| {
             ConfigError::new("client.reqwest_builder", &error, "one that reqwest can build")
@@ -80,16 +88,18 @@ impl TransportSettings {
         let defaults = RequestDefaults {
             headers: self.default_headers,
             #[cfg(feature = "cookies")]
-            cookies: self.cookies.map(|cookies| cookies.store),
+            cookies: self.cookies.as_ref().map(|cookies| Arc::clone(&cookies.store)),
         };
         let service = ReqwestService::with_watched_redirects(client.clone());
+        #[cfg(feature = "cookies")]
+        let service = service.with_cookies(self.cookies.map(|cookies| CookieStore(cookies.store)));
         Ok(Transport { client, service, defaults })
     }
 
     /// Uses the user's client as it is. Settings that would be ignored are refused.
     fn wrap(self, client: reqwest::Client) -> Result<Transport, ConfigError> {
         let ignored = [
-            ("client.user_agent", self.user_agent.is_some()),
+            ("client.user_agent", self.default_headers.contains_key(USER_AGENT)),
             ("client.default_headers", !self.default_headers.is_empty()),
             ("client.connect_timeout", self.connect_timeout.is_some()),
             ("client.redirect", self.redirect.is_some()),
@@ -140,25 +150,12 @@ impl TransportSettings {
         builder.redirect(watch_shared(Arc::clone(policy))).retry(reqwest::retry::never())
     }
 
-    /// Returns the default headers in reqwest's order: `Accept`, which reqwest adds to each request, the user agent, and
-    /// the others.
-    fn all_default_headers(&mut self) -> Result<HeaderMap, ConfigError> {
-        let user_agent = self.user_agent.take().transpose().map_err(|error| {
+    fn check(&mut self, attempt: Option<Duration>) -> Result<(), ConfigError> {
+        if let Some(error) = self.user_agent_error.take() {
             let text = format_args!("not a header value");
-            ConfigError::new("client.user_agent", text, "a value of visible ASCII characters")
-                .with_source(error)
-        })?;
-        let mut headers = HeaderMap::new();
-        if user_agent.is_none() && self.default_headers.is_empty() {
-            return Ok(headers);
+            let allowed = "a value of visible ASCII characters";
+            return Err(ConfigError::new("client.user_agent", text, allowed).with_source(error));
         }
-        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
-        headers.extend(user_agent.map(|value| (USER_AGENT, value)));
-        headers.extend(std::mem::take(&mut self.default_headers));
-        Ok(headers)
-    }
-
-    fn check(&self, attempt: Option<Duration>) -> Result<(), ConfigError> {
         if let Some(timeout) = self.connect_timeout {
             let longest = attempt.unwrap_or(MAX_DURATION);
             ConfigError::check("client.connect_timeout", timeout, Duration::from_millis(1)..=longest)
@@ -188,19 +185,13 @@ pub(super) struct Transport {
     pub(super) defaults: RequestDefaults,
 }
 
-impl fmt::Debug for Source {
+/// Names no values: headers and proxies can hold credentials.
+impl fmt::Debug for TransportSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Defaults => "Defaults",
-            Self::Make(_) => "Make",
-            Self::Client(_) => "Client",
-        })
-    }
-}
-
-#[cfg(feature = "cookies")]
-impl fmt::Debug for CookieProvider {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CookieProvider")
+        f.debug_struct("TransportSettings")
+            .field("default_headers", &self.default_headers.keys())
+            .field("connect_timeout", &self.connect_timeout)
+            .field("proxies", &self.proxies.len())
+            .finish_non_exhaustive()
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 
@@ -59,13 +60,15 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the `User-Agent` of requests that have none. Wins over a `User-Agent` in
-    /// [`default_headers`](Self::default_headers). Default: none.
+    /// Sets the `User-Agent` of requests that have none. Default: none.
     pub fn user_agent<V>(mut self, value: V) -> Self
     where
         V: TryInto<HeaderValue, Error: Into<http::Error>>,
     {
-        self.transport.user_agent = Some(value.try_into().map_err(Into::into));
+        match value.try_into() {
+            Ok(value) => drop(self.transport.default_headers.insert(USER_AGENT, value)),
+            Err(error) => self.transport.user_agent_error = Some(error.into()),
+        }
         self
     }
 

@@ -120,8 +120,15 @@ impl ErrorInfo {
             // Prefer the error of an HTTP client, which is about this call. A deeper `io::Error` can be about
             // something else, even a file.
             let trusted = causes(error).find(|error| client_errors::is_of_a_client(*error));
-            let trusted = trusted.or_else(|| causes(error).find(|error| !client_errors::is_wrapper(*error)));
-            let sent = trusted.and_then(client_errors::inspect).map_or(Sent::Maybe, |facts| facts.sent);
+            let outermost = causes(error).find(|error| !client_errors::is_wrapper(*error));
+            let sent = trusted
+                .or(outermost)
+                .and_then(client_errors::inspect)
+                .map_or(Sent::Maybe, |facts| facts.sent);
+            // An unknown error around the client's may hide a redirect, after which something was sent.
+            let is_hidden = trusted
+                .is_some_and(|trusted| !outermost.is_some_and(|error| std::ptr::addr_eq(error, trusted)));
+            let sent = if is_hidden { Sent::Maybe } else { sent };
             Self {
                 attempts: u32::from(sent != Sent::NotAttempted),
                 reach: Reach::of(sent == Sent::Maybe),
@@ -173,6 +180,7 @@ impl ErrorInfo {
             (None, ErrorKind::CircuitOpen { .. }) => Some(StopReason::CircuitOpen),
             (None, ErrorKind::BulkheadFull { .. }) => Some(StopReason::BulkheadFull),
             (None, ErrorKind::Overloaded) => Some(StopReason::Overloaded),
+            (None, ErrorKind::NoRuntime) => Some(StopReason::NoRuntime),
             (None, ErrorKind::Timeout { scope: TimeoutScope::Total, .. }) => Some(StopReason::Deadline),
             (stop, _) => stop,
         }

@@ -9,7 +9,10 @@ use super::kind::ErrorKind;
 
 impl ErrorKind {
     pub(super) const fn is_refusal(self) -> bool {
-        matches!(self, Self::CircuitOpen { .. } | Self::BulkheadFull { .. } | Self::Overloaded)
+        matches!(
+            self,
+            Self::CircuitOpen { .. } | Self::BulkheadFull { .. } | Self::Overloaded | Self::NoRuntime
+        )
     }
 }
 
@@ -20,8 +23,8 @@ impl ErrorInfo {
         Self { upstream: upstream.cloned(), ..Self::new(kind, None) }
     }
 
-    /// True if the last attempt was refused locally, by the circuit breaker, the bulkhead, or a load-shedding layer
-    /// of tower.
+    /// True if the last attempt was refused locally: by the circuit breaker, the bulkhead, a load-shedding layer of
+    /// tower, or because there is no tokio runtime.
     ///
     /// A refusal says nothing about the upstream: it is never retried, and never counted as a fault.
     pub const fn is_refusal(&self) -> bool {

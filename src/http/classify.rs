@@ -178,7 +178,6 @@ impl Table {
         let fault = match error.kind() {
             ErrorKind::Upstream => error.inner().map(TransportError::fault),
             ErrorKind::Body => error.fault(),
-            ErrorKind::NoRuntime => return Outcome::Neutral,
             _ => None,
         };
         match fault {

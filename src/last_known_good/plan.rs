@@ -42,7 +42,7 @@ use crate::last_known_good::record::capture::BodyCapture;
 use crate::last_known_good::record::recorder::Recorder;
 use crate::last_known_good::tier::bounded_store::{BoxFuture, WaitEnd};
 use crate::last_known_good::tier::state::CacheState;
-use crate::response_kind::AttemptFacts as _;
+use crate::response_kind::{AttemptFacts as _, remove_marks};
 use crate::stale::Cause;
 use crate::{Error, HasCallOptions, Http, Judge, Outcome};
 
@@ -198,7 +198,9 @@ impl CacheableCall {
         let mut response = entry.serve(now, cause).map(ResponseBody::stored);
         match failed {
             Some(Ok(failed)) => {
-                let stale = std::mem::replace(response.extensions_mut(), failed.into_parts().0.extensions);
+                let mut extensions = failed.into_parts().0.extensions;
+                remove_marks(&mut extensions);
+                let stale = std::mem::replace(response.extensions_mut(), extensions);
                 response.extensions_mut().extend(stale);
             }
             Some(Err(error)) => {
@@ -316,8 +318,8 @@ fn settle_cacheable<B: Body<Data = Bytes>, E>(
         Ok(response) => response,
         Err(error) => return Settled::Now(Err(error)),
     };
-    // An answer that came through a redirect is not that of the requested URI.
-    let is_own = !Http.is_redirected(&response);
+    // After a redirect, or with other cookies, the answer is not that of the request.
+    let is_own = !Http.is_to_other_request(&response);
     let is_good = outcome == Outcome::Success && cacheable.may_store && is_own;
     if is_good && response.status() == StatusCode::NOT_MODIFIED {
         return after_write(freshen(&cacheable, &response, deadline), Ok(response));

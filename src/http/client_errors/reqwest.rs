@@ -71,6 +71,10 @@ pub(crate) fn hide_secrets(error: &mut ::reqwest::Error) {
     if let Some(url) = error.url_mut() {
         url.set_query(None);
         url.set_fragment(None);
+        if url.cannot_be_a_base() {
+            // Not an HTTP URL, such as `user:password@host`.
+            url.set_path("");
+        }
         // These fail for a URL without a host, which has no userinfo.
         let _ = url.set_password(None);
         let _ = url.set_username("");

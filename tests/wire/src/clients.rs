@@ -164,42 +164,32 @@ impl Client {
     }
 }
 
+/// Asks the error of either client, by the name of the predicate.
+macro_rules! ask {
+    ($failure:expr, $predicate:ident) => {
+        match $failure {
+            Failure::Bare(error) => error.$predicate(),
+            Failure::Steadfast(error) => error.$predicate(),
+        }
+    };
+}
+
 impl Failure {
     pub(crate) fn is_timeout(&self) -> bool {
-        match self {
-            Self::Bare(error) => error.is_timeout(),
-            Self::Steadfast(error) => error.is_timeout(),
-        }
+        ask!(self, is_timeout)
     }
 
     pub(crate) fn is_connect(&self) -> bool {
-        match self {
-            Self::Bare(error) => error.is_connect(),
-            Self::Steadfast(error) => error.is_connect(),
-        }
+        ask!(self, is_connect)
     }
 
     pub(crate) fn url(&self) -> Option<&reqwest::Url> {
-        match self {
-            Self::Bare(error) => error.url(),
-            Self::Steadfast(error) => error.url(),
-        }
+        ask!(self, url)
     }
 
     /// True if steadfast refused the call before anything was sent.
     pub(crate) fn is_refusal(&self) -> bool {
         matches!(self, Self::Steadfast(error) if error.is_refusal())
-    }
-
-    fn of_reqwest(&self) -> Option<&reqwest::Error> {
-        match self {
-            Self::Bare(error) => Some(error),
-            Self::Steadfast(error) => error.inner(),
-        }
-    }
-
-    fn is(&self, predicate: fn(&reqwest::Error) -> bool) -> bool {
-        self.of_reqwest().is_some_and(predicate)
     }
 }
 
@@ -209,10 +199,14 @@ impl fmt::Display for Failure {
         let predicates = [
             ("timeout", self.is_timeout()),
             ("connect", self.is_connect()),
-            ("redirect", self.is(reqwest::Error::is_redirect)),
-            ("builder", self.is(reqwest::Error::is_builder)),
-            ("decode", self.is(reqwest::Error::is_decode)),
-            ("dns", self.is(reqwest::Error::is_dns)),
+            ("redirect", ask!(self, is_redirect)),
+            ("builder", ask!(self, is_builder)),
+            ("request", ask!(self, is_request)),
+            ("status", ask!(self, is_status)),
+            ("body", ask!(self, is_body)),
+            ("decode", ask!(self, is_decode)),
+            ("upgrade", ask!(self, is_upgrade)),
+            ("dns", ask!(self, is_dns)),
             ("refused by steadfast", self.is_refusal()),
         ];
         let held: Vec<&str> = predicates.iter().filter(|(_, holds)| *holds).map(|(name, _)| *name).collect();
