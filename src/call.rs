@@ -69,8 +69,8 @@ impl Flags {
     const NONE: Self = Self(0);
     /// No stale response may answer the call.
     const NEVER_STALE: Self = Self(1);
-    /// A retry has declared this attempt to be the last. Not set by default, so that a retry writes no options for the
-    /// first attempt of a healthy call.
+    /// A retry has declared this attempt to be the last. Not set by default, so that a retry writes no options for
+    /// the first attempt of a healthy call.
     const LAST_ATTEMPT: Self = Self(2);
     /// Every layer below checks the deadline after its own waits.
     const DEADLINE_IS_CHECKED: Self = Self(4);
@@ -127,8 +127,8 @@ impl CallOptions {
         self.deadline.filter(|_| !self.flags.has(Flags::DEADLINE_IS_CHECKED))
     }
 
-    /// Returns the latest end of the wait for a service that is not ready. The timeout of the call counts as well:
-    /// without a `DeadlineLayer` above, no layer has turned the timeout into a deadline.
+    /// Returns the instant at which the wait for a service that is not ready must end. The timeout of the call counts
+    /// as well: without a `DeadlineLayer` above, no layer has turned the timeout into a deadline.
     pub(crate) fn end_of_wait(&self) -> Option<Instant> {
         let own = self.timeout.and_then(|timeout| clock::after(Instant::now(), timeout));
         clock::earliest(own, self.deadline)

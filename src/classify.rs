@@ -46,7 +46,7 @@ pub enum Outcome {
         retry_after: Option<Duration>,
     },
     /// The upstream has declared the request as not processed (RFC 9113 §8.7). No fault is counted. A retry sends the
-    /// request again at once, at most three times, whatever the method and the policy.
+    /// request again at once, up to three times, whatever the method and the policy. After that, the policy decides.
     NotProcessed,
     /// The upstream is healthy and answers "not now" (429). No fault is counted, and another attempt makes sense
     /// after `retry_after`.

@@ -162,7 +162,7 @@ impl<E> Error<E> {
     }
 
     /// Marks a fault of another host, to which the upstream has redirected the request. The upstream has seen the
-    /// request, and the fault does not count against it.
+    /// request, and the fault does not count against the upstream.
     #[must_use]
     pub const fn at_redirect_target(mut self) -> Self {
         self.info.reach = Reach::RedirectTarget;

@@ -93,15 +93,16 @@
 //!   for other options, wrap the request in a [`Call`].
 //! - **A layer of yours may move a call to another task.** A retry decides from the error, the response and the
 //!   options. All of these travel with the call, so the move never causes a resend. Only three pieces of advice
-//!   between layers are lost. Without the advice that a response is discarded, the permit returns later, when the body
-//!   has ended. Without the advice that the time of an attempt is up, a body that stalls costs the head of its response.
-//!   Without the advice that a call waits for a permit, or for the target of a redirect, the circuit breaker
-//!   takes that wait for slowness of the upstream, and may open earlier.
+//!   between layers are lost. Without the advice that a response is discarded, the permit returns later, when the
+//!   body has ended. Without the advice that the time of an attempt is up, the caller loses the head of a response
+//!   whose body stalls. Without the advice that a call waits for a permit, or for the target of a redirect, the
+//!   circuit breaker takes that wait for slowness of the upstream. The circuit may then open earlier.
 //! - **Every future can be dropped** at any await point, and then releases whatever it holds.
 //! - **Tests control time and randomness.** All timers of the layers are tokio's. So a test of layers over a service
 //!   without sockets never waits in paused time (`#[tokio::test(start_paused = true)]`, with tokio's `test-util`). A
-//!   test over real sockets needs real time: tokio moves the paused clock to the next timer as soon as all tasks wait,
-//!   even while an answer is on its way, so deadlines pass at once. Every random choice can be seeded.
+//!   test over real sockets needs real time: tokio moves the paused clock to the next timer as soon as all tasks
+//!   wait. That happens even while an answer is on its way, so deadlines pass at once. Every random choice can be
+//!   seeded.
 //! - **Your own request type** needs `impl HasCallOptions for MyRequest {}` for the deadline, retry, bulkhead and
 //!   timeout layers, and [`RetryableRequest`] for the retry layer. The circuit breaker needs neither. A [`Call`]
 //!   around the request replaces the `impl`, but not `RetryableRequest`.
@@ -113,10 +114,10 @@
 //!
 //! # Features
 //!
-//! - `reqwest` (default): [`Client`] and [`ReqwestService`]. reqwest's own default features are off. For other features
-//!   of reqwest, such as another TLS library, depend on reqwest with the features that you want.
+//! - `reqwest` (default): [`Client`] and [`ReqwestService`]. reqwest's own default features are off. For other
+//!   features of reqwest, such as another TLS library, depend on reqwest with the features that you want.
 //! - `http2` (default): HTTP/2, and the resending of requests that an HTTP/2 server has not processed.
-//! - `rustls`: TLS by rustls, root certificates of your own, and the recognition of certificates that are not trusted.
+//! - `rustls`: TLS by rustls, root certificates of your own, and the recognition of untrusted certificates.
 //! - `cookies`: a cookie store.
 //! - `multipart`: multipart forms.
 //! - `hyper`: classifies the errors of hyper and of hyper-util's client.

@@ -23,17 +23,17 @@ use crate::http::discard::Drain;
 use crate::sealed::Sealed;
 use crate::{EndpointId, Error, Judge, Outcome};
 
-/// Marks the response of another host, to which the upstream has redirected the request. In the extensions of the
-/// response.
+/// Marks the response of another host, to which the upstream has redirected the request. Stored in the extensions of
+/// the response.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OfRedirectTarget;
 
-/// Marks the response to another request than the one that the layers saw: after a redirect, or with other cookies. In
-/// the extensions of the response.
+/// Marks a response that may be to another request than the one that the layers saw: a redirect was offered, or the
+/// cookies differ. Stored in the extensions of the response.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ToOtherRequest;
 
-/// Removes the marks that are about the upstream's own response, before a stale response takes over its extensions.
+/// Removes the marks of a failed response, before a stale response takes over the extensions of the failed one.
 pub(crate) fn remove_marks(extensions: &mut Extensions) {
     extensions.remove::<BrokenBody>();
     extensions.remove::<OfRedirectTarget>();
@@ -41,8 +41,8 @@ pub(crate) fn remove_marks(extensions: &mut Extensions) {
     extensions.remove::<NoBody>();
 }
 
-/// Marks the response to a HEAD request, which states the length of a body that does not follow. In the extensions of
-/// the response.
+/// Marks the response to a HEAD request, which may state the length of a body that does not follow. Stored in the
+/// extensions of the response.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NoBody;
 
@@ -115,7 +115,7 @@ pub(crate) trait AttemptFacts<Res>: ResponseKind<Res> {
         }
     }
 
-    /// True if another host has answered, to which the upstream has redirected the request.
+    /// True if another host, to which the upstream has redirected the request, has answered.
     fn is_of_redirect_target(self, response: &Res) -> bool {
         self.extension::<OfRedirectTarget>(response).is_some()
     }

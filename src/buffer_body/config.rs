@@ -22,7 +22,7 @@ impl BufferBodySettings {
             Some(length) => length > 0 && length <= self.limit as u64,
             None => self.unsized_bodies && self.limit > 0,
         };
-        // These responses have no body, whatever length they state (RFC 9110 §6.4.1).
+        // A 204, a 304 and the response to a HEAD request have no body, whatever length they state (RFC 9110 §6.4.1).
         let is_empty = matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
             || fits && response.extensions().get::<NoBody>().is_some();
         fits && !is_empty && !is_of_type(response.headers(), "text/event-stream")

@@ -131,8 +131,8 @@ where
         }
     }
 
-    /// True if the body has no bytes, whatever length is stated. A client verifies the stated length before it declares
-    /// the end of a stream, except for the response to a HEAD request.
+    /// True if the body has no bytes, whatever length is stated. A client verifies the stated length before it
+    /// reports the end of a body, except in the response to a HEAD request.
     fn is_absent(&self) -> bool {
         self.len() == 0 && self.body.is_end_stream()
     }
@@ -168,7 +168,7 @@ where
     fn finish(self) -> Response<BufferedBody<B>> {
         let Self { parts, body, stated, first, joined, trailers, ended } = self;
         let data = join(first, joined);
-        // An absent body is passed on, because it states the length of the body that a GET would have.
+        // An absent body is passed on as it is, because it states the length of the body that a GET would have.
         let is_absent = data.is_empty() && trailers.is_none() && stated.is_some();
         let body = if ended && !is_absent {
             BufferedBody::whole(data, trailers)

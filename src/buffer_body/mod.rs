@@ -1,9 +1,10 @@
 //! Body buffering: if the connection breaks after the head of a response, the caller has half an answer and no retry.
 //!
 //! [`BufferBodyLayer`] therefore reads small bodies whole before the attempt counts as answered. If a body breaks
-//! off, the layers above judge the attempt as failed with [`ErrorKind::Body`](crate::ErrorKind::Body), so a retry or a
-//! stale response can follow. If neither follows, the caller gets the head of the response, such as a 201 with its
-//! `Location`, and a body that fails. A body that stalls runs into the timeout of the attempt.
+//! off, the layers above judge the attempt as failed with [`ErrorKind::Body`](crate::ErrorKind::Body), so a retry or
+//! a stale response can follow. If neither follows, the caller gets the head of the response, such as a 201 with its
+//! `Location`. The body of this response fails where it broke off. A body that stalls runs into the timeout of the
+//! attempt.
 //!
 //! The response to a HEAD request, a 204 and a 304 have no body, whatever length they state.
 //!

@@ -23,7 +23,7 @@ pub(super) struct Admission {
     ticket: Ticket,
     /// The time at which the call first had to wait for the upstream.
     waiting_since: Option<Instant>,
-    /// True while the call waits for another host, to which the upstream has redirected it.
+    /// True while the call waits for another host, to which the upstream has redirected the call.
     is_redirected: bool,
 }
 
@@ -76,8 +76,8 @@ impl Admission {
         }
     }
 
-    /// Reports that the upstream has answered with a redirect, and that another host ends the call. Whatever that
-    /// host does, the upstream is alive.
+    /// Reports that the upstream has answered with a redirect to another host. Whatever the other host does, the
+    /// upstream is alive.
     #[cold]
     pub(super) fn settle_redirected(&mut self) {
         if let Some(circuit) = self.circuit.take() {
@@ -85,7 +85,7 @@ impl Admission {
         }
     }
 
-    /// True while the call waits for another host, to which the upstream has redirected it.
+    /// True while the call waits for another host, to which the upstream has redirected the call.
     pub(super) const fn is_redirected(&self) -> bool {
         self.is_redirected
     }

@@ -108,7 +108,7 @@ fn settle<Res, E>(
         return None;
     }
     match kind.broken(response) {
-        // The body broke off already, so it does not count once more when it is read.
+        // The broken body counts now, and does not count once more when the caller reads it.
         Some(broken) => settle_error(admission, judge, &broken.error()),
         None => admission.settle(judge.classify(result)),
     }

@@ -1,9 +1,9 @@
 //! The service that asks the circuit breaker before each call.
 //!
 //! The circuit breaker admits a call in `call`, not in `poll_ready`, so that a service that is ready but never called
-//! uses up no probe. While the circuit refuses, `poll_ready` answers at once and does not ask the service below, which
-//! may hang. The next call is then refused, even if the circuit has half-opened since: the service below may not be
-//! ready for it.
+//! uses up no probe. While the circuit refuses calls, `poll_ready` answers at once and does not ask the service
+//! below, which may hang. The next call is then refused, even if the circuit has half-opened since, because the
+//! service below may not be ready for a call.
 
 use std::fmt;
 use std::task::{Context, Poll, ready};
@@ -76,7 +76,7 @@ where
     }
 }
 
-/// A clone carries no readiness.
+/// A clone does not take over the readiness, so it must be polled before it is called.
 impl<S: Clone, C: Clone, K: Clone> Clone for CircuitBreakerService<S, C, K> {
     fn clone(&self) -> Self {
         Self {

@@ -25,7 +25,7 @@ use crate::retry::{RetryBudget, RetryBudgetBuilder, RetryPolicy, RetryPolicyBuil
 /// | total timeout | 10 s |
 /// | connect timeout | half the attempt timeout |
 /// | redirects | up to ten |
-/// | HTTP/2 | keep-alive pings after 5 s, while a stream is open |
+/// | HTTP/2 | a keep-alive ping every 5 s while a stream is open |
 /// | [last known good](Self::last_known_good) | off: no stale response replaces a failure |
 /// | retry | 3 retries; backoff from 100 ms, doubling, at most 2 s, full jitter |
 /// | retry budget | at most 10 tokens, 2 at first; a success adds 0.6, a failure takes 0.3, a retry takes 1 |
@@ -115,8 +115,9 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the time of one attempt, from 1 ms to the total time. The time covers the wait for the head of the response, and
-    /// the reading of a buffered body. Default: the total time (the call's own, or else the client's) divided by 3.4.
+    /// Sets the time of one attempt, from 1 ms to the total time. The time covers the wait for the head of the
+    /// response, and the reading of a buffered body. Default: the total time (the call's own, or else the client's)
+    /// divided by 3.4.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = AttemptTimeout::Fixed(timeout);
         self
@@ -196,9 +197,10 @@ impl ClientBuilder {
     /// Takes a [builder](LastKnownGood::builder), or a handle that other clients can share. The client's
     /// [`classifier`](Self::classifier) applies to the cache, too.
     ///
-    /// The layers do not see the default headers and cookies of a handed-in [client](Self::reqwest_client), or of the
-    /// function [`reqwest_builder`](Self::reqwest_builder). If answers depend on them, set them on this builder, or let
-    /// the client have no cache or serve a single user.
+    /// The layers do not see the default headers and cookies of a handed-in [client](Self::reqwest_client). Nor do
+    /// they see those that the function of [`reqwest_builder`](Self::reqwest_builder) sets. If responses depend on
+    /// such headers or cookies, set them on this builder. Otherwise, the client must have no cache, or serve a single
+    /// user.
     ///
     /// ```
     /// use std::time::Duration;
@@ -360,8 +362,8 @@ impl ClientBuilder {
         Ok((transport, stack))
     }
 
-    /// Refuses settings that would be ignored: a budget without retries, and the names of patterns. Each upstream gets its
-    /// own circuit breaker, bulkhead and budget, which have the upstream's name.
+    /// Refuses settings that would be ignored: a budget without retries, and a name of the circuit breaker, the
+    /// bulkhead or the budget. Each upstream has its own three, which get the upstream's name.
     fn check_ignored(&self) -> Result<(), ConfigError> {
         if self.retry.is_none() && self.is_budget_set {
             let without = format_args!("set without client.retry");

@@ -49,7 +49,7 @@ impl Future for ResponseFuture {
         let stage = &mut self.get_mut().0;
         if let ClientStage::Fresh(call) = stage {
             if Handle::try_current().is_err() {
-                // Timers and sockets need a runtime, and would panic.
+                // Without a runtime, timers and sockets would panic.
                 return Poll::Ready(Err(Error::new(ErrorKind::NoRuntime)));
             }
             let (client, call) = call.take().expect("polled after it had panicked");

@@ -1,9 +1,10 @@
 //! The request parts that reqwest adds by itself: default headers, and cookies.
 //!
-//! The layers must see these parts. A response may depend on them, so the cache, the key of an upstream and the
-//! classifier need them. So the client adds them before the layers run. reqwest adds only the parts that are missing.
+//! The layers must see these parts. The cache, the key of an upstream and the classifier need them, because a
+//! response may depend on them. So the client adds these parts before the layers run. reqwest then adds only the
+//! parts that are missing.
 //!
-//! Cookies are added for the layers only, and removed below them: a redirect or an attempt can change the cookies, and
+//! The cookies are removed again below the layers. A redirect or an earlier attempt can change the cookies, and
 //! reqwest adds the current ones to each request.
 
 use http::HeaderMap;

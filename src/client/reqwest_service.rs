@@ -11,7 +11,7 @@
 //! [`ReqwestFuture`], and the same poll reads the value, so no other task can run in between. If the client was not
 //! declared with `with_watched_redirects`, a request counts as possibly sent after any failed connection.
 //!
-//! The same value says whether the fault is that of another host, which a circuit breaker must not count against the
+//! The same value tells whether another host is at fault. A circuit breaker must not count such a fault against the
 //! host that redirected.
 
 use std::cell::Cell;
@@ -85,7 +85,7 @@ impl fmt::Debug for CookieStore {
 impl ReqwestService {
     /// Wraps a client with any redirect policy.
     ///
-    /// A POST is not retried after a failed connection, or if an HTTP/2 server has not processed it: the failed
+    /// A POST is not retried after a failed connection, or if an HTTP/2 server has not processed the POST. The failed
     /// request may be to the target of a redirect, so the POST counts as possibly sent. A failed connection to the
     /// target counts as a fault of the host that redirected. To avoid both, use
     /// [`with_watched_redirects`](Self::with_watched_redirects).
@@ -101,7 +101,7 @@ impl ReqwestService {
     /// Wraps a client whose redirect policy comes from [`watch_redirects`], or follows no redirects.
     ///
     /// Before any redirect, even a POST can be sent again if its connection fails, or if an HTTP/2 server has not
-    /// processed it. The faults of another host that a redirect leads to are marked as such; see
+    /// processed it. If a redirect leads to another host, the faults of that host are marked; see
     /// [`is_of_redirect_target`](crate::ErrorInfo::is_of_redirect_target).
     pub fn with_watched_redirects(client: reqwest::Client) -> Self {
         Self { is_watched: true, ..Self::new(client) }
@@ -155,15 +155,16 @@ impl ReqwestService {
         Self { cookies, ..self }
     }
 
-    /// Sends the request without the cookies that the layers saw, because reqwest adds the current cookies of the store.
-    /// If these differ, the response must not be stored as the response to the request that the layers saw.
+    /// Sends the request without the cookies that the layers saw, because reqwest adds the current cookies of the
+    /// store. If the current cookies differ, the response must not be stored as the response to the request that the
+    /// layers saw.
     fn call_with_current_cookies(&mut self, mut request: reqwest::Request) -> ReqwestFuture {
         let seen = request.headers_mut().remove(http::header::COOKIE);
         let url = request.url().clone();
         let is_current = |service: &Self| {
             service.cookies.as_ref().is_some_and(|CookieStore(store)| store.cookies(&url) == seen)
         };
-        // reqwest reads the store during the call.
+        // reqwest reads the store during `call`, so the cookies are compared before and after.
         let was_current = is_current(self);
         let mut future = self.call(request);
         future.has_other_cookies = !(was_current && is_current(self));
@@ -178,24 +179,24 @@ pub struct ReqwestFuture {
     #[pin]
     response: Option<<reqwest::Client as Service<reqwest::Request>>::Future>,
     is_head: bool,
-    /// The origin of the request, if the redirects are not watched.
+    /// The hash of the request's origin, if the redirects are not watched.
     unwatched_origin: Option<u64>,
-    /// The last redirect that was followed; `None` if the redirects are not watched.
+    /// The last redirect that a policy from `watch_redirects` was asked about.
     redirect: Redirect,
-    /// True if the request has other cookies than the layers saw.
+    /// True if the request is sent with other cookies than those that the layers saw.
     has_other_cookies: bool,
     /// True once a poll has returned `Pending`. reqwest rejects an invalid request in the first poll, so a later
     /// rejection is about a redirected request.
     has_waited: bool,
 }
 
-/// A redirect, seen from the host that the call is for.
+/// A redirect, compared with the origin that the call is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Redirect {
     None,
     /// To the origin that the call is for.
     SameOrigin,
-    /// To another origin than the one that the call is for, whose hash is stored.
+    /// To another origin. `first` is the hash of the origin that the call is for.
     OtherOrigin {
         first: u64,
     },
@@ -221,7 +222,7 @@ impl Future for ReqwestFuture {
                 Poll::Pending
             }
             Poll::Ready(Ok(response)) => {
-                // A policy may have stopped at the redirect, so the URL decides.
+                // The policy may not have followed the redirect, so the URL of the response decides.
                 let origin = match *this.redirect {
                     Redirect::OtherOrigin { first } => Some(first),
                     _ => *this.unwatched_origin,
@@ -287,8 +288,8 @@ thread_local! {
 /// first case, nothing was sent. In the second, a POST has been processed already and must not be sent again.
 /// Under a policy without this wrapper, a POST counts as possibly sent after a failed connection, and is not retried.
 ///
-/// A [`Client`](crate::Client) that builds its reqwest client uses this wrapper. If you build the reqwest client
-/// yourself, wrap its policy, too:
+/// A [`Client`](crate::Client) that builds its own reqwest client applies this wrapper. If you build the reqwest
+/// client yourself, wrap its policy, too:
 ///
 /// ```
 /// use reqwest::redirect::Policy;

@@ -28,8 +28,9 @@ where
     response.map(|body| reqwest::Body::wrap(ClientBody(body))).into()
 }
 
-/// The body of a response. reqwest wraps each error of a body in an error of its own, and the body below comes from
-/// reqwest, too. So the inner errors that only wrap a cause are replaced, lest the chain of causes repeat a line.
+/// The body of a response. reqwest wraps each error of this body in an error of its own. The body inside comes from
+/// reqwest as well, so its errors are wrapped already. `ClientBody` replaces an inner error that only wraps a cause,
+/// so that the chain of causes repeats no line.
 #[pin_project]
 struct ClientBody<B>(#[pin] B);
 
@@ -59,7 +60,7 @@ where
     }
 }
 
-/// A failed body, in place of an error of reqwest that only wraps the cause.
+/// The error of a failed body. It replaces an error of reqwest that only wraps the cause.
 struct BrokeOff(BoxError);
 
 impl fmt::Display for BrokeOff {

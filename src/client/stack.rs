@@ -29,7 +29,8 @@ type BelowDeadline = PrefetchService<
     LastKnownGoodService<PerUpstreamService<ReqwestService, MakeUpstreamStack, StackKey>, StackClassifier>,
 >;
 
-/// The future of a call to the stack. The layers that all upstreams share are always ready.
+/// The future of a call to the stack. The layers that all upstreams share are always ready, so no call waits for
+/// them.
 pub(super) type StackFuture =
     deadline::ResponseFuture<<BelowDeadline as Service<Call<reqwest::Request>>>::Future, Http>;
 
@@ -88,7 +89,7 @@ impl MakeStack for MakeUpstreamStack {
         (layer, handle)
     }
 
-    /// True while the circuit is not closed or was forced, and while calls hold or want permits.
+    /// True while the circuit is open, half-open or forced, and while calls hold permits or wait for them.
     fn is_in_use(&self, upstream: &UpstreamHandle) -> bool {
         let is_unusual = |circuit: &CircuitBreaker| circuit.state() != State::Closed;
         let has_calls = |bulkhead: &Bulkhead| bulkhead.in_flight() > 0 || bulkhead.waiting() > 0;

@@ -75,7 +75,7 @@ impl TransportSettings {
         };
         self.check(attempt)?;
         if !self.default_headers.is_empty() {
-            // reqwest adds `Accept` to each request, before the default headers.
+            // As in reqwest, `Accept` precedes the default headers, so the order of the headers stays the same.
             let mut headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("*/*"))]);
             headers.extend(std::mem::take(&mut self.default_headers));
             self.default_headers = headers;
@@ -170,7 +170,8 @@ impl TransportSettings {
     }
 }
 
-/// Makes the default builder. It pings HTTP/2 connections with open streams, so that a dead connection is noticed.
+/// Makes the default builder. Its client pings HTTP/2 connections with open streams, so that a dead connection is
+/// noticed.
 fn with_pings() -> reqwest::ClientBuilder {
     let builder = reqwest::Client::builder();
     #[cfg(feature = "http2")]
@@ -178,18 +179,18 @@ fn with_pings() -> reqwest::ClientBuilder {
     builder
 }
 
-/// The built reqwest client, and the request parts that it adds.
+/// The built reqwest client, its service, and the request parts that the client adds before the layers.
 pub(super) struct Transport {
     pub(super) client: reqwest::Client,
     pub(super) service: ReqwestService,
     pub(super) defaults: RequestDefaults,
 }
 
-/// Names no values: headers and proxies can hold credentials.
+/// Shows no values of headers and no proxies, because they can hold credentials.
 impl fmt::Debug for TransportSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TransportSettings")
-            .field("default_headers", &self.default_headers.keys())
+            .field("default_headers", &self.default_headers.keys().collect::<Vec<_>>())
             .field("connect_timeout", &self.connect_timeout)
             .field("proxies", &self.proxies.len())
             .finish_non_exhaustive()

@@ -16,11 +16,11 @@ impl ClientBuilder {
     /// Sets the function that makes the builder of the reqwest client: TLS, pools, DNS, HTTP/2. Default:
     /// `reqwest::Client::builder`, with keep-alive pings on HTTP/2 connections.
     ///
-    /// The settings of this builder are applied to the result of `make`, and win. A redirect policy and a connect timeout
-    /// that `make` sets are always replaced: set them with [`redirect`](Self::redirect) and
-    /// [`connect_timeout`](Self::connect_timeout). reqwest's own retries are switched off. The layers do not see headers
-    /// and cookies that `make` sets: set [`default_headers`](Self::default_headers) and cookies here. `make` also decides
-    /// on keep-alive pings; reqwest's builder sends none by default.
+    /// The settings of this builder are applied to the result of `make`, and override it. A redirect policy and a
+    /// connect timeout that `make` sets are always replaced: set these two with [`redirect`](Self::redirect) and
+    /// [`connect_timeout`](Self::connect_timeout). reqwest's own retries are switched off. The layers do not see
+    /// headers and cookies that `make` sets: set [`default_headers`](Self::default_headers) and cookies on this
+    /// builder. `make` also decides on keep-alive pings; reqwest's builder sends none by default.
     ///
     /// ```
     /// let client = steadfast::Client::builder()
@@ -39,11 +39,12 @@ impl ClientBuilder {
     /// Uses `client` as it is. Prefer [`reqwest_builder`](Self::reqwest_builder), because a finished client hides its
     /// settings:
     ///
-    /// - It retries some protocol errors by itself, unless built with `.retry(reqwest::retry::never())`.
-    /// - A POST is not retried after a failed connection, and faults of a redirect's target count against the host that
-    ///   redirected, unless the redirects are [watched](Self::with_watched_redirects).
-    /// - The layers do not see its default headers and cookies.
-    /// - Its connections have the timeouts and pings that it was built with.
+    /// - The client retries some protocol errors by itself, unless it was built with
+    ///   `.retry(reqwest::retry::never())`.
+    /// - Unless the redirects are [watched](Self::with_watched_redirects), a POST is not retried after a failed
+    ///   connection, and faults of a redirect's target count against the host that redirected.
+    /// - The layers do not see the client's default headers and cookies.
+    /// - The client's connections have the timeouts and pings that it was built with.
     pub fn reqwest_client(mut self, client: reqwest::Client) -> Self {
         self.transport.source = Source::Client(client);
         self
@@ -52,7 +53,7 @@ impl ClientBuilder {
     /// Declares that the redirect policy of the given [client](Self::reqwest_client) comes from
     /// [`watch_redirects`](crate::watch_redirects), or follows no redirects.
     ///
-    /// Without the declaration, a POST is not retried after a failed connection: the connection may be to the target
+    /// Without the declaration, a POST is not retried after a failed connection. The connection may be to the target
     /// of a redirect, after the redirecting host has processed the POST. A reqwest client that this builder builds
     /// needs no declaration.
     pub fn with_watched_redirects(mut self) -> Self {
@@ -72,9 +73,9 @@ impl ClientBuilder {
         self
     }
 
-    /// Adds headers to requests that have no headers of these names. The layers see them. Of several values for a name,
-    /// the last one counts. Default: none.
-    // reqwest's signature.
+    /// Adds headers to requests that have no headers of these names. The layers see the added headers. Of several
+    /// values for a name, the last one counts. Default: none.
+    // The signature is that of reqwest.
     #[allow(clippy::needless_pass_by_value)]
     pub fn default_headers(mut self, headers: HeaderMap) -> Self {
         for (name, value) in &headers {
@@ -83,12 +84,12 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the time to establish a connection, TLS included: 1 ms to the time of an attempt. Default: half the time of
-    /// an attempt.
+    /// Sets the time to establish a connection, TLS included: 1 ms to the time of an attempt. Default: half the time
+    /// of an attempt.
     ///
-    /// A connection that is not established in time has sent nothing, so even a POST is retried. reqwest knows no connect
-    /// timeout for a single call: if a call's own timeout leaves less time for an attempt, the attempt is cut instead, and
-    /// counts as possibly sent.
+    /// A connection that is not established in time has sent nothing, so even a POST is retried. reqwest has no
+    /// connect timeout for a single call. If the call's own timeout leaves less time for an attempt, the attempt is
+    /// cut during the connect, and counts as possibly sent.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.transport.connect_timeout = Some(timeout);
         self
@@ -111,8 +112,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Ignores the proxies that the environment or [`reqwest_builder`](Self::reqwest_builder) names, and removes those
-    /// that were added before.
+    /// Ignores the proxies that the environment names or that [`reqwest_builder`](Self::reqwest_builder) sets, and
+    /// removes the proxies that were added before.
     pub fn no_proxy(mut self) -> Self {
         self.transport.proxies.clear();
         self.transport.no_proxy = true;
@@ -126,8 +127,8 @@ impl ClientBuilder {
         self
     }
 
-    /// If `enable`, keeps the cookies of responses in memory and adds them to requests. The layers see them. Default:
-    /// no cookies.
+    /// If `enable` is true, keeps the cookies of responses in memory and adds them to requests. The layers see these
+    /// cookies. Default: no cookies.
     #[cfg(feature = "cookies")]
     pub fn cookie_store(mut self, enable: bool) -> Self {
         let jar = || CookieProvider::new(Arc::new(reqwest::cookie::Jar::default()));
@@ -135,7 +136,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Keeps the cookies of responses in `store` and adds them to requests. The layers see them.
+    /// Keeps the cookies of responses in `store` and adds them to requests. The layers see these cookies.
     #[cfg(feature = "cookies")]
     pub fn cookie_provider<C: reqwest::cookie::CookieStore + 'static>(mut self, store: Arc<C>) -> Self {
         self.transport.cookies = Some(CookieProvider::new(store));

@@ -53,7 +53,8 @@ where
     type Error = Error<E>;
     type Future = ResponseFuture<ReadyCall<S, Req>, K>;
 
-    // Always ready: the deadline of the call also bounds the wait for the service below, so the call waits itself.
+    // Always ready: the deadline of the call also bounds the wait for the service below, so that wait is part of the
+    // call.
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
     }

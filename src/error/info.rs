@@ -125,7 +125,8 @@ impl ErrorInfo {
                 .or(outermost)
                 .and_then(client_errors::inspect)
                 .map_or(Sent::Maybe, |facts| facts.sent);
-            // An unknown error around the client's may hide a redirect, after which something was sent.
+            // An unknown error around the client's error may hide a redirect. Then an earlier request of the call was
+            // sent.
             let is_hidden = trusted
                 .is_some_and(|trusted| !outermost.is_some_and(|error| std::ptr::addr_eq(error, trusted)));
             let sent = if is_hidden { Sent::Maybe } else { sent };
@@ -203,8 +204,8 @@ impl ErrorInfo {
     }
 
     /// True if the fault is that of another host, to which the upstream has redirected the request. Such a fault does
-    /// not count against the upstream. Known only below a client whose redirects are
-    /// [watched](crate::watch_redirects), as those of a `Client` are.
+    /// not count against the upstream. Known only if the redirects of the HTTP client are
+    /// [watched](crate::watch_redirects), as those of a default `Client` are.
     pub const fn is_of_redirect_target(&self) -> bool {
         matches!(self.reach, Reach::RedirectTarget)
     }
@@ -236,7 +237,7 @@ impl ErrorInfo {
         self.client_error().is_some_and(|error| client_errors::fault_of(error).is_connect())
     }
 
-    /// Returns the fault in the error that the client has wrapped; `None` if the client has not failed.
+    /// Returns the fault in the client's error; `None` if there is no such error.
     pub(crate) fn fault(&self) -> Option<Fault> {
         self.client_error().map(client_errors::fault_of)
     }
@@ -258,8 +259,8 @@ impl ErrorInfo {
         None
     }
 
-    /// Returns the URL in reqwest's error, if the error has one. It has no userinfo, query or fragment: they are
-    /// removed, so that no text of the error shows them.
+    /// Returns the URL in reqwest's error, if the error has one. The URL has no userinfo, query or fragment: these
+    /// parts are removed, so that no text of the error shows them.
     #[cfg(feature = "reqwest")]
     pub fn url(&self) -> Option<&reqwest::Url> {
         self.reqwest_error()?.url()

@@ -23,8 +23,8 @@ impl ErrorInfo {
         Self { upstream: upstream.cloned(), ..Self::new(kind, None) }
     }
 
-    /// True if the last attempt was refused locally: by the circuit breaker, the bulkhead, a load-shedding layer of
-    /// tower, or because there is no tokio runtime.
+    /// True if the last attempt was refused locally: by the circuit breaker, by the bulkhead, by a load-shedding
+    /// layer of tower, or for lack of a tokio runtime.
     ///
     /// A refusal says nothing about the upstream: it is never retried, and never counted as a fault.
     pub const fn is_refusal(&self) -> bool {

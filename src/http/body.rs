@@ -67,8 +67,8 @@ pub trait BodyObserver: Sealed {
 
 /// A body `B`, observed by `O` while it is read.
 ///
-/// An error ends the body, whether the body broke or its time ran out: nothing follows the error, and the inner body
-/// is not read any more. Only errors are boxed: a body without errors allocates nothing.
+/// An error ends the body, whether the body broke or timed out: nothing follows the error, and the inner body is no
+/// longer read. Only errors are boxed: a body without errors allocates nothing.
 #[pin_project]
 #[derive(Debug)]
 pub struct ObservedBody<B, O> {
@@ -78,7 +78,7 @@ pub struct ObservedBody<B, O> {
     state: ObserverState<O>,
 }
 
-/// The state of an observed body. The states after the first fit into the observer's own room.
+/// The state of an observed body. The states without an observer take no additional room.
 #[pin_project(project = ObserverStateProj)]
 #[derive(Debug)]
 enum ObserverState<O> {

@@ -20,8 +20,8 @@ use crate::{Classify, Error, ErrorInfo, ErrorKind, Judge, Outcome};
 /// | none by default (set by [`throttled`](Self::throttled)) | `Throttled`, with the wait in `Retry-After` |
 /// | every other status | `Success`: the upstream is alive and has answered |
 /// | failed connection, reset, incomplete message, timeout, body cut short | `Transient` |
-/// | not processed by an HTTP/2 server (`REFUSED_STREAM`, `GOAWAY` below the stream; feature `http2`) | `NotProcessed` |
-/// | whatever can never work: builder, redirect loop, decoding, scheme without TLS, untrusted certificate (feature `rustls`) | `Neutral` |
+/// | not processed by an HTTP/2 server: `REFUSED_STREAM`, or a `GOAWAY` with a lower last stream (feature `http2`) | `NotProcessed` |
+/// | no retry can help: invalid request, redirect loop, undecodable body, `https` without TLS, untrusted certificate (feature `rustls`) | `Neutral` |
 ///
 /// ```
 /// use http::StatusCode;
@@ -182,7 +182,7 @@ impl Table {
         };
         match fault {
             Some(Fault::Caller | Fault::Impossible) => Outcome::Neutral,
-            // After a redirect, the upstream has processed the request that the call began with.
+            // After a redirect, the upstream has processed the call's first request.
             Some(Fault::NotProcessed) if !error.maybe_sent() => Outcome::NotProcessed,
             Some(Fault::NotProcessed | Fault::Connect | Fault::Exchange) | None => Outcome::transient(),
         }

@@ -16,13 +16,13 @@
 //!
 //! # Memory
 //!
-//! The buffer keeps at most `limit` bytes, and its capacity does not exceed `limit`. It keeps copies and not the
-//! frames themselves, because a frame can be a small slice of a large read buffer, and would keep all of that buffer
-//! alive. The reader of kept data gets it in copies of at most 64 KiB.
+//! The buffer keeps at most `limit` bytes, and its capacity does not exceed `limit`. The buffer keeps copies and not
+//! the frames themselves. A frame can be a small slice of a large read buffer, and would keep all of the read buffer
+//! alive. Kept data is sent in frames of at most 64 KiB.
 //!
-//! If the data exceeds `limit`, or a frame arrives while no other copy exists, the buffer becomes incomplete and keeps
-//! nothing. The buffer also becomes incomplete if the inner body fails or panics. Once the buffer is incomplete, no
-//! copy can be made, and no copy can take over.
+//! If the data exceeds `limit`, or a frame arrives while no other copy exists, the buffer becomes incomplete and
+//! keeps nothing. The buffer also becomes incomplete if the inner body fails or panics. Once the buffer is
+//! incomplete, no copy can be made, and no copy can take over.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -108,7 +108,8 @@ impl<B> ReplayBody<B> {
     }
 }
 
-/// Locks the buffer. If the inner body has panicked in an earlier poll, a frame may be lost, so the body has failed.
+/// Locks the buffer. If the inner body has panicked in an earlier poll, a frame may be lost, so the body counts as
+/// failed.
 fn lock<B>(buffer: &Mutex<ReplayBuffer<B>>) -> MutexGuard<'_, ReplayBuffer<B>> {
     buffer.lock().unwrap_or_else(|poisoned| {
         buffer.clear_poison();
@@ -262,8 +263,8 @@ where
     B: Body + Unpin,
     B::Error: Into<BoxError>,
 {
-    /// Reads the next frame of the body that is not empty, and keeps a copy of its data. Trailers are returned to
-    /// every copy that comes this far.
+    /// Reads the next frame of the body that is not empty, and keeps a copy of its data. Every copy that reaches the
+    /// end of the body gets the trailers.
     fn poll_next(
         &mut self,
         cx: &mut Context<'_>,

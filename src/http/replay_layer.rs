@@ -31,8 +31,8 @@ pub struct ReplayBodyLayer {
 }
 
 impl ReplayBodyLayer {
-    /// Creates a layer that keeps a copy of up to `limit` bytes of each body. `ReplayBodyLayer::default()` keeps up to
-    /// 64 KiB. The limit bounds the memory of the copy, however small the frames of the body are.
+    /// Creates a layer that keeps a copy of up to `limit` bytes of each body. `ReplayBodyLayer::default()` keeps up
+    /// to 64 KiB. The limit bounds the memory of the copy, however small the frames of the body are.
     pub const fn new(limit: usize) -> Self {
         Self { limit }
     }

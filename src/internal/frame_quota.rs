@@ -1,9 +1,9 @@
 //! A bound on the frames that one poll reads from a body.
 //!
 //! A loop over the frames of a body normally ends its poll when the next frame has not arrived. If frames arrive
-//! faster than the loop reads them, the loop never ends its poll: the other tasks of the thread wait, and so does the
-//! timer of the call itself. Empty frames are the worst case, because they reach no limit in bytes. So each poll has a
-//! quota of frames. When the quota is used up, the loop yields to the runtime.
+//! faster than the loop reads them, the loop never ends its poll. The other tasks of the thread then wait, and so
+//! does the timer of the call itself. Empty frames are the worst case, because they reach no limit in bytes. So each
+//! poll has a quota of frames. When the quota is used up, the loop yields to the runtime.
 
 use std::task::{Context, Poll};
 
@@ -16,7 +16,8 @@ impl FrameQuota {
         Self(256)
     }
 
-    /// Takes one frame from the quota. If no frame is left, wakes the task, so that it is polled again, and is pending.
+    /// Takes one frame from the quota. If no frame is left, wakes the task, so that the runtime polls the task again,
+    /// and returns `Pending`.
     #[inline]
     pub(crate) fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(left) = self.0.checked_sub(1) {

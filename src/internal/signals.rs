@@ -7,19 +7,21 @@
 //!
 //! - *Downward*: this body is being discarded. The bulkhead then returns the permit at once, and the cache stops
 //!   recording the body.
-//! - *Downward*: the time of the attempt is up. Body buffering then passes on the head of a response whose body stalls.
-//! - *Upward*: the reason why the call is pending. The circuit breaker then does not count a wait for a permit, or for
-//!   the target of a redirect, as time that the upstream took.
+//! - *Downward*: the time of the attempt is up. Body buffering then passes on the head of a response whose body
+//!   stalls.
+//! - *Upward*: the reason why the call is pending. The circuit breaker then does not count a wait for a permit, or
+//!   for the target of a redirect, as time that the upstream took.
 //!
-//! The first signal has two alternatives, and each is worse. A trait on body types cannot be implemented for the
-//! bodies of other crates. A handle in the response's extensions costs an allocation for each call.
+//! The signal about a discarded body has two alternatives, and each is worse. A trait on body types cannot be
+//! implemented for the bodies of other crates. A handle in the response's extensions costs an allocation for each
+//! call.
 //!
 //! # Lost across tasks
 //!
 //! If a user's layer moves the call or the body to another task (`tokio::spawn`, `tower::buffer`), the signals are
 //! lost:
 //!
-//! - A body that stalls costs the caller the head of the response.
+//! - The caller loses the head of a response whose body stalls.
 //! - The bulkhead returns a permit only when the discarded body has ended or is dropped.
 //! - The circuit breaker counts a wait for a permit, or for the target of a redirect, as time that the upstream took.
 //!   More calls then count as slow, hung or abandoned, so the circuit can open earlier.
@@ -65,7 +67,7 @@ pub(crate) struct TimeUp {
     pub(crate) after: Duration,
 }
 
-/// Polls an attempt for the last time. The layers below see the signal, and pass on what they have.
+/// Polls an attempt for the last time. A layer below sees the signal, and returns the part of the result that it has.
 pub(crate) fn last_poll<T>(limit: TimeUp, poll: impl FnOnce() -> T) -> T {
     let _scope = SignalScope::enter(&TIME_IS_UP, Some(limit));
     poll()
@@ -83,7 +85,7 @@ pub(crate) enum Wait {
     Queue,
     /// The call has waited for the upstream since this instant.
     Upstream(Instant),
-    /// The call waits for another host, to which the upstream has redirected it.
+    /// The call waits for another host, to which the upstream has redirected the call.
     RedirectTarget,
 }
 

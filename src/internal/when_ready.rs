@@ -1,8 +1,9 @@
-//! A call to a service that may not be ready yet. The call waits for the service itself, up to its deadline.
+//! A call to a service that may not be ready yet. The wait for the service is part of the call, and ends at the
+//! latest at the deadline of the call.
 //!
-//! Some layers are always ready, and wait inside the call: only the request says for which service, and until when. A
-//! service that is ready costs such a layer one poll. A service that is not ready costs one allocation, for the
-//! request, the service and a timer.
+//! Some layers are always ready, and wait inside the call, because only the request tells the service and the
+//! deadline. If the service is ready, the layer polls it once. If the service is not ready, the layer makes one
+//! allocation, for the request, the service and a timer.
 //!
 //! ```text
 //! Polled::new(service)      polls the service once, without a waker
@@ -28,8 +29,8 @@ pub(crate) struct Polled<S, E> {
 }
 
 impl<S, E> Polled<S, E> {
-    /// Polls `service`. The poll needs no waker, because [`WhenReady`] polls a pending service again, with the waker of
-    /// its task.
+    /// Polls `service`. The poll needs no waker, because [`WhenReady`] polls a pending service again, with the waker
+    /// of the task.
     #[inline]
     pub(crate) fn new<Req>(mut service: S) -> Self
     where
@@ -44,7 +45,7 @@ impl<S, E> Polled<S, E> {
     }
 
     /// Calls the service if it is ready. Otherwise the call waits until the instant that `end` returns for the
-    /// request, or without a limit for `None`. A service that is ready needs no `end`, so the clock is not read.
+    /// request, or without a limit for `None`. For a ready service, `end` is not called, so the clock is not read.
     #[inline]
     pub(crate) fn call<Req>(
         mut self,
@@ -65,7 +66,7 @@ impl<S, E> Polled<S, E> {
     }
 }
 
-/// A call that waits for its service.
+/// A call that waits until its service is ready.
 ///
 /// Cancel safe: a drop during the wait drops the request unsent.
 #[pin_project]
@@ -89,13 +90,13 @@ type CallOf<'a, S, Req> =
 pub(crate) enum NotCalled<E> {
     /// The service failed to become ready.
     Failed(E),
-    /// The deadline passed. It was this far away when the wait began.
+    /// The deadline passed. The duration is the time from the start of the wait to the deadline.
     Late(Duration),
 }
 
 impl<S: Service<Req> + Clone, Req> WhenReady<S, Req> {
-    /// Calls `service` in place if it is ready. Otherwise the service itself waits inside the call, and a clone takes
-    /// its place. See [`Polled::call`] for `end`.
+    /// Calls `service` in place if it is ready. Otherwise `service` moves into the call, which waits, and a clone
+    /// takes its place. See [`Polled::call`] for `end`.
     #[inline]
     pub(crate) fn call(service: &mut S, request: Req, end: impl FnOnce(&Req) -> Option<Instant>) -> Self {
         let readiness = service.poll_ready(&mut Context::from_waker(Waker::noop()));
@@ -109,7 +110,7 @@ impl<S: Service<Req> + Clone, Req> WhenReady<S, Req> {
 
 impl<S: Service<Req>, Req> WhenReady<S, Req> {
     /// Waits until the service has been called, and returns the service's future. The timer runs only during this
-    /// wait: once the service has been called, the deadline is the concern of its caller.
+    /// wait, and does not bound the future of the service.
     ///
     /// # Panics
     ///

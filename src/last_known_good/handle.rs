@@ -21,8 +21,8 @@ use crate::last_known_good::tier::state::CacheState;
 /// A last-known-good cache, with its entries and the rules for storing and serving them.
 ///
 /// Clones are handles to the same cache. Share a cache only between clients that send the same headers to the same
-/// upstreams. The cache does not see the default headers and cookies of a handed-in reqwest client, or of the function
-/// `reqwest_builder`, so clients that differ in these headers would get each other's responses.
+/// upstreams. The cache does not see the default headers and cookies of a handed-in reqwest client, or those that the
+/// function of `reqwest_builder` sets. Clients that differ in these headers would get each other's responses.
 ///
 /// Entries are kept in memory and, optionally, in a [`Store`](super::Store) behind the memory. A store may outlive
 /// the process or be shared with other processes.

@@ -318,7 +318,7 @@ fn settle_cacheable<B: Body<Data = Bytes>, E>(
         Ok(response) => response,
         Err(error) => return Settled::Now(Err(error)),
     };
-    // After a redirect, or with other cookies, the answer is not that of the request.
+    // After a redirect, or with other cookies, the response does not belong to the request that the cache saw.
     let is_own = !Http.is_to_other_request(&response);
     let is_good = outcome == Outcome::Success && cacheable.may_store && is_own;
     if is_good && response.status() == StatusCode::NOT_MODIFIED {

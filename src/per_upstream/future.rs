@@ -19,7 +19,7 @@ use crate::{Error, HasCallOptions};
 pub struct ResponseFuture<S: Service<Req>, Req> {
     #[pin]
     call: WhenReady<S, Req>,
-    /// Marks the upstream as in use, where the map asks for it or the call has to wait.
+    /// Marks the upstream as in use, if the map asks for a mark or the call has to wait.
     in_flight: Option<InFlight>,
 }
 
@@ -55,7 +55,7 @@ where
 fn error<E>(not_called: NotCalled<Error<E>>, upstream: Option<&InFlight>) -> Error<E> {
     let error = Error::from(not_called);
     match upstream {
-        // A layer of the stack may have set the name. A refusal with a name allocates nothing here.
+        // A layer of the stack may have set the name already. An error with a name allocates nothing here.
         Some(upstream) if error.upstream().is_none() => error.with_upstream(upstream.key().to_string()),
         _ => error,
     }

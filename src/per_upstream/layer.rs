@@ -13,8 +13,8 @@ use super::service::PerUpstreamService;
 /// Default: upstreams are told apart by scheme and authority, and by a `Host` header that differs from the URI. At
 /// most 1,000 upstreams are known at a time.
 ///
-/// The service below responds with [`Error`](crate::Error), and the request carries the options of the call
-/// ([`HasCallOptions`](crate::HasCallOptions)), because their deadline bounds the wait for a stack.
+/// The service below must fail with an [`Error`](crate::Error). The request must have the options of the call
+/// ([`HasCallOptions`](crate::HasCallOptions)), because the deadline in the options bounds the wait for a stack.
 ///
 /// ```
 /// use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
@@ -62,8 +62,8 @@ impl<M: MakeStack> PerUpstreamLayer<M> {
 impl<M, K> PerUpstreamLayer<M, K> {
     /// Sets the largest number of upstreams known at a time. Zero counts as one. Default: 1,000.
     ///
-    /// Choose more than the number of upstreams that are used at the same time: a new upstream can displace one
-    /// whose circuit is open, if all are [in use](super#bounds).
+    /// Choose more than the number of upstreams that are used at the same time. If all upstreams are [in
+    /// use](super#bounds), a new upstream displaces another, even one whose circuit is open.
     pub fn max_upstreams(mut self, upstreams: usize) -> Self {
         self.max_upstreams = upstreams.max(1);
         self

@@ -42,9 +42,9 @@ pub trait MakeStack {
     /// deadlock.
     fn make(&self, upstream: &UpstreamKey) -> (Self::Layer, Self::Handles);
 
-    /// True if the upstream with these handles should not be evicted while another upstream can be, because its calls
-    /// are in flight, or because its state is worth keeping: its circuit is not closed, for example. If all upstreams
-    /// are in use, the one that has been idle for longest is evicted anyway.
+    /// True if the upstream with these handles should not be evicted while another upstream can be evicted. Reasons
+    /// are calls in flight, or a state worth keeping, such as an open circuit. If all upstreams are in use, the one
+    /// that has been idle for longest is evicted anyway.
     ///
     /// Called for the upstreams that have been idle for longest, when a new upstream exceeds
     /// [`max_upstreams`](super::PerUpstreamLayer::max_upstreams). Like [`make`](Self::make), it runs under the lock.

@@ -2,11 +2,11 @@
 //!
 //! # Implementation
 //!
-//! New upstreams are rare and calls are frequent, so the map is copy-on-write: each shard is an immutable table behind
-//! an `ArcSwap`. A lookup hashes the key, loads the pointer to one table, and allocates nothing. An addition takes a
-//! mutex, repeats the lookup, and then copies one table, which holds about 64 pointers. Because the lookup is repeated
-//! under the mutex, threads that race for a new upstream make only one stack. The number of shards follows from the
-//! bound of the map; a small map has one shard.
+//! New upstreams are rare and calls are frequent, so the map is copy-on-write: each shard is an immutable table
+//! behind an `ArcSwap`. A lookup hashes the key, loads the pointer to one table, and allocates nothing. An addition
+//! takes a mutex, repeats the lookup, and then copies one table, which usually holds about 64 pointers. Because the
+//! lookup is repeated under the mutex, threads that race for a new upstream make only one stack. The number of shards
+//! follows from the bound of the map; a small map has one shard.
 //!
 //! # Eviction
 //!
@@ -16,22 +16,25 @@
 //! they write no shared cache line.
 //!
 //! An upstream in use is spared while another can be evicted. An upstream is in use while its stack maker says so, or
-//! while a call holds an [`InFlight`]. A call holds one where that costs nothing that matters: once the map is half
-//! full, and when the call has added the upstream or waits for its stack. If all upstreams are in use, the one that
-//! has been idle for longest is evicted anyway.
+//! while a call holds an [`InFlight`]. A call holds an `InFlight` if the map is at least half full, if the call adds
+//! the upstream, or if it waits for the stack. In all other cases, no eviction is near, and the write to shared
+//! memory would slow down the call. If all upstreams are in use, the one that has been idle for longest is evicted
+//! anyway.
 //!
-//! A search for the longest idle upstream looks at all upstreams. It keeps the next few that it finds, a 64th of the
-//! bound, for the evictions that follow. An upstream that was used after the search is skipped. Every other upstream
-//! was used later than the kept ones, so the order stays exact. While new upstreams come one after the other, an
-//! addition therefore takes the same time on average, however large the map is. If all upstreams are in use, or all
-//! kept ones were used since, the addition searches again.
+//! A search for the longest idle upstream looks at all upstreams. The search keeps the next ones that it finds, a
+//! 64th of the bound, for the evictions that follow. A kept upstream that was used after the search is skipped. All
+//! other upstreams were in use at the search, or were used later than the kept ones. So the order stays exact, except
+//! for upstreams that were in use at the search and are no longer. On average, the time of an addition therefore does
+//! not grow with the map, up to 65,536 upstreams. If all upstreams are in use, or all kept ones were used since, the
+//! addition searches again.
 //!
 //! # Memory ordering
 //!
 //! `ArcSwap` publishes each table: a thread that loads the pointer sees complete stacks. An age is the number of a
 //! turn. Accesses to ages are relaxed, because an age is only compared with other ages. The length is relaxed as
 //! well: it only decides whether a call records its use. The count of the calls in flight is read once, for an
-//! eviction. A call that begins at the same moment may be missed. Such a call keeps its stack, as every call does.
+//! eviction. A call that begins at the same moment may be missed. Such a call goes on with its stack, as every call
+//! to an evicted upstream does.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -133,7 +136,7 @@ impl<T> UpstreamMap<T> {
 
     /// Passes the upstream `key` to `read`, and whether the call should hold an [`InFlight`].
     ///
-    /// If the upstream is unknown, `make` makes its value. For that, another upstream may have to be evicted; then
+    /// If the upstream is unknown, `make` makes its value. If another upstream must be evicted for the new one,
     /// `is_in_use` is asked about the values of the longest idle upstreams.
     #[inline]
     pub(super) fn with<R>(
@@ -189,7 +192,7 @@ impl<T> UpstreamMap<T> {
         make: impl FnOnce(&UpstreamKey) -> T,
         is_in_use: impl Fn(&T) -> bool,
     ) -> Arc<UpstreamSlot<T>> {
-        // Dropped after the lock is released, because a stack may run foreign code when it is dropped.
+        // `evicted` is dropped after the lock is released, because a stack may run foreign code when it is dropped.
         let evicted;
         let idle = &mut *self.adding.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(slot) = find(&self.shard(hash).load(), hash, key) {

@@ -38,30 +38,31 @@
 //!
 //! The number of stacks is bounded. When a new upstream exceeds the bound, the upstream that has been idle for
 //! longest is evicted, with all its state: an open circuit is forgotten. An upstream in use is spared while another
-//! can be evicted. If all are in use, the one that has been idle for longest is evicted nevertheless.
+//! can be evicted. If all upstreams are in use, the one that has been idle for longest is evicted nevertheless.
 //!
-//! - In the crate's client, an upstream is in use while its circuit is not closed or is forced closed, and while calls
+//! - In the crate's client, an upstream is in use while its circuit is open, half-open or forced, and while calls
 //!   hold permits of its bulkhead or wait for them.
 //! - A stack maker of your own decides by [`MakeStack::is_in_use`]. By default, it spares no upstream.
-//! - For every stack maker, a call protects its upstream until the call's future is dropped, but not while the body of
-//!   the response is read. This holds for a call that begins when the service knows at least half of the upstreams that
-//!   it may know, that makes its upstream known, or that has to wait for its stack. All other calls would pay for the
-//!   protection with writes to shared memory, although no eviction is near.
+//! - With every stack maker, some calls protect their upstream until the call's future is dropped, but not while the
+//!   body of the response is read. These are the calls that begin when at least half of the bound is reached, that
+//!   add their upstream, or that wait for its stack. For all other calls, no eviction is near, and the protection
+//!   would cost writes to shared memory.
 //!
 //! Calls in flight to an evicted upstream go on.
 //!
 //! # Readiness
 //!
-//! The service itself is always ready. A call waits, if necessary, until the stack of its upstream is ready, at most
-//! until the call's deadline. Without a deadline, the call's own timeout bounds the wait. The call then ends with
+//! The service itself is always ready. A call waits, if necessary, until the stack of its upstream is ready. The
+//! call's deadline and its own timeout bound the wait. A call whose wait takes too long ends with
 //! [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), of the scope [`Total`](crate::TimeoutScope::Total), and nothing
 //! was sent.
 //!
 //! # Cost
 //!
 //! The lookup of a known upstream takes no lock and reads no clock. By default, the lookup allocates only if the host
-//! has upper-case letters. A call to a stack that is not ready makes one allocation. The cost of a new upstream does
-//! not grow with the number of known upstreams, unless all of them are in use.
+//! has upper-case letters. A call to a stack that is not ready makes one allocation. On average, the cost of a new
+//! upstream does not grow with the number of upstreams, up to 65,536 of them. If all upstreams are in use, the cost
+//! grows with their number.
 
 mod future;
 mod key;

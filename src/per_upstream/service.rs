@@ -67,7 +67,7 @@ where
     {
         let (stack, in_flight) = self.with(&request, |slot, eviction_is_near| {
             let stack = Polled::new(slot.value().0.clone());
-            // A call that has to wait pays for its mark as well: the mark also names the upstream in an error.
+            // A call that has to wait holds a mark as well, because the mark also names the upstream in an error.
             let is_marked = eviction_is_near || !stack.is_ready();
             (stack, is_marked.then(|| slot.in_flight()))
         });

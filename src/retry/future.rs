@@ -2,18 +2,19 @@
 //!
 //! # Implementation
 //!
-//! The future has three stages: `Attempt`, while an attempt is in flight; `Wait`, before a retry; and `Ready`, until
-//! the service is ready. After an attempt, `next_step` asks the policy, the budget and the advisor whether another
-//! attempt follows. A retry goes through `Wait` and `Ready`. The resend of a request that was not processed skips
-//! `Wait`. The first attempt goes through `Ready` only if the service is not ready at once.
+//! The future has three main stages: `Attempt`, while an attempt is in flight; `Wait`, before a retry; and `Ready`,
+//! until the service is ready. The stage `Failed` holds an error that is known before the first attempt. After an
+//! attempt, `next_step` asks the policy, the budget and the advisor whether another attempt follows. A retry goes
+//! through `Wait` and `Ready`. The resend of a request that was not processed skips `Wait`. The first attempt goes
+//! through `Ready` only if the service is not ready at once.
 //!
 //! A success at the first attempt is returned unchanged. Any other result goes through `finish`, which records the
 //! number of attempts and the stop reason in the result, and the upstream's name in an error.
 //!
 //! # Deadline
 //!
-//! The policy allows no wait that ends after the deadline, and the layers below bound each attempt. So the future arms a
-//! timer for the deadline only in the stage `Ready`.
+//! The policy allows no wait that ends after the deadline, and the layers below bound each attempt. So the future
+//! arms a timer for the deadline only in the stage `Ready`.
 //!
 //! Some layers below may leave the deadline unchecked. In that case, the first poll of this future after the deadline
 //! ends the call, because only this future knows the number of attempts. The timer of the `DeadlineLayer` above
@@ -59,12 +60,12 @@ pub struct ResponseFuture<Req, S: Service<Req>, J, K, L> {
     settings: PooledArc<RetrySettings>,
     judge: J,
     kind: K,
-    /// The copy of the request for the next attempt, or the reason why there is none. A request whose first attempt waits
-    /// for the service is kept here, too.
+    /// The copy of the request for the next attempt, or the reason why there is none. A request whose first attempt
+    /// waits for the service is stored here, too.
     copy: Result<Req, StopReason>,
     safety: RetrySafety,
-    /// True if the budget could not pay for a retry when the attempt began. The layers below have been told that no retry
-    /// follows.
+    /// True if the budget could not pay for a retry when the attempt began. The options have then told the layers
+    /// below that no retry follows.
     budget_is_spent: bool,
     deadline: Option<Instant>,
     /// True if the call has no deadline, or the layers below are known to check the deadline.
@@ -112,7 +113,8 @@ where
         if let Some(budget) = &settings.budget {
             budget.call();
         }
-        // This poll needs no waker, because the stage `Ready` polls a pending service again, with the waker of the task.
+        // This poll needs no waker, because the stage `Ready` polls a pending service again, with the waker of the
+        // task.
         let is_ready = service.poll_ready(&mut Context::from_waker(Waker::noop()));
         if !matches!(is_ready, Poll::Ready(Ok(()))) {
             return Self::not_ready(service, settings, judge, kind, request, is_ready);
@@ -175,8 +177,8 @@ where
 
 /// Copies `request`, unless it must not be sent again. An error is the reason why there is no copy.
 ///
-/// The copy is made even if no retry can follow: the upstream may not process the request, and a resend needs no retry
-/// and no token.
+/// The copy is made even if no retry can follow: the upstream may not process the request, and a resend needs neither
+/// the policy nor a token.
 #[inline]
 fn copy_for<Req: RetryableRequest>(request: &Req, safety: RetrySafety) -> Result<Req, StopReason> {
     if safety == RetrySafety::Never {
@@ -246,7 +248,8 @@ where
     }
 }
 
-/// The largest number of immediate resends in a call. A resend follows an attempt that the upstream has not processed.
+/// The largest number of immediate resends in a call. A resend follows an attempt that the upstream has not
+/// processed.
 const MAX_RESENDS: u32 = 3;
 
 /// The step that follows an attempt.
@@ -311,7 +314,7 @@ where
                 Ok(_) => NextStep::ResendNow,
                 Err(stop) => return NextStep::GiveUp(*stop),
             },
-            // After too many resends, an upstream that refuses requests gets a wait before the next one.
+            // After too many resends, a retry waits before it sends the next request.
             Outcome::NotProcessed | Outcome::Transient { .. } | Outcome::Throttled { .. } => {
                 match self.as_mut().plan_retry(&attempt, outcome) {
                     Ok(pause) => NextStep::Retry(pause),
@@ -339,7 +342,7 @@ where
         let budget = this.settings.budget.as_ref();
         let is_unprocessed = outcome == Outcome::NotProcessed;
         if let Some(budget) = budget.filter(|_| is_unprocessed && this.counts.is_paid) {
-            // The token has paid for nothing.
+            // The token has paid for an attempt that was not processed.
             budget.refund();
             this.counts.is_paid = false;
         }

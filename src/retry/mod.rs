@@ -62,19 +62,19 @@
 //!
 //! # Copies
 //!
-//! Every request is copied before it is sent, because it may turn out as not processed; only a request under
-//! `RetrySafety::Never` is not. A body in memory is shared and not copied. So a copy of a GET costs the allocations of
+//! A request is copied before it is sent, because the upstream may not process it. Only a request under
+//! `RetrySafety::Never` is not copied. The copy shares a body in memory. So a copy of a GET costs the allocations of
 //! its URL and headers, some 2 % of a call over a socket. A streaming body can be copied only below a
 //! [`ReplayBodyLayer`](crate::http::ReplayBodyLayer).
-//!
-//! # Readiness
-//!
-//! The service is ready at once. Each call waits inside its future until its own clone of the service below is ready,
-//! but no longer than its deadline. A service that fails to become ready ends the call.
 //!
 //! The [options](crate::CallOptions::another_may_follow) mark an attempt as the last if no other attempt may follow
 //! once the request is sent. Otherwise, the first attempt leaves the options unchanged, so the layer adds no
 //! extension to the `http::Request`.
+//!
+//! # Readiness
+//!
+//! The service is ready at once. Each call waits inside its future until its own clone of the service below is ready,
+//! at most until the call's deadline. A service that fails to become ready ends the call.
 
 mod backoff;
 mod budget;

@@ -39,7 +39,8 @@ where
     type Error = Error<E>;
     type Future = ResponseFuture<Req, S, C::Judge, K, K::Leftover>;
 
-    // Always ready: each call waits inside its future until its own service is ready, bounded by its deadline.
+    // Always ready: each call waits inside its future until its own clone of the service is ready, at most until its
+    // deadline.
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
     }

@@ -70,7 +70,7 @@ where
         if !limit.after.is_zero() {
             ready!(this.timer.poll_elapsed(cx));
         }
-        // A layer below may have the head of a response, whose body stalls.
+        // A layer below may hold the head of a response whose body stalls.
         let time_up = TimeUp { is_total: limit.scope == TimeoutScope::Total, after: limit.after };
         match last_poll(time_up, || future.poll(cx)) {
             Poll::Pending => Poll::Ready(Err(Error::timeout(limit.scope, Some(limit.after)))),

@@ -129,8 +129,8 @@ pub(super) fn is_of_ended_runtime(error: &hyper::Error) -> bool {
     error.is_user() && error.to_string().starts_with("dispatch task is gone")
 }
 
-/// An error that several values share. It has the text and the sources of the inner error, so that a
-/// chain of causes does not repeat the text.
+/// An error that several values share. It has the text and the sources of the inner error, so that a chain of causes
+/// does not repeat the text.
 #[derive(Clone)]
 pub(crate) struct SharedError(Arc<dyn StdError + Send + Sync>);
 

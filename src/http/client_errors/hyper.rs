@@ -58,8 +58,8 @@ fn of_hyper(error: &::hyper::Error) -> ErrorFacts {
     of_exchange(error).unwrap_or(BROKE_OFF)
 }
 
-/// Finds hyper's and h2's statements about a failed exchange in the chain of causes; `None` if the exchange just broke
-/// off.
+/// Finds the statement of hyper or h2 about a failed exchange in the chain of causes; `None` if the exchange just
+/// broke off.
 pub(super) fn of_exchange(error: &(dyn StdError + 'static)) -> Option<ErrorFacts> {
     causes(error).find_map(|error| {
         #[cfg(feature = "http2")]

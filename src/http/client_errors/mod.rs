@@ -70,9 +70,14 @@ pub(crate) fn is_of_a_client(error: &(dyn StdError + 'static)) -> bool {
     false
 }
 
-/// Returns the root cause of a client's error, if its text adds to the summary of the fault. The error of reqwest or of
-/// hyper-util's client itself would repeat the summary and add the URL; tokio's says only that a deadline has passed.
+/// Returns the root cause of a client's error, if its text adds to the summary of the fault. An error of reqwest or
+/// of hyper-util's client would repeat the summary and add the URL. The root of a timeout says only that time is up, in
+/// words that depend on the timer that fires first.
 pub(crate) fn telling_root<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    #[cfg(feature = "reqwest")]
+    if reqwest::is_timeout(error) {
+        return None;
+    }
     causes(error).last().filter(|root| {
         #[cfg(feature = "reqwest")]
         if reqwest::is_error(*root) {

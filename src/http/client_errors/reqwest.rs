@@ -37,13 +37,15 @@ fn of_reqwest(error: &::reqwest::Error) -> ErrorFacts {
     if facts.sent == Sent::No { ErrorFacts { sent: Sent::Maybe, ..facts } } else { facts }
 }
 
-/// True if the failed request was not sent, or not processed. Earlier requests of a chain of redirects were sent.
+/// True if the failed request was not sent, or not processed. In a chain of redirects, the earlier requests were sent
+/// nevertheless.
 pub(crate) fn is_unsent(error: &::reqwest::Error) -> bool {
     of_hop(error).sent == Sent::No
 }
 
 fn of_hop(error: &::reqwest::Error) -> ErrorFacts {
-    // First, because reqwest's predicates also look at the causes of a failed request body, which are about another call.
+    // This check comes first. reqwest's predicates also look at the causes of a failed request body, and these causes
+    // can be about another call.
     if let Some(facts) = of_exchange(error) {
         facts
     } else if error.is_connect() {
@@ -65,17 +67,17 @@ fn of_hop(error: &::reqwest::Error) -> ErrorFacts {
     }
 }
 
-/// Removes userinfo, query and fragment from the URL of the error, which appears in the error's texts. The URL can be the
-/// target of a redirect.
+/// Removes userinfo, query and fragment from the URL of the error, because the error's texts show the URL. The URL
+/// can be the target of a redirect.
 pub(crate) fn hide_secrets(error: &mut ::reqwest::Error) {
     if let Some(url) = error.url_mut() {
         url.set_query(None);
         url.set_fragment(None);
         if url.cannot_be_a_base() {
-            // Not an HTTP URL, such as `user:password@host`.
+            // Not an HTTP URL: `user:password@host`, for example, has the scheme `user`.
             url.set_path("");
         }
-        // These fail for a URL without a host, which has no userinfo.
+        // These calls fail for a URL without a host, which has no userinfo.
         let _ = url.set_password(None);
         let _ = url.set_username("");
     }
@@ -98,8 +100,9 @@ fn of_connect(error: &::reqwest::Error) -> ErrorFacts {
 
 /// Returns the facts about a response body that cannot be decoded; `None` for any other error.
 ///
-/// The error of a decompressor stands directly below reqwest's own errors, while the faults of a connection are errors
-/// of hyper. A body that ends too early was cut off; any other body that cannot be decoded stays so.
+/// The error of a decompressor stands directly below reqwest's own errors, while the faults of a connection are
+/// errors of hyper. A body that ends too early was cut off. No retry can help with any other body that cannot be
+/// decoded.
 fn of_decoding(error: &::reqwest::Error) -> Option<ErrorFacts> {
     let is_cut = |error: &io::Error| error.kind() == io::ErrorKind::UnexpectedEof;
     let of_decoder = causes(error)

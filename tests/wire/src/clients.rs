@@ -90,7 +90,7 @@ impl Client {
         Self::with_settings(which, make, redirects, &[])
     }
 
-    /// The same, with settings that are made on the client's own builder.
+    /// Builds the client, with settings that are made on its own builder.
     pub(crate) fn with_settings(
         which: Which,
         make: &Make,
@@ -164,7 +164,7 @@ impl Client {
     }
 }
 
-/// Asks the error of either client, by the name of the predicate.
+/// Calls the method of this name on the error of either client.
 macro_rules! ask {
     ($failure:expr, $predicate:ident) => {
         match $failure {
@@ -193,7 +193,7 @@ impl Failure {
     }
 }
 
-/// The predicates that hold, such as `error (timeout, connect)`.
+/// Prints the predicates that hold, such as `error (timeout, connect)`.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let predicates = [

@@ -106,7 +106,8 @@ paragraph. `{:#}` is left out where it equals `{}`. The sources follow `←`. Le
 resolver, on the side that the kernel serves first, or on the timer that fires first.
 ";
 
-/// The errors of a cause: the first, the rows that end so, and the other numbers of attempts.
+/// The errors of one cause: the first error, the rows that end with one of them, and the numbers of attempts in the
+/// others.
 struct Cause<'a> {
     error: &'a Text,
     rows: Vec<String>,

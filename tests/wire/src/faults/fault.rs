@@ -52,11 +52,12 @@ pub(crate) enum Fault {
     IdleReset,
     IdleSilent,
     // ===== no faults, for the checks that must hold =====
-    /// Does not process the stream after so many.
+    /// Answers this number of streams on each connection. Then sends a `GOAWAY` that leaves the next stream
+    /// unprocessed.
     GoAwayBelowEvery {
         streams: usize,
     },
-    /// Answers the last of so many streams.
+    /// Answers this number of streams on each connection, and then sends a `GOAWAY`.
     GoAwayAfterEvery {
         streams: usize,
     },

@@ -92,7 +92,7 @@ async fn all_answered(
     }))
 }
 
-/// Makes so many calls, and counts those that are answered whole.
+/// Makes this number of calls, and counts those that are answered whole.
 async fn count<F, E>(calls: usize, at_once: usize, call: impl Fn() -> F) -> usize
 where
     F: Future<Output = Result<reqwest::Response, E>>,
@@ -122,7 +122,7 @@ async fn refused_is_free(times: Times, fault: Fault, setting: Setting) -> Result
     }))
 }
 
-/// A body that cannot be decoded is asked for once, and is no failure of the upstream.
+/// A body that cannot be decoded is requested once, and is no failure of the upstream.
 async fn undecodable_is_final(protocol: Protocol) -> Result<Option<String>, BoxError> {
     let case = Case { fault: Fault::CorruptGzip, times: Times::Always, protocol, method: Method::GET };
     let seen = within_limit(observe::steadfast(&case, Setting::BufferEachBody)).await?;

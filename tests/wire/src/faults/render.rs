@@ -16,8 +16,8 @@ pub(crate) fn section(rows: &[Row]) -> String {
 
 Each fault over real sockets on loopback, through a bare `reqwest::Client` and through a `steadfast::Client` around an
 equal one. Settings: total timeout {total} s (so an attempt has 588 ms), connect timeout {connect} ms for bare reqwest
-(steadfast replaces it by its default, half an attempt), base backoff {backoff} ms; else the defaults. PUT and POST have a body in memory: five bytes, or more where the fault is about the
-upload.
+(steadfast replaces it by its default, half an attempt), base backoff {backoff} ms; else the defaults. PUT and POST
+have a body in memory: five bytes, or more where the fault is about the upload.
 
 - *once*: the first connection or request meets the fault, and the server is healthy afterwards.
 - *requests*: the requests whose head reached the server; *not processed*: the server has said so.
@@ -38,7 +38,7 @@ upload.
     text
 }
 
-/// Joins the methods of a fault for which everything is the same.
+/// Joins the methods of a fault whose cells are equal.
 fn grouped<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<(String, String, Cells)> {
     let mut groups: Vec<(String, String, Cells)> = Vec::new();
     for row in rows {

@@ -24,7 +24,7 @@ pub(super) fn rows() -> Vec<Row> {
     ]
 }
 
-/// Polls a call so many times, waiting for a wake-up in between, and drops it.
+/// Polls a call `polls` times, with a wait for a wake-up between two polls, and drops it.
 async fn polled(client: Client, url: &'static str, polls: usize) {
     let mut call = Box::pin(client.get(url));
     let mut left = polls;
@@ -39,8 +39,8 @@ async fn polled(client: Client, url: &'static str, polls: usize) {
     .await;
 }
 
-/// The moments: before the first poll, after one to three polls, once the request has arrived, with the head, within
-/// the body.
+/// Drops calls at several moments: before the first poll, after one to three polls, once the request has arrived,
+/// with the head, within the body.
 ///
 /// The client has a runtime of its own, so that all tasks of the runtime belong to the client.
 async fn dropped(bench: Bench) -> Result<Seen, BoxError> {
@@ -64,7 +64,7 @@ async fn drop_many(bench: &Bench) -> Result<Seen, BoxError> {
         let mut response = client.get(STALL).await.map_err(|failure| failure.to_string())?;
         response.chunk().await?;
     }
-    // A permit, a slot or a stream that leaked would be missing now.
+    // If a permit, a slot or a stream has leaked, these calls are not all answered.
     let requests = bench.a.log.requests() + 100;
     at_once(&client, &format!("http://a.test/held/{requests}"), 100, &mut seen).await;
     drop(client);

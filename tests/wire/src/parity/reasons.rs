@@ -1,7 +1,7 @@
 //! The documented differences, by the name of their row.
 
-const BULKHEAD: &str = "the bulkhead allows 128 answers in flight, until their bodies are read or dropped, and 128 waiters \
-    for 1 s. The queue does not tell a burst from an overload yet. This difference is to go.";
+const BULKHEAD: &str = "the bulkhead allows 128 answers in flight, until their bodies are read or dropped, and 128 \
+    waiters for 1 s. The queue does not tell a burst from an overload yet. This difference is to go.";
 
 const ATTEMPT_TIME: &str = "an attempt has the total time divided by 3.4, even where no other attempt can follow. This \
     difference is to go.";
@@ -10,7 +10,7 @@ const ATTEMPT_TIME: &str = "an attempt has the total time divided by 3.4, even w
 pub(crate) const REASONS: &[(&str, &str)] = &[
     (
         "the URL and the status of an error",
-        "the URL of an error has no query and no fragment, since they can hold secrets and errors are logged.",
+        "the URL of an error has no userinfo, query or fragment, since they can hold secrets and errors are logged.",
     ),
     (
         "GET answered by 503: the requests that arrive",

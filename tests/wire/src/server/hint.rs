@@ -1,4 +1,4 @@
-//! An HTTP/2 server that sends `103 Early Hints` before each answer, which hyper's server cannot.
+//! An HTTP/2 server that sends `103 Early Hints` before each answer, which hyper's server cannot send.
 
 use std::net::SocketAddr;
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use http::{HeaderMap, header, request};
 use tokio::sync::watch;
 
-/// In place of the random boundary of a multipart body.
+/// Replaces the random boundary of a multipart body.
 const BOUNDARY: &str = "BOUNDARY";
 
 /// A request as it arrived.
@@ -149,7 +149,7 @@ impl Log {
         *self.connections.borrow()
     }
 
-    /// Waits until so many requests have arrived.
+    /// Waits until this number of requests has arrived.
     pub(crate) async fn has_requests(&self, requests: usize) {
         // The sender lives as long as `self`.
         let _ = self.requests.subscribe().wait_for(|count| *count >= requests).await;

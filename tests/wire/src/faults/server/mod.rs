@@ -44,7 +44,7 @@ pub(crate) struct Server {
     host: String,
     script: Arc<Script>,
     _serving: JoinSet<()>,
-    /// Keep the ports of servers that do not listen.
+    /// Keeps the ports of servers that do not listen.
     _reserved: Vec<TcpSocket>,
     /// Keeps the connections that fill the backlog.
     _backlog: Option<(TcpListener, Vec<TcpStream>)>,
@@ -178,7 +178,7 @@ async fn serve(mut stream: TcpStream, script: &Script) -> io::Result<()> {
     if stream.linger()? == Some(Duration::ZERO) {
         return Ok(()); // reset when dropped
     }
-    // To drop a socket with unread bytes would reset the connection.
+    // Dropping a socket with unread bytes would reset the connection.
     stream.shutdown().await?;
     drain(&mut stream).await
 }

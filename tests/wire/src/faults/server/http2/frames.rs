@@ -86,7 +86,7 @@ impl Field {
     }
 }
 
-/// Appends an integer with a prefix of so many bits (RFC 7541, section 5.1).
+/// Appends an integer with a prefix of `prefix` bits (RFC 7541, section 5.1).
 fn integer(bytes: &mut Vec<u8>, prefix: u32, value: usize) {
     let max = (1 << prefix) - 1;
     if value < max {
@@ -135,9 +135,9 @@ impl<'a> Connection<'a> {
         self.stream
     }
 
-    /// Reads a frame, and acknowledges it if it wants that. `None` if the client has closed the connection.
+    /// Reads a frame, and acknowledges it if necessary. `None` if the client has closed the connection.
     ///
-    /// Cancel safe, except that a cancelled acknowledgement may be sent in part. Sockets take that much at once.
+    /// Cancel safe: a cancelled acknowledgement could be sent in part, but a socket takes such a short frame at once.
     pub(super) async fn read(&mut self) -> io::Result<Option<Frame>> {
         let (frame, payload) = loop {
             if let Some(frame) = self.take_frame() {
@@ -203,7 +203,7 @@ impl<'a> Connection<'a> {
         self.write(&[(Kind::GOAWAY, 0, 0, &payload)]).await
     }
 
-    /// Lets the client send so many more bytes on a stream.
+    /// Lets the client send this number of further bytes on a stream.
     pub(super) async fn widen(&mut self, stream: u32, bytes: u32) -> io::Result<()> {
         let bytes = bytes.to_be_bytes();
         self.write(&[(Kind::WINDOW_UPDATE, 0, 0, &bytes), (Kind::WINDOW_UPDATE, 0, stream, &bytes)]).await

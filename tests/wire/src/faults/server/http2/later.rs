@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use super::super::{GOOD_BODY, PIECES, SLOW_BODY, SLOW_HEAD, SLOW_UPLOAD};
 use super::frames::{Connection, Field};
 
-/// The bytes by which a slow server widens its window at a time.
+/// The bytes by which a slow server widens its window in one step.
 const WINDOW: u32 = 20 << 10;
 
 /// The parts to come, with their streams.
@@ -69,7 +69,7 @@ pub(super) async fn answer_well(connection: &mut Connection<'_>, stream: u32) ->
     connection.data(stream, GOOD_BODY, true).await
 }
 
-/// The end of so many pieces of a time from now.
+/// The instant at which `pieces` pieces of `time` have passed from now on.
 fn part_of(time: Duration, pieces: u32) -> Instant {
     Instant::now() + time / PIECES * pieces
 }
