@@ -59,7 +59,7 @@ where
             Poll::Ready(Err(error)) => Poll::Ready(Ok(reading.break_off(error))),
             Poll::Pending => {
                 if let Some(TimeUp { is_total, after }) = time_is_up() {
-                    let scope = if is_total { TimeoutScope::Total } else { TimeoutScope::Attempt };
+                    let scope = TimeoutScope::of(is_total);
                     return Poll::Ready(Ok(reading.break_off(Error::body_timeout(scope, after))));
                 }
                 if reading.parts.extensions.get::<OfRedirectTarget>().is_some() {

@@ -4,6 +4,7 @@
 //! `response` converts them back.
 
 mod config;
+mod connecting;
 mod errors;
 mod future;
 mod handle;

@@ -1,7 +1,7 @@
 //! Wraps a `reqwest::Client` as a tower service, and converts its responses and errors for the layers. To support
 //! another HTTP client, start in `http/client_errors/`, where the errors of each client are classified.
 //!
-//! # The one thread-local that correctness needs
+//! # The thread-locals that correctness needs
 //!
 //! If a connection fails before any redirect, nothing was sent, and even a POST may be retried. If the connection to
 //! the target of a redirect fails, the redirecting host may already have processed the POST. reqwest's error is the
@@ -13,6 +13,8 @@
 //!
 //! The same value tells whether another host is at fault. A circuit breaker must not count such a fault against the
 //! host that redirected.
+//!
+//! A second thread-local tells, in the same way, whether a request still waits for its connection; see `connecting.rs`.
 
 use std::cell::Cell;
 use std::fmt;
@@ -28,10 +30,11 @@ use reqwest::{ResponseBuilderExt as _, Url};
 use tokio::runtime::Handle;
 use tower::Service;
 
+use super::connecting::poll_request;
 use crate::http::client_errors::is_unsent;
-use crate::internal::signals::{Wait, raise_wait};
+use crate::internal::signals::{Wait, raise_wait, time_is_up};
 use crate::response_kind::{NoBody, OfRedirectTarget, ToOtherRequest};
-use crate::{Call, Error, ErrorKind};
+use crate::{Call, Error, ErrorKind, TimeoutScope};
 
 /// A `reqwest::Client` at the bottom of a stack of layers.
 ///
@@ -211,10 +214,17 @@ impl Future for ReqwestFuture {
             return Poll::Ready(Err(Error::new(ErrorKind::NoRuntime)));
         };
         let around = REDIRECT.replace(*this.redirect);
-        let polled = response.poll(cx);
+        let (polled, is_connecting) = poll_request(|| response.poll(cx));
         *this.redirect = REDIRECT.replace(around);
         match polled {
             Poll::Pending => {
+                if let Some(limit) =
+                    time_is_up().filter(|_| is_connecting && *this.redirect == Redirect::None)
+                {
+                    // The time of the attempt is up before there was a connection, so nothing was sent.
+                    let error = Error::timeout(TimeoutScope::of(limit.is_total), Some(limit.after));
+                    return Poll::Ready(Err(error.with_sent(false)));
+                }
                 *this.has_waited = true;
                 if matches!(*this.redirect, Redirect::OtherOrigin { .. }) {
                     raise_wait(Wait::RedirectTarget);

@@ -8,6 +8,7 @@ use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 
+use super::connecting::WatchConnecting;
 use super::request_defaults::RequestDefaults;
 #[cfg(feature = "cookies")]
 use super::reqwest_service::CookieStore;
@@ -147,6 +148,7 @@ impl TransportSettings {
         if let Some(cookies) = &self.cookies {
             builder = (cookies.set_on)(builder);
         }
+        builder = builder.connector_layer(WatchConnecting);
         builder.redirect(watch_shared(Arc::clone(policy))).retry(reqwest::retry::never())
     }
 

@@ -89,7 +89,7 @@ impl ClientBuilder {
     ///
     /// A connection that is not established in time has sent nothing, so even a POST is retried. reqwest has no
     /// connect timeout for a single call. If the call's own timeout leaves less time for an attempt, the attempt is
-    /// cut during the connect, and counts as possibly sent.
+    /// cut during the connect. Its error is a timeout of the attempt, and nothing was sent either.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.transport.connect_timeout = Some(timeout);
         self

@@ -73,6 +73,11 @@ impl fmt::Display for ErrorKind {
 }
 
 impl TimeoutScope {
+    /// Returns the scope of an attempt's time limit, which can be the deadline of its call.
+    pub(crate) const fn of(is_total: bool) -> Self {
+        if is_total { Self::Total } else { Self::Attempt }
+    }
+
     /// Returns the scope in one word, as used in logs.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -2,13 +2,13 @@
 //!
 //! Layers do not know each other, and layers from other crates can stand between them. Facts on which correctness
 //! depends therefore travel in typed values: the request's options, the error, and the response's extensions. (The
-//! one exception is explained in `client/reqwest_service.rs`.) Three signals have no such value to travel in. Like
+//! exceptions are explained in `client/reqwest_service.rs`.) Three signals have no such value to travel in. Like
 //! tokio's cooperative budget, they are thread-locals that are set for one poll. They are only advice:
 //!
 //! - *Downward*: this body is being discarded. The bulkhead then returns the permit at once, and the cache stops
 //!   recording the body.
 //! - *Downward*: the time of the attempt is up. Body buffering then passes on the head of a response whose body
-//!   stalls.
+//!   stalls, and the reqwest edge says whether there was a connection.
 //! - *Upward*: the reason why the call is pending. The circuit breaker then does not count a wait for a permit, or
 //!   for the target of a redirect, as time that the upstream took.
 //!
@@ -21,14 +21,15 @@
 //! If a user's layer moves the call or the body to another task (`tokio::spawn`, `tower::buffer`), the signals are
 //! lost:
 //!
-//! - The caller loses the head of a response whose body stalls.
+//! - The caller loses the head of a response whose body stalls. A request that is cut while it connects counts as
+//!   possibly sent.
 //! - The bulkhead returns a permit only when the discarded body has ended or is dropped.
 //! - The circuit breaker counts a wait for a permit, or for the target of a redirect, as time that the upstream took.
 //!   More calls then count as slow, hung or abandoned, so the circuit can open earlier.
 //!
 //! A signal can also come from the wrong stack, if two stacks are polled inside the same poll (`join!`). No signal of
-//! this file decides whether a request may be sent again. The one thread-local that decides this is explained in
-//! `client/reqwest_service.rs`.
+//! this file decides whether a request may be sent again. The two thread-locals that decide this are explained in
+//! `client/reqwest_service.rs` and `client/connecting.rs`.
 //!
 //! # Implementation
 //!

@@ -1,6 +1,7 @@
 //! The checks that take more than one call, or a setting of their own.
 
 use std::future;
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use http::Method;
@@ -20,6 +21,8 @@ enum Check {
     Calls { method: Method, fault: Fault, calls: usize, at_once: usize },
     /// A POST whose first stream the server refuses.
     Refused { times: Times, fault: Fault, setting: Setting },
+    /// A POST with a timeout so short that its attempts are cut while they connect.
+    CutWhileConnecting { protocol: Protocol },
     /// A body that cannot be decoded, read inside the attempt.
     Undecodable { protocol: Protocol },
 }
@@ -46,6 +49,7 @@ pub(crate) fn checks(long: bool) -> Result<Vec<String>, BoxError> {
         checks.push(Check::Refused { times: Times::Once, fault: Fault::GoAwayBelow, setting });
     }
     checks.extend([Protocol::Http1, Protocol::Http2].map(|protocol| Check::Undecodable { protocol }));
+    checks.extend([Protocol::Http1, Protocol::Http2].map(|protocol| Check::CutWhileConnecting { protocol }));
     let run = async |check: &Check| {
         let hung = || Ok(Some(format!("must hold: {check:?}: hung")));
         tokio::time::timeout(LIMIT, check.run()).await.unwrap_or_else(|_| hung())
@@ -62,6 +66,7 @@ impl Check {
             }
             Self::Refused { times, fault, setting } => refused_is_free(*times, *fault, *setting).await,
             Self::Undecodable { protocol } => undecodable_is_final(*protocol).await,
+            Self::CutWhileConnecting { protocol } => cut_while_connecting_is_unsent(*protocol).await,
         }
     }
 }
@@ -129,4 +134,18 @@ async fn undecodable_is_final(protocol: Protocol) -> Result<Option<String>, BoxE
     let fails = matches!(seen.answer, Answer::Broken(_));
     let holds = fails && seen.requests.processed() == 1 && seen.retries == 0 && !seen.has_tripped;
     Ok((!holds).then(|| format!("must hold: {case}, buffered: {seen:?}")))
+}
+
+/// Nothing was sent on a connection that was not established, even if the time of an attempt was up first.
+async fn cut_while_connecting_is_unsent(protocol: Protocol) -> Result<Option<String>, BoxError> {
+    let server = Server::start(Fault::ConnectHangs, Times::Always, protocol).await?;
+    let client = clients::steadfast(protocol, Setting::Defaults)?;
+    let call = client.post(server.url()).body("pay").timeout(Duration::from_millis(600)).send();
+    Ok(match call.await {
+        Ok(response) => Some(format!("must hold: a hanging connect is no answer: {}", response.status())),
+        Err(error) if error.maybe_sent() || error.attempts() < 2 => {
+            Some(format!("must hold: a POST that is cut while it connects was not sent: {error:?}"))
+        }
+        Err(_) => None,
+    })
 }
