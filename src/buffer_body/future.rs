@@ -56,11 +56,11 @@ where
         };
         match reading.poll_read(cx, this.settings.limit) {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(reading.finish())),
-            Poll::Ready(Err(error)) => Poll::Ready(Ok(reading.break_off(error))),
+            Poll::Ready(Err(error)) => Poll::Ready(Ok(reading.break_off(BrokenBody::broken_off(error)))),
             Poll::Pending => {
                 if let Some(TimeUp { is_total, after }) = time_is_up() {
-                    let scope = TimeoutScope::of(is_total);
-                    return Poll::Ready(Ok(reading.break_off(Error::body_timeout(scope, after))));
+                    let late = BrokenBody::late(TimeoutScope::of(is_total), after);
+                    return Poll::Ready(Ok(reading.break_off(late)));
                 }
                 if reading.parts.extensions.get::<OfRedirectTarget>().is_some() {
                     raise_wait(Wait::RedirectTarget);
@@ -180,9 +180,8 @@ where
 
     /// Returns the response with a body that fails where it broke off.
     #[cold]
-    fn break_off(self, error: BoxError) -> Response<BufferedBody<B>> {
+    fn break_off(self, broken: BrokenBody) -> Response<BufferedBody<B>> {
         let Self { mut parts, stated, first, joined, .. } = self;
-        let broken = BrokenBody::new(error);
         let body = BufferedBody::broken(join(first, joined), broken.cause(), stated);
         parts.extensions.insert(broken);
         Response::from_parts(parts, body)

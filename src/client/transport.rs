@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT, USER_AGENT};
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
+use http::header::USER_AGENT;
 use reqwest::redirect::Policy;
 
 use super::connecting::WatchConnecting;
@@ -22,7 +22,6 @@ pub(super) struct TransportSettings {
     pub(super) source: Source,
     /// True if the user has declared the redirects of the given client as watched.
     pub(super) is_watched: bool,
-    /// The default headers, in the order in which they were set.
     pub(super) default_headers: HeaderMap,
     pub(super) user_agent_error: Option<http::Error>,
     pub(super) connect_timeout: Option<Duration>,
@@ -75,12 +74,6 @@ impl TransportSettings {
             Source::Defaults => Arc::new(with_pings),
         };
         self.check(attempt)?;
-        if !self.default_headers.is_empty() {
-            // As in reqwest, `Accept` precedes the default headers, so the order of the headers stays the same.
-            let mut headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("*/*"))]);
-            headers.extend(std::mem::take(&mut self.default_headers));
-            self.default_headers = headers;
-        }
         let policy = Arc::new(self.redirect.take().unwrap_or_default());
         let client = self.reqwest_builder(&*make, attempt, &policy).build().map_err(|error| {
             ConfigError::new("client.reqwest_builder", &error, "one that reqwest can build")

@@ -5,35 +5,47 @@
 //! layers above judge the attempt as if it had failed with [`ErrorKind::Body`], or with a timeout. If no attempt or
 //! stale response replaces the response, the caller gets its head.
 
+use std::time::Duration;
+
 use super::client_errors::SharedError;
-use crate::{BoxError, Error, ErrorInfo, ErrorKind};
+use crate::{BoxError, Error, ErrorKind, TimeoutScope};
 
 /// Marks a response whose body broke off or took too long, and holds the cause. Stored in the extensions of the
 /// response.
 #[derive(Debug, Clone)]
-pub(crate) struct BrokenBody(SharedError);
+pub(crate) struct BrokenBody {
+    cause: SharedError,
+    kind: ErrorKind,
+}
 
 impl BrokenBody {
-    pub(crate) fn new(cause: BoxError) -> Self {
-        Self(SharedError::new(cause))
+    /// The mark of a body that broke off.
+    pub(crate) fn broken_off(cause: BoxError) -> Self {
+        Self { cause: SharedError::new(cause), kind: ErrorKind::Body }
     }
 
-    /// Returns the kind of the error that the judge sees: a timeout if the body took too long.
-    pub(crate) fn kind(&self) -> ErrorKind {
-        ErrorInfo::find(&self.0).map_or(ErrorKind::Body, ErrorInfo::kind)
+    /// The mark of a body that did not arrive within the time limit.
+    pub(crate) fn late(scope: TimeoutScope, after: Duration) -> Self {
+        let cause = SharedError::new(Error::body_timeout(scope, after));
+        Self { cause, kind: ErrorKind::Timeout { scope, after: Some(after) } }
     }
 
-    /// Returns the error that the judge sees.
+    /// Returns the kind of error as which the attempt is judged.
+    pub(crate) const fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Returns the error as which the attempt is judged.
     pub(crate) fn error<E>(&self) -> Error<E> {
-        Error::from_body(self.0.clone()).with_kind(self.kind())
+        Error::from_body(self.cause.clone()).with_kind(self.kind)
     }
 
     /// Returns the error with which the body fails.
     pub(crate) fn cause(&self) -> BoxError {
-        match self.kind() {
+        match self.kind {
             // A shared error would hide the kind of the `io::Error` from reqwest.
             ErrorKind::Timeout { scope, after: Some(after) } => Error::body_timeout(scope, after),
-            _ => self.0.clone().into(),
+            _ => self.cause.clone().into(),
         }
     }
 }

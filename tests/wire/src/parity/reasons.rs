@@ -13,6 +13,11 @@ pub(crate) const REASONS: &[(&str, &str)] = &[
         "the URL of an error has no userinfo, query or fragment, since they can hold secrets and errors are logged.",
     ),
     (
+        "user agent and default headers, set on the client's builder",
+        "the layers see default headers, so these are added before reqwest adds `Accept`. The order of headers with \
+        different names has no meaning (RFC 9110 §5.3).",
+    ),
+    (
         "GET answered by 503: the requests that arrive",
         "steadfast retries a request that may be sent twice. The caller gets the answer of the last attempt.",
     ),
