@@ -14,7 +14,7 @@ use steadfast::circuit_breaker::{CircuitBreaker, State};
 use steadfast::http::HttpClassifier;
 use steadfast::last_known_good::LastKnownGood;
 use steadfast::retry::{Backoff, RetryBudget, RetryPolicy};
-use steadfast::{Client, ClientBuilder, ClientError, ErrorKind, Outcome, RequestBuilder};
+use steadfast::{Client, ClientBuilder, ClientError, ErrorKind, Outcome, RequestBuilder, RetryableRequest};
 
 use self::server::{Reply, Server};
 
@@ -158,6 +158,24 @@ fn settings_that_would_be_ignored_are_refused() {
         (Client::builder().bulkhead(Bulkhead::builder().name("x")), "client.bulkhead.name"),
         (Client::builder().retry_budget(RetryBudget::builder().name("x")), "client.retry_budget.name"),
     ]);
+}
+
+#[test]
+fn a_copy_for_a_retry_is_the_same_request() {
+    let client = reqwest::Client::new();
+    let plain =
+        || client.put("http://sku.internal/v1?a=1").header("x-one", "1").version(http::Version::HTTP_2);
+    for builder in [plain(), plain().timeout(SECOND), plain().body("body")] {
+        let request = builder.build().unwrap();
+        let copy = RetryableRequest::try_clone(&request).unwrap();
+        assert_eq!(
+            (copy.method(), copy.url(), copy.headers()),
+            (request.method(), request.url(), request.headers())
+        );
+        assert_eq!((copy.version(), copy.timeout()), (request.version(), request.timeout()));
+        let bytes = |request: &reqwest::Request| request.body().map(|body| body.as_bytes().unwrap().to_vec());
+        assert_eq!(bytes(&copy), bytes(&request));
+    }
 }
 
 // ===== Redirects =====

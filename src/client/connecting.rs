@@ -11,9 +11,11 @@
 
 use std::cell::Cell;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use pin_project::pin_project;
+use tower::util::Oneshot;
 use tower::{Layer, Service};
 
 thread_local! {
@@ -35,25 +37,33 @@ impl<S> Layer<S> for WatchConnecting {
     type Service = WatchedConnector<S>;
 
     fn layer(&self, connector: S) -> WatchedConnector<S> {
-        WatchedConnector(connector)
+        WatchedConnector(Arc::new(connector))
     }
 }
 
-/// reqwest's connector.
-#[derive(Debug, Clone)]
-pub(super) struct WatchedConnector<S>(S);
+/// reqwest's connector. reqwest clones it for each request, but few requests need a connection, so only those clone the
+/// connector itself.
+#[derive(Debug)]
+pub(super) struct WatchedConnector<S>(Arc<S>);
 
-impl<S: Service<D>, D> Service<D> for WatchedConnector<S> {
+impl<S> Clone for WatchedConnector<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S: Service<D> + Clone, D> Service<D> for WatchedConnector<S> {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = WatchedConnect<S::Future>;
+    type Future = WatchedConnect<Oneshot<S, D>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.0.poll_ready(cx)
+    // Always ready: each connection waits itself until its clone of the connector is ready.
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, destination: D) -> Self::Future {
-        WatchedConnect(self.0.call(destination))
+        WatchedConnect(Oneshot::new(S::clone(&self.0), destination))
     }
 }
 

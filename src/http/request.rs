@@ -326,7 +326,15 @@ impl RetryableRequest for reqwest::Request {
     }
 
     fn try_clone(&self) -> Option<Self> {
-        self.try_clone()
+        if self.body().is_some() || self.timeout().is_some() {
+            return self.try_clone();
+        }
+        // reqwest's own copy would create the extensions of the request for a timeout that is not set. reqwest reads
+        // nothing but the timeout from the extensions.
+        let mut copy = Self::new(self.method().clone(), self.url().clone());
+        copy.headers_mut().clone_from(self.headers());
+        *copy.version_mut() = self.version();
+        Some(copy)
     }
 }
 
