@@ -5,6 +5,8 @@
 
 mod config;
 mod connecting;
+#[cfg(feature = "cookies")]
+mod cookie_store;
 mod errors;
 mod future;
 mod handle;

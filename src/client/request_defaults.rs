@@ -12,6 +12,8 @@ use http::HeaderMap;
 use http::header::COOKIE;
 use http::header::Entry;
 
+#[cfg(feature = "cookies")]
+use super::cookie_store::CookieStore;
 use crate::Call;
 
 /// The default headers, and the cookie store.
@@ -19,7 +21,7 @@ use crate::Call;
 pub(super) struct RequestDefaults {
     pub(super) headers: HeaderMap,
     #[cfg(feature = "cookies")]
-    pub(super) cookies: Option<std::sync::Arc<dyn reqwest::cookie::CookieStore>>,
+    pub(super) cookies: Option<CookieStore>,
 }
 
 impl RequestDefaults {

@@ -31,6 +31,8 @@ use tokio::runtime::Handle;
 use tower::Service;
 
 use super::connecting::poll_request;
+#[cfg(feature = "cookies")]
+use super::cookie_store::CookieStore;
 use crate::http::client_errors::is_unsent;
 use crate::internal::signals::{Wait, raise_wait, time_is_up};
 use crate::response_kind::{NoBody, OfRedirectTarget, ToOtherRequest};
@@ -71,18 +73,6 @@ pub struct ReqwestService {
     /// The cookie store of the client, if the layers see its cookies.
     #[cfg(feature = "cookies")]
     cookies: Option<CookieStore>,
-}
-
-/// The cookie store of a client.
-#[cfg(feature = "cookies")]
-#[derive(Clone)]
-pub(super) struct CookieStore(pub(super) Arc<dyn reqwest::cookie::CookieStore>);
-
-#[cfg(feature = "cookies")]
-impl fmt::Debug for CookieStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CookieStore")
-    }
 }
 
 impl ReqwestService {
@@ -164,9 +154,8 @@ impl ReqwestService {
     fn call_with_current_cookies(&mut self, mut request: reqwest::Request) -> ReqwestFuture {
         let seen = request.headers_mut().remove(http::header::COOKIE);
         let url = request.url().clone();
-        let is_current = |service: &Self| {
-            service.cookies.as_ref().is_some_and(|CookieStore(store)| store.cookies(&url) == seen)
-        };
+        let is_current =
+            |service: &Self| service.cookies.as_ref().is_some_and(|store| store.cookies(&url) == seen);
         // reqwest reads the store during `call`, so the cookies are compared before and after.
         let was_current = is_current(self);
         let mut future = self.call(request);

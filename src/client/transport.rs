@@ -9,9 +9,9 @@ use http::header::USER_AGENT;
 use reqwest::redirect::Policy;
 
 use super::connecting::WatchConnecting;
-use super::request_defaults::RequestDefaults;
 #[cfg(feature = "cookies")]
-use super::reqwest_service::CookieStore;
+use super::cookie_store::CookieStore;
+use super::request_defaults::RequestDefaults;
 use super::reqwest_service::{ReqwestService, watch_shared};
 use crate::ConfigError;
 use crate::config_error::MAX_DURATION;
@@ -31,7 +31,7 @@ pub(super) struct TransportSettings {
     #[cfg(feature = "rustls")]
     pub(super) root_certificates: Vec<reqwest::Certificate>,
     #[cfg(feature = "cookies")]
-    pub(super) cookies: Option<CookieProvider>,
+    pub(super) cookies: Option<CookieStore>,
 }
 
 /// The origin of the reqwest client.
@@ -43,22 +43,6 @@ pub(super) enum Source {
     Make(Arc<dyn Fn() -> reqwest::ClientBuilder + Send + Sync>),
     /// The user's client.
     Client(reqwest::Client),
-}
-
-/// A cookie store that the layers can read.
-#[cfg(feature = "cookies")]
-#[derive(Clone)]
-pub(super) struct CookieProvider {
-    pub(super) set_on: Arc<dyn Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder + Send + Sync>,
-    pub(super) store: Arc<dyn reqwest::cookie::CookieStore>,
-}
-
-#[cfg(feature = "cookies")]
-impl CookieProvider {
-    pub(super) fn new<C: reqwest::cookie::CookieStore + 'static>(store: Arc<C>) -> Self {
-        let shared = Arc::clone(&store);
-        Self { set_on: Arc::new(move |builder| builder.cookie_provider(Arc::clone(&shared))), store }
-    }
 }
 
 /// The interval and the timeout of the pings on an HTTP/2 connection with open streams.
@@ -82,11 +66,11 @@ impl TransportSettings {
         let defaults = RequestDefaults {
             headers: self.default_headers,
             #[cfg(feature = "cookies")]
-            cookies: self.cookies.as_ref().map(|cookies| Arc::clone(&cookies.store)),
+            cookies: self.cookies.clone(),
         };
         let service = ReqwestService::with_watched_redirects(client.clone());
         #[cfg(feature = "cookies")]
-        let service = service.with_cookies(self.cookies.map(|cookies| CookieStore(cookies.store)));
+        let service = service.with_cookies(self.cookies);
         Ok(Transport { client, service, defaults })
     }
 
@@ -139,7 +123,7 @@ impl TransportSettings {
         }
         #[cfg(feature = "cookies")]
         if let Some(cookies) = &self.cookies {
-            builder = (cookies.set_on)(builder);
+            builder = builder.cookie_provider(Arc::new(cookies.clone()));
         }
         builder = builder.connector_layer(WatchConnecting);
         builder.redirect(watch_shared(Arc::clone(policy))).retry(reqwest::retry::never())

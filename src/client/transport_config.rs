@@ -9,7 +9,7 @@ use reqwest::redirect::Policy;
 
 use super::config::ClientBuilder;
 #[cfg(feature = "cookies")]
-use super::transport::CookieProvider;
+use super::cookie_store::CookieStore;
 use super::transport::Source;
 
 impl ClientBuilder {
@@ -131,7 +131,7 @@ impl ClientBuilder {
     /// cookies. Default: no cookies.
     #[cfg(feature = "cookies")]
     pub fn cookie_store(mut self, enable: bool) -> Self {
-        let jar = || CookieProvider::new(Arc::new(reqwest::cookie::Jar::default()));
+        let jar = || CookieStore(Arc::new(reqwest::cookie::Jar::default()));
         self.transport.cookies = enable.then(jar);
         self
     }
@@ -139,7 +139,7 @@ impl ClientBuilder {
     /// Keeps the cookies of responses in `store` and adds them to requests. The layers see these cookies.
     #[cfg(feature = "cookies")]
     pub fn cookie_provider<C: reqwest::cookie::CookieStore + 'static>(mut self, store: Arc<C>) -> Self {
-        self.transport.cookies = Some(CookieProvider::new(store));
+        self.transport.cookies = Some(CookieStore(store));
         self
     }
 }

@@ -234,7 +234,7 @@ impl ErrorInfo {
 
     /// True if the client failed to connect, to the upstream or to the target of a redirect.
     pub fn is_connect(&self) -> bool {
-        self.client_error().is_some_and(|error| client_errors::fault_of(error).is_connect())
+        self.fault().is_some_and(Fault::is_connect)
     }
 
     /// Returns the fault in the client's error; `None` if there is no such error.

@@ -64,7 +64,7 @@
 //!
 //! A request is copied before it is sent, because the upstream may not process it. Only a request under
 //! `RetrySafety::Never` is not copied. The copy shares a body in memory. So a copy of a GET costs the allocations of
-//! its URL and headers, some 2 % of a call over a socket. A streaming body can be copied only below a
+//! its URL and headers. A streaming body can be copied only below a
 //! [`ReplayBodyLayer`](crate::http::ReplayBodyLayer).
 //!
 //! The [options](crate::CallOptions::another_may_follow) mark an attempt as the last if no other attempt may follow
