@@ -14,7 +14,8 @@ use crate::config_error::MAX_DURATION;
 /// Exponential backoff with jitter.
 ///
 /// The wait before the *n*-th retry has a ceiling: `base × factorⁿ⁻¹`, at most `cap`. The [`Jitter`] sets the range
-/// from which the wait is drawn. No wait exceeds the cap.
+/// from which the wait is drawn. The range ends at the cap, so no wait exceeds the cap, and the waits of a jitter do
+/// not gather there.
 ///
 /// Default: base 100 ms, factor 2, cap 2 s, full jitter.
 ///
@@ -44,10 +45,11 @@ pub enum Jitter {
     Full,
     /// From half the ceiling to the ceiling.
     Equal,
-    /// From the base to three times the previous wait (before the first retry, three times the base), at most the
-    /// cap. Ignores the ceiling.
+    /// From the base to three times the previous wait (before the first retry, three times the base), or to the cap
+    /// if the cap is lower. Ignores the ceiling.
     Decorrelated,
-    /// At most this share below or above the ceiling, and at most the cap. The share is 0 to 1: 0.7 means ±70 %.
+    /// From this share below the ceiling to the same share above the ceiling, or to the cap if the cap is lower. The
+    /// share is 0 to 1: 0.7 means ±70 %.
     Proportional(f64),
 }
 
@@ -106,9 +108,12 @@ impl Backoff {
     /// the last retry, or zero before the first retry.
     pub(super) fn wait(&self, retries: u32, previous: Duration, rng: &mut impl Rng) -> Duration {
         let ceiling = self.ceiling(retries);
-        let mut between =
-            |low: Duration, high: Duration| low + high.saturating_sub(low).mul_f64(rng.random::<f64>());
-        let wait = match self.jitter {
+        // Clamp the range before the draw. A clamp after the draw would give many waits the length of the cap, and
+        // the clients would retry together.
+        let mut between = |low: Duration, high: Duration| {
+            low + high.min(self.cap).saturating_sub(low).mul_f64(rng.random::<f64>())
+        };
+        match self.jitter {
             Jitter::None => ceiling,
             Jitter::Full => between(Duration::ZERO, ceiling),
             Jitter::Equal => between(ceiling / 2, ceiling),
@@ -116,8 +121,7 @@ impl Backoff {
             Jitter::Proportional(share) => {
                 between(ceiling.mul_f64(1.0 - share), ceiling.mul_f64(1.0 + share))
             }
-        };
-        wait.min(self.cap)
+        }
     }
 
     fn ceiling(&self, retries: u32) -> Duration {
@@ -168,6 +172,21 @@ mod tests {
                 let mut rng = SmallRng::seed_from_u64(seed);
                 assert!(backoff.wait(u32::MAX, MAX_DURATION, &mut rng) <= 2000 * MS, "{jitter:?}");
             }
+        }
+    }
+
+    #[test]
+    fn the_waits_of_a_jitter_do_not_gather_at_the_cap() {
+        for jitter in [Jitter::Full, Jitter::Equal, Jitter::Decorrelated, Jitter::Proportional(0.5)] {
+            let backoff = Backoff::new().jitter(jitter);
+            let mut rng = SmallRng::seed_from_u64(1);
+            let mut previous = 2000 * MS;
+            let late_waits = (1000..2000).map(|retries| {
+                previous = backoff.wait(retries, previous, &mut rng);
+                previous
+            });
+            let at_the_cap = late_waits.filter(|wait| *wait == 2000 * MS).count();
+            assert!(at_the_cap < 10, "{at_the_cap} of 1,000 waits equal the cap with {jitter:?}");
         }
     }
 
