@@ -8,8 +8,8 @@ use tokio::time::Instant;
 /// Says whether another attempt makes sense. An advisor is the circuit breaker below a retry, or a type of your own.
 ///
 /// A retry with an [advisor](crate::retry::RetryLayer::advised_by) asks it before each wait for another attempt. If
-/// the advisor has a reason against the attempt, the caller gets the last result at once, instead of a refusal after
-/// the wait.
+/// the advisor has a reason against the attempt, the caller gets the last result at once, without a wait that ends in
+/// a refusal.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicBool, Ordering};

@@ -85,8 +85,8 @@
 //! - **One classifier.** A [`Classify`] decides what a result says about the upstream. Give the same classifier to
 //!   every layer.
 //! - **One error.** [`Error`] says what failed, for which upstream, after how many attempts, and whether anything may
-//!   have been sent. A status is never an error: when the last attempt ends with a 503, you get that 503. tower's own
-//!   layers box errors; [`Error::from_boxed`] converts them back.
+//!   have been sent. A status is never an error: when the last attempt ends with a 503, you get that 503, even if the
+//!   retry after it is refused. tower's own layers box errors; [`Error::from_boxed`] converts them back.
 //! - **Options travel with the call.** [`Call`] carries a request and its [`CallOptions`]: a timeout or a deadline,
 //!   the retry safety, the use of stale responses, and, for each attempt, its number and whether another may follow.
 //!   An `http::Request` carries the options in its extensions. A bare `reqwest::Request` carries only its timeout;

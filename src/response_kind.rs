@@ -1,4 +1,4 @@
-//! How a layer observes, discards and annotates a response, HTTP or not.
+//! How a layer observes, holds and annotates a response, HTTP or not.
 //!
 //! A layer may hold a resource, such as a permit, until a response ends. An `http::Response` ends with its body. Any
 //! other response has no body, and ends when it arrives. A layer holds a marker, [`Http`] or [`NonHttp`], so that one
@@ -8,7 +8,7 @@
 //!
 //! Every layer passes a result on by value. Such a move stalls the processor if the result was just written to
 //! memory. So a layer inspects the result by reference, and moves it only once, where the response type changes
-//! ([`ResponseKind::observe`]). Parts of a future that only some calls need, such as the wait in a queue, are boxed,
+//! ([`ResponseKind::observe`], [`ResponseKind::pass_on`]). Parts of a future that only some calls need, such as the wait in a queue, are boxed,
 //! so that the future stays small.
 
 use std::future::Ready;
@@ -19,7 +19,7 @@ use http_body::Body;
 use crate::attempts::Attempts;
 use crate::http::body::{BodyObserver, ObservedBody};
 use crate::http::broken_body::BrokenBody;
-use crate::http::discard::Drain;
+use crate::http::held_body::{HeldBody, HoldResponse};
 use crate::sealed::Sealed;
 use crate::{EndpointId, Error, Judge, Outcome};
 
@@ -67,14 +67,21 @@ pub trait ResponseKind<Res>: Sealed + Copy {
     /// The type of a response whose body `O` observes; for [`NonHttp`], `Res` itself.
     type Observed<O: BodyObserver>;
 
-    /// A future that reads the rest of a response, so that the connection can be reused.
-    type Leftover: Future<Output = ()>;
+    /// The type of a response that is passed on, or held in memory; for [`NonHttp`], `Res` itself.
+    type Held;
+
+    /// A future that reads a response into memory. Ready with `None` if the response cannot be held.
+    type Hold: Future<Output = Option<Self::Held>>;
 
     /// Attaches `observer` to the response until the response ends.
     fn observe<O: BodyObserver>(self, response: Res, observer: O) -> Self::Observed<O>;
 
-    /// Returns the future that reads and discards the rest of `response`.
-    fn discard(self, response: Res) -> Self::Leftover;
+    /// Passes on the response as it is. This is a move of the response.
+    fn pass_on(self, response: Res) -> Self::Held;
+
+    /// Returns the future that holds `response` in memory. The future releases what the layers below hold for the
+    /// response.
+    fn hold(self, response: Res) -> Self::Hold;
 
     /// Returns the status; `None` for a response that is not HTTP.
     fn status(self, response: &Res) -> Option<StatusCode>;
@@ -85,8 +92,8 @@ pub trait ResponseKind<Res>: Sealed + Copy {
     /// Returns an extension that a layer below has attached to the response; `None` without one.
     fn extension<T: Clone + Send + Sync + 'static>(self, response: &Res) -> Option<&T>;
 
-    /// Attaches an extension to the response. Does nothing for a response that is not HTTP.
-    fn set_extension<T: Clone + Send + Sync + 'static>(self, response: &mut Res, extension: T);
+    /// Attaches the number of attempts to the response. Does nothing for a response that is not HTTP.
+    fn set_attempts(self, response: &mut Self::Held, attempts: Attempts);
 
     /// Returns the number of attempts that led to the response.
     fn attempts(self, response: &Res) -> u32 {
@@ -135,15 +142,21 @@ fn judge_broken<Res, E>(judge: &impl Judge<Res, E>, broken: &BrokenBody) -> Outc
 
 impl<B: Body> ResponseKind<Response<B>> for Http {
     type Observed<O: BodyObserver> = Response<ObservedBody<B, O>>;
-    type Leftover = Drain<B>;
+    type Held = Response<HeldBody<B>>;
+    type Hold = HoldResponse<B>;
 
     #[inline]
     fn observe<O: BodyObserver>(self, response: Response<B>, observer: O) -> Self::Observed<O> {
         response.map(|body| ObservedBody::new(body, observer))
     }
 
-    fn discard(self, response: Response<B>) -> Drain<B> {
-        Drain::new(response.into_body())
+    #[inline]
+    fn pass_on(self, response: Response<B>) -> Response<HeldBody<B>> {
+        response.map(HeldBody::passed_on)
+    }
+
+    fn hold(self, response: Response<B>) -> HoldResponse<B> {
+        HoldResponse::new(response)
     }
 
     fn status(self, response: &Response<B>) -> Option<StatusCode> {
@@ -158,22 +171,28 @@ impl<B: Body> ResponseKind<Response<B>> for Http {
         response.extensions().get()
     }
 
-    fn set_extension<T: Clone + Send + Sync + 'static>(self, response: &mut Response<B>, extension: T) {
-        response.extensions_mut().insert(extension);
+    fn set_attempts(self, response: &mut Response<HeldBody<B>>, attempts: Attempts) {
+        response.extensions_mut().insert(attempts);
     }
 }
 
 impl<Res> ResponseKind<Res> for NonHttp {
     type Observed<O: BodyObserver> = Res;
-    type Leftover = Ready<()>;
+    type Held = Res;
+    type Hold = Ready<Option<Res>>;
 
     #[inline]
     fn observe<O: BodyObserver>(self, response: Res, _observer: O) -> Res {
         response
     }
 
-    fn discard(self, _response: Res) -> Ready<()> {
-        std::future::ready(())
+    #[inline]
+    fn pass_on(self, response: Res) -> Res {
+        response
+    }
+
+    fn hold(self, response: Res) -> Ready<Option<Res>> {
+        std::future::ready(Some(response))
     }
 
     fn status(self, _response: &Res) -> Option<StatusCode> {
@@ -188,7 +207,7 @@ impl<Res> ResponseKind<Res> for NonHttp {
         None
     }
 
-    fn set_extension<T>(self, _response: &mut Res, _extension: T) {}
+    fn set_attempts(self, _response: &mut Res, _attempts: Attempts) {}
 }
 
 impl Sealed for Http {}

@@ -3,6 +3,9 @@
 use std::fmt;
 
 /// The reason why a call was not retried, or not retried again.
+///
+/// The reasons `CircuitOpen`, `BulkheadFull` and `Overloaded` can stand on a response, too: the attempt that was
+/// refused is then the retry after this response.
 #[doc(alias = "Stop")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -501,6 +501,30 @@ async fn many_calls_at_once_are_answered() {
     assert_eq!(handles[0].bulkhead().unwrap().in_flight(), 0);
 }
 
+#[tokio::test]
+async fn the_answer_before_a_refused_retry_is_the_callers_and_its_connection_is_used_again() {
+    let server = Server::new([Reply::chunked(503, &[b"down ", b"for maintenance"]), Reply::never()]);
+    let backoff = Backoff::new().base(Duration::from_secs(1)).jitter(Jitter::None);
+    let client = Client::builder()
+        .retry(RetryPolicy::builder().backoff(backoff))
+        .bulkhead(Bulkhead::builder().max_concurrent(1).max_waiting(0))
+        .build()
+        .unwrap();
+    let call = tokio::spawn(client.get(server.url("/")).send());
+    server.has_received(1).await;
+    let handle = client.upstream_at(server.url("/")).unwrap();
+    while handle.bulkhead().unwrap().in_flight() > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let other = tokio::spawn(client.get(server.url("/")).send());
+    let response = call.await.unwrap().unwrap();
+    assert_eq!((response.status(), response.attempts()), (StatusCode::SERVICE_UNAVAILABLE, 1));
+    assert_eq!(response.stop_reason(), Some(StopReason::BulkheadFull));
+    assert_eq!(response.text().await.unwrap(), "down for maintenance");
+    assert_eq!((server.requests(), server.connections()), (2, 1));
+    other.abort();
+}
+
 // ===== the builder =====
 
 #[tokio::test]

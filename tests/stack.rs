@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use steadfast::Error;
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State};
-use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer};
+use steadfast::last_known_good::{Cause, LastKnownGood, LastKnownGoodLayer};
 use steadfast::retry::{RetryLayer, RetryPolicy};
+use steadfast::{Error, ResponseExt};
 use tokio::time::{Instant, advance, sleep};
 use tower::{ServiceBuilder, ServiceExt};
 
@@ -132,4 +132,22 @@ async fn removals_of_other_keys_do_not_keep_the_cache_empty() {
     }
     writes.abort();
     assert!(cache.len() > 150, "{} of 200 are kept", cache.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cache_serves_its_entry_because_of_the_503_whose_retry_was_refused() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let service = ServiceBuilder::new()
+        .layer(LastKnownGoodLayer::new(LastKnownGood::default()))
+        .layer(RetryLayer::new(RetryPolicy::default()).without_budget())
+        .layer(CircuitBreakerLayer::new(brittle(1)))
+        .service_fn(move |_: Request<Body>| {
+            let status = if calls.fetch_add(1, Ordering::Relaxed) == 0 { 200 } else { 503 };
+            std::future::ready(Ok::<_, Error<io::Error>>(answer(status)))
+        });
+    for cause in [None, Some(Cause::Status(StatusCode::SERVICE_UNAVAILABLE)), Some(Cause::CircuitOpen)] {
+        let response = service.clone().oneshot(get("http://a/")).await.unwrap();
+        assert_eq!(response.stale().map(|stale| stale.cause), cause);
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "x");
+    }
 }

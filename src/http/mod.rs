@@ -8,7 +8,8 @@
 //! - [`HttpClassifier`] turns a status or an error into an [`Outcome`](crate::Outcome).
 //! - [`TransportError`] sorts the errors of reqwest, hyper and hyper-util into [`Fault`]s.
 //! - [`ReplayBodyLayer`] makes streaming request bodies replayable, so that a retry can send them again.
-//! - [`body`] has the types of response bodies that layers observe.
+//! - [`body`] has the types of response bodies that layers observe. [`HeldBody`] is the body of a response that came
+//!   through a retry.
 //!
 //! ```
 //! use http::StatusCode;
@@ -28,8 +29,8 @@ pub(crate) mod broken_body;
 pub(crate) mod cache_control;
 mod classify;
 pub(crate) mod client_errors;
-pub(crate) mod discard;
 pub(crate) mod fields;
+pub(crate) mod held_body;
 mod idempotency;
 pub(crate) mod media_type;
 mod replay_body;
@@ -41,6 +42,7 @@ pub(crate) use self::request::default_port;
 pub use self::{
     classify::HttpClassifier,
     client_errors::{Fault, TransportError},
+    held_body::HeldBody,
     replay_body::ReplayBody,
     replay_layer::{ReplayBodyLayer, ReplayBodyService},
     request::{HttpRequest, TryCloneBody},

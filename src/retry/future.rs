@@ -8,8 +8,14 @@
 //! through `Wait` and `Ready`. The resend of a request that was not processed skips `Wait`. The first attempt goes
 //! through `Ready` only if the service is not ready at once.
 //!
-//! A success at the first attempt is returned unchanged. Any other result goes through `finish`, which records the
+//! A success at the first attempt is passed on as it is. Any other result goes through `finish`, which records the
 //! number of attempts and the stop reason in the result, and the upstream's name in an error.
+//!
+//! # The response in hand
+//!
+//! `Wait` reads the response of the last attempt into memory. `in_hand` then holds the response until the next
+//! attempt ends. If this attempt is refused locally, `finish` returns the response in hand instead of the refusal.
+//! Only the latest result counts: an attempt that ends in any other way replaces the response in hand.
 //!
 //! # Deadline
 //!
@@ -40,7 +46,7 @@ use super::counts::{AttemptCounts, Next};
 use super::policy::{FailedAttempt, Pause};
 use super::report::{AttemptCause, AttemptReport};
 use super::settings::RetrySettings;
-use super::wait::BackoffWait;
+use super::wait::{AfterWait, BackoffWait};
 use crate::attempts::Attempts;
 use crate::internal::arc_pool::PooledArc;
 use crate::internal::clock::{self, Timer};
@@ -55,7 +61,7 @@ use crate::{
 ///
 /// Cancel safe: if the future is dropped during a wait, the token of the unsent retry goes back to the budget.
 #[pin_project]
-pub struct ResponseFuture<Req, S: Service<Req>, J, K, L> {
+pub struct ResponseFuture<Req, S: Service<Req>, J, K: ResponseKind<S::Response>> {
     service: S,
     settings: PooledArc<RetrySettings>,
     judge: J,
@@ -72,35 +78,38 @@ pub struct ResponseFuture<Req, S: Service<Req>, J, K, L> {
     is_checked_below: bool,
     backoff: Duration,
     counts: AttemptCounts,
+    /// The response of the attempt before the current one. The caller gets it if the current attempt is refused.
+    in_hand: Option<Box<K::Held>>,
     #[pin]
-    stage: RetryStage<S::Future, S::Error, L>,
+    stage: RetryStage<S::Future, S::Error, K::Hold, K::Held>,
 }
 
 #[pin_project(project = RetryStageProj)]
-enum RetryStage<F, E, L> {
+enum RetryStage<F, E, H, R> {
     /// An attempt is in flight.
     Attempt {
         #[pin]
         future: F,
     },
     /// The wait before a retry. Boxed, so that a call without retries has a small future.
-    Wait(Pin<Box<BackoffWait<L>>>),
+    Wait(Pin<Box<BackoffWait<H, R>>>),
     /// The service has to become ready for the next attempt. The timer is armed if the service is not ready at once.
     Ready { next: Next, deadline: Option<Pin<Box<Timer>>> },
     /// The service failed to become ready for the first attempt. `None` once the error is returned.
     Failed(Option<E>),
 }
 
-impl<F, E, L> RetryStage<F, E, L> {
+impl<F, E, H, R> RetryStage<F, E, H, R> {
     const fn ready(next: Next) -> Self {
         Self::Ready { next, deadline: None }
     }
 }
 
-impl<Req, S, J, K, L> ResponseFuture<Req, S, J, K, L>
+impl<Req, S, J, K> ResponseFuture<Req, S, J, K>
 where
     Req: HasCallOptions + RetryableRequest,
     S: Service<Req>,
+    K: ResponseKind<S::Response>,
 {
     #[inline]
     pub(super) fn new(
@@ -136,6 +145,7 @@ where
             is_checked_below: options.unchecked_deadline().is_none(),
             backoff: Duration::ZERO,
             counts: AttemptCounts::default(),
+            in_hand: None,
             stage: RetryStage::Attempt { future: service.call(request) },
             service,
             settings,
@@ -163,6 +173,7 @@ where
             is_checked_below: options.unchecked_deadline().is_none(),
             backoff: Duration::ZERO,
             counts: AttemptCounts::default(),
+            in_hand: None,
             stage: match is_ready {
                 Poll::Ready(Err(error)) => RetryStage::Failed(Some(error)),
                 _ => RetryStage::ready(Next::First),
@@ -199,14 +210,14 @@ fn may_follow<Req>(
     safety == RetrySafety::Idempotent && copy.is_ok() && settings.policy.allows(retries) && !budget_is_spent
 }
 
-impl<Req, S, J, K, Res, E> Future for ResponseFuture<Req, S, J, K, K::Leftover>
+impl<Req, S, J, K, Res, E> Future for ResponseFuture<Req, S, J, K>
 where
     Req: HasCallOptions + RetryableRequest,
     S: Service<Req, Response = Res, Error = Error<E>>,
     J: Judge<Res, E>,
     K: ResponseKind<Res>,
 {
-    type Output = Result<Res, Error<E>>;
+    type Output = Result<K::Held, Error<E>>;
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -214,8 +225,8 @@ where
             let this = self.as_mut().project();
             let RetryStageProj::Attempt { future } = this.stage.project() else {
                 match ready!(self.as_mut().poll_pause(cx)) {
-                    Ok(()) => continue,
-                    Err(error) => return Poll::Ready(Err(error)),
+                    None => continue,
+                    Some(result) => return Poll::Ready(result),
                 }
             };
             let mut polled = future.poll(cx);
@@ -231,8 +242,9 @@ where
             };
             if outcome == Some(Outcome::Success) && this.counts.is_first_attempt() {
                 this.settings.budget.iter().for_each(RetryBudget::success);
-                // Return `polled` itself: a match would move the response, and responses are large.
-                return polled;
+                // Move the response once only, because responses are large.
+                let kind = *this.kind;
+                return polled.map_ok(|response| kind.pass_on(response));
             }
             let result = ready!(polled);
             match self.as_mut().next_step(result.as_ref(), outcome) {
@@ -261,13 +273,13 @@ enum NextStep {
     ResendNow,
 }
 
-impl<Req, S: Service<Req>, J, K, L> ResponseFuture<Req, S, J, K, L> {
+impl<Req, S: Service<Req>, J, K: ResponseKind<S::Response>> ResponseFuture<Req, S, J, K> {
     fn name(&self) -> &str {
         self.settings.name.as_deref().unwrap_or_default()
     }
 }
 
-impl<Req, S, J, K, Res, E> ResponseFuture<Req, S, J, K, K::Leftover>
+impl<Req, S, J, K, Res, E> ResponseFuture<Req, S, J, K>
 where
     Req: HasCallOptions + RetryableRequest,
     S: Service<Req, Response = Res, Error = Error<E>>,
@@ -297,6 +309,8 @@ where
             let stop = error.and_then(|error| error.stop_reason());
             return NextStep::GiveUp(stop.unwrap_or(StopReason::Deadline));
         };
+        // The attempt has a result of its own.
+        *this.in_hand = None;
         match (budget, outcome) {
             (Some(budget), Outcome::Success) => budget.success(),
             // The budget of the upstream does not pay for the faults of another host.
@@ -368,31 +382,32 @@ where
         }
     }
 
-    /// Begins the wait, and the reading of the rest of the response.
+    /// Begins the wait, and the reading of the response.
     fn pause(self: Pin<&mut Self>, result: Result<Res, Error<E>>, pause: Pause) {
         let cause = AttemptCause::new(self.kind, result.as_ref());
         log_events::retry_scheduled(self.name(), self.counts.number(), pause.backoff, cause);
         let mut this = self.project();
         *this.backoff = pause.backoff;
-        let leftover = result.ok().map(|response| this.kind.discard(response));
-        this.stage.set(RetryStage::Wait(Box::pin(BackoffWait::new(pause.until, leftover, pause.token))));
+        let hold = result.ok().map(|response| this.kind.hold(response));
+        this.stage.set(RetryStage::Wait(Box::pin(BackoffWait::new(pause.until, hold, pause.token))));
     }
 
-    /// Waits, then hands the next attempt to the service. Returns `Ok` once the attempt is in flight; an error ends
-    /// the call.
-    fn poll_pause(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error<E>>> {
+    /// Waits, then hands the next attempt to the service. Returns `None` once the attempt is in flight, or the result
+    /// of a call that ends without the attempt.
+    fn poll_pause(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<K::Held, Error<E>>>> {
         loop {
             let mut this = self.as_mut().project();
             match this.stage.as_mut().project() {
-                RetryStageProj::Attempt { .. } => return Poll::Ready(Ok(())),
+                RetryStageProj::Attempt { .. } => return Poll::Ready(None),
                 RetryStageProj::Wait(wait) => {
-                    let token = ready!(wait.as_mut().poll_over(cx));
+                    let AfterWait { token, in_hand } = ready!(wait.as_mut().poll_over(cx));
+                    *this.in_hand = in_hand;
                     this.stage.set(RetryStage::ready(Next::Retry(token)));
                 }
                 RetryStageProj::Failed(error) => {
                     let error = error.take().expect("polled after it was ready");
                     let stop = error.stop_reason();
-                    return Poll::Ready(self.finish(Err(error), stop).map(drop));
+                    return Poll::Ready(Some(self.finish(Err(error), stop)));
                 }
                 RetryStageProj::Ready { next, deadline } => {
                     let is_ready = this.service.poll_ready(cx);
@@ -403,14 +418,14 @@ where
                     if let Poll::Ready(Err(error)) = is_ready {
                         next.give_up();
                         let stop = error.stop_reason();
-                        return Poll::Ready(self.finish(Err(error), stop).map(drop));
+                        return Poll::Ready(Some(self.finish(Err(error), stop)));
                     }
                     // The deadline may have passed meanwhile: timers are coarse, and the service may take long to
                     // become ready.
                     if clock::has_passed(*this.deadline) {
                         next.give_up();
                         let late = Error::timeout(TimeoutScope::Total, None);
-                        return Poll::Ready(self.finish(Err(late), Some(StopReason::Deadline)).map(drop));
+                        return Poll::Ready(Some(self.finish(Err(late), Some(StopReason::Deadline))));
                     }
                     let Ok(mut request) = std::mem::replace(this.copy, Err(StopReason::Exhausted)) else {
                         unreachable!("only a request with a copy is retried");
@@ -430,38 +445,40 @@ where
         }
     }
 
-    /// Ends the call: records the number of attempts and the stop reason. Not called for a success at the first
-    /// attempt.
+    /// Ends the call: records the number of attempts and the stop reason. A refusal gives way to the response in
+    /// hand. Not called for a success at the first attempt.
     fn finish(
         self: Pin<&mut Self>,
         result: Result<Res, Error<E>>,
         stop: Option<StopReason>,
-    ) -> Result<Res, Error<E>> {
-        let name = self.name();
+    ) -> Result<K::Held, Error<E>> {
         // Under a policy without retries, no retry was wanted, so the call has no stop reason.
-        let stop = stop.filter(|_| self.settings.policy.allows(0));
+        let mut stop = stop.filter(|_| self.settings.policy.allows(0));
         let AttemptCounts { attempts, maybe_sent, .. } = self.counts;
         if let Some(stop) = stop {
-            log_events::retry_not_made(name, attempts, stop.as_str());
+            log_events::retry_not_made(self.name(), attempts, stop.as_str());
         }
-        match result {
-            Ok(mut response) => {
+        let this = self.project();
+        let mut response = match (result, this.in_hand.take()) {
+            (Ok(response), _) => {
                 // If this layer has no reason, take the reason of a second retry layer below, if any.
-                let stop = stop.or_else(|| {
-                    self.kind.extension(&response).and_then(|below: &Attempts| below.stop_reason)
+                stop = stop.or_else(|| {
+                    this.kind.extension(&response).and_then(|below: &Attempts| below.stop_reason)
                 });
-                if attempts != 1 || stop.is_some() {
-                    self.kind.set_extension(&mut response, Attempts::new(attempts, stop));
-                }
-                Ok(response)
+                this.kind.pass_on(response)
             }
-            Err(error) => {
+            (Err(error), Some(in_hand)) if error.is_refusal() => *in_hand,
+            (Err(error), _) => {
                 let stop = stop.or(error.stop_of_retry());
                 let mut error = error.with_attempts(attempts).with_sent(maybe_sent).with_stop_reason(stop);
-                error.set_upstream(self.settings.name.as_ref());
-                Err(error)
+                error.set_upstream(this.settings.name.as_ref());
+                return Err(error);
             }
+        };
+        if attempts != 1 || stop.is_some() {
+            this.kind.set_attempts(&mut response, Attempts::new(attempts, stop));
         }
+        Ok(response)
     }
 }
 
@@ -476,7 +493,7 @@ fn advice_against(pause: &Pause, settings: &RetrySettings) -> Option<StopReason>
     }
 }
 
-impl<Req, S: Service<Req>, J, K, L> fmt::Debug for ResponseFuture<Req, S, J, K, L> {
+impl<Req, S: Service<Req>, J, K: ResponseKind<S::Response>> fmt::Debug for ResponseFuture<Req, S, J, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("retry::ResponseFuture").field("counts", &self.counts).finish_non_exhaustive()
     }

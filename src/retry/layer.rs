@@ -85,9 +85,9 @@ impl<C, K> RetryLayer<C, K> {
     /// Asks `advisor` before each wait whether to retry. The advisor is usually the
     /// [`CircuitBreaker`](crate::circuit_breaker::CircuitBreaker) below. Default: no advisor.
     ///
-    /// If the circuit will stay open for longer than the wait, the call ends at once: the caller gets the result of
-    /// the last attempt, not a refusal after the wait. If the layer has a budget, the call also ends when the advisor
-    /// reports a [run of failures](crate::RetryAdvice::Failing).
+    /// If the circuit will stay open for longer than the wait, the call ends at once with the result of the last
+    /// attempt. If the layer has a budget, the call also ends when the advisor reports a
+    /// [run of failures](crate::RetryAdvice::Failing).
     ///
     /// Set no advisor if several replicas below the layer have a circuit each: while one circuit is open, another
     /// replica may take the next attempt.

@@ -37,8 +37,17 @@
 //! ```
 //!
 //! # Result
-//! The caller gets the result of the last attempt: a 503 stays a 503. If the next attempt cannot begin after the
-//! wait, the caller gets an error instead.
+//! The caller gets the result of the last attempt: a 503 stays a 503.
+//!
+//! If the next attempt is refused locally after the wait, for example because the bulkhead is full, the caller gets
+//! the response of the attempt before, with the reason of the refusal as its stop reason. The refusal itself is the
+//! result
+//!
+//! - if the attempt before ended with an error;
+//! - if the body of the response is longer than 64 KiB, breaks during the wait, or is not complete when the wait ends;
+//! - if the refused attempt is the resend of a request that was not processed.
+//!
+//! If the deadline passes during the next attempt, the caller gets a timeout.
 //!
 //! [`Attempts`], in the extensions of the response, holds the number of attempts and the reason why no more followed.
 //! The extension is absent if the first outcome calls for no retry, or if the policy allows no retries. An error
@@ -50,8 +59,9 @@
 //! After a response with `Retry-After`, the wait is the stated time plus the backoff. If the stated time is longer
 //! than [`RetryPolicyBuilder::max_retry_after`], the call ends with this response.
 //!
-//! The response before a retry is discarded, and its permit is returned. During the wait, up to 64 KiB of its body
-//! are read, so that the connection can be used again.
+//! During the wait, up to 64 KiB of the response's body are read into memory, and its permit is returned at once. The
+//! connection can then be used again. The response is freed when the next attempt ends, so each call that waits or
+//! retries holds at most the head of one response and 64 KiB of its body. A response that is not HTTP is kept whole.
 //!
 //! # Requests that were not processed
 //!

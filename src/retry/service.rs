@@ -35,9 +35,9 @@ where
     C: Classify<Req, Res, E>,
     K: ResponseKind<Res>,
 {
-    type Response = Res;
+    type Response = K::Held;
     type Error = Error<E>;
-    type Future = ResponseFuture<Req, S, C::Judge, K, K::Leftover>;
+    type Future = ResponseFuture<Req, S, C::Judge, K>;
 
     // Always ready: each call waits inside its future until its own clone of the service is ready, at most until its
     // deadline.

@@ -1,4 +1,4 @@
-//! Copies of requests, streaming uploads, and discarded responses.
+//! Copies of requests, streaming uploads, and the responses before a retry that is not refused.
 
 use super::*;
 

@@ -5,6 +5,7 @@
 mod bodies;
 mod budget;
 mod eligibility;
+mod in_hand;
 mod options;
 mod outcomes;
 mod result;
@@ -29,7 +30,7 @@ use io::ErrorKind::{ConnectionRefused, ConnectionReset, UnexpectedEof};
 use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerLayer};
 use steadfast::deadline::DeadlineLayer;
-use steadfast::http::{HttpClassifier, ReplayBody, ReplayBodyLayer};
+use steadfast::http::{HeldBody, HttpClassifier, ReplayBody, ReplayBodyLayer};
 use steadfast::retry::{Attempts, Backoff, Jitter, RetryBudget, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
 use steadfast::{
@@ -75,10 +76,11 @@ async fn one<L>(
     layer: &L,
     answers: impl IntoIterator<Item = support::Answer>,
     request: Request<()>,
-) -> (Result<Response<TestBody>, Error<io::Error>>, Upstream)
+) -> (Result<Response<HeldBody<TestBody>>, Error<io::Error>>, Upstream)
 where
     L: Layer<Upstream>,
-    L::Service: Service<Request<()>, Response = Response<TestBody>, Error = Error<io::Error>> + Clone,
+    L::Service:
+        Service<Request<()>, Response = Response<HeldBody<TestBody>>, Error = Error<io::Error>> + Clone,
 {
     let upstream = Upstream::answering(answers);
     let service = layer.layer(upstream.clone());

@@ -14,10 +14,14 @@ fn mock_error(error: BoxError) -> Error<io::Error> {
 /// A mock behind `layer`. The mock panics if it is called before it was polled ready.
 fn mocked<L>(
     layer: L,
-) -> (impl Service<Request<()>, Response = Response<TestBody>, Error = Error<io::Error>> + Clone, MockHandle)
+) -> (
+    impl Service<Request<()>, Response = Response<HeldBody<TestBody>>, Error = Error<io::Error>> + Clone,
+    MockHandle,
+)
 where
     L: Layer<tower::util::MapErr<MockUpstream, fn(BoxError) -> Error<io::Error>>>,
-    L::Service: Service<Request<()>, Response = Response<TestBody>, Error = Error<io::Error>> + Clone,
+    L::Service:
+        Service<Request<()>, Response = Response<HeldBody<TestBody>>, Error = Error<io::Error>> + Clone,
 {
     let (mock, handle) = mock::pair();
     let mock = mock.map_err(mock_error as fn(_) -> _);
