@@ -160,7 +160,7 @@ fn refusals(c: &mut Criterion) {
         .open_for(HOUR)
         .build()
         .unwrap();
-    let classifier = classify::from_fn(|_: Result<&Response<Full<Bytes>>, &ErrorInfo>| Outcome::Failure);
+    let classifier = classify::from_fn(|_: Result<&Response<Full<Bytes>>, &ErrorInfo>| Outcome::transient());
     let mut service = CircuitBreakerLayer::new(circuit.clone()).classifier(classifier).layer(READY);
     drop(poll_once(start_call(&mut service, get())));
     assert_eq!(circuit.state(), State::Open);

@@ -7,7 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State};
-use steadfast::{Error, ErrorInfo, Outcome, classify};
+use steadfast::{Call, Error, ErrorInfo, Outcome, classify};
 use tower::{Service, ServiceBuilder, ServiceExt};
 
 #[tokio::main(flavor = "current_thread")]
@@ -38,22 +38,26 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut service = ServiceBuilder::new()
         .layer(CircuitBreakerLayer::new(circuit.clone()).classifier(classifier).non_http())
         .map_err(Error::from_upstream)
-        .service_fn(async |works: bool| if works { Ok("pong") } else { Err(io::Error::other("no route")) });
+        .service_fn(
+            async |call: Call<bool>| {
+                if call.into_inner() { Ok("pong") } else { Err(io::Error::other("no route")) }
+            },
+        );
 
-    println!("closed:      {:?}", service.ready().await?.call(true).await);
+    println!("closed:      {:?}", service.ready().await?.call(Call::new(true)).await);
     circuit.force_open();
-    println!("forced open: {:?}", service.ready().await?.call(true).await);
+    println!("forced open: {:?}", service.ready().await?.call(Call::new(true)).await);
     // Lets the watcher run: a watch channel holds only the latest state, so a late watcher misses states.
     tokio::task::yield_now().await;
     circuit.reset();
-    println!("reset:       {:?}", service.ready().await?.call(true).await);
+    println!("reset:       {:?}", service.ready().await?.call(Call::new(true)).await);
     tokio::task::yield_now().await;
 
     while circuit.state() == State::Closed {
-        println!("failing:     {:?}", service.ready().await?.call(false).await);
+        println!("failing:     {:?}", service.ready().await?.call(Call::new(false)).await);
     }
     // The service would succeed now, but the open circuit refuses the call. The error says when to retry.
-    println!("open:        {:?}", service.ready().await?.call(true).await);
+    println!("open:        {:?}", service.ready().await?.call(Call::new(true)).await);
     println!("{:#?}", circuit.snapshot());
 
     drop((circuit, service));
@@ -62,5 +66,5 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn classify_pong(result: Result<&&str, &ErrorInfo>) -> Outcome {
-    if result.is_ok() { Outcome::Success } else { Outcome::Failure }
+    if result.is_ok() { Outcome::Success } else { Outcome::transient() }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::{Router, routing::get};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
 use steadfast::http::HttpClassifier;
-use steadfast::{Classify, Client, Error, Judge, Outcome, ResponseExt};
+use steadfast::{Call, Classify, Client, Error, Judge, Outcome, ResponseExt};
 use tokio::net::TcpListener;
 use tower::{ServiceBuilder, ServiceExt};
 
@@ -78,13 +78,13 @@ async fn non_http() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let service = ServiceBuilder::new()
         .layer(CircuitBreakerLayer::new(circuit.clone()).classifier(AnswerClassifier).non_http())
         .map_err(Error::from_upstream)
-        .service_fn(async |key: &'static str| match key {
+        .service_fn(async |call: Call<&'static str>| match call.into_inner() {
             "sku-42" => Ok::<_, io::Error>(Answer::Found),
             "sku-7" => Ok(Answer::Missing),
             _ => Ok(Answer::Busy),
         });
     for key in ["sku-42", "sku-7", "sku-99", "sku-99", "sku-42"] {
-        let answer = service.clone().oneshot(key).await;
+        let answer = service.clone().oneshot(Call::new(key)).await;
         println!("non-HTTP: {key}: {answer:?}, circuit: {:?}", circuit.state());
     }
     Ok(())

@@ -8,6 +8,7 @@
 //! POST was sent four times for this reason.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -37,6 +38,7 @@ pub enum RetrySafety {
 /// | option | set by |
 /// |---|---|
 /// | [timeout](Self::timeout), [retry safety](Self::retry_safety), [no stale answer](Self::without_last_known_good) | the caller |
+/// | [length of the body](Self::body_length) | the caller or `Client` |
 /// | [deadline](Self::deadline) | the caller or [`DeadlineLayer`](crate::deadline::DeadlineLayer) |
 /// | [attempt](Self::attempt), [whether another may follow](Self::another_may_follow), [endpoints tried](Self::tried_endpoints) | [`RetryLayer`](crate::retry::RetryLayer), for each attempt |
 ///
@@ -54,6 +56,7 @@ pub enum RetrySafety {
 pub struct CallOptions {
     deadline: Option<Instant>,
     timeout: Option<Duration>,
+    body_length: Option<NonZeroU64>,
     tried: EndpointSet,
     /// The number of attempts before this one.
     earlier_attempts: u32,
@@ -93,6 +96,7 @@ impl CallOptions {
         Self {
             deadline: None,
             timeout: None,
+            body_length: None,
             tried: EndpointSet::new(),
             earlier_attempts: 0,
             retry_safety: None,
@@ -147,6 +151,15 @@ impl CallOptions {
         self.retry_safety(if idempotent { RetrySafety::Idempotent } else { RetrySafety::UnlessSent })
     }
 
+    /// Sets the length of the request's body in bytes, if it is known. The length lengthens the attempt time of
+    /// [`TimeoutLayer::share_of`](crate::timeout::TimeoutLayer::share_of). Zero counts as unknown.
+    ///
+    /// `Client` sets this option for each body of known length, unless the caller has set it.
+    pub const fn body_length(mut self, bytes: u64) -> Self {
+        self.body_length = NonZeroU64::new(bytes);
+        self
+    }
+
     /// Forbids a stale response as the answer to this call.
     pub const fn without_last_known_good(mut self) -> Self {
         self.flags = self.flags.with(Flags::NEVER_STALE, true);
@@ -174,6 +187,14 @@ impl CallOptions {
     /// Returns the deadline; `None` if neither the caller nor a layer has set one.
     pub const fn get_deadline(&self) -> Option<Instant> {
         self.deadline
+    }
+
+    /// Returns the length of the request's body; `None` if it is zero or unknown.
+    pub const fn get_body_length(&self) -> Option<u64> {
+        match self.body_length {
+            Some(length) => Some(length.get()),
+            None => None,
+        }
     }
 
     /// Returns the retry safety that the caller has set; `None` if the request itself decides.
@@ -329,6 +350,12 @@ impl<R> Call<R> {
     /// See [`CallOptions::idempotent`].
     pub fn idempotent(mut self, idempotent: bool) -> Self {
         self.options = self.options.idempotent(idempotent);
+        self
+    }
+
+    /// See [`CallOptions::body_length`].
+    pub fn body_length(mut self, bytes: u64) -> Self {
+        self.options = self.options.body_length(bytes);
         self
     }
 

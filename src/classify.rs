@@ -38,7 +38,7 @@ use crate::Error;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The upstream is alive and has answered.
+    /// The upstream is alive and has answered. This includes refusals such as 404, 408 and 429.
     Success,
     /// The upstream could not serve the request now; another attempt may succeed.
     Transient {
@@ -48,16 +48,16 @@ pub enum Outcome {
     /// The upstream has declared the request as not processed (RFC 9113 §8.7). No fault is counted. A retry sends the
     /// request again at once, up to three times, whatever the method and the policy. After that, the policy decides.
     NotProcessed,
-    /// The upstream is healthy and answers "not now" (429). No fault is counted, and another attempt makes sense
-    /// after `retry_after`.
+    /// The upstream is healthy and answers "not now" (429). This is no fault: a circuit breaker counts it as a
+    /// success. A retry makes another attempt after `retry_after`.
     Throttled {
         /// The wait that the upstream asked for.
         retry_after: Option<Duration>,
     },
-    /// The upstream failed, and another attempt would fail, too.
+    /// The application behind a route failed (500), and another attempt would fail, too. The upstream is alive: a
+    /// failure counts in a circuit breaker's failure rate, but not in its run of failures.
     Failure,
-    /// The result says nothing about the upstream's health. Examples are a mistake of the caller, and a 429, which is
-    /// a matter between this caller and the upstream.
+    /// The result says nothing about the upstream's health. An example is a mistake of the caller.
     Neutral,
 }
 
@@ -125,8 +125,9 @@ pub trait Classify<Req, Res, E>: Clone {
 
 /// Judges the result of an attempt. A retry layer has one judge for each call.
 ///
-/// A judge never sees [refusals](crate::ErrorInfo::is_refusal), because every layer recognises them by itself. A call
-/// that was cut by its deadline is judged for the cache only, not for the retry or the circuit breaker.
+/// A judge never sees [refusals](crate::ErrorInfo::is_refusal), because every layer recognises them by itself. A retry
+/// does not ask about a call that was cut by its deadline. A circuit breaker asks about such a call, and about a call
+/// that its caller drops, only whether the outcome is a fault; if it is, the length of the wait decides.
 pub trait Judge<Res, E> {
     /// Returns the verdict on `result`.
     fn classify(&self, result: Result<&Res, &Error<E>>) -> Outcome;

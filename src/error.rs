@@ -175,6 +175,12 @@ impl<E> Error<E> {
         self
     }
 
+    /// Notes that a share of the caller's own timeout has cut the attempt.
+    pub(crate) const fn cut_by_callers_share(mut self) -> Self {
+        self.info.reach = Reach::UpstreamBriefly;
+        self
+    }
+
     pub(crate) const fn with_kind(mut self, kind: ErrorKind) -> Self {
         self.info.kind = kind;
         self

@@ -439,7 +439,7 @@ where
 async fn an_open_circuit_refuses_without_an_allocation() {
     let circuit =
         CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO).failure_rate(0.5).build().unwrap();
-    let judge = classify::from_fn(|_: Result<&Response<Full<Bytes>>, &ErrorInfo>| Outcome::Failure);
+    let judge = classify::from_fn(|_: Result<&Response<Full<Bytes>>, &ErrorInfo>| Outcome::transient());
     let mut service = CircuitBreakerLayer::new(circuit.clone()).classifier(judge).layer(AT_ONCE);
     call(&mut service, ping());
     assert_eq!(circuit.state(), State::Open);

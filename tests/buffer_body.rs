@@ -15,14 +15,15 @@ use http_body_util::{BodyExt, Empty, Full};
 use steadfast::buffer_body::{BufferBodyLayer, BufferedBody};
 use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State};
+use steadfast::deadline::DeadlineLayer;
 use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer};
 use steadfast::retry::{Attempts, Backoff, Jitter, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
-use steadfast::{Error, ErrorInfo, ErrorKind, TimeoutScope};
+use steadfast::{CallOptions, Error, ErrorInfo, ErrorKind, TimeoutScope};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 
-use support::{MS, SECOND, Script, Step, TestBody, Upstream, get, post, send, status};
+use support::{Answer, MS, SECOND, Script, Step, TestBody, Upstream, get, post, send, status};
 
 type Buffered = Response<BufferedBody<TestBody>>;
 
@@ -361,16 +362,195 @@ async fn a_body_that_is_not_whole_counts_against_the_upstream_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_was_read_holds_its_permit_until_it_is_handed_on() {
-    let bulkhead = Bulkhead::builder().max_concurrent(1).build().unwrap();
+async fn a_body_in_memory_holds_no_permit() {
+    // Case 20: many small answers are awaited together, and read afterwards.
+    let bulkhead = Bulkhead::builder().max_concurrent(1).max_waiting(0).build().unwrap();
+    let answers: Vec<_> = (0..200).map(|_| status(200).body(&Script::pieces(&["five!"]).sized())).collect();
     let service = ServiceBuilder::new()
         .layer(BulkheadLayer::new(bulkhead.clone()))
         .layer(BufferBodyLayer::new())
-        .service(Upstream::answering([status(200).body(&Script::pieces(&["one"]).sized())]));
-    let mut body = send(&service, get()).await.unwrap().into_body();
-    assert_eq!(bulkhead.in_flight(), 1);
-    body.frame().await.unwrap().unwrap();
-    assert_eq!(bulkhead.in_flight(), 0, "the last piece is the end");
+        .service(Upstream::answering(answers));
+    let mut unread = vec![];
+    for _ in 0..200 {
+        unread.push(send(&service, get()).await.unwrap());
+    }
+    assert_eq!(bulkhead.in_flight(), 0);
+    for response in unread {
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "five!");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_in_memory_is_judged_with_its_head() {
+    let circuit = CircuitBreaker::builder().consecutive_failures(2, Duration::ZERO).build().unwrap();
+    let service = ServiceBuilder::new()
+        .layer(CircuitBreakerLayer::new(circuit.clone()))
+        .layer(BufferBodyLayer::new())
+        .service(Upstream::answering([status(503), status(200).body(&Script::pieces(&["one"]).sized())]));
+    send(&service, get()).await.unwrap();
+    assert_eq!(circuit.snapshot().consecutive_failures, 1);
+    let _unread = send(&service, get()).await.unwrap();
+    assert_eq!(circuit.snapshot().consecutive_failures, 0);
+}
+
+// ===== A body that arrives =====
+
+const KIB: usize = 1024;
+
+/// A total time of which an attempt has a second.
+const TOTAL: Duration = Duration::from_millis(3400);
+
+/// `count` pieces of this size, each after a wait of this length.
+fn pieces(count: usize, size: usize, wait: Duration) -> Vec<Step> {
+    (0..count).flat_map(|_| [Step::Wait(wait), Step::Data(vec![b'x'; size].into())]).collect()
+}
+
+/// Makes the only attempt of a call with the total time [`TOTAL`]. Returns the length of the body, or the error with
+/// which the body ended, and the time that the attempt took.
+async fn read_in(
+    timeout: TimeoutLayer,
+    buffer: BufferBodyLayer,
+    answer: Answer,
+    another_may_follow: bool,
+) -> (Result<usize, ErrorKind>, Duration) {
+    let service = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(TOTAL))
+        .layer(timeout)
+        .layer(buffer)
+        .service(Upstream::answering([answer]));
+    let mut request = get();
+    request.extensions_mut().insert(CallOptions::new().attempt(1, another_may_follow));
+    let began = Instant::now();
+    let body = send(&service, request).await.unwrap().into_body();
+    let took = began.elapsed();
+    let read = body.collect().await.map(|read| read.to_bytes().len());
+    (read.map_err(|error| ErrorInfo::find(&*error).unwrap().kind()), took)
+}
+
+/// Like [`read_in`], with the default time of an attempt and a body of these steps.
+async fn read(
+    steps: &[Step],
+    stated: usize,
+    another_may_follow: bool,
+) -> (Result<usize, ErrorKind>, Duration) {
+    let answer = status(200).body(&Script::of(steps).stating(stated as u64));
+    read_in(TimeoutLayer::share_of(TOTAL), BufferBodyLayer::new(), answer, another_may_follow).await
+}
+
+fn late(scope: TimeoutScope, after: Duration) -> Result<usize, ErrorKind> {
+    Err(ErrorKind::Timeout { scope, after: Some(after) })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_arrives_over_a_slow_link_is_read_whole_by_one_attempt() {
+    for length in [512 * KIB, 1024 * KIB] {
+        let script = Script::of(&pieces(length / (16 * KIB), 16 * KIB, SECOND / 8)).sized();
+        let upstream = Upstream::answering([status(200).body(&script)]);
+        let service = ServiceBuilder::new()
+            .layer(DeadlineLayer::new(10 * SECOND))
+            .layer(RetryLayer::new(RetryPolicy::default()))
+            .layer(TimeoutLayer::share_of(10 * SECOND))
+            .layer(BufferBodyLayer::new())
+            .service(upstream.clone());
+        let began = Instant::now();
+        let body = send(&service, get()).await.unwrap().into_body();
+        assert_eq!(began.elapsed(), SECOND / 128 * (length / KIB).try_into().unwrap());
+        assert_eq!((body.collect().await.unwrap().to_bytes().len(), upstream.count()), (length, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stops_arriving_is_cut_after_the_idle_timeout_and_retried() {
+    // The last data arrives in the last moment of the attempt's second.
+    let stalled = [pieces(1, 4, 999 * MS), vec![Step::Stall]].concat();
+    assert_eq!(read(&stalled, 5, true).await, (late(TimeoutScope::Attempt, 2999 * MS), 2999 * MS));
+
+    let answers = [
+        status(200).body(&Script::of(&stalled).stating(5)),
+        status(200).body(&Script::pieces(&["whole"]).sized()),
+    ];
+    let upstream = Upstream::answering(answers);
+    let service = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(TOTAL))
+        .layer(retry())
+        .layer(TimeoutLayer::share_of(TOTAL))
+        .layer(BufferBodyLayer::new().idle_timeout(500 * MS))
+        .service(upstream.clone());
+    let body = send(&service, get()).await.unwrap().into_body();
+    assert_eq!(body.collect().await.unwrap().to_bytes(), "whole");
+    assert_eq!(upstream.times(), [Duration::ZERO, 1499 * MS]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_idle_when_the_share_ends_is_cut_then() {
+    let script = Script::of(&[pieces(1, 4, 100 * MS), vec![Step::Stall]].concat()).stating(5);
+    for (idle, expected) in [(Duration::ZERO, SECOND), (899 * MS, SECOND), (901 * MS, 1001 * MS)] {
+        let answer = status(200).body(&script);
+        let buffer = BufferBodyLayer::new().idle_timeout(idle);
+        let (result, took) = read_in(TimeoutLayer::share_of(TOTAL), buffer, answer, true).await;
+        assert_eq!((result, took), (late(TimeoutScope::Attempt, expected), expected), "{idle:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_head_of_a_response_counts_as_data_and_an_empty_frame_does_not() {
+    let late_body = [pieces(1, 4, 1900 * MS), pieces(1, 1, 100 * MS)].concat();
+    let answer = status(200).after(900 * MS).body(&Script::of(&late_body).sized());
+    let share = TimeoutLayer::share_of(TOTAL);
+    let (result, took) = read_in(share, BufferBodyLayer::new(), answer, true).await;
+    assert_eq!((result, took), (Ok(5), 2900 * MS));
+    let cut = read(&pieces(100, 0, 300 * MS), 5, true).await;
+    assert_eq!(cut, (late(TimeoutScope::Attempt, 2 * SECOND), 2 * SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_trickles_ends_at_the_deadline() {
+    for another_may_follow in [true, false] {
+        let cut = read(&pieces(100, 1, 300 * MS), 100, another_may_follow).await;
+        assert_eq!(cut, (late(TimeoutScope::Total, TOTAL), TOTAL));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_body_of_the_last_attempt_has_all_the_time_that_is_left() {
+    let answer = |wait| status(200).body(&Script::of(&pieces(2, 4, wait)).sized());
+    for (wait, expected) in [(1600 * MS, Ok(8)), (2 * SECOND, late(TimeoutScope::Total, TOTAL))] {
+        let buffer = BufferBodyLayer::new().idle_timeout(500 * MS);
+        let (result, _) = read_in(TimeoutLayer::share_of(TOTAL), buffer, answer(wait), false).await;
+        assert_eq!(result, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_timeout_of_the_user_cuts_a_body_that_arrives() {
+    for another_may_follow in [true, false] {
+        let answer = status(200).body(&Script::of(&pieces(100, 1, 300 * MS)).sized());
+        let timeout = TimeoutLayer::new(SECOND);
+        let cut = read_in(timeout, BufferBodyLayer::new(), answer, another_may_follow).await;
+        assert_eq!(cut, (late(TimeoutScope::Attempt, SECOND), SECOND));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_deadline_a_body_that_arrives_is_bounded_by_its_idle_timeout_alone() {
+    let service = ServiceBuilder::new()
+        .layer(TimeoutLayer::share_of(TOTAL))
+        .layer(BufferBodyLayer::new().idle_timeout(Duration::MAX))
+        .service(Upstream::answering([status(200).body(&Script::of(&pieces(10, 1, 60 * SECOND)).sized())]));
+    let body = send(&service, get()).await.unwrap().into_body();
+    assert_eq!(body.collect().await.unwrap().to_bytes().len(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_arrives_in_another_task_is_cut_by_the_time_of_its_attempt() {
+    let script = Script::of(&pieces(100, 1, 300 * MS)).sized();
+    let below = BufferBodyLayer::new().layer(Upstream::answering([status(200).body(&script)]));
+    let spawned = tower::service_fn(move |request: Request<()>| {
+        let call = tokio::spawn(below.clone().oneshot(request));
+        async move { call.await.unwrap() }
+    });
+    let error = send(&TimeoutLayer::share_of(TOTAL).layer(spawned), get()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout { scope: TimeoutScope::Attempt, after: Some(SECOND) });
 }
 
 // ===== Unstated length =====

@@ -55,7 +55,6 @@ fn every_status_has_the_outcome_of_the_table() {
         let expected = match status {
             502..=504 => Outcome::Transient { retry_after: None },
             500..=599 => Outcome::Failure,
-            408 | 429 => Outcome::Neutral,
             _ => Outcome::Success,
         };
         assert_eq!(of_status(&classifier, status), expected, "{status}");
@@ -102,7 +101,7 @@ fn the_transient_statuses_can_be_replaced() {
 
 #[test]
 fn a_status_that_is_both_transient_and_neutral_is_transient() {
-    let classifier = HttpClassifier::new().transient(statuses(&[429]));
+    let classifier = HttpClassifier::new().transient(statuses(&[429])).neutral(statuses(&[408, 429]));
     assert_eq!(of_status(&classifier, 429), Outcome::transient());
     assert_eq!(of_status(&classifier, 408), Outcome::Neutral);
 }
@@ -141,7 +140,7 @@ fn a_custom_outcome_comes_first_and_leaves_the_rest_to_the_table() {
     assert_eq!(judge(200, &[]), Outcome::Success);
     assert_eq!(judge(503, &[]), Outcome::transient());
     assert_eq!(judge(500, &[]), Outcome::Failure);
-    assert_eq!(judge(429, &[]), Outcome::Neutral);
+    assert_eq!(judge(429, &[]), Outcome::Success);
 }
 
 #[test]
@@ -201,7 +200,7 @@ fn nonsense_asks_for_no_wait() {
 #[test]
 fn only_a_transient_outcome_has_a_wait() {
     let outcome = |status| of_response(&HttpClassifier::new(), &response(status, &[("retry-after", "7")]));
-    assert_eq!(outcome(429), Outcome::Neutral);
+    assert_eq!(outcome(429), Outcome::Success);
     assert_eq!(outcome(500), Outcome::Failure);
     assert_eq!(outcome(301), Outcome::Success);
 }

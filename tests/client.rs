@@ -4,6 +4,7 @@
 mod server;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
@@ -20,9 +21,10 @@ use steadfast::{
     Call, CallOptions, Client, ClientBuilder, Error, HasCallOptions, Outcome, RequestBuilder, ReqwestService,
     ResponseExt, RetrySafety, StopReason,
 };
+use tokio::sync::Notify;
 use tower::{Service, ServiceBuilder, ServiceExt};
 
-use self::server::{Reply, Server};
+use self::server::{Reply, Server, message};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -379,6 +381,49 @@ async fn a_post_that_no_connection_came_about_for_is_retried_where_no_redirect_c
     }
 }
 
+/// An attempt has 294 ms of the total time, and an answer takes half a second.
+async fn requests_of_an_upload(builder: ClientBuilder, options: CallOptions) -> usize {
+    let gate = Arc::new(Notify::new());
+    let answer = message(200, &[], 0, b"");
+    let server = Server::new([Reply::Gate(Vec::new(), Arc::clone(&gate), answer), Reply::ok("")]);
+    let client = builder.total_timeout(SECOND).build().unwrap();
+    let request = client.put(server.url("/")).body(vec![b'x'; 128 * 1024]).build().unwrap();
+    let opening = tokio::spawn(async move {
+        tokio::time::sleep(SECOND / 2).await;
+        gate.notify_one();
+    });
+    client.execute(Call::with_options(request.into_inner(), options)).await.unwrap();
+    opening.abort();
+    server.requests()
+}
+
+#[tokio::test]
+async fn the_body_of_a_request_lengthens_its_attempt() {
+    let (options, new) = (CallOptions::new, Client::builder);
+    assert_eq!(requests_of_an_upload(new(), options()).await, 1);
+    assert_eq!(requests_of_an_upload(new().upload_rate(1_000_000_000), options()).await, 2);
+    assert_eq!(requests_of_an_upload(new(), options().body_length(1)).await, 2, "the caller's word counts");
+}
+
+#[tokio::test]
+async fn a_request_that_is_sent_once_has_all_the_time_of_its_call() {
+    let gate = Arc::new(Notify::new());
+    let answer = || Reply::Gate(Vec::new(), Arc::clone(&gate), message(200, &[], 0, b""));
+    let server = Server::new([answer(), answer()]);
+    let client = Client::new();
+    let without_retry = Client::builder().without_retry().total_timeout(SECOND).build().unwrap();
+    for request in [client.post(server.url("/")).timeout(SECOND), without_retry.get(server.url("/"))] {
+        let opening = tokio::time::sleep(SECOND / 2);
+        let open = async {
+            opening.await;
+            gate.notify_one();
+        };
+        let (response, ()) = tokio::join!(request.send(), open);
+        assert_eq!(response.unwrap().status(), 200);
+    }
+    assert_eq!(server.requests(), 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_call_that_has_no_time_sends_nothing() {
     let server = Server::new([Reply::ok("good")]);
@@ -589,6 +634,10 @@ fn a_client_that_cannot_work_is_refused_by_field() {
         (new().total_timeout(Duration::MAX), "client.total_timeout"),
         (new().attempt_timeout(Duration::ZERO), "client.attempt_timeout"),
         (new().attempt_timeout(Duration::MAX), "client.attempt_timeout"),
+        (new().upload_rate(0), "client.upload_rate"),
+        (new().upload_rate(u64::MAX), "client.upload_rate"),
+        (new().upload_rate(1).attempt_timeout(SECOND), "client.upload_rate"),
+        (new().upload_rate(1).without_attempt_timeout(), "client.upload_rate"),
         (new().max_upstreams(0), "client.max_upstreams"),
         (new().max_upstreams(usize::MAX), "client.max_upstreams"),
         (new().bulkhead(bulkhead().max_concurrent(0)), "bulkhead.max_concurrent"),

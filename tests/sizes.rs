@@ -113,7 +113,7 @@ fn handles_and_errors_cross_threads() {
 
 #[test]
 fn options_add_no_more_than_their_own_size_to_a_call() {
-    assert!(size_of::<CallOptions>() <= 48);
+    assert!(size_of::<CallOptions>() <= 56);
     assert_eq!(size_of::<Call<Ping>>(), size_of::<CallOptions>());
 }
 
@@ -129,12 +129,12 @@ fn retry_keeps_a_copy_of_the_request_and_little_else() {
 
 #[test]
 fn a_circuit_breaker_is_small() {
-    assert_adds!(CircuitBreakerLayer::new(CircuitBreaker::default()), Ping, service <= 40, future <= 72);
+    assert_adds!(CircuitBreakerLayer::new(CircuitBreaker::default()), Ping, service <= 40, future <= 88);
 }
 
 #[tokio::test]
 async fn a_bulkhead_shares_the_room_of_the_call_with_that_of_the_wait_for_it() {
-    assert_adds!(BulkheadLayer::new(Bulkhead::default()), Ping, service <= 16, future <= 16);
+    assert_adds!(BulkheadLayer::new(Bulkhead::default()), Ping, service <= 16, future <= 32);
 }
 
 #[tokio::test]
@@ -145,7 +145,7 @@ async fn a_timeout_has_room_for_one_timer() {
 
 #[test]
 fn body_buffering_has_room_for_one_response() {
-    assert_adds!(BufferBodyLayer::new(), Ping, service <= 16, future <= 376);
+    assert_adds!(BufferBodyLayer::new(), Ping, service <= 32, future <= 408);
 }
 
 #[test]
@@ -174,8 +174,8 @@ async fn the_stack_of_five_layers_fits_into_a_kilobyte() {
             .layer(TimeoutLayer::new(SECOND))
             .into_inner()
     };
-    assert_adds!(stack(), Call::new(Ping), service <= 136, future <= 640);
-    assert_adds!(stack(), Call::new(get()), service <= 136, future <= 904);
+    assert_adds!(stack(), Call::new(Ping), service <= 136, future <= 680);
+    assert_adds!(stack(), Call::new(get()), service <= 136, future <= 944);
 }
 
 // ===== The client =====

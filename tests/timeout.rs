@@ -14,9 +14,12 @@ use http_body::Body;
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State};
 use steadfast::deadline::DeadlineLayer;
-use steadfast::retry::{Attempts, Backoff, Jitter, RetryLayer, RetryPolicy};
+use steadfast::http::TryCloneBody;
+use steadfast::retry::{Attempts, Backoff, Jitter, RetryBudget, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
-use steadfast::{BoxError, Call, CallOptions, Error, ErrorKind, HasCallOptions, StopReason, TimeoutScope};
+use steadfast::{
+    BoxError, Call, CallOptions, Error, ErrorKind, HasCallOptions, RetryableRequest, StopReason, TimeoutScope,
+};
 use tokio::time::Instant;
 use tower::util::{self, BoxService};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
@@ -235,6 +238,14 @@ async fn no_length_of_time_panics() {
             let response = service.oneshot(with(get(), CallOptions::new().timeout(length))).await.unwrap();
             assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "one");
         }
+        for rate in [0, 1, u64::MAX] {
+            let upstream = Upstream::answering([status(200).after(SECOND)]);
+            let service = TimeoutLayer::share_of(length).upload_rate(rate).layer(upstream);
+            for options in [CallOptions::new(), CallOptions::new().timeout(length)] {
+                let request = with(get(), options.body_length(u64::MAX));
+                assert_eq!(send(&service, request).await.unwrap().status(), 200);
+            }
+        }
     }
 }
 
@@ -427,17 +438,218 @@ async fn an_attempt_of_no_time_lets_an_answer_through_that_is_there_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_is_cut_by_the_deadline_is_no_failure_of_the_upstream() {
-    // The caller may have read too slowly, so a body cut by the deadline counts like a body that the caller dropped.
-    let circuit = CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO).build().unwrap();
+async fn a_body_that_stalls_until_the_deadline_is_a_failure_and_a_slow_reader_is_none() {
+    for (is_reader_slow, state) in [(true, State::Closed), (false, State::Open)] {
+        let circuit = CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO).build().unwrap();
+        let service = ServiceBuilder::new()
+            .layer(DeadlineLayer::new(SECOND))
+            .layer(CircuitBreakerLayer::new(circuit.clone()))
+            .layer(TimeoutLayer::new(5 * SECOND))
+            .service(Upstream::answering([status(200).body(&Script::of(&[Step::Stall]))]));
+        let body = send(&service, get()).await.unwrap().into_body();
+        if is_reader_slow {
+            tokio::time::advance(SECOND).await;
+            drop(body);
+        } else {
+            assert_eq!(body_timed_out(body.collect().await).0, TimeoutScope::Total);
+        }
+        assert_eq!(circuit.state(), state);
+    }
+}
+
+// ===== A share of the total time =====
+
+/// A total time of which an attempt has a second.
+const TOTAL: Duration = Duration::from_millis(3400);
+
+fn policy(retries: u32) -> RetryLayer {
+    RetryLayer::new(RetryPolicy::builder().max_retries(retries).build().unwrap())
+}
+
+/// The layers of a client that bound the time.
+fn client(
+    retry: RetryLayer,
+    upstream: Upstream,
+) -> impl Service<Request<()>, Response = u16, Error = Error<io::Error>> + Clone {
+    ServiceBuilder::new()
+        .map_response(|response: Response<_>| response.status().as_u16())
+        .layer(DeadlineLayer::new(10 * SECOND))
+        .layer(retry)
+        .layer(TimeoutLayer::share_of(10 * SECOND))
+        .service(upstream)
+}
+
+/// A request body of which no copy can be made.
+struct SentOnce;
+
+impl TryCloneBody for SentOnce {
+    fn try_clone(&self) -> Option<Self> {
+        None
+    }
+}
+
+/// Makes a call through `retry` with a total time of [`TOTAL`]. Returns the result and the time that the call took.
+async fn with_share<R>(
+    retry: RetryLayer,
+    answer: support::Answer,
+    request: R,
+) -> (Result<u16, Error<io::Error>>, Duration)
+where
+    R: HasCallOptions + RetryableRequest,
+{
+    let service = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(TOTAL))
+        .layer(retry)
+        .layer(TimeoutLayer::share_of(TOTAL))
+        .service(Upstream::answering([answer]));
+    let began = Instant::now();
+    let result = send(&service, request).await.map(|response| response.status().as_u16());
+    (result, began.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_attempt_has_all_the_time_that_is_left() {
+    let spent = || RetryBudget::builder().initial(0.0).build().unwrap();
+    for (answer, expected) in [(status(200).after(3 * SECOND), 3 * SECOND), (hang(), TOTAL)] {
+        for (result, took) in [
+            with_share(policy(0), answer.clone(), get()).await,
+            with_share(policy(3), answer.clone(), post()).await,
+            with_share(policy(3), answer.clone(), get().map(|()| SentOnce)).await,
+            with_share(policy(3).budget(spent()), answer.clone(), get()).await,
+        ] {
+            assert_eq!(took, expected);
+            if expected == TOTAL {
+                assert_eq!(timed_out(result), (TimeoutScope::Total, TOTAL));
+            } else {
+                assert_eq!(result.unwrap(), 200);
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_another_can_follow_has_its_share() {
+    let upstream = Upstream::answering([hang()]);
+    let service = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(TOTAL))
+        .layer(retry())
+        .layer(TimeoutLayer::share_of(TOTAL))
+        .service(upstream.clone());
+    assert_eq!(timed_out(send(&service, get()).await), (TimeoutScope::Attempt, SECOND));
+    assert_eq!(upstream.times(), [Duration::ZERO, 1100 * MS, 2300 * MS]);
+
+    // Without a retry layer, another attempt may follow for all that the timeout layer knows.
+    let service = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(TOTAL))
+        .layer(TimeoutLayer::share_of(TOTAL))
+        .service(upstream);
+    assert_eq!(timed_out(send(&service, get()).await), (TimeoutScope::Attempt, SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_deadline_the_last_attempt_has_its_share() {
+    let service = ServiceBuilder::new()
+        .layer(policy(0))
+        .layer(TimeoutLayer::share_of(TOTAL))
+        .service(Upstream::answering([hang()]));
+    for request in [get(), with(get(), CallOptions::new().timeout(TOTAL))] {
+        assert_eq!(timed_out(send(&service, request).await), (TimeoutScope::Attempt, SECOND));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_that_the_user_sets_cuts_the_last_attempt_too() {
+    let service = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(TOTAL))
+        .layer(policy(0))
+        .layer(TimeoutLayer::new(SECOND).upload_rate(1))
+        .service(Upstream::answering([hang()]));
+    let request = with(get(), CallOptions::new().body_length(1024 * 1024));
+    assert_eq!(timed_out(send(&service, request).await), (TimeoutScope::Attempt, SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_share_is_that_of_the_calls_own_time() {
+    let service = TimeoutLayer::share_of(100 * SECOND).layer(Upstream::answering([hang()]));
+    let request = || with(get(), CallOptions::new().timeout(TOTAL));
+    assert_eq!(timed_out(send(&service, request()).await), (TimeoutScope::Attempt, SECOND));
+    let service = DeadlineLayer::new(100 * SECOND).layer(service);
+    assert_eq!(timed_out(send(&service, request()).await), (TimeoutScope::Attempt, SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_before_the_end_of_the_share_cuts_the_attempt() {
+    let service = TimeoutLayer::share_of(100 * SECOND).layer(Upstream::answering([hang()]));
+    let request = with(get(), CallOptions::new().deadline(Instant::now() + SECOND).attempt(1, false));
+    assert_eq!(timed_out(send(&service, request).await), (TimeoutScope::Total, SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_body_of_a_request_adds_the_time_that_it_takes_to_send() {
+    const KIB: u64 = 1024;
+    for (layer, length, expected) in [
+        (TimeoutLayer::share_of(TOTAL), 0, SECOND),
+        (TimeoutLayer::share_of(TOTAL), 64 * KIB, 1500 * MS),
+        (TimeoutLayer::share_of(TOTAL), 256 * KIB, 3 * SECOND),
+        (TimeoutLayer::share_of(TOTAL).upload_rate(64 * KIB), 64 * KIB, 2 * SECOND),
+    ] {
+        let service = layer.layer(Upstream::answering([hang()]));
+        let call = Call::new(get()).body_length(length);
+        assert_eq!(timed_out(send(&service, call).await), (TimeoutScope::Attempt, expected), "{length}");
+    }
+    let call = with(
+        Request::put("http://sku.internal/").body(()).unwrap(),
+        CallOptions::new().body_length(12 * KIB * KIB),
+    );
+    let upstream = Upstream::answering([status(200).after(6 * SECOND)]);
+    assert_eq!(send(&client(policy(3), upstream.clone()), call).await.unwrap(), 200);
+    assert_eq!(upstream.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_after_the_end_of_the_share_counts() {
+    // The answer arrives in the same moment in which the share ends, shortly after it, and just before the deadline.
+    for after in [SECOND, 1001 * MS, 3399 * MS] {
+        let (result, took) = with_share(policy(0), status(200).after(after), get()).await;
+        assert_eq!((result.unwrap(), took), (200, after));
+    }
+}
+
+// ===== Cases from users of other libraries =====
+
+#[tokio::test(start_paused = true)]
+async fn a_post_is_answered_after_half_of_its_timeout() {
+    let service = client(policy(3), Upstream::answering([status(200).after(500 * MS)]));
+    assert_eq!(send(&service, with(post(), CallOptions::new().timeout(SECOND))).await.unwrap(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_get_is_answered_after_a_third_of_its_timeout() {
+    // A fresh budget pays for one retry, so the second attempt has all the time that is left.
+    let upstream = Upstream::answering([status(200).after(SECOND)]);
+    let service = client(policy(3), upstream.clone());
+    let request = with(get(), CallOptions::new().timeout(3 * SECOND));
+    assert_eq!(send(&service, request).await.unwrap(), 200);
+    assert_eq!(upstream.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_get_without_retries_is_answered_after_half_of_the_total_time() {
     let service = ServiceBuilder::new()
         .layer(DeadlineLayer::new(SECOND))
-        .layer(CircuitBreakerLayer::new(circuit.clone()))
-        .layer(TimeoutLayer::new(5 * SECOND))
-        .service(Upstream::answering([status(200).body(&Script::of(&[Step::Stall]))]));
-    let body = send(&service, get()).await.unwrap().into_body();
-    assert_eq!(body_timed_out(body.collect().await).0, TimeoutScope::Total);
-    assert_eq!(circuit.state(), State::Closed);
+        .layer(policy(0))
+        .layer(TimeoutLayer::share_of(SECOND))
+        .service(Upstream::answering([status(200).after(500 * MS)]));
+    assert_eq!(send(&service, get()).await.unwrap().status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_over_a_slow_link_is_sent_once() {
+    let upstream = Upstream::answering([status(200).after(3 * SECOND)]);
+    let options = CallOptions::new().timeout(6 * SECOND).body_length(12 * 1024 * 1024);
+    let put = with(Request::put("http://sku.internal/").body(()).unwrap(), options);
+    assert_eq!(send(&client(policy(3), upstream.clone()), put).await.unwrap(), 200);
+    assert_eq!(upstream.count(), 1);
 }
 
 // ===== Not HTTP =====

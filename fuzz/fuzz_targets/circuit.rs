@@ -104,7 +104,7 @@ struct Upstream;
 
 type Ending = Rc<Cell<Option<ScriptedOutcome>>>;
 
-impl Service<Ending> for Upstream {
+impl Service<steadfast::Call<Ending>> for Upstream {
     type Response = ScriptedOutcome;
     type Error = Error<Infallible>;
     type Future = Answer;
@@ -113,8 +113,8 @@ impl Service<Ending> for Upstream {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, ending: Ending) -> Answer {
-        Answer(ending)
+    fn call(&mut self, call: steadfast::Call<Ending>) -> Answer {
+        Answer(call.into_inner())
     }
 }
 
@@ -151,7 +151,7 @@ impl Judge<ScriptedOutcome, Infallible> for ScriptedClassifier {
 }
 
 type Guarded = CircuitBreakerService<Upstream, ScriptedClassifier, NonHttp>;
-type Call = Pin<Box<<Guarded as Service<Ending>>::Future>>;
+type Call = Pin<Box<<Guarded as Service<steadfast::Call<Ending>>>::Future>>;
 
 /// Starts a call and polls it once. Returns `None` if the call has ended by then.
 fn begin(
@@ -159,7 +159,7 @@ fn begin(
     outcome: Option<ScriptedOutcome>,
 ) -> Result<Option<(Call, Ending)>, Error<Infallible>> {
     let ending = Rc::new(Cell::new(outcome));
-    let mut call = Box::pin(service.call(Rc::clone(&ending)));
+    let mut call = Box::pin(service.call(steadfast::Call::new(Rc::clone(&ending))));
     match poll(&mut call) {
         Poll::Ready(result) => result.map(|_| None),
         Poll::Pending => Ok(Some((call, ending))),

@@ -1,8 +1,12 @@
 //! The settings of body buffering, and the decision whether to read a body.
 
+use std::time::Duration;
+
 use http::{Response, StatusCode};
 use http_body::Body;
+use tokio::time::Instant;
 
+use crate::config_error::MAX_DURATION;
 use crate::http::media_type::is_of_type;
 use crate::response_kind::NoBody;
 
@@ -13,9 +17,17 @@ pub(super) struct BufferBodySettings {
     pub(super) limit: usize,
     /// True if bodies of unstated length are read, too.
     pub(super) unsized_bodies: bool,
+    /// The time without data after which a body no longer arrives.
+    pub(super) idle_timeout: Duration,
 }
 
 impl BufferBodySettings {
+    /// Returns the instant at which a body counts as idle if its last data arrived at `last`.
+    pub(super) fn idle_at(&self, last: Instant) -> Instant {
+        // An instant plus a year never overflows.
+        last + self.idle_timeout.min(MAX_DURATION)
+    }
+
     /// True if the body of `response` is to be read.
     pub(super) fn reads<B: Body>(&self, response: &Response<B>) -> bool {
         let fits = match response.body().size_hint().exact() {

@@ -9,12 +9,15 @@ use http::HeaderMap;
 use http::response::{Parts, Response};
 use http_body::Body;
 use pin_project::pin_project;
+use tokio::time::Instant;
 
 use super::body::BufferedBody;
 use super::config::BufferBodySettings;
 use crate::http::broken_body::BrokenBody;
 use crate::internal::frame_quota::FrameQuota;
-use crate::internal::signals::{TimeUp, Wait, raise_wait, time_is_up};
+use crate::internal::signals::{
+    TimeUp, Wait, raise_arriving, raise_in_memory, raise_wait, time_is_up, withdraw_in_memory,
+};
 use crate::response_kind::OfRedirectTarget;
 use crate::{BoxError, Error, TimeoutScope};
 
@@ -50,6 +53,7 @@ where
         } else {
             let response = ready!(this.future.poll(cx))?;
             if !this.settings.reads(&response) {
+                withdraw_in_memory();
                 return Poll::Ready(Ok(response.map(|body| BufferedBody::begun(Bytes::new(), body))));
             }
             Reading::new(response)
@@ -62,6 +66,7 @@ where
                     let late = BrokenBody::late(TimeoutScope::of(is_total), after);
                     return Poll::Ready(Ok(reading.break_off(late)));
                 }
+                raise_arriving(this.settings.idle_at(reading.last_arrival()));
                 if reading.parts.extensions.get::<OfRedirectTarget>().is_some() {
                     raise_wait(Wait::RedirectTarget);
                 }
@@ -85,6 +90,8 @@ struct Reading<B> {
     joined: BytesMut,
     trailers: Option<Box<HeaderMap>>,
     ended: bool,
+    /// The time at which data had arrived when the reading last had to wait. `None` if data has arrived since.
+    last_arrival: Option<Instant>,
 }
 
 impl<B> Reading<B>
@@ -102,7 +109,14 @@ where
             joined: BytesMut::new(),
             trailers: None,
             ended: false,
+            last_arrival: None,
         }
+    }
+
+    /// Returns the time at which data last arrived. Called when the reading has to wait. Reads the clock only if data
+    /// has arrived since the last call.
+    fn last_arrival(&mut self) -> Instant {
+        *self.last_arrival.get_or_insert_with(Instant::now)
     }
 
     /// Ready when the body has ended or outgrown the limit. Fails if the body breaks off, or if its length differs
@@ -143,6 +157,9 @@ where
     /// small pieces takes no more memory than its bytes. A stated length may be wrong, so at most [`MAX_RESERVED`] is
     /// reserved; beyond this size, the buffer grows with the data.
     fn push(&mut self, mut data: B::Data) {
+        if data.has_remaining() {
+            self.last_arrival = None;
+        }
         if self.len() == 0 {
             self.first = data.copy_to_bytes(data.remaining());
             return;
@@ -166,7 +183,12 @@ where
     }
 
     fn finish(self) -> Response<BufferedBody<B>> {
-        let Self { parts, body, stated, first, joined, trailers, ended } = self;
+        let Self { parts, body, stated, first, joined, trailers, ended, .. } = self;
+        if ended {
+            raise_in_memory();
+        } else {
+            withdraw_in_memory();
+        }
         let data = join(first, joined);
         // An absent body is passed on as it is, because it states the length of the body that a GET would have.
         let is_absent = data.is_empty() && trailers.is_none() && stated.is_some();
@@ -181,6 +203,7 @@ where
     /// Returns the response with a body that fails where it broke off.
     #[cold]
     fn break_off(self, broken: BrokenBody) -> Response<BufferedBody<B>> {
+        raise_in_memory();
         let Self { mut parts, stated, first, joined, .. } = self;
         let body = BufferedBody::broken(join(first, joined), broken.cause(), stated);
         parts.extensions.insert(broken);
@@ -197,5 +220,77 @@ impl<F, B> fmt::Debug for ResponseFuture<F, B> {
         f.debug_struct("buffer_body::ResponseFuture")
             .field("settings", &self.settings)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use http::StatusCode;
+    use http_body::{Frame, SizeHint};
+    use tower::{Layer as _, Service as _};
+
+    use super::*;
+    use crate::buffer_body::BufferBodyLayer;
+    use crate::internal::signals::{poll_in_memory, raise_in_memory};
+
+    /// A body that states this length, and yields these frames.
+    struct Frames(Option<u64>, Vec<Result<Frame<Bytes>, io::Error>>);
+
+    impl Body for Frames {
+        type Data = Bytes;
+        type Error = io::Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+            Poll::Ready((!self.1.is_empty()).then(|| self.1.remove(0)))
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            self.0.map_or_else(SizeHint::new, SizeHint::with_exact)
+        }
+    }
+
+    /// True if the response with this body is signalled as being in memory.
+    async fn is_signalled(layer: BufferBodyLayer, body: Frames) -> bool {
+        let mut response = Some(Response::new(body));
+        let mut service = layer.layer(tower::service_fn(|()| {
+            std::future::ready(Ok::<_, Error<io::Error>>(response.take().expect("one call")))
+        }));
+        std::future::poll_fn(|cx| service.poll_ready(cx)).await.unwrap();
+        let mut future = std::pin::pin!(service.call(()));
+        std::future::poll_fn(|cx| {
+            let (polled, is_in_memory) = poll_in_memory(|| {
+                raise_in_memory(); // An earlier attempt of the same poll.
+                future.as_mut().poll(cx)
+            });
+            polled.map(|response| {
+                assert_eq!(response.unwrap().status(), StatusCode::OK);
+                is_in_memory
+            })
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn a_body_is_signalled_as_in_memory_if_nothing_more_comes_from_the_network() {
+        let layer = BufferBodyLayer::new();
+        let data = || Ok(Frame::data(Bytes::from_static(b"8 bytes.")));
+        let trailers = || Ok(Frame::trailers(HeaderMap::new()));
+        let reset = || Err(io::ErrorKind::ConnectionReset.into());
+        let sized = |frames| Frames(Some(8), frames);
+        assert!(is_signalled(layer, sized(vec![data()])).await);
+        assert!(is_signalled(layer, sized(vec![data(), trailers()])).await);
+        assert!(is_signalled(layer, sized(vec![reset()])).await, "a broken body");
+        assert!(!is_signalled(layer.limit(7), sized(vec![data()])).await, "a body that is not read");
+        let layer = layer.unsized_bodies(true);
+        assert!(is_signalled(layer, Frames(None, vec![data()])).await);
+        assert!(
+            !is_signalled(layer.limit(7), Frames(None, vec![data()])).await,
+            "a body that is read in part"
+        );
     }
 }

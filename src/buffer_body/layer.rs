@@ -1,5 +1,7 @@
 //! The body buffering layer, and its builder methods.
 
+use std::time::Duration;
+
 use tower::Layer;
 
 use super::config::BufferBodySettings;
@@ -7,7 +9,7 @@ use super::service::BufferBodyService;
 
 /// Reads small response bodies as part of the attempt; see the [module](super).
 ///
-/// Default: reads bodies whose stated length is at most 1 MiB.
+/// Default: reads bodies whose stated length is at most 1 MiB. A body is idle after 2 s without data.
 ///
 /// ```
 /// use steadfast::{Error, buffer_body::BufferBodyLayer};
@@ -32,7 +34,8 @@ pub struct BufferBodyLayer {
 impl BufferBodyLayer {
     /// Returns the default layer.
     pub const fn new() -> Self {
-        Self { settings: BufferBodySettings { limit: 1024 * 1024, unsized_bodies: false } }
+        let idle_timeout = Duration::from_secs(2);
+        Self { settings: BufferBodySettings { limit: 1024 * 1024, unsized_bodies: false, idle_timeout } }
     }
 
     /// Sets the length, in bytes, of the largest body that the layer reads. With zero, it reads none. Default: 1 MiB.
@@ -49,6 +52,19 @@ impl BufferBodyLayer {
     /// length.
     pub const fn unsized_bodies(mut self, read: bool) -> Self {
         self.settings.unsized_bodies = read;
+        self
+    }
+
+    /// Sets the time without data after which a body that is being read counts as idle. The head of the response
+    /// counts as data, an empty frame does not. With zero, a body is idle whenever it has to be waited for. More than
+    /// a year counts as a year. Default: 2 s.
+    ///
+    /// A [`TimeoutLayer`](crate::timeout::TimeoutLayer) above, made by
+    /// [`share_of`](crate::timeout::TimeoutLayer::share_of), cuts an attempt at the end of its time only if its body
+    /// is idle. A body that arrives extends the attempt until the body is idle, at most to the deadline of the call.
+    /// An attempt timeout that you set with [`new`](crate::timeout::TimeoutLayer::new) cuts a body that arrives, too.
+    pub const fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.idle_timeout = timeout;
         self
     }
 }

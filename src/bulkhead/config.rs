@@ -24,7 +24,7 @@ pub(super) struct BulkheadSettings {
 
 impl BulkheadBuilder {
     pub(super) const fn new() -> Self {
-        let settings = BulkheadSettings { max_waiting: 128, max_wait: Duration::from_secs(1) };
+        let settings = BulkheadSettings { max_waiting: 10_000, max_wait: Duration::from_secs(1) };
         Self { name: None, max_concurrent: 128, settings }
     }
 
@@ -45,15 +45,20 @@ impl BulkheadBuilder {
         self
     }
 
-    /// Sets the largest number of calls that wait for a permit: up to 1,000,000. With 0, a full bulkhead refuses at
-    /// once. Default: 128.
+    /// Sets the largest number of calls that wait for a permit: up to 1,000,000. If so many wait already, a newcomer
+    /// takes the place of the oldest waiter, which is refused. With 0, a full bulkhead refuses at once. Default:
+    /// 10,000.
     pub fn max_waiting(mut self, calls: usize) -> Self {
         self.settings.max_waiting = calls;
         self
     }
 
-    /// Sets the longest wait for a permit: up to a year. A wait also ends at the call's deadline. With zero, a full
-    /// bulkhead refuses at once. Default: 1 s.
+    /// Sets the longest wait of a call that cannot expect a permit: up to a year. This is a call without a deadline, a
+    /// call that joins a queue too long for its deadline, and a call that has seen no answer of the upstream for this
+    /// time. [Other calls](super#the-queue) wait as long as their deadlines allow. With zero, a full bulkhead refuses
+    /// at once. Default: 1 s.
+    ///
+    /// The time must be longer than the upstream takes for an answer.
     pub fn max_wait(mut self, time: Duration) -> Self {
         self.settings.max_wait = time;
         self

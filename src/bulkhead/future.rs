@@ -9,7 +9,7 @@ use tower::Service;
 
 use super::Bulkhead;
 use super::handle::{Permit, Waiting};
-use crate::internal::signals::{Wait, raise_wait};
+use crate::internal::signals::{Wait, poll_in_memory, raise_wait};
 use crate::response_kind::ResponseKind;
 use crate::{Error, ErrorInfo};
 
@@ -73,9 +73,13 @@ where
         loop {
             match stage.as_mut().project() {
                 BulkheadStageProj::Admitted { future, permit } => {
-                    return match future.poll(cx) {
+                    let (polled, is_in_memory) = poll_in_memory(|| future.poll(cx));
+                    return match polled {
                         Poll::Ready(Ok(response)) => {
-                            Poll::Ready(Ok(this.kind.observe(response, permit.take())))
+                            permit.iter_mut().for_each(Permit::answered);
+                            // A body that is in memory needs no permit.
+                            let observer = permit.take().filter(|_| !is_in_memory);
+                            Poll::Ready(Ok(this.kind.observe(response, observer)))
                         }
                         Poll::Ready(Err(mut error)) => {
                             if let Some(permit) = permit.take() {
@@ -83,7 +87,10 @@ where
                             }
                             Poll::Ready(Err(error))
                         }
-                        Poll::Pending => Poll::Pending,
+                        Poll::Pending => {
+                            permit.iter_mut().for_each(Permit::waits);
+                            Poll::Pending
+                        }
                     };
                 }
                 BulkheadStageProj::Queued(queued) => {

@@ -3,16 +3,16 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::thread::LocalKey;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::config::{BulkheadBuilder, BulkheadSettings, check_max_concurrent};
-use super::permits::Permits;
+use super::permits::{Permits, QueuePlace};
 use crate::internal::arc_pool::{Pooled, PooledArc, Spares};
 use crate::internal::shared_settings::SharedSettings;
 use crate::internal::sync::atomic::AtomicU64;
 use crate::internal::sync::atomic::Ordering::Relaxed;
-use crate::internal::sync::oneshot;
 use crate::internal::{clock, log_events};
 use crate::{ConfigError, ErrorInfo, ErrorKind};
 
@@ -21,7 +21,7 @@ use crate::{ConfigError, ErrorInfo, ErrorKind};
 /// All clones share the same permits. Make one bulkhead for each upstream, give clones to the layers, and keep one to
 /// inspect or resize the bulkhead.
 ///
-/// Default: 128 calls in flight, and 128 more in the queue for at most 1 s.
+/// Default: 128 calls in flight, and up to 10,000 in the queue.
 ///
 /// ```
 /// use std::time::Duration;
@@ -116,33 +116,56 @@ impl Bulkhead {
     /// `max_concurrent` is out of its range. The number of permits does not change.
     pub fn resize(&self, max_concurrent: usize) -> Result<(), ConfigError> {
         let more = self.0.permits.resize(check_max_concurrent(max_concurrent)?);
-        (0..more).for_each(|_| drop(Permit(self.clone())));
+        (0..more).for_each(|_| drop(Permit::new(self.clone())));
         Ok(())
     }
 
     /// Takes a permit, if one is free. Never overtakes a call in the queue.
     #[inline]
     pub(super) fn try_acquire(&self) -> Option<Permit> {
-        self.0.permits.take().then(|| Permit(self.clone()))
+        self.0.permits.take().then(|| Permit::new(self.clone()))
     }
 
-    /// Joins the queue for a permit. Returns `None` if the queue is full or the call has no time to wait.
+    /// Joins the queue for a permit. Returns `None` if the call has no time to wait.
     ///
     /// The future resolves to `None` if the wait ends without a permit, or if the permit comes after the deadline.
     pub(super) fn queue(&self, deadline: Option<Instant>) -> Option<Waiting> {
         let BulkheadSettings { max_waiting, max_wait } = self.0.settings.read(|settings| *settings);
-        if self.waiting() >= max_waiting {
-            return None; // A full queue refuses without reading the clock.
+        if max_waiting == 0 || max_wait.is_zero() {
+            return None; // A bulkhead without a queue refuses without reading the clock.
         }
         let now = Instant::now();
+        // The patience of a call without a deadline is `max_wait`.
+        let patience = match deadline {
+            Some(deadline) => now + self.patience(deadline.saturating_duration_since(now)),
+            None => clock::after(now, max_wait)?,
+        };
         // A call without time to wait must not join the queue: it could take a permit that another call can use.
-        let until = clock::earliest(deadline, clock::after(now, max_wait)).filter(|end| *end > now)?;
-        let mut slot = WaitSlot::take(self.clone(), max_waiting)?;
+        if patience <= now {
+            return None;
+        }
+        let mut slot = WaitSlot::take(self.clone(), now, patience, max_waiting);
         Some(Box::pin(async move {
-            let permit = tokio::time::timeout_at(until, &mut slot.permit).await.ok()?.ok()?;
-            // A permit that comes just as `max_wait` ends is used, unless the deadline has passed, too.
-            (!clock::has_passed(deadline)).then_some(permit)
+            let mut end = now;
+            loop {
+                end = clock::after(end, max_wait).map_or(patience, |end| end.min(patience));
+                match tokio::time::timeout_at(end, &mut slot.place.permit).await {
+                    // A permit that comes just as the wait ends is used, unless the deadline has passed, too.
+                    Ok(permit) => return permit.ok().filter(|_| !clock::has_passed(deadline)),
+                    Err(_) if end < patience && slot.may_stay() => {}
+                    Err(_) => return None,
+                }
+            }
         }))
+    }
+
+    /// Returns the time that a call can wait, if `left` is the time until its deadline: all but the time that an
+    /// attempt needs.
+    fn patience(&self, left: Duration) -> Duration {
+        const ATTEMPT_SHARE: f64 = 1.0 / 3.4;
+        let share = left.mul_f64(ATTEMPT_SHARE);
+        let hold = self.0.permits.hold_time.for_each_answer();
+        left - hold.map_or(share, |hold| share.min(hold.saturating_mul(4)))
     }
 }
 
@@ -178,49 +201,79 @@ impl Pooled for BulkheadInner {
 
 /// The right to have one attempt in flight. Dropping the permit returns it.
 #[derive(Debug)]
-pub struct Permit(Bulkhead);
+pub struct Permit {
+    bulkhead: Bulkhead,
+    /// The time at which the attempt first had to wait for the upstream.
+    waiting_since: Option<Instant>,
+    is_answered: bool,
+}
 
 impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
-        if let Some(waiter) = self.0.0.permits.put_back() {
+        let permits = &self.bulkhead.0.permits;
+        if let Some(since) = self.waiting_since {
+            permits.hold_time.add(since.elapsed(), self.is_answered);
+        }
+        if let Some(waiter) = permits.put_back(self.is_answered) {
             // If the waiter has just left, `_left` holds the permit, and dropping `_left` puts the permit back.
-            let _left = waiter.send(Self(self.0.clone()));
+            let _left = waiter.send(Self::new(self.bulkhead.clone()));
         }
     }
 }
 
 impl Permit {
+    const fn new(bulkhead: Bulkhead) -> Self {
+        Self { bulkhead, waiting_since: None, is_answered: false }
+    }
+
+    /// Notes that the attempt waits for the upstream. An attempt that never waits needs no clock.
+    #[inline]
+    pub(super) fn waits(&mut self) {
+        if self.waiting_since.is_none() {
+            self.waiting_since = Some(Instant::now());
+        }
+    }
+
+    /// Notes that the upstream has answered.
+    #[inline]
+    pub(super) fn answered(&mut self) {
+        self.is_answered = true;
+    }
+
     pub(super) fn shared_name(&self) -> Option<&Arc<str>> {
-        self.0.shared_name()
+        self.bulkhead.shared_name()
     }
 }
 
 /// A call's place in the queue. Dropping the place takes the call out of the queue.
 pub(super) struct WaitSlot {
     bulkhead: Bulkhead,
-    number: u64,
-    pub(super) permit: oneshot::Receiver<Permit>,
+    pub(super) place: QueuePlace<Permit>,
 }
 
 impl WaitSlot {
-    pub(super) fn take(bulkhead: Bulkhead, max_waiting: usize) -> Option<Self> {
-        let permit = || Permit(bulkhead.clone());
-        let (number, permit) = bulkhead.0.permits.queue(max_waiting, permit)?;
-        Some(Self { bulkhead, number, permit })
+    pub(super) fn take(bulkhead: Bulkhead, now: Instant, patience: Instant, max_waiting: usize) -> Self {
+        let permit = || Permit::new(bulkhead.clone());
+        let place = bulkhead.0.permits.queue(now, patience, max_waiting, permit);
+        Self { bulkhead, place }
+    }
+
+    /// True if the call may wait for another `max_wait`: the queue was short enough when the call joined it, and the
+    /// upstream has answered meanwhile.
+    fn may_stay(&mut self) -> bool {
+        self.place.is_hopeful && self.bulkhead.0.permits.has_answered(&mut self.place)
     }
 }
 
 impl Drop for WaitSlot {
     fn drop(&mut self) {
-        self.bulkhead.0.permits.leave(self.number, &mut self.permit);
+        self.bulkhead.0.permits.leave(&mut self.place);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn two() -> Bulkhead {

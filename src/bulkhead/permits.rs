@@ -1,4 +1,4 @@
-//! The permits of a bulkhead, and the FIFO queue for them.
+//! The permits of a bulkhead, and their way to the calls that wait for them.
 //!
 //! # Implementation
 //!
@@ -11,9 +11,9 @@
 //! permit. The *surplus* is the number of claims to withdraw.
 //!
 //! While claims exist, `free` is `CLAIMED` instead of a count. A call that returns a permit then takes a lock, and
-//! gives the permit to one claim: a claim of the surplus, if there is one, or else the claim of the first waiter. A
-//! new call finds `CLAIMED` and takes no permit, so it cannot overtake the queue. When the last claim ends, `free`
-//! counts again, from zero.
+//! gives the permit to one claim: a claim of the surplus, if there is one, or else the claim of the waiter that the
+//! [`WaitQueue`] chooses. A new call finds `CLAIMED` and takes no permit, so it cannot overtake the queue. When the last
+//! claim ends, `free` counts again, from zero. Only claims make a call take the lock, and read the clock for the queue.
 //!
 //! A waiter receives its permit through a oneshot channel. The permit is sent after the lock is released, so that no
 //! task is woken under the lock. There is one exception: if a permit is free when a call joins the queue, the permit
@@ -35,20 +35,25 @@
 //! - If a permit has been assigned but not yet sent, the waiter closes the channel. The sending then fails, and the
 //!   sender drops the permit, which returns itself.
 
-use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
+use tokio::time::Instant;
+
+use super::hold_time::HoldTime;
+use super::queue::{Forecast, WaitQueue};
 use crate::internal::sync::atomic::AtomicUsize;
 use crate::internal::sync::atomic::Ordering::Relaxed;
 use crate::internal::sync::{Mutex, MutexGuard, oneshot};
 
-/// A counted set of permits, and the FIFO queue for them. `P` is the guard that a waiter receives.
+/// A counted set of permits, and the queue for them. `P` is the guard that a waiter receives.
 #[derive(Debug)]
 pub(super) struct Permits<P> {
     /// The number of free permits, or `CLAIMED`.
     free: AtomicUsize,
     /// The configured number of permits. Written only under the lock.
     size: AtomicUsize,
+    /// The time that permits are held.
+    pub(super) hold_time: HoldTime,
     claims: Mutex<Claims<P>>,
 }
 
@@ -61,19 +66,32 @@ const CLAIMED: usize = usize::MAX;
 struct Claims<P> {
     /// The number of permits to withdraw. A returned permit goes to a waiter only if this number is zero.
     surplus: usize,
-    /// The waiters in FIFO order, by number.
-    waiters: BTreeMap<u64, oneshot::Sender<P>>,
-    /// The number of the next waiter.
-    next: u64,
+    queue: WaitQueue<oneshot::Sender<P>>,
+    /// The number of attempts that have ended with an answer while calls waited.
+    answered: u64,
 }
 
-/// A place in the queue: the number of the waiter, and the channel through which its permit comes.
-pub(super) type QueuePlace<P> = (u64, oneshot::Receiver<P>);
+/// A call's place in the queue.
+#[derive(Debug)]
+pub(super) struct QueuePlace<P> {
+    /// The number of the waiter; `None` if its permit came at once.
+    number: Option<u64>,
+    /// The channel through which the permit comes. It closes if a newcomer displaces the waiter.
+    pub(super) permit: oneshot::Receiver<P>,
+    /// True if the queue is expected to be empty before the waiter must leave.
+    pub(super) is_hopeful: bool,
+    /// The number of answers that the waiter has seen.
+    answered: u64,
+}
 
 impl<P> Permits<P> {
     pub(super) fn new(size: usize) -> Self {
-        let claims = Claims { surplus: 0, waiters: BTreeMap::new(), next: 0 };
-        Self { free: AtomicUsize::new(size), size: AtomicUsize::new(size), claims: Mutex::new(claims) }
+        Self {
+            free: AtomicUsize::new(size),
+            size: AtomicUsize::new(size),
+            hold_time: HoldTime::default(),
+            claims: Mutex::new(Claims { surplus: 0, queue: WaitQueue::new(), answered: 0 }),
+        }
     }
 
     pub(super) fn size(&self) -> usize {
@@ -91,7 +109,7 @@ impl<P> Permits<P> {
     }
 
     pub(super) fn waiting(&self) -> usize {
-        self.claims().waiters.len()
+        self.claims().queue.len()
     }
 
     /// Takes a permit, if one is free.
@@ -104,11 +122,11 @@ impl<P> Permits<P> {
         taken.is_ok()
     }
 
-    /// Puts a permit back. If the permit goes to a waiter, returns the waiter's channel, and the caller must send the
-    /// permit.
+    /// Puts back the permit of an attempt, which has ended with or without an answer. If the permit goes to a waiter,
+    /// returns the waiter's channel, and the caller must send the permit.
     #[inline]
-    pub(super) fn put_back(&self) -> Option<oneshot::Sender<P>> {
-        if self.add_free() { None } else { self.settle_a_claim() }
+    pub(super) fn put_back(&self, is_answered: bool) -> Option<oneshot::Sender<P>> {
+        if self.add_free() { None } else { self.settle_a_claim(is_answered) }
     }
 
     fn add_free(&self) -> bool {
@@ -117,53 +135,68 @@ impl<P> Permits<P> {
     }
 
     #[cold]
-    fn settle_a_claim(&self) -> Option<oneshot::Sender<P>> {
+    fn settle_a_claim(&self, is_answered: bool) -> Option<oneshot::Sender<P>> {
         let mut claims = self.claims();
         if self.add_free() {
             return None; // The last claim ended before the lock was taken.
         }
+        claims.answered += u64::from(is_answered);
         let waiter = if claims.surplus > 0 {
             claims.surplus -= 1;
             None
         } else {
-            claims.waiters.pop_first().map(|(_, waiter)| waiter)
+            claims.queue.pop(Instant::now(), self.forecast())
         };
         self.end_claims(&claims);
         waiter
     }
 
-    /// Takes a place in the queue. Returns `None` if `max_waiting` calls wait already. If a permit is free by now, it
-    /// is sent to the new place at once.
-    pub(super) fn queue(&self, max_waiting: usize, permit: impl FnOnce() -> P) -> Option<QueuePlace<P>> {
+    /// Takes a place in the queue, in which the call can wait until `patience`. If `max_waiting` calls wait already, the
+    /// oldest of them leaves. If a permit is free by now, it is sent to the new place at once.
+    pub(super) fn queue(
+        &self,
+        now: Instant,
+        patience: Instant,
+        max_waiting: usize,
+        permit: impl FnOnce() -> P,
+    ) -> QueuePlace<P> {
+        let (sender, receiver) = oneshot::channel();
         let mut claims = self.claims();
-        if claims.waiters.len() >= max_waiting {
-            return None;
-        }
         let before = self.free.fetch_update(Relaxed, Relaxed, |free| match free {
             CLAIMED => None,
             0 => Some(CLAIMED),
             free => Some(free - 1),
         });
-        let is_free = before.is_ok_and(|free| free > 0);
-        let (sender, receiver) = oneshot::channel();
-        let number = claims.next;
-        claims.next += 1;
-        if is_free {
+        let answered = claims.answered;
+        if before.is_ok_and(|free| free > 0) {
             let _received = sender.send(permit());
-        } else {
-            claims.waiters.insert(number, sender);
+            return QueuePlace { number: None, permit: receiver, is_hopeful: true, answered };
         }
-        Some((number, receiver))
+        let place = claims.queue.join(sender, now, patience, self.forecast(), max_waiting);
+        drop(claims);
+        drop(place.displaced); // Wakes the displaced waiter, after the lock is released.
+        QueuePlace { number: Some(place.number), permit: receiver, is_hopeful: place.is_hopeful, answered }
+    }
+
+    /// True if an attempt has ended with an answer since this waiter last asked, or since it joined the queue.
+    pub(super) fn has_answered(&self, place: &mut QueuePlace<P>) -> bool {
+        let answered = self.claims().answered;
+        std::mem::replace(&mut place.answered, answered) != answered
     }
 
     /// Removes a waiter from the queue. A permit that is on its way to the waiter returns itself.
-    pub(super) fn leave(&self, number: u64, permit: &mut oneshot::Receiver<P>) {
+    pub(super) fn leave(&self, place: &mut QueuePlace<P>) {
         // Close first: otherwise the drop of the sender below wakes the waiter, under the lock.
-        permit.close();
+        place.permit.close();
+        let Some(number) = place.number else { return };
         let mut claims = self.claims();
-        if claims.waiters.remove(&number).is_some() {
+        if claims.queue.leave(number) {
             self.end_claims(&claims);
         }
+    }
+
+    fn forecast(&self) -> Forecast {
+        Forecast { hold: self.hold_time.for_each_answer(), permits: self.size() }
     }
 
     /// Changes the number of permits. Permits in use stay in use. Returns the number of new permits, which the caller
@@ -184,7 +217,7 @@ impl<P> Permits<P> {
 
     /// Lets `free` count again if no claim is left.
     fn end_claims(&self, claims: &Claims<P>) {
-        if claims.surplus == 0 && claims.waiters.is_empty() {
+        if claims.surplus == 0 && claims.queue.is_empty() {
             // A plain store is safe: while `free` is `CLAIMED`, only the holder of the lock changes it.
             self.free.store(0, Relaxed);
         }
@@ -201,6 +234,7 @@ mod models;
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
+    use std::time::Duration;
 
     use super::*;
 
@@ -210,7 +244,11 @@ mod tests {
         size: usize,
         held: usize,
         queue: VecDeque<QueuePlace<()>>,
+        is_overload: bool,
     }
+
+    /// Longer than the test, which therefore meets no overload but that of a full queue.
+    const PATIENCE: Duration = Duration::from_secs(60 * 60);
 
     const STEPS: usize = 8;
     const MAX_WAITING: usize = 2;
@@ -219,7 +257,7 @@ mod tests {
         fn full(size: usize) -> Self {
             let permits = Permits::new(size);
             assert!((0..size).all(|_| permits.take()));
-            Self { permits, size, held: size, queue: VecDeque::new() }
+            Self { permits, size, held: size, queue: VecDeque::new(), is_overload: false }
         }
 
         fn step(&mut self, step: usize) {
@@ -248,21 +286,26 @@ mod tests {
         }
 
         fn put_in(&self) {
-            if let Some(waiter) = self.permits.put_back() {
+            if let Some(waiter) = self.permits.put_back(true) {
                 waiter.send(()).unwrap();
             }
         }
 
         fn wait(&mut self) {
-            let place = self.permits.queue(MAX_WAITING, || ());
-            assert_eq!(place.is_some(), self.queue.len() < MAX_WAITING);
-            self.queue.extend(place);
+            let now = Instant::now();
+            let displaced = if self.queue.len() < MAX_WAITING { None } else { self.queue.pop_front() };
+            let place = self.permits.queue(now, now + PATIENCE, MAX_WAITING, || ());
+            if let Some(mut displaced) = displaced {
+                assert!(displaced.permit.try_recv().is_err());
+                self.is_overload = true;
+            }
+            self.queue.push_back(place);
         }
 
         fn leave(&mut self, index: usize) {
-            if let Some((number, mut permit)) = self.queue.remove(index) {
-                self.permits.leave(number, &mut permit);
-                assert!(permit.try_recv().is_err());
+            if let Some(mut place) = self.queue.remove(index) {
+                self.permits.leave(&mut place);
+                assert!(place.permit.try_recv().is_err());
             }
         }
 
@@ -273,14 +316,16 @@ mod tests {
             (0..more).for_each(|_| self.put_in());
         }
 
-        /// Checks that the free permits have gone to the first waiters, and that no other waiter has a permit.
+        /// Checks that the free permits have gone to the first waiters, in an overload to the last, and that no other
+        /// waiter has a permit.
         fn check(&mut self) {
             while self.held < self.size && !self.queue.is_empty() {
-                let (_, mut permit) = self.queue.pop_front().unwrap();
-                assert!(permit.try_recv().is_ok());
+                let served = if self.is_overload { self.queue.pop_back() } else { self.queue.pop_front() };
+                assert!(served.unwrap().permit.try_recv().is_ok());
                 self.held += 1;
             }
-            assert!(self.queue.iter_mut().all(|(_, permit)| permit.try_recv().is_err()));
+            self.is_overload &= !self.queue.is_empty();
+            assert!(self.queue.iter_mut().all(|place| place.permit.try_recv().is_err()));
             let seen = (self.permits.size(), self.permits.in_use(), self.permits.waiting());
             assert_eq!(seen, (self.size, self.held, self.queue.len()));
         }

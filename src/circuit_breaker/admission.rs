@@ -1,43 +1,54 @@
-//! The guard of an admitted call: it reports the outcome of the call to the circuit breaker exactly once.
+//! The guard of an admitted call: it records the verdict on the call exactly once.
 //!
-//! The guard reads the clock at most once, when the call first has to wait for the upstream. A call that is ready at
-//! once is neither slow nor hung, so the guard needs no clock for it.
+//! The guard reads the clock when the call first has to wait for the upstream, and when such a call ends. A call that
+//! is ready at once is neither slow nor hung, so the guard needs no clock for it.
+
+use std::fmt;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::body::BreakerBody;
 use super::gate::Ticket;
 use super::handle::CircuitBreaker;
+use super::queued::Opening;
 use crate::internal::signals::Wait;
-use crate::{Error, Outcome};
+use crate::{Error, ErrorInfo, Outcome};
 
 /// The admission of one call by the circuit breaker.
 ///
-/// A drop of the admission before `settle` means that the call was dropped. The admission then reports a failure if
-/// the call has waited for the upstream for at least `abandoned_after`, and otherwise a neutral outcome. A neutral
-/// outcome frees the place of a probe.
-#[derive(Debug)]
+/// A drop of the admission before its end means that the caller has dropped the call.
 pub(super) struct Admission {
-    /// `None` if no circuit breaker guards the call, or if the outcome has been reported.
+    /// `None` if no circuit breaker guards the call, or if the call has ended.
     circuit: Option<CircuitBreaker>,
+    /// `Unjudged` once the verdict is recorded.
     ticket: Ticket,
     /// The time at which the call first had to wait for the upstream.
     waiting_since: Option<Instant>,
     /// True while the call waits for another host, to which the upstream has redirected the call.
     is_redirected: bool,
+    /// Set while the call waits in the queue of a bulkhead.
+    opening: Option<Opening>,
 }
 
 impl Admission {
-    pub(super) fn new(circuit: CircuitBreaker, ticket: Ticket) -> Self {
-        Self { circuit: Some(circuit), ticket, waiting_since: None, is_redirected: false }
+    pub(super) const fn new(circuit: CircuitBreaker, ticket: Ticket) -> Self {
+        Self { circuit: Some(circuit), ticket, waiting_since: None, is_redirected: false, opening: None }
     }
 
     /// Makes the admission of a call that no circuit breaker guards.
     pub(super) const fn none() -> Self {
-        Self { circuit: None, ticket: Ticket::Unjudged, waiting_since: None, is_redirected: false }
+        Self {
+            circuit: None,
+            ticket: Ticket::Unjudged,
+            waiting_since: None,
+            is_redirected: false,
+            opening: None,
+        }
     }
 
-    /// True until the outcome is reported. Always false without a circuit breaker.
+    /// True until the call ends. Always false without a circuit breaker.
     pub(super) const fn is_open(&self) -> bool {
         self.circuit.is_some()
     }
@@ -50,61 +61,115 @@ impl Admission {
         }
     }
 
-    /// Records the time at which the call began to wait for the upstream. A wait for a permit does not count. If no
-    /// layer below has signalled why the call is pending, the wait for the upstream is taken to begin now.
+    /// Ready with a refusal if the circuit opens while the call waits in a queue.
     #[inline]
-    pub(super) fn pending(&mut self, wait: Option<Wait>) {
+    pub(super) fn poll_refused(&mut self, cx: &mut Context<'_>) -> Poll<ErrorInfo> {
+        match &mut self.opening {
+            None => Poll::Pending,
+            Some(opening) => match (opening.poll(cx), &self.circuit) {
+                (Poll::Ready(refusal), Some(circuit)) => Poll::Ready(circuit.refuse(refusal)),
+                _ => Poll::Pending,
+            },
+        }
+    }
+
+    /// Notes why the call is pending. A wait for a permit does not count as a wait for the upstream. If no layer below
+    /// has signalled why the call is pending, the wait for the upstream is taken to begin now.
+    ///
+    /// Ready with a refusal if the call has just joined a queue, and the circuit has opened meanwhile.
+    #[inline]
+    pub(super) fn poll_pending(&mut self, wait: Option<Wait>, cx: &mut Context<'_>) -> Poll<ErrorInfo> {
+        let Some(circuit) = &self.circuit else { return Poll::Pending };
+        if wait == Some(Wait::Queue) {
+            return self.poll_queued(cx);
+        }
         self.is_redirected = wait == Some(Wait::RedirectTarget);
-        if self.waiting_since.is_none() && self.circuit.is_some() {
-            self.waiting_since = match wait {
-                Some(Wait::Queue) => None,
-                Some(Wait::Upstream(since)) => Some(since),
-                Some(Wait::RedirectTarget) | None => Some(Instant::now()),
-            };
+        let since = match (self.waiting_since, wait) {
+            (Some(since), _) => since,
+            (None, Some(Wait::Upstream(since))) => since,
+            (None, _) => Instant::now(),
+        };
+        self.waiting_since = Some(since);
+        self.opening = None;
+        if wait == Some(Wait::Overdue) && circuit.overdue(self.ticket, since.elapsed()) {
+            self.ticket = Ticket::Unjudged;
         }
+        Poll::Pending
     }
 
-    /// Reports the outcome of the call. Returns the observer of the response's body, if the body counts.
+    #[cold]
+    fn poll_queued(&mut self, cx: &mut Context<'_>) -> Poll<ErrorInfo> {
+        if self.opening.is_none() {
+            self.opening = self.circuit.clone().map(Opening::of);
+            return self.poll_refused(cx);
+        }
+        Poll::Pending
+    }
+
+    /// Records the verdict on an answered call. If a good answer `is_streamed`, the verdict follows with the end of
+    /// the body. Returns the observer of this body.
     #[inline]
-    pub(super) fn settle(&mut self, outcome: Outcome) -> Option<BreakerBody> {
+    pub(super) fn answered(&mut self, outcome: Outcome, is_streamed: bool) -> Option<BreakerBody> {
         let circuit = self.circuit.take()?;
-        circuit.ended(self.ticket, outcome, self.waiting_since);
-        match self.ticket {
-            Ticket::Counted(generation) => Some(BreakerBody::new(circuit, generation)),
-            // These bodies do not count: a probe ends with the head, and the outcome of an unjudged call is ignored.
-            Ticket::Probe(_) | Ticket::Unjudged => None,
+        let took = self.waited();
+        if outcome == Outcome::Success {
+            took.into_iter().for_each(|took| circuit.learn_answer_time(took));
+            if is_streamed && self.ticket != Ticket::Unjudged {
+                if let Ticket::Probe(id) = self.ticket {
+                    circuit.probe_answered(id);
+                }
+                return Some(BreakerBody::new(circuit, self.ticket, took));
+            }
+        }
+        circuit.ended(self.ticket, outcome, took);
+        None
+    }
+
+    /// Records the verdict on a call that has failed with `error`.
+    #[cold]
+    pub(super) fn failed<E>(&mut self, error: &Error<E>, outcome: Outcome) {
+        if error.is_refusal() {
+            self.answered(Outcome::Neutral, false);
+        } else if error.is_of_redirect_target() || error.is_timeout() && self.is_redirected {
+            self.redirected();
+        } else if error.is_cut_by_caller() && outcome.is_fault() {
+            if let Some(circuit) = self.circuit.take() {
+                circuit.cut(self.ticket, self.waited());
+            }
+        } else {
+            self.answered(outcome, false);
         }
     }
 
-    /// Reports that the upstream has answered with a redirect to another host. Whatever the other host does, the
+    /// Records that the upstream has answered with a redirect to another host. Whatever the other host does, the
     /// upstream is alive.
     #[cold]
-    pub(super) fn settle_redirected(&mut self) {
+    pub(super) fn redirected(&mut self) {
         if let Some(circuit) = self.circuit.take() {
             circuit.ended(self.ticket, Outcome::Success, None);
         }
     }
 
-    /// True while the call waits for another host, to which the upstream has redirected the call.
-    pub(super) const fn is_redirected(&self) -> bool {
-        self.is_redirected
+    /// Records that the caller has dropped the call. `is_neutral` is true if no end of the call says anything about
+    /// the upstream.
+    #[cold]
+    pub(super) fn dropped(&mut self, is_neutral: bool) {
+        if is_neutral {
+            self.answered(Outcome::Neutral, false);
+        } else if self.is_redirected {
+            self.redirected();
+        } else if let Some(circuit) = self.circuit.take() {
+            circuit.abandoned(self.ticket, self.waited());
+        }
     }
 
-    /// Reports that the call was dropped, or cut by its deadline. Does nothing after `settle`.
-    #[inline]
-    pub(super) fn abandon(&mut self) {
-        if self.is_redirected {
-            return self.settle_redirected();
-        }
-        if let Some(circuit) = self.circuit.take() {
-            circuit.abandoned(self.ticket, self.waiting_since);
-        }
+    fn waited(&self) -> Option<Duration> {
+        self.waiting_since.map(|since| since.elapsed())
     }
 }
 
-impl Drop for Admission {
-    #[inline]
-    fn drop(&mut self) {
-        self.abandon();
+impl fmt::Debug for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admission").field("ticket", &self.ticket).finish_non_exhaustive()
     }
 }

@@ -103,9 +103,12 @@ impl CircuitBreakerBuilder {
         self.name.as_deref()
     }
 
-    /// Opens the circuit after at least `failures` failures in a row (1 to 10,000), if the latest comes at least
-    /// `span` after the first. `span` is at most a day; with a `span` of zero, the count alone decides. Default: 20
-    /// and 5 s.
+    /// Opens the circuit after at least `failures` transient failures in a row (1 to 10,000), if the latest comes at
+    /// least `span` after the first. `span` is at most a day; with a `span` of zero, the count alone decides. Default:
+    /// 20 and 5 s.
+    ///
+    /// A [`Failure`](crate::Outcome::Failure) of the application neither extends nor ends the run. A run that has not
+    /// opened the circuit within `span` and ten minutes begins anew with the next failure.
     ///
     /// A retry layer that the circuit breaker [advises](crate::retry::RetryLayer::advised_by) usually stops retrying
     /// before the circuit opens: after five failures in a row that span 100 ms. A retry helps against a fault of one
@@ -182,11 +185,11 @@ impl CircuitBreakerBuilder {
     }
 
     /// Sets the lease of a probe, its longest time: 1 ms to a year. A probe that takes longer counts as failed, so
-    /// that a hung probe cannot keep the circuit half-open. The lease must be longer than the slowest good answer.
-    /// Default: 10 s.
+    /// that a hung probe cannot keep the circuit half-open. A probe whose good answer is still being read counts as
+    /// succeeded. Default: 10 s.
     ///
-    /// A `Client` raises the lease to at least twice the time that its settings give an attempt. A timeout that a
-    /// single call sets does not raise the lease.
+    /// The lease of a call lasts at least until the call's deadline. A `Client` raises the lease to at least twice the
+    /// time that its settings give an attempt.
     pub fn probe_lease(mut self, time: Duration) -> Self {
         self.settings.probe_lease = time;
         self
@@ -204,8 +207,12 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Sets the wait after which a call that is dropped, or cut by its deadline, counts as a failure, because the
-    /// upstream seems to hang. A call that is dropped or cut earlier does not count. Default: 1 s.
+    /// Sets the wait after which a call that its caller drops counts as a failure, because the upstream seems to
+    /// hang. A call that is dropped earlier does not count. Default: 1 s.
+    ///
+    /// As long as no good answer is known, the waits of calls that were cut by their deadlines add up, and each whole
+    /// `abandoned_after` counts as one failure. Once good answers are known, a cut call counts if it has waited for
+    /// twice their usual time.
     ///
     /// A call's time in a bulkhead's queue is not part of this wait, unless a layer between circuit breaker and
     /// bulkhead runs the call in another task.

@@ -1,24 +1,23 @@
-//! The future of a call through the circuit breaker. It classifies the result, and reports the outcome to the circuit
-//! breaker.
+//! The future of a call through the circuit breaker. It classifies the result, and records the verdict.
 
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use pin_project::pin_project;
+use pin_project::{pin_project, pinned_drop};
 
 use super::admission::Admission;
 use super::body::BreakerBody;
-use crate::internal::signals::{listen_wait, raise_wait};
+use crate::internal::signals::{listen_wait, poll_in_memory, raise_wait};
 use crate::response_kind::{AttemptFacts as _, ResponseKind};
-use crate::{Error, ErrorInfo, Judge, Outcome};
+use crate::{Error, ErrorInfo, Judge, Outcome, TimeoutScope};
 
 /// The future of [`CircuitBreakerService`](super::CircuitBreakerService).
 ///
 /// Cancel safe. A call that is dropped after a wait of at least
 /// [`abandoned_after`](super::CircuitBreakerBuilder::abandoned_after) counts as a failure. A call that is dropped
 /// earlier does not count; a probe that is dropped earlier frees its place.
-#[pin_project]
+#[pin_project(PinnedDrop)]
 pub struct ResponseFuture<F, J, K> {
     #[pin]
     stage: BreakerStage<F, J>,
@@ -32,19 +31,31 @@ enum BreakerStage<F, J> {
         future: F,
         admission: Admission,
         judge: J,
+        /// Asks the judge for the outcome of a call that was cut. A function, because a drop does not know the types
+        /// of response and error.
+        judge_cut: fn(&J) -> Outcome,
     },
     /// `None` once the refusal is returned.
     Refused(Option<ErrorInfo>),
 }
 
 impl<F, J, K> ResponseFuture<F, J, K> {
-    pub(super) const fn admitted(admission: Admission, future: F, judge: J, kind: K) -> Self {
-        Self { stage: BreakerStage::Admitted { future, admission, judge }, kind }
+    pub(super) const fn admitted<Res, E>(admission: Admission, future: F, judge: J, kind: K) -> Self
+    where
+        J: Judge<Res, E>,
+    {
+        let judge_cut = judge_cut::<J, Res, E>;
+        Self { stage: BreakerStage::Admitted { future, admission, judge, judge_cut }, kind }
     }
 
     pub(super) const fn refused(refusal: ErrorInfo, kind: K) -> Self {
         Self { stage: BreakerStage::Refused(Some(refusal)), kind }
     }
+}
+
+#[cold]
+fn judge_cut<J: Judge<Res, E>, Res, E>(judge: &J) -> Outcome {
+    judge.classify(Err(&Error::timeout(TimeoutScope::Total, None)))
 }
 
 impl<F, J, K, Res, E> Future for ResponseFuture<F, J, K>
@@ -57,80 +68,95 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        match this.stage.project() {
-            BreakerStageProj::Admitted { future, admission, judge } => {
-                let listening = listen_wait();
-                let mut polled = future.poll(cx);
-                let wait = listening.heard();
-                // Responses are large, so the result is classified by reference, and moved only once: below, where
-                // its type changes.
-                let observer = match &mut polled {
-                    Poll::Ready(Ok(response)) => settle(admission, judge, *this.kind, Ok(response)),
-                    Poll::Ready(Err(error)) => {
-                        admission.name(error);
-                        settle(admission, judge, *this.kind, Err(error))
-                    }
-                    Poll::Pending => {
-                        admission.pending(wait);
-                        None
-                    }
-                };
-                // `listening` hid the signal of a wait from the layers above, so the signal is raised again.
-                wait.into_iter().for_each(raise_wait);
-                match polled {
-                    Poll::Ready(Ok(response)) => Poll::Ready(Ok(this.kind.observe(response, observer))),
-                    Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                    Poll::Pending => Poll::Pending,
-                }
+        let mut this = self.project();
+        let (future, admission, judge) = match this.stage.as_mut().project() {
+            BreakerStageProj::Admitted { future, admission, judge, .. } => (future, admission, judge),
+            BreakerStageProj::Refused(refusal) => return Poll::Ready(Err(Error::from_refusal(refusal))),
+        };
+        // Ask before the poll below, in which a queued call may get its permit.
+        if let Poll::Ready(refusal) = admission.poll_refused(cx) {
+            return Poll::Ready(Err(refuse(this.stage, refusal)));
+        }
+        let waiting = listen_wait();
+        let (mut polled, is_in_memory) = poll_in_memory(|| future.poll(cx));
+        let wait = waiting.heard();
+        // The scope hid the signal of a wait from the layers above, so the signal is raised again.
+        wait.into_iter().for_each(raise_wait);
+        // Responses are large, so the result is classified by reference, and moved only once: below, where its type
+        // changes.
+        let observer = match &mut polled {
+            Poll::Ready(Ok(response)) => answered(admission, judge, *this.kind, response, !is_in_memory),
+            Poll::Ready(Err(error)) => {
+                admission.name(error);
+                failed(admission, judge, error);
+                None
             }
-            BreakerStageProj::Refused(refusal) => Poll::Ready(Err(Error::from_refusal(refusal))),
+            Poll::Pending => {
+                return match admission.poll_pending(wait, cx) {
+                    Poll::Ready(refusal) => Poll::Ready(Err(refuse(this.stage, refusal))),
+                    Poll::Pending => Poll::Pending,
+                };
+            }
+        };
+        match polled {
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(this.kind.observe(response, observer))),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
         }
     }
 }
 
-/// Classifies the result, and reports the outcome. Returns the observer of the response's body, if the body counts.
-fn settle<Res, E>(
+/// Ends an admitted call with a refusal.
+#[cold]
+fn refuse<F, J, E>(mut stage: Pin<&mut BreakerStage<F, J>>, refusal: ErrorInfo) -> Error<E> {
+    stage.set(BreakerStage::Refused(None));
+    Error::from_refusal(&mut Some(refusal))
+}
+
+/// Records the verdict on an answered call. Returns the observer of the response's body, if the verdict depends on
+/// the body.
+fn answered<Res, E>(
     admission: &mut Admission,
     judge: &impl Judge<Res, E>,
     kind: impl ResponseKind<Res>,
-    result: Result<&Res, &Error<E>>,
+    response: &Res,
+    is_streamed: bool,
 ) -> Option<BreakerBody> {
     if !admission.is_open() {
         return None;
     }
-    let response = match result {
-        Ok(response) => response,
-        Err(error) => return settle_error(admission, judge, error),
-    };
     if kind.is_of_redirect_target(response) {
-        admission.settle_redirected();
+        admission.redirected();
         return None;
     }
     match kind.broken(response) {
-        // The broken body counts now, and does not count once more when the caller reads it.
-        Some(broken) => settle_error(admission, judge, &broken.error()),
-        None => admission.settle(judge.classify(result)),
+        Some(broken) => {
+            failed(admission, judge, &broken.error());
+            None
+        }
+        None => admission.answered(judge.classify(Ok(response)), is_streamed),
     }
 }
 
 #[cold]
-fn settle_error<Res, E>(
-    admission: &mut Admission,
-    judge: &impl Judge<Res, E>,
-    error: &Error<E>,
-) -> Option<BreakerBody> {
-    if error.is_refusal() {
-        admission.settle(Outcome::Neutral);
-    } else if error.is_of_redirect_target() || (error.is_timeout() && admission.is_redirected()) {
-        admission.settle_redirected();
-    } else if error.is_total_timeout() {
-        // A call cut by its deadline counts like a call dropped by its caller.
-        admission.abandon();
-    } else {
-        admission.settle(judge.classify(Err(error)));
+fn failed<Res, E>(admission: &mut Admission, judge: &impl Judge<Res, E>, error: &Error<E>) {
+    if admission.is_open() {
+        let is_refusal = error.is_refusal();
+        admission.failed(error, if is_refusal { Outcome::Neutral } else { judge.classify(Err(error)) });
     }
-    None
+}
+
+/// The caller drops the call, if it has not ended.
+#[pinned_drop]
+impl<F, J, K> PinnedDrop for ResponseFuture<F, J, K> {
+    fn drop(self: Pin<&mut Self>) {
+        if let BreakerStageProj::Admitted { admission, judge, judge_cut, .. } = self.project().stage.project()
+        {
+            if admission.is_open() {
+                admission.dropped(!judge_cut(judge).is_fault());
+            }
+        }
+    }
 }
 
 impl<F, J, K> fmt::Debug for ResponseFuture<F, J, K> {

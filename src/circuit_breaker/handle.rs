@@ -11,10 +11,6 @@
 //! that finds the circuit forced closed, and a call that comes during the open time. For these calls, the gate and
 //! `open_until` suffice.
 //!
-//! The share of failures is checked at each failure, the share of slow calls at each slow call. A fast success raises
-//! neither share, but may complete the minimum number of calls. Even then, the shares are checked only at the next
-//! failure or slow call.
-//!
 //! Watchers and log subscribers run after the mutex is released, so they may use the circuit breaker.
 //!
 //! # Memory ordering
@@ -27,9 +23,7 @@
 //! `refused` changes only by read-modify-writes, and `trips` only under the mutex. The copies of settings are
 //! independent single words.
 //!
-//! A call compares the generation, and then records its result. If the phase changes in between, the result may count
-//! in the rates of the next generation. The result does not count in the run of failures, because the word of the run
-//! holds the generation.
+//! `recording.rs` says how results change the run of failures, the rates and the probes.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError};
@@ -39,12 +33,13 @@ use std::time::Duration;
 use rand::RngExt;
 use tokio::time::Instant;
 
-use super::config::{BreakerSettings, CircuitBreakerBuilder, Consecutive};
+use super::answer_time::{AnswerTime, nanos};
+use super::config::{BreakerSettings, CircuitBreakerBuilder};
 use super::gate::{Gate, Refusal, Ticket};
 use super::machine::{Decision, Machine, Phase, ProbeId, ProbeResult};
 use super::run::ConsecutiveFailures;
 use super::state::{Snapshot, State};
-use super::window::{CallRecord, Counts, RateWindow};
+use super::window::{Counts, RateWindow};
 use crate::internal::arc_pool::{Pooled, PooledArc, Spares};
 use crate::internal::log_events;
 use crate::internal::rng::SharedRng;
@@ -79,14 +74,14 @@ use crate::{ConfigError, ErrorInfo, ErrorKind, Outcome};
 #[doc(alias = "breaker")]
 #[doc(alias = "circuit")]
 #[derive(Clone)]
-pub struct CircuitBreaker(PooledArc<BreakerInner>);
+pub struct CircuitBreaker(pub(super) PooledArc<BreakerInner>);
 
-struct BreakerInner {
+pub(super) struct BreakerInner {
     name: Option<Arc<str>>,
-    settings: SharedSettings<BreakerSettings>,
+    pub(super) settings: SharedSettings<BreakerSettings>,
     /// The time above which a call is slow, in nanoseconds. Like `is_shadow`, this is a copy of a setting, so that
     /// healthy calls need not read `settings`.
-    slow_after: AtomicU64,
+    pub(super) slow_after: AtomicU64,
     is_shadow: AtomicBool,
     /// The instant from which the times in the run, the window and `open_until` are counted.
     epoch: Instant,
@@ -95,9 +90,10 @@ struct BreakerInner {
     /// The end of the open time, in nanoseconds since the epoch. Stored before the gate, whose Release and Acquire
     /// also order this word.
     open_until: AtomicU64,
-    consecutive: ConsecutiveFailures,
+    pub(super) consecutive: ConsecutiveFailures,
+    pub(super) answer_time: AnswerTime,
     /// `None` if no rate is configured.
-    window: Option<RateWindow>,
+    pub(super) window: Option<RateWindow>,
     refused: AtomicU64,
     /// Written only under the machine's lock.
     trips: AtomicU64,
@@ -126,6 +122,7 @@ impl CircuitBreaker {
             gate: AtomicU64::new(Gate::new(&machine).0),
             open_until: AtomicU64::new(0),
             consecutive: ConsecutiveFailures::default(),
+            answer_time: AnswerTime::default(),
             refused: AtomicU64::new(0),
             trips: AtomicU64::new(0),
             machine: Mutex::new(machine),
@@ -218,14 +215,18 @@ impl CircuitBreaker {
         self.transition(|machine| machine.force(Phase::Closed));
     }
 
-    /// Admits a call, or refuses it with the time to wait. The time is `None` if it is not known.
+    /// Admits a call, or refuses it with the time to wait. The time is `None` if it is not known. A probe may take
+    /// until the call's `deadline`, which only a circuit that is not closed asks for.
     #[inline]
-    pub(super) fn enter(&self) -> Result<Ticket, Option<Duration>> {
+    pub(super) fn enter(
+        &self,
+        deadline: impl FnOnce() -> Option<Instant>,
+    ) -> Result<Ticket, Option<Duration>> {
         let gate = self.gate();
         match gate.state() {
             State::Closed => Ok(Ticket::Counted(gate.generation())),
             State::ForcedClosed => Ok(Ticket::Unjudged),
-            _ => self.enter_guarded(gate),
+            _ => self.enter_guarded(gate, deadline()),
         }
     }
 
@@ -261,7 +262,7 @@ impl CircuitBreaker {
     /// Counts a failure of the service below to become ready.
     #[cold]
     pub(super) fn failed_to_become_ready(&self) {
-        if let Ok(ticket) = self.enter() {
+        if let Ok(ticket) = self.enter(|| None) {
             self.ended(ticket, Outcome::transient(), None);
         }
     }
@@ -271,114 +272,19 @@ impl CircuitBreaker {
         ErrorInfo::refusal(ErrorKind::CircuitOpen { retry_after }, self.shared_name())
     }
 
-    /// Records the end of an admitted call. `waiting_since` is the time at which the call began to wait for the
-    /// upstream, or `None` if the call did not wait.
-    #[inline]
-    pub(super) fn ended(&self, ticket: Ticket, outcome: Outcome, waiting_since: Option<Instant>) {
-        match (ticket, outcome) {
-            // The path of a healthy call under the default rules.
-            (Ticket::Counted(generation), Outcome::Success) if self.0.window.is_none() => {
-                if self.gate().generation() == generation {
-                    self.0.consecutive.success(generation);
-                }
-            }
-            _ => self.record(ticket, outcome, waiting_since),
-        }
-    }
-
-    /// Records that an admitted call was dropped by its caller, or cut by its deadline.
-    pub(super) fn abandoned(&self, ticket: Ticket, waiting_since: Option<Instant>) {
-        let hung = waiting_since.is_some_and(|since| {
-            since.elapsed() >= self.0.settings.read(|settings| settings.abandoned_after)
-        });
-        self.ended(ticket, if hung { Outcome::Failure } else { Outcome::Neutral }, waiting_since);
-    }
-
-    fn record(&self, ticket: Ticket, outcome: Outcome, waiting_since: Option<Instant>) {
-        let neutral = matches!(outcome, Outcome::Neutral | Outcome::NotProcessed | Outcome::Throttled { .. });
-        match ticket {
-            Ticket::Probe(id) if neutral => self.probe_ended(id, ProbeResult::Nothing, Instant::now()),
-            Ticket::Probe(id) => {
-                let now = Instant::now();
-                let failed = outcome.is_fault() || self.is_slow(waiting_since, now);
-                let result = if failed { ProbeResult::Failure } else { ProbeResult::Success };
-                self.probe_ended(id, result, now);
-            }
-            Ticket::Counted(generation) if !neutral && self.gate().generation() == generation => {
-                let now = Instant::now();
-                let record =
-                    CallRecord { failed: outcome.is_fault(), slow: self.is_slow(waiting_since, now) };
-                self.count(generation, record, now);
-            }
-            Ticket::Counted(_) | Ticket::Unjudged => {}
-        }
-    }
-
-    /// True if the run of failures has reached `rule`.
-    pub(super) fn has_run(&self, rule: Consecutive) -> bool {
-        let Consecutive { failures, span } = rule;
-        let generation = self.gate().generation();
-        // Without a rule for failures in a row, failures are not counted, and the run is always empty.
-        self.0.consecutive.has_reached(failures, span, generation, || self.since_epoch(Instant::now()))
-    }
-
-    fn is_slow(&self, waiting_since: Option<Instant>, now: Instant) -> bool {
-        waiting_since.is_some_and(|since| nanos(now - since) > self.0.slow_after.load(Ordering::Relaxed))
-    }
-
-    fn count(&self, generation: u64, record: CallRecord, now: Instant) {
-        let BreakerInner { settings, consecutive, window, .. } = &*self.0;
-        if !record.failed {
-            consecutive.success(generation);
-        }
-        let at = self.since_epoch(now);
-        if let Some(window) = window {
-            window.record(at, record);
-        }
-        if record.failed || record.slow {
-            settings.read(|settings| {
-                if self.is_tripped_by(settings, generation, record, at) {
-                    let jitter = self.jitter();
-                    self.transition(|machine| machine.trip(settings, generation, now, jitter));
-                }
-            });
-        }
-    }
-
-    /// Adds the call to the run of failures if the call failed. Returns true if a rule now opens the circuit.
-    fn is_tripped_by(
-        &self,
-        settings: &BreakerSettings,
-        generation: u64,
-        record: CallRecord,
-        at: Duration,
-    ) -> bool {
-        let mut tripped = false;
-        if let Some(window) = &self.0.window {
-            let counts = window.counts(at);
-            let enough = counts.calls >= settings.minimum_calls;
-            let failing = settings.failure_rate.is_some_and(|rate| counts.failure_rate() >= rate);
-            let slow = settings.slow_calls.is_some_and(|rule| counts.slow_rate() >= rule.rate);
-            tripped = enough && (failing && record.failed || slow && record.slow);
-        }
-        if let Some(rule) = settings.consecutive.filter(|_| record.failed) {
-            let (failures, span) = self.0.consecutive.failure(generation, at);
-            tripped |= failures >= rule.failures && span >= rule.span;
-        }
-        tripped
-    }
-
     /// Admits or refuses a call to a circuit that is not closed. During the open time, the call is refused at once.
     /// Otherwise, the machine decides.
     #[cold]
-    fn enter_guarded(&self, gate: Gate) -> Result<Ticket, Option<Duration>> {
+    fn enter_guarded(&self, gate: Gate, deadline: Option<Instant>) -> Result<Ticket, Option<Duration>> {
         let now = Instant::now();
         let wait = if gate.state() == State::Open { self.open_for(now) } else { Duration::ZERO };
         let entry = if wait > Duration::ZERO {
             Decision::Refused(Some(wait))
         } else {
             let jitter = self.jitter();
-            self.0.settings.read(|settings| self.transition(|machine| machine.enter(settings, now, jitter)))
+            self.0
+                .settings
+                .read(|settings| self.transition(|machine| machine.enter(settings, now, deadline, jitter)))
         };
         match entry {
             Decision::Admitted => Ok(self.ticket()),
@@ -397,7 +303,13 @@ impl CircuitBreaker {
         if gate.state() == State::Closed { Ticket::Counted(gate.generation()) } else { Ticket::Unjudged }
     }
 
-    fn probe_ended(&self, id: ProbeId, result: ProbeResult, now: Instant) {
+    /// Records that a good answer to a probe has begun.
+    #[cold]
+    pub(super) fn probe_answered(&self, id: ProbeId) {
+        self.machine().probe_answered(id);
+    }
+
+    pub(super) fn probe_ended(&self, id: ProbeId, result: ProbeResult, now: Instant) {
         let jitter = self.jitter();
         self.0.settings.read(|settings| {
             self.transition(|machine| machine.probe_ended(settings, id, result, now, jitter));
@@ -406,7 +318,7 @@ impl CircuitBreaker {
 
     /// Changes the machine and publishes the change, all under the machine's lock. Reports the change after the lock
     /// is released.
-    fn transition<T>(&self, change: impl FnOnce(&mut Machine) -> T) -> T {
+    pub(super) fn transition<T>(&self, change: impl FnOnce(&mut Machine) -> T) -> T {
         let mut machine = self.machine();
         let before = Gate::new(&machine);
         let result = change(&mut machine);
@@ -457,7 +369,7 @@ impl CircuitBreaker {
         Duration::from_nanos(until.saturating_sub(nanos(self.since_epoch(now))))
     }
 
-    fn gate(&self) -> Gate {
+    pub(super) fn gate(&self) -> Gate {
         Gate(self.0.gate.load(Ordering::Acquire))
     }
 
@@ -465,11 +377,11 @@ impl CircuitBreaker {
         self.0.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn jitter(&self) -> f64 {
+    pub(super) fn jitter(&self) -> f64 {
         self.0.rng.with(RngExt::random)
     }
 
-    fn since_epoch(&self, now: Instant) -> Duration {
+    pub(super) fn since_epoch(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.0.epoch)
     }
 }
@@ -484,11 +396,6 @@ impl CircuitBreakerBuilder {
         self.settings.validate()?;
         Ok(CircuitBreaker::new(self.settings, self.name, self.seed))
     }
-}
-
-/// Returns the nanoseconds of a duration, at most `u64::MAX` (584 years).
-fn nanos(duration: Duration) -> u64 {
-    duration.as_nanos().try_into().unwrap_or(u64::MAX)
 }
 
 impl Pooled for BreakerInner {

@@ -35,14 +35,24 @@ pub(super) enum Phase {
 /// A round of probes, of which `successes_to_close` must succeed.
 ///
 /// The circuit closes when that many probes have succeeded, and opens again as soon as the round can no longer reach
-/// this number. A probe that ends without a verdict frees its place in the round. A probe whose lease has run out
-/// counts as failed.
+/// this number. A probe that ends without a verdict frees its place in the round. When the lease of a probe runs out,
+/// the probe has failed, unless a good answer has begun by then.
 #[derive(Debug, Default)]
 pub(super) struct Round {
-    /// The probes in flight, each with the end of its lease, or `None` if the lease never ends.
-    leases: Vec<(ProbeId, Option<Instant>)>,
+    /// The probes in flight.
+    leases: Vec<Lease>,
     successes: u32,
     failures: u32,
+}
+
+/// The longest time of a probe.
+#[derive(Debug)]
+struct Lease {
+    probe: ProbeId,
+    /// `None` if the lease never ends.
+    end: Option<Instant>,
+    /// True if the head of a good answer has come, and the body is being read.
+    is_answered: bool,
 }
 
 /// The number of a probe, unique within its circuit breaker.
@@ -82,9 +92,17 @@ impl Machine {
         self.generation
     }
 
-    /// Counts a failure for each probe whose lease has run out, and then admits or refuses the call. If these
-    /// failures open the circuit, `jitter`, from 0 to 1, shortens the open time.
-    pub(super) fn enter(&mut self, settings: &BreakerSettings, now: Instant, jitter: f64) -> Decision {
+    /// Ends each probe whose lease has run out, and then admits or refuses the call. If this opens the circuit,
+    /// `jitter`, from 0 to 1, shortens the open time.
+    ///
+    /// The lease of a probe lasts at least until the call's `deadline`.
+    pub(super) fn enter(
+        &mut self,
+        settings: &BreakerSettings,
+        now: Instant,
+        deadline: Option<Instant>,
+        jitter: f64,
+    ) -> Decision {
         match &mut self.phase {
             Phase::Closed | Phase::ForcedClosed => return Decision::Admitted,
             Phase::ForcedOpen => return Decision::Refused(None),
@@ -99,10 +117,12 @@ impl Machine {
         }
         match &mut self.phase {
             Phase::HalfOpen(round) if round.has_room(settings) => {
-                let id = ProbeId(self.next_probe);
+                let probe = ProbeId(self.next_probe);
                 self.next_probe += 1;
-                round.leases.push((id, clock::after(now, settings.probe_lease)));
-                Decision::Probe(id)
+                let end = clock::after(now, settings.probe_lease);
+                let end = end.map(|end| deadline.map_or(end, |deadline| end.max(deadline)));
+                round.leases.push(Lease { probe, end, is_answered: false });
+                Decision::Probe(probe)
             }
             Phase::HalfOpen(round) => Decision::Refused(round.next_end().map(|end| end - now)),
             Phase::Open(until) => Decision::Refused(until.map(|until| until - now)),
@@ -129,7 +149,7 @@ impl Machine {
     ) {
         let Phase::HalfOpen(round) = &mut self.phase else { return };
         round.expire(now);
-        if let Some(index) = round.leases.iter().position(|(lease, _)| *lease == id) {
+        if let Some(index) = round.leases.iter().position(|lease| lease.probe == id) {
             round.leases.swap_remove(index);
             match result {
                 ProbeResult::Success => round.successes += 1,
@@ -138,6 +158,13 @@ impl Machine {
             }
         }
         self.decide(settings, now, jitter);
+    }
+
+    /// Records that a good answer to a probe has begun. Only the end of its body can still make the probe fail.
+    pub(super) fn probe_answered(&mut self, id: ProbeId) {
+        let Phase::HalfOpen(round) = &mut self.phase else { return };
+        let lease = round.leases.iter_mut().find(|lease| lease.probe == id);
+        lease.into_iter().for_each(|lease| lease.is_answered = true);
     }
 
     /// Opens the circuit if the circuit is closed and `generation` is the current one.
@@ -183,11 +210,18 @@ impl Round {
         self.leases.len()
     }
 
-    /// Removes each probe whose lease has run out, and counts a failure for the probe.
+    /// Removes each probe whose lease has run out, and counts its result.
     fn expire(&mut self, now: Instant) {
-        let before = self.leases.len();
-        self.leases.retain(|(_, end)| end.is_none_or(|end| now < end));
-        self.failures += u32::try_from(before - self.leases.len()).unwrap_or(u32::MAX);
+        let Self { leases, successes, failures } = self;
+        leases.retain(|lease| {
+            let is_valid = lease.end.is_none_or(|end| now < end);
+            match lease.is_answered {
+                _ if is_valid => {}
+                true => *successes += 1,
+                false => *failures += 1,
+            }
+            is_valid
+        });
     }
 
     fn has_room(&self, settings: &BreakerSettings) -> bool {
@@ -197,7 +231,7 @@ impl Round {
 
     /// Returns the end of the lease that runs out next.
     fn next_end(&self) -> Option<Instant> {
-        self.leases.iter().filter_map(|(_, end)| *end).min()
+        self.leases.iter().filter_map(|lease| lease.end).min()
     }
 }
 

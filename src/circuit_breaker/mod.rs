@@ -44,8 +44,9 @@
 //!
 //! Either of two things opens the circuit:
 //!
-//! - a number of consecutive failures that also span a minimum time. A count alone would open the circuit too early
-//!   in dense traffic: at 1,000 calls a second, ten failures in a row take only ten milliseconds;
+//! - a number of consecutive transient failures that also span a minimum time. A count alone would open the circuit
+//!   too early in dense traffic: at 1,000 calls a second, ten failures in a row take only ten milliseconds. A run of
+//!   failures that has not opened the circuit within ten minutes beyond this time begins anew;
 //! - a high rate of failures or slow calls, measured over a [window](Window) of time or of calls. Rates are off by
 //!   default.
 //!
@@ -54,20 +55,43 @@
 //!
 //! # Which outcomes count
 //!
-//! The head of an HTTP response decides the outcome. A body that breaks later counts as one more failure. The body of
-//! a probe does not count, because a probe ends with the head. These results do not count:
+//! Each call has one verdict, by its [`Outcome`](crate::Outcome):
 //!
-//! - outcomes that are neutral, throttled or not processed (see [`Outcome`](crate::Outcome)). A classifier [by
-//!   request](crate::classify::by_request) can make the outcomes of a route neutral;
-//! - refusals by layers below;
-//! - results of calls from an earlier *generation*: calls admitted before the circuit's last change of state or
-//!   reset;
-//! - calls that are dropped by the caller or cut by the deadline before they have waited for the upstream for
-//!   [`abandoned_after`](CircuitBreakerBuilder::abandoned_after). After a longer wait, such a call counts as a
-//!   failure: an upstream that never answers is down, too.
+//! | outcome | run of failures | rates | probe |
+//! |---|---|---|---|
+//! | `Success`, `Throttled` | ends | a good call | succeeds |
+//! | `Transient` | grows | a failure | fails |
+//! | `Failure`, such as a 500 | stays | a failure | succeeds; fails if a rate is configured |
+//! | `Neutral`, `NotProcessed`; a refusal by a layer below | stays | does not count | frees its place |
+//!
+//! A `Failure` is a fault of the application behind one route. It must not cut off the other routes. A classifier [by
+//! request](crate::classify::by_request) can make the outcomes of a route neutral.
+//!
+//! The verdict on a good answer is known when its body has ended. A body that breaks off or stalls is a transient
+//! failure. If the caller drops the body earlier, or if the body is in memory already, the head decides. A call
+//! admitted before the circuit's last change of state says nothing.
+//!
+//! # Calls that are cut
+//!
+//! A call that its caller drops counts as a transient failure if it has waited for the upstream for
+//! [`abandoned_after`](CircuitBreakerBuilder::abandoned_after).
+//!
+//! A call that is cut by its deadline counts as a transient failure if it has waited for at least twice the time that
+//! good answers usually take. So an upstream that never answers is noticed under short deadlines, too, and callers
+//! whose deadlines are too short for any answer do not cut off patient callers. As long as no good answer is known,
+//! the waits of cut calls add up, and each whole `abandoned_after` of the sum counts as one failure. The same holds
+//! for an attempt whose limit is a share of its call's own timeout.
+//!
+//! An attempt that goes on beyond its [share](crate::timeout#the-share-of-an-attempt) of the total time counts as a
+//! transient failure at once, unless good answers usually take longer. Its later result says nothing.
+//!
+//! # Calls in a queue
+//!
+//! A call that waits in the queue of a bulkhead below is refused when the circuit opens.
 
 mod admission;
 mod advice;
+mod answer_time;
 mod body;
 mod config;
 mod future;
@@ -75,6 +99,8 @@ mod gate;
 mod handle;
 mod layer;
 mod machine;
+mod queued;
+mod recording;
 mod run;
 mod service;
 mod state;

@@ -5,6 +5,9 @@
 //! [`ConsecutiveFailures`] is one word: the generation, the length of the run, and the time of its first failure. A
 //! healthy call only reads the word, so that parallel calls share the word's cache line.
 //!
+//! A run ages. If a run has not opened the circuit [`MAX_AGE`] after its first failure, the next failure begins a new
+//! run. Without this limit, a failure of the morning and a failure of the evening would count as failures in a row.
+//!
 //! # Memory ordering
 //!
 //! All accesses are relaxed, because the word orders no accesses to other words. When the circuit closes,
@@ -13,8 +16,12 @@
 
 use std::time::Duration;
 
+use super::config::Consecutive;
 use crate::internal::sync::atomic::AtomicU64;
 use crate::internal::sync::atomic::Ordering::Relaxed;
+
+/// The largest age of a run, beyond the span that its rule asks for.
+pub(super) const MAX_AGE: Duration = Duration::from_secs(10 * 60);
 
 /// The length of the run of failures and the time of its first failure, in one word.
 ///
@@ -22,52 +29,58 @@ use crate::internal::sync::atomic::Ordering::Relaxed;
 #[derive(Debug, Default)]
 pub(super) struct ConsecutiveFailures(AtomicU64);
 
+/// The content of the word. `generation` takes the upper 10 bits, `failures` the next 14, and `first` the lower 40.
 #[derive(Clone, Copy)]
 struct Run {
+    /// The lowest bits of the generation.
     generation: u16,
     failures: u16,
-    /// The time of the first failure in the run, in milliseconds since the circuit breaker was made. The value wraps
-    /// after 49 days, but only differences are used.
-    first: u32,
+    /// The time of the first failure in the run, in milliseconds since the circuit breaker was made. 40 bits last for
+    /// 34 years.
+    first: u64,
 }
+
+const GENERATIONS: u16 = 1 << 10;
+const MAX_FAILURES: u16 = (1 << 14) - 1;
+const FIRST_BITS: u32 = 40;
 
 impl Run {
     fn pack(self) -> u64 {
-        u64::from(self.generation) << 48 | u64::from(self.failures) << 32 | u64::from(self.first)
+        u64::from(self.generation) << 54 | u64::from(self.failures) << FIRST_BITS | self.first
     }
 
-    /// Returns the time since the first failure.
-    fn span(self, now: u32) -> Duration {
-        let span = now.wrapping_sub(self.first);
-        // A difference above half the range means a negative time: this thread read the clock earlier than the thread
-        // of the first failure.
-        Duration::from_millis(if span > u32::MAX / 2 { 0 } else { span.into() })
+    /// Returns the time since the first failure; zero if another thread read a later clock for that failure.
+    fn span(self, now: u64) -> Duration {
+        Duration::from_millis(now.saturating_sub(self.first))
     }
 
     #[allow(clippy::cast_possible_truncation)]
     fn unpack(word: u64) -> Self {
-        Self { generation: (word >> 48) as u16, failures: (word >> 32) as u16, first: word as u32 }
+        Self {
+            generation: (word >> 54) as u16,
+            failures: (word >> FIRST_BITS) as u16 & MAX_FAILURES,
+            first: word & ((1 << FIRST_BITS) - 1),
+        }
     }
 }
 
-#[allow(clippy::cast_possible_truncation)]
 impl ConsecutiveFailures {
     /// Begins an empty run for a new generation.
     ///
-    /// The word has room for only 16 bits of the generation, and calls update the word only while the circuit is
-    /// closed. Without `begin` at each closing, the generation in the word could become so old that its 16 bits look
+    /// The word has room for only 10 bits of the generation, and calls update the word only while the circuit is
+    /// closed. Without `begin` at each closing, the generation in the word could become so old that its 10 bits look
     /// like those of a later generation.
     pub(super) fn begin(&self, generation: u64) {
         // A store would suffice. This is a swap because loom cannot order a store against another thread's
         // read-modify-write.
-        self.0.swap(Run { generation: generation as u16, failures: 0, first: 0 }.pack(), Relaxed);
+        self.0.swap(Run { generation: in_word(generation), failures: 0, first: 0 }.pack(), Relaxed);
     }
 
     /// Ends the run. If there is no run, as in a healthy circuit, only reads the word.
     pub(super) fn success(&self, generation: u64) {
         let word = self.0.load(Relaxed);
         let run = Run::unpack(word);
-        if run.failures > 0 && run.generation == generation as u16 {
+        if run.failures > 0 && run.generation == in_word(generation) {
             // If another thread has added a failure since the load, the exchange fails, and the run goes on: the
             // failure counts as later than this success.
             let ended = Run { failures: 0, ..run }.pack();
@@ -75,25 +88,25 @@ impl ConsecutiveFailures {
         }
     }
 
-    /// Adds a failure to the run. Returns the length of the run and the time since its first failure.
-    pub(super) fn failure(&self, generation: u64, now: Duration) -> (u16, Duration) {
-        let now = now.as_millis() as u32;
-        let generation = generation as u16;
+    /// Adds a failure to the run, or begins a new run if the run is too old. Returns true if the run fulfils `rule`.
+    pub(super) fn failure(&self, rule: Consecutive, generation: u64, now: Duration) -> bool {
+        let now = millis(now);
+        let generation = in_word(generation);
         let mut word = self.0.load(Relaxed);
         loop {
             let run = Run::unpack(word);
-            let age = generation.wrapping_sub(run.generation);
-            if age > u16::MAX / 2 {
+            let age = generation.wrapping_sub(run.generation) % GENERATIONS;
+            if age > GENERATIONS / 2 {
                 // The word already belongs to a later generation, so this failure does not count.
-                return (0, Duration::ZERO);
+                return false;
             }
-            let next = if age == 0 && run.failures > 0 {
-                Run { failures: run.failures.saturating_add(1), ..run }
+            let next = if age == 0 && run.failures > 0 && run.span(now) <= rule.span + MAX_AGE {
+                Run { failures: (run.failures + 1).min(MAX_FAILURES), ..run }
             } else {
                 Run { generation, failures: 1, first: now }
             };
             match self.0.compare_exchange_weak(word, next.pack(), Relaxed, Relaxed) {
-                Ok(_) => return (next.failures, next.span(now)),
+                Ok(_) => return next.failures >= rule.failures && next.span(now) >= rule.span,
                 Err(newer) => word = newer,
             }
         }
@@ -103,22 +116,31 @@ impl ConsecutiveFailures {
         self.run(generation).map_or(0, |run| run.failures)
     }
 
-    /// True if the run has at least `failures` failures, and the first was at least `span` ago. Calls `now` only if
-    /// there are enough failures.
+    /// True if the run fulfils `rule` now. Calls `now` only if the run is long enough.
     pub(super) fn has_reached(
         &self,
-        failures: u16,
-        span: Duration,
+        rule: Consecutive,
         generation: u64,
         now: impl FnOnce() -> Duration,
     ) -> bool {
-        let run = self.run(generation).filter(|run| run.failures >= failures);
-        run.is_some_and(|run| run.span(now().as_millis() as u32) >= span)
+        let run = self.run(generation).filter(|run| run.failures >= rule.failures);
+        run.is_some_and(|run| run.span(millis(now())) >= rule.span)
     }
 
     fn run(&self, generation: u64) -> Option<Run> {
-        Some(Run::unpack(self.0.load(Relaxed))).filter(|run| run.generation == generation as u16)
+        Some(Run::unpack(self.0.load(Relaxed))).filter(|run| run.generation == in_word(generation))
     }
+}
+
+/// Returns the bits of the generation that the word holds.
+#[allow(clippy::cast_possible_truncation)]
+fn in_word(generation: u64) -> u16 {
+    (generation % u64::from(GENERATIONS)) as u16
+}
+
+#[allow(clippy::cast_possible_truncation)]
+fn millis(time: Duration) -> u64 {
+    time.as_millis() as u64 & ((1 << FIRST_BITS) - 1)
 }
 
 #[cfg(all(test, steadfast_loom))]
@@ -129,33 +151,70 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const THREE_OVER_TWO_SECONDS: Consecutive = Consecutive { failures: 3, span: Duration::from_secs(2) };
+
+    fn failure(run: &ConsecutiveFailures, generation: u64, now: Duration) -> bool {
+        run.failure(THREE_OVER_TWO_SECONDS, generation, now)
+    }
 
     #[test]
-    fn a_run_of_failures_is_measured_from_its_first() {
+    fn a_run_needs_both_its_length_and_its_span() {
         let run = ConsecutiveFailures::default();
-        assert_eq!(run.failure(0, 5 * SECOND), (1, Duration::ZERO));
-        assert_eq!(run.failure(0, 7 * SECOND), (2, 2 * SECOND));
+        assert!(!failure(&run, 0, 5 * SECOND));
+        assert!(!failure(&run, 0, 6 * SECOND));
+        assert!(!failure(&run, 0, 7 * SECOND - SECOND / 2), "long enough, but too fast");
+        assert!(failure(&run, 0, 7 * SECOND));
         run.success(0);
         assert_eq!(run.count(0), 0);
-        assert_eq!(run.failure(0, 8 * SECOND), (1, Duration::ZERO));
+        assert!(!failure(&run, 0, 8 * SECOND));
     }
 
     #[test]
     fn a_run_belongs_to_its_generation() {
         let run = ConsecutiveFailures::default();
-        run.failure(1, SECOND);
+        failure(&run, 1, SECOND);
         run.success(2);
         assert_eq!(run.count(1), 1);
-        assert_eq!(run.failure(2, 2 * SECOND), (1, Duration::ZERO));
-        assert_eq!(run.failure(1, 2 * SECOND), (0, Duration::ZERO));
+        failure(&run, 2, 2 * SECOND);
+        failure(&run, 1, 2 * SECOND);
         assert_eq!((run.count(1), run.count(2)), (0, 1));
     }
 
     #[test]
-    fn a_run_survives_the_wrap_of_its_clock() {
+    fn generations_wrap_and_keep_their_order() {
         let run = ConsecutiveFailures::default();
-        let before = Duration::from_millis(u64::from(u32::MAX) - 500);
-        run.failure(0, before);
-        assert_eq!(run.failure(0, before + SECOND), (2, SECOND));
+        let last = u64::from(GENERATIONS) - 1;
+        run.begin(last);
+        failure(&run, last, SECOND);
+        failure(&run, last + 1, SECOND);
+        failure(&run, last, SECOND);
+        assert_eq!((run.count(last), run.count(last + 1)), (0, 1));
+    }
+
+    #[test]
+    fn a_run_of_any_age_begins_anew() {
+        for idle in [MAX_AGE + 3 * SECOND, 25 * 24 * 3600 * SECOND, 60 * 24 * 3600 * SECOND] {
+            let run = ConsecutiveFailures::default();
+            failure(&run, 0, SECOND);
+            failure(&run, 0, SECOND);
+            assert!(!failure(&run, 0, SECOND + idle), "after {idle:?}");
+            assert_eq!(run.count(0), 1);
+        }
+    }
+
+    #[test]
+    fn the_longest_run_is_counted_without_overflow() {
+        let run = ConsecutiveFailures::default();
+        (0..u32::from(MAX_FAILURES) + 10).for_each(|_| _ = failure(&run, 0, SECOND));
+        assert_eq!(run.count(0), MAX_FAILURES);
+    }
+
+    #[test]
+    fn a_clock_that_is_read_late_gives_no_negative_span() {
+        let run = ConsecutiveFailures::default();
+        failure(&run, 0, 9 * SECOND);
+        failure(&run, 0, 8 * SECOND);
+        assert!(!failure(&run, 0, 8 * SECOND));
+        assert_eq!(run.count(0), 3);
     }
 }

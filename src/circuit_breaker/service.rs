@@ -16,7 +16,7 @@ use super::gate::Refusal;
 use super::{CircuitBreaker, ResponseFuture};
 use crate::http::HttpClassifier;
 use crate::response_kind::ResponseKind;
-use crate::{Classify, Error, Http, SteadfastError};
+use crate::{Classify, Error, HasCallOptions, Http, SteadfastError};
 
 /// The service of a [`CircuitBreakerLayer`](super::CircuitBreakerLayer).
 pub struct CircuitBreakerService<S, C = HttpClassifier, K = Http> {
@@ -36,6 +36,7 @@ impl<S, C, K> CircuitBreakerService<S, C, K> {
 
 impl<Req, S, C, K, Res, E> Service<Req> for CircuitBreakerService<S, C, K>
 where
+    Req: HasCallOptions,
     S: Service<Req, Response = Res, Error = Error<E>>,
     S::Error: SteadfastError,
     C: Classify<Req, Res, E>,
@@ -66,7 +67,7 @@ where
         }
         let admission = match &self.circuit {
             None => Admission::none(),
-            Some(circuit) => match circuit.enter() {
+            Some(circuit) => match circuit.enter(|| request.options().get_deadline()) {
                 Ok(ticket) => Admission::new(circuit.clone(), ticket),
                 Err(retry_after) => return ResponseFuture::refused(circuit.refusal(retry_after), self.kind),
             },

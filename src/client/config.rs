@@ -17,13 +17,14 @@ use crate::http::HttpClassifier;
 use crate::last_known_good::{LastKnownGood, LastKnownGoodLayer, PrefetchBuilder, PrefetchLayer};
 use crate::per_upstream::PerUpstreamLayer;
 use crate::retry::{RetryBudget, RetryBudgetBuilder, RetryPolicy, RetryPolicyBuilder};
+use crate::timeout::TimeoutLayer;
 
 /// Configures a [`Client`](super::Client), layer by layer. Each layer can be switched off.
 ///
 /// | layer | default |
 /// |---|---|
 /// | total timeout | 10 s |
-/// | connect timeout | half the attempt timeout |
+/// | connect timeout | half the [attempt timeout](Self::attempt_timeout) without the time for the body |
 /// | redirects | up to ten |
 /// | HTTP/2 | a keep-alive ping every 5 s while a stream is open |
 /// | [last known good](Self::last_known_good) | off: no stale response replaces a failure |
@@ -31,8 +32,9 @@ use crate::retry::{RetryBudget, RetryBudgetBuilder, RetryPolicy, RetryPolicyBuil
 /// | retry budget | at most 10 tokens, 2 at first; a success adds 0.6, a failure takes 0.3, a retry takes 1 |
 /// | circuit breaker | opens after 20 failures in a row that span 5 s; open for up to 1 s, later 4 s; 3 probes |
 /// | bulkhead | 128 attempts in flight; 128 waiters, each for at most 1 s |
-/// | attempt timeout | the total timeout divided by 3.4, so that three attempts fit |
-/// | body buffering | bodies with a stated length of at most 1 MiB |
+/// | [attempt timeout](Self::attempt_timeout) | the total timeout divided by 3.4; the last possible attempt has all the time left |
+/// | [upload rate](Self::upload_rate) | a request body of known length adds a second for each 128 KiB to its attempt |
+/// | body buffering | bodies with a stated length of at most 1 MiB; a body is idle after 2 s without data |
 ///
 /// ```
 /// use std::time::Duration;
@@ -52,6 +54,7 @@ pub struct ClientBuilder {
     pub(super) transport: TransportSettings,
     total_timeout: Option<Duration>,
     attempt_timeout: AttemptTimeout,
+    upload_rate: Option<u64>,
     retry: Option<RetryPolicyBuilder>,
     budget: Option<RetryBudgetBuilder>,
     /// True if the user has set the budget.
@@ -76,8 +79,7 @@ enum AttemptTimeout {
 
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// An attempt's share of the call's total time. With the other defaults, three attempts and their backoffs fit.
-const ATTEMPT_SHARE: f64 = 1.0 / 3.4;
+const MILLISECOND: Duration = Duration::from_millis(1);
 
 impl ClientBuilder {
     pub(super) fn new() -> Self {
@@ -85,6 +87,7 @@ impl ClientBuilder {
             transport: TransportSettings::default(),
             total_timeout: Some(TOTAL_TIMEOUT),
             attempt_timeout: AttemptTimeout::Share,
+            upload_rate: None,
             retry: Some(RetryPolicy::builder()),
             budget: Some(RetryBudget::builder()),
             is_budget_set: false,
@@ -102,24 +105,41 @@ impl ClientBuilder {
     /// Sets the total time of a call, from 1 ms to a year, retries and the reading of the body included. Default:
     /// 10 s.
     ///
-    /// By default, the [`attempt_timeout`](Self::attempt_timeout) is this time divided by 3.4.
+    /// By default, an attempt has this time divided by 3.4 while another attempt can follow. The last possible
+    /// attempt has all that is left of this time; see [`attempt_timeout`](Self::attempt_timeout).
     pub fn total_timeout(mut self, timeout: Duration) -> Self {
         self.total_timeout = Some(timeout);
         self
     }
 
     /// Removes the client's total time; a call can have a timeout or deadline of its own. Does not remove the attempt
-    /// timeout, by default 2.9 s.
+    /// timeout. By default, every attempt of a call without a deadline is cut after 2.9 s, the last attempt, too.
     pub fn without_total_timeout(mut self) -> Self {
         self.total_timeout = None;
         self
     }
 
     /// Sets the time of one attempt, from 1 ms to the total time. The time covers the wait for the head of the
-    /// response, and the reading of a buffered body. Default: the total time (the call's own, or else the client's)
-    /// divided by 3.4.
+    /// response, and the reading of a buffered body. It cuts every attempt.
+    ///
+    /// By default, an attempt that another attempt can follow has the total time (the call's own, or else the
+    /// client's) divided by 3.4. The last possible attempt has all the time left until the call's deadline. An
+    /// attempt is the last if no retry is left, the budget is empty, or the request must not or cannot be sent again.
+    /// A request body of known length adds its length divided by the [`upload_rate`](Self::upload_rate). A buffered
+    /// body that arrives extends the attempt until the body is [idle](BufferBodyLayer::idle_timeout).
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = AttemptTimeout::Fixed(timeout);
+        self
+    }
+
+    /// Sets the rate, in bytes per second, at which request bodies are assumed to be sent at least: from 1 to 10¹².
+    /// The default attempt timeout of a request with a body of known length is longer by its length divided by this
+    /// rate. Default: 128 KiB per second.
+    ///
+    /// The length is known for bodies in memory, and for calls that [state it](crate::Call::body_length). Cannot be
+    /// combined with an [`attempt_timeout`](Self::attempt_timeout).
+    pub fn upload_rate(mut self, bytes_per_second: u64) -> Self {
+        self.upload_rate = Some(bytes_per_second);
         self
     }
 
@@ -305,30 +325,21 @@ impl ClientBuilder {
 
     /// Builds the reqwest client and the stack around it, or returns the first error.
     pub(super) fn into_stack(self) -> Result<(Transport, Stack), ConfigError> {
-        const MILLISECOND: Duration = Duration::from_millis(1);
         if let Some(timeout) = self.total_timeout {
             ConfigError::check("client.total_timeout", timeout, MILLISECOND..=MAX_DURATION)?;
         }
-        let (attempt_timeout, attempt_share) = match self.attempt_timeout {
-            AttemptTimeout::Share => {
-                let total = self.total_timeout.unwrap_or(TOTAL_TIMEOUT);
-                (Some(total.mul_f64(ATTEMPT_SHARE)), Some(ATTEMPT_SHARE))
-            }
-            AttemptTimeout::Fixed(timeout) => {
-                let longest = self.total_timeout.unwrap_or(MAX_DURATION);
-                ConfigError::check("client.attempt_timeout", timeout, MILLISECOND..=longest)
-                    .map_err(|error| error.bounded_by("the total timeout"))?;
-                (Some(timeout), None)
-            }
-            AttemptTimeout::None => (None, None),
-        };
+        let timeout = self.timeout_layer()?;
+        let attempt_timeout = timeout.after().or(self.total_timeout);
         // A probe that outlasts its lease counts as failed, even with a good answer. So the lease must cover the
-        // longest attempt that the client's settings allow.
-        let longest = attempt_timeout.or(self.total_timeout);
+        // longest attempt that the client's settings allow. The lease is twice this time, because a probe may wait for
+        // a permit. By default, the last attempt may take the total time, which includes such a wait.
+        let longest = match self.attempt_timeout {
+            AttemptTimeout::Share => attempt_timeout.max(self.total_timeout.map(|total| total / 2)),
+            AttemptTimeout::Fixed(_) | AttemptTimeout::None => attempt_timeout,
+        };
         self.check_ignored()?;
         let make_stack = MakeUpstreamStack {
-            attempt_timeout,
-            attempt_share,
+            timeout,
             retry: self.retry.map_or_else(|| Ok(RetryPolicy::never()), RetryPolicyBuilder::build)?,
             budget: self.budget.map(RetryBudgetBuilder::build).transpose()?,
             circuit_breaker: self
@@ -352,7 +363,7 @@ impl ClientBuilder {
                 return Err(ConfigError::new("client.prefetch", without, "combined with a cache"));
             }
         };
-        let transport = self.transport.build(longest)?;
+        let transport = self.transport.build(attempt_timeout)?;
         let service = per_upstream.layer(transport.service.clone());
         let service =
             LastKnownGoodLayer::optional(last_known_good).classifier(self.classifier).layer(service);
@@ -362,9 +373,33 @@ impl ClientBuilder {
         Ok((transport, stack))
     }
 
-    /// Refuses settings that would be ignored: a budget without retries, and a name of the circuit breaker, the
-    /// bulkhead or the budget. Each upstream has its own three, which get the upstream's name.
+    /// Makes the layer that limits the time of an attempt.
+    fn timeout_layer(&self) -> Result<TimeoutLayer, ConfigError> {
+        match self.attempt_timeout {
+            AttemptTimeout::Share => {
+                let layer = TimeoutLayer::share_of(self.total_timeout.unwrap_or(TOTAL_TIMEOUT));
+                let Some(rate) = self.upload_rate else { return Ok(layer) };
+                let rate = ConfigError::check("client.upload_rate", rate, 1..=1_000_000_000_000)?;
+                Ok(layer.upload_rate(rate))
+            }
+            AttemptTimeout::Fixed(timeout) => {
+                let longest = self.total_timeout.unwrap_or(MAX_DURATION);
+                ConfigError::check("client.attempt_timeout", timeout, MILLISECOND..=longest)
+                    .map_err(|error| error.bounded_by("the total timeout"))?;
+                Ok(TimeoutLayer::new(timeout))
+            }
+            AttemptTimeout::None => Ok(TimeoutLayer::optional(None)),
+        }
+    }
+
+    /// Refuses settings that would be ignored: a budget without retries, an upload rate without the default attempt
+    /// timeout, and a name of the circuit breaker, the bulkhead or the budget. Each upstream has its own three, which
+    /// get the upstream's name.
     fn check_ignored(&self) -> Result<(), ConfigError> {
+        if !matches!(self.attempt_timeout, AttemptTimeout::Share) && self.upload_rate.is_some() {
+            let beside = format_args!("set beside client.attempt_timeout");
+            return Err(ConfigError::new("client.upload_rate", beside, "combined with the default timeout"));
+        }
         if self.retry.is_none() && self.is_budget_set {
             let without = format_args!("set without client.retry");
             return Err(ConfigError::new("client.retry_budget", without, "combined with retries"));

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use http_body::Body as _;
 use reqwest::IntoUrl;
 
 use super::config::ClientBuilder;
@@ -73,6 +74,12 @@ impl Client {
             let timeout_of_call = call.options().get_timeout();
             if let Some(timeout) = timeout_of_call.or(timeout) {
                 call = call.timeout(timeout);
+            }
+        }
+        if call.options().get_body_length().is_none() {
+            let body_length = call.request().body().and_then(|body| body.size_hint().exact());
+            if let Some(length) = body_length {
+                call = call.body_length(length);
             }
         }
         self.0.defaults.apply(&mut call);

@@ -133,8 +133,7 @@ impl RequestBuilder {
 
     /// Sets the total time of this call, retries and the reading of the body included. Default: the client's.
     ///
-    /// By default, the [`attempt_timeout`](super::ClientBuilder::attempt_timeout) of the call is this time divided by
-    /// 3.4.
+    /// By default, the [`attempt_timeout`](super::ClientBuilder::attempt_timeout) follows from this time.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options = self.options.timeout(timeout);
         self

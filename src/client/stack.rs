@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::Response;
 use tower::{Layer, Service};
@@ -47,8 +46,7 @@ pub(super) type UpstreamStack = RetryService<
 /// gets its own.
 #[derive(Debug)]
 pub(super) struct MakeUpstreamStack {
-    pub(super) attempt_timeout: Option<Duration>,
-    pub(super) attempt_share: Option<f64>,
+    pub(super) timeout: TimeoutLayer,
     pub(super) retry: RetryPolicy,
     pub(super) budget: Option<RetryBudget>,
     pub(super) circuit_breaker: Option<CircuitBreaker>,
@@ -83,7 +81,7 @@ impl MakeStack for MakeUpstreamStack {
             circuit_breaker: CircuitBreakerLayer::optional(handle.circuit_breaker.clone())
                 .classifier(self.classifier.clone()),
             bulkhead: BulkheadLayer::optional(handle.bulkhead.clone()),
-            timeout: TimeoutLayer::optional(self.attempt_timeout).share(self.attempt_share),
+            timeout: self.timeout,
             buffer_body: self.buffer_body,
         };
         (layer, handle)

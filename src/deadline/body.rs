@@ -39,11 +39,11 @@ impl DeadlineBody {
 impl Sealed for DeadlineBody {}
 
 impl BodyObserver for DeadlineBody {
-    fn is_cut(&self) -> Option<BoxError> {
+    fn at_frame(self: Pin<&mut Self>) -> Option<BoxError> {
         self.timer.has_elapsed().then(|| Self::error(self.after))
     }
 
-    fn poll_cut(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<BoxError> {
+    fn poll_pending(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<BoxError> {
         let this = self.project();
         this.timer.poll_elapsed(cx).map(|()| Self::error(*this.after))
     }

@@ -42,6 +42,8 @@ pub(super) enum Reach {
     Nowhere,
     /// The upstream may have seen a request.
     Upstream,
+    /// The same, and a share of the caller's own timeout has cut the attempt.
+    UpstreamBriefly,
     /// The upstream has redirected the request to another host, which has failed.
     RedirectTarget,
 }
@@ -230,6 +232,12 @@ impl ErrorInfo {
     /// True if the time limit of the whole call has passed.
     pub const fn is_total_timeout(&self) -> bool {
         matches!(self.kind, ErrorKind::Timeout { scope: TimeoutScope::Total, .. })
+    }
+
+    /// True if a limit that the caller has chosen for this call has cut the attempt: the deadline, or a share of the
+    /// call's own timeout.
+    pub(crate) const fn is_cut_by_caller(&self) -> bool {
+        self.is_total_timeout() || matches!(self.reach, Reach::UpstreamBriefly)
     }
 
     /// True if the client failed to connect, to the upstream or to the target of a redirect.

@@ -17,13 +17,14 @@
 
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use super::client_errors::{Fault, fault_of};
 use crate::BoxError;
-use crate::internal::signals::is_discarding;
+use crate::internal::signals::{TimeUp, is_discarding, last_poll};
 use crate::sealed::Sealed;
 
 /// How a body ended.
@@ -46,15 +47,14 @@ pub enum BodyEnd {
 /// such as a permit.
 #[doc(alias = "Watch")]
 pub trait BodyObserver: Sealed {
-    /// Returns the error that ends the body if its time is over; `None` while time is left. Called for each frame,
-    /// except for one that is known to be the last.
-    fn is_cut(&self) -> Option<BoxError> {
+    /// Called for each frame, except for one that is known to be the last. Returns the error that ends the body if its
+    /// time is over.
+    fn at_frame(self: Pin<&mut Self>) -> Option<BoxError> {
         None
     }
 
-    /// Waits until the time for the body is over, and then returns the error that ends the body. Polled while the
-    /// body is pending.
-    fn poll_cut(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<BoxError> {
+    /// Polled while the body is pending. Ready with the error that ends the body once its time is over.
+    fn poll_pending(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<BoxError> {
         let _ = cx;
         Poll::Pending
     }
@@ -77,6 +77,9 @@ pub struct ObservedBody<B, O> {
     #[pin]
     state: ObserverState<O>,
 }
+
+/// The signal for the layers below when the body is cut.
+const TIME_OF_THE_CALL_IS_UP: TimeUp = TimeUp { is_total: true, after: Duration::ZERO };
 
 /// The state of an observed body. The states without an observer take no additional room.
 #[pin_project(project = ObserverStateProj)]
@@ -127,9 +130,16 @@ where
         let frame = this.body.as_mut().poll_frame(cx);
         let cut = match this.state.as_mut().project() {
             ObserverStateProj::Observed(observer) => match &frame {
-                Poll::Pending => observer.poll_cut(cx),
+                Poll::Pending => {
+                    let cut = observer.poll_pending(cx);
+                    if cut.is_ready() {
+                        // Let the observers of the layers below see that the body is cut while its reader waits.
+                        let _ = last_poll(TIME_OF_THE_CALL_IS_UP, || this.body.as_mut().poll_frame(cx));
+                    }
+                    cut
+                }
                 Poll::Ready(Some(Ok(_))) if !this.body.is_end_stream() => {
-                    observer.is_cut().map_or(Poll::Pending, Poll::Ready)
+                    observer.at_frame().map_or(Poll::Pending, Poll::Ready)
                 }
                 Poll::Ready(_) => Poll::Pending,
             },

@@ -16,9 +16,9 @@ use crate::{Classify, Error, ErrorInfo, ErrorKind, Judge, Outcome};
 /// |---|---|
 /// | 502, 503, 504 (set by [`transient`](Self::transient)) | `Transient`, with the wait in `Retry-After` |
 /// | other 5xx | `Failure` |
-/// | 408, 429 (set by [`neutral`](Self::neutral)) | `Neutral` |
 /// | none by default (set by [`throttled`](Self::throttled)) | `Throttled`, with the wait in `Retry-After` |
-/// | every other status | `Success`: the upstream is alive and has answered |
+/// | none by default (set by [`neutral`](Self::neutral)) | `Neutral` |
+/// | every other status, also 408 and 429 | `Success`: the upstream is alive and has answered |
 /// | failed connection, reset, incomplete message, timeout, body cut short | `Transient` |
 /// | not processed by an HTTP/2 server: `REFUSED_STREAM`, or a `GOAWAY` with a lower last stream (feature `http2`) | `NotProcessed` |
 /// | no retry can help: invalid request, redirect loop, undecodable body, `https` without TLS, untrusted certificate (feature `rustls`) | `Neutral` |
@@ -53,8 +53,8 @@ struct Table {
 static DEFAULT: Table = Table {
     transient: StatusSet::new().with(502).with(503).with(504),
     throttled: StatusSet::new(),
-    neutral: StatusSet::new().with(408).with(429),
-    named: StatusSet::new().with(408).with(429).with(502).with(503).with(504),
+    neutral: StatusSet::new(),
+    named: StatusSet::new().with(502).with(503).with(504),
     on_response: None,
     on_error: None,
     wall_clock: None,
@@ -82,7 +82,7 @@ impl HttpClassifier {
         self
     }
 
-    /// Sets the statuses by which a healthy upstream says "not now". Default: none; 429 is neutral.
+    /// Sets the statuses by which a healthy upstream says "not now". Default: none; a 429 is not retried.
     ///
     /// Such an answer is worth another attempt after the wait in `Retry-After`, and is no fault. This set takes
     /// precedence over [`transient`](Self::transient) and [`neutral`](Self::neutral).
@@ -91,7 +91,7 @@ impl HttpClassifier {
         self
     }
 
-    /// Sets the statuses that say nothing about the upstream. Default: 408 and 429.
+    /// Sets the statuses that say nothing about the upstream. Default: none.
     pub fn neutral(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
         self.name_statuses(|table| table.neutral = statuses.into_iter().collect());
         self

@@ -49,6 +49,11 @@ impl Timer {
         Self { at, sleep: None }
     }
 
+    /// Returns the instant at which the timer fires; `None` if never.
+    pub(crate) const fn at(&self) -> Option<Instant> {
+        self.at
+    }
+
     /// Ready once `at` has passed; never ready if `at` is `None`.
     pub(crate) fn poll_elapsed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         match self.at {

@@ -2,7 +2,7 @@
 //!
 //! Layers do not know each other, and layers from other crates can stand between them. Facts on which correctness
 //! depends therefore travel in typed values: the request's options, the error, and the response's extensions. (The
-//! exceptions are explained in `client/reqwest_service.rs`.) Three signals have no such value to travel in. Like
+//! exceptions are explained in `client/reqwest_service.rs`.) Five signals have no such value to travel in. Like
 //! tokio's cooperative budget, they are thread-locals that are set for one poll. They are only advice:
 //!
 //! - *Downward*: this body is being discarded. The bulkhead then returns the permit at once, and the cache stops
@@ -10,7 +10,12 @@
 //! - *Downward*: the time of the attempt is up. Body buffering then passes on the head of a response whose body
 //!   stalls, and the reqwest edge says whether there was a connection.
 //! - *Upward*: the reason why the call is pending. The circuit breaker then does not count a wait for a permit, or
-//!   for the target of a redirect, as time that the upstream took.
+//!   for the target of a redirect, as time that the upstream took. The circuit breaker also learns that an attempt is
+//!   overdue.
+//! - *Upward*: the body that is being read still arrives. The timeout then does not cut the attempt at its share of
+//!   the total time.
+//! - *Upward*: the whole body of the response is in memory. The layers above then need not wait for the end of the
+//!   body.
 //!
 //! The signal about a discarded body has two alternatives, and each is worse. A trait on body types cannot be
 //! implemented for the bodies of other crates. A handle in the response's extensions costs an allocation for each
@@ -26,6 +31,9 @@
 //! - The bulkhead returns a permit only when the discarded body has ended or is dropped.
 //! - The circuit breaker counts a wait for a permit, or for the target of a redirect, as time that the upstream took.
 //!   More calls then count as slow, hung or abandoned, so the circuit can open earlier.
+//! - The circuit breaker judges an overdue attempt only when the attempt ends, so an overload is noticed later.
+//! - A buffered body that still arrives is cut when the share of its attempt is over.
+//! - The bulkhead holds the permit of a response in memory until the caller has read or dropped the body.
 //!
 //! A signal can also come from the wrong stack, if two stacks are polled inside the same poll (`join!`). No signal of
 //! this file decides whether a request may be sent again. The two thread-locals that decide this are explained in
@@ -33,7 +41,7 @@
 //!
 //! # Implementation
 //!
-//! A signal is a flag and a value. A poll without a signal reads and writes only the flag, a single byte. A
+//! A signal is a flag and, except for the last one, a value. A poll without a signal reads and writes only the flag, a single byte. A
 //! [`SignalScope`] saves the signal when the scope begins, and restores it on drop.
 
 use std::cell::Cell;
@@ -45,7 +53,9 @@ use tokio::time::Instant;
 thread_local! {
     static DISCARDING: Signal<()> = const { Signal::silent() };
     static TIME_IS_UP: Signal<TimeUp> = const { Signal::silent() };
+    static IN_MEMORY: Cell<bool> = const { Cell::new(false) };
     static WAIT: Signal<Wait> = const { Signal::silent() };
+    static ARRIVING: Signal<Instant> = const { Signal::silent() };
 }
 
 /// Runs `poll` on a discarded body. The layers below see the signal, and release permits and other resources held for
@@ -88,6 +98,9 @@ pub(crate) enum Wait {
     Upstream(Instant),
     /// The call waits for another host, to which the upstream has redirected the call.
     RedirectTarget,
+    /// The attempt has lasted as long as an attempt that another attempt could follow, and goes on. Raised once, when
+    /// the attempt passes this point.
+    Overdue,
 }
 
 /// Records why the call is pending. The innermost layer wins.
@@ -104,9 +117,42 @@ pub(crate) fn listen_wait() -> SignalScope<Wait> {
     SignalScope::enter(&WAIT, None)
 }
 
-/// Runs `poll` on a future that is not part of the call, and ignores the reason why this future is pending.
+/// Tells the timeout that the body being read still arrives. If no more data arrives, the body counts as idle at the
+/// given instant.
+pub(crate) fn raise_arriving(idle_at: Instant) {
+    ARRIVING.with(|signal| signal.set(Some(idle_at)));
+}
+
+/// Opens a scope for the poll of an attempt. If a body is being read, the scope receives the instant at which the
+/// body counts as idle.
+pub(crate) fn listen_arriving() -> SignalScope<Instant> {
+    SignalScope::enter(&ARRIVING, None)
+}
+
+/// Tells the layers above that the network delivers nothing more for the response of this poll. The body is in
+/// memory, whole or up to the point where it broke off.
+pub(crate) fn raise_in_memory() {
+    IN_MEMORY.set(true);
+}
+
+/// Withdraws the signal of [`raise_in_memory`]. A retry may poll several attempts in one poll; the last response
+/// counts.
+pub(crate) fn withdraw_in_memory() {
+    IN_MEMORY.set(false);
+}
+
+/// Polls a call. Also returns true if the call is ready with a response whose body is in memory. The signal stays
+/// raised for further layers above.
+#[inline]
+pub(crate) fn poll_in_memory<T>(poll: impl FnOnce() -> T) -> (T, bool) {
+    IN_MEMORY.set(false);
+    (poll(), IN_MEMORY.get())
+}
+
+/// Runs `poll` on a future that is not part of the call, and ignores the signals of this future.
 pub(crate) fn isolated<T>(poll: impl FnOnce() -> T) -> T {
     let _wait = listen_wait();
+    let _arriving = listen_arriving();
     poll()
 }
 
@@ -188,6 +234,17 @@ mod tests {
         raise_wait(Wait::Queue);
         raise_wait(Wait::Upstream(Instant::now()));
         assert_eq!(outer.heard(), Some(Wait::Queue));
+    }
+
+    #[test]
+    fn the_last_response_of_a_poll_tells_whether_its_body_is_in_memory() {
+        let is_in_memory = |poll: fn()| poll_in_memory(poll).1;
+        assert!(is_in_memory(raise_in_memory));
+        assert!(!is_in_memory(|| {}));
+        assert!(!is_in_memory(|| {
+            raise_in_memory();
+            withdraw_in_memory();
+        }));
     }
 
     #[test]

@@ -5,51 +5,175 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::internal::clock;
-use crate::{HasCallOptions, TimeoutScope};
+use crate::{CallOptions, Error, TimeoutScope};
 
-/// The settings of the layer. If both values are `None`, only the call's deadline bounds an attempt.
+/// The default share of a call's total time that an attempt has while another attempt can follow. With the other
+/// defaults of a client, three attempts and their backoffs fit.
+const ATTEMPT_SHARE: f64 = 1.0 / 3.4;
+
+/// The default of [`TimeoutLayer::upload_rate`](super::TimeoutLayer::upload_rate), in bytes per second.
+const UPLOAD_RATE: u64 = 128 * 1024;
+
+/// The settings of the layer.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct TimeoutSettings {
-    pub(super) after: Option<Duration>,
-    /// If a call has a timeout of its own, this share of the timeout replaces `after`.
-    pub(super) share: Option<f64>,
+pub(super) enum TimeoutSettings {
+    /// Every attempt has this time. If `None`, only the call's deadline bounds an attempt.
+    Fixed(Option<Duration>),
+    /// An attempt that another attempt can follow has a share of the total time.
+    Share {
+        /// The share of a call without a timeout of its own.
+        share: Duration,
+        /// The rate at which the body of a request is assumed to be sent, in bytes per second; not zero.
+        upload_rate: u64,
+    },
 }
 
 impl TimeoutSettings {
-    pub(super) fn allowance(&self, request: &impl HasCallOptions) -> Allowance {
-        let options = request.options();
-        let share = self.share.zip(options.get_timeout()).map(|(share, total)| scale(total, share));
-        Allowance { after: share.or(self.after), deadline: options.get_deadline() }
+    pub(super) fn share_of(total: Duration) -> Self {
+        Self::Share { share: share_of(total), upload_rate: UPLOAD_RATE }
+    }
+
+    /// Returns the time of an attempt, without the time for the request's body.
+    #[cfg(feature = "reqwest")]
+    pub(super) const fn after(&self) -> Option<Duration> {
+        match self {
+            Self::Fixed(after) => *after,
+            Self::Share { share, .. } => Some(*share),
+        }
+    }
+
+    pub(super) fn allowance(&self, options: &CallOptions) -> Allowance {
+        let deadline = options.get_deadline();
+        match *self {
+            Self::Fixed(after) => Allowance { after, kind: LimitKind::Fixed, deadline },
+            Self::Share { share, upload_rate } => {
+                let own = options.get_timeout().map_or(share, share_of);
+                // Without a deadline, there is no "time left" that the last attempt could have.
+                let is_last = !options.another_may_follow() && deadline.is_some();
+                let (after, kind) = match own < share {
+                    // A share of a short timeout says little about the upstream, so it makes no attempt overdue.
+                    _ if is_last => (own.max(share), LimitKind::ShareOfLast),
+                    true => (own, LimitKind::CallersShare),
+                    false => (own, LimitKind::Share),
+                };
+                let upload = options.get_body_length().map(|length| time_of_upload(length, upload_rate));
+                Allowance { after: Some(after.saturating_add(upload.unwrap_or_default())), kind, deadline }
+            }
+        }
     }
 }
 
-fn scale(time: Duration, share: f64) -> Duration {
-    Duration::try_from_secs_f64(time.as_secs_f64() * share).unwrap_or(time)
+fn share_of(total: Duration) -> Duration {
+    Duration::try_from_secs_f64(total.as_secs_f64() * ATTEMPT_SHARE).unwrap_or(total)
+}
+
+/// The rate is not zero. Rounded down to milliseconds below a second.
+fn time_of_upload(length: u64, rate: u64) -> Duration {
+    let rest = u128::from(length % rate) * 1000 / u128::from(rate);
+    Duration::from_secs(length / rate).saturating_add(Duration::from_millis(rest.try_into().unwrap_or(0)))
 }
 
 /// The time allowed for an attempt whose clock has not started.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Allowance {
-    pub(super) after: Option<Duration>,
+    after: Option<Duration>,
+    /// The kind of the limit `after`.
+    kind: LimitKind,
     /// The deadline of the call, which bounds every attempt.
-    pub(super) deadline: Option<Instant>,
+    deadline: Option<Instant>,
 }
 
 impl Allowance {
-    /// Starts the clock at `now`. Returns the latest end of the attempt, and the limit that a timeout error reports.
+    /// Starts the clock at `now`. Returns the first end of the attempt, and the limit that ends it.
     pub(super) fn begin(self, now: Instant) -> (Option<Instant>, AttemptLimit) {
-        let own = self.after.and_then(|after| clock::after(now, after));
-        let end = clock::earliest(own, self.deadline);
-        let is_the_calls = self.deadline.is_some() && end == self.deadline;
-        let after = end.map_or(Duration::MAX, |end| end.saturating_duration_since(now));
-        let scope = if is_the_calls { TimeoutScope::Total } else { TimeoutScope::Attempt };
-        (end, AttemptLimit { after, scope })
+        let Self { after, kind, deadline } = self;
+        let end = after.and_then(|after| clock::after(now, after));
+        AttemptLimit { after: Duration::ZERO, kind, deadline }.moved(now, end)
     }
 }
 
-/// The time limit of an attempt, and its origin: the attempt's own timeout, or the call's deadline.
+/// The time limit of an attempt.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AttemptLimit {
+    /// The time from the start of the clock to the end of the attempt, as a timeout error reports it.
     pub(super) after: Duration,
-    pub(super) scope: TimeoutScope,
+    kind: LimitKind,
+    deadline: Option<Instant>,
+}
+
+/// The origin of a limit, and thus the action at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LimitKind {
+    /// The time that the user has set cuts the attempt.
+    Fixed,
+    /// The share of the total time cuts the attempt, unless a body arrives.
+    Share,
+    /// The same, but for a share of a short timeout, which the caller has chosen for this call.
+    CallersShare,
+    /// The end of the share is only noted, unless a body arrives. The attempt goes on until the deadline.
+    ShareOfLast,
+    /// The deadline of the call cuts the attempt.
+    Deadline,
+}
+
+impl AttemptLimit {
+    pub(super) fn scope(&self) -> TimeoutScope {
+        if self.kind == LimitKind::Deadline { TimeoutScope::Total } else { TimeoutScope::Attempt }
+    }
+
+    /// True if the attempt may go on after the end of this limit.
+    pub(super) const fn is_share(&self) -> bool {
+        matches!(self.kind, LimitKind::Share | LimitKind::CallersShare | LimitKind::ShareOfLast)
+    }
+
+    /// Returns the error of an attempt that this limit has cut.
+    pub(super) fn error<E>(&self) -> Error<E> {
+        let error = Error::timeout(self.scope(), Some(self.after));
+        if self.kind == LimitKind::CallersShare { error.cut_by_callers_share() } else { error }
+    }
+
+    /// Returns the next end and limit of an attempt whose share has ended at `ended`, or `None` if the attempt is to
+    /// be cut. `idle_at` is the instant at which the body being read counts as idle.
+    pub(super) fn extended(self, ended: Instant, idle_at: Option<Instant>) -> Option<Extension> {
+        let (end, is_overdue) = match idle_at {
+            Some(idle_at) if idle_at > ended => (Some(idle_at), false),
+            _ if self.kind == LimitKind::ShareOfLast => (self.deadline, true),
+            _ => return None,
+        };
+        let (end, limit) = self.moved(ended, end);
+        Some(Extension { end, limit, is_overdue })
+    }
+
+    /// Moves the end of the attempt from `from` to `end`, at most to the deadline.
+    fn moved(self, from: Instant, end: Option<Instant>) -> (Option<Instant>, Self) {
+        let end = clock::earliest(end, self.deadline);
+        let is_the_calls = self.deadline.is_some() && end == self.deadline;
+        let more = end.map_or(Duration::MAX, |end| end.saturating_duration_since(from));
+        let kind = if is_the_calls { LimitKind::Deadline } else { self.kind };
+        (end, Self { after: self.after.saturating_add(more), kind, ..self })
+    }
+}
+
+/// The limit of an attempt that goes on after the end of its share.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Extension {
+    pub(super) end: Option<Instant>,
+    pub(super) limit: AttemptLimit,
+    /// True if the attempt goes on although no body arrives.
+    pub(super) is_overdue: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_an_upload_is_its_length_divided_by_the_rate() {
+        let second = Duration::from_secs(1);
+        assert_eq!(time_of_upload(12 * 1024 * 1024, UPLOAD_RATE), 96 * second);
+        assert_eq!(time_of_upload(UPLOAD_RATE / 2, UPLOAD_RATE), second / 2);
+        assert_eq!(time_of_upload(1, UPLOAD_RATE), Duration::ZERO);
+        assert_eq!(time_of_upload(u64::MAX, 1), Duration::from_secs(u64::MAX));
+        assert_eq!(time_of_upload(u64::MAX - 1, u64::MAX), Duration::from_millis(999));
+    }
 }

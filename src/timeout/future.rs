@@ -1,4 +1,7 @@
 //! The future of one attempt. It polls the attempt first, and then the timer.
+//!
+//! An attempt has one timer. When the timer fires at the end of a share of the total time, the attempt is polled once
+//! more, and a layer below may signal that a body still arrives. If the attempt goes on, the timer is set again.
 
 use std::fmt;
 use std::pin::Pin;
@@ -8,9 +11,9 @@ use std::time::Duration;
 use pin_project::pin_project;
 use tokio::time::Instant;
 
-use super::config::{Allowance, AttemptLimit};
+use super::config::{Allowance, AttemptLimit, Extension};
 use crate::internal::clock::Timer;
-use crate::internal::signals::{TimeUp, Wait, last_poll, raise_wait};
+use crate::internal::signals::{TimeUp, Wait, last_poll, listen_arriving, raise_wait};
 use crate::{Error, TimeoutScope};
 
 /// The future of [`TimeoutService`](super::TimeoutService).
@@ -56,7 +59,7 @@ where
         if polled.is_ready() {
             return polled;
         }
-        let limit = match *this.clock {
+        let mut limit = match *this.clock {
             Clock::Running(limit) => limit,
             Clock::Stopped(allowance) => {
                 let now = Instant::now();
@@ -67,13 +70,31 @@ where
                 limit
             }
         };
-        if !limit.after.is_zero() {
-            ready!(this.timer.poll_elapsed(cx));
+        loop {
+            if !limit.after.is_zero() {
+                ready!(this.timer.as_mut().poll_elapsed(cx));
+            }
+            let Some(ended) = this.timer.at().filter(|_| limit.is_share()) else { break };
+            let listening = listen_arriving();
+            let polled = future.as_mut().poll(cx);
+            let idle_at = listening.heard();
+            if polled.is_ready() {
+                return polled;
+            }
+            let Some(Extension { end, limit: next, is_overdue }) = limit.extended(ended, idle_at) else {
+                break;
+            };
+            if is_overdue {
+                raise_wait(Wait::Overdue);
+            }
+            limit = next;
+            *this.clock = Clock::Running(limit);
+            this.timer.set(Timer::new(end));
         }
         // A layer below may hold the head of a response whose body stalls.
-        let time_up = TimeUp { is_total: limit.scope == TimeoutScope::Total, after: limit.after };
+        let time_up = TimeUp { is_total: limit.scope() == TimeoutScope::Total, after: limit.after };
         match last_poll(time_up, || future.poll(cx)) {
-            Poll::Pending => Poll::Ready(Err(Error::timeout(limit.scope, Some(limit.after)))),
+            Poll::Pending => Poll::Ready(Err(limit.error())),
             last @ Poll::Ready(_) => last,
         }
     }
@@ -82,5 +103,82 @@ where
 impl<F> fmt::Debug for ResponseFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("timeout::ResponseFuture").field("clock", &self.clock).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, poll_fn, ready};
+
+    use http::Response;
+    use http_body_util::Full;
+    use tower::{Layer as _, Service as _};
+
+    use super::*;
+    use crate::internal::signals::{listen_wait, raise_arriving};
+    use crate::timeout::TimeoutLayer;
+    use crate::{Call, HasCallOptions as _};
+
+    type Answer = Result<Response<Full<bytes::Bytes>>, Error<std::io::Error>>;
+
+    const MS: Duration = Duration::from_millis(1);
+    /// A total time of which an attempt has a second.
+    const TOTAL: Duration = Duration::from_millis(3400);
+
+    /// Runs an attempt to its end. Returns the time of each `Overdue`, and of the end.
+    async fn overdue_at(
+        layer: TimeoutLayer,
+        another_may_follow: bool,
+        attempt: impl Future<Output = Answer>,
+    ) -> (Vec<Duration>, Duration) {
+        let began = Instant::now();
+        let mut call = Call::new(()).deadline(began + TOTAL);
+        call.set_options(call.options().attempt(1, another_may_follow));
+        let mut attempt = Some(attempt);
+        let mut service = layer.layer(tower::service_fn(|_: Call<()>| attempt.take().expect("one attempt")));
+        poll_fn(|cx| service.poll_ready(cx)).await.unwrap();
+        let mut future = std::pin::pin!(service.call(call));
+        let mut overdue = Vec::new();
+        poll_fn(|cx| {
+            let listening = listen_wait();
+            let polled = future.as_mut().poll(cx);
+            if listening.heard() == Some(Wait::Overdue) {
+                overdue.push(began.elapsed());
+            }
+            polled.map(drop)
+        })
+        .await;
+        (overdue, began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_attempt_is_overdue_once_its_share_is_over() {
+        let second = 1000 * MS;
+        let share = TimeoutLayer::share_of(TOTAL);
+        assert_eq!(overdue_at(share, false, pending()).await, (vec![second], TOTAL));
+        assert_eq!(overdue_at(share, true, pending()).await, (vec![], second));
+        assert_eq!(overdue_at(TimeoutLayer::new(second), false, pending()).await, (vec![], second));
+        let slow = async {
+            for _ in 0..20 {
+                tokio::time::sleep(100 * MS).await;
+            }
+            Ok(Response::default())
+        };
+        assert_eq!(overdue_at(share, false, slow).await, (vec![second], 2000 * MS));
+        assert_eq!(overdue_at(share, false, ready(Ok(Response::default()))).await, (vec![], Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_attempt_is_overdue_only_when_its_body_is_idle() {
+        let began = Instant::now();
+        // Data arrives every 100 ms for the first two seconds.
+        let mut tick = tokio::time::interval(100 * MS);
+        let arriving = poll_fn(move |cx| {
+            while began.elapsed() < 2000 * MS && tick.poll_tick(cx).is_ready() {}
+            raise_arriving(Instant::now().min(began + 2000 * MS) + 500 * MS);
+            Poll::Pending
+        });
+        let (overdue, end) = overdue_at(TimeoutLayer::share_of(TOTAL), false, arriving).await;
+        assert_eq!((overdue, end), (vec![2500 * MS], TOTAL));
     }
 }

@@ -37,10 +37,10 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        let allowance = self.settings.allowance(&request);
-        let unchecked = request.options().unchecked_deadline();
+        let options = request.options();
+        let allowance = self.settings.allowance(&options);
         // Nothing is sent after the deadline. The check is left out if all other layers check the deadline.
-        let future = (!clock::has_passed(unchecked)).then(|| self.inner.call(request));
+        let future = (!clock::has_passed(options.unchecked_deadline())).then(|| self.inner.call(request));
         ResponseFuture::new(future, allowance)
     }
 }

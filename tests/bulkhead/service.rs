@@ -31,9 +31,10 @@ async fn the_figures_count_calls_in_flight_waiting_and_refused() {
     assert_eq!(rig.figures(), (0, 0, 0));
     let [mut a, _b] = rig.begin_all(["a", "b"]);
     assert_eq!(rig.figures(), (2, 0, 0));
-    let mut waiter = rig.begin("c");
+    let mut displaced = rig.begin("c");
     assert_eq!(rig.figures(), (2, 1, 0));
-    rig.refused("d");
+    let mut waiter = rig.begin("d");
+    assert_ready_err!(displaced.poll());
     assert_eq!(rig.figures(), (2, 1, 1));
     rig.upstream.answer(Ok(empty()));
     drop(assert_ready_ok!(a.poll()));

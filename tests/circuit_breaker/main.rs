@@ -7,6 +7,7 @@ mod counts;
 mod half_open;
 mod pipeline;
 mod trips;
+mod verdicts;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -29,6 +30,7 @@ use steadfast::circuit_breaker::{
     CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerLayer, CircuitBreakerService, State, Window,
 };
 use steadfast::deadline::DeadlineLayer;
+use steadfast::http::HttpClassifier;
 use steadfast::retry::{Backoff, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
 use steadfast::{
@@ -62,7 +64,7 @@ enum Ask {
     Hang,
     /// A response whose status the test sends.
     Later(oneshot::Receiver<u16>),
-    /// A response with status 200 and a body of these pieces.
+    /// A response with status 200 and a body of these pieces. An empty piece never comes.
     Pieces(Vec<Result<&'static str, ()>>),
 }
 
@@ -113,6 +115,9 @@ impl Body for Pieces {
         mut self: Pin<&mut Self>,
         _cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if self.0.front() == Some(&Ok("")) {
+            return Poll::Pending;
+        }
         Poll::Ready(self.0.pop_front().map(|piece| match piece {
             Ok(data) => Ok(Frame::data(Bytes::from_static(data.as_bytes()))),
             Err(()) => Err(io::ErrorKind::UnexpectedEof.into()),

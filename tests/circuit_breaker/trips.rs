@@ -167,8 +167,8 @@ async fn a_window_takes_the_same_memory_however_many_calls_are_in_it() {
     // Known mistake 2.
     for builder in [half_of_ten(), half_of_ten_seconds().minimum_calls(u32::MAX)] {
         let circuit = builder.build().unwrap();
-        let ready = tower::service_fn(|good: bool| {
-            let status = if good { 200 } else { 503 };
+        let ready = tower::service_fn(|good: Call<bool>| {
+            let status = if good.into_inner() { 200 } else { 503 };
             let mut response = Response::new(Full::<Bytes>::default());
             *response.status_mut() = StatusCode::from_u16(status).unwrap();
             std::future::ready(Ok::<_, Error<Infallible>>(response))
@@ -177,7 +177,7 @@ async fn a_window_takes_the_same_memory_however_many_calls_are_in_it() {
         let mut cx = Context::from_waker(Waker::noop());
         let used = allocation_counter::measure(|| {
             for number in 0..100_000 {
-                let call = std::pin::pin!(service.clone().call(number % 4 != 0));
+                let call = std::pin::pin!(service.clone().call(Call::new(number % 4 != 0)));
                 assert!(call.poll(&mut cx).is_ready());
             }
         });

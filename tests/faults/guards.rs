@@ -11,7 +11,7 @@ fn guarded() -> Client {
 
 #[tokio::test]
 async fn an_open_circuit_sends_nothing() {
-    let server = Server::new([Reply::unavailable(), Reply::status(500, &[], ""), Reply::Reset]);
+    let server = Server::new([Reply::unavailable(), Reply::status(504, &[], ""), Reply::Reset]);
     let client = guarded();
     let circuit = client.upstream_at(server.url("/")).unwrap().circuit_breaker().unwrap().clone();
     for call in 1..=3 {

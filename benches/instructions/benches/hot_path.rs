@@ -108,7 +108,7 @@ fn open() -> Case<impl Service<Call<Get>>> {
         .open_for(HOUR)
         .build()
         .unwrap();
-    let classifier = classify::from_fn(|_: Result<&Response<Full<Bytes>>, &ErrorInfo>| Outcome::Failure);
+    let classifier = classify::from_fn(|_: Result<&Response<Full<Bytes>>, &ErrorInfo>| Outcome::transient());
     let mut service = CircuitBreakerLayer::new(circuit.clone()).classifier(classifier).layer(READY);
     assert!(poll_once(start_call(&mut service, get())).is_ok());
     Case::new(service, move |service| {

@@ -103,13 +103,15 @@ fn the_default_client_is_the_crates() {
     let builder = include_str!("../../../src/client/config.rs");
     let policy = include_str!("../src/policy.rs");
     for constant in [
-        "const ATTEMPT_SHARE: f64 = 1.0 / 3.4;",
         "Duration = Duration::from_secs(10);",
         "last_known_good: None,",
     ] {
         assert!(builder.contains(constant), "{constant}");
     }
-    assert!(policy.contains("const ATTEMPT_SHARE: f64 = 1.0 / 3.4;"));
+    let timeout = include_str!("../../../src/timeout/config.rs");
+    for source in [timeout, policy] {
+        assert!(source.contains("const ATTEMPT_SHARE: f64 = 1.0 / 3.4;"));
+    }
     assert_eq!(default_client().total_timeout.as_secs(), 10);
     assert_eq!(default_client().cache, CacheUse::PerScenario);
 }

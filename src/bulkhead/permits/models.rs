@@ -3,6 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::bulkhead::handle::{Permit, WaitSlot};
 use crate::bulkhead::{Bulkhead, BulkheadBuilder};
 use crate::internal::sync::race;
@@ -12,6 +14,12 @@ struct Full {
     bulkhead: Bulkhead,
     permits: RefCell<Vec<Permit>>,
     slot: Cell<Option<WaitSlot>>,
+}
+
+/// Takes a place in the queue of one place.
+fn slot(bulkhead: &Bulkhead) -> WaitSlot {
+    let now = Instant::now();
+    WaitSlot::take(bulkhead.clone(), now, now + Duration::from_secs(60 * 60), 1)
 }
 
 impl Full {
@@ -33,7 +41,7 @@ impl Full {
     }
 
     fn queue(&self) {
-        self.slot.set(WaitSlot::take(self.bulkhead.clone(), 1));
+        self.slot.set(Some(slot(&self.bulkhead)));
     }
 
     /// Takes the waiter out of the queue.
@@ -43,7 +51,7 @@ impl Full {
 
     /// True if the waiter has received a permit. The waiter leaves the queue in any case.
     fn is_served(&self) -> bool {
-        self.slot.take().is_some_and(|mut slot| slot.permit.try_recv().is_ok())
+        self.slot.take().is_some_and(|mut slot| slot.place.permit.try_recv().is_ok())
     }
 
     fn resize(&self, max_concurrent: usize) {
@@ -208,14 +216,32 @@ fn after_racing_resizes_the_permits_match_the_size() {
 }
 
 #[test]
-fn the_queue_is_bounded() {
-    let take = |full: &Full| WaitSlot::take(full.bulkhead.clone(), 1);
+fn one_of_two_waiters_for_one_place_is_displaced() {
+    let take = |full: &Full| slot(&full.bulkhead);
     race(
         || Full::new(1),
         take,
         take,
-        |full, one, two| {
-            assert_eq!((one.is_some() ^ two.is_some(), full.bulkhead.waiting()), (true, 1));
+        |full, mut one, mut two| {
+            assert_eq!(full.bulkhead.waiting(), 1);
+            full.end_one();
+            // The other waiter has been displaced.
+            assert!(one.place.permit.try_recv().is_ok() ^ two.place.permit.try_recv().is_ok());
+        },
+    );
+}
+
+#[test]
+fn a_waiter_that_is_displaced_as_its_permit_comes_loses_no_permit() {
+    race(
+        || Full::and_queued(1),
+        |full| slot(&full.bulkhead),
+        Full::end_one,
+        |full, newcomer, ()| {
+            full.leave();
+            drop(newcomer);
+            assert_eq!(full.bulkhead.waiting(), 0);
+            assert_eq!(full.free_at_the_end(), 1);
         },
     );
 }

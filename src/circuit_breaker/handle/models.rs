@@ -9,7 +9,6 @@ use crate::internal::sync::race;
 const SECOND: Duration = Duration::from_secs(1);
 /// A time longer than any model runs.
 const HOUR: Duration = Duration::from_secs(60 * 60);
-const BAD: CallRecord = CallRecord { failed: true, slow: false };
 
 /// Configures a circuit that opens on `failures` in a row, stays open for an hour, and then admits one probe.
 fn after(failures: u16) -> CircuitBreakerBuilder {
@@ -29,14 +28,14 @@ fn touchy() -> CircuitBreaker {
 /// Makes an open circuit whose open time is over.
 fn due() -> CircuitBreaker {
     let circuit = after(1).open_for(SECOND).build().unwrap();
-    circuit.count(0, BAD, Instant::now() - HOUR);
+    circuit.count(0, Outcome::transient(), false, Instant::now() - HOUR);
     assert_eq!(circuit.state(), State::Open);
     circuit
 }
 
 /// Ends a call of the first generation with a failure.
 fn fail(circuit: &CircuitBreaker) {
-    circuit.ended(Ticket::Counted(0), Outcome::Failure, None);
+    circuit.ended(Ticket::Counted(0), Outcome::transient(), None);
 }
 
 fn trips(circuit: &CircuitBreaker) -> u64 {
@@ -60,13 +59,13 @@ fn a_call_of_a_new_generation_counts_no_older_record() {
         let builder = CircuitBreaker::builder().without_consecutive_failures().window(Window::Time(HOUR));
         let circuit = builder.failure_rate(1.0).minimum_calls(2).seed(1).build().unwrap();
         let now = Instant::now();
-        circuit.count(0, BAD, now);
+        circuit.count(0, Outcome::transient(), false, now);
         (circuit, now)
     };
     let look = |(circuit, now): &(CircuitBreaker, Instant)| {
         if circuit.gate().generation() == 1 {
             // One failure of the new generation is not enough to open the circuit.
-            circuit.count(1, BAD, *now + HOUR / 10);
+            circuit.count(1, Outcome::transient(), false, *now + HOUR / 10);
             assert_eq!(circuit.state(), State::Closed);
         }
     };
@@ -103,7 +102,7 @@ fn failures_that_race_trip_the_circuit_once() {
 
 #[test]
 fn one_of_two_racing_calls_is_the_probe() {
-    let enter = |circuit: &CircuitBreaker| circuit.enter().ok();
+    let enter = |circuit: &CircuitBreaker| circuit.enter(|| None).ok();
     race(due, enter, enter, |circuit, one, two| {
         assert_eq!((one.is_some() ^ two.is_some(), refused(circuit)), (true, 1));
     });
@@ -113,12 +112,12 @@ fn one_of_two_racing_calls_is_the_probe() {
 fn a_call_admitted_while_the_probe_ends_counts() {
     let set_up = || {
         let circuit = due();
-        let probe = circuit.enter().unwrap();
+        let probe = circuit.enter(|| None).unwrap();
         (circuit, probe)
     };
     let end = |(circuit, probe): &(CircuitBreaker, Ticket)| circuit.ended(*probe, Outcome::Success, None);
     let call = |(circuit, _): &(CircuitBreaker, Ticket)| {
-        circuit.enter().map(|call| circuit.ended(call, Outcome::Failure, None)).is_ok()
+        circuit.enter(|| None).map(|call| circuit.ended(call, Outcome::transient(), None)).is_ok()
     };
     race(set_up, end, call, |(circuit, _), (), admitted| {
         assert_eq!(circuit.state(), if admitted { State::Open } else { State::Closed });
@@ -132,7 +131,7 @@ fn every_refusal_is_counted() {
         circuit.force_open();
         circuit
     };
-    let enter = |circuit: &CircuitBreaker| circuit.enter().is_err();
+    let enter = |circuit: &CircuitBreaker| circuit.enter(|| None).is_err();
     race(set_up, enter, enter, |circuit, one, two| assert_eq!((one, two, refused(circuit)), (true, true, 2)));
 }
 

@@ -40,7 +40,7 @@ impl Rig {
     }
 
     fn enter(&mut self) -> Decision {
-        self.machine.enter(&self.settings, self.now, self.jitter)
+        self.machine.enter(&self.settings, self.now, None, self.jitter)
     }
 
     fn probe(&mut self) -> ProbeId {

@@ -156,7 +156,7 @@ pub(crate) mod oneshot {
 pub(crate) mod watch {
     use super::{Arc, Mutex, MutexGuard};
 
-    /// Holds the latest value under a lock, as in tokio. `changed` is missing, because no model waits for a change.
+    /// Holds the latest value under a lock, as in tokio. No model waits for a change.
     pub(crate) struct Sender<T>(Arc<Mutex<T>>);
 
     #[derive(Debug)]
@@ -179,6 +179,11 @@ pub(crate) mod watch {
     impl<T> Receiver<T> {
         pub(crate) fn borrow(&self) -> MutexGuard<'_, T> {
             self.0.lock().unwrap()
+        }
+
+        #[allow(clippy::unused_async)]
+        pub(crate) async fn changed(&mut self) -> Result<(), ()> {
+            std::future::pending().await
         }
     }
 }

@@ -23,7 +23,7 @@ impl Judge<Value, RedisError> for RedisClassifier {
         match result.map_err(Error::inner) {
             Ok(_) => Outcome::Success,
             Err(Some(error)) if is_answer(error) && !is_down(error) => Outcome::Success,
-            Err(_) => Outcome::Failure,
+            Err(_) => Outcome::transient(),
         }
     }
 }

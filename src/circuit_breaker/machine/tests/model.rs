@@ -166,7 +166,7 @@ impl Model {
     fn withdraw_what_the_model_does_not_know(&mut self) {
         let Phase::HalfOpen(round) = self.rig.machine.phase() else { return };
         let known = |id: &ProbeId| self.under_way.iter().any(|(known, _)| known == id);
-        let unknown: Vec<_> = round.leases.iter().map(|(id, _)| *id).filter(|id| !known(id)).collect();
+        let unknown: Vec<_> = round.leases.iter().map(|lease| lease.probe).filter(|id| !known(id)).collect();
         for id in unknown {
             self.rig.end(id, ProbeResult::Nothing);
             self.done.push(id);

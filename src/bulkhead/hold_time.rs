@@ -1,0 +1,88 @@
+//! The time that permits are held for each answered attempt.
+//!
+//! # Memory ordering
+//!
+//! All accesses are relaxed, because the word orders no accesses to other words. The averages change by a load and a
+//! store, so one of two attempts that end together may be lost; the averages hardly differ.
+
+use std::time::Duration;
+
+use crate::internal::sync::atomic::AtomicU64;
+use crate::internal::sync::atomic::Ordering::Relaxed;
+
+/// Two moving averages in one word, as `f32`: the time in seconds that an attempt held its permit, and the share of
+/// attempts that ended with an answer. Zero before the first attempt.
+#[derive(Debug, Default)]
+pub(super) struct HoldTime(AtomicU64);
+
+/// The weight of one attempt in the averages.
+const WEIGHT: f32 = 1.0 / 64.0;
+
+impl HoldTime {
+    /// Adds an attempt that held its permit for `held`, and ended with or without an answer.
+    pub(super) fn add(&self, held: Duration, is_answered: bool) {
+        let answered = if is_answered { 1.0 } else { 0.0 };
+        // Zero stands for "no attempt yet", so a time is never zero.
+        let held = held.as_secs_f32().max(f32::MIN_POSITIVE);
+        // The first attempt sets the time. The share begins with one: a single failure says little about it.
+        let (time, share) = match unpack(self.0.load(Relaxed)) {
+            (0.0, _) => (held, 1.0),
+            averages => averages,
+        };
+        let (time, share) = (time + (held - time) * WEIGHT, share + (answered - share) * WEIGHT);
+        self.0.store(u64::from(time.to_bits()) << 32 | u64::from(share.to_bits()), Relaxed);
+    }
+
+    /// Returns the time that permits are held for each answer, `None` before the first attempt. An attempt that ends
+    /// without an answer adds to the time, but not to the answers.
+    pub(super) fn for_each_answer(&self) -> Option<Duration> {
+        let (time, share) = unpack(self.0.load(Relaxed));
+        (time > 0.0).then(|| Duration::try_from_secs_f32(time / share).unwrap_or(Duration::MAX))
+    }
+}
+
+#[allow(clippy::cast_possible_truncation)]
+fn unpack(word: u64) -> (f32, f32) {
+    (f32::from_bits((word >> 32) as u32), f32::from_bits(word as u32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn close(time: Option<Duration>, expected: Duration) {
+        let time = time.unwrap();
+        assert!(time.abs_diff(expected) < expected / 10, "{time:?} instead of {expected:?}");
+    }
+
+    #[test]
+    fn the_average_follows_the_attempts() {
+        let hold = HoldTime::default();
+        assert_eq!(hold.for_each_answer(), None);
+        hold.add(50 * MS, true);
+        close(hold.for_each_answer(), 50 * MS);
+        (0..300).for_each(|_| hold.add(250 * MS, true));
+        close(hold.for_each_answer(), 250 * MS);
+    }
+
+    #[test]
+    fn attempts_without_an_answer_cost_time() {
+        let hold = HoldTime::default();
+        (0..1000).for_each(|number| hold.add(100 * MS, number % 2 == 0));
+        close(hold.for_each_answer(), 200 * MS);
+    }
+
+    #[test]
+    fn without_any_answer_the_time_grows_without_bound() {
+        let hold = HoldTime::default();
+        (0..1000).for_each(|_| hold.add(MS, false));
+        assert!(hold.for_each_answer().unwrap() > 1000 * MS);
+        (0..100_000).for_each(|_| hold.add(MS, false));
+        assert_eq!(hold.for_each_answer(), Some(Duration::MAX));
+        hold.add(Duration::MAX, false);
+        hold.add(Duration::ZERO, true);
+        assert!(hold.for_each_answer().is_some());
+    }
+}

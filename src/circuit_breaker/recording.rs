@@ -1,0 +1,167 @@
+//! The recording of results: how the outcome of a call changes the run of failures, the rates, and a round of probes.
+//!
+//! Each admitted call is recorded once, with one of these effects:
+//!
+//! | outcome | run of failures | rates | probe |
+//! |---|---|---|---|
+//! | `Success`, `Throttled` | ends | a good call | succeeds |
+//! | `Transient` | grows | a failure | fails |
+//! | `Failure` | – | a failure | succeeds; fails if a rate is configured |
+//! | `Neutral`, `NotProcessed` | – | – | frees its place |
+//!
+//! A `Failure` is a fault of the application behind a route. The upstream is alive, and its other routes may be well.
+//!
+//! # Implementation
+//!
+//! The share of failures is checked at each failure, the share of slow calls at each slow call. A fast success raises
+//! neither share, but may complete the minimum number of calls. Even then, the shares are checked only at the next
+//! failure or slow call.
+//!
+//! A call compares the generation, and then records its result. If the phase changes in between, the result may count
+//! in the rates of the next generation. The result does not count in the run of failures, because the word of the run
+//! holds the generation.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::answer_time::nanos;
+use super::config::{BreakerSettings, Consecutive};
+use super::gate::Ticket;
+use super::handle::{BreakerInner, CircuitBreaker};
+use super::machine::ProbeResult;
+use super::window::CallRecord;
+use crate::Outcome;
+use crate::internal::sync::atomic::Ordering::Relaxed;
+
+impl CircuitBreaker {
+    /// Records the end of an admitted call. `took` is the time that the call waited for the head of the answer, or
+    /// `None` if the call did not wait.
+    #[inline]
+    pub(super) fn ended(&self, ticket: Ticket, outcome: Outcome, took: Option<Duration>) {
+        match (ticket, outcome) {
+            // The path of a healthy call under the default rules.
+            (Ticket::Counted(generation), Outcome::Success) if self.0.window.is_none() => {
+                if self.gate().generation() == generation {
+                    self.0.consecutive.success(generation);
+                }
+            }
+            _ => self.record(ticket, outcome, took),
+        }
+    }
+
+    /// Records that an admitted call was dropped by its caller after it had waited for `waited`; `None` if the call
+    /// did not wait for the upstream.
+    pub(super) fn abandoned(&self, ticket: Ticket, waited: Option<Duration>) {
+        let is_hung = waited.is_some_and(|waited| waited >= self.abandoned_after());
+        self.ended(ticket, if is_hung { Outcome::transient() } else { Outcome::Neutral }, waited);
+    }
+
+    /// Records that the time limit of the caller has cut an admitted call after it had waited for `waited`; `None` if
+    /// the call did not wait for the upstream.
+    #[cold]
+    pub(super) fn cut(&self, ticket: Ticket, waited: Option<Duration>) {
+        let times = &self.0.answer_time;
+        let is_hung = waited.is_some_and(|waited| match ticket {
+            // An upstream that has never answered well has to do so before its circuit closes.
+            Ticket::Probe(_) if times.usual().is_none() => true,
+            _ => times.is_cut_a_failure(waited, self.abandoned_after()),
+        });
+        self.ended(ticket, if is_hung { Outcome::transient() } else { Outcome::Neutral }, waited);
+    }
+
+    /// Records a failure of an attempt that has waited for `waited`, its share of the total time, and that goes on.
+    /// Returns false and records nothing if good answers usually take longer.
+    #[cold]
+    pub(super) fn overdue(&self, ticket: Ticket, waited: Duration) -> bool {
+        let is_late = self.0.answer_time.usual().is_none_or(|usual| waited >= usual);
+        if is_late {
+            self.ended(ticket, Outcome::transient(), Some(waited));
+        }
+        is_late
+    }
+
+    /// Adds the time that a call waited for the head of a good answer.
+    pub(super) fn learn_answer_time(&self, took: Duration) {
+        self.0.answer_time.answered(took);
+    }
+
+    /// True if a body that the deadline has cut, and that its reader had `waited` for, has stalled. A body that still
+    /// arrived, however slowly, has not.
+    #[cold]
+    pub(super) fn is_cut_body_stalled(&self, waited: Duration) -> bool {
+        const STALLED_AFTER: Duration = Duration::from_millis(100);
+        let times = &self.0.answer_time;
+        waited >= STALLED_AFTER && times.is_cut_a_failure(waited, self.abandoned_after())
+    }
+
+    fn abandoned_after(&self) -> Duration {
+        self.0.settings.read(|settings| settings.abandoned_after)
+    }
+
+    fn record(&self, ticket: Ticket, outcome: Outcome, took: Option<Duration>) {
+        if matches!(outcome, Outcome::Neutral | Outcome::NotProcessed) {
+            if let Ticket::Probe(id) = ticket {
+                self.probe_ended(id, ProbeResult::Nothing, Instant::now());
+            }
+            return;
+        }
+        let slow = took.is_some_and(|took| nanos(took) > self.0.slow_after.load(Relaxed));
+        match ticket {
+            Ticket::Probe(id) => {
+                let failed = match outcome {
+                    Outcome::Failure => self.0.window.is_some(),
+                    outcome => outcome.is_fault(),
+                };
+                let result = if failed || slow { ProbeResult::Failure } else { ProbeResult::Success };
+                self.probe_ended(id, result, Instant::now());
+            }
+            Ticket::Counted(generation) if self.gate().generation() == generation => {
+                self.count(generation, outcome, slow, Instant::now());
+            }
+            Ticket::Counted(_) | Ticket::Unjudged => {}
+        }
+    }
+
+    /// True if the run of failures has reached `rule`.
+    pub(super) fn has_run(&self, rule: Consecutive) -> bool {
+        let generation = self.gate().generation();
+        // Without a rule for failures in a row, failures are not counted, and the run is always empty.
+        self.0.consecutive.has_reached(rule, generation, || self.since_epoch(Instant::now()))
+    }
+
+    /// Counts a call to a closed circuit, and opens the circuit if a rule says so.
+    pub(super) fn count(&self, generation: u64, outcome: Outcome, slow: bool, now: Instant) {
+        let BreakerInner { settings, consecutive, window, .. } = &*self.0;
+        let record = CallRecord { failed: outcome.is_fault(), slow };
+        if !record.failed {
+            consecutive.success(generation);
+        }
+        let at = self.since_epoch(now);
+        if let Some(window) = window {
+            window.record(at, record);
+        }
+        if record.failed || record.slow {
+            settings.read(|settings| {
+                let by_rate = self.is_tripped_by_rate(settings, record, at);
+                let extends_run = matches!(outcome, Outcome::Transient { .. });
+                let rule = settings.consecutive.filter(|_| extends_run);
+                let by_run = rule.is_some_and(|rule| consecutive.failure(rule, generation, at));
+                if by_rate || by_run {
+                    let jitter = self.jitter();
+                    self.transition(|machine| machine.trip(settings, generation, now, jitter));
+                }
+            });
+        }
+    }
+
+    /// True if a rate has reached its limit with this call.
+    fn is_tripped_by_rate(&self, settings: &BreakerSettings, record: CallRecord, at: Duration) -> bool {
+        let Some(window) = &self.0.window else { return false };
+        let counts = window.counts(at);
+        let enough = counts.calls >= settings.minimum_calls;
+        let failing = settings.failure_rate.is_some_and(|rate| counts.failure_rate() >= rate);
+        let slow = settings.slow_calls.is_some_and(|rule| counts.slow_rate() >= rule.rate);
+        enough && (failing && record.failed || slow && record.slow)
+    }
+}
