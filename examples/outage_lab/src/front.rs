@@ -8,8 +8,9 @@ use steadfast::bulkhead::Bulkhead;
 use steadfast::circuit_breaker::CircuitBreaker;
 use steadfast::retry::RetryBudget;
 
+use crate::attempt::AttemptTime;
+use crate::figures::Figures;
 use crate::policy::{Policy, default_client};
-use crate::record::Figures;
 use crate::scenario::{Population, Scenario, capacity, failing, flapping, ramp, recovery, replica};
 use crate::study::{Plays, find, study};
 
@@ -49,11 +50,7 @@ fn variants() -> Vec<Policy> {
         )
     };
     let budget = |name, budget| Policy { name, budget: Some(budget), ..default() };
-    let attempt = |name, share: f64| Policy {
-        name,
-        attempt_timeout: default().total_timeout.div_f64(share),
-        ..default()
-    };
+    let attempt = |name, share: f64| Policy { name, attempt: AttemptTime::Share(1.0 / share), ..default() };
     let permits = |name, permits| Policy {
         name,
         bulkhead: Some(Bulkhead::builder().max_concurrent(permits)),

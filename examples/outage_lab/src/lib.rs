@@ -1,9 +1,15 @@
 //! The outage laboratory simulates well-known kinds of outage against steadfast's own layers.
 //!
-//! A scenario describes the outage and the callers (`scenario.rs`); a policy is a stack of layers around the calls
-//! (`policy.rs`). `play.rs` plays one scenario with one policy and one seed, and `record.rs` computes the figures.
+//! A scenario describes the outage and the callers (`scenario/`); a policy is a stack of layers around the calls
+//! (`policy.rs`). `play.rs` plays one scenario with one policy and one seed. `record.rs` holds the calls of a run,
+//! and `figures.rs` computes the figures.
 
+pub mod arrivals;
+pub mod attempt;
+pub mod body;
+pub mod client;
 pub mod contest;
+pub mod figures;
 pub mod front;
 pub mod musts;
 pub mod plan;

@@ -1,7 +1,7 @@
 //! The requirements of the default client, each of which must hold with every seed.
 
+use crate::figures::Figures;
 use crate::policy::{Policy, bare};
-use crate::record::Figures;
 use crate::scenario::{
     Population, Scenario, capacity, down, failing, flapping, healthy, known, neighbours, ramp, recovery,
     replica, spike,

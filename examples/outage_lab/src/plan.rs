@@ -28,6 +28,52 @@ pub enum Fault {
     Slow(f64),
     /// Every attempt is answered with 503 and this `Retry-After`, in seconds.
     RetryAfter(u32),
+    /// Every attempt gets this reply, unless its route has a reply of its own.
+    Replies(Reply),
+}
+
+/// The reply to an attempt that has met no other fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply {
+    /// 200, with a body that arrives with the head.
+    Ok,
+    /// 500: the application fails, the upstream is alive.
+    InternalError,
+    /// 200, with a body that arrives after the head.
+    Body(Shape),
+}
+
+/// A response body that arrives piece by piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    pub pieces: u32,
+    /// At least 8, the length of the time stamp in the first piece.
+    pub piece_bytes: usize,
+    /// The mean time before each piece. Each time is drawn between 0.5 and 1.5 times the mean.
+    pub gap: Duration,
+    /// The number of pauses. Each is before a random piece of its own section of the body.
+    pub pauses: u32,
+    pub pause: Duration,
+    /// True if the head states the length of the body.
+    pub states_length: bool,
+    pub end: End,
+}
+
+/// The end of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Whole,
+    /// After this number of pieces, the connection breaks at the time of the next piece.
+    BreaksAfter(u32),
+    /// After this number of pieces, no more arrives.
+    StallsAfter(u32),
+}
+
+/// A path that has a reply of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    pub path: &'static str,
+    pub reply: Reply,
 }
 
 /// A fault that lasts until a time, counted from the start.
@@ -45,15 +91,31 @@ pub struct Plan {
     pub replicas: usize,
     /// If true, only one replica has the faults.
     pub one_faulty: bool,
+    /// The paths that have a reply of their own.
+    pub routes: Vec<Route>,
     /// The phases in order. The last phase never ends.
     pub phases: Vec<Phase>,
 }
 
 impl Plan {
+    /// An upstream of one replica without faults.
+    pub const fn healthy(model: Model) -> Self {
+        Self { model, replicas: 1, one_faulty: false, routes: vec![], phases: vec![] }
+    }
+
     /// The fault at this time.
     pub fn fault(&self, time: Duration) -> Fault {
         let phase = self.phases.iter().find(|phase| time < phase.until).or(self.phases.last());
         phase.map_or(Fault::None, |phase| phase.fault)
+    }
+
+    /// The reply to an attempt to this path that has met no other fault than `fault`.
+    pub fn reply(&self, path: &str, fault: Fault) -> Reply {
+        match (self.routes.iter().find(|route| route.path == path), fault) {
+            (Some(route), _) => route.reply,
+            (None, Fault::Replies(reply)) => reply,
+            (None, _) => Reply::Ok,
+        }
     }
 
     /// The work that a worker can do until `time`. A slow upstream does less work in the same time.

@@ -10,12 +10,13 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until};
-use tower::ServiceExt;
 
+use crate::arrivals::Starts;
+use crate::client::{Answer, Client};
 use crate::plan::{Fault, Phase, Plan};
-use crate::policy::{Answer, Client, Policy};
+use crate::policy::Policy;
 use crate::record::{Call, Kind, Record};
-use crate::scenario::{Pace, Scenario};
+use crate::scenario::{Arrivals, Group, Requests, Scenario};
 use crate::upstream::{AttemptCounter, Upstream, UpstreamRequest};
 
 /// One call in this many is an order, which must not be sent twice.
@@ -97,17 +98,18 @@ async fn run(scenario: &Scenario, policy: &Policy, seed: u64) -> Record {
         })
         .collect();
     for process in &processes {
-        match scenario.callers.pace {
-            Pace::OpenLoop => drop(tokio::spawn(Arc::clone(process).open_loop(seeds.random()))),
-            Pace::ClosedLoop(callers) => {
-                for _ in 0..callers {
-                    drop(tokio::spawn(Arc::clone(process).closed_loop(seeds.random())));
+        for (group, Group { arrivals, .. }) in scenario.groups.iter().enumerate() {
+            if let Arrivals::ClosedLoop(callers) = arrivals {
+                for _ in 0..*callers {
+                    drop(tokio::spawn(Arc::clone(process).closed_loop(group, seeds.random())));
                 }
+            } else {
+                drop(tokio::spawn(Arc::clone(process).open_loop(group, seeds.random())));
             }
         }
     }
     sleep_until(state.start + scenario.first_fault()).await;
-    let false_trips = processes.iter().map(|process| process.trips()).sum();
+    let false_trips = processes.iter().map(|process| process.client.circuits.trips()).sum();
     sleep_until(state.start + scenario.length + DRAIN_TIME).await;
     // A call that has not ended would be missing in the figures.
     let calls_in_flight = |process: &Arc<Process>| process.in_flight.load(Ordering::Relaxed);
@@ -119,10 +121,14 @@ async fn run(scenario: &Scenario, policy: &Policy, seed: u64) -> Record {
     );
     let calls = std::mem::take(&mut *state.calls.lock().unwrap_or_else(PoisonError::into_inner));
     let most = |process: &Arc<Process>| process.most_in_flight.load(Ordering::Relaxed);
+    let mut openings: Vec<_> =
+        processes.iter().flat_map(|process| process.client.circuits.openings()).collect();
+    openings.sort_unstable();
     Record {
         calls,
         received: upstreams[0].received(),
         false_trips,
+        openings: openings.into_iter().map(|opening| opening - state.start).collect(),
         most_in_flight: processes.iter().map(most).max().unwrap_or_default(),
         wrong_ages: processes.iter().map(|process| process.wrong_ages.load(Ordering::Relaxed)).sum(),
     }
@@ -147,59 +153,38 @@ impl Scenario {
             Some(0) => Duration::ZERO,
             Some(loud) => phases[loud - 1].until,
         };
-        let even = self.rate.windows(2).find(|two| two[0].1.total_cmp(&two[1].1).is_ne());
-        let rush = even.map_or(self.length, |two| two[0].0);
-        fault.min(rush)
-    }
-
-    /// The calls per second of a process at this time.
-    fn rate_at(&self, time: Duration) -> f64 {
-        let after = self.rate.iter().position(|(at, _)| *at > time);
-        match after {
-            None => self.rate.last().map_or(0.0, |(_, rate)| *rate),
-            Some(0) => self.rate[0].1,
-            Some(index) => {
-                let ((from, before), (to, after)) = (self.rate[index - 1], self.rate[index]);
-                before + (after - before) * ((time - from).as_secs_f64() / (to - from).as_secs_f64())
-            }
-        }
+        let rush = self.groups.iter().filter_map(|group| group.arrivals.first_change()).min();
+        fault.min(rush.unwrap_or(self.length))
     }
 }
 
 impl Process {
-    /// Starts calls at random times, however many are in flight: an open loop.
-    async fn open_loop(self: Arc<Self>, seed: u64) {
+    /// Starts the calls of a group at their times, however many are in flight: an open loop.
+    async fn open_loop(self: Arc<Self>, group: usize, seed: u64) {
         let scenario = &self.run.scenario;
         let mut rng = SmallRng::seed_from_u64(seed);
-        let most = scenario.rate.iter().map(|(_, rate)| *rate).fold(0.0, f64::max);
-        let mut time = Duration::ZERO;
-        loop {
-            // Thinning (Lewis and Shedler, 1979): candidates come at the highest rate, and some are skipped.
-            time += Duration::from_secs_f64(-(1.0 - rng.random::<f64>()).ln() / most);
-            if time >= scenario.length {
-                return;
-            }
-            if rng.random::<f64>() * most < scenario.rate_at(time) {
-                sleep_until(self.run.start + time).await;
-                tokio::spawn(Arc::clone(&self).call(rng.random()));
-            }
+        let mut starts = Starts::new(&scenario.groups[group].arrivals, scenario.length);
+        while let Some(time) = starts.next(&mut rng) {
+            sleep_until(self.run.start + time).await;
+            tokio::spawn(Arc::clone(&self).call(group, rng.random()));
         }
     }
 
     /// Makes one call after the other, with short pauses: a closed loop.
-    async fn closed_loop(self: Arc<Self>, seed: u64) {
+    async fn closed_loop(self: Arc<Self>, group: usize, seed: u64) {
         let mut rng = SmallRng::seed_from_u64(seed);
         while self.run.start.elapsed() < self.run.scenario.length {
             sleep(Duration::from_secs_f64(rng.random::<f64>() * 0.05)).await;
-            Arc::clone(&self).call(rng.random()).await;
+            Arc::clone(&self).call(group, rng.random()).await;
         }
     }
 
-    async fn call(self: Arc<Self>, seed: u64) {
+    async fn call(self: Arc<Self>, group: usize, seed: u64) {
+        let group = &self.run.scenario.groups[group];
         let mut rng = SmallRng::seed_from_u64(seed);
         let begun = Instant::now();
         let at = begun - self.run.start;
-        let (request, upstream, kind) = self.run.request(at, &mut rng);
+        let (request, upstream, kind) = self.run.request(group, at, &mut rng);
         let in_flight = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
         self.most_in_flight.fetch_max(in_flight, Ordering::Relaxed);
         let answer = {
@@ -207,11 +192,11 @@ impl Process {
                 Some(workers) => Some(workers.acquire().await.expect("the semaphore is never closed")),
                 None => None,
             };
-            self.client.service.clone().oneshot(request).await.unwrap_or(Answer::Failed)
+            self.client.answer(request, group.patience).await
         };
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.check_age(answer);
-        let call = Call { at, took: begun.elapsed(), answer, upstream, kind };
+        let call = Call { at, took: begun.elapsed(), answer, upstream, group: group.name, kind };
         self.run.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
     }
 
@@ -222,16 +207,15 @@ impl Process {
             self.wrong_ages.fetch_add(u64::from(!is_right), Ordering::Relaxed);
         }
     }
-
-    fn trips(&self) -> u64 {
-        let circuits = self.client.circuits.lock().unwrap_or_else(PoisonError::into_inner);
-        circuits.iter().map(|circuit| circuit.snapshot().trips).sum()
-    }
 }
 
 impl RunState {
     /// A random request, with the index of its upstream and its kind.
-    fn request(&self, at: Duration, rng: &mut SmallRng) -> (UpstreamRequest, usize, Kind) {
+    fn request(&self, group: &Group, at: Duration, rng: &mut SmallRng) -> (UpstreamRequest, usize, Kind) {
+        if let Requests::Route(path) = group.requests {
+            let request = Request::get(format!("http://u0{path}")).extension(AttemptCounter::default());
+            return (request.body(Empty::new()).expect("valid"), 0, Kind::Get { known: false });
+        }
         let keys = self.scenario.callers.keys;
         let upstream = rng.random_range(0..self.scenario.upstreams);
         let healthy = at < self.scenario.during.start;
@@ -252,12 +236,37 @@ impl RunState {
 
 #[cfg(test)]
 mod tests {
-    use crate::scenario::{Population, failing, flapping, healthy, ramp, spike};
+    use std::time::Duration;
+
+    use super::play;
+    use crate::policy::{bare, default_client};
+    use crate::scenario::{
+        Hole, Population, black_hole, burst, failing, fails_as_fast, flapping, healthy, ramp, spike,
+    };
 
     #[test]
     fn trips_are_false_until_the_first_fault() {
         let cold = failing(25, Population::Big, false);
-        let seconds = [cold, flapping(), spike(), ramp(1), healthy(50)].map(|it| it.first_fault().as_secs());
-        assert_eq!(seconds, [0, 20, 30, 20, 50]);
+        let scenarios = [cold, flapping(), spike(), ramp(1), healthy(50), burst()];
+        assert_eq!(scenarios.map(|it| it.first_fault().as_secs()), [0, 20, 30, 20, 50, 20]);
+    }
+
+    #[test]
+    fn a_call_ends_with_the_patience_of_its_caller() {
+        for drops in [false, true] {
+            let hole = black_hole(Hole { limit: 800, drops, rate: 10, warm: false });
+            let calls = play(&hole, &bare(), 1).calls;
+            let longest = calls.iter().map(|call| call.took).max().unwrap_or_default();
+            // The deadline layer waits a few turns longer than the deadline.
+            assert!(longest.abs_diff(Duration::from_millis(800)) < Duration::from_millis(5), "{longest:?}");
+        }
+    }
+
+    #[test]
+    fn the_openings_of_a_circuit_are_recorded() {
+        let openings = play(&fails_as_fast(), &default_client(), 1).openings;
+        // The default circuit opens after failures over 5 s, first for about 1 s.
+        assert!(openings.len() > 2 && openings[0].abs_diff(Duration::from_secs(25)).as_secs_f64() < 0.5);
+        assert!(openings.windows(2).all(|two| two[0] < two[1]), "{openings:?}");
     }
 }

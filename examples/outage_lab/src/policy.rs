@@ -1,10 +1,8 @@
 //! The policies: stacks of the crate's own layers, with the crate's defaults and with the rules of other libraries.
 
-use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::BodyExt;
 use steadfast::buffer_body::BufferBodyLayer;
 use steadfast::bulkhead::{Bulkhead, BulkheadBuilder, BulkheadLayer};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerLayer, Window};
@@ -14,21 +12,22 @@ use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{
     Backoff, Jitter, RetryBudget, RetryBudgetBuilder, RetryLayer, RetryPolicy, RetryPolicyBuilder,
 };
-use steadfast::timeout::TimeoutLayer;
-use steadfast::{Error, ResponseExt};
-use tower::ServiceBuilder;
 use tower::util::BoxCloneSyncService;
-use tower::{Service, ServiceExt};
+use tower::{Service, ServiceBuilder, ServiceExt};
 
+use crate::attempt::AttemptTime;
+use crate::client::{Circuits, Client, read};
 use crate::scenario::Scenario;
-use crate::upstream::{self, Upstream, UpstreamRequest};
+use crate::upstream::{Upstream, UpstreamRequest};
 
 /// The settings of a client's stack. A part that is `None` is switched off.
 #[derive(Debug, Clone)]
 pub struct Policy {
     pub name: &'static str,
     pub total_timeout: Duration,
-    pub attempt_timeout: Duration,
+    pub attempt: AttemptTime,
+    /// The rule for bodies that are read as part of the attempt.
+    pub buffer_body: BufferBodyLayer,
     pub retry: Option<RetryPolicyBuilder>,
     pub budget: Option<RetryBudgetBuilder>,
     pub circuit: Option<CircuitBreakerBuilder>,
@@ -45,30 +44,6 @@ pub enum CacheUse {
     Always,
 }
 
-/// The result of a call, as its caller sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
-    Fresh,
-    /// A stale response.
-    Stale {
-        /// The age that the response states.
-        age: Duration,
-        /// The time at which the upstream gave the answer, counted from the start.
-        given_at: Duration,
-    },
-    Failed,
-}
-
-/// The client of a process.
-#[derive(Debug)]
-pub struct Client {
-    pub service: BoxCloneSyncService<UpstreamRequest, Answer, Error<io::Error>>,
-    pub circuits: Circuits,
-}
-
-/// The circuits of the upstreams that have been called so far.
-pub type Circuits = Arc<Mutex<Vec<CircuitBreaker>>>;
-
 /// The default client's attempt timeout, as a share of the total timeout.
 const ATTEMPT_SHARE: f64 = 1.0 / 3.4;
 
@@ -83,7 +58,8 @@ pub fn bare() -> Policy {
     Policy {
         name: "bare",
         total_timeout: PATIENCE,
-        attempt_timeout: YEAR,
+        attempt: AttemptTime::Fixed(YEAR),
+        buffer_body: BufferBodyLayer::new(),
         retry: None,
         budget: None,
         circuit: None,
@@ -97,7 +73,8 @@ pub fn default_client() -> Policy {
     Policy {
         name: "steadfast",
         total_timeout: 10 * SECOND,
-        attempt_timeout: (10 * SECOND).mul_f64(ATTEMPT_SHARE),
+        attempt: AttemptTime::Share(ATTEMPT_SHARE),
+        buffer_body: BufferBodyLayer::new(),
         retry: Some(RetryPolicy::builder()),
         budget: Some(RetryBudget::builder()),
         circuit: Some(CircuitBreaker::builder()),
@@ -111,7 +88,7 @@ fn retries() -> Policy {
     Policy {
         name: "retries",
         total_timeout: 5 * PATIENCE,
-        attempt_timeout: PATIENCE,
+        attempt: AttemptTime::Fixed(PATIENCE),
         retry: Some(RetryPolicy::builder()),
         ..bare()
     }
@@ -171,7 +148,7 @@ pub fn all() -> Vec<Policy> {
         Policy {
             name: "Polly's standard",
             total_timeout: 30 * SECOND,
-            attempt_timeout: 10 * SECOND,
+            attempt: AttemptTime::Fixed(10 * SECOND),
             retry: Some(RetryPolicy::builder().backoff(Backoff::new().base(2 * SECOND).cap(30 * SECOND))),
             circuit: Some(
                 CircuitBreaker::builder()
@@ -195,11 +172,18 @@ pub fn all() -> Vec<Policy> {
             retry: Some(RetryPolicy::builder().max_retry_after(10 * SECOND)),
             ..default_client()
         },
+        default_client().without_retries(),
         default_client(),
     ]
 }
 
 impl Policy {
+    /// The same policy without retries.
+    #[must_use]
+    pub fn without_retries(&self) -> Self {
+        Self { name: "steadfast, no retries", retry: None, budget: None, ..self.clone() }
+    }
+
     /// A client for these upstreams. Every layer is present; a part that is switched off has settings that never act.
     pub fn client(
         &self,
@@ -217,14 +201,14 @@ impl Policy {
         let bulkhead =
             config.bulkhead.unwrap_or(Bulkhead::builder().max_concurrent(1_000_000)).build().expect("valid");
         let make_stack = {
-            let circuits = Arc::clone(&circuits);
+            let circuits = circuits.clone();
             move |upstream: &UpstreamKey| {
                 let name: Arc<str> = upstream.to_string().into();
                 let circuit = template.fresh(Arc::clone(&name));
                 if config.circuit.is_none() {
                     circuit.force_closed();
                 }
-                circuits.lock().expect("not poisoned").push(circuit.clone());
+                circuits.add(&circuit);
                 let retry = RetryLayer::new(retry.clone()).advised_by(circuit.clone());
                 let layers = ServiceBuilder::new()
                     .layer(match &budget {
@@ -233,8 +217,8 @@ impl Policy {
                     })
                     .layer(CircuitBreakerLayer::new(circuit))
                     .layer(BulkheadLayer::new(bulkhead.fresh(name)))
-                    .layer(TimeoutLayer::new(config.attempt_timeout))
-                    .layer(BufferBodyLayer::new())
+                    .layer(config.attempt.layer(config.total_timeout))
+                    .layer(config.buffer_body)
                     .into_inner();
                 (layers, ())
             }
@@ -262,18 +246,4 @@ impl Policy {
             CacheUse::Always => true,
         }
     }
-}
-
-/// Reads the whole body and classifies the answer.
-async fn read<B>(response: http::Response<B>) -> Result<Answer, Error<io::Error>>
-where
-    B: http_body::Body,
-{
-    let (is_good, age) = (response.status().is_success(), response.stale().map(|stale| stale.age));
-    let Ok(body) = response.into_body().collect().await else { return Ok(Answer::Failed) };
-    Ok(match age {
-        Some(age) => Answer::Stale { age, given_at: upstream::given_at(&body.to_bytes()) },
-        None if is_good => Answer::Fresh,
-        None => Answer::Failed,
-    })
 }

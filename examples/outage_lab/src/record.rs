@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::policy::Answer;
+use crate::client::Answer;
 use crate::upstream::Received;
 
 /// A completed call.
@@ -16,7 +16,16 @@ pub struct Call {
     pub answer: Answer,
     /// The index of the upstream.
     pub upstream: usize,
+    /// The name of the call's group.
+    pub group: &'static str,
     pub kind: Kind,
+}
+
+impl Call {
+    /// True if the call waited for a permit in vain: no attempt was made, and the caller waited.
+    pub(crate) fn is_refused_from_queue(&self) -> bool {
+        self.answer == Answer::Unsent && !self.took.is_zero()
+    }
 }
 
 /// The kind of a call.
@@ -36,48 +45,12 @@ pub struct Record {
     pub received: Received,
     /// The number of times that a circuit opened before the first fault.
     pub false_trips: u64,
+    /// The times at which a circuit opened, in order, counted from the start of the run.
+    pub openings: Vec<Duration>,
     /// The highest number of calls in flight in one process.
     pub most_in_flight: usize,
     /// The number of stale answers with a wrong age.
     pub wrong_ages: u64,
-}
-
-/// The figures of a run. "During" and "after" are the ranges that the scenario defines.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Figures {
-    /// Fresh answers per call, during.
-    pub success: f64,
-    /// Stale answers per call, during.
-    pub stale: f64,
-    /// Attempts per call, during.
-    pub load: f64,
-    /// Attempts per call, in the second half of during.
-    pub sustained_load: f64,
-    /// Retries per call, during. Unlike the load, this figure is not lowered by local refusals, so it shows the
-    /// retries alone.
-    pub retries: f64,
-    /// The same as `success`.
-    pub goodput_during: f64,
-    /// Fresh answers per call, after.
-    pub goodput_after: f64,
-    /// The seconds from the end of during to the start of the first second in which at least 95 % of the answers are
-    /// fresh.
-    pub recovery_s: f64,
-    /// The highest attempt rate in any 100 ms after the end of during, in attempts a second.
-    pub peak_after: f64,
-    pub p50_ms: f64,
-    pub p99_ms: f64,
-    pub false_trips: f64,
-    /// Orders that reached the upstream again.
-    pub duplicates: f64,
-    /// The share of calls for known keys that were answered, during.
-    pub known_answered: f64,
-    pub wrong_ages: f64,
-    /// The p99 latency of calls to the healthy upstreams, during.
-    pub others_p99_ms: f64,
-    /// Fresh answers per call to the healthy upstreams, during. Needed beside the latency, since refusals are fast.
-    pub others_success: f64,
-    pub most_in_flight: f64,
 }
 
 /// The counts of one second.
@@ -105,7 +78,7 @@ impl Record {
             match call.answer {
                 Answer::Fresh => second.fresh += 1,
                 Answer::Stale { .. } => second.stale += 1,
-                Answer::Failed => second.failed += 1,
+                Answer::Failed | Answer::Unsent => second.failed += 1,
             }
         }
         for (hundredth, attempts) in self.received.attempts.iter().enumerate() {
@@ -114,115 +87,13 @@ impl Record {
         course
     }
 
-    /// Computes the figures for these ranges.
-    pub fn figures(&self, during: &Range<Duration>, after: &Range<Duration>) -> Figures {
-        let load = |range: &Range<Duration>| ratio(self.attempts(range), self.to_first(range).count());
-        let middle = (during.start + during.end) / 2;
-        let waits = self.waits(during, |_| true);
-        let others = self.waits(during, |call| call.upstream != 0);
-        let known = self.to_first(during).filter(|call| call.kind == Kind::Get { known: true });
-        let success = self.fresh(during);
-        Figures {
-            success,
-            stale: share(self.to_first(during), |call| matches!(call.answer, Answer::Stale { .. })),
-            load: load(during),
-            sustained_load: load(&(middle..during.end)),
-            retries: ratio(within(&self.received.retries, during), self.to_first(during).count()),
-            goodput_during: success,
-            goodput_after: self.fresh(after),
-            recovery_s: self.recovery(during.end, after.end),
-            peak_after: self.peak(&(during.end..after.end)),
-            p50_ms: percentile(&waits, 50),
-            p99_ms: percentile(&waits, 99),
-            #[allow(clippy::cast_precision_loss)]
-            false_trips: self.false_trips as f64,
-            duplicates: f64::from(self.received.duplicates),
-            known_answered: share(known, |call| call.answer != Answer::Failed),
-            #[allow(clippy::cast_precision_loss)]
-            wrong_ages: self.wrong_ages as f64,
-            others_p99_ms: percentile(&others, 99),
-            others_success: share(self.gets(during).filter(|call| call.upstream != 0), |call| {
-                call.answer == Answer::Fresh
-            }),
-            most_in_flight: ratio(self.most_in_flight, 1),
-        }
-    }
-
-    /// Fresh answers per call to the first upstream, for calls that start in `range`.
-    pub fn fresh(&self, range: &Range<Duration>) -> f64 {
-        share(self.to_first(range), |call| call.answer == Answer::Fresh)
-    }
-
-    fn to_first(&self, range: &Range<Duration>) -> impl Iterator<Item = &Call> {
+    /// The GETs to the first upstream that start in `range`.
+    pub(crate) fn to_first(&self, range: &Range<Duration>) -> impl Iterator<Item = &Call> {
         self.gets(range).filter(|call| call.upstream == 0)
     }
 
-    fn gets(&self, range: &Range<Duration>) -> impl Iterator<Item = &Call> {
+    /// The GETs that start in `range`.
+    pub(crate) fn gets(&self, range: &Range<Duration>) -> impl Iterator<Item = &Call> {
         self.calls.iter().filter(move |call| range.contains(&call.at) && call.kind != Kind::Order)
     }
-
-    /// The sorted waits of the callers of the selected calls.
-    pub fn waits(&self, range: &Range<Duration>, select: impl Fn(&Call) -> bool) -> Vec<Duration> {
-        let mut waits: Vec<_> = self.gets(range).filter(|call| select(call)).map(|call| call.took).collect();
-        waits.sort_unstable();
-        waits
-    }
-
-    fn attempts(&self, range: &Range<Duration>) -> usize {
-        within(&self.received.attempts, range)
-    }
-
-    #[allow(clippy::cast_precision_loss)]
-    fn recovery(&self, from: Duration, until: Duration) -> f64 {
-        const STEP: Duration = Duration::from_millis(100);
-        const SECOND: Duration = Duration::from_secs(1);
-        let mut start = from;
-        while start + SECOND <= until {
-            if self.fresh(&(start..start + SECOND)) >= 0.95 {
-                return (start - from).as_secs_f64();
-            }
-            start += STEP;
-        }
-        f64::INFINITY
-    }
-
-    fn peak(&self, range: &Range<Duration>) -> f64 {
-        let step = Duration::from_millis(10);
-        let mut most = 0;
-        let mut start = range.start;
-        while start + 10 * step <= range.end {
-            most = most.max(self.attempts(&(start..start + 10 * step)));
-            start += step;
-        }
-        ratio(most * 10, 1)
-    }
-}
-
-/// The sum of the counts, one per hundredth of a second, in `range`.
-fn within(hundredths: &[u32], range: &Range<Duration>) -> usize {
-    let hundredth = |time: Duration| usize::try_from(time.as_millis() / 10).unwrap_or(usize::MAX);
-    let end = hundredth(range.end).min(hundredths.len());
-    let start = hundredth(range.start).min(end);
-    hundredths[start..end].iter().map(|count| *count as usize).sum()
-}
-
-/// The percentile of sorted waits in milliseconds, by the nearest-rank method.
-pub fn percentile(sorted: &[Duration], percent: usize) -> f64 {
-    let rank = (sorted.len() * percent).div_ceil(100);
-    sorted.get(rank.saturating_sub(1)).map_or(0.0, |wait| wait.as_secs_f64() * 1000.0)
-}
-
-/// The share of the calls that match.
-fn share<'a>(calls: impl Iterator<Item = &'a Call>, matches: impl Fn(&Call) -> bool) -> f64 {
-    let (mut matching, mut all) = (0, 0);
-    for call in calls {
-        matching += usize::from(matches(call));
-        all += 1;
-    }
-    ratio(matching, all)
-}
-
-#[allow(clippy::cast_precision_loss)]
-fn ratio(part: usize, whole: usize) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }

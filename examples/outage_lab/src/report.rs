@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::contest::Row;
+use crate::figures::Figures;
 use crate::musts::Verdict;
-use crate::record::Figures;
 use crate::study::Run;
 
 /// A row for each scenario and policy: medians over the seeds, but maxima of false trips and duplicates.

@@ -5,9 +5,10 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use crate::figures::Figures;
 use crate::play::play;
 use crate::policy::Policy;
-use crate::record::{Figures, Record, Second};
+use crate::record::{Record, Second};
 use crate::scenario::Scenario;
 
 /// The results of a scenario with a policy.

@@ -16,14 +16,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{Empty, Full};
+use http_body_util::Empty;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use steadfast::Error;
 use tokio::time::{Instant, sleep_until};
 use tower::Service;
 
-use crate::plan::{Fault, Model, Plan};
+use crate::body::{AnswerBody, Schedule};
+use crate::plan::{Fault, Model, Plan, Reply};
 
 /// A request to an upstream.
 pub type UpstreamRequest = Request<Empty<Bytes>>;
@@ -66,6 +67,18 @@ struct AttemptCounterInner {
     sent: AtomicU32,
 }
 
+impl AttemptCounter {
+    /// The counter of a request.
+    pub fn of(request: &UpstreamRequest) -> Self {
+        request.extensions().get::<Self>().expect("every call counts its attempts").clone()
+    }
+
+    /// The number of attempts so far.
+    pub fn made(&self) -> u32 {
+        self.0.made.load(Ordering::Relaxed)
+    }
+}
+
 impl Upstream {
     pub fn new(plan: Plan, seed: u64) -> Self {
         assert!(plan.replicas > 0, "an upstream needs a replica");
@@ -91,12 +104,29 @@ impl Upstream {
     }
 }
 
-/// The end of an attempt. `Answered` holds the time, the status and the `Retry-After` in seconds.
-#[derive(Debug, Clone, Copy)]
+/// The end of an attempt.
+#[derive(Debug)]
 enum Fate {
-    Answered(Instant, StatusCode, Option<u32>),
+    Answered(Answered),
     Refused,
     Hung,
+}
+
+/// The answer to an attempt.
+#[derive(Debug)]
+struct Answered {
+    at: Instant,
+    status: StatusCode,
+    /// The `Retry-After` in seconds.
+    retry_after: Option<u32>,
+    /// `None` for a body that arrives with the head.
+    body: Option<Schedule>,
+}
+
+impl Answered {
+    const fn new(at: Instant, status: StatusCode) -> Self {
+        Self { at, status, retry_after: None, body: None }
+    }
 }
 
 impl State {
@@ -110,16 +140,30 @@ impl State {
         match fault {
             Fault::Refuses => Fate::Refused,
             Fault::Hangs => Fate::Hung,
-            Fault::RetryAfter(seconds) => {
-                Fate::Answered(now + Duration::from_millis(5), StatusCode::SERVICE_UNAVAILABLE, Some(seconds))
-            }
-            Fault::None | Fault::Fails(_) | Fault::Slow(_) => {
+            Fault::RetryAfter(seconds) => Fate::Answered(Answered {
+                retry_after: Some(seconds),
+                ..Answered::new(now + Duration::from_millis(5), StatusCode::SERVICE_UNAVAILABLE)
+            }),
+            Fault::None | Fault::Fails(_) | Fault::Slow(_) | Fault::Replies(_) => {
                 let finish = self.work(replica, now, slowness);
                 let fails = matches!(fault, Fault::Fails(share) if self.rng.random_bool(share));
-                match finish {
-                    Some(finish) if !fails => Fate::Answered(finish, StatusCode::OK, None),
-                    finish => Fate::Answered(finish.unwrap_or(now), StatusCode::SERVICE_UNAVAILABLE, None),
-                }
+                Fate::Answered(match finish {
+                    Some(finish) if !fails => {
+                        self.reply(finish, self.plan.reply(request.uri().path(), fault))
+                    }
+                    finish => Answered::new(finish.unwrap_or(now), StatusCode::SERVICE_UNAVAILABLE),
+                })
+            }
+        }
+    }
+
+    fn reply(&mut self, at: Instant, reply: Reply) -> Answered {
+        match reply {
+            Reply::Ok => Answered::new(at, StatusCode::OK),
+            Reply::InternalError => Answered::new(at, StatusCode::INTERNAL_SERVER_ERROR),
+            Reply::Body(shape) => {
+                let body = Some(Schedule::draw(shape, at, &mut self.rng));
+                Answered { body, ..Answered::new(at, StatusCode::OK) }
             }
         }
     }
@@ -153,7 +197,7 @@ impl State {
     }
 
     fn count(&mut self, now: Instant, request: &UpstreamRequest, fault: Fault) {
-        let counter = request.extensions().get::<AttemptCounter>().expect("every call counts its attempts");
+        let counter = AttemptCounter::of(request);
         let is_retry = counter.0.made.fetch_add(1, Ordering::Relaxed) > 0;
         let was_sent = fault != Fault::Refuses && counter.0.sent.fetch_add(1, Ordering::Relaxed) > 0;
         if request.method() == Method::POST {
@@ -171,7 +215,7 @@ impl State {
 }
 
 impl Service<UpstreamRequest> for Upstream {
-    type Response = Response<Full<Bytes>>;
+    type Response = Response<AnswerBody>;
     type Error = Error<io::Error>;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
@@ -188,9 +232,9 @@ impl Service<UpstreamRequest> for Upstream {
             match fate {
                 Fate::Hung => std::future::pending().await,
                 Fate::Refused => Err(Error::from_upstream(io::ErrorKind::ConnectionRefused.into())),
-                Fate::Answered(at, status, retry_after) => {
+                Fate::Answered(Answered { at, status, retry_after, body }) => {
                     sleep_until(at).await;
-                    let mut response = Response::new(time_stamp(at - start));
+                    let mut response = Response::new(AnswerBody::new(at - start, body));
                     *response.status_mut() = status;
                     if let Some(seconds) = retry_after {
                         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -202,32 +246,26 @@ impl Service<UpstreamRequest> for Upstream {
     }
 }
 
-/// The body of an answer: the time at which it is given, counted from the start.
-fn time_stamp(given_at: Duration) -> Full<Bytes> {
-    let nanos = u64::try_from(given_at.as_nanos()).unwrap_or(u64::MAX);
-    Full::new(Bytes::copy_from_slice(&nanos.to_be_bytes()))
-}
-
-/// The time at which the answer with this body was given.
-pub fn given_at(body: &[u8]) -> Duration {
-    Duration::from_nanos(u64::from_be_bytes(body.try_into().expect("every answer bears its time")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Phase;
+    use crate::plan::{Phase, Route};
 
     const SECOND: Duration = Duration::from_secs(1);
 
     fn plan(model: Model, phases: &[(u64, Fault)]) -> Plan {
         let phases =
             phases.iter().map(|(until, fault)| Phase { until: Duration::from_secs(*until), fault: *fault });
-        Plan { model, replicas: 1, one_faulty: false, phases: phases.collect() }
+        Plan { phases: phases.collect(), ..Plan::healthy(model) }
     }
 
     fn get() -> UpstreamRequest {
-        let request = Request::get("http://sku.internal/items/1").extension(AttemptCounter::default());
+        get_path("items/1")
+    }
+
+    fn get_path(path: &str) -> UpstreamRequest {
+        let request =
+            Request::get(format!("http://sku.internal/{path}")).extension(AttemptCounter::default());
         request.body(Empty::new()).unwrap()
     }
 
@@ -309,5 +347,24 @@ mod tests {
             hung += u32::from(tokio::time::timeout(2 * SECOND, upstream.call(get())).await.is_err());
         }
         assert!((70..130).contains(&hung), "{hung}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_route_answers_500_beside_a_healthy_one_and_fails_with_503_like_the_others() {
+        let routes = vec![Route { path: "/broken", reply: Reply::InternalError }];
+        let phases = [(1, Fault::None), (2, Fault::Fails(1.0)), (3, Fault::Hangs)];
+        let mut upstream = Upstream::new(Plan { routes, ..plan(Model::Steady(SECOND / 50), &phases) }, 1);
+        let statuses = async |upstream: &mut Upstream| {
+            let mut statuses = vec![];
+            for path in ["broken", "healthy"] {
+                let answer = tokio::time::timeout(SECOND / 10, upstream.call(get_path(path))).await;
+                statuses.push(answer.map_or(0, |answer| answer.unwrap().status().as_u16()));
+            }
+            tokio::time::sleep(SECOND).await;
+            statuses
+        };
+        assert_eq!(statuses(&mut upstream).await, [500, 200]);
+        assert_eq!(statuses(&mut upstream).await, [503, 503]);
+        assert_eq!(statuses(&mut upstream).await, [0, 0]);
     }
 }

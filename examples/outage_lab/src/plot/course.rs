@@ -6,7 +6,8 @@ use std::ops::Range;
 use super::panel::{BODY, FAILED, FRESH, HEAD, INK, Panel, REQUESTS, SMALL, STALE};
 use super::svg::{Anchor, Font, Stroke, Svg};
 use super::{LEFT, RIGHT, Swatch, legend, source, titled};
-use crate::record::{Figures, Second};
+use crate::figures::Figures;
+use crate::record::Second;
 use crate::scenario::Scenario;
 use crate::study::Run;
 

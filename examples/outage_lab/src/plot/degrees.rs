@@ -3,9 +3,9 @@
 use super::panel::{BODY, HEAD, PALE_INK, Panel};
 use super::svg::{Stroke, Svg};
 use super::{LEFT, RIGHT, Swatch, legend, source, titled};
+use crate::figures::Figures;
 use crate::plan::Fault;
-use crate::record::Figures;
-use crate::scenario::Scenario;
+use crate::scenario::{Group, Scenario};
 use crate::study::Run;
 
 const HEIGHT: f64 = 620.0;
@@ -56,8 +56,8 @@ pub fn draw(title: &str, runs: &[Run]) -> Svg {
 }
 
 fn story(scenario: &Scenario) -> String {
-    let Scenario { story, callers, rate, .. } = scenario;
-    let rate = rate.first().map_or(0.0, |(_, rate)| *rate);
+    let Scenario { story, callers, groups, .. } = scenario;
+    let rate = groups.first().map_or(0.0, Group::rate);
     format!("{story}; {} processes make {rate} calls a second each", callers.processes)
 }
 

@@ -4,8 +4,8 @@
 use super::panel::{BODY, FAILED, HEAD, INK, Panel, SMALL};
 use super::svg::{Anchor, Font, Svg};
 use super::{LEFT, RIGHT, Swatch, WIDTH, legend, source, titled};
+use crate::figures::Figures;
 use crate::plan::Fault;
-use crate::record::Figures;
 use crate::scenario::{Family, Scenario};
 use crate::study::Run;
 
