@@ -10,7 +10,8 @@ The outage laboratory simulates well-known kinds of outage against steadfast's o
 
   outage-lab [OPTIONS]            play every scenario with every policy
   outage-lab --musts [OPTIONS]    check the requirements of the default client
-  outage-lab --front [OPTIONS]    change the default client's settings one at a time and compare the figures
+  outage-lab --front [OPTIONS]    change the default client's settings one at a time and compare the figures;
+                                  with --scenario, only the figures of these scenarios
 
       --scenario NAME   play only scenarios whose names begin with NAME; `jitter` is AWS' contest of jitters
       --policy NAME     play only this policy

@@ -11,7 +11,11 @@ use steadfast::retry::RetryBudget;
 use crate::attempt::AttemptTime;
 use crate::figures::Figures;
 use crate::policy::{Policy, default_client};
-use crate::scenario::{Population, Scenario, capacity, failing, flapping, ramp, recovery, replica};
+use crate::scenario::{
+    BURST, HEALTHY, Hole, ORDINARY, Population, STALLED, Scenario, black_hole, burst, burst_on_slow,
+    burst_over_3s, capacity, failing, flapping, hung_queue, impatient, overload, ramp, recovery, replica,
+    routes, slow_bodies, stalled_halfway, takes,
+};
 use crate::study::{Plays, find, study};
 
 /// A column of the table: a figure of a scenario.
@@ -21,8 +25,13 @@ struct Column {
     figure: fn(&Figures) -> f64,
 }
 
+const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
 fn columns() -> Vec<Column> {
     let column = |head, scenario, figure| Column { head, scenario, figure };
+    let hole = |rate, drops| black_hole(Hole { limit: 800, drops, rate, warm: true });
     vec![
         column("S down: load", failing(100, Population::Small, false), |it| it.load),
         column("B down: load", failing(100, Population::Big, true), |it| it.load),
@@ -37,6 +46,23 @@ fn columns() -> Vec<Column> {
         column("flapping: load", flapping(), |it| it.load),
         column("return S: load", recovery(Population::Small), |it| it.load),
         column("return B: s", recovery(Population::Big), |it| it.recovery_s),
+        column("burst: fresh", burst(), |it| it.group(BURST).fresh),
+        column("3 s burst: fresh", burst_over_3s(), |it| it.group(BURST).fresh),
+        column("slowed burst: others' fresh", burst_on_slow(250, false), |it| it.group(ORDINARY).fresh),
+        column("slowed burst: others' p99", burst_on_slow(250, false), |it| it.group(ORDINARY).p99_ms),
+        column("overload: fresh", overload(), |it| it.success),
+        column("overload: p99", overload(), |it| it.p99_ms),
+        column("hung: told, ms", hung_queue(), |it| it.told_p50_ms),
+        column("hung: in flight", hung_queue(), |it| it.most_in_flight),
+        column("routes: fresh", routes(false, true), |it| it.group(HEALTHY).fresh),
+        column("hole, 10/s: s", hole(10, false), |it| it.opens_s),
+        column("hole, 1/s: s", hole(1, false), |it| it.opens_s),
+        column("hole, dropped: s", hole(10, true), |it| it.opens_s),
+        column("impatient: fresh", impatient(99.0, Some(Population::Big)), |it| it.group(ORDINARY).fresh),
+        column("4 s: fresh", takes(ms(4000)), |it| it.success),
+        column("slow body: fresh", slow_bodies(false), |it| it.success),
+        column("pausing body: fresh", slow_bodies(true), |it| it.success),
+        column("stalled body: told, ms", stalled_halfway(), |it| it.group(STALLED).p50_ms),
     ]
 }
 
@@ -56,7 +82,11 @@ fn variants() -> Vec<Policy> {
         bulkhead: Some(Bulkhead::builder().max_concurrent(permits)),
         ..default()
     };
-    let ms = Duration::from_millis;
+    let queue = |name, calls, wait| Policy {
+        name,
+        bulkhead: Some(Bulkhead::builder().max_waiting(calls).max_wait(wait)),
+        ..default()
+    };
     vec![
         default(),
         trips("trips on 5 in a row", 5, 0),
@@ -78,6 +108,7 @@ fn variants() -> Vec<Policy> {
         budget("a success adds 0.8", RetryBudget::builder().per_success(0.8)),
         budget("a failure takes 0", RetryBudget::builder().per_failure(0.0)),
         budget("a failure takes 0.5", RetryBudget::builder().per_failure(0.5)),
+        attempt("attempt: total", 1.0),
         attempt("attempt: total / 2.5", 2.5),
         attempt("attempt: total / 3", 3.0),
         attempt("attempt: total / 3.8", 3.8),
@@ -85,12 +116,24 @@ fn variants() -> Vec<Policy> {
         permits("64 permits", 64),
         permits("150 permits", 150),
         permits("256 permits", 256),
+        queue("128 waiting", 128, ms(1000)),
+        queue("1,000 waiting", 1000, ms(1000)),
+        queue("10,000 waiting", 10_000, ms(1000)),
+        queue("10,000 waiting for 0.3 s", 10_000, ms(300)),
+        queue("10,000 waiting for 3 s", 10_000, ms(3000)),
+        queue("10,000 waiting for 10 s", 10_000, ms(10_000)),
+        circuit("abandoned after 0.5 s", CircuitBreaker::builder().abandoned_after(ms(500))),
+        circuit("abandoned after 2 s", CircuitBreaker::builder().abandoned_after(ms(2000))),
+        Policy { name: "attempt: 2.9 s for each call", attempt: AttemptTime::Fixed(ms(2941)), ..default() },
+        // Room for the settings of a buffered body: its idle timeout (`Policy::buffer_body`), and the speed that adds
+        // to the time of an attempt (`AttemptTime`).
     ]
 }
 
-/// The table in Markdown, with the means over the seeds.
-pub fn table(seeds: &[u64], progress: impl Fn(usize, usize) + Sync) -> String {
-    let (columns, variants) = (columns(), variants());
+/// The table in Markdown, with the means over the seeds, for the scenarios whose names begin with `scenario`.
+pub fn table(scenario: &str, seeds: &[u64], progress: impl Fn(usize, usize) + Sync) -> String {
+    let (mut columns, variants) = (columns(), variants());
+    columns.retain(|column| column.scenario.name.starts_with(scenario));
     let mut plays = Plays::default();
     for variant in &variants {
         for column in &columns {

@@ -41,7 +41,7 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
         Command::Help => say(HELP)?,
         Command::List => list()?,
         Command::Play => play(args)?,
-        Command::Front => say(&front::table(&args.seeds(1, 3), progress))?,
+        Command::Front => say(&front::table(&args.scenario, &args.seeds(1, 3), progress))?,
         Command::Musts => {
             let mut all = musts::all(HEALTHY_SECONDS);
             all.retain(|must| must.is_about(&args.scenario));
