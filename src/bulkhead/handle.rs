@@ -162,8 +162,7 @@ impl Bulkhead {
     /// Returns the time that a call can wait, if `left` is the time until its deadline: all but the time that an
     /// attempt needs.
     fn patience(&self, left: Duration) -> Duration {
-        const ATTEMPT_SHARE: f64 = 1.0 / 3.4;
-        let share = left.mul_f64(ATTEMPT_SHARE);
+        let share = clock::share_of(left);
         let hold = self.0.permits.hold_time.for_each_answer();
         left - hold.map_or(share, |hold| share.min(hold.saturating_mul(4)))
     }

@@ -44,9 +44,9 @@
 //! it predicts when the queue will be empty.
 //!
 //! **Order.** The queue is FIFO, as long as it is worked off as predicted: within 0.1 s and twice the predicted time,
-//! and before the most patient waiter must leave. Otherwise, or if the queue is full, there is an overload: the newest
-//! waiter is served first, until the queue is empty. If the queue is full, the oldest waiter leaves in favour of a
-//! newcomer.
+//! and before half of the patience of the most patient waiter is over. Otherwise, or if the queue is full, there is an
+//! overload: the newest waiter is served first, until the queue is empty. If the queue is full, the oldest waiter leaves
+//! in favour of a newcomer.
 //!
 //! **Wait.** A call waits until its deadline, less the time that an attempt needs: four times the usual time, at most
 //! a share of 1/3.4. Three kinds of calls wait for at most [`max_wait`](BulkheadBuilder::max_wait), 1 s by default:

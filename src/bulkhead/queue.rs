@@ -11,7 +11,7 @@
 //!
 //! - The queue is not expected to be empty in time: within 0.1 s and twice the time that was predicted when the queue
 //!   was at its longest.
-//! - The queue is not expected to be empty before the most patient waiter must leave.
+//! - The queue is not expected to be empty before half of the patience of the most patient waiter is over.
 //! - The queue is full. The oldest waiter then leaves in favour of the newcomer.
 //!
 //! The overload ends when the queue is empty. A queue that is wrongly taken for an overload costs nobody a permit: only
@@ -52,8 +52,8 @@ struct Course {
     /// The largest number of waiters, and the prediction at that time.
     longest: usize,
     predicted: Option<Duration>,
-    /// The latest end of a waiter's patience.
-    last_patience: Instant,
+    /// The latest instant at which half of a waiter's patience is over.
+    half_patience: Instant,
     is_overload: bool,
 }
 
@@ -110,14 +110,14 @@ impl<W> WaitQueue<W> {
                 began: now,
                 longest: 0,
                 predicted: None,
-                last_patience: patience,
+                half_patience: now,
                 is_overload: false,
             })
         });
         if waiting > course.longest {
             (course.longest, course.predicted) = (waiting, predicted);
         }
-        course.last_patience = course.last_patience.max(patience);
+        course.half_patience = course.half_patience.max(now + (patience - now) / 2);
         course.is_overload |= displaced.is_some();
         course.update(now, waiting, forecast);
         let is_hopeful = predicted.is_none_or(|predicted| predicted <= patience - now);
@@ -155,7 +155,7 @@ impl Course {
         // A prediction that was unknown when the queue was at its longest is made up for.
         self.predicted = self.predicted.or_else(|| forecast.predicts(self.longest));
         let allowed = self.predicted.unwrap_or_default().saturating_mul(2).saturating_add(GRACE);
-        let due = clock::earliest(clock::after(self.began, allowed), Some(self.last_patience));
+        let due = clock::earliest(clock::after(self.began, allowed), Some(self.half_patience));
         let empty_at = clock::after(now, forecast.predicts(waiting).unwrap_or_default());
         self.is_overload |= empty_at.is_none_or(|empty_at| due.is_some_and(|due| empty_at > due));
     }
@@ -248,10 +248,12 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_that_outlasts_the_patience_of_all_serves_the_newest() {
-        let mut rig = Rig::new(Some(250 * MS));
-        rig.join_all(5000, 9 * SECOND);
-        assert_eq!(rig.pop(), 5000);
+    fn a_queue_that_outlasts_half_of_the_patience_of_all_serves_the_newest() {
+        for (hold, served) in [(110 * MS, 1), (120 * MS, 5000)] {
+            let mut rig = Rig::new(Some(hold));
+            rig.join_all(5000, 9 * SECOND);
+            assert_eq!(rig.pop(), served, "{hold:?}");
+        }
     }
 
     #[test]

@@ -41,14 +41,21 @@ impl AnswerTime {
         Some(self.usual.load(Relaxed)).filter(|usual| *usual > 0).map(Duration::from_nanos)
     }
 
-    /// Adds the wait of an attempt that its caller has cut. Returns true if the wait counts as a failure: if it was at
-    /// least twice the usual time. As long as no good answer is known, the waits add up, and each whole
-    /// `abandoned_after` of the sum is a failure.
+    /// True if a call that its caller drops after it has `waited` counts as a failure. The caller of a hedged call drops
+    /// it when another call was faster, so the wait must be much longer than usual.
+    pub(super) fn is_drop_a_failure(&self, waited: Duration, abandoned_after: Duration) -> bool {
+        let unusual = self.usual().map_or(Duration::MAX, |usual| usual.saturating_mul(10));
+        waited >= abandoned_after.min(unusual)
+    }
+
+    /// Adds the wait of an attempt that a time limit of its caller has cut. Returns true if the wait counts as a
+    /// failure: if it was at least twice the usual time. As long as no good answer is known, the waits add up, and each
+    /// three quarters of `abandoned_after` in the sum are a failure.
     pub(super) fn is_cut_a_failure(&self, waited: Duration, abandoned_after: Duration) -> bool {
         if let Some(usual) = self.usual() {
             return waited >= usual.saturating_mul(2);
         }
-        let whole = nanos(abandoned_after).max(1);
+        let whole = nanos(abandoned_after.mul_f64(0.75)).max(1);
         let waited = nanos(waited).min(whole);
         let before = self.cut_waits.fetch_add(waited, Relaxed) % whole;
         before + waited >= whole
@@ -77,6 +84,16 @@ mod tests {
     }
 
     #[test]
+    fn a_drop_is_a_failure_after_a_time_or_ten_times_the_usual_time() {
+        let times = AnswerTime::default();
+        assert!(!times.is_drop_a_failure(999 * MS, SECOND) && times.is_drop_a_failure(SECOND, SECOND));
+        times.answered(20 * MS);
+        assert!(!times.is_drop_a_failure(199 * MS, SECOND) && times.is_drop_a_failure(200 * MS, SECOND));
+        (0..100).for_each(|_| times.answered(SECOND));
+        assert!(!times.is_drop_a_failure(999 * MS, SECOND) && times.is_drop_a_failure(SECOND, SECOND));
+    }
+
+    #[test]
     fn the_usual_time_follows_the_answers() {
         let times = AnswerTime::default();
         times.answered(20 * MS);
@@ -92,8 +109,9 @@ mod tests {
     fn without_a_good_answer_the_waits_add_up() {
         let times = AnswerTime::default();
         let failures = |count: u32, wait| (0..count).filter(|_| times.is_cut_a_failure(wait, SECOND)).count();
-        assert_eq!(failures(100, 10 * MS), 1);
-        assert_eq!(failures(25, 800 * MS), 20);
+        assert_eq!(failures(75, 10 * MS), 1);
+        assert_eq!(failures(75, 200 * MS), 20);
+        assert_eq!(failures(25, 800 * MS), 25);
         assert_eq!(failures(10, 60 * SECOND), 10, "a wait is one failure at most");
     }
 

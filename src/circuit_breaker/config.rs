@@ -208,10 +208,11 @@ impl CircuitBreakerBuilder {
     }
 
     /// Sets the wait after which a call that its caller drops counts as a failure, because the upstream seems to
-    /// hang. A call that is dropped earlier does not count. Default: 1 s.
+    /// hang. Once good answers are known, ten times their usual time are enough. A call that is dropped earlier does
+    /// not count. Default: 1 s.
     ///
-    /// As long as no good answer is known, the waits of calls that were cut by their deadlines add up, and each whole
-    /// `abandoned_after` counts as one failure. Once good answers are known, a cut call counts if it has waited for
+    /// As long as no good answer is known, the waits of calls that were cut by their deadlines add up, and each three
+    /// quarters of `abandoned_after` count as one failure. Once good answers are known, a cut call counts if it has waited for
     /// twice their usual time.
     ///
     /// A call's time in a bulkhead's queue is not part of this wait, unless a layer between circuit breaker and

@@ -53,7 +53,8 @@ impl CircuitBreaker {
     /// Records that an admitted call was dropped by its caller after it had waited for `waited`; `None` if the call
     /// did not wait for the upstream.
     pub(super) fn abandoned(&self, ticket: Ticket, waited: Option<Duration>) {
-        let is_hung = waited.is_some_and(|waited| waited >= self.abandoned_after());
+        let times = &self.0.answer_time;
+        let is_hung = waited.is_some_and(|waited| times.is_drop_a_failure(waited, self.abandoned_after()));
         self.ended(ticket, if is_hung { Outcome::transient() } else { Outcome::Neutral }, waited);
     }
 

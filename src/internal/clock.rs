@@ -12,6 +12,15 @@ use pin_project::pin_project;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::{Instant, Sleep};
 
+/// The share of a call's total time that one attempt needs at most. With the other defaults of a client, three
+/// attempts and their backoffs fit into a call.
+const ATTEMPT_SHARE: f64 = 1.0 / 3.4;
+
+/// Returns the share of `total` for one attempt.
+pub(crate) fn share_of(total: Duration) -> Duration {
+    Duration::try_from_secs_f64(total.as_secs_f64() * ATTEMPT_SHARE).unwrap_or(total)
+}
+
 /// Returns `now` plus `after`, or `None` (never) if the sum is beyond the range of the clock.
 pub(crate) fn after(now: Instant, after: Duration) -> Option<Instant> {
     now.checked_add(after)

@@ -4,12 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::internal::clock;
+use crate::internal::clock::{self, share_of};
 use crate::{CallOptions, Error, TimeoutScope};
-
-/// The default share of a call's total time that an attempt has while another attempt can follow. With the other
-/// defaults of a client, three attempts and their backoffs fit.
-const ATTEMPT_SHARE: f64 = 1.0 / 3.4;
 
 /// The default of [`TimeoutLayer::upload_rate`](super::TimeoutLayer::upload_rate), in bytes per second.
 const UPLOAD_RATE: u64 = 128 * 1024;
@@ -61,10 +57,6 @@ impl TimeoutSettings {
             }
         }
     }
-}
-
-fn share_of(total: Duration) -> Duration {
-    Duration::try_from_secs_f64(total.as_secs_f64() * ATTEMPT_SHARE).unwrap_or(total)
 }
 
 /// The rate is not zero. Rounded down to milliseconds below a second.

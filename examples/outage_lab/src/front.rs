@@ -4,11 +4,12 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use steadfast::buffer_body::BufferBodyLayer;
 use steadfast::bulkhead::Bulkhead;
 use steadfast::circuit_breaker::CircuitBreaker;
 use steadfast::retry::RetryBudget;
+use steadfast::timeout::TimeoutLayer;
 
-use crate::attempt::AttemptTime;
 use crate::figures::Figures;
 use crate::policy::{Policy, default_client};
 use crate::scenario::{
@@ -76,7 +77,14 @@ fn variants() -> Vec<Policy> {
         )
     };
     let budget = |name, budget| Policy { name, budget: Some(budget), ..default() };
-    let attempt = |name, share: f64| Policy { name, attempt: AttemptTime::Share(1.0 / share), ..default() };
+    let attempt = |name, share: f64| Policy {
+        name,
+        // The layer divides by 3.4.
+        attempt: TimeoutLayer::share_of(default().total_timeout.mul_f64(3.4 / share)),
+        ..default()
+    };
+    let idle =
+        |name, time| Policy { name, buffer_body: BufferBodyLayer::new().idle_timeout(time), ..default() };
     let permits = |name, permits| Policy {
         name,
         bulkhead: Some(Bulkhead::builder().max_concurrent(permits)),
@@ -124,9 +132,10 @@ fn variants() -> Vec<Policy> {
         queue("10,000 waiting for 10 s", 10_000, ms(10_000)),
         circuit("abandoned after 0.5 s", CircuitBreaker::builder().abandoned_after(ms(500))),
         circuit("abandoned after 2 s", CircuitBreaker::builder().abandoned_after(ms(2000))),
-        Policy { name: "attempt: 2.9 s for each call", attempt: AttemptTime::Fixed(ms(2941)), ..default() },
-        // Room for the settings of a buffered body: its idle timeout (`Policy::buffer_body`), and the speed that adds
-        // to the time of an attempt (`AttemptTime`).
+        Policy { name: "attempt: 2.9 s for each call", attempt: TimeoutLayer::new(ms(2941)), ..default() },
+        idle("a body is idle after 0.5 s", ms(500)),
+        idle("a body is idle after 1 s", ms(1000)),
+        idle("a body is idle after 4 s", ms(4000)),
     ]
 }
 

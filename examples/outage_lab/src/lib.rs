@@ -5,7 +5,6 @@
 //! and `figures.rs` computes the figures.
 
 pub mod arrivals;
-pub mod attempt;
 pub mod body;
 pub mod client;
 pub mod contest;

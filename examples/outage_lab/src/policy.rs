@@ -12,10 +12,10 @@ use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{
     Backoff, Jitter, RetryBudget, RetryBudgetBuilder, RetryLayer, RetryPolicy, RetryPolicyBuilder,
 };
+use steadfast::timeout::TimeoutLayer;
 use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceBuilder, ServiceExt};
 
-use crate::attempt::AttemptTime;
 use crate::client::{Circuits, Client, read};
 use crate::scenario::Scenario;
 use crate::upstream::{Upstream, UpstreamRequest};
@@ -25,7 +25,7 @@ use crate::upstream::{Upstream, UpstreamRequest};
 pub struct Policy {
     pub name: &'static str,
     pub total_timeout: Duration,
-    pub attempt: AttemptTime,
+    pub attempt: TimeoutLayer,
     /// The rule for bodies that are read as part of the attempt.
     pub buffer_body: BufferBodyLayer,
     pub retry: Option<RetryPolicyBuilder>,
@@ -44,9 +44,6 @@ pub enum CacheUse {
     Always,
 }
 
-/// The default client's attempt timeout, as a share of the total timeout.
-const ATTEMPT_SHARE: f64 = 1.0 / 3.4;
-
 const SECOND: Duration = Duration::from_secs(1);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -58,7 +55,7 @@ pub fn bare() -> Policy {
     Policy {
         name: "bare",
         total_timeout: PATIENCE,
-        attempt: AttemptTime::Fixed(YEAR),
+        attempt: TimeoutLayer::new(YEAR),
         buffer_body: BufferBodyLayer::new(),
         retry: None,
         budget: None,
@@ -73,7 +70,7 @@ pub fn default_client() -> Policy {
     Policy {
         name: "steadfast",
         total_timeout: 10 * SECOND,
-        attempt: AttemptTime::Share(ATTEMPT_SHARE),
+        attempt: TimeoutLayer::share_of(10 * SECOND),
         buffer_body: BufferBodyLayer::new(),
         retry: Some(RetryPolicy::builder()),
         budget: Some(RetryBudget::builder()),
@@ -88,7 +85,7 @@ fn retries() -> Policy {
     Policy {
         name: "retries",
         total_timeout: 5 * PATIENCE,
-        attempt: AttemptTime::Fixed(PATIENCE),
+        attempt: TimeoutLayer::new(PATIENCE),
         retry: Some(RetryPolicy::builder()),
         ..bare()
     }
@@ -148,7 +145,7 @@ pub fn all() -> Vec<Policy> {
         Policy {
             name: "Polly's standard",
             total_timeout: 30 * SECOND,
-            attempt: AttemptTime::Fixed(10 * SECOND),
+            attempt: TimeoutLayer::new(10 * SECOND),
             retry: Some(RetryPolicy::builder().backoff(Backoff::new().base(2 * SECOND).cap(30 * SECOND))),
             circuit: Some(
                 CircuitBreaker::builder()
@@ -217,7 +214,7 @@ impl Policy {
                     })
                     .layer(CircuitBreakerLayer::new(circuit))
                     .layer(BulkheadLayer::new(bulkhead.fresh(name)))
-                    .layer(config.attempt.layer(config.total_timeout))
+                    .layer(config.attempt)
                     .layer(config.buffer_body)
                     .into_inner();
                 (layers, ())

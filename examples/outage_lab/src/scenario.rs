@@ -78,7 +78,7 @@ pub enum Arrivals {
     ClosedLoop(usize),
     /// This number of calls from a time on, evenly spread over a duration; with zero, all calls start at one instant.
     Burst { calls: u32, from: Duration, over: Duration },
-    /// One call in each period of this length. The first call comes at a random time of the first period.
+    /// One call at a random time of each period of this length.
     Every(Duration),
 }
 

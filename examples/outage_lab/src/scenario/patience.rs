@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Callers, Group, Patience, Population, Scenario, ms, one_process, s};
+use super::{Arrivals, Callers, Group, Patience, Population, Requests, Scenario, ms, one_process, s};
 use crate::plan::{Fault, Model, Plan};
 
 /// The calls that meet an upstream that hangs.
@@ -25,12 +25,16 @@ pub const HOLES: [(u32, bool); 4] = [(60, false), (200, false), (800, false), (8
 const LIMITED: &str = "limited";
 
 /// An upstream that hangs under callers that do not wait for long.
+///
+/// There is one call in each period: with a Poisson process of one call a second, the seconds until a circuit opens
+/// would mostly show the luck of the calls.
 pub fn black_hole(Hole { limit, drops, rate, warm }: Hole) -> Scenario {
     let before = if warm { 20 } else { 0 };
     let time = ms(limit.into());
     let (kind, patience) =
         if drops { ("-dropped", Patience::Drop(time)) } else { ("", Patience::Timeout(time)) };
-    let group = Group { name: LIMITED, patience, ..Group::steady(rate.into()) };
+    let arrivals = Arrivals::Every(s(1) / rate);
+    let group = Group { name: LIMITED, arrivals, patience, requests: Requests::Items };
     Scenario {
         name: format!("black-hole-{limit}ms{kind}-{rate}{}", if warm { "" } else { "-cold" }),
         story: "the upstream hangs, and each call has only a short time",
