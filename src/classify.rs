@@ -125,9 +125,9 @@ pub trait Classify<Req, Res, E>: Clone {
 
 /// Judges the result of an attempt. A retry layer has one judge for each call.
 ///
-/// A judge never sees [refusals](crate::ErrorInfo::is_refusal), because every layer recognises them by itself. A retry
-/// does not ask about a call that was cut by its deadline. A circuit breaker asks about such a call, and about a call
-/// that its caller drops, only whether the outcome is a fault; if it is, the length of the wait decides.
+/// A judge never sees [refusals](crate::ErrorInfo::is_refusal), because every layer recognises them by itself. A
+/// retry does not ask about a call that was cut by its deadline. A circuit breaker asks about such a call, and about
+/// a call that its caller drops, only whether the outcome is a fault; if it is, the length of the wait decides.
 pub trait Judge<Res, E> {
     /// Returns the verdict on `result`.
     fn classify(&self, result: Result<&Res, &Error<E>>) -> Outcome;

@@ -8,8 +8,8 @@
 //!
 //! Every layer passes a result on by value. Such a move stalls the processor if the result was just written to
 //! memory. So a layer inspects the result by reference, and moves it only once, where the response type changes
-//! ([`ResponseKind::observe`], [`ResponseKind::pass_on`]). Parts of a future that only some calls need, such as the wait in a queue, are boxed,
-//! so that the future stays small.
+//! ([`ResponseKind::observe`], [`ResponseKind::pass_on`]). Parts of a future that only some calls need, such as the
+//! wait in a queue, are boxed, so that the future stays small.
 
 use std::future::Ready;
 

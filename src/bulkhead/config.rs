@@ -53,10 +53,10 @@ impl BulkheadBuilder {
         self
     }
 
-    /// Sets the longest wait of a call that cannot expect a permit: up to a year. This is a call without a deadline, a
-    /// call that joins a queue too long for its deadline, and a call that has seen no answer of the upstream for this
-    /// time. [Other calls](super#the-queue) wait as long as their deadlines allow. With zero, a full bulkhead refuses
-    /// at once. Default: 1 s.
+    /// Sets the longest wait of a call that cannot expect a permit: up to a year. This is a call without a deadline,
+    /// a call that joins a queue too long for its deadline, and a call that has seen no answer of the upstream for
+    /// this time. [Other calls](super#the-queue) wait as long as their deadlines allow. With zero, a full bulkhead
+    /// refuses at once. Default: 1 s.
     ///
     /// The time must be longer than the upstream takes for an answer.
     pub fn max_wait(mut self, time: Duration) -> Self {

@@ -9,8 +9,8 @@
 //! [`ErrorKind::BulkheadFull`](crate::ErrorKind::BulkheadFull).
 //!
 //! A call holds its permit until the body of the response has been read or dropped, not only until the head arrives.
-//! If a [`BufferBodyLayer`](crate::buffer_body::BufferBodyLayer) below has read the whole body into memory, the permit
-//! returns with the head:
+//! If a [`BufferBodyLayer`](crate::buffer_body::BufferBodyLayer) below has read the whole body into memory, the
+//! permit returns with the head:
 //!
 //! ```
 //! use steadfast::Error;
@@ -44,14 +44,15 @@
 //! it predicts when the queue will be empty.
 //!
 //! **Order.** The queue is FIFO, as long as it is worked off as predicted: within 0.1 s and twice the predicted time,
-//! and before half of the patience of the most patient waiter is over. Otherwise, or if the queue is full, there is an
-//! overload: the newest waiter is served first, until the queue is empty. If the queue is full, the oldest waiter leaves
-//! in favour of a newcomer.
+//! and before half of the patience of the most patient waiter is over. Otherwise, or if the queue is full, there is
+//! an overload: the newest waiter is served first, until the queue is empty. If the queue is full, the oldest waiter
+//! leaves in favour of a newcomer.
 //!
 //! **Wait.** A call waits until its deadline, less the time that an attempt needs: four times the usual time, at most
 //! a share of 1/3.4. Three kinds of calls wait for at most [`max_wait`](BulkheadBuilder::max_wait), 1 s by default:
 //! calls without a deadline, calls that join a queue which will not be empty before their deadlines, and calls that
-//! have seen no answer of the upstream for this time. So the callers of an upstream that hangs are told after a second.
+//! have seen no answer of the upstream for this time. So the callers of an upstream that hangs are told after a
+//! second.
 //!
 //! For example, 5,000 calls at once to an upstream that takes 50 ms are all served within 2 s, in order. If the
 //! upstream slows down to 250 ms, the burst takes 10 s, and later calls overtake it: they wait for milliseconds.

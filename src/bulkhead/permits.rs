@@ -12,8 +12,9 @@
 //!
 //! While claims exist, `free` is `CLAIMED` instead of a count. A call that returns a permit then takes a lock, and
 //! gives the permit to one claim: a claim of the surplus, if there is one, or else the claim of the waiter that the
-//! [`WaitQueue`] chooses. A new call finds `CLAIMED` and takes no permit, so it cannot overtake the queue. When the last
-//! claim ends, `free` counts again, from zero. Only claims make a call take the lock, and read the clock for the queue.
+//! [`WaitQueue`] chooses. A new call finds `CLAIMED` and takes no permit, so it cannot overtake the queue. When the
+//! last claim ends, `free` counts again, from zero. Only claims make a call take the lock, and read the clock for the
+//! queue.
 //!
 //! A waiter receives its permit through a oneshot channel. The permit is sent after the lock is released, so that no
 //! task is woken under the lock. There is one exception: if a permit is free when a call joins the queue, the permit
@@ -151,8 +152,8 @@ impl<P> Permits<P> {
         waiter
     }
 
-    /// Takes a place in the queue, in which the call can wait until `patience`. If `max_waiting` calls wait already, the
-    /// oldest of them leaves. If a permit is free by now, it is sent to the new place at once.
+    /// Takes a place in the queue, in which the call can wait until `patience`. If `max_waiting` calls wait already,
+    /// the oldest of them leaves. If a permit is free by now, it is sent to the new place at once.
     pub(super) fn queue(
         &self,
         now: Instant,

@@ -14,8 +14,8 @@
 //! - The queue is not expected to be empty before half of the patience of the most patient waiter is over.
 //! - The queue is full. The oldest waiter then leaves in favour of the newcomer.
 //!
-//! The overload ends when the queue is empty. A queue that is wrongly taken for an overload costs nobody a permit: only
-//! the order changes.
+//! The overload ends when the queue is empty. A queue that is wrongly taken for an overload costs nobody a permit:
+//! only the order changes.
 //!
 //! The queue is pure: the time and the forecast are arguments.
 

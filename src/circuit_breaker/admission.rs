@@ -73,8 +73,8 @@ impl Admission {
         }
     }
 
-    /// Notes why the call is pending. A wait for a permit does not count as a wait for the upstream. If no layer below
-    /// has signalled why the call is pending, the wait for the upstream is taken to begin now.
+    /// Notes why the call is pending. A wait for a permit does not count as a wait for the upstream. If no layer
+    /// below has signalled why the call is pending, the wait for the upstream is taken to begin now.
     ///
     /// Ready with a refusal if the call has just joined a queue, and the circuit has opened meanwhile.
     #[inline]

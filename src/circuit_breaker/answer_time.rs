@@ -41,16 +41,16 @@ impl AnswerTime {
         Some(self.usual.load(Relaxed)).filter(|usual| *usual > 0).map(Duration::from_nanos)
     }
 
-    /// True if a call that its caller drops after it has `waited` counts as a failure. The caller of a hedged call drops
-    /// it when another call was faster, so the wait must be much longer than usual.
+    /// True if a call that its caller drops after it has `waited` counts as a failure. The caller of a hedged call
+    /// drops it when another call was faster, so the wait must be much longer than usual.
     pub(super) fn is_drop_a_failure(&self, waited: Duration, abandoned_after: Duration) -> bool {
         let unusual = self.usual().map_or(Duration::MAX, |usual| usual.saturating_mul(10));
         waited >= abandoned_after.min(unusual)
     }
 
     /// Adds the wait of an attempt that a time limit of its caller has cut. Returns true if the wait counts as a
-    /// failure: if it was at least twice the usual time. As long as no good answer is known, the waits add up, and each
-    /// three quarters of `abandoned_after` in the sum are a failure.
+    /// failure: if it was at least twice the usual time. As long as no good answer is known, the waits add up, and
+    /// each three quarters of `abandoned_after` in the sum are a failure.
     pub(super) fn is_cut_a_failure(&self, waited: Duration, abandoned_after: Duration) -> bool {
         if let Some(usual) = self.usual() {
             return waited >= usual.saturating_mul(2);

@@ -104,8 +104,8 @@ impl CircuitBreakerBuilder {
     }
 
     /// Opens the circuit after at least `failures` transient failures in a row (1 to 10,000), if the latest comes at
-    /// least `span` after the first. `span` is at most a day; with a `span` of zero, the count alone decides. Default:
-    /// 20 and 5 s.
+    /// least `span` after the first. `span` is at most a day; with a `span` of zero, the count alone decides.
+    /// Default: 20 and 5 s.
     ///
     /// A [`Failure`](crate::Outcome::Failure) of the application neither extends nor ends the run. A run that has not
     /// opened the circuit within `span` and ten minutes begins anew with the next failure.
@@ -188,8 +188,8 @@ impl CircuitBreakerBuilder {
     /// that a hung probe cannot keep the circuit half-open. A probe whose good answer is still being read counts as
     /// succeeded. Default: 10 s.
     ///
-    /// The lease of a call lasts at least until the call's deadline. A `Client` raises the lease to at least twice the
-    /// time that its settings give an attempt.
+    /// The lease of a call lasts at least until the call's deadline. A `Client` raises the lease to at least twice
+    /// the time that its settings give an attempt.
     pub fn probe_lease(mut self, time: Duration) -> Self {
         self.settings.probe_lease = time;
         self
@@ -212,8 +212,8 @@ impl CircuitBreakerBuilder {
     /// not count. Default: 1 s.
     ///
     /// As long as no good answer is known, the waits of calls that were cut by their deadlines add up, and each three
-    /// quarters of `abandoned_after` count as one failure. Once good answers are known, a cut call counts if it has waited for
-    /// twice their usual time.
+    /// quarters of `abandoned_after` count as one failure. Once good answers are known, a cut call counts if it has
+    /// waited for twice their usual time.
     ///
     /// A call's time in a bulkhead's queue is not part of this wait, unless a layer between circuit breaker and
     /// bulkhead runs the call in another task.

@@ -80,8 +80,8 @@
 //! A call that is cut by its deadline counts as a transient failure if it has waited for at least twice the time that
 //! good answers usually take. So an upstream that never answers is noticed under short deadlines, too, and callers
 //! whose deadlines are too short for any answer do not cut off patient callers. As long as no good answer is known,
-//! the waits of cut calls add up, and each three quarters of `abandoned_after` in the sum count as one failure. The same holds
-//! for an attempt whose limit is a share of its call's own, short timeout.
+//! the waits of cut calls add up, and each three quarters of `abandoned_after` in the sum count as one failure. The
+//! same holds for an attempt whose limit is a share of its call's own, short timeout.
 //!
 //! An attempt that goes on beyond its [share](crate::timeout#the-share-of-an-attempt) of the total time counts as a
 //! transient failure at once, unless good answers usually take longer. Its later result says nothing.

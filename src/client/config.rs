@@ -331,8 +331,8 @@ impl ClientBuilder {
         let timeout = self.timeout_layer()?;
         let attempt_timeout = timeout.after().or(self.total_timeout);
         // A probe that outlasts its lease counts as failed, even with a good answer. So the lease must cover the
-        // longest attempt that the client's settings allow. The lease is twice this time, because a probe may wait for
-        // a permit. By default, the last attempt may take the total time, which includes such a wait.
+        // longest attempt that the client's settings allow. The lease is twice this time, because a probe may wait
+        // for a permit. By default, the last attempt may take the total time, which includes such a wait.
         let longest = match self.attempt_timeout {
             AttemptTimeout::Share => attempt_timeout.max(self.total_timeout.map(|total| total / 2)),
             AttemptTimeout::Fixed(_) | AttemptTimeout::None => attempt_timeout,

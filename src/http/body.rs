@@ -47,8 +47,8 @@ pub enum BodyEnd {
 /// such as a permit.
 #[doc(alias = "Watch")]
 pub trait BodyObserver: Sealed {
-    /// Called for each frame, except for one that is known to be the last. Returns the error that ends the body if its
-    /// time is over.
+    /// Called for each frame, except for one that is known to be the last. Returns the error that ends the body if
+    /// its time is over.
     fn at_frame(self: Pin<&mut Self>) -> Option<BoxError> {
         None
     }

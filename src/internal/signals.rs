@@ -41,8 +41,8 @@
 //!
 //! # Implementation
 //!
-//! A signal is a flag and, except for the last one, a value. A poll without a signal reads and writes only the flag, a single byte. A
-//! [`SignalScope`] saves the signal when the scope begins, and restores it on drop.
+//! A signal is a flag and, except for the last one, a value. A poll without a signal reads and writes only the flag,
+//! a single byte. A [`SignalScope`] saves the signal when the scope begins, and restores it on drop.
 
 use std::cell::Cell;
 use std::thread::LocalKey;

@@ -44,7 +44,8 @@
 //! result
 //!
 //! - if the attempt before ended with an error;
-//! - if the body of the response is longer than 64 KiB, breaks during the wait, or is not complete when the wait ends;
+//! - if the body of the response is longer than 64 KiB, breaks during the wait, or is not complete when the wait
+//!   ends;
 //! - if the refused attempt is the resend of a request that was not processed.
 //!
 //! If the deadline passes during the next attempt, the caller gets a timeout.

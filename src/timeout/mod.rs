@@ -23,6 +23,17 @@
 //! assert!(error.is_timeout());
 //! # }
 //! ```
+//!
+//! # The share of an attempt
+//!
+//! A call can make a retry only if its first attempt leaves time for one, so [`TimeoutLayer::share_of`] cuts an
+//! attempt after a share of the total time, while another attempt can follow. The last possible attempt has all the
+//! time that is left: a cut would only lose its answer. A circuit breaker above nevertheless judges this attempt at
+//! the end of the share, unless good answers usually take longer. So a hang or an overload is noticed in time, and
+//! the caller may still get a late answer.
+//!
+//! For example, with a total time of 10 s, a GET that hangs is cut after 2.9 s and sent again. A POST that takes 4 s
+//! is answered. So is a GET under `without_retry()`, or one whose upstream has an empty retry budget.
 
 mod config;
 mod future;

@@ -340,6 +340,62 @@ async fn a_call_that_its_classifier_ignores_says_nothing_when_it_is_dropped_or_c
     assert_eq!(circuit.state(), State::Closed);
 }
 
+// ===== Attempts beyond their share =====
+
+/// A service whose attempts are the last ones of their calls, each with a share of a second of 3.4 s.
+fn of_last_attempts(
+    circuit: &CircuitBreaker,
+) -> impl Service<Call<Ask>, Response = impl Sized, Error = Error<io::Error>, Future = impl Future> + Clone {
+    ServiceBuilder::new()
+        .layer(DeadlineLayer::new(3400 * MS))
+        .map_request(|mut call: Call<Ask>| {
+            call.set_options(call.options().attempt(1, false));
+            call
+        })
+        .layer(CircuitBreakerLayer::new(circuit.clone()))
+        .layer(TimeoutLayer::share_of(3400 * MS))
+        .map_request(Call::into_inner)
+        .service(upstream())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_last_attempt_is_judged_at_the_end_of_its_share() {
+    let circuit = two_strikes().build().unwrap();
+    let service = of_last_attempts(&circuit);
+    let mut slow = task::spawn(service.clone().call(Call::new(Ask::After(2 * SECOND))));
+    assert!(slow.poll().is_pending());
+    advance(SECOND + MS).await;
+    assert!(slow.poll().is_pending());
+    assert_eq!(circuit.snapshot().consecutive_failures, 1);
+    advance(SECOND).await;
+    assert!(slow.poll().is_ready());
+    drop(slow);
+    assert_eq!(circuit.snapshot().consecutive_failures, 1, "the late answer says nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_last_attempt_is_judged_at_its_end_if_good_answers_usually_take_so_long() {
+    let circuit = two_strikes().build().unwrap();
+    let service = of_last_attempts(&circuit);
+    for _ in 0..20 {
+        assert!(service.clone().oneshot(Call::new(Ask::After(3 * SECOND))).await.is_ok());
+    }
+    assert_eq!((circuit.state(), circuit.snapshot().consecutive_failures), (State::Closed, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_hangs_has_failed_at_the_end_of_its_share() {
+    let circuit = brittle().probes(1).build().unwrap();
+    let service = of_last_attempts(&circuit);
+    let _ = service.clone().oneshot(Call::new(BAD)).await;
+    wait_out(&circuit).await;
+    let mut hung = task::spawn(service.clone().call(Call::new(Ask::Hang)));
+    assert!(hung.poll().is_pending());
+    advance(SECOND + MS).await;
+    assert!(hung.poll().is_pending());
+    assert_eq!(circuit.state(), State::Open);
+}
+
 // ===== Queues =====
 
 #[tokio::test(start_paused = true)]
