@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use http::{Response, StatusCode};
 use http_body::Body;
-use tokio::time::Instant;
 
-use crate::config_error::MAX_DURATION;
 use crate::http::media_type::is_of_type;
 use crate::response_kind::NoBody;
 
@@ -22,12 +20,6 @@ pub(super) struct BufferBodySettings {
 }
 
 impl BufferBodySettings {
-    /// Returns the instant at which a body counts as idle if its last data arrived at `last`.
-    pub(super) fn idle_at(&self, last: Instant) -> Instant {
-        // An instant plus a year never overflows.
-        last + self.idle_timeout.min(MAX_DURATION)
-    }
-
     /// True if the body of `response` is to be read.
     pub(super) fn reads<B: Body>(&self, response: &Response<B>) -> bool {
         let fits = match response.body().size_hint().exact() {

@@ -16,7 +16,7 @@ use super::config::BufferBodySettings;
 use crate::http::broken_body::BrokenBody;
 use crate::internal::frame_quota::FrameQuota;
 use crate::internal::signals::{
-    TimeUp, Wait, raise_arriving, raise_in_memory, raise_wait, time_is_up, withdraw_in_memory,
+    Arriving, TimeUp, Wait, raise_arriving, raise_in_memory, raise_wait, time_is_up, withdraw_in_memory,
 };
 use crate::response_kind::OfRedirectTarget;
 use crate::{BoxError, Error, TimeoutScope};
@@ -66,7 +66,8 @@ where
                     let late = BrokenBody::late(TimeoutScope::of(is_total), after);
                     return Poll::Ready(Ok(reading.break_off(late)));
                 }
-                raise_arriving(this.settings.idle_at(reading.last_arrival()));
+                let idle_timeout = this.settings.idle_timeout;
+                raise_arriving(Arriving { last: reading.last_arrival(), idle_timeout });
                 if reading.parts.extensions.get::<OfRedirectTarget>().is_some() {
                     raise_wait(Wait::RedirectTarget);
                 }

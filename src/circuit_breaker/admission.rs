@@ -113,7 +113,9 @@ impl Admission {
         let circuit = self.circuit.take()?;
         let took = self.waited();
         if outcome == Outcome::Success {
-            took.into_iter().for_each(|took| circuit.learn_answer_time(took));
+            // A late answer comes after the verdict on its attempt.
+            let is_late = self.ticket == Ticket::Unjudged;
+            took.into_iter().for_each(|took| circuit.learn_answer_time(took, is_late));
             if is_streamed && self.ticket != Ticket::Unjudged {
                 if let Ticket::Probe(id) = self.ticket {
                     circuit.probe_answered(id);

@@ -25,13 +25,14 @@ pub(super) struct AnswerTime {
 }
 
 impl AnswerTime {
-    /// Adds the time of a good answer. An answer has a weight of 1/16.
-    pub(super) fn answered(&self, took: Duration) {
-        const WEIGHT: u64 = 16;
+    /// Adds the time of a good answer, with a weight of 1/16. An answer that comes late, after its attempt was judged
+    /// as a failure, has a weight of 1/64: an overload of some seconds must not pass for a slow upstream.
+    pub(super) fn answered(&self, took: Duration, is_late: bool) {
+        let divisor = if is_late { 64 } else { 16 };
         let took = nanos(took).max(1);
         let usual = match self.usual.load(Relaxed) {
             0 => took,
-            usual => (usual - usual / WEIGHT).saturating_add(took / WEIGHT).max(1),
+            usual => (usual - usual / divisor).saturating_add(took / divisor).max(1),
         };
         self.usual.store(usual, Relaxed);
     }
@@ -77,7 +78,7 @@ mod tests {
     #[test]
     fn a_cut_is_a_failure_from_twice_the_usual_time_on() {
         let times = AnswerTime::default();
-        times.answered(20 * MS);
+        times.answered(20 * MS, false);
         assert_eq!(times.usual(), Some(20 * MS));
         assert!(!times.is_cut_a_failure(39 * MS, SECOND));
         assert!(times.is_cut_a_failure(40 * MS, SECOND));
@@ -87,22 +88,33 @@ mod tests {
     fn a_drop_is_a_failure_after_a_time_or_ten_times_the_usual_time() {
         let times = AnswerTime::default();
         assert!(!times.is_drop_a_failure(999 * MS, SECOND) && times.is_drop_a_failure(SECOND, SECOND));
-        times.answered(20 * MS);
+        times.answered(20 * MS, false);
         assert!(!times.is_drop_a_failure(199 * MS, SECOND) && times.is_drop_a_failure(200 * MS, SECOND));
-        (0..100).for_each(|_| times.answered(SECOND));
+        (0..100).for_each(|_| times.answered(SECOND, false));
         assert!(!times.is_drop_a_failure(999 * MS, SECOND) && times.is_drop_a_failure(SECOND, SECOND));
     }
 
     #[test]
     fn the_usual_time_follows_the_answers() {
         let times = AnswerTime::default();
-        times.answered(20 * MS);
-        times.answered(Duration::from_secs(4));
+        times.answered(20 * MS, false);
+        times.answered(Duration::from_secs(4), false);
         assert!(times.usual().unwrap() < 300 * MS, "one slow answer is not usual");
-        (0..60).for_each(|_| times.answered(4 * SECOND));
+        (0..60).for_each(|_| times.answered(4 * SECOND, false));
         assert!(times.usual().unwrap() > 3 * SECOND);
-        (0..200).for_each(|_| times.answered(Duration::ZERO));
+        (0..200).for_each(|_| times.answered(Duration::ZERO, false));
         assert!(times.usual().unwrap() < MS, "and known for ever");
+    }
+
+    #[test]
+    fn late_answers_count_for_less() {
+        let usual = |is_late| {
+            let times = AnswerTime::default();
+            times.answered(SECOND, false);
+            (0..30).for_each(|_| times.answered(5 * SECOND, is_late));
+            times.usual().unwrap()
+        };
+        assert!(usual(true) < 3 * SECOND && usual(false) > 4 * SECOND);
     }
 
     #[test]

@@ -82,9 +82,10 @@ impl CircuitBreaker {
         is_late
     }
 
-    /// Adds the time that a call waited for the head of a good answer.
-    pub(super) fn learn_answer_time(&self, took: Duration) {
-        self.0.answer_time.answered(took);
+    /// Adds the time that a call waited for the head of a good answer. `is_late` is true if the attempt was judged
+    /// before its answer came.
+    pub(super) fn learn_answer_time(&self, took: Duration, is_late: bool) {
+        self.0.answer_time.answered(took, is_late);
     }
 
     /// True if a body that the deadline has cut, and that its reader had `waited` for, has stalled. A body that still

@@ -55,7 +55,7 @@ thread_local! {
     static TIME_IS_UP: Signal<TimeUp> = const { Signal::silent() };
     static IN_MEMORY: Cell<bool> = const { Cell::new(false) };
     static WAIT: Signal<Wait> = const { Signal::silent() };
-    static ARRIVING: Signal<Instant> = const { Signal::silent() };
+    static ARRIVING: Signal<Arriving> = const { Signal::silent() };
 }
 
 /// Runs `poll` on a discarded body. The layers below see the signal, and release permits and other resources held for
@@ -117,15 +117,22 @@ pub(crate) fn listen_wait() -> SignalScope<Wait> {
     SignalScope::enter(&WAIT, None)
 }
 
-/// Tells the timeout that the body being read still arrives. If no more data arrives, the body counts as idle at the
-/// given instant.
-pub(crate) fn raise_arriving(idle_at: Instant) {
-    ARRIVING.with(|signal| signal.set(Some(idle_at)));
+/// A body that is being read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arriving {
+    /// The time at which data last arrived.
+    pub(crate) last: Instant,
+    /// The time without data after which the body counts as idle.
+    pub(crate) idle_timeout: Duration,
 }
 
-/// Opens a scope for the poll of an attempt. If a body is being read, the scope receives the instant at which the
-/// body counts as idle.
-pub(crate) fn listen_arriving() -> SignalScope<Instant> {
+/// Tells the timeout that a body is being read.
+pub(crate) fn raise_arriving(arriving: Arriving) {
+    ARRIVING.with(|signal| signal.set(Some(arriving)));
+}
+
+/// Opens a scope for the poll of an attempt. If a body is being read, the scope hears of it.
+pub(crate) fn listen_arriving() -> SignalScope<Arriving> {
     SignalScope::enter(&ARRIVING, None)
 }
 

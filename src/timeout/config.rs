@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::internal::clock::{self, share_of};
+use crate::internal::signals::Arriving;
 use crate::{CallOptions, Error, TimeoutScope};
 
 /// The default of [`TimeoutLayer::upload_rate`](super::TimeoutLayer::upload_rate), in bytes per second.
@@ -80,7 +81,8 @@ impl Allowance {
     pub(super) fn begin(self, now: Instant) -> (Option<Instant>, AttemptLimit) {
         let Self { after, kind, deadline } = self;
         let end = after.and_then(|after| clock::after(now, after));
-        AttemptLimit { after: Duration::ZERO, kind, deadline }.moved(now, end)
+        let share = after.unwrap_or(Duration::MAX);
+        AttemptLimit { after: Duration::ZERO, share, kind, deadline }.moved(now, end)
     }
 }
 
@@ -89,6 +91,8 @@ impl Allowance {
 pub(super) struct AttemptLimit {
     /// The time from the start of the clock to the end of the attempt, as a timeout error reports it.
     pub(super) after: Duration,
+    /// The share of the attempt. A body that is idle for so long is idle in any case.
+    share: Duration,
     kind: LimitKind,
     deadline: Option<Instant>,
 }
@@ -125,9 +129,10 @@ impl AttemptLimit {
     }
 
     /// Returns the next end and limit of an attempt whose share has ended at `ended`, or `None` if the attempt is to
-    /// be cut. `idle_at` is the instant at which the body being read counts as idle.
-    pub(super) fn extended(self, ended: Instant, idle_at: Option<Instant>) -> Option<Extension> {
-        let (end, is_overdue) = match idle_at {
+    /// be cut. `arriving` is the body that is being read.
+    pub(super) fn extended(self, ended: Instant, arriving: Option<Arriving>) -> Option<Extension> {
+        let idle_at = |body: Arriving| clock::after(body.last, body.idle_timeout.min(self.share));
+        let (end, is_overdue) = match arriving.and_then(idle_at) {
             Some(idle_at) if idle_at > ended => (Some(idle_at), false),
             _ if self.kind == LimitKind::ShareOfLast => (self.deadline, true),
             _ => return None,

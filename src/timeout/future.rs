@@ -77,11 +77,11 @@ where
             let Some(ended) = this.timer.at().filter(|_| limit.is_share()) else { break };
             let listening = listen_arriving();
             let polled = future.as_mut().poll(cx);
-            let idle_at = listening.heard();
+            let arriving = listening.heard();
             if polled.is_ready() {
                 return polled;
             }
-            let Some(Extension { end, limit: next, is_overdue }) = limit.extended(ended, idle_at) else {
+            let Some(Extension { end, limit: next, is_overdue }) = limit.extended(ended, arriving) else {
                 break;
             };
             if is_overdue {
@@ -115,7 +115,7 @@ mod tests {
     use tower::{Layer as _, Service as _};
 
     use super::*;
-    use crate::internal::signals::{listen_wait, raise_arriving};
+    use crate::internal::signals::{Arriving, listen_wait, raise_arriving};
     use crate::timeout::TimeoutLayer;
     use crate::{Call, HasCallOptions as _};
 
@@ -175,7 +175,8 @@ mod tests {
         let mut tick = tokio::time::interval(100 * MS);
         let arriving = poll_fn(move |cx| {
             while began.elapsed() < 2000 * MS && tick.poll_tick(cx).is_ready() {}
-            raise_arriving(Instant::now().min(began + 2000 * MS) + 500 * MS);
+            let last = Instant::now().min(began + 2000 * MS);
+            raise_arriving(Arriving { last, idle_timeout: 500 * MS });
             Poll::Pending
         });
         let (overdue, end) = overdue_at(TimeoutLayer::share_of(TOTAL), false, arriving).await;

@@ -11,19 +11,13 @@ pub(crate) fn problems(rows: &[Row]) -> Vec<String> {
     rows.iter().flat_map(problems_of).collect()
 }
 
-/// True if the upstream is slow but healthy. An attempt has a share of the total time even where no other attempt can
-/// follow, so such a call ends too early. This exception is to go.
-const fn is_slow(fault: Fault) -> bool {
-    matches!(fault, Fault::SlowHead | Fault::SlowBody | Fault::SlowUpload)
-}
-
 fn problems_of(row: &Row) -> Vec<String> {
     let Row { case, bare, steadfast, .. } = row;
     let is_post = case.method == Method::POST;
     let rules = [
         (
             "steadfast answers each call that bare reqwest answers",
-            !bare.answer.is_good() || steadfast.answer.is_good() || is_slow(case.fault),
+            !bare.answer.is_good() || steadfast.answer.is_good(),
         ),
         ("no call hangs", row.calls().iter().all(|call| call.answer != Answer::Hung)),
         (

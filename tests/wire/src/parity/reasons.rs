@@ -1,11 +1,5 @@
 //! The documented differences, by the name of their row.
 
-const BULKHEAD: &str = "the bulkhead allows 128 answers in flight, until their bodies are read or dropped, and 128 \
-    waiters for 1 s. The queue does not tell a burst from an overload yet. This difference is to go.";
-
-const ATTEMPT_TIME: &str = "an attempt has the total time divided by 3.4, even where no other attempt can follow. This \
-    difference is to go.";
-
 /// Each row that differs, and the reason.
 pub(crate) const REASONS: &[(&str, &str)] = &[
     (
@@ -30,12 +24,6 @@ pub(crate) const REASONS: &[(&str, &str)] = &[
         "300 streamed answers open at once",
         "the bulkhead counts an answer as in flight until its body ends, and allows 128 by default.",
     ),
-    ("5,000 GETs at once", BULKHEAD),
-    ("200 small answers awaited together, then read", BULKHEAD),
-    ("POST answered after half of the request's timeout", ATTEMPT_TIME),
-    ("GET answered after half of the request's timeout", ATTEMPT_TIME),
-    ("POST answered after 3.2 s, no timeout set", ATTEMPT_TIME),
-    ("POST of a body that takes 3.2 s, no timeout set", ATTEMPT_TIME),
 ];
 
 pub(crate) fn reason(what: &str) -> Option<&'static str> {
