@@ -112,6 +112,7 @@ impl Admission {
     pub(super) fn answered(&mut self, outcome: Outcome, is_streamed: bool) -> Option<BreakerBody> {
         let circuit = self.circuit.take()?;
         let took = self.waited();
+        let slow = circuit.is_slow(took);
         if outcome == Outcome::Success {
             // A late answer comes after the verdict on its attempt.
             let is_late = self.ticket == Ticket::Unjudged;
@@ -120,10 +121,10 @@ impl Admission {
                 if let Ticket::Probe(id) = self.ticket {
                     circuit.probe_answered(id);
                 }
-                return Some(BreakerBody::new(circuit, self.ticket, took));
+                return Some(BreakerBody::new(circuit, self.ticket, slow));
             }
         }
-        circuit.ended(self.ticket, outcome, took);
+        circuit.ended(self.ticket, outcome, slow);
         None
     }
 
@@ -148,7 +149,7 @@ impl Admission {
     #[cold]
     pub(super) fn redirected(&mut self) {
         if let Some(circuit) = self.circuit.take() {
-            circuit.ended(self.ticket, Outcome::Success, None);
+            circuit.ended(self.ticket, Outcome::Success, false);
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -20,20 +19,20 @@ pub struct BreakerBody {
     /// `None` once the verdict is recorded.
     circuit: Option<CircuitBreaker>,
     ticket: Ticket,
-    /// The time that the call waited for the head of the answer.
-    took: Option<Duration>,
+    /// True if the call waited too long for the head of the answer.
+    slow: bool,
     /// The time at which the reader began to wait for the next frame.
     waiting_since: Option<Instant>,
 }
 
 impl BreakerBody {
-    pub(super) const fn new(circuit: CircuitBreaker, ticket: Ticket, took: Option<Duration>) -> Self {
-        Self { circuit: Some(circuit), ticket, took, waiting_since: None }
+    pub(super) const fn new(circuit: CircuitBreaker, ticket: Ticket, slow: bool) -> Self {
+        Self { circuit: Some(circuit), ticket, slow, waiting_since: None }
     }
 
     fn record(&mut self, outcome: Outcome) {
         if let Some(circuit) = self.circuit.take() {
-            circuit.ended(self.ticket, outcome, self.took);
+            circuit.ended(self.ticket, outcome, self.slow);
         }
     }
 

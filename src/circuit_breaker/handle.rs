@@ -263,7 +263,7 @@ impl CircuitBreaker {
     #[cold]
     pub(super) fn failed_to_become_ready(&self) {
         if let Ok(ticket) = self.enter(|| None) {
-            self.ended(ticket, Outcome::transient(), None);
+            self.ended(ticket, Outcome::transient(), false);
         }
     }
 

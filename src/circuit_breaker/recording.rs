@@ -35,10 +35,9 @@ use crate::Outcome;
 use crate::internal::sync::atomic::Ordering::Relaxed;
 
 impl CircuitBreaker {
-    /// Records the end of an admitted call. `took` is the time that the call waited for the head of the answer, or
-    /// `None` if the call did not wait.
+    /// Records the end of an admitted call. `slow` is true if the call waited too long for the head of the answer.
     #[inline]
-    pub(super) fn ended(&self, ticket: Ticket, outcome: Outcome, took: Option<Duration>) {
+    pub(super) fn ended(&self, ticket: Ticket, outcome: Outcome, slow: bool) {
         match (ticket, outcome) {
             // The path of a healthy call under the default rules.
             (Ticket::Counted(generation), Outcome::Success) if self.0.window.is_none() => {
@@ -46,7 +45,7 @@ impl CircuitBreaker {
                     self.0.consecutive.success(generation);
                 }
             }
-            _ => self.record(ticket, outcome, took),
+            _ => self.record(ticket, outcome, slow),
         }
     }
 
@@ -55,7 +54,8 @@ impl CircuitBreaker {
     pub(super) fn abandoned(&self, ticket: Ticket, waited: Option<Duration>) {
         let times = &self.0.answer_time;
         let is_hung = waited.is_some_and(|waited| times.is_drop_a_failure(waited, self.abandoned_after()));
-        self.ended(ticket, if is_hung { Outcome::transient() } else { Outcome::Neutral }, waited);
+        let outcome = if is_hung { Outcome::transient() } else { Outcome::Neutral };
+        self.ended(ticket, outcome, self.is_slow(waited));
     }
 
     /// Records that the time limit of the caller has cut an admitted call after it had waited for `waited`; `None` if
@@ -68,7 +68,8 @@ impl CircuitBreaker {
             Ticket::Probe(_) if times.usual().is_none() => true,
             _ => times.is_cut_a_failure(waited, self.abandoned_after()),
         });
-        self.ended(ticket, if is_hung { Outcome::transient() } else { Outcome::Neutral }, waited);
+        let outcome = if is_hung { Outcome::transient() } else { Outcome::Neutral };
+        self.ended(ticket, outcome, self.is_slow(waited));
     }
 
     /// Records a failure of an attempt that has waited for `waited`, its share of the total time, and that goes on.
@@ -77,7 +78,7 @@ impl CircuitBreaker {
     pub(super) fn overdue(&self, ticket: Ticket, waited: Duration) -> bool {
         let is_late = self.0.answer_time.usual().is_none_or(|usual| waited >= usual);
         if is_late {
-            self.ended(ticket, Outcome::transient(), Some(waited));
+            self.ended(ticket, Outcome::transient(), self.is_slow(Some(waited)));
         }
         is_late
     }
@@ -97,18 +98,23 @@ impl CircuitBreaker {
         waited >= STALLED_AFTER && times.is_cut_a_failure(waited, self.abandoned_after())
     }
 
+    /// True if a call that has waited for `waited` is a slow call; `None` if the call did not wait.
+    #[inline]
+    pub(super) fn is_slow(&self, waited: Option<Duration>) -> bool {
+        waited.is_some_and(|waited| nanos(waited) > self.0.slow_after.load(Relaxed))
+    }
+
     fn abandoned_after(&self) -> Duration {
         self.0.settings.read(|settings| settings.abandoned_after)
     }
 
-    fn record(&self, ticket: Ticket, outcome: Outcome, took: Option<Duration>) {
+    fn record(&self, ticket: Ticket, outcome: Outcome, slow: bool) {
         if matches!(outcome, Outcome::Neutral | Outcome::NotProcessed) {
             if let Ticket::Probe(id) = ticket {
                 self.probe_ended(id, ProbeResult::Nothing, Instant::now());
             }
             return;
         }
-        let slow = took.is_some_and(|took| nanos(took) > self.0.slow_after.load(Relaxed));
         match ticket {
             Ticket::Probe(id) => {
                 let failed = match outcome {

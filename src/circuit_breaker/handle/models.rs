@@ -35,7 +35,7 @@ fn due() -> CircuitBreaker {
 
 /// Ends a call of the first generation with a failure.
 fn fail(circuit: &CircuitBreaker) {
-    circuit.ended(Ticket::Counted(0), Outcome::transient(), None);
+    circuit.ended(Ticket::Counted(0), Outcome::transient(), false);
 }
 
 fn trips(circuit: &CircuitBreaker) -> u64 {
@@ -115,9 +115,9 @@ fn a_call_admitted_while_the_probe_ends_counts() {
         let probe = circuit.enter(|| None).unwrap();
         (circuit, probe)
     };
-    let end = |(circuit, probe): &(CircuitBreaker, Ticket)| circuit.ended(*probe, Outcome::Success, None);
+    let end = |(circuit, probe): &(CircuitBreaker, Ticket)| circuit.ended(*probe, Outcome::Success, false);
     let call = |(circuit, _): &(CircuitBreaker, Ticket)| {
-        circuit.enter(|| None).map(|call| circuit.ended(call, Outcome::transient(), None)).is_ok()
+        circuit.enter(|| None).map(|call| circuit.ended(call, Outcome::transient(), false)).is_ok()
     };
     race(set_up, end, call, |(circuit, _), (), admitted| {
         assert_eq!(circuit.state(), if admitted { State::Open } else { State::Closed });

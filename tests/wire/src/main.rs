@@ -6,8 +6,10 @@
 //!
 //! ```text
 //! cargo run --manifest-path tests/wire/Cargo.toml -- parity|faults [--long] [--write] [--show] [--only TEXT]
+//! cargo run --release --manifest-path tests/wire/Cargo.toml -- burst
 //! ```
 
+mod burst;
 mod clients;
 mod faults;
 mod page;
@@ -19,7 +21,7 @@ use std::process::ExitCode;
 /// Any error of the harness itself.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-const USAGE: &str = "usage: wire parity|faults [--long] [--write] [--show] [--only TEXT]";
+const USAGE: &str = "usage: wire parity|faults [--long] [--write] [--show] [--only TEXT], or: wire burst";
 
 /// The options that both tables understand.
 #[derive(Debug, Default)]
@@ -67,6 +69,7 @@ async fn run(mut arguments: impl Iterator<Item = String>) -> Result<Vec<String>,
     match table.as_str() {
         "parity" => parity::run(&options).await,
         "faults" => faults::run(&options).await,
+        "burst" => burst::run().await,
         _ => Err(USAGE.into()),
     }
 }

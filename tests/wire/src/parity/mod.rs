@@ -12,7 +12,7 @@
 //! must be equal, or the difference must be documented in [`reasons`]. A documented difference that is gone is a
 //! problem, too, and so is a row that hangs, or in which bare reqwest fails unexpectedly.
 
-mod bench;
+pub(crate) mod bench;
 mod bodies;
 mod compression;
 mod connections;
