@@ -38,7 +38,7 @@ use crate::Error;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The upstream is alive and has answered. This includes refusals such as 404, 408 and 429.
+    /// The upstream is alive and has answered. This includes statuses such as 404, 408 and 429.
     Success,
     /// The upstream could not serve the request now; another attempt may succeed.
     Transient {
@@ -127,7 +127,7 @@ pub trait Classify<Req, Res, E>: Clone {
 ///
 /// A judge never sees [refusals](crate::ErrorInfo::is_refusal), because every layer recognises them by itself. A
 /// retry does not ask about a call that was cut by its deadline. A circuit breaker asks about such a call, and about
-/// a call that its caller drops, only whether the outcome is a fault; if it is, the length of the wait decides.
+/// a call that its caller drops. If the judge finds a fault, the length of the wait decides whether the fault counts.
 pub trait Judge<Res, E> {
     /// Returns the verdict on `result`.
     fn classify(&self, result: Result<&Res, &Error<E>>) -> Outcome;

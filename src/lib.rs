@@ -85,18 +85,21 @@
 //! - **One classifier.** A [`Classify`] decides what a result says about the upstream. Give the same classifier to
 //!   every layer.
 //! - **One error.** [`Error`] says what failed, for which upstream, after how many attempts, and whether anything may
-//!   have been sent. A status is never an error: when the last attempt ends with a 503, you get that 503, even if the
-//!   retry after it is refused. tower's own layers box errors; [`Error::from_boxed`] converts them back.
+//!   have been sent. A status is never an error: if the last attempt made ends with a 503, you get that 503. If a
+//!   retry is refused locally, you get the response before it, provided that its body was read during the wait.
+//!   tower's own layers box errors; [`Error::from_boxed`] converts them back.
 //! - **Options travel with the call.** [`Call`] carries a request and its [`CallOptions`]: a timeout or a deadline,
 //!   the retry safety, the use of stale responses, and, for each attempt, its number and whether another may follow.
 //!   An `http::Request` carries the options in its extensions. A bare `reqwest::Request` carries only its timeout;
 //!   for other options, wrap the request in a [`Call`].
 //! - **A layer of yours may move a call to another task.** A retry decides from the error, the response and the
-//!   options. All of these travel with the call, so the move never causes a resend. Only three pieces of advice
-//!   between layers are lost. Without the advice that a response is discarded, the permit returns later, when the
-//!   body has ended. Without the advice that the time of an attempt is up, the caller loses the head of a response
-//!   whose body stalls. Without the advice that a call waits for a permit, or for the target of a redirect, the
-//!   circuit breaker takes that wait for slowness of the upstream. The circuit may then open earlier.
+//!   options. All of these travel with the call, so the move never causes an unsafe resend. Only five pieces of
+//!   advice between layers are lost. Without the advice that a response is discarded, or that its body is in memory,
+//!   the permit returns later, when the body has ended. Without the advice that the time of an attempt is up, the
+//!   caller loses the head of a response whose body stalls. Without the advice that a body still arrives, the default
+//!   attempt timeout cuts the body. Without the advice why a call is pending, the circuit breaker takes a wait for a
+//!   permit, or for the target of a redirect, for slowness of the upstream, and judges an attempt beyond its share
+//!   only at its end. The circuit may then open earlier or later.
 //! - **Every future can be dropped** at any await point, and then releases whatever it holds.
 //! - **Tests control time and randomness.** All timers of the layers are tokio's. So a test of layers over a service
 //!   without sockets never waits in paused time (`#[tokio::test(start_paused = true)]`, with tokio's `test-util`). A

@@ -95,6 +95,9 @@ pub trait ResponseKind<Res>: Sealed + Copy {
     /// Attaches the number of attempts to the response. Does nothing for a response that is not HTTP.
     fn set_attempts(self, response: &mut Self::Held, attempts: Attempts);
 
+    /// Returns the exact length of the body; `None` if it is not known, or for a response that is not HTTP.
+    fn body_length(self, response: &Res) -> Option<u64>;
+
     /// Returns the number of attempts that led to the response.
     fn attempts(self, response: &Res) -> u32 {
         self.extension(response).map_or(1, |attempts: &Attempts| attempts.made)
@@ -171,6 +174,10 @@ impl<B: Body> ResponseKind<Response<B>> for Http {
         response.extensions().get()
     }
 
+    fn body_length(self, response: &Response<B>) -> Option<u64> {
+        response.body().size_hint().exact()
+    }
+
     fn set_attempts(self, response: &mut Response<HeldBody<B>>, attempts: Attempts) {
         response.extensions_mut().insert(attempts);
     }
@@ -204,6 +211,10 @@ impl<Res> ResponseKind<Res> for NonHttp {
     }
 
     fn extension<T>(self, _response: &Res) -> Option<&T> {
+        None
+    }
+
+    fn body_length(self, _response: &Res) -> Option<u64> {
         None
     }
 

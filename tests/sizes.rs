@@ -174,8 +174,8 @@ async fn the_stack_of_five_layers_fits_into_a_kilobyte() {
             .layer(TimeoutLayer::new(SECOND))
             .into_inner()
     };
-    assert_adds!(stack(), Call::new(Ping), service <= 136, future <= 680);
-    assert_adds!(stack(), Call::new(get()), service <= 136, future <= 944);
+    assert_adds!(stack(), Call::new(Ping), service <= 136, future <= 688);
+    assert_adds!(stack(), Call::new(get()), service <= 136, future <= 952);
 }
 
 // ===== The client =====

@@ -68,7 +68,7 @@ async fn a_circuit_whose_open_time_is_over_ends_no_retry() {
     let circuit = brittle(2);
     let slow_calls = Arc::new(AtomicUsize::new(0));
     let service = ServiceBuilder::new()
-        .layer(RetryLayer::new(RetryPolicy::default()).advised_by(circuit.clone()))
+        .layer(RetryLayer::new(RetryPolicy::default()).without_budget().advised_by(circuit.clone()))
         .layer(CircuitBreakerLayer::new(circuit.clone()))
         .service_fn(move |request: Request<Body>| {
             let slow_calls = Arc::clone(&slow_calls);

@@ -438,7 +438,7 @@ async fn an_attempt_of_no_time_lets_an_answer_through_that_is_there_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_stalls_until_the_deadline_is_a_failure_and_a_slow_reader_is_none() {
+async fn a_body_that_stalls_until_the_deadline_is_a_failure_and_a_slow_reader_is_no_failure() {
     for (is_reader_slow, state) in [(true, State::Closed), (false, State::Open)] {
         let circuit = CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO).build().unwrap();
         let service = ServiceBuilder::new()

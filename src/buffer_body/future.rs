@@ -62,8 +62,8 @@ where
             Poll::Ready(Ok(())) => Poll::Ready(Ok(reading.finish())),
             Poll::Ready(Err(error)) => Poll::Ready(Ok(reading.break_off(BrokenBody::broken_off(error)))),
             Poll::Pending => {
-                if let Some(TimeUp { is_total, after }) = time_is_up() {
-                    let late = BrokenBody::late(TimeoutScope::of(is_total), after);
+                if let Some(TimeUp { is_total, is_callers_share, after }) = time_is_up() {
+                    let late = BrokenBody::late(TimeoutScope::of(is_total), is_callers_share, after);
                     return Poll::Ready(Ok(reading.break_off(late)));
                 }
                 let idle_timeout = this.settings.idle_timeout;
@@ -185,11 +185,6 @@ where
 
     fn finish(self) -> Response<BufferedBody<B>> {
         let Self { parts, body, stated, first, joined, trailers, ended, .. } = self;
-        if ended {
-            raise_in_memory();
-        } else {
-            withdraw_in_memory();
-        }
         let data = join(first, joined);
         // An absent body is passed on as it is, because it states the length of the body that a GET would have.
         let is_absent = data.is_empty() && trailers.is_none() && stated.is_some();
@@ -198,15 +193,20 @@ where
         } else {
             BufferedBody::begun(data, body)
         };
+        if ended {
+            raise_in_memory(body.size_hint().exact());
+        } else {
+            withdraw_in_memory();
+        }
         Response::from_parts(parts, body)
     }
 
     /// Returns the response with a body that fails where it broke off.
     #[cold]
     fn break_off(self, broken: BrokenBody) -> Response<BufferedBody<B>> {
-        raise_in_memory();
         let Self { mut parts, stated, first, joined, .. } = self;
         let body = BufferedBody::broken(join(first, joined), broken.cause(), stated);
+        raise_in_memory(body.size_hint().exact());
         parts.extensions.insert(broken);
         Response::from_parts(parts, body)
     }
@@ -234,7 +234,7 @@ mod tests {
 
     use super::*;
     use crate::buffer_body::BufferBodyLayer;
-    use crate::internal::signals::{poll_in_memory, raise_in_memory};
+    use crate::internal::signals::{is_in_memory, raise_in_memory};
 
     /// A body that states this length, and yields these frames.
     struct Frames(Option<u64>, Vec<Result<Frame<Bytes>, io::Error>>);
@@ -264,13 +264,11 @@ mod tests {
         std::future::poll_fn(|cx| service.poll_ready(cx)).await.unwrap();
         let mut future = std::pin::pin!(service.call(()));
         std::future::poll_fn(|cx| {
-            let (polled, is_in_memory) = poll_in_memory(|| {
-                raise_in_memory(); // An earlier attempt of the same poll.
-                future.as_mut().poll(cx)
-            });
-            polled.map(|response| {
-                assert_eq!(response.unwrap().status(), StatusCode::OK);
-                is_in_memory
+            raise_in_memory(Some(8)); // An earlier attempt of the same poll.
+            future.as_mut().poll(cx).map(|response| {
+                let response = response.unwrap();
+                assert_eq!(response.status(), StatusCode::OK);
+                is_in_memory(|| response.body().size_hint().exact())
             })
         })
         .await

@@ -55,9 +55,9 @@ impl BufferBodyLayer {
         self
     }
 
-    /// Sets the time without data after which a body that is being read counts as idle, at most the share of an
-    /// attempt. The head of the response counts as data, an empty frame does not. With zero, a body is idle whenever it
-    /// has to be waited for. Default: 2 s.
+    /// Sets the idle timeout: a body that is being read is idle after this time without data. The share of an attempt
+    /// bounds the idle timeout. The head of the response counts as data, an empty frame does not. With zero, a body
+    /// is idle as soon as the reader has to wait for data. Default: 2 s.
     ///
     /// A [`TimeoutLayer`](crate::timeout::TimeoutLayer) above, made by
     /// [`share_of`](crate::timeout::TimeoutLayer::share_of), cuts an attempt at the end of its time only if its body

@@ -5,9 +5,9 @@
 //! a stale response can follow. If neither follows, the caller gets the head of the response, such as a 201 with its
 //! `Location`. The body of this response fails where it broke off.
 //!
-//! A body that stalls runs into the timeout of the attempt. The default timeout of an attempt spares a body that
-//! still arrives, until the body has been [idle](BufferBodyLayer::idle_timeout) for 2 s or the deadline of the call
-//! has passed. A 1 MiB body over a slow link is thus read whole, while a hang is noticed soon.
+//! A body that stalls runs into the timeout of the attempt. The default timeout of an attempt does not cut a body
+//! that still arrives. It cuts a body that has been [idle](BufferBodyLayer::idle_timeout) for 2 s, or for the share
+//! of an attempt if that is shorter. The deadline of the call cuts every body.
 //!
 //! The response to a HEAD request, a 204 and a 304 have no body, whatever length they state.
 //!

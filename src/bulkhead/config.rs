@@ -53,12 +53,13 @@ impl BulkheadBuilder {
         self
     }
 
-    /// Sets the longest wait of a call that cannot expect a permit: up to a year. This is a call without a deadline,
-    /// a call that joins a queue too long for its deadline, and a call that has seen no answer of the upstream for
-    /// this time. [Other calls](super#the-queue) wait as long as their deadlines allow. With zero, a full bulkhead
-    /// refuses at once. Default: 1 s.
+    /// Sets the longest wait of a call that cannot expect a permit: up to a year. Three kinds of calls cannot: calls
+    /// without a deadline, calls in a queue too long for their deadline, and calls that see no attempt end with an
+    /// answer for this time. [Other calls](super#the-queue) wait as long as their deadlines allow. With zero, a full
+    /// bulkhead refuses at once. Default: 1 s.
     ///
-    /// The time must be longer than the upstream takes for an answer.
+    /// Choose a time in which at least one attempt usually ends. A streamed answer ends with its body. Once answers
+    /// are known, a call waits for at least twice the time that they usually take.
     pub fn max_wait(mut self, time: Duration) -> Self {
         self.settings.max_wait = time;
         self

@@ -9,7 +9,7 @@ use tower::Service;
 
 use super::Bulkhead;
 use super::handle::{Permit, Waiting};
-use crate::internal::signals::{Wait, poll_in_memory, raise_wait};
+use crate::internal::signals::{Wait, is_in_memory, raise_wait, withdraw_in_memory};
 use crate::response_kind::ResponseKind;
 use crate::{Error, ErrorInfo};
 
@@ -73,11 +73,12 @@ where
         loop {
             match stage.as_mut().project() {
                 BulkheadStageProj::Admitted { future, permit } => {
-                    let (polled, is_in_memory) = poll_in_memory(|| future.poll(cx));
-                    return match polled {
+                    withdraw_in_memory();
+                    return match future.poll(cx) {
                         Poll::Ready(Ok(response)) => {
                             permit.iter_mut().for_each(Permit::answered);
                             // A body that is in memory needs no permit.
+                            let is_in_memory = is_in_memory(|| this.kind.body_length(&response));
                             let observer = permit.take().filter(|_| !is_in_memory);
                             Poll::Ready(Ok(this.kind.observe(response, observer)))
                         }

@@ -148,11 +148,14 @@ impl Bulkhead {
         Some(Box::pin(async move {
             let mut end = now;
             loop {
-                end = clock::after(end, max_wait).map_or(patience, |end| end.min(patience));
+                // An upstream that usually takes long for an answer has more time to show that it does not hang.
+                let window = max_wait.max(slot.bulkhead.0.permits.hold_time.of_an_answer().saturating_mul(2));
+                // The task may have been polled late.
+                end = clock::after(end.max(Instant::now()), window).map_or(patience, |end| end.min(patience));
                 match tokio::time::timeout_at(end, &mut slot.place.permit).await {
                     // A permit that comes just as the wait ends is used, unless the deadline has passed, too.
                     Ok(permit) => return permit.ok().filter(|_| !clock::has_passed(deadline)),
-                    Err(_) if end < patience && slot.may_stay() => {}
+                    Err(_) if end < patience && slot.may_stay(end, patience) => {}
                     Err(_) => return None,
                 }
             }
@@ -164,7 +167,7 @@ impl Bulkhead {
     fn patience(&self, left: Duration) -> Duration {
         let share = clock::share_of(left);
         let hold = self.0.permits.hold_time.for_each_answer();
-        left - hold.map_or(share, |hold| share.min(hold.saturating_mul(4)))
+        left.saturating_sub(hold.map_or(share, |hold| share.min(hold.saturating_mul(4))))
     }
 }
 
@@ -258,10 +261,10 @@ impl WaitSlot {
         Self { bulkhead, place }
     }
 
-    /// True if the call may wait for another `max_wait`: the queue was short enough when the call joined it, and the
-    /// upstream has answered meanwhile.
-    fn may_stay(&mut self) -> bool {
-        self.place.is_hopeful && self.bulkhead.0.permits.has_answered(&mut self.place)
+    /// True if the call may wait on: the upstream has answered meanwhile, and the queue is short enough, or was so
+    /// when the call last asked.
+    fn may_stay(&mut self, now: Instant, patience: Instant) -> bool {
+        self.bulkhead.0.permits.has_hope(&mut self.place, now, patience)
     }
 }
 

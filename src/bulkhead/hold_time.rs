@@ -1,19 +1,26 @@
-//! The time that permits are held for each answered attempt.
+//! The time that attempts hold their permits.
+//!
+//! The time counts from an attempt's first wait for the upstream to the return of its permit. Attempts that never
+//! wait are left out.
 //!
 //! # Memory ordering
 //!
-//! All accesses are relaxed, because the word orders no accesses to other words. The averages change by a load and a
+//! All accesses are relaxed, because the words order no accesses to other words. The averages change by a load and a
 //! store, so one of two attempts that end together may be lost; the averages hardly differ.
 
 use std::time::Duration;
 
-use crate::internal::sync::atomic::AtomicU64;
 use crate::internal::sync::atomic::Ordering::Relaxed;
+use crate::internal::sync::atomic::{AtomicU32, AtomicU64};
 
-/// Two moving averages in one word, as `f32`: the time in seconds that an attempt held its permit, and the share of
-/// attempts that ended with an answer. Zero before the first attempt.
+/// Moving averages over the attempts, as `f32`. Zero before the first attempt.
 #[derive(Debug, Default)]
-pub(super) struct HoldTime(AtomicU64);
+pub(super) struct HoldTime {
+    /// The upper half is the time of all attempts in seconds, the lower half the share that ended with an answer.
+    all: AtomicU64,
+    /// The time of the answered attempts in seconds.
+    answered: AtomicU32,
+}
 
 /// The weight of one attempt in the averages.
 const WEIGHT: f32 = 1.0 / 64.0;
@@ -25,19 +32,34 @@ impl HoldTime {
         // Zero stands for "no attempt yet", so a time is never zero.
         let held = held.as_secs_f32().max(f32::MIN_POSITIVE);
         // The first attempt sets the time. The share begins with one: a single failure says little about it.
-        let (time, share) = match unpack(self.0.load(Relaxed)) {
+        let (time, share) = match unpack(self.all.load(Relaxed)) {
             (0.0, _) => (held, 1.0),
             averages => averages,
         };
-        let (time, share) = (time + (held - time) * WEIGHT, share + (answered - share) * WEIGHT);
-        self.0.store(u64::from(time.to_bits()) << 32 | u64::from(share.to_bits()), Relaxed);
+        // One long download must not spoil the average.
+        let capped = held.min(time * 8.0);
+        let (time, share) = (time + (capped - time) * WEIGHT, share + (answered - share) * WEIGHT);
+        self.all.store(u64::from(time.to_bits()) << 32 | u64::from(share.to_bits()), Relaxed);
+        if is_answered {
+            let time = match f32::from_bits(self.answered.load(Relaxed)) {
+                0.0 => held,
+                time => time + (held.min(time * 8.0) - time) * WEIGHT,
+            };
+            self.answered.store(time.to_bits(), Relaxed);
+        }
     }
 
     /// Returns the time that permits are held for each answer, `None` before the first attempt. An attempt that ends
     /// without an answer adds to the time, but not to the answers.
     pub(super) fn for_each_answer(&self) -> Option<Duration> {
-        let (time, share) = unpack(self.0.load(Relaxed));
+        let (time, share) = unpack(self.all.load(Relaxed));
         (time > 0.0).then(|| Duration::try_from_secs_f32(time / share).unwrap_or(Duration::MAX))
+    }
+
+    /// Returns the time that an answered attempt usually holds its permit; zero before the first answer. Unlike
+    /// [`for_each_answer`](Self::for_each_answer), this time does not grow while the upstream hangs.
+    pub(super) fn of_an_answer(&self) -> Duration {
+        Duration::try_from_secs_f32(f32::from_bits(self.answered.load(Relaxed))).unwrap_or(Duration::MAX)
     }
 }
 
@@ -72,6 +94,7 @@ mod tests {
         let hold = HoldTime::default();
         (0..1000).for_each(|number| hold.add(100 * MS, number % 2 == 0));
         close(hold.for_each_answer(), 200 * MS);
+        close(Some(hold.of_an_answer()), 100 * MS);
     }
 
     #[test]

@@ -179,10 +179,14 @@ impl<P> Permits<P> {
         QueuePlace { number: Some(place.number), permit: receiver, is_hopeful: place.is_hopeful, answered }
     }
 
-    /// True if an attempt has ended with an answer since this waiter last asked, or since it joined the queue.
-    pub(super) fn has_answered(&self, place: &mut QueuePlace<P>) -> bool {
-        let answered = self.claims().answered;
-        std::mem::replace(&mut place.answered, answered) != answered
+    /// True if an attempt has ended with an answer since this waiter last asked, or since it joined the queue, and if
+    /// the queue is expected to be empty before `patience`. A waiter that has been hopeful once stays so: a wrong
+    /// prediction must not empty the queue.
+    pub(super) fn has_hope(&self, place: &mut QueuePlace<P>, now: Instant, patience: Instant) -> bool {
+        let claims = self.claims();
+        place.is_hopeful |= claims.queue.is_hopeful(now, patience, self.forecast());
+        let has_answered = std::mem::replace(&mut place.answered, claims.answered) != claims.answered;
+        has_answered && place.is_hopeful
     }
 
     /// Removes a waiter from the queue. A permit that is on its way to the waiter returns itself.

@@ -1,8 +1,8 @@
 //! The queue for permits. It tells a burst from an overload.
 //!
 //! A burst is a queue that the upstream works off while the callers wait: every caller is served, in the order of
-//! arrival. In an overload, some callers cannot be served in time, whatever the order. The queue then serves the
-//! newest waiter first: its caller has the most time left, and most calls that are served have hardly waited.
+//! arrival. In an overload, some callers probably cannot be served in time, whatever the order. The queue then serves
+//! the newest waiter first: its caller has the most time left, and most calls that are served have hardly waited.
 //!
 //! # When a queue is an overload
 //!
@@ -10,12 +10,14 @@
 //! when one of these things happens:
 //!
 //! - The queue is not expected to be empty in time: within 0.1 s and twice the time that was predicted when the queue
-//!   was at its longest.
+//!   was at its longest. The time starts again whenever all waiters have been replaced by others, and the queue has
+//!   hardly grown meanwhile: such a queue is never empty, but each waiter is served in its turn.
 //! - The queue is not expected to be empty before half of the patience of the most patient waiter is over.
 //! - The queue is full. The oldest waiter then leaves in favour of the newcomer.
 //!
-//! The overload ends when the queue is empty. A queue that is wrongly taken for an overload costs nobody a permit:
-//! only the order changes.
+//! The overload ends when the queue is empty. It changes only the order in which waiters are served, not their
+//! patience. So a burst that is wrongly taken for an overload still gets all its permits, if it is worked off in
+//! time.
 //!
 //! The queue is pure: the time and the forecast are arguments.
 
@@ -45,16 +47,21 @@ pub(super) struct Forecast {
     pub(super) permits: usize,
 }
 
-/// The course of a queue since it was last empty.
+/// The course of a queue since it was last empty, or since the last turn in which it has not grown.
 #[derive(Debug)]
 struct Course {
     began: Instant,
-    /// The largest number of waiters, and the prediction at that time.
+    /// The largest number of waiters so far.
     longest: usize,
+    /// The predicted time for `longest` waiters; `None` if unknown.
     predicted: Option<Duration>,
     /// The latest instant at which half of a waiter's patience is over.
     half_patience: Instant,
     is_overload: bool,
+    /// The number of the first waiter that joined after the last turn.
+    next_turn: u64,
+    /// The number of waiters at the last turn.
+    waiting_at_turn: usize,
 }
 
 /// A new waiter's place in the queue.
@@ -104,7 +111,7 @@ impl<W> WaitQueue<W> {
         self.next += 1;
         self.waiters.insert(number, waiter);
         let waiting = self.len();
-        let predicted = forecast.predicts(waiting);
+        let is_hopeful = self.is_hopeful(now, patience, forecast);
         let course = self.course.get_or_insert_with(|| {
             Box::new(Course {
                 began: now,
@@ -112,16 +119,24 @@ impl<W> WaitQueue<W> {
                 predicted: None,
                 half_patience: now,
                 is_overload: false,
+                next_turn: number,
+                waiting_at_turn: 0,
             })
         });
         if waiting > course.longest {
-            (course.longest, course.predicted) = (waiting, predicted);
+            (course.longest, course.predicted) = (waiting, forecast.predicts(waiting));
         }
         course.half_patience = course.half_patience.max(now + (patience - now) / 2);
         course.is_overload |= displaced.is_some();
         course.update(now, waiting, forecast);
-        let is_hopeful = predicted.is_none_or(|predicted| predicted <= patience - now);
         Place { number, is_hopeful, displaced: displaced.map(|(_, waiter)| waiter) }
+    }
+
+    /// True if the queue is expected to be empty before `patience`, or if nothing is known.
+    pub(super) fn is_hopeful(&self, now: Instant, patience: Instant, forecast: Forecast) -> bool {
+        forecast
+            .predicts(self.len())
+            .is_none_or(|predicted| predicted <= patience.saturating_duration_since(now))
     }
 
     /// Removes the waiter that gets the next permit: the oldest, or the newest in an overload.
@@ -130,6 +145,9 @@ impl<W> WaitQueue<W> {
         let course = self.course.as_mut()?;
         course.update(now, waiting, forecast);
         let popped = if course.is_overload { self.waiters.pop_last() } else { self.waiters.pop_first() };
+        if self.waiters.first_key_value().is_some_and(|(first, _)| *first >= course.next_turn) {
+            course.turn(now, self.waiters.len(), self.next, forecast);
+        }
         self.end_if_empty();
         popped.map(|(_, waiter)| waiter)
     }
@@ -149,10 +167,22 @@ impl<W> WaitQueue<W> {
 }
 
 impl Course {
+    /// Begins a turn, because all waiters of the last turn have left the queue. If the queue has hardly grown since,
+    /// it is worked off as fast as it fills, and is measured anew.
+    fn turn(&mut self, now: Instant, waiting: usize, next: u64, forecast: Forecast) {
+        if waiting <= self.waiting_at_turn + self.waiting_at_turn / 8 {
+            self.began = now;
+            (self.longest, self.predicted) = (waiting, forecast.predicts(waiting));
+            self.is_overload = false;
+        }
+        self.next_turn = next;
+        self.waiting_at_turn = waiting;
+    }
+
     /// Notes an overload if the queue is not expected to be empty in time.
     fn update(&mut self, now: Instant, waiting: usize, forecast: Forecast) {
         const GRACE: Duration = Duration::from_millis(100);
-        // A prediction that was unknown when the queue was at its longest is made up for.
+        // If no hold time was known when the queue was at its longest, predict for that length now.
         self.predicted = self.predicted.or_else(|| forecast.predicts(self.longest));
         let allowed = self.predicted.unwrap_or_default().saturating_mul(2).saturating_add(GRACE);
         let due = clock::earliest(clock::after(self.began, allowed), Some(self.half_patience));
@@ -248,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_that_outlasts_half_of_the_patience_of_all_serves_the_newest() {
+    fn a_queue_that_outlasts_half_of_the_longest_patience_serves_the_newest() {
         for (hold, served) in [(110 * MS, 1), (120 * MS, 5000)] {
             let mut rig = Rig::new(Some(hold));
             rig.join_all(5000, 9 * SECOND);
@@ -287,6 +317,18 @@ mod tests {
             rig.pop();
         }
         assert!(newest_first > 1700, "{newest_first} of 2000");
+    }
+
+    #[test]
+    fn a_queue_that_is_never_empty_and_does_not_grow_is_served_in_order() {
+        // For each waiter that is served, another joins.
+        let mut rig = Rig::new(Some(50 * MS));
+        rig.join_all(200, 9 * SECOND);
+        for number in 1..100_000 {
+            rig.now += 50 * MS / 128;
+            assert_eq!(rig.pop(), number);
+            rig.join_all(1, 9 * SECOND);
+        }
     }
 
     #[test]

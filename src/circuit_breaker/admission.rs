@@ -28,13 +28,17 @@ pub(super) struct Admission {
     waiting_since: Option<Instant>,
     /// True while the call waits for another host, to which the upstream has redirected the call.
     is_redirected: bool,
+    /// True if the attempt has lasted for its whole share.
+    is_overdue: bool,
+    /// True if the attempt was judged at the end of its share.
+    is_judged_early: bool,
     /// Set while the call waits in the queue of a bulkhead.
     opening: Option<Opening>,
 }
 
 impl Admission {
-    pub(super) const fn new(circuit: CircuitBreaker, ticket: Ticket) -> Self {
-        Self { circuit: Some(circuit), ticket, waiting_since: None, is_redirected: false, opening: None }
+    pub(super) fn new(circuit: CircuitBreaker, ticket: Ticket) -> Self {
+        Self { circuit: Some(circuit), ticket, ..Self::none() }
     }
 
     /// Makes the admission of a call that no circuit breaker guards.
@@ -44,6 +48,8 @@ impl Admission {
             ticket: Ticket::Unjudged,
             waiting_since: None,
             is_redirected: false,
+            is_overdue: false,
+            is_judged_early: false,
             opening: None,
         }
     }
@@ -74,25 +80,35 @@ impl Admission {
     }
 
     /// Notes why the call is pending. A wait for a permit does not count as a wait for the upstream. If no layer
-    /// below has signalled why the call is pending, the wait for the upstream is taken to begin now.
+    /// below says why the call is pending, the wait for the upstream begins now.
     ///
-    /// Ready with a refusal if the call has just joined a queue, and the circuit has opened meanwhile.
+    /// An attempt that is overdue can count as a failure, if the judge finds a fault in a call that is cut. Ready
+    /// with a refusal if the call has just joined a queue, and the circuit has opened meanwhile.
     #[inline]
-    pub(super) fn poll_pending(&mut self, wait: Option<Wait>, cx: &mut Context<'_>) -> Poll<ErrorInfo> {
+    pub(super) fn poll_pending(
+        &mut self,
+        wait: Option<Wait>,
+        is_cut_a_fault: impl FnOnce() -> bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<ErrorInfo> {
         let Some(circuit) = &self.circuit else { return Poll::Pending };
         if wait == Some(Wait::Queue) {
             return self.poll_queued(cx);
         }
         self.is_redirected = wait == Some(Wait::RedirectTarget);
         let since = match (self.waiting_since, wait) {
-            (Some(since), _) => since,
-            (None, Some(Wait::Upstream(since))) => since,
+            (Some(since), _) | (None, Some(Wait::Upstream(since))) => since,
             (None, _) => Instant::now(),
         };
         self.waiting_since = Some(since);
         self.opening = None;
-        if wait == Some(Wait::Overdue) && circuit.overdue(self.ticket, since.elapsed()) {
-            self.ticket = Ticket::Unjudged;
+        if wait == Some(Wait::Overdue) {
+            self.is_overdue = true;
+            let is_judged = self.ticket == Ticket::Unjudged;
+            if !is_judged && is_cut_a_fault() && circuit.overdue(self.ticket, since.elapsed()) {
+                self.ticket = Ticket::Unjudged;
+                self.is_judged_early = true;
+            }
         }
         Poll::Pending
     }
@@ -114,9 +130,9 @@ impl Admission {
         let took = self.waited();
         let slow = circuit.is_slow(took);
         if outcome == Outcome::Success {
-            // A late answer comes after the verdict on its attempt.
-            let is_late = self.ticket == Ticket::Unjudged;
-            took.into_iter().for_each(|took| circuit.learn_answer_time(took, is_late));
+            if let Some(took) = took {
+                circuit.learn_answer_time(took, self.is_judged_early);
+            }
             if is_streamed && self.ticket != Ticket::Unjudged {
                 if let Ticket::Probe(id) = self.ticket {
                     circuit.probe_answered(id);
@@ -137,7 +153,7 @@ impl Admission {
             self.redirected();
         } else if error.is_cut_by_caller() && outcome.is_fault() {
             if let Some(circuit) = self.circuit.take() {
-                circuit.cut(self.ticket, self.waited());
+                circuit.cut(self.ticket, self.waited(), self.is_overdue);
             }
         } else {
             self.answered(outcome, false);

@@ -42,11 +42,11 @@ impl AnswerTime {
         Some(self.usual.load(Relaxed)).filter(|usual| *usual > 0).map(Duration::from_nanos)
     }
 
-    /// True if a call that its caller drops after it has `waited` counts as a failure. The caller of a hedged call
-    /// drops it when another call was faster, so the wait must be much longer than usual.
+    /// True if a call that its caller drops after it has `waited` counts as a failure. A caller also drops a call
+    /// that has become superfluous, so the wait must be long, and much longer than usual.
     pub(super) fn is_drop_a_failure(&self, waited: Duration, abandoned_after: Duration) -> bool {
         let unusual = self.usual().map_or(Duration::MAX, |usual| usual.saturating_mul(10));
-        waited >= abandoned_after.min(unusual)
+        waited >= unusual.clamp(abandoned_after / 2, abandoned_after)
     }
 
     /// Adds the wait of an attempt that a time limit of its caller has cut. Returns true if the wait counts as a
@@ -89,7 +89,7 @@ mod tests {
         let times = AnswerTime::default();
         assert!(!times.is_drop_a_failure(999 * MS, SECOND) && times.is_drop_a_failure(SECOND, SECOND));
         times.answered(20 * MS, false);
-        assert!(!times.is_drop_a_failure(199 * MS, SECOND) && times.is_drop_a_failure(200 * MS, SECOND));
+        assert!(!times.is_drop_a_failure(499 * MS, SECOND) && times.is_drop_a_failure(500 * MS, SECOND));
         (0..100).for_each(|_| times.answered(SECOND, false));
         assert!(!times.is_drop_a_failure(999 * MS, SECOND) && times.is_drop_a_failure(SECOND, SECOND));
     }

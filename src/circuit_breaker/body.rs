@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -9,6 +10,7 @@ use super::gate::Ticket;
 use super::handle::CircuitBreaker;
 use crate::http::body::{BodyEnd, BodyObserver};
 use crate::internal::signals::time_is_up;
+use crate::internal::sync::atomic::Ordering::Relaxed;
 use crate::sealed::Sealed;
 use crate::{BoxError, Outcome};
 
@@ -23,15 +25,19 @@ pub struct BreakerBody {
     slow: bool,
     /// The time at which the reader began to wait for the next frame.
     waiting_since: Option<Instant>,
+    /// The longest time that the reader has waited for a frame.
+    longest_gap: Duration,
 }
 
 impl BreakerBody {
-    pub(super) const fn new(circuit: CircuitBreaker, ticket: Ticket, slow: bool) -> Self {
-        Self { circuit: Some(circuit), ticket, slow, waiting_since: None }
+    pub(super) fn new(circuit: CircuitBreaker, ticket: Ticket, slow: bool) -> Self {
+        circuit.0.streaming.fetch_add(1, Relaxed);
+        Self { circuit: Some(circuit), ticket, slow, waiting_since: None, longest_gap: Duration::ZERO }
     }
 
     fn record(&mut self, outcome: Outcome) {
         if let Some(circuit) = self.circuit.take() {
+            circuit.0.streaming.fetch_sub(1, Relaxed);
             circuit.ended(self.ticket, outcome, self.slow);
         }
     }
@@ -40,7 +46,7 @@ impl BreakerBody {
     #[cold]
     fn cut(&mut self) {
         if let (Some(circuit), Some(since)) = (&self.circuit, self.waiting_since) {
-            if circuit.is_cut_body_stalled(since.elapsed()) {
+            if circuit.is_cut_body_stalled(since.elapsed(), self.longest_gap) {
                 self.record(Outcome::transient());
             }
         }
@@ -62,7 +68,9 @@ impl Sealed for Option<BreakerBody> {}
 impl BodyObserver for Option<BreakerBody> {
     fn at_frame(mut self: Pin<&mut Self>) -> Option<BoxError> {
         if let Some(body) = &mut *self {
-            body.waiting_since = None;
+            if let Some(since) = body.waiting_since.take() {
+                body.longest_gap = body.longest_gap.max(since.elapsed());
+            }
         }
         None
     }

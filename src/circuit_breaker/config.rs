@@ -185,11 +185,11 @@ impl CircuitBreakerBuilder {
     }
 
     /// Sets the lease of a probe, its longest time: 1 ms to a year. A probe that takes longer counts as failed, so
-    /// that a hung probe cannot keep the circuit half-open. A probe whose good answer is still being read counts as
-    /// succeeded. Default: 10 s.
+    /// that a hung probe cannot keep the circuit half-open. If a good answer begins within the lease, and its body is
+    /// still being read after [`abandoned_after`](Self::abandoned_after), the probe has succeeded. Default: 10 s.
     ///
-    /// The lease of a call lasts at least until the call's deadline. A `Client` raises the lease to at least twice
-    /// the time that its settings give an attempt.
+    /// The lease of a probe lasts at least until the deadline of its call. A `Client` raises the lease to at least
+    /// twice its attempt timeout, and by default to at least its total timeout.
     pub fn probe_lease(mut self, time: Duration) -> Self {
         self.settings.probe_lease = time;
         self
@@ -208,12 +208,11 @@ impl CircuitBreakerBuilder {
     }
 
     /// Sets the wait after which a call that its caller drops counts as a failure, because the upstream seems to
-    /// hang. Once good answers are known, ten times their usual time are enough. A call that is dropped earlier does
-    /// not count. Default: 1 s.
+    /// hang. Half of this time is enough if good answers usually take less than a tenth of the wait. A call that is
+    /// dropped earlier does not count. Default: 1 s.
     ///
-    /// As long as no good answer is known, the waits of calls that were cut by their deadlines add up, and each three
-    /// quarters of `abandoned_after` count as one failure. Once good answers are known, a cut call counts if it has
-    /// waited for twice their usual time.
+    /// This time also scales the waits of [calls that are cut](super#calls-that-are-cut) before a good answer is
+    /// known.
     ///
     /// A call's time in a bulkhead's queue is not part of this wait, unless a layer between circuit breaker and
     /// bulkhead runs the call in another task.

@@ -8,15 +8,14 @@ use pin_project::{pin_project, pinned_drop};
 
 use super::admission::Admission;
 use super::body::BreakerBody;
-use crate::internal::signals::{listen_wait, poll_in_memory, raise_wait};
+use crate::internal::signals::{is_in_memory, listen_wait, raise_wait, withdraw_in_memory};
 use crate::response_kind::{AttemptFacts as _, ResponseKind};
 use crate::{Error, ErrorInfo, Judge, Outcome, TimeoutScope};
 
 /// The future of [`CircuitBreakerService`](super::CircuitBreakerService).
 ///
-/// Cancel safe. A call that is dropped after a wait of at least
-/// [`abandoned_after`](super::CircuitBreakerBuilder::abandoned_after) counts as a failure. A call that is dropped
-/// earlier does not count; a probe that is dropped earlier frees its place.
+/// Cancel safe. A call that is dropped after a [long wait](super#calls-that-are-cut) for the upstream counts as a
+/// failure. A call that is dropped earlier does not count; such a probe frees its place.
 #[pin_project(PinnedDrop)]
 pub struct ResponseFuture<F, J, K> {
     #[pin]
@@ -69,8 +68,10 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let (future, admission, judge) = match this.stage.as_mut().project() {
-            BreakerStageProj::Admitted { future, admission, judge, .. } => (future, admission, judge),
+        let (future, admission, judge, judge_cut) = match this.stage.as_mut().project() {
+            BreakerStageProj::Admitted { future, admission, judge, judge_cut } => {
+                (future, admission, judge, judge_cut)
+            }
             BreakerStageProj::Refused(refusal) => return Poll::Ready(Err(Error::from_refusal(refusal))),
         };
         // Ask before the poll below, in which a queued call may get its permit.
@@ -78,30 +79,29 @@ where
             return Poll::Ready(Err(refuse(this.stage, refusal)));
         }
         let waiting = listen_wait();
-        let (mut polled, is_in_memory) = poll_in_memory(|| future.poll(cx));
+        withdraw_in_memory();
+        let mut polled = future.poll(cx);
         let wait = waiting.heard();
         // The scope hid the signal of a wait from the layers above, so the signal is raised again.
         wait.into_iter().for_each(raise_wait);
         // Responses are large, so the result is classified by reference, and moved only once: below, where its type
         // changes.
         let observer = match &mut polled {
-            Poll::Ready(Ok(response)) => answered(admission, judge, *this.kind, response, !is_in_memory),
+            Poll::Ready(Ok(response)) => answered(admission, judge, *this.kind, response),
             Poll::Ready(Err(error)) => {
                 admission.name(error);
                 failed(admission, judge, error);
                 None
             }
-            Poll::Pending => {
-                return match admission.poll_pending(wait, cx) {
-                    Poll::Ready(refusal) => Poll::Ready(Err(refuse(this.stage, refusal))),
-                    Poll::Pending => Poll::Pending,
-                };
-            }
+            Poll::Pending => None,
         };
         match polled {
             Poll::Ready(Ok(response)) => Poll::Ready(Ok(this.kind.observe(response, observer))),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => match admission.poll_pending(wait, || judge_cut(judge).is_fault(), cx) {
+                Poll::Ready(refusal) => Poll::Ready(Err(refuse(this.stage, refusal))),
+                Poll::Pending => Poll::Pending,
+            },
         }
     }
 }
@@ -120,7 +120,6 @@ fn answered<Res, E>(
     judge: &impl Judge<Res, E>,
     kind: impl ResponseKind<Res>,
     response: &Res,
-    is_streamed: bool,
 ) -> Option<BreakerBody> {
     if !admission.is_open() {
         return None;
@@ -129,13 +128,12 @@ fn answered<Res, E>(
         admission.redirected();
         return None;
     }
-    match kind.broken(response) {
-        Some(broken) => {
-            failed(admission, judge, &broken.error());
-            None
-        }
-        None => admission.answered(judge.classify(Ok(response)), is_streamed),
+    if let Some(broken) = kind.broken(response) {
+        failed(admission, judge, &broken.error());
+        return None;
     }
+    let is_in_memory = is_in_memory(|| kind.body_length(response));
+    admission.answered(judge.classify(Ok(response)), !is_in_memory)
 }
 
 #[cold]

@@ -49,7 +49,7 @@ pub(super) enum Ticket {
     Counted(u64),
     /// The call is a probe: the outcome is the result of the probe.
     Probe(ProbeId),
-    /// The outcome does not count. Either the circuit was forced closed, or only shadow mode let the call through, or
-    /// the circuit left the closed state during the admission.
+    /// The outcome does not count. The circuit was forced closed, or only shadow mode let the call through, or the
+    /// circuit left the closed state during the admission, or the verdict is recorded already.
     Unjudged,
 }

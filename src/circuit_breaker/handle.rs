@@ -5,7 +5,7 @@
 //! The [`Gate`] is one word with the phase and the generation; each change of phase begins a new generation. While
 //! the circuit is closed, a call reads the gate twice: when the call enters and when it ends. If the generation has
 //! changed in between, the result of the call is ignored. Under the default rules, a healthy call reads one further
-//! word, the run of consecutive failures.
+//! word, the run of consecutive failures. A call that has waited also updates the usual time of a good answer.
 //!
 //! In the other phases, most calls lock a mutex and ask the pure [`Machine`]. Two kinds of call take no lock: a call
 //! that finds the circuit forced closed, and a call that comes during the open time. For these calls, the gate and
@@ -44,7 +44,7 @@ use crate::internal::arc_pool::{Pooled, PooledArc, Spares};
 use crate::internal::log_events;
 use crate::internal::rng::SharedRng;
 use crate::internal::shared_settings::SharedSettings;
-use crate::internal::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::internal::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::internal::sync::{Mutex, MutexGuard, watch};
 use crate::{ConfigError, ErrorInfo, ErrorKind, Outcome};
 
@@ -54,7 +54,8 @@ use crate::{ConfigError, ErrorInfo, ErrorKind, Outcome};
 /// inspect it, and hand clones to the layers.
 ///
 /// While the circuit is closed, a healthy call allocates nothing, and takes a lock only when a time window moves on.
-/// With the default rules, the call clones a handle and reads two words. A refusal by an open circuit takes no lock.
+/// With the default rules, the call clones a handle and reads two words. A call that has waited for the upstream also
+/// reads the clock and updates one word. A refusal by an open circuit takes no lock.
 ///
 /// By default, the circuit opens on 20 failures in a row that span 5 s. It stays open for up to 1 s, and after failed
 /// rounds of probes for up to 4 s. It then lets 3 probes through, and closes if one of them succeeds.
@@ -92,6 +93,8 @@ pub(super) struct BreakerInner {
     open_until: AtomicU64,
     pub(super) consecutive: ConsecutiveFailures,
     pub(super) answer_time: AnswerTime,
+    /// The number of good answers whose bodies are being read.
+    pub(super) streaming: AtomicU32,
     /// `None` if no rate is configured.
     pub(super) window: Option<RateWindow>,
     refused: AtomicU64,
@@ -123,6 +126,7 @@ impl CircuitBreaker {
             open_until: AtomicU64::new(0),
             consecutive: ConsecutiveFailures::default(),
             answer_time: AnswerTime::default(),
+            streaming: AtomicU32::new(0),
             refused: AtomicU64::new(0),
             trips: AtomicU64::new(0),
             machine: Mutex::new(machine),
@@ -306,7 +310,10 @@ impl CircuitBreaker {
     /// Records that a good answer to a probe has begun.
     #[cold]
     pub(super) fn probe_answered(&self, id: ProbeId) {
-        self.machine().probe_answered(id);
+        let (now, jitter) = (Instant::now(), self.jitter());
+        self.0.settings.read(|settings| {
+            self.transition(|machine| machine.probe_answered(settings, id, now, jitter));
+        });
     }
 
     pub(super) fn probe_ended(&self, id: ProbeId, result: ProbeResult, now: Instant) {

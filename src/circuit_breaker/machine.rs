@@ -92,8 +92,8 @@ impl Machine {
         self.generation
     }
 
-    /// Ends each probe whose lease has run out, and then admits or refuses the call. If this opens the circuit,
-    /// `jitter`, from 0 to 1, shortens the open time.
+    /// Ends each probe whose lease has run out, and then admits or refuses the call. If the ended probes open the
+    /// circuit, `jitter`, from 0 to 1, shortens the open time.
     ///
     /// The lease of a probe lasts at least until the call's `deadline`.
     pub(super) fn enter(
@@ -160,11 +160,23 @@ impl Machine {
         self.decide(settings, now, jitter);
     }
 
-    /// Records that a good answer to a probe has begun. Only the end of its body can still make the probe fail.
-    pub(super) fn probe_answered(&mut self, id: ProbeId) {
+    /// Records that a good answer to a probe has begun, unless the lease of the probe has run out. The body can still
+    /// make the probe fail, for [`abandoned_after`](BreakerSettings::abandoned_after): a stream must not keep the
+    /// circuit half-open.
+    pub(super) fn probe_answered(
+        &mut self,
+        settings: &BreakerSettings,
+        id: ProbeId,
+        now: Instant,
+        jitter: f64,
+    ) {
         let Phase::HalfOpen(round) = &mut self.phase else { return };
-        let lease = round.leases.iter_mut().find(|lease| lease.probe == id);
-        lease.into_iter().for_each(|lease| lease.is_answered = true);
+        round.expire(now);
+        if let Some(lease) = round.leases.iter_mut().find(|lease| lease.probe == id) {
+            lease.is_answered = true;
+            lease.end = clock::earliest(lease.end, clock::after(now, settings.abandoned_after));
+        }
+        self.decide(settings, now, jitter);
     }
 
     /// Opens the circuit if the circuit is closed and `generation` is the current one.

@@ -67,24 +67,38 @@
 //! A `Failure` is a fault of the application behind one route. It must not cut off the other routes. A classifier [by
 //! request](crate::classify::by_request) can make the outcomes of a route neutral.
 //!
-//! The verdict on a good answer is known when its body has ended. A body that breaks off or stalls is a transient
-//! failure. If the caller drops the body earlier, or if the body is in memory already, the head decides. A call
-//! admitted before the circuit's last change of state says nothing.
+//! The verdict on a streamed good answer falls at the end of its body. A body that breaks off is a transient failure.
+//! So is a body that stalls: a body that the deadline cuts after no data has come for 0.1 s, for twice the longest
+//! earlier gap, and for twice the time that good answers usually take. If the reader drops the body, or if the body
+//! is in memory already, the head decides. A call admitted before the circuit's last change of state says nothing.
+//!
+//! While good answers are being streamed, the run needs more failures than there are such answers: they may still be
+//! successes. Transient failures add up while a route answers 500 between them, and can open the circuit. The next
+//! 500 to a probe closes it again.
 //!
 //! # Calls that are cut
 //!
 //! A call that its caller drops counts as a transient failure if it has waited for the upstream for
-//! [`abandoned_after`](CircuitBreakerBuilder::abandoned_after), or for ten times the time that good answers usually
-//! take, whichever is shorter.
+//! [`abandoned_after`](CircuitBreakerBuilder::abandoned_after). Half of this time is enough if good answers usually
+//! take less than a tenth of the wait.
 //!
 //! A call that is cut by its deadline counts as a transient failure if it has waited for at least twice the time that
-//! good answers usually take. So an upstream that never answers is noticed under short deadlines, too, and callers
-//! whose deadlines are too short for any answer do not cut off patient callers. As long as no good answer is known,
-//! the waits of cut calls add up, and each three quarters of `abandoned_after` in the sum count as one failure. The
-//! same holds for an attempt whose limit is a share of its call's own, short timeout.
+//! good answers usually take. So an upstream that never answers is noticed under short deadlines, too. Once a good
+//! answer is known, callers whose deadlines are too short for any answer do not cut off patient callers. The same
+//! rule holds for an attempt that is cut at a share of its call's own timeout, if this share is shorter than the
+//! client's.
+//!
+//! As long as no good answer is known, the waits of cut calls add up: each three quarters of `abandoned_after` count
+//! as one failure, and one wait counts as one failure at most. A probe that is cut after at least 0.1 s has then
+//! failed.
+//!
+//! The circuit breaker recognises a cut by the deadline only if a [`TimeoutLayer`](crate::timeout::TimeoutLayer)
+//! stands below. Otherwise, the call looks like a call that its caller drops.
 //!
 //! An attempt that goes on beyond its [share](crate::timeout#the-share-of-an-attempt) of the total time counts as a
-//! transient failure at once, unless good answers usually take longer. Its later result says nothing.
+//! transient failure at once, unless good answers usually take longer. Its later result does not change this verdict.
+//! A late good answer still counts, with less weight, towards the time that good answers usually take. So an upstream
+//! that is always slow is soon known as slow, and its circuit stays closed.
 //!
 //! # Calls in a queue
 //!

@@ -6,7 +6,7 @@
 //! |---|---|---|---|
 //! | `Success`, `Throttled` | ends | a good call | succeeds |
 //! | `Transient` | grows | a failure | fails |
-//! | `Failure` | – | a failure | succeeds; fails if a rate is configured |
+//! | `Failure` | – | a failure | succeeds; fails if a failure rate is configured |
 //! | `Neutral`, `NotProcessed` | – | – | frees its place |
 //!
 //! A `Failure` is a fault of the application behind a route. The upstream is alive, and its other routes may be well.
@@ -30,9 +30,13 @@ use super::config::{BreakerSettings, Consecutive};
 use super::gate::Ticket;
 use super::handle::{BreakerInner, CircuitBreaker};
 use super::machine::ProbeResult;
+use super::run::MAX_FAILURES;
 use super::window::CallRecord;
 use crate::Outcome;
 use crate::internal::sync::atomic::Ordering::Relaxed;
+
+/// A wait that is long enough to say something about an upstream whose usual times are not known.
+const LONG_ENOUGH: Duration = Duration::from_millis(100);
 
 impl CircuitBreaker {
     /// Records the end of an admitted call. `slow` is true if the call waited too long for the head of the answer.
@@ -59,13 +63,16 @@ impl CircuitBreaker {
     }
 
     /// Records that the time limit of the caller has cut an admitted call after it had waited for `waited`; `None` if
-    /// the call did not wait for the upstream.
+    /// the call did not wait for the upstream. An attempt that `is_overdue` has had its whole share of the total
+    /// time.
     #[cold]
-    pub(super) fn cut(&self, ticket: Ticket, waited: Option<Duration>) {
+    pub(super) fn cut(&self, ticket: Ticket, waited: Option<Duration>, is_overdue: bool) {
         let times = &self.0.answer_time;
         let is_hung = waited.is_some_and(|waited| match ticket {
-            // An upstream that has never answered well has to do so before its circuit closes.
-            Ticket::Probe(_) if times.usual().is_none() => true,
+            // An upstream that has never answered well has to do so before its circuit closes. A probe of a moment
+            // says nothing.
+            Ticket::Probe(_) if times.usual().is_none() && waited >= LONG_ENOUGH => true,
+            _ if is_overdue => times.usual().is_none_or(|usual| waited >= usual),
             _ => times.is_cut_a_failure(waited, self.abandoned_after()),
         });
         let outcome = if is_hung { Outcome::transient() } else { Outcome::Neutral };
@@ -89,13 +96,12 @@ impl CircuitBreaker {
         self.0.answer_time.answered(took, is_late);
     }
 
-    /// True if a body that the deadline has cut, and that its reader had `waited` for, has stalled. A body that still
-    /// arrived, however slowly, has not.
+    /// True if a body counts as stalled when the deadline cuts it. `waited` is the time since the last frame, and
+    /// `longest_gap` the longest time between earlier frames: a slow body or an event stream has not stalled.
     #[cold]
-    pub(super) fn is_cut_body_stalled(&self, waited: Duration) -> bool {
-        const STALLED_AFTER: Duration = Duration::from_millis(100);
-        let times = &self.0.answer_time;
-        waited >= STALLED_AFTER && times.is_cut_a_failure(waited, self.abandoned_after())
+    pub(super) fn is_cut_body_stalled(&self, waited: Duration, longest_gap: Duration) -> bool {
+        let usual_gap = LONG_ENOUGH.max(longest_gap.saturating_mul(2));
+        waited >= usual_gap && self.0.answer_time.is_cut_a_failure(waited, self.abandoned_after())
     }
 
     /// True if a call that has waited for `waited` is a slow call; `None` if the call did not wait.
@@ -118,7 +124,7 @@ impl CircuitBreaker {
         match ticket {
             Ticket::Probe(id) => {
                 let failed = match outcome {
-                    Outcome::Failure => self.0.window.is_some(),
+                    Outcome::Failure => self.0.settings.read(|settings| settings.failure_rate.is_some()),
                     outcome => outcome.is_fault(),
                 };
                 let result = if failed || slow { ProbeResult::Failure } else { ProbeResult::Success };
@@ -154,13 +160,21 @@ impl CircuitBreaker {
                 let by_rate = self.is_tripped_by_rate(settings, record, at);
                 let extends_run = matches!(outcome, Outcome::Transient { .. });
                 let rule = settings.consecutive.filter(|_| extends_run);
-                let by_run = rule.is_some_and(|rule| consecutive.failure(rule, generation, at));
+                let by_run =
+                    rule.is_some_and(|rule| consecutive.failure(self.unless_streaming(rule), generation, at));
                 if by_rate || by_run {
                     let jitter = self.jitter();
                     self.transition(|machine| machine.trip(settings, generation, now, jitter));
                 }
             });
         }
+    }
+
+    /// Returns the rule for the run, which needs more failures than there are good answers whose bodies are being
+    /// read: these answers may still turn out as successes.
+    fn unless_streaming(&self, rule: Consecutive) -> Consecutive {
+        let streaming = u16::try_from(self.0.streaming.load(Relaxed)).unwrap_or(u16::MAX);
+        Consecutive { failures: rule.failures.max(streaming.saturating_add(1)).min(MAX_FAILURES), ..rule }
     }
 
     /// True if a rate has reached its limit with this call.

@@ -3,7 +3,7 @@
 //! # Implementation
 //!
 //! [`ConsecutiveFailures`] is one word: the generation, the length of the run, and the time of its first failure. A
-//! healthy call only reads the word, so that parallel calls share the word's cache line.
+//! healthy call only reads the word.
 //!
 //! A run ages. If a run has not opened the circuit [`MAX_AGE`] after its first failure, the next failure begins a new
 //! run. Without this limit, a failure of the morning and a failure of the evening would count as failures in a row.
@@ -21,7 +21,7 @@ use crate::internal::sync::atomic::AtomicU64;
 use crate::internal::sync::atomic::Ordering::Relaxed;
 
 /// The largest age of a run, beyond the span that its rule asks for.
-pub(super) const MAX_AGE: Duration = Duration::from_secs(10 * 60);
+const MAX_AGE: Duration = Duration::from_secs(10 * 60);
 
 /// The length of the run of failures and the time of its first failure, in one word.
 ///
@@ -41,7 +41,8 @@ struct Run {
 }
 
 const GENERATIONS: u16 = 1 << 10;
-const MAX_FAILURES: u16 = (1 << 14) - 1;
+/// The longest run that the word can count.
+pub(super) const MAX_FAILURES: u16 = (1 << 14) - 1;
 const FIRST_BITS: u32 = 40;
 
 impl Run {
@@ -162,7 +163,7 @@ mod tests {
         let run = ConsecutiveFailures::default();
         assert!(!failure(&run, 0, 5 * SECOND));
         assert!(!failure(&run, 0, 6 * SECOND));
-        assert!(!failure(&run, 0, 7 * SECOND - SECOND / 2), "long enough, but too fast");
+        assert!(!failure(&run, 0, 13 * SECOND / 2), "long enough, but too fast");
         assert!(failure(&run, 0, 7 * SECOND));
         run.success(0);
         assert_eq!(run.count(0), 0);

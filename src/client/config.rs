@@ -31,7 +31,7 @@ use crate::timeout::TimeoutLayer;
 /// | retry | 3 retries; backoff from 100 ms, doubling, at most 2 s, full jitter |
 /// | retry budget | at most 10 tokens, 2 at first; a success adds 0.6, a failure takes 0.3, a retry takes 1 |
 /// | circuit breaker | opens after 20 failures in a row that span 5 s; open for up to 1 s, later 4 s; 3 probes |
-/// | bulkhead | 128 attempts in flight; 128 waiters, each for at most 1 s |
+/// | bulkhead | 128 attempts in flight; up to 10,000 waiters; 1 s for a waiter that [cannot expect a permit](BulkheadBuilder::max_wait) |
 /// | [attempt timeout](Self::attempt_timeout) | the total timeout divided by 3.4; the last possible attempt has all the time left |
 /// | [upload rate](Self::upload_rate) | a request body of known length adds a second for each 128 KiB to its attempt |
 /// | body buffering | bodies with a stated length of at most 1 MiB; a body is idle after 2 s without data |
@@ -105,8 +105,7 @@ impl ClientBuilder {
     /// Sets the total time of a call, from 1 ms to a year, retries and the reading of the body included. Default:
     /// 10 s.
     ///
-    /// By default, an attempt has this time divided by 3.4 while another attempt can follow. The last possible
-    /// attempt has all that is left of this time; see [`attempt_timeout`](Self::attempt_timeout).
+    /// By default, this time also sets the time of an attempt; see [`attempt_timeout`](Self::attempt_timeout).
     pub fn total_timeout(mut self, timeout: Duration) -> Self {
         self.total_timeout = Some(timeout);
         self
@@ -120,7 +119,8 @@ impl ClientBuilder {
     }
 
     /// Sets the time of one attempt, from 1 ms to the total time. The time covers the wait for the head of the
-    /// response, and the reading of a buffered body. It cuts every attempt.
+    /// response, and the reading of a buffered body. An attempt timeout that you set cuts every attempt, also the
+    /// last.
     ///
     /// By default, an attempt that another attempt can follow has the total time (the call's own, or else the
     /// client's) divided by 3.4. The last possible attempt has all the time left until the call's deadline. An
@@ -330,9 +330,10 @@ impl ClientBuilder {
         }
         let timeout = self.timeout_layer()?;
         let attempt_timeout = timeout.after().or(self.total_timeout);
-        // A probe that outlasts its lease counts as failed, even with a good answer. So the lease must cover the
-        // longest attempt that the client's settings allow. The lease is twice this time, because a probe may wait
-        // for a permit. By default, the last attempt may take the total time, which includes such a wait.
+        // A probe without an answer at the end of its lease counts as failed, even if a good answer comes later. So
+        // the lease must cover the longest attempt that the client's settings allow. It is twice this time, because a
+        // probe may wait for a permit. By default, the last attempt may take the total time, which includes such a
+        // wait.
         let longest = match self.attempt_timeout {
             AttemptTimeout::Share => attempt_timeout.max(self.total_timeout.map(|total| total / 2)),
             AttemptTimeout::Fixed(_) | AttemptTimeout::None => attempt_timeout,

@@ -79,7 +79,8 @@ pub struct ObservedBody<B, O> {
 }
 
 /// The signal for the layers below when the body is cut.
-const TIME_OF_THE_CALL_IS_UP: TimeUp = TimeUp { is_total: true, after: Duration::ZERO };
+const TIME_OF_THE_CALL_IS_UP: TimeUp =
+    TimeUp { is_total: true, is_callers_share: false, after: Duration::ZERO };
 
 /// The state of an observed body. The states without an observer take no additional room.
 #[pin_project(project = ObserverStateProj)]

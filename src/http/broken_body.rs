@@ -16,18 +16,20 @@ use crate::{BoxError, Error, ErrorKind, TimeoutScope};
 pub(crate) struct BrokenBody {
     cause: SharedError,
     kind: ErrorKind,
+    /// True if a share of the caller's own timeout has cut the body.
+    is_callers_share: bool,
 }
 
 impl BrokenBody {
     /// The mark of a body that broke off.
     pub(crate) fn broken_off(cause: BoxError) -> Self {
-        Self { cause: SharedError::new(cause), kind: ErrorKind::Body }
+        Self { cause: SharedError::new(cause), kind: ErrorKind::Body, is_callers_share: false }
     }
 
     /// The mark of a body that did not arrive within the time limit.
-    pub(crate) fn late(scope: TimeoutScope, after: Duration) -> Self {
+    pub(crate) fn late(scope: TimeoutScope, is_callers_share: bool, after: Duration) -> Self {
         let cause = SharedError::new(Error::body_timeout(scope, after));
-        Self { cause, kind: ErrorKind::Timeout { scope, after: Some(after) } }
+        Self { cause, kind: ErrorKind::Timeout { scope, after: Some(after) }, is_callers_share }
     }
 
     /// Returns the kind of error as which the attempt is judged.
@@ -37,7 +39,8 @@ impl BrokenBody {
 
     /// Returns the error as which the attempt is judged.
     pub(crate) fn error<E>(&self) -> Error<E> {
-        Error::from_body(self.cause.clone()).with_kind(self.kind)
+        let error = Error::from_body(self.cause.clone()).with_kind(self.kind);
+        if self.is_callers_share { error.cut_by_callers_share() } else { error }
     }
 
     /// Returns the error with which the body fails.

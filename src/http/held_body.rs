@@ -46,8 +46,8 @@ struct BodyCopy<E> {
     trailers: Option<HeaderMap>,
     /// The error with which the body ends, if it broke off.
     error: Option<E>,
-    /// The number of stated bytes that do not follow: the body of a response to a HEAD request, or the part of a body
-    /// after which it broke off. `None` if the length of a body that broke off was not stated.
+    /// The number of stated bytes that do not follow: the length that a response to a HEAD request states, or the
+    /// missing rest of a body that broke off. `None` if a body broke off whose length was not stated.
     missing: Option<u64>,
 }
 

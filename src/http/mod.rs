@@ -8,8 +8,8 @@
 //! - [`HttpClassifier`] turns a status or an error into an [`Outcome`](crate::Outcome).
 //! - [`TransportError`] sorts the errors of reqwest, hyper and hyper-util into [`Fault`]s.
 //! - [`ReplayBodyLayer`] makes streaming request bodies replayable, so that a retry can send them again.
-//! - [`body`] has the types of response bodies that layers observe. [`HeldBody`] is the body of a response that came
-//!   through a retry.
+//! - [`body`] has the types of response bodies that layers observe. [`HeldBody`] is the body of every response of a
+//!   [`RetryService`](crate::retry::RetryService), retried or not.
 //!
 //! ```
 //! use http::StatusCode;

@@ -41,8 +41,9 @@
 //!
 //! # Implementation
 //!
-//! A signal is a flag and, except for the last one, a value. A poll without a signal reads and writes only the flag,
-//! a single byte. A [`SignalScope`] saves the signal when the scope begins, and restores it on drop.
+//! A signal is a flag and a value; the signal that a body is in memory is a value alone. A poll without a signal
+//! reads and writes only the flag, a single byte. A [`SignalScope`] saves the signal when the scope begins, and
+//! restores it on drop.
 
 use std::cell::Cell;
 use std::thread::LocalKey;
@@ -53,7 +54,7 @@ use tokio::time::Instant;
 thread_local! {
     static DISCARDING: Signal<()> = const { Signal::silent() };
     static TIME_IS_UP: Signal<TimeUp> = const { Signal::silent() };
-    static IN_MEMORY: Cell<bool> = const { Cell::new(false) };
+    static IN_MEMORY: Cell<Option<u64>> = const { Cell::new(None) };
     static WAIT: Signal<Wait> = const { Signal::silent() };
     static ARRIVING: Signal<Arriving> = const { Signal::silent() };
 }
@@ -75,6 +76,8 @@ pub(crate) fn is_discarding() -> bool {
 pub(crate) struct TimeUp {
     /// True if the limit is the deadline of the call.
     pub(crate) is_total: bool,
+    /// True if the limit is a share of the caller's own timeout.
+    pub(crate) is_callers_share: bool,
     pub(crate) after: Duration,
 }
 
@@ -98,8 +101,8 @@ pub(crate) enum Wait {
     Upstream(Instant),
     /// The call waits for another host, to which the upstream has redirected the call.
     RedirectTarget,
-    /// The attempt has lasted as long as an attempt that another attempt could follow, and goes on. Raised once, when
-    /// the attempt passes this point.
+    /// The share of the attempt is over and no body arrives, but the attempt goes on, because no other can follow.
+    /// Raised once for an attempt.
     Overdue,
 }
 
@@ -136,27 +139,27 @@ pub(crate) fn listen_arriving() -> SignalScope<Arriving> {
     SignalScope::enter(&ARRIVING, None)
 }
 
-/// Tells the layers above that the network delivers nothing more for the response of this poll. The body is in
-/// memory, whole or up to the point where it broke off.
-pub(crate) fn raise_in_memory() {
-    IN_MEMORY.set(true);
+/// Tells the layers above that the network delivers nothing more for the response of this poll. Its body of this
+/// exact length is in memory, whole or up to the point where it broke off.
+pub(crate) fn raise_in_memory(length: Option<u64>) {
+    IN_MEMORY.set(length);
 }
 
-/// Withdraws the signal of [`raise_in_memory`]. A retry may poll several attempts in one poll; the last response
-/// counts.
+/// Withdraws the signal of [`raise_in_memory`]: before a call is polled, and for a response whose body is not in
+/// memory. A retry may poll several attempts in one poll; the last response counts.
 pub(crate) fn withdraw_in_memory() {
-    IN_MEMORY.set(false);
+    IN_MEMORY.set(None);
 }
 
-/// Polls a call. Also returns true if the call is ready with a response whose body is in memory. The signal stays
-/// raised for further layers above.
-#[inline]
-pub(crate) fn poll_in_memory<T>(poll: impl FnOnce() -> T) -> (T, bool) {
-    IN_MEMORY.set(false);
-    (poll(), IN_MEMORY.get())
+/// True if the body of the response that the last poll has returned is in memory. `length` returns the exact length
+/// of this body. A call in the same poll, for example for a token, may have raised the signal, too; its body usually
+/// has another length. The signal stays raised for further layers above.
+pub(crate) fn is_in_memory(length: impl FnOnce() -> Option<u64>) -> bool {
+    IN_MEMORY.get().is_some_and(|raised| length() == Some(raised))
 }
 
-/// Runs `poll` on a future that is not part of the call, and ignores the signals of this future.
+/// Runs `poll` on a future that is not part of the call. Ignores why this future is pending, and the body that it
+/// reads.
 pub(crate) fn isolated<T>(poll: impl FnOnce() -> T) -> T {
     let _wait = listen_wait();
     let _arriving = listen_arriving();
@@ -245,13 +248,10 @@ mod tests {
 
     #[test]
     fn the_last_response_of_a_poll_tells_whether_its_body_is_in_memory() {
-        let is_in_memory = |poll: fn()| poll_in_memory(poll).1;
-        assert!(is_in_memory(raise_in_memory));
-        assert!(!is_in_memory(|| {}));
-        assert!(!is_in_memory(|| {
-            raise_in_memory();
-            withdraw_in_memory();
-        }));
+        raise_in_memory(Some(5));
+        assert!(is_in_memory(|| Some(5)) && !is_in_memory(|| Some(6)) && !is_in_memory(|| None));
+        withdraw_in_memory();
+        assert!(!is_in_memory(|| Some(5)));
     }
 
     #[test]

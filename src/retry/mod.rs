@@ -60,9 +60,10 @@
 //! After a response with `Retry-After`, the wait is the stated time plus the backoff. If the stated time is longer
 //! than [`RetryPolicyBuilder::max_retry_after`], the call ends with this response.
 //!
-//! During the wait, up to 64 KiB of the response's body are read into memory, and its permit is returned at once. The
-//! connection can then be used again. The response is freed when the next attempt ends, so each call that waits or
-//! retries holds at most the head of one response and 64 KiB of its body. A response that is not HTTP is kept whole.
+//! During the wait, up to 64 KiB of the body are read into memory. The response's permit is returned at once, and its
+//! connection can be used again when the body has ended. The response is freed when the next attempt ends, so each
+//! call that waits or retries holds at most the head of one response and 64 KiB of its body. A response that is not
+//! HTTP is kept whole.
 //!
 //! # Requests that were not processed
 //!

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::internal::clock::{self, share_of};
-use crate::internal::signals::Arriving;
+use crate::internal::signals::{Arriving, TimeUp};
 use crate::{CallOptions, Error, TimeoutScope};
 
 /// The default of [`TimeoutLayer::upload_rate`](super::TimeoutLayer::upload_rate), in bytes per second.
@@ -48,7 +48,8 @@ impl TimeoutSettings {
                 // Without a deadline, there is no "time left" that the last attempt could have.
                 let is_last = !options.another_may_follow() && deadline.is_some();
                 let (after, kind) = match own < share {
-                    // A share of a short timeout says little about the upstream, so it makes no attempt overdue.
+                    // A last attempt is overdue only after the layer's share: the share of a short timeout of the
+                    // call says little about the upstream.
                     _ if is_last => (own.max(share), LimitKind::ShareOfLast),
                     true => (own, LimitKind::CallersShare),
                     false => (own, LimitKind::Share),
@@ -60,7 +61,7 @@ impl TimeoutSettings {
     }
 }
 
-/// The rate is not zero. Rounded down to milliseconds below a second.
+/// Returns `length / rate`. The part below a second is rounded down to milliseconds. `rate` must not be zero.
 fn time_of_upload(length: u64, rate: u64) -> Duration {
     let rest = u128::from(length % rate) * 1000 / u128::from(rate);
     Duration::from_secs(length / rate).saturating_add(Duration::from_millis(rest.try_into().unwrap_or(0)))
@@ -91,7 +92,7 @@ impl Allowance {
 pub(super) struct AttemptLimit {
     /// The time from the start of the clock to the end of the attempt, as a timeout error reports it.
     pub(super) after: Duration,
-    /// The share of the attempt. A body that is idle for so long is idle in any case.
+    /// The share of the attempt. It bounds the idle timeout of a body.
     share: Duration,
     kind: LimitKind,
     deadline: Option<Instant>,
@@ -106,7 +107,8 @@ enum LimitKind {
     Share,
     /// The same, but for a share of a short timeout, which the caller has chosen for this call.
     CallersShare,
-    /// The end of the share is only noted, unless a body arrives. The attempt goes on until the deadline.
+    /// The share of a last attempt. At its end, the attempt is signalled as overdue, unless a body arrives, and goes
+    /// on until the deadline.
     ShareOfLast,
     /// The deadline of the call cuts the attempt.
     Deadline,
@@ -120,6 +122,12 @@ impl AttemptLimit {
     /// True if the attempt may go on after the end of this limit.
     pub(super) const fn is_share(&self) -> bool {
         matches!(self.kind, LimitKind::Share | LimitKind::CallersShare | LimitKind::ShareOfLast)
+    }
+
+    /// Returns the signal for the last poll of an attempt at the end of this limit.
+    pub(super) fn time_up(&self) -> TimeUp {
+        let is_callers_share = self.kind == LimitKind::CallersShare;
+        TimeUp { is_total: self.scope() == TimeoutScope::Total, is_callers_share, after: self.after }
     }
 
     /// Returns the error of an attempt that this limit has cut.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::config::{Allowance, AttemptLimit, Extension};
 use crate::internal::clock::Timer;
-use crate::internal::signals::{TimeUp, Wait, last_poll, listen_arriving, raise_wait};
+use crate::internal::signals::{Wait, last_poll, listen_arriving, raise_wait};
 use crate::{Error, TimeoutScope};
 
 /// The future of [`TimeoutService`](super::TimeoutService).
@@ -92,8 +92,7 @@ where
             this.timer.set(Timer::new(end));
         }
         // A layer below may hold the head of a response whose body stalls.
-        let time_up = TimeUp { is_total: limit.scope() == TimeoutScope::Total, after: limit.after };
-        match last_poll(time_up, || future.poll(cx)) {
+        match last_poll(limit.time_up(), || future.poll(cx)) {
             Poll::Pending => Poll::Ready(Err(limit.error())),
             last @ Poll::Ready(_) => last,
         }

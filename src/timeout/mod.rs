@@ -26,14 +26,16 @@
 //!
 //! # The share of an attempt
 //!
-//! A call can make a retry only if its first attempt leaves time for one, so [`TimeoutLayer::share_of`] cuts an
-//! attempt after a share of the total time, while another attempt can follow. The last possible attempt has all the
-//! time that is left: a cut would only lose its answer. A circuit breaker above nevertheless judges this attempt at
-//! the end of the share, unless good answers usually take longer. So a hang or an overload is noticed in time, and
-//! the caller may still get a late answer.
+//! A retry needs time that the first attempt leaves. So [`TimeoutLayer::share_of`] cuts an attempt after a share of
+//! the total time, if another attempt can follow. The last possible attempt has all the time that is left: to cut it
+//! would only lose its answer. A circuit breaker above nevertheless judges this attempt at the end of the share,
+//! unless good answers usually take longer. So a hang or an overload is noticed in time, and the caller may still get
+//! a late answer.
 //!
 //! For example, with a total time of 10 s, a GET that hangs is cut after 2.9 s and sent again. A POST that takes 4 s
-//! is answered. So is a GET under `without_retry()`, or one whose upstream has an empty retry budget.
+//! is answered, because no retry can follow it. For the same reason, a GET of 4 s is answered under
+//! `without_retry()`, or while the retry budget of its upstream is empty. If every answer takes 4 s, the first
+//! attempts that are cut empty the budget, and most of the later calls are answered.
 
 mod config;
 mod future;

@@ -25,7 +25,7 @@ use http::{Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
 use steadfast::buffer_body::BufferBodyLayer;
-use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
+use steadfast::bulkhead::{Bulkhead, BulkheadLayer, BulkheadService};
 use steadfast::circuit_breaker::{
     CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerLayer, CircuitBreakerService, State, Window,
 };

@@ -19,13 +19,19 @@ async fn read(service: &Guarded, pieces: Vec<Result<&'static str, ()>>) {
     let _ = answer_to(service, pieces).await.into_body().collect().await;
 }
 
-/// A service with deadlines: a call is cut like an attempt at the bottom of a client.
+/// A classifier that makes every error neutral.
+fn neutral() -> HttpClassifier {
+    HttpClassifier::new().on_error(|_| Some(Outcome::Neutral))
+}
+
+/// A service with a deadline and an attempt timeout of 10 s each. A call can have a shorter deadline of its own.
 fn with_limits(
     circuit: &CircuitBreaker,
+    classifier: HttpClassifier,
 ) -> impl Service<Call<Ask>, Response = impl Sized, Error = Error<io::Error>> + Clone {
     ServiceBuilder::new()
         .layer(DeadlineLayer::new(10 * SECOND))
-        .layer(CircuitBreakerLayer::new(circuit.clone()))
+        .layer(CircuitBreakerLayer::new(circuit.clone()).classifier(classifier))
         .layer(TimeoutLayer::new(10 * SECOND))
         .map_request(Call::into_inner)
         .service(upstream())
@@ -162,6 +168,72 @@ async fn a_probe_that_still_streams_when_its_lease_ends_has_succeeded() {
     assert_eq!(circuit.state(), State::Closed);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_probe_whose_answer_streams_for_a_while_has_succeeded() {
+    let (circuit, service) = build(brittle().probes(1).abandoned_after(SECOND));
+    wait_for_probes(&circuit, &service).await;
+    let _streaming = answer_to(&service, vec![Ok("half"), Ok("")]).await;
+    advance(999 * MS).await;
+    assert!(call(&service, GOOD).await.unwrap_err().is_circuit_open());
+    advance(MS).await;
+    assert_eq!(call(&service, GOOD).await.unwrap(), 200);
+    assert_eq!(circuit.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_after_the_lease_of_its_probe_says_nothing() {
+    let (circuit, service) = build(brittle().probes(1).probe_lease(SECOND));
+    wait_for_probes(&circuit, &service).await;
+    let late = begin_later(&service);
+    advance(SECOND).await;
+    finish(late, 200);
+    assert_eq!((circuit.state(), circuit.snapshot().trips), (State::Open, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn good_answers_that_are_being_streamed_keep_the_circuit_closed() {
+    let (circuit, service) = build(CircuitBreaker::builder());
+    let mut streaming = VecDeque::new();
+    for number in 0..2000 {
+        if number % 5 == 0 {
+            calls(&service, 1, || BAD).await;
+        } else {
+            streaming.push_back(answer_to(&service, vec![Ok("half"), Ok("")]).await);
+        }
+        // Each stream lasts for 8 s.
+        if streaming.len() > 640 {
+            streaming.pop_front();
+        }
+        advance(10 * MS).await;
+    }
+    assert_eq!(circuit.snapshot().trips, 0);
+    drop(streaming);
+    for _ in 0..60 {
+        calls(&service, 1, || BAD).await;
+        advance(100 * MS).await;
+    }
+    assert_eq!(circuit.state(), State::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_events_that_the_deadline_cuts_is_a_good_answer() {
+    let circuit = brittle().build().unwrap();
+    let service = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(10 * SECOND))
+        .layer(CircuitBreakerLayer::new(circuit.clone()))
+        .layer(TimeoutLayer::new(10 * SECOND))
+        .service(tower::service_fn(async |_: Call<()>| {
+            let ticks = futures_util::stream::unfold((), async |()| {
+                tokio::time::sleep(950 * MS).await;
+                Some((Ok::<_, io::Error>(Frame::data(Bytes::from_static(b"tick"))), ()))
+            });
+            Ok::<_, Error<io::Error>>(Response::new(http_body_util::StreamBody::new(Box::pin(ticks))))
+        }));
+    let body = service.oneshot(Call::new(())).await.unwrap().into_body();
+    assert!(body.collect().await.is_err());
+    assert_eq!(circuit.state(), State::Closed);
+}
+
 // ===== Outcomes =====
 
 #[tokio::test(start_paused = true)]
@@ -184,6 +256,14 @@ async fn a_failure_of_the_application_counts_in_the_rates() {
 #[tokio::test(start_paused = true)]
 async fn a_failure_of_the_application_ends_a_round_of_probes_as_alive() {
     let (circuit, service) = build(brittle());
+    wait_for_probes(&circuit, &service).await;
+    calls(&service, 1, || Ask::Status(500)).await;
+    assert_eq!(circuit.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_of_the_application_is_no_slow_call() {
+    let (circuit, service) = build(brittle().slow_calls(SECOND, 0.5).probes(1));
     wait_for_probes(&circuit, &service).await;
     calls(&service, 1, || Ask::Status(500)).await;
     assert_eq!(circuit.state(), State::Closed);
@@ -221,7 +301,9 @@ async fn an_upstream_that_throttles_is_alive() {
             assert_eq!(call(&service, Ask::Status(status)).await.unwrap(), status);
         }
         let parallel: Vec<_> = (0..20).map(|_| begin_later(&service)).collect();
-        parallel.into_iter().for_each(|call| finish(call, 200));
+        for call in parallel {
+            finish(call, 200);
+        }
         assert_eq!((circuit.state(), circuit.snapshot().refused), (State::Closed, 0));
     }
 }
@@ -265,7 +347,7 @@ async fn a_circuit_opens_after_any_idle_time_as_on_the_first_day() {
 async fn a_black_hole_under_short_deadlines_trips() {
     // Case 9: attempts of 10 s, calls of 800 ms.
     let circuit = brittle().build().unwrap();
-    let service = with_limits(&circuit);
+    let service = with_limits(&circuit, HttpClassifier::new());
     for _ in 0..3 {
         let _ = service.clone().oneshot(Call::new(Ask::Hang).timeout(800 * MS)).await;
     }
@@ -275,7 +357,7 @@ async fn a_black_hole_under_short_deadlines_trips() {
 #[tokio::test(start_paused = true)]
 async fn a_cut_call_counts_if_it_has_waited_for_twice_the_usual_time() {
     let circuit = brittle().build().unwrap();
-    let service = with_limits(&circuit);
+    let service = with_limits(&circuit, HttpClassifier::new());
     service.clone().oneshot(Call::new(Ask::After(20 * MS))).await.ok().unwrap();
     for _ in 0..1000 {
         let _ = service.clone().oneshot(Call::new(Ask::Hang).timeout(39 * MS)).await;
@@ -288,7 +370,7 @@ async fn a_cut_call_counts_if_it_has_waited_for_twice_the_usual_time() {
 #[tokio::test(start_paused = true)]
 async fn impatient_callers_do_not_cut_off_patient_ones() {
     let circuit = CircuitBreaker::builder().build().unwrap();
-    let service = with_limits(&circuit);
+    let service = with_limits(&circuit, HttpClassifier::new());
     for round in 0..2000 {
         let patience = if round % 100 == 0 { SECOND } else { 10 * MS };
         let result = service.clone().oneshot(Call::new(Ask::After(20 * MS)).timeout(patience)).await;
@@ -298,12 +380,14 @@ async fn impatient_callers_do_not_cut_off_patient_ones() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_probe_that_is_cut_before_any_good_answer_is_known_has_failed() {
+async fn a_probe_that_is_cut_before_any_good_answer_is_known_has_failed_unless_it_was_very_short() {
     let circuit = brittle().probes(1).build().unwrap();
-    let service = with_limits(&circuit);
+    let service = with_limits(&circuit, HttpClassifier::new());
     let _ = service.clone().oneshot(Call::new(BAD)).await;
     wait_out(&circuit).await;
     let _ = service.clone().oneshot(Call::new(Ask::Hang).timeout(10 * MS)).await;
+    assert_eq!((circuit.state(), circuit.snapshot().probes_in_flight), (State::HalfOpen, 0));
+    let _ = service.clone().oneshot(Call::new(Ask::Hang).timeout(100 * MS)).await;
     assert_eq!(circuit.state(), State::Open);
 }
 
@@ -326,15 +410,9 @@ async fn a_probe_may_take_as_long_as_its_call() {
 #[tokio::test(start_paused = true)]
 async fn a_call_that_its_classifier_ignores_says_nothing_when_it_is_dropped_or_cut() {
     let circuit = brittle().build().unwrap();
-    let neutral = HttpClassifier::new().on_error(|_| Some(Outcome::Neutral));
-    let service = ServiceBuilder::new()
-        .layer(DeadlineLayer::new(10 * SECOND))
-        .layer(CircuitBreakerLayer::new(circuit.clone()).classifier(neutral))
-        .layer(TimeoutLayer::new(10 * SECOND))
-        .map_request(Call::into_inner)
-        .service(upstream());
+    let service = with_limits(&circuit, neutral());
     let cut = service.clone().oneshot(Call::new(Ask::Hang)).await;
-    assert!(cut.unwrap_err().is_total_timeout());
+    assert!(cut.err().unwrap().is_total_timeout());
     let dropped = tokio::time::timeout(9 * SECOND, service.oneshot(Call::new(Ask::Hang))).await;
     assert!(dropped.is_err());
     assert_eq!(circuit.state(), State::Closed);
@@ -342,9 +420,10 @@ async fn a_call_that_its_classifier_ignores_says_nothing_when_it_is_dropped_or_c
 
 // ===== Attempts beyond their share =====
 
-/// A service whose attempts are the last ones of their calls, each with a share of a second of 3.4 s.
+/// A service in which each attempt is the last of its call, and has a share of 1 s of a total time of 3.4 s.
 fn of_last_attempts(
     circuit: &CircuitBreaker,
+    classifier: HttpClassifier,
 ) -> impl Service<Call<Ask>, Response = impl Sized, Error = Error<io::Error>, Future = impl Future> + Clone {
     ServiceBuilder::new()
         .layer(DeadlineLayer::new(3400 * MS))
@@ -352,7 +431,7 @@ fn of_last_attempts(
             call.set_options(call.options().attempt(1, false));
             call
         })
-        .layer(CircuitBreakerLayer::new(circuit.clone()))
+        .layer(CircuitBreakerLayer::new(circuit.clone()).classifier(classifier))
         .layer(TimeoutLayer::share_of(3400 * MS))
         .map_request(Call::into_inner)
         .service(upstream())
@@ -361,7 +440,7 @@ fn of_last_attempts(
 #[tokio::test(start_paused = true)]
 async fn a_last_attempt_is_judged_at_the_end_of_its_share() {
     let circuit = two_strikes().build().unwrap();
-    let service = of_last_attempts(&circuit);
+    let service = of_last_attempts(&circuit, HttpClassifier::new());
     let mut slow = task::spawn(service.clone().call(Call::new(Ask::After(2 * SECOND))));
     assert!(slow.poll().is_pending());
     advance(SECOND + MS).await;
@@ -370,13 +449,21 @@ async fn a_last_attempt_is_judged_at_the_end_of_its_share() {
     advance(SECOND).await;
     assert!(slow.poll().is_ready());
     drop(slow);
-    assert_eq!(circuit.snapshot().consecutive_failures, 1, "the late answer says nothing");
+    assert_eq!(circuit.snapshot().consecutive_failures, 1, "the late answer does not change the verdict");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_last_attempt_that_its_classifier_ignores_is_not_judged_early() {
+    let circuit = brittle().build().unwrap();
+    let service = of_last_attempts(&circuit, neutral());
+    assert!(service.oneshot(Call::new(Ask::Hang)).await.is_err());
+    assert_eq!(circuit.state(), State::Closed);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_last_attempt_is_judged_at_its_end_if_good_answers_usually_take_so_long() {
     let circuit = two_strikes().build().unwrap();
-    let service = of_last_attempts(&circuit);
+    let service = of_last_attempts(&circuit, HttpClassifier::new());
     for _ in 0..20 {
         assert!(service.clone().oneshot(Call::new(Ask::After(3 * SECOND))).await.is_ok());
     }
@@ -384,9 +471,22 @@ async fn a_last_attempt_is_judged_at_its_end_if_good_answers_usually_take_so_lon
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_upstream_that_begins_to_hang_is_noticed() {
+    let circuit = two_strikes().build().unwrap();
+    let service = of_last_attempts(&circuit, HttpClassifier::new());
+    for _ in 0..20 {
+        assert!(service.clone().oneshot(Call::new(Ask::After(3 * SECOND))).await.is_ok());
+    }
+    for _ in 0..2 {
+        assert!(service.clone().oneshot(Call::new(Ask::Hang)).await.is_err());
+    }
+    assert_eq!(circuit.state(), State::Open);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_probe_that_hangs_has_failed_at_the_end_of_its_share() {
     let circuit = brittle().probes(1).build().unwrap();
-    let service = of_last_attempts(&circuit);
+    let service = of_last_attempts(&circuit, HttpClassifier::new());
     let _ = service.clone().oneshot(Call::new(BAD)).await;
     wait_out(&circuit).await;
     let mut hung = task::spawn(service.clone().call(Call::new(Ask::Hang)));
@@ -398,14 +498,19 @@ async fn a_probe_that_hangs_has_failed_at_the_end_of_its_share() {
 
 // ===== Queues =====
 
+fn with_queue(
+    circuit: &CircuitBreaker,
+    bulkhead: &Bulkhead,
+) -> CircuitBreakerService<BulkheadService<Upstream>> {
+    let layers = ServiceBuilder::new().layer(CircuitBreakerLayer::new(circuit.clone()));
+    layers.layer(BulkheadLayer::new(bulkhead.clone())).service(upstream())
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_call_in_a_queue_is_refused_when_the_circuit_opens() {
     let circuit = brittle().build().unwrap();
     let bulkhead = Bulkhead::builder().max_concurrent(1).build().unwrap();
-    let service = ServiceBuilder::new()
-        .layer(CircuitBreakerLayer::new(circuit.clone()))
-        .layer(BulkheadLayer::new(bulkhead.clone()))
-        .service(upstream());
+    let service = with_queue(&circuit, &bulkhead);
     let mut holder = task::spawn(service.clone().call(Ask::Hang));
     assert_pending!(holder.poll());
     let mut queued = task::spawn(service.clone().call(GOOD));
@@ -420,10 +525,7 @@ async fn a_call_in_a_queue_is_refused_when_the_circuit_opens() {
 async fn a_permit_that_comes_as_the_circuit_opens_is_not_used() {
     let circuit = brittle().build().unwrap();
     let bulkhead = Bulkhead::builder().max_concurrent(1).build().unwrap();
-    let service = ServiceBuilder::new()
-        .layer(CircuitBreakerLayer::new(circuit.clone()))
-        .layer(BulkheadLayer::new(bulkhead.clone()))
-        .service(upstream());
+    let service = with_queue(&circuit, &bulkhead);
     let (answer, status) = oneshot::channel();
     let mut holder = task::spawn(service.clone().call(Ask::Later(status)));
     assert_pending!(holder.poll());

@@ -16,7 +16,7 @@ struct Full {
     slot: Cell<Option<WaitSlot>>,
 }
 
-/// Takes a place in the queue of one place.
+/// Joins a queue that holds one waiter.
 fn slot(bulkhead: &Bulkhead) -> WaitSlot {
     let now = Instant::now();
     WaitSlot::take(bulkhead.clone(), now, now + Duration::from_secs(60 * 60), 1)
