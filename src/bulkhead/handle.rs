@@ -135,10 +135,9 @@ impl Bulkhead {
             return None; // A bulkhead without a queue refuses without reading the clock.
         }
         let now = Instant::now();
-        // The patience of a call without a deadline is `max_wait`.
         let patience = match deadline {
             Some(deadline) => now + self.patience(deadline.saturating_duration_since(now)),
-            None => clock::after(now, max_wait)?,
+            None => clock::after(now, self.time_to_show(max_wait))?,
         };
         // A call without time to wait must not join the queue: it could take a permit that another call can use.
         if patience <= now {
@@ -148,8 +147,7 @@ impl Bulkhead {
         Some(Box::pin(async move {
             let mut end = now;
             loop {
-                // An upstream that usually takes long for an answer has more time to show that it does not hang.
-                let window = max_wait.max(slot.bulkhead.0.permits.hold_time.of_an_answer().saturating_mul(2));
+                let window = slot.bulkhead.time_to_show(max_wait);
                 // The task may have been polled late.
                 end = clock::after(end.max(Instant::now()), window).map_or(patience, |end| end.min(patience));
                 match tokio::time::timeout_at(end, &mut slot.place.permit).await {
@@ -160,6 +158,12 @@ impl Bulkhead {
                 }
             }
         }))
+    }
+
+    /// Returns the time in which the upstream has to show by an answer that it does not hang: `max_wait`, or more if
+    /// it usually takes long for an answer. A call without a deadline waits for this time at most.
+    fn time_to_show(&self, max_wait: Duration) -> Duration {
+        max_wait.max(self.0.permits.hold_time.of_an_answer().saturating_mul(2))
     }
 
     /// Returns the time that a call can wait, if `left` is the time until its deadline: all but the time that an

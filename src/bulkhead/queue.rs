@@ -168,12 +168,12 @@ impl<W> WaitQueue<W> {
 
 impl Course {
     /// Begins a turn, because all waiters of the last turn have left the queue. If the queue has hardly grown since,
-    /// it is worked off as fast as it fills, and is measured anew.
+    /// it is worked off as fast as it fills, and is measured anew. In an overload, the oldest waiters leave because
+    /// their time is over, so a queue that does not grow says nothing.
     fn turn(&mut self, now: Instant, waiting: usize, next: u64, forecast: Forecast) {
-        if waiting <= self.waiting_at_turn + self.waiting_at_turn / 8 {
+        if !self.is_overload && waiting <= self.waiting_at_turn + self.waiting_at_turn / 8 {
             self.began = now;
             (self.longest, self.predicted) = (waiting, forecast.predicts(waiting));
-            self.is_overload = false;
         }
         self.next_turn = next;
         self.waiting_at_turn = waiting;

@@ -93,7 +93,9 @@ impl Admission {
     ) -> Poll<ErrorInfo> {
         let Some(circuit) = &self.circuit else { return Poll::Pending };
         if wait == Some(Wait::Queue) {
-            return self.poll_queued(cx);
+            // A call that has waited for the upstream may have been sent. It waits in the queue of another upstream,
+            // for example for a token, and is not refused.
+            return if self.waiting_since.is_none() { self.poll_queued(cx) } else { Poll::Pending };
         }
         self.is_redirected = wait == Some(Wait::RedirectTarget);
         let since = match (self.waiting_since, wait) {

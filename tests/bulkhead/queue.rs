@@ -383,3 +383,38 @@ async fn a_burst_on_an_upstream_that_takes_longer_than_max_wait_is_served_whole(
     course.begin_all(40);
     assert!(course.ends(40).await.iter().all(|(_, _, is_ok)| *is_ok));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_lasting_overload_keeps_the_latency_of_the_newest_calls() {
+    let mut course = Course::new();
+    course.set_answer_time(100 * MS);
+    // 10 permits serve 100 calls a second, and 125 come.
+    for number in 0..60 * 125 {
+        (course.begin)(number, 10 * SECOND);
+        tokio::time::sleep(8 * MS).await;
+    }
+    assert_ne!(course.bulkhead.waiting(), 0);
+    let mut ends = vec![];
+    while let Ok(end) = course.ended.try_recv() {
+        ends.push(end);
+    }
+    let answered: Vec<_> = ends.iter().filter(|(_, _, is_ok)| *is_ok).collect();
+    assert!(answered.len() > 5900, "{}", answered.len());
+    let late = answered.iter().filter(|(_, took, _)| *took > SECOND).count();
+    assert!(late * 10 < answered.len(), "{late} of {} are late", answered.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_without_a_deadline_waits_for_the_answer_of_a_slow_upstream() {
+    let bulkhead = Bulkhead::builder().max_concurrent(1).build().unwrap();
+    let service = BulkheadLayer::new(bulkhead).layer(tower::service_fn(async |_: Call<usize>| {
+        tokio::time::sleep(1500 * MS).await;
+        Ok::<_, Error<Infallible>>(Response::new(Full::<Bytes>::default()))
+    }));
+    for number in 0..5 {
+        service.clone().oneshot(Call::new(number)).await.unwrap();
+    }
+    let (first, second) =
+        tokio::join!(service.clone().oneshot(Call::new(5)), service.clone().oneshot(Call::new(6)));
+    assert!(first.is_ok() && second.is_ok());
+}

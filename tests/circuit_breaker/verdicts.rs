@@ -212,7 +212,7 @@ async fn good_answers_that_are_being_streamed_keep_the_circuit_closed() {
         calls(&service, 1, || BAD).await;
         advance(100 * MS).await;
     }
-    assert_eq!(circuit.state(), State::Open);
+    assert_ne!(circuit.snapshot().trips, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -519,6 +519,32 @@ async fn a_call_in_a_queue_is_refused_when_the_circuit_opens() {
     assert!(queued.is_woken());
     assert!(assert_ready!(queued.poll()).unwrap_err().is_circuit_open());
     assert_eq!((bulkhead.waiting(), circuit.snapshot().refused), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_was_sent_is_not_refused_while_it_waits_in_another_queue() {
+    let circuit = brittle().build().unwrap();
+    let bulkhead = Bulkhead::builder().max_concurrent(1).build().unwrap();
+    let tokens = BulkheadLayer::new(bulkhead.clone()).layer(upstream());
+    let mut holder = task::spawn(tokens.clone().call(Ask::Hang));
+    assert_pending!(holder.poll());
+    let service = CircuitBreakerLayer::new(circuit.clone()).layer(tower::service_fn(move |ask: Ask| {
+        let tokens = tokens.clone();
+        async move {
+            // The upstream asks for a token after a while.
+            tokio::time::sleep(MS).await;
+            tokens.oneshot(ask).await
+        }
+    }));
+    let mut sent = task::spawn(service.oneshot(GOOD));
+    assert_pending!(sent.poll());
+    advance(2 * MS).await;
+    assert_pending!(sent.poll());
+    assert_eq!(bulkhead.waiting(), 1);
+    circuit.force_open();
+    assert_pending!(sent.poll());
+    drop(holder);
+    assert!(assert_ready!(sent.poll()).is_ok());
 }
 
 #[tokio::test(start_paused = true)]
