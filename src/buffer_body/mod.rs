@@ -6,8 +6,9 @@
 //! `Location`. The body of this response fails where it broke off.
 //!
 //! A body that stalls runs into the timeout of the attempt. The default timeout of an attempt does not cut a body
-//! that still arrives. It cuts a body that has been [idle](BufferBodyLayer::idle_timeout) for 2 s, or for the share
-//! of an attempt if that is shorter. The deadline of the call cuts every body.
+//! that still arrives. After the share of an attempt, it cuts a body that has been
+//! [idle](BufferBodyLayer::idle_timeout) for 2 s, or for the share if that is shorter, and only if a retry can
+//! follow. The deadline of the call cuts every body.
 //!
 //! The response to a HEAD request, a 204 and a 304 have no body, whatever length they state.
 //!

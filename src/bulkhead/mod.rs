@@ -40,25 +40,29 @@
 //! # The queue
 //!
 //! The queue tells a burst from an overload. The upstream can work off a burst while the callers wait. In an
-//! overload, it probably cannot serve all callers in time. The bulkhead measures how long permits are held for each
-//! answer. From this time, the bulkhead predicts when the queue will be empty.
+//! overload, it probably cannot serve all callers in time. The bulkhead measures how long permits are
+//! held for each answer; attempts without an answer add to this time. From it, the bulkhead predicts when the queue
+//! will be empty.
 //!
-//! **Order.** A call's patience is the time that it can wait; see below. The queue is FIFO as long as two predictions
-//! hold: the queue will be empty 0.1 s plus twice the predicted time after it began, and before half of the longest
-//! patience is over. A queue that is never empty, but does not grow either, is measured anew each time that all its
-//! waiters have been served. Otherwise, there is an overload: the newest waiter is served first, until the queue is
-//! empty. A full queue is an overload, too; its oldest waiter is refused in favour of the newcomer.
+//! **Order.** A call's patience is the time that it can wait; see below. The queue is FIFO as long as it is expected
+//! to be empty within 0.1 s plus twice the time that was predicted for its greatest length, counted from its
+//! beginning, and before half of the longest patience is over. A queue that is never empty, but hardly grows, begins
+//! anew each time that all its waiters have been served. If the queue is expected to last longer, there is an
+//! overload: the newest waiter is served first, until the queue is empty. A full queue is an overload, too; its
+//! oldest waiter is refused in favour of the newcomer.
 //!
 //! **Wait.** A call waits until its deadline, less the time that an attempt needs: four times the time that a permit
 //! is held for each answer, at most the time left divided by 3.4. Three kinds of calls are refused after
 //! [`max_wait`](BulkheadBuilder::max_wait), by default 1 s: calls without a deadline, calls in a queue that will not
-//! be empty before their deadlines, and calls during whose last `max_wait` no attempt was answered. So if an upstream
-//! hangs, a call in the queue is refused after 1 s, or after up to 2 s if an answer came in its first second. An
-//! upstream that usually takes longer than half a second for an answer has twice this time in place of `max_wait`.
+//! be empty before their deadlines, and calls that have waited for `max_wait` while no attempt was answered. So if an
+//! upstream hangs, a call in the queue is refused after 1 s, or after up to 2 s if an answer came in its first
+//! second. If good answers usually take longer than half of `max_wait`, twice their time counts in place of
+//! `max_wait`.
 //!
-//! For example, 5,000 calls at once to an upstream that takes 50 ms are all served within 2 s, in order. So are
-//! 10,000 calls within 3 s, the newest first. If the upstream slows down to 250 ms, a burst of 5,000 takes 10 s.
-//! Later calls overtake the burst and wait for milliseconds; calls of the burst whose time runs out are refused.
+//! For example, 5,000 calls at once to an upstream that takes 50 ms are all served within 2 s, in order. 10,000 calls
+//! that arrive within 3 s are all served within 4 s, the newest first. If the upstream slows down to 250 ms, a burst
+//! of 5,000 takes 10 s. Later calls overtake the burst and wait for milliseconds; calls of the burst whose time runs
+//! out are refused.
 //!
 //! Calls wait in their futures, so the service is ready whenever the service below is ready. tower's `LoadShed` above
 //! a bulkhead therefore does not see that the bulkhead is full. To refuse calls without a wait, set `max_waiting(0)`.

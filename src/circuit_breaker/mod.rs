@@ -61,20 +61,22 @@
 //! |---|---|---|---|
 //! | `Success`, `Throttled` | ends | a good call | succeeds |
 //! | `Transient` | grows | a failure | fails |
-//! | `Failure`, such as a 500 | stays | a failure | succeeds; fails if a rate is configured |
+//! | `Failure`, such as a 500 | stays | a failure | succeeds; fails if a failure rate is configured |
 //! | `Neutral`, `NotProcessed`; a refusal by a layer below | stays | does not count | frees its place |
 //!
 //! A `Failure` is a fault of the application behind one route. It must not cut off the other routes. A classifier [by
 //! request](crate::classify::by_request) can make the outcomes of a route neutral.
 //!
-//! The verdict on a streamed good answer falls at the end of its body. A body that breaks off is a transient failure.
-//! So is a body that stalls: a body that the deadline cuts after no data has come for 0.1 s, for twice the longest
-//! earlier gap, and for twice the time that good answers usually take. If the reader drops the body, or if the body
-//! is in memory already, the head decides. A call admitted before the circuit's last change of state says nothing.
+//! The verdict on a streamed good answer is recorded at the end of its body. A body that breaks off is a transient
+//! failure. So is a body that stalls: a body that the deadline cuts after no data has come for 0.1 s, for twice the
+//! longest earlier gap, and for twice the time that good answers usually take. If the reader drops the body, or if
+//! the body is in memory already, the head decides. A call admitted before the circuit's last change of state does
+//! not count.
 //!
-//! While good answers are being streamed, the run needs more failures than there are such answers: they may still be
-//! successes. Transient failures add up while a route answers 500 between them, and can open the circuit. The next
-//! 500 to a probe closes it again.
+//! While good answers are being streamed, the run needs more failures than there are such answers to open the
+//! circuit, because these answers may still count as successes. A 500 does not end the run, so transient failures
+//! before and after it add up and can open the circuit. When the circuit is half-open, a 500 to a probe closes it
+//! again.
 //!
 //! # Calls that are cut
 //!
@@ -85,12 +87,12 @@
 //! A call that is cut by its deadline counts as a transient failure if it has waited for at least twice the time that
 //! good answers usually take. So an upstream that never answers is noticed under short deadlines, too. Once a good
 //! answer is known, callers whose deadlines are too short for any answer do not cut off patient callers. The same
-//! rule holds for an attempt that is cut at a share of its call's own timeout, if this share is shorter than the
-//! client's.
+//! rule holds for an attempt that is cut after its share of a timeout that the call itself has set, if this share is
+//! shorter than the client's.
 //!
-//! As long as no good answer is known, the waits of cut calls add up: each three quarters of `abandoned_after` count
-//! as one failure, and one wait counts as one failure at most. A probe that is cut after at least 0.1 s has then
-//! failed.
+//! As long as no good answer is known, the circuit breaker adds up the waits of the cut calls. Each three quarters of
+//! `abandoned_after` in the sum count as one failure; one call adds one failure at most. A probe that is cut after at
+//! least 0.1 s has then failed.
 //!
 //! The circuit breaker recognises a cut by the deadline only if a [`TimeoutLayer`](crate::timeout::TimeoutLayer)
 //! stands below. Otherwise, the call looks like a call that its caller drops.
