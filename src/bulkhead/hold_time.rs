@@ -36,14 +36,12 @@ impl HoldTime {
             (0.0, _) => (held, 1.0),
             averages => averages,
         };
-        // One long download must not spoil the average.
-        let capped = held.min(time * 8.0);
-        let (time, share) = (time + (capped - time) * WEIGHT, share + (answered - share) * WEIGHT);
+        let (time, share) = (with(held, time), share + (answered - share) * WEIGHT);
         self.all.store(u64::from(time.to_bits()) << 32 | u64::from(share.to_bits()), Relaxed);
         if is_answered {
             let time = match f32::from_bits(self.answered.load(Relaxed)) {
                 0.0 => held,
-                time => time + (held.min(time * 8.0) - time) * WEIGHT,
+                time => with(held, time),
             };
             self.answered.store(time.to_bits(), Relaxed);
         }
@@ -61,6 +59,11 @@ impl HoldTime {
     pub(super) fn of_an_answer(&self) -> Duration {
         Duration::try_from_secs_f32(f32::from_bits(self.answered.load(Relaxed))).unwrap_or(Duration::MAX)
     }
+}
+
+/// Returns the average `time` with one more attempt. One long download must not spoil the average.
+fn with(held: f32, time: f32) -> f32 {
+    time + (held.min(time * 8.0) - time) * WEIGHT
 }
 
 #[allow(clippy::cast_possible_truncation)]

@@ -243,11 +243,7 @@ mod tests {
         }
     }
 
-    fn is_sorted_up(popped: &[usize]) -> bool {
-        popped.is_sorted()
-    }
-
-    fn is_sorted_down(popped: &[usize]) -> bool {
+    fn is_newest_first(popped: &[usize]) -> bool {
         popped.iter().rev().is_sorted()
     }
 
@@ -255,7 +251,7 @@ mod tests {
     fn a_burst_that_is_worked_off_as_predicted_is_served_in_order() {
         let mut rig = Rig::new(Some(50 * MS));
         rig.join_all(5000, 9 * SECOND);
-        assert!(is_sorted_up(&rig.work(5000, 50 * MS)));
+        assert!(rig.work(5000, 50 * MS).is_sorted());
     }
 
     #[test]
@@ -264,7 +260,7 @@ mod tests {
         rig.join_all(5000, 9 * SECOND);
         rig.now += 50 * MS;
         rig.hold = Some(50 * MS);
-        assert!(is_sorted_up(&rig.work(5000, 50 * MS)));
+        assert!(rig.work(5000, 50 * MS).is_sorted());
     }
 
     #[test]
@@ -272,9 +268,9 @@ mod tests {
         let mut rig = Rig::new(Some(50 * MS));
         rig.join_all(1000, 9 * SECOND);
         rig.hold = Some(100 * MS);
-        assert!(is_sorted_up(&rig.work(100, 100 * MS)));
+        assert!(rig.work(100, 100 * MS).is_sorted());
         rig.hold = Some(250 * MS);
-        assert!(is_sorted_down(&rig.work(900, 250 * MS)));
+        assert!(is_newest_first(&rig.work(900, 250 * MS)));
     }
 
     #[test]

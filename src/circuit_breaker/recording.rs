@@ -1,15 +1,6 @@
 //! The recording of results: how the outcome of a call changes the run of failures, the rates, and a round of probes.
 //!
-//! Each admitted call is recorded once, with one of these effects:
-//!
-//! | outcome | run of failures | rates | probe |
-//! |---|---|---|---|
-//! | `Success`, `Throttled` | ends | a good call | succeeds |
-//! | `Transient` | grows | a failure | fails |
-//! | `Failure` | – | a failure | succeeds; fails if a failure rate is configured |
-//! | `Neutral`, `NotProcessed` | – | – | frees its place |
-//!
-//! A `Failure` is a fault of the application behind a route. The upstream is alive, and its other routes may be well.
+//! Each admitted call is recorded once. The table [which outcomes count](super#which-outcomes-count) has the effects.
 //!
 //! # Implementation
 //!
