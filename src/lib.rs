@@ -93,13 +93,14 @@
 //!   An `http::Request` carries the options in its extensions. A bare `reqwest::Request` carries only its timeout;
 //!   for other options, wrap the request in a [`Call`].
 //! - **A layer of yours may move a call to another task.** A retry decides from the error, the response and the
-//!   options. All of these travel with the call, so the move never causes an unsafe resend. Only five pieces of
-//!   advice between layers are lost. Without the advice that a response is discarded, or that its body is in memory,
-//!   the permit returns later, when the body has ended. Without the advice that the time of an attempt is up, the
-//!   caller loses the head of a response whose body stalls. Without the advice that a body still arrives, the default
+//!   options. All of these travel with the call, so the move never causes an unsafe resend. Only six pieces of advice
+//!   between layers are lost. Without the advice that a response is discarded, or that its body is in memory, the
+//!   permit returns later, when the body has ended. Without the advice that the time of an attempt is up, the caller
+//!   loses the head of a response whose body stalls. Without the advice that a body still arrives, the default
 //!   attempt timeout cuts the body. Without the advice why a call is pending, the circuit breaker takes a wait for a
 //!   permit, or for the target of a redirect, for slowness of the upstream, and judges an attempt beyond its share
-//!   only at its end. The circuit may then open earlier or later.
+//!   only at its end. The circuit may then open earlier or later. Without the advice that the circuit has opened, a
+//!   call in a queue waits on.
 //! - **Every future can be dropped** at any await point, and then releases whatever it holds.
 //! - **Tests control time and randomness.** All timers of the layers are tokio's. So a test of layers over a service
 //!   without sockets never waits in paused time (`#[tokio::test(start_paused = true)]`, with tokio's `test-util`). A

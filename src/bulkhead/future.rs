@@ -9,9 +9,11 @@ use tower::Service;
 
 use super::Bulkhead;
 use super::handle::{Permit, Waiting};
-use crate::internal::signals::{Wait, is_in_memory, raise_wait, withdraw_in_memory};
+use crate::internal::signals::{
+    CircuitOpened, Wait, circuit_opened, is_in_memory, raise_wait, withdraw_in_memory,
+};
 use crate::response_kind::ResponseKind;
-use crate::{Error, ErrorInfo};
+use crate::{Error, ErrorInfo, ErrorKind};
 
 /// The future of [`BulkheadService`](super::BulkheadService).
 ///
@@ -95,6 +97,12 @@ where
                     };
                 }
                 BulkheadStageProj::Queued(queued) => {
+                    // Ask before the poll below, in which the call may get its permit.
+                    if let Some(CircuitOpened { retry_after }) = circuit_opened() {
+                        let refusal = ErrorInfo::refusal(ErrorKind::CircuitOpen { retry_after }, None);
+                        stage.set(BulkheadStage::Refused(Some(refusal)));
+                        continue;
+                    }
                     let Poll::Ready(permit) = queued.waiting.as_mut().poll(cx) else {
                         raise_wait(Wait::Queue);
                         return Poll::Pending;

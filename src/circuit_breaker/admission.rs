@@ -13,8 +13,8 @@ use super::body::BreakerBody;
 use super::gate::Ticket;
 use super::handle::CircuitBreaker;
 use super::queued::Opening;
-use crate::internal::signals::Wait;
-use crate::{Error, ErrorInfo, Outcome};
+use crate::internal::signals::{CircuitOpened, Wait};
+use crate::{Error, Outcome};
 
 /// The admission of one call by the circuit breaker.
 ///
@@ -28,12 +28,21 @@ pub(super) struct Admission {
     waiting_since: Option<Instant>,
     /// True while the call waits for another host, to which the upstream has redirected the call.
     is_redirected: bool,
-    /// True if the attempt has lasted for its whole share.
-    is_overdue: bool,
-    /// True if the attempt was judged at the end of its share.
-    is_judged_early: bool,
+    share: Share,
+    /// True if the circuit has opened while the call waited in a queue, and the queue has been told.
+    has_opened: bool,
     /// Set while the call waits in the queue of a bulkhead.
     opening: Option<Opening>,
+}
+
+/// The state of the share of the total time that the attempt has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Share {
+    Running,
+    /// The attempt has lasted for its whole share, and goes on.
+    Over,
+    /// The same, and the attempt was judged at the end of its share.
+    OverAndJudged,
 }
 
 impl Admission {
@@ -48,8 +57,8 @@ impl Admission {
             ticket: Ticket::Unjudged,
             waiting_since: None,
             is_redirected: false,
-            is_overdue: false,
-            is_judged_early: false,
+            share: Share::Running,
+            has_opened: false,
             opening: None,
         }
     }
@@ -67,34 +76,33 @@ impl Admission {
         }
     }
 
-    /// Ready with a refusal if the circuit opens while the call waits in a queue.
+    /// Ready once, if the circuit opens while the call waits in a queue.
     #[inline]
-    pub(super) fn poll_refused(&mut self, cx: &mut Context<'_>) -> Poll<ErrorInfo> {
-        match &mut self.opening {
-            None => Poll::Pending,
-            Some(opening) => match (opening.poll(cx), &self.circuit) {
-                (Poll::Ready(refusal), Some(circuit)) => Poll::Ready(circuit.refuse(refusal)),
-                _ => Poll::Pending,
-            },
+    pub(super) fn poll_opened(&mut self, cx: &mut Context<'_>) -> Poll<CircuitOpened> {
+        let Some(opening) = &mut self.opening else { return Poll::Pending };
+        let polled = opening.poll(cx);
+        if polled.is_ready() {
+            self.has_opened = true;
+            self.opening = None;
         }
+        polled
     }
 
     /// Notes why the call is pending. A wait for a permit does not count as a wait for the upstream. If no layer
     /// below says why the call is pending, the wait for the upstream begins now.
     ///
-    /// An attempt that is overdue can count as a failure, if the judge finds a fault in a call that is cut. Ready
-    /// with a refusal if the call has just joined a queue, and the circuit has opened meanwhile.
+    /// An attempt that is overdue can count as a failure, if the judge finds a fault in a call that is cut. Ready if
+    /// the call has just joined a queue, and the circuit has opened meanwhile.
     #[inline]
     pub(super) fn poll_pending(
         &mut self,
         wait: Option<Wait>,
         is_cut_a_fault: impl FnOnce() -> bool,
         cx: &mut Context<'_>,
-    ) -> Poll<ErrorInfo> {
+    ) -> Poll<CircuitOpened> {
         let Some(circuit) = &self.circuit else { return Poll::Pending };
         if wait == Some(Wait::Queue) {
-            // A call that has waited for the upstream may have been sent. It waits in the queue of another upstream,
-            // for example for a token, and is not refused.
+            // A call that has waited for the upstream waits in the queue of another upstream, for example for a token.
             return if self.waiting_since.is_none() { self.poll_queued(cx) } else { Poll::Pending };
         }
         self.is_redirected = wait == Some(Wait::RedirectTarget);
@@ -105,21 +113,21 @@ impl Admission {
         self.waiting_since = Some(since);
         self.opening = None;
         if wait == Some(Wait::Overdue) {
-            self.is_overdue = true;
+            self.share = Share::Over;
             let is_judged = self.ticket == Ticket::Unjudged;
             if !is_judged && is_cut_a_fault() && circuit.overdue(self.ticket, since.elapsed()) {
                 self.ticket = Ticket::Unjudged;
-                self.is_judged_early = true;
+                self.share = Share::OverAndJudged;
             }
         }
         Poll::Pending
     }
 
     #[cold]
-    fn poll_queued(&mut self, cx: &mut Context<'_>) -> Poll<ErrorInfo> {
-        if self.opening.is_none() {
+    fn poll_queued(&mut self, cx: &mut Context<'_>) -> Poll<CircuitOpened> {
+        if self.opening.is_none() && !self.has_opened {
             self.opening = self.circuit.clone().map(Opening::of);
-            return self.poll_refused(cx);
+            return self.poll_opened(cx);
         }
         Poll::Pending
     }
@@ -133,7 +141,7 @@ impl Admission {
         let slow = circuit.is_slow(took);
         if outcome == Outcome::Success {
             if let Some(took) = took {
-                circuit.learn_answer_time(took, self.is_judged_early);
+                circuit.learn_answer_time(took, self.share == Share::OverAndJudged);
             }
             if is_streamed && self.ticket != Ticket::Unjudged {
                 if let Ticket::Probe(id) = self.ticket {
@@ -150,12 +158,15 @@ impl Admission {
     #[cold]
     pub(super) fn failed<E>(&mut self, error: &Error<E>, outcome: Outcome) {
         if error.is_refusal() {
+            if let Some(circuit) = self.circuit.as_ref().filter(|_| self.has_opened) {
+                circuit.count_refused();
+            }
             self.answered(Outcome::Neutral, false);
         } else if error.is_of_redirect_target() || error.is_timeout() && self.is_redirected {
             self.redirected();
         } else if error.is_cut_by_caller() && outcome.is_fault() {
             if let Some(circuit) = self.circuit.take() {
-                circuit.cut(self.ticket, self.waited(), self.is_overdue);
+                circuit.cut(self.ticket, self.waited(), self.share != Share::Running);
             }
         } else {
             self.answered(outcome, false);

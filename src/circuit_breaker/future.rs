@@ -8,7 +8,7 @@ use pin_project::{pin_project, pinned_drop};
 
 use super::admission::Admission;
 use super::body::BreakerBody;
-use crate::internal::signals::{is_in_memory, listen_wait, raise_wait, withdraw_in_memory};
+use crate::internal::signals::{is_in_memory, leaving_queue, listen_wait, raise_wait, withdraw_in_memory};
 use crate::response_kind::{AttemptFacts as _, ResponseKind};
 use crate::{Error, ErrorInfo, Judge, Outcome, TimeoutScope};
 
@@ -67,23 +67,28 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        let (future, admission, judge, judge_cut) = match this.stage.as_mut().project() {
+        let this = self.project();
+        let (mut future, admission, judge, judge_cut) = match this.stage.project() {
             BreakerStageProj::Admitted { future, admission, judge, judge_cut } => {
                 (future, admission, judge, judge_cut)
             }
             BreakerStageProj::Refused(refusal) => return Poll::Ready(Err(Error::from_refusal(refusal))),
         };
-        // Ask before the poll below, in which a queued call may get its permit.
-        if let Poll::Ready(refusal) = admission.poll_refused(cx) {
-            return Poll::Ready(Err(refuse(this.stage, refusal)));
-        }
         let waiting = listen_wait();
         withdraw_in_memory();
-        let mut polled = future.poll(cx);
+        let mut polled = match admission.poll_opened(cx) {
+            Poll::Pending => future.as_mut().poll(cx),
+            Poll::Ready(opened) => leaving_queue(opened, || future.as_mut().poll(cx)),
+        };
         let wait = waiting.heard();
         // The scope hid the signal of a wait from the layers above, so the signal is raised again.
         wait.into_iter().for_each(raise_wait);
+        if polled.is_pending() {
+            // If the circuit opened while the call joined a queue, the call leaves the queue at once.
+            if let Poll::Ready(opened) = admission.poll_pending(wait, || judge_cut(judge).is_fault(), cx) {
+                polled = leaving_queue(opened, || future.poll(cx));
+            }
+        }
         // Responses are large, so the result is classified by reference, and moved only once: below, where its type
         // changes.
         let observer = match &mut polled {
@@ -98,19 +103,9 @@ where
         match polled {
             Poll::Ready(Ok(response)) => Poll::Ready(Ok(this.kind.observe(response, observer))),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => match admission.poll_pending(wait, || judge_cut(judge).is_fault(), cx) {
-                Poll::Ready(refusal) => Poll::Ready(Err(refuse(this.stage, refusal))),
-                Poll::Pending => Poll::Pending,
-            },
+            Poll::Pending => Poll::Pending,
         }
     }
-}
-
-/// Ends an admitted call with a refusal.
-#[cold]
-fn refuse<F, J, E>(mut stage: Pin<&mut BreakerStage<F, J>>, refusal: ErrorInfo) -> Error<E> {
-    stage.set(BreakerStage::Refused(None));
-    Error::from_refusal(&mut Some(refusal))
 }
 
 /// Records the verdict on an answered call. Returns the observer of the response's body, if the verdict depends on

@@ -259,8 +259,12 @@ impl CircuitBreaker {
 
     /// Counts a refused call, and returns its error.
     pub(super) fn refuse(&self, refusal: Refusal) -> ErrorInfo {
-        self.0.refused.fetch_add(1, Ordering::Relaxed);
+        self.count_refused();
         self.refusal(refusal.retry_after)
+    }
+
+    pub(super) fn count_refused(&self) {
+        self.0.refused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a failure of the service below to become ready.
@@ -294,7 +298,7 @@ impl CircuitBreaker {
             Decision::Admitted => Ok(self.ticket()),
             Decision::Probe(id) => Ok(Ticket::Probe(id)),
             Decision::Refused(wait) => {
-                self.0.refused.fetch_add(1, Ordering::Relaxed);
+                self.count_refused();
                 if self.is_shadow() { Ok(Ticket::Unjudged) } else { Err(wait) }
             }
         }

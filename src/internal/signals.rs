@@ -2,13 +2,14 @@
 //!
 //! Layers do not know each other, and layers from other crates can stand between them. Facts on which correctness
 //! depends therefore travel in typed values: the request's options, the error, and the response's extensions. (The
-//! exceptions are explained in `client/reqwest_service.rs`.) Five signals have no such value to travel in. Like
+//! exceptions are explained in `client/reqwest_service.rs`.) Six signals have no such value to travel in. Like
 //! tokio's cooperative budget, they are thread-locals that are set for one poll. They are only advice:
 //!
 //! - *Downward*: this body is being discarded. The bulkhead then returns the permit at once, and the cache stops
 //!   recording the body.
 //! - *Downward*: the time of the attempt is up. Body buffering then passes on the head of a response whose body
 //!   stalls, and the reqwest edge says whether there was a connection.
+//! - *Downward*: the circuit has opened. A bulkhead then refuses the call, if the call waits in its queue.
 //! - *Upward*: the reason why the call is pending. The circuit breaker then does not count a wait for a permit, or
 //!   for the target of a redirect, as time that the upstream took. The circuit breaker also learns that an attempt is
 //!   overdue.
@@ -31,6 +32,7 @@
 //! - The bulkhead returns a permit only when the discarded body has ended or is dropped.
 //! - The circuit breaker counts a wait for a permit, or for the target of a redirect, as time that the upstream took.
 //!   More calls then count as slow, hung or abandoned, so the circuit can open earlier.
+//! - A call in a queue waits on when the circuit opens, and may reach the upstream.
 //! - The circuit breaker judges an overdue attempt only when the attempt ends, so an overload is noticed later.
 //! - A buffered body that still arrives is cut when the share of its attempt is over.
 //! - The bulkhead holds the permit of a response in memory until the caller has read or dropped the body.
@@ -54,6 +56,7 @@ use tokio::time::Instant;
 thread_local! {
     static DISCARDING: Signal<()> = const { Signal::silent() };
     static TIME_IS_UP: Signal<TimeUp> = const { Signal::silent() };
+    static CIRCUIT_OPENED: Signal<CircuitOpened> = const { Signal::silent() };
     static IN_MEMORY: Cell<Option<u64>> = const { Cell::new(None) };
     static WAIT: Signal<Wait> = const { Signal::silent() };
     static ARRIVING: Signal<Arriving> = const { Signal::silent() };
@@ -90,6 +93,24 @@ pub(crate) fn last_poll<T>(limit: TimeUp, poll: impl FnOnce() -> T) -> T {
 /// Returns the limit if the current poll is the last one of an attempt whose time is up.
 pub(crate) fn time_is_up() -> Option<TimeUp> {
     TIME_IS_UP.with(Signal::get)
+}
+
+/// The circuit has opened, for this time if it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CircuitOpened {
+    pub(crate) retry_after: Option<Duration>,
+}
+
+/// Polls a call whose circuit has opened. If the call waits in the queue of a bulkhead below, the bulkhead sees the
+/// signal, and refuses the call.
+pub(crate) fn leaving_queue<T>(opened: CircuitOpened, poll: impl FnOnce() -> T) -> T {
+    let _scope = SignalScope::enter(&CIRCUIT_OPENED, Some(opened));
+    poll()
+}
+
+/// Returns the signal if a call in a queue is to be refused.
+pub(crate) fn circuit_opened() -> Option<CircuitOpened> {
+    CIRCUIT_OPENED.with(Signal::get)
 }
 
 /// The reason why a call is pending.

@@ -548,6 +548,31 @@ async fn a_call_that_was_sent_is_not_refused_while_it_waits_in_another_queue() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_that_is_sent_while_it_waits_in_another_queue_is_not_refused() {
+    let circuit = brittle().build().unwrap();
+    let bulkhead = Bulkhead::builder().max_concurrent(1).build().unwrap();
+    let tokens = BulkheadLayer::new(bulkhead.clone()).layer(upstream());
+    let mut holder = task::spawn(tokens.clone().call(Ask::Hang));
+    assert_pending!(holder.poll());
+    let service = CircuitBreakerLayer::new(circuit.clone()).layer(tower::service_fn(move |ask: Ask| {
+        let tokens = tokens.clone();
+        async move {
+            let sent = upstream().oneshot(Ask::After(MS));
+            let (answer, _token) = tokio::join!(sent, tokens.oneshot(ask));
+            answer
+        }
+    }));
+    let mut sent = task::spawn(service.oneshot(GOOD));
+    assert_pending!(sent.poll());
+    assert_eq!(bulkhead.waiting(), 1);
+    circuit.force_open();
+    assert_pending!(sent.poll());
+    advance(2 * MS).await;
+    assert!(assert_ready!(sent.poll()).is_ok());
+    assert_eq!(circuit.snapshot().refused, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_permit_that_comes_as_the_circuit_opens_is_not_used() {
     let circuit = brittle().build().unwrap();
     let bulkhead = Bulkhead::builder().max_concurrent(1).build().unwrap();
