@@ -4,8 +4,10 @@
 
 mod by_hand;
 mod counts;
+mod cuts;
 mod half_open;
 mod pipeline;
+mod queues;
 mod trips;
 mod verdicts;
 
@@ -130,6 +132,11 @@ impl Body for Pieces {
 /// A circuit that trips on the first failure, and then opens for at most a second.
 fn brittle() -> CircuitBreakerBuilder {
     CircuitBreaker::builder().consecutive_failures(1, Duration::ZERO).seed(1)
+}
+
+/// A circuit that trips on the second failure in a row.
+fn two_strikes() -> CircuitBreakerBuilder {
+    CircuitBreaker::builder().consecutive_failures(2, Duration::ZERO)
 }
 
 fn build(builder: CircuitBreakerBuilder) -> (CircuitBreaker, Guarded) {
