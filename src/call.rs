@@ -40,7 +40,7 @@ pub enum RetrySafety {
 /// | [timeout](Self::timeout), [retry safety](Self::retry_safety), [no stale answer](Self::without_last_known_good) | the caller |
 /// | [length of the body](Self::body_length) | the caller or `Client` |
 /// | [deadline](Self::deadline) | the caller or [`DeadlineLayer`](crate::deadline::DeadlineLayer) |
-/// | [attempt](Self::attempt), [whether another may follow](Self::another_may_follow), [endpoints tried](Self::tried_endpoints) | [`RetryLayer`](crate::retry::RetryLayer), for each attempt |
+/// | [attempt](Self::attempt), [whether another may follow](Self::another_may_follow), [whether it may probe](Self::may_probe), [endpoints tried](Self::tried_endpoints) | [`RetryLayer`](crate::retry::RetryLayer), for each attempt |
 ///
 /// ```
 /// use std::time::Duration;
@@ -77,6 +77,8 @@ impl Flags {
     const LAST_ATTEMPT: Self = Self(2);
     /// Every layer below checks the deadline after its own waits.
     const DEADLINE_IS_CHECKED: Self = Self(4);
+    /// A retry would not send the request again after a failed probe of an endpoint.
+    const NO_PROBE: Self = Self(16);
     /// The `Cookie` header comes from the client's cookie store, which adds the current cookies below the layers.
     #[cfg(feature = "cookies")]
     const COOKIES_OF_STORE: Self = Self(8);
@@ -173,6 +175,13 @@ impl CallOptions {
         self
     }
 
+    /// Sets whether the attempt may [probe](crate::endpoints) an ejected endpoint. Called by a retry: a call may probe
+    /// if the retry sends it again after a failed probe. Default: true.
+    pub const fn allow_probe(mut self, allow: bool) -> Self {
+        self.flags = self.flags.with(Flags::NO_PROBE, !allow);
+        self
+    }
+
     /// Adds an endpoint to the endpoints that this call has tried. Called by a retry.
     pub fn tried_endpoint(mut self, endpoint: EndpointId) -> Self {
         self.tried = self.tried.with(endpoint);
@@ -218,6 +227,11 @@ impl CallOptions {
     /// must not or cannot be sent twice.
     pub const fn another_may_follow(&self) -> bool {
         !self.flags.has(Flags::LAST_ATTEMPT)
+    }
+
+    /// True if the attempt may probe an ejected endpoint.
+    pub const fn may_probe(&self) -> bool {
+        !self.flags.has(Flags::NO_PROBE)
     }
 
     /// Returns the endpoints that earlier attempts of the call have tried.
@@ -432,6 +446,7 @@ impl fmt::Debug for Flags {
             ("never_stale", Self::NEVER_STALE),
             ("last_attempt", Self::LAST_ATTEMPT),
             ("deadline_is_checked", Self::DEADLINE_IS_CHECKED),
+            ("no_probe", Self::NO_PROBE),
             #[cfg(feature = "cookies")]
             ("cookies_of_store", Self::COOKIES_OF_STORE),
         ];

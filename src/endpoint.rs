@@ -23,6 +23,34 @@ impl EndpointId {
     }
 }
 
+/// The terms on which a retry may follow the fault of an endpoint. The layer that chooses endpoints states them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum RetryTerms {
+    /// As for any fault: the policy decides, and the budget pays.
+    #[default]
+    Charged,
+    /// The policy decides, and the budget pays. Another endpoint is available, so the `Retry-After` of this one does
+    /// not delay the retry.
+    Elsewhere,
+    /// The policy decides. Another endpoint is available, and another fault of this one has just been charged to the
+    /// budget.
+    Free,
+    /// At once, and without a token: the attempt was a probe, which its caller did not ask for.
+    AtOnce,
+}
+
+impl RetryTerms {
+    /// True if the retry budget pays for the fault and for the retry.
+    pub(crate) const fn is_charged(self) -> bool {
+        matches!(self, Self::Charged | Self::Elsewhere)
+    }
+
+    /// True if a retry waits for as long as the endpoint asks for.
+    pub(crate) const fn keeps_retry_after(self) -> bool {
+        matches!(self, Self::Charged)
+    }
+}
+
 /// The endpoints that a call has tried, at most the last four. Four are enough for the default three retries.
 ///
 /// ```

@@ -28,9 +28,10 @@ use std::time::Duration;
 pub use self::info::ErrorInfo;
 use self::info::{BoxedInner, Reach, TypedInner};
 pub use self::kind::{BoxError, ErrorKind, TimeoutScope};
+use crate::internal::signals::TimeUp;
 use crate::internal::when_ready::NotCalled;
 use crate::sealed::Sealed;
-use crate::{EndpointId, StopReason};
+use crate::{EndpointId, RetryTerms, StopReason};
 
 /// Why a call has no answer.
 ///
@@ -112,6 +113,12 @@ impl<E> Error<E> {
         Self::new(ErrorKind::Timeout { scope, after })
     }
 
+    /// Creates the error of an attempt whose time is up.
+    pub(crate) const fn of_time_up(limit: TimeUp) -> Self {
+        let error = Self::timeout(TimeoutScope::of(limit.is_total), Some(limit.after));
+        if limit.is_callers_share { error.cut_by_callers_share() } else { error }
+    }
+
     /// Sets the name of the upstream, unless the error already has one: the layer nearest to the upstream knows the
     /// name best.
     #[must_use]
@@ -149,7 +156,7 @@ impl<E> Error<E> {
     #[must_use]
     pub const fn with_sent(mut self, sent: bool) -> Self {
         if self.info.maybe_sent() != sent {
-            self.info.reach = Reach::of(sent);
+            self.info.marks = self.info.marks.with_reach(Reach::of(sent));
         }
         self
     }
@@ -161,11 +168,17 @@ impl<E> Error<E> {
         self
     }
 
+    /// Sets the terms on which a retry may follow.
+    pub(crate) const fn on_terms(mut self, terms: RetryTerms) -> Self {
+        self.info.marks = self.info.marks.with_terms(terms);
+        self
+    }
+
     /// Marks a fault of another host, to which the upstream has redirected the request. The upstream has seen the
     /// request, and the fault does not count against the upstream.
     #[must_use]
     pub const fn at_redirect_target(mut self) -> Self {
-        self.info.reach = Reach::RedirectTarget;
+        self.info.marks = self.info.marks.with_reach(Reach::RedirectTarget);
         self
     }
 
@@ -177,7 +190,7 @@ impl<E> Error<E> {
 
     /// Notes that a share of the caller's own timeout has cut the attempt.
     pub(crate) const fn cut_by_callers_share(mut self) -> Self {
-        self.info.reach = Reach::UpstreamBriefly;
+        self.info.marks = self.info.marks.with_reach(Reach::UpstreamBriefly);
         self
     }
 

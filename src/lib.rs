@@ -142,6 +142,7 @@ pub mod classify;
 mod config_error;
 pub mod deadline;
 mod endpoint;
+pub mod endpoints;
 mod error;
 pub mod http;
 mod internal;
@@ -167,6 +168,8 @@ pub use self::{
     response_kind::{Http, NonHttp, ResponseKind},
     stop_reason::StopReason,
 };
+
+pub(crate) use self::endpoint::RetryTerms;
 
 #[cfg(feature = "reqwest")]
 mod client;

@@ -21,7 +21,7 @@ use crate::http::body::{BodyObserver, ObservedBody};
 use crate::http::broken_body::BrokenBody;
 use crate::http::held_body::{HeldBody, HoldResponse};
 use crate::sealed::Sealed;
-use crate::{EndpointId, Error, Judge, Outcome};
+use crate::{EndpointId, Error, Judge, Outcome, RetryTerms};
 
 /// Marks the response of another host, to which the upstream has redirected the request. Stored in the extensions of
 /// the response.
@@ -33,12 +33,19 @@ pub(crate) struct OfRedirectTarget;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ToOtherRequest;
 
+/// Marks a response whose connection leads to another endpoint than the chosen one, because no connection to the
+/// chosen endpoint could be established. Stored in the extensions of the response.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ConnectedElsewhere;
+
 /// Removes the marks of a failed response, before a stale response takes over the extensions of the failed one.
 pub(crate) fn remove_marks(extensions: &mut Extensions) {
     extensions.remove::<BrokenBody>();
     extensions.remove::<OfRedirectTarget>();
     extensions.remove::<ToOtherRequest>();
     extensions.remove::<NoBody>();
+    extensions.remove::<ConnectedElsewhere>();
+    extensions.remove::<RetryTerms>();
 }
 
 /// Marks the response to a HEAD request, which may state the length of a body that does not follow. Stored in the
@@ -92,6 +99,9 @@ pub trait ResponseKind<Res>: Sealed + Copy {
     /// Returns an extension that a layer below has attached to the response; `None` without one.
     fn extension<T: Clone + Send + Sync + 'static>(self, response: &Res) -> Option<&T>;
 
+    /// Attaches an extension to the response. Does nothing for a response that is not HTTP.
+    fn set_extension<T: Clone + Send + Sync + 'static>(self, response: &mut Res, value: T);
+
     /// Attaches the number of attempts to the response. Does nothing for a response that is not HTTP.
     fn set_attempts(self, response: &mut Self::Held, attempts: Attempts);
 
@@ -123,6 +133,16 @@ pub(crate) trait AttemptFacts<Res>: ResponseKind<Res> {
             Some(broken) => judge_broken(judge, broken),
             None => judge.classify(result),
         }
+    }
+
+    /// Returns the terms on which a retry may follow the response.
+    fn retry_terms(self, response: &Res) -> RetryTerms {
+        self.extension(response).copied().unwrap_or_default()
+    }
+
+    /// True if the chosen endpoint could not be reached, so that another one has answered.
+    fn is_from_elsewhere(self, response: &Res) -> bool {
+        self.extension::<ConnectedElsewhere>(response).is_some()
     }
 
     /// True if another host, to which the upstream has redirected the request, has answered.
@@ -178,6 +198,10 @@ impl<B: Body> ResponseKind<Response<B>> for Http {
         response.body().size_hint().exact()
     }
 
+    fn set_extension<T: Clone + Send + Sync + 'static>(self, response: &mut Response<B>, value: T) {
+        response.extensions_mut().insert(value);
+    }
+
     fn set_attempts(self, response: &mut Response<HeldBody<B>>, attempts: Attempts) {
         response.extensions_mut().insert(attempts);
     }
@@ -217,6 +241,8 @@ impl<Res> ResponseKind<Res> for NonHttp {
     fn body_length(self, _response: &Res) -> Option<u64> {
         None
     }
+
+    fn set_extension<T>(self, _response: &mut Res, _value: T) {}
 
     fn set_attempts(self, _response: &mut Res, _attempts: Attempts) {}
 }

@@ -82,7 +82,7 @@ impl Cause {
     const fn of_kind(kind: ErrorKind) -> Self {
         match kind {
             // A `Client` refuses a call without a runtime above the cache; in a stack, the client at the bottom does.
-            ErrorKind::Upstream | ErrorKind::NoRuntime => Self::Transport,
+            ErrorKind::Upstream | ErrorKind::NoRuntime | ErrorKind::NoEndpoint => Self::Transport,
             ErrorKind::Body => Self::Body,
             ErrorKind::Timeout { scope, .. } => Self::Timeout(scope),
             ErrorKind::CircuitOpen { .. } => Self::CircuitOpen,

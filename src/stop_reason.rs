@@ -33,6 +33,8 @@ pub enum StopReason {
     RetryAfterTooLong,
     /// There is no tokio runtime.
     NoRuntime,
+    /// The upstream has no endpoint.
+    NoEndpoint,
 }
 
 impl StopReason {
@@ -50,6 +52,7 @@ impl StopReason {
             Self::Overloaded => "overloaded",
             Self::RetryAfterTooLong => "retry_after_too_long",
             Self::NoRuntime => "no_runtime",
+            Self::NoEndpoint => "no_endpoint",
         }
     }
 }

@@ -38,6 +38,7 @@ const LEVELS: [&[&str]; 5] = [
         "bulkhead",
         "circuit_breaker",
         "deadline",
+        "endpoints",
         "last_known_good",
         "per_upstream",
         "retry",

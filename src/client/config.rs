@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tower::Layer as _;
 
-use super::stack::{MakeUpstreamStack, Stack, StackClassifier, StackKey};
+use super::classifier::StackClassifier;
+use super::dialer::{Dialer, DialerSettings};
+use super::stack::{MakeUpstreamStack, Stack, StackKey};
 use super::transport::{Transport, TransportSettings};
 use crate::ConfigError;
 use crate::buffer_body::BufferBodyLayer;
@@ -13,6 +15,7 @@ use crate::bulkhead::{Bulkhead, BulkheadBuilder};
 use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerBuilder};
 use crate::config_error::MAX_DURATION;
 use crate::deadline::DeadlineLayer;
+use crate::endpoints::{Endpoints, EndpointsBuilder};
 use crate::http::HttpClassifier;
 use crate::last_known_good::{LastKnownGood, LastKnownGoodLayer, PrefetchBuilder, PrefetchLayer};
 use crate::per_upstream::PerUpstreamLayer;
@@ -32,6 +35,7 @@ use crate::timeout::TimeoutLayer;
 /// | retry budget | at most 10 tokens, 2 at first; a success adds 0.6, a failure takes 0.3, a retry takes 1 |
 /// | circuit breaker | opens after 20 failures in a row that span 5 s; open for up to 1 s, later 4 s; 3 probes |
 /// | bulkhead | 128 attempts in flight; up to 10,000 waiters; 1 s for a waiter that [cannot expect a permit](BulkheadBuilder::max_wait) |
+/// | [endpoints](Self::endpoints) | each address of a name is an endpoint of its own; names are resolved every 5 s while they are used |
 /// | [attempt timeout](Self::attempt_timeout) | the total timeout divided by 3.4; the last possible attempt has all the time left |
 /// | [upload rate](Self::upload_rate) | a request body of known length adds a second for each 128 KiB to its attempt |
 /// | body buffering | bodies with a stated length of at most 1 MiB; a body is idle after 2 s without data |
@@ -64,6 +68,8 @@ pub struct ClientBuilder {
     buffer_body: BufferBodyLayer,
     last_known_good: Option<Result<LastKnownGood, ConfigError>>,
     prefetch: Option<PrefetchBuilder>,
+    pub(super) endpoints: Option<EndpointsBuilder>,
+    pub(super) refresh_addresses: Duration,
     classifier: StackClassifier,
     key: StackKey,
     max_upstreams: usize,
@@ -78,6 +84,8 @@ enum AttemptTimeout {
 }
 
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
+
+const REFRESH_ADDRESSES: Duration = Duration::from_secs(5);
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -96,6 +104,8 @@ impl ClientBuilder {
             buffer_body: BufferBodyLayer::new(),
             last_known_good: None,
             prefetch: None,
+            endpoints: Some(Endpoints::builder()),
+            refresh_addresses: REFRESH_ADDRESSES,
             classifier: StackClassifier { default: HttpClassifier::new(), choose: None },
             key: StackKey::default(),
             max_upstreams: 1000,
@@ -339,6 +349,18 @@ impl ClientBuilder {
             AttemptTimeout::Fixed(_) | AttemptTimeout::None => attempt_timeout,
         };
         self.check_ignored()?;
+        let transport = self.transport.build(attempt_timeout)?;
+        let dialer = Dialer::new(
+            transport.service.clone(),
+            DialerSettings {
+                factory: transport.factory.clone().filter(|_| self.endpoints.is_some()),
+                resolver: transport.resolver.clone(),
+                is_confirmed: transport.is_confirmed,
+                refresh: self.refresh_addresses,
+                endpoints: self.endpoints.unwrap_or_else(Endpoints::builder),
+                classifier: self.classifier.clone(),
+            },
+        );
         let make_stack = MakeUpstreamStack {
             timeout,
             retry: self.retry.map_or_else(|| Ok(RetryPolicy::never()), RetryPolicyBuilder::build)?,
@@ -351,6 +373,8 @@ impl ClientBuilder {
                 .transpose()?,
             bulkhead: self.bulkhead.map(BulkheadBuilder::build).transpose()?,
             buffer_body: self.buffer_body,
+            dialer,
+            is_by_origin: self.key.0.is_none(),
             classifier: self.classifier.clone(),
         };
         let max_upstreams = ConfigError::check("client.max_upstreams", self.max_upstreams, 1..=100_000)?;
@@ -364,8 +388,7 @@ impl ClientBuilder {
                 return Err(ConfigError::new("client.prefetch", without, "combined with a cache"));
             }
         };
-        let transport = self.transport.build(attempt_timeout)?;
-        let service = per_upstream.layer(transport.service.clone());
+        let service = per_upstream.layer(());
         let service =
             LastKnownGoodLayer::optional(last_known_good).classifier(self.classifier).layer(service);
         let service = prefetch.layer(service);
@@ -408,6 +431,7 @@ impl ClientBuilder {
         let named = [
             ("client.circuit_breaker.name", self.circuit_breaker.as_ref().and_then(|it| it.get_name())),
             ("client.bulkhead.name", self.bulkhead.as_ref().and_then(|it| it.get_name())),
+            ("client.endpoints.name", self.endpoints.as_ref().and_then(|it| it.get_name())),
             ("client.retry_budget.name", self.budget.as_ref().and_then(|it| it.get_name())),
         ];
         match named.into_iter().find_map(|(field, name)| Some((field, name?))) {

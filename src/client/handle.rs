@@ -8,7 +8,6 @@ use reqwest::IntoUrl;
 
 use super::config::ClientBuilder;
 use super::request_defaults::RequestDefaults;
-use super::reqwest_service::ReqwestService;
 use super::stack::{MakeUpstreamStack, Stack, StackFuture, StackKey, UpstreamHandle};
 use super::transport::Transport;
 use crate::last_known_good::LastKnownGood;
@@ -137,7 +136,7 @@ impl Client {
         self.per_upstream().upstreams().into_iter().map(|(_, handle)| handle).collect()
     }
 
-    fn per_upstream(&self) -> &PerUpstreamService<ReqwestService, MakeUpstreamStack, StackKey> {
+    fn per_upstream(&self) -> &PerUpstreamService<(), MakeUpstreamStack, StackKey> {
         self.0.stack.inner().inner().inner()
     }
 }

@@ -3,13 +3,21 @@
 //! The module `reqwest_service` converts reqwest's responses to `http` responses for the layers, and the module
 //! `response` converts them back.
 
+mod classifier;
+mod client_factory;
 mod config;
 mod connecting;
 #[cfg(feature = "cookies")]
 mod cookie_store;
+mod dialer;
+mod discovery;
+mod endpoints_config;
 mod errors;
 mod future;
 mod handle;
+mod origin;
+mod origins;
+mod pins;
 mod request;
 mod request_defaults;
 mod reqwest_service;

@@ -33,10 +33,11 @@ use tower::Service;
 use super::connecting::poll_request;
 #[cfg(feature = "cookies")]
 use super::cookie_store::CookieStore;
+use super::pins::PinnedSite;
 use crate::http::client_errors::is_unsent;
 use crate::internal::signals::{Wait, raise_wait, time_is_up};
-use crate::response_kind::{NoBody, OfRedirectTarget, ToOtherRequest};
-use crate::{Call, Error, ErrorKind, TimeoutScope};
+use crate::response_kind::{ConnectedElsewhere, NoBody, OfRedirectTarget, ToOtherRequest};
+use crate::{Call, Error, ErrorKind};
 
 /// A `reqwest::Client` at the bottom of a stack of layers.
 ///
@@ -70,6 +71,8 @@ pub struct ReqwestService {
     client: reqwest::Client,
     /// True if the client was declared with [`with_watched_redirects`](Self::with_watched_redirects).
     is_watched: bool,
+    /// The pin of the client, if it belongs to an endpoint.
+    site: Option<Arc<PinnedSite>>,
     /// The cookie store of the client, if the layers see its cookies.
     #[cfg(feature = "cookies")]
     cookies: Option<CookieStore>,
@@ -86,6 +89,7 @@ impl ReqwestService {
         Self {
             client,
             is_watched: false,
+            site: None,
             #[cfg(feature = "cookies")]
             cookies: None,
         }
@@ -98,6 +102,10 @@ impl ReqwestService {
     /// [`is_of_redirect_target`](crate::ErrorInfo::is_of_redirect_target).
     pub fn with_watched_redirects(client: reqwest::Client) -> Self {
         Self { is_watched: true, ..Self::new(client) }
+    }
+
+    pub(super) fn at_site(self, site: PinnedSite) -> Self {
+        Self { site: Some(Arc::new(site)), ..self }
     }
 }
 
@@ -118,6 +126,7 @@ impl Service<reqwest::Request> for ReqwestService {
             is_head: request.method() == Method::HEAD,
             response: has_runtime.then(|| self.client.call(request)),
             redirect: Redirect::None,
+            site: self.site.clone(),
             has_other_cookies: false,
             has_waited: false,
         }
@@ -175,6 +184,7 @@ pub struct ReqwestFuture {
     unwatched_origin: Option<u64>,
     /// The last redirect that a policy from `watch_redirects` was asked about.
     redirect: Redirect,
+    site: Option<Arc<PinnedSite>>,
     /// True if the request is sent with other cookies than those that the layers saw.
     has_other_cookies: bool,
     /// True once a poll has returned `Pending`. reqwest rejects an invalid request in the first poll, so a later
@@ -211,8 +221,7 @@ impl Future for ReqwestFuture {
                     time_is_up().filter(|_| is_connecting && *this.redirect == Redirect::None)
                 {
                     // The time of the attempt is up before there was a connection, so nothing was sent.
-                    let error = Error::timeout(TimeoutScope::of(limit.is_total), Some(limit.after));
-                    return Poll::Ready(Err(error.with_sent(false)));
+                    return Poll::Ready(Err(Error::of_time_up(limit).with_sent(false)));
                 }
                 *this.has_waited = true;
                 if matches!(*this.redirect, Redirect::OtherOrigin { .. }) {
@@ -226,8 +235,14 @@ impl Future for ReqwestFuture {
                     Redirect::OtherOrigin { first } => Some(first),
                     _ => *this.unwatched_origin,
                 };
+                // The connection to the target of a redirect says nothing about the pin.
+                let site = this.site.as_ref().filter(|_| *this.redirect == Redirect::None);
+                let is_elsewhere = site.is_some_and(|site| site.answered(|| response.remote_addr()));
                 let to_other_host = origin.is_some_and(|origin| origin_hash(response.url()) != origin);
                 let mut response = from_reqwest(response);
+                if is_elsewhere {
+                    response.extensions_mut().insert(ConnectedElsewhere);
+                }
                 if to_other_host {
                     response.extensions_mut().insert(OfRedirectTarget);
                 }
@@ -239,12 +254,16 @@ impl Future for ReqwestFuture {
                 }
                 Poll::Ready(Ok(response))
             }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(from_reqwest_error(
-                error,
-                *this.redirect,
-                this.unwatched_origin.is_none(),
-                *this.has_waited,
-            ))),
+            Poll::Ready(Err(error)) => {
+                let is_connect = error.is_connect() && *this.redirect == Redirect::None;
+                this.site.iter().filter(|_| is_connect).for_each(|site| site.unreachable());
+                Poll::Ready(Err(from_reqwest_error(
+                    error,
+                    *this.redirect,
+                    this.unwatched_origin.is_none(),
+                    *this.has_waited,
+                )))
+            }
         }
     }
 }

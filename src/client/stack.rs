@@ -1,31 +1,30 @@
 //! The client's stack of layers, as a concrete type without boxed services.
-//!
-//! The classifier is a concrete type, too. A generic classifier would be a type parameter of `Client`, with bounds
-//! for every body type inside the stack.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::Response;
 use tower::{Layer, Service};
 
-use super::reqwest_service::ReqwestService;
+use super::classifier::StackClassifier;
+use super::dialer::Dialer;
+use super::origins::UpstreamOrigins;
 use crate::buffer_body::{BufferBodyLayer, BufferBodyService};
 use crate::bulkhead::{Bulkhead, BulkheadLayer, BulkheadService};
 use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, CircuitBreakerService, State};
 use crate::deadline::{self, DeadlineService};
-use crate::http::{HttpClassifier, TransportError};
+use crate::endpoints::EndpointStatus;
 use crate::last_known_good::{LastKnownGoodService, PrefetchService};
 use crate::per_upstream::{KeyExtractor, KeyRef, MakeStack, PerUpstreamService, UpstreamKey};
 use crate::retry::{RetryBudget, RetryLayer, RetryPolicy, RetryService};
 use crate::timeout::{TimeoutLayer, TimeoutService};
-use crate::{Call, Classify, Http};
+use crate::{Call, Http};
 
 /// The whole stack: the layers that all upstreams share, around a stack for each upstream.
 pub(super) type Stack = DeadlineService<BelowDeadline>;
 
 type BelowDeadline = PrefetchService<
-    LastKnownGoodService<PerUpstreamService<ReqwestService, MakeUpstreamStack, StackKey>, StackClassifier>,
+    LastKnownGoodService<PerUpstreamService<(), MakeUpstreamStack, StackKey>, StackClassifier>,
 >;
 
 /// The future of a call to the stack. The layers that all upstreams share are always ready, so no call waits for
@@ -36,7 +35,7 @@ pub(super) type StackFuture =
 /// The layers of one upstream.
 pub(super) type UpstreamStack = RetryService<
     CircuitBreakerService<
-        BulkheadService<TimeoutService<BufferBodyService<ReqwestService>>>,
+        BulkheadService<TimeoutService<BufferBodyService<UpstreamOrigins>>>,
         StackClassifier,
     >,
     StackClassifier,
@@ -52,6 +51,9 @@ pub(super) struct MakeUpstreamStack {
     pub(super) circuit_breaker: Option<CircuitBreaker>,
     pub(super) bulkhead: Option<Bulkhead>,
     pub(super) buffer_body: BufferBodyLayer,
+    pub(super) dialer: Dialer,
+    /// True if the key of an upstream is its origin.
+    pub(super) is_by_origin: bool,
     pub(super) classifier: StackClassifier,
 }
 
@@ -65,6 +67,7 @@ impl MakeStack for MakeUpstreamStack {
             circuit_breaker: self.circuit_breaker.as_ref().map(|pattern| pattern.fresh(Arc::clone(&name))),
             bulkhead: self.bulkhead.as_ref().map(|pattern| pattern.fresh(Arc::clone(&name))),
             retry_budget: self.budget.as_ref().map(|pattern| pattern.fresh(Arc::clone(&name))),
+            origins: UpstreamOrigins::new(self.dialer.clone(), self.is_by_origin),
             name,
         };
         let retry = RetryLayer::new(self.retry.clone()).name(Arc::clone(&handle.name));
@@ -83,6 +86,7 @@ impl MakeStack for MakeUpstreamStack {
             bulkhead: BulkheadLayer::optional(handle.bulkhead.clone()),
             timeout: self.timeout,
             buffer_body: self.buffer_body,
+            origins: handle.origins.clone(),
         };
         (layer, handle)
     }
@@ -103,13 +107,15 @@ pub(super) struct StackLayer {
     bulkhead: BulkheadLayer,
     timeout: TimeoutLayer,
     buffer_body: BufferBodyLayer,
+    origins: UpstreamOrigins,
 }
 
-impl Layer<ReqwestService> for StackLayer {
+/// The bottom of the stack belongs to the upstream, so the layers need no service below.
+impl Layer<()> for StackLayer {
     type Service = UpstreamStack;
 
-    fn layer(&self, client: ReqwestService) -> UpstreamStack {
-        let service = self.buffer_body.layer(client);
+    fn layer(&self, (): ()) -> UpstreamStack {
+        let service = self.buffer_body.layer(self.origins.clone());
         let service = self.timeout.layer(service);
         let service = self.bulkhead.layer(service);
         let service = self.circuit_breaker.layer(service);
@@ -138,33 +144,6 @@ impl fmt::Debug for StackKey {
     }
 }
 
-/// The classifier of every layer: the user's choice for the request, or else the default.
-#[derive(Clone)]
-pub(super) struct StackClassifier {
-    pub(super) default: HttpClassifier,
-    pub(super) choose: Option<ClassifierFunction>,
-}
-
-pub(super) type ClassifierFunction = Arc<dyn Fn(&reqwest::Request) -> Option<HttpClassifier> + Send + Sync>;
-
-impl<B, E> Classify<Call<reqwest::Request>, Response<B>, E> for StackClassifier
-where
-    E: TransportError + 'static,
-{
-    type Judge = HttpClassifier;
-
-    fn judge(&self, call: &Call<reqwest::Request>) -> HttpClassifier {
-        let chosen = self.choose.as_ref().and_then(|choose| choose(call.request()));
-        chosen.unwrap_or_else(|| self.default.clone())
-    }
-}
-
-impl fmt::Debug for StackClassifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.default.fmt(f)
-    }
-}
-
 /// The state of one upstream: its name, and handles to inspect and change its layers.
 ///
 /// A handle is `None` if the client was built without that layer or budget.
@@ -174,6 +153,7 @@ pub struct UpstreamHandle {
     circuit_breaker: Option<CircuitBreaker>,
     bulkhead: Option<Bulkhead>,
     retry_budget: Option<RetryBudget>,
+    origins: UpstreamOrigins,
 }
 
 impl UpstreamHandle {
@@ -195,5 +175,22 @@ impl UpstreamHandle {
     /// Returns the retry budget.
     pub const fn retry_budget(&self) -> Option<&RetryBudget> {
         self.retry_budget.as_ref()
+    }
+
+    /// Returns the state of each endpoint. Empty before the first call.
+    ///
+    /// The address is `None` for an endpoint without an address of its own: reqwest resolves the name itself. This is
+    /// the endpoint of a name with one address, of a client that was handed in, of a client behind a proxy, and of a
+    /// name whose addresses are not known yet.
+    ///
+    /// ```
+    /// let client = steadfast::Client::new();
+    /// for endpoint in client.upstream_at("http://sku.internal")?.endpoints() {
+    ///     println!("{:?}: {}, {:?}", endpoint.address(), endpoint.state(), endpoint.latency());
+    /// }
+    /// # Ok::<(), reqwest::Error>(())
+    /// ```
+    pub fn endpoints(&self) -> Vec<EndpointStatus<Option<SocketAddr>>> {
+        self.origins.endpoints()
     }
 }

@@ -1,18 +1,22 @@
 //! The settings of the reqwest client that a [`ClientBuilder`](super::ClientBuilder) builds.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::USER_AGENT;
+use reqwest::dns::Resolve;
 use reqwest::redirect::Policy;
 
-use super::connecting::WatchConnecting;
+use super::client_factory::{ClientFactory, MakeBuilder, with_pings};
 #[cfg(feature = "cookies")]
 use super::cookie_store::CookieStore;
+use super::discovery::Resolver;
 use super::request_defaults::RequestDefaults;
-use super::reqwest_service::{ReqwestService, watch_shared};
+use super::reqwest_service::ReqwestService;
 use crate::ConfigError;
 use crate::config_error::MAX_DURATION;
 
@@ -28,6 +32,9 @@ pub(super) struct TransportSettings {
     pub(super) redirect: Option<Policy>,
     pub(super) proxies: Vec<reqwest::Proxy>,
     pub(super) no_proxy: bool,
+    /// The addresses of names that the user has set. The keys are in lower case.
+    pub(super) lists: HashMap<String, Arc<[IpAddr]>>,
+    pub(super) resolver: Option<Arc<dyn Resolve>>,
     #[cfg(feature = "rustls")]
     pub(super) root_certificates: Vec<reqwest::Certificate>,
     #[cfg(feature = "cookies")]
@@ -40,38 +47,51 @@ pub(super) enum Source {
     #[default]
     Defaults,
     /// The user's function that makes a reqwest builder.
-    Make(Arc<dyn Fn() -> reqwest::ClientBuilder + Send + Sync>),
+    Make(MakeBuilder),
     /// The user's client.
     Client(reqwest::Client),
 }
 
-/// The interval and the timeout of the pings on an HTTP/2 connection with open streams.
-#[cfg(feature = "http2")]
-const PING: Duration = Duration::from_secs(5);
-
 impl TransportSettings {
     /// Builds the reqwest client. `attempt` is the longest time of an attempt; `None` if unlimited.
     pub(super) fn build(mut self, attempt: Option<Duration>) -> Result<Transport, ConfigError> {
-        let make = match std::mem::take(&mut self.source) {
+        let (make, has_hidden_settings): (MakeBuilder, bool) = match std::mem::take(&mut self.source) {
             Source::Client(client) => return self.wrap(client),
-            Source::Make(make) => make,
-            Source::Defaults => Arc::new(with_pings),
+            Source::Make(make) => (make, true),
+            Source::Defaults => (Arc::new(with_pings), false),
         };
         self.check(attempt)?;
-        let policy = Arc::new(self.redirect.take().unwrap_or_default());
-        let client = self.reqwest_builder(&*make, attempt, &policy).build().map_err(|error| {
-            ConfigError::new("client.reqwest_builder", &error, "one that reqwest can build")
-                .with_source(error)
-        })?;
         let defaults = RequestDefaults {
-            headers: self.default_headers,
+            headers: self.default_headers.clone(),
             #[cfg(feature = "cookies")]
             cookies: self.cookies.clone(),
         };
-        let service = ReqwestService::with_watched_redirects(client.clone());
-        #[cfg(feature = "cookies")]
-        let service = service.with_cookies(self.cookies);
-        Ok(Transport { client, service, defaults })
+        let resolver = Resolver::new(self.lists, self.resolver);
+        // A function of the user's, a proxy, or a resolver of our own that another setting of reqwest overrides: each can
+        // hide the addresses that reqwest connects to.
+        let is_confirmed = !has_hidden_settings
+            && self.proxies.is_empty()
+            && (self.no_proxy || !environment_may_set_proxy());
+        let factory = ClientFactory {
+            make,
+            default_headers: self.default_headers,
+            connect_timeout: self.connect_timeout.or(attempt.map(|attempt| attempt / 2)),
+            redirect: Arc::new(self.redirect.take().unwrap_or_default()),
+            proxies: self.proxies,
+            no_proxy: self.no_proxy,
+            resolver: resolver.is_of_user().then(|| resolver.clone()),
+            #[cfg(feature = "rustls")]
+            root_certificates: self.root_certificates,
+            #[cfg(feature = "cookies")]
+            cookies: self.cookies,
+        };
+        let client = factory.client(None).map_err(|error| {
+            ConfigError::new("client.reqwest_builder", &error, "one that reqwest can build")
+                .with_source(error)
+        })?;
+        let service = factory.wrap(client.clone());
+        let factory = Some(Arc::new(factory));
+        Ok(Transport { client, service, defaults, factory, resolver, is_confirmed })
     }
 
     /// Uses the user's client as it is. Settings that would be ignored are refused.
@@ -83,6 +103,8 @@ impl TransportSettings {
             ("client.redirect", self.redirect.is_some()),
             ("client.proxy", !self.proxies.is_empty()),
             ("client.no_proxy", self.no_proxy),
+            ("client.resolve_to_addrs", !self.lists.is_empty()),
+            ("client.dns_resolver", self.resolver.is_some()),
             #[cfg(feature = "rustls")]
             ("client.add_root_certificate", !self.root_certificates.is_empty()),
             #[cfg(feature = "cookies")]
@@ -97,36 +119,14 @@ impl TransportSettings {
         } else {
             ReqwestService::new(client.clone())
         };
-        Ok(Transport { client, service, defaults: RequestDefaults::default() })
-    }
-
-    /// Makes a reqwest builder. May be called several times.
-    fn reqwest_builder(
-        &self,
-        make: &(dyn Fn() -> reqwest::ClientBuilder + Send + Sync),
-        attempt: Option<Duration>,
-        policy: &Arc<Policy>,
-    ) -> reqwest::ClientBuilder {
-        let mut builder = make().default_headers(self.default_headers.clone());
-        if let Some(timeout) = self.connect_timeout.or(attempt.map(|attempt| attempt / 2)) {
-            builder = builder.connect_timeout(timeout);
-        }
-        if self.no_proxy {
-            builder = builder.no_proxy();
-        }
-        for proxy in &self.proxies {
-            builder = builder.proxy(proxy.clone());
-        }
-        #[cfg(feature = "rustls")]
-        for certificate in &self.root_certificates {
-            builder = builder.add_root_certificate(certificate.clone());
-        }
-        #[cfg(feature = "cookies")]
-        if let Some(cookies) = &self.cookies {
-            builder = builder.cookie_provider(Arc::new(cookies.clone()));
-        }
-        builder = builder.connector_layer(WatchConnecting);
-        builder.redirect(watch_shared(Arc::clone(policy))).retry(reqwest::retry::never())
+        Ok(Transport {
+            client,
+            service,
+            defaults: RequestDefaults::default(),
+            factory: None,
+            resolver: Resolver::default(),
+            is_confirmed: false,
+        })
     }
 
     fn check(&mut self, attempt: Option<Duration>) -> Result<(), ConfigError> {
@@ -149,13 +149,13 @@ impl TransportSettings {
     }
 }
 
-/// Makes the default builder. Its client pings HTTP/2 connections with open streams, so that a dead connection is
-/// noticed.
-fn with_pings() -> reqwest::ClientBuilder {
-    let builder = reqwest::Client::builder();
-    #[cfg(feature = "http2")]
-    let builder = builder.http2_keep_alive_interval(PING).http2_keep_alive_timeout(PING);
-    builder
+/// True if the environment may set a proxy. reqwest reads these variables. On macOS and Windows it can also read the
+/// settings of the system.
+fn environment_may_set_proxy() -> bool {
+    const VARIABLES: [&str; 6] =
+        ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    cfg!(any(target_os = "macos", target_os = "windows")) || VARIABLES.into_iter().any(is_set)
 }
 
 /// The built reqwest client, its service, and the request parts that the client adds before the layers.
@@ -163,6 +163,11 @@ pub(super) struct Transport {
     pub(super) client: reqwest::Client,
     pub(super) service: ReqwestService,
     pub(super) defaults: RequestDefaults,
+    /// Makes further clients; `None` if the client was handed in.
+    pub(super) factory: Option<Arc<ClientFactory>>,
+    pub(super) resolver: Resolver,
+    /// True if the addresses of the resolver are those that reqwest connects to.
+    pub(super) is_confirmed: bool,
 }
 
 /// Shows no values of headers and no proxies, because they can hold credentials.

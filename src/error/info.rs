@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::kind::{BoxError, ErrorKind, TimeoutScope};
 use crate::http::Fault;
 use crate::http::client_errors::{self, Sent, causes};
-use crate::{EndpointId, StopReason};
+use crate::{EndpointId, RetryTerms, StopReason};
 
 /// The facts about an [`Error`](super::Error), in a type that is not generic.
 ///
@@ -31,7 +31,7 @@ pub struct ErrorInfo {
     pub(super) upstream: Option<Arc<str>>,
     pub(super) attempts: u32,
     pub(super) stop: Option<StopReason>,
-    pub(super) reach: Reach,
+    pub(super) marks: Marks,
     pub(super) endpoint: Option<EndpointId>,
 }
 
@@ -39,7 +39,7 @@ pub struct ErrorInfo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
     /// The upstream has processed no request.
-    Nowhere,
+    Nowhere = 0,
     /// The upstream may have seen a request.
     Upstream,
     /// The same, and a share of the caller's own timeout has cut the attempt.
@@ -51,6 +51,45 @@ pub(super) enum Reach {
 impl Reach {
     pub(super) const fn of(maybe_sent: bool) -> Self {
         if maybe_sent { Self::Upstream } else { Self::Nowhere }
+    }
+}
+
+/// The reach and the terms of an error in one byte, because an error has no room for two.
+#[derive(Clone, Copy)]
+pub(super) struct Marks(u8);
+
+impl Marks {
+    const REACH: u8 = 3;
+    const TERMS: u8 = 3 << 2;
+
+    pub(super) const fn of(reach: Reach) -> Self {
+        Self(0).with_reach(reach)
+    }
+
+    pub(super) const fn with_reach(self, reach: Reach) -> Self {
+        Self(self.0 & !Self::REACH | reach as u8)
+    }
+
+    pub(super) const fn with_terms(self, terms: RetryTerms) -> Self {
+        Self(self.0 & !Self::TERMS | (terms as u8) << 2)
+    }
+
+    const fn reach(self) -> Reach {
+        match self.0 & Self::REACH {
+            0 => Reach::Nowhere,
+            1 => Reach::Upstream,
+            2 => Reach::UpstreamBriefly,
+            _ => Reach::RedirectTarget,
+        }
+    }
+
+    const fn terms(self) -> RetryTerms {
+        match (self.0 & Self::TERMS) >> 2 {
+            0 => RetryTerms::Charged,
+            1 => RetryTerms::Elsewhere,
+            2 => RetryTerms::Free,
+            _ => RetryTerms::AtOnce,
+        }
     }
 }
 
@@ -104,7 +143,7 @@ impl ErrorInfo {
             upstream: None,
             attempts: if is_refusal { 0 } else { 1 },
             stop: None,
-            reach: Reach::of(!is_refusal),
+            marks: Marks::of(Reach::of(!is_refusal)),
             endpoint: None,
         }
     }
@@ -134,7 +173,7 @@ impl ErrorInfo {
             let sent = if is_hidden { Sent::Maybe } else { sent };
             Self {
                 attempts: u32::from(sent != Sent::NotAttempted),
-                reach: Reach::of(sent == Sent::Maybe),
+                marks: Marks::of(Reach::of(sent == Sent::Maybe)),
                 ..Self::new(ErrorKind::Upstream, None)
             }
         };
@@ -184,6 +223,7 @@ impl ErrorInfo {
             (None, ErrorKind::BulkheadFull { .. }) => Some(StopReason::BulkheadFull),
             (None, ErrorKind::Overloaded) => Some(StopReason::Overloaded),
             (None, ErrorKind::NoRuntime) => Some(StopReason::NoRuntime),
+            (None, ErrorKind::NoEndpoint) => Some(StopReason::NoEndpoint),
             (None, ErrorKind::Timeout { scope: TimeoutScope::Total, .. }) => Some(StopReason::Deadline),
             (stop, _) => stop,
         }
@@ -197,7 +237,7 @@ impl ErrorInfo {
     /// True if the upstream may have seen any part of the call's requests. If false, a request of any method can
     /// safely be sent again.
     pub const fn maybe_sent(&self) -> bool {
-        !matches!(self.reach, Reach::Nowhere)
+        !matches!(self.marks.reach(), Reach::Nowhere)
     }
 
     /// Returns the endpoint of the last attempt; `None` if no layer below chooses among endpoints.
@@ -205,11 +245,16 @@ impl ErrorInfo {
         self.endpoint
     }
 
+    /// Returns the terms on which a retry may follow.
+    pub(crate) const fn retry_terms(&self) -> RetryTerms {
+        self.marks.terms()
+    }
+
     /// True if the fault is that of another host, to which the upstream has redirected the request. Such a fault does
     /// not count against the upstream. Known only if the redirects of the HTTP client are
     /// [watched](crate::watch_redirects), as those of a default `Client` are.
     pub const fn is_of_redirect_target(&self) -> bool {
-        matches!(self.reach, Reach::RedirectTarget)
+        matches!(self.marks.reach(), Reach::RedirectTarget)
     }
 
     /// True if the circuit breaker refused the attempt.
@@ -237,7 +282,7 @@ impl ErrorInfo {
     /// True if a limit that the caller has chosen for this call has cut the attempt: the deadline, or a share of the
     /// call's own timeout.
     pub(crate) const fn is_cut_by_caller(&self) -> bool {
-        self.is_total_timeout() || matches!(self.reach, Reach::UpstreamBriefly)
+        self.is_total_timeout() || matches!(self.marks.reach(), Reach::UpstreamBriefly)
     }
 
     /// True if the client failed to connect, to the upstream or to the target of a redirect.
@@ -320,6 +365,7 @@ impl ErrorInfo {
                 after.map_or(Ok(()), |after| write!(f, " after {}", Rounded(after)))?;
             }
             ErrorKind::NoRuntime => f.write_str("no tokio runtime on this thread")?,
+            ErrorKind::NoEndpoint => f.write_str("no endpoint known")?,
             ErrorKind::Body => {
                 let is_whole = self.fault() == Some(Fault::Caller);
                 f.write_str(if is_whole {
@@ -406,6 +452,7 @@ impl fmt::Display for ErrorInfo {
             ErrorKind::Timeout { .. } => "the answer did not come in time",
             ErrorKind::Body => "the answer was not whole",
             ErrorKind::NoRuntime => "there is no tokio runtime",
+            ErrorKind::NoEndpoint => "the discovery has found no endpoint",
         })?;
         f.write_str(if self.maybe_sent() {
             "; the upstream may have seen the request"

@@ -37,6 +37,8 @@ pub enum ErrorKind {
     Body,
     /// The call was polled outside of a tokio runtime. Nothing was sent.
     NoRuntime,
+    /// The discovery of the upstream's [endpoints](crate::endpoints) has ended without an endpoint. Nothing was sent.
+    NoEndpoint,
 }
 
 /// The part of a call that a time limit bounds.
@@ -62,6 +64,7 @@ impl ErrorKind {
             Self::Timeout { .. } => "timeout",
             Self::Body => "body",
             Self::NoRuntime => "no_runtime",
+            Self::NoEndpoint => "no_endpoint",
         }
     }
 }

@@ -11,7 +11,11 @@ impl ErrorKind {
     pub(super) const fn is_refusal(self) -> bool {
         matches!(
             self,
-            Self::CircuitOpen { .. } | Self::BulkheadFull { .. } | Self::Overloaded | Self::NoRuntime
+            Self::CircuitOpen { .. }
+                | Self::BulkheadFull { .. }
+                | Self::Overloaded
+                | Self::NoRuntime
+                | Self::NoEndpoint
         )
     }
 }
@@ -24,7 +28,7 @@ impl ErrorInfo {
     }
 
     /// True if the last attempt was refused locally: by the circuit breaker, by the bulkhead, by a load-shedding
-    /// layer of tower, or for lack of a tokio runtime.
+    /// layer of tower, or for lack of a tokio runtime or of an endpoint.
     ///
     /// A refusal says nothing about the upstream: it is never retried, and never counted as a fault.
     pub const fn is_refusal(&self) -> bool {

@@ -69,6 +69,34 @@ pub(crate) fn retry_not_made(upstream: &str, attempts: u32, reason: &str) {
     );
 }
 
+/// An endpoint has been ejected.
+pub(crate) fn endpoint_ejected(upstream: &str, address: &str, cause: &str, time: Duration) {
+    tracing::warn!(
+        target: "steadfast::endpoints",
+        upstream,
+        address,
+        cause,
+        ?time,
+        "the endpoint is ejected: others get its attempts"
+    );
+}
+
+/// An ejected endpoint gets attempts again.
+pub(crate) fn endpoint_returned(upstream: &str, address: &str) {
+    tracing::info!(target: "steadfast::endpoints", upstream, address, "the endpoint is available again");
+}
+
+/// The stream of an upstream's addresses has returned an error.
+pub(crate) fn discovery_failed(upstream: &str, error: impl Display, known: usize) {
+    tracing::warn!(
+        target: "steadfast::endpoints",
+        upstream,
+        %error,
+        known,
+        "the discovery failed; the known endpoints are kept"
+    );
+}
+
 /// A stale response has answered a call.
 pub(crate) fn stale_served(upstream: &str, age: Duration, cause: impl Display) {
     tracing::info!(
@@ -87,6 +115,31 @@ pub(crate) fn store_failed(upstream: &str, error: impl Display) {
         upstream,
         %error,
         "the store failed or timed out; the cache goes on without it"
+    );
+}
+
+/// The first look-up in an outage of the resolver has failed. The `kept` known addresses of `name` stay in use.
+#[cfg(feature = "reqwest")]
+pub(crate) fn lookup_failed(upstream: &str, name: &str, error: impl Display, kept: usize) {
+    let consequence = if kept == 0 { "no address is known" } else { "the known addresses stay in use" };
+    tracing::warn!(
+        target: "steadfast::endpoints",
+        upstream,
+        name,
+        %error,
+        kept,
+        "the look-up of the addresses failed; {consequence}"
+    );
+}
+
+/// A look-up of the addresses of `name` has succeeded after failures.
+#[cfg(feature = "reqwest")]
+pub(crate) fn lookup_recovered(upstream: &str, name: &str) {
+    tracing::info!(
+        target: "steadfast::endpoints",
+        upstream,
+        name,
+        "the look-up of the addresses succeeds again"
     );
 }
 

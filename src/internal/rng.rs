@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use rand::{SeedableRng, rngs::SmallRng};
+use rand::{Rng as _, SeedableRng, rngs::SmallRng};
 
 /// A random number generator that many calls share, so that no two calls draw the same sequence.
 ///
@@ -21,6 +21,12 @@ impl SharedRng {
     pub(crate) fn with<T>(&self, draw: impl FnOnce(&mut SmallRng) -> T) -> T {
         draw(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Returns `seed`, or a seed from the operating system.
+#[cfg(feature = "reqwest")]
+pub(crate) fn seed_or_random(seed: Option<u64>) -> u64 {
+    seed.unwrap_or_else(|| rand::make_rng::<SmallRng>().next_u64())
 }
 
 impl fmt::Debug for SharedRng {

@@ -54,7 +54,8 @@ use crate::internal::log_events;
 use crate::response_kind::{AttemptFacts as _, ResponseKind};
 use crate::stop_reason::StopReason;
 use crate::{
-    Error, HasCallOptions, Judge, Outcome, RetryAdvice, RetrySafety, RetryableRequest, TimeoutScope,
+    Error, HasCallOptions, Judge, Outcome, RetryAdvice, RetrySafety, RetryTerms, RetryableRequest,
+    TimeoutScope,
 };
 
 /// The future of [`RetryService`](super::RetryService).
@@ -132,7 +133,9 @@ where
         let options = request.options();
         let copy = copy_for(&request, safety);
         let budget_is_spent = settings.budget_is_spent();
-        let updated = options.attempt(1, may_follow(&copy, safety, &settings, 0, budget_is_spent));
+        let may_follow = may_follow(&copy, safety, &settings, 0, budget_is_spent);
+        let updated =
+            options.attempt(1, may_follow).allow_probe(may_follow || may_probe(&copy, safety, &settings));
         // Skip the write if the options already mark the attempt as the first, and not as the last.
         if updated != options {
             request.set_options(updated);
@@ -208,6 +211,12 @@ fn may_follow<Req>(
     budget_is_spent: bool,
 ) -> bool {
     safety == RetrySafety::Idempotent && copy.is_ok() && settings.policy.allows(retries) && !budget_is_spent
+}
+
+/// True if a failed probe of an endpoint is sent again. The policy must allow retries, but the budget may be spent.
+#[inline]
+fn may_probe<Req>(copy: &Result<Req, StopReason>, safety: RetrySafety, settings: &RetrySettings) -> bool {
+    may_follow(copy, safety, settings, 0, false)
 }
 
 impl<Req, S, J, K, Res, E> Future for ResponseFuture<Req, S, J, K>
@@ -314,7 +323,9 @@ where
         match (budget, outcome) {
             (Some(budget), Outcome::Success) => budget.success(),
             // The budget of the upstream does not pay for the faults of another host.
-            (Some(budget), outcome) if outcome.is_fault() && !attempt.is_of_redirect_target => {
+            (Some(budget), outcome)
+                if outcome.is_fault() && !attempt.is_of_redirect_target && attempt.terms.is_charged() =>
+            {
                 budget.failure();
             }
             _ => {}
@@ -328,6 +339,15 @@ where
                 Ok(_) => NextStep::ResendNow,
                 Err(stop) => return NextStep::GiveUp(*stop),
             },
+            // The caller did not ask for a probe of an endpoint, so a failed probe costs neither time nor a token.
+            Outcome::Transient { .. } | Outcome::Failure
+                if attempt.terms == RetryTerms::AtOnce
+                    && this.counts.resent < MAX_RESENDS
+                    && *this.safety == RetrySafety::Idempotent
+                    && this.copy.is_ok() =>
+            {
+                NextStep::ResendNow
+            }
             // After too many resends, a retry waits before it sends the next request.
             Outcome::NotProcessed | Outcome::Transient { .. } | Outcome::Throttled { .. } => {
                 match self.as_mut().plan_retry(&attempt, outcome) {
@@ -353,7 +373,7 @@ where
         outcome: Outcome,
     ) -> Result<Pause, StopReason> {
         let this = self.project();
-        let budget = this.settings.budget.as_ref();
+        let budget = this.settings.budget.as_ref().filter(|_| attempt.terms.is_charged());
         let is_unprocessed = outcome == Outcome::NotProcessed;
         if let Some(budget) = budget.filter(|_| is_unprocessed && this.counts.is_paid) {
             // The token has paid for an attempt that was not processed.
@@ -365,18 +385,21 @@ where
             deadline: *this.deadline,
             retries: this.counts.retries,
             previous_backoff: *this.backoff,
-            retry_after: outcome.retry_after().or(attempt.retry_after),
+            retry_after: outcome
+                .retry_after()
+                .or(attempt.retry_after)
+                .filter(|_| attempt.terms.keeps_retry_after()),
             sent: attempt.sent && !is_unprocessed,
             safety: *this.safety,
             copied: match this.copy {
-                Ok(_) if *this.budget_is_spent => Err(StopReason::Budget),
+                Ok(_) if *this.budget_is_spent && attempt.terms.is_charged() => Err(StopReason::Budget),
                 Ok(_) => Ok(()),
                 Err(stop) => Err(*stop),
             },
             budget,
         })?;
         // End the call if the advisor objects: the result in hand is worth more than a refusal.
-        match advice_against(&pause, this.settings) {
+        match advice_against(&pause, this.settings, attempt.terms) {
             Some(stop) => Err(stop),
             None => Ok(pause),
         }
@@ -437,7 +460,10 @@ where
                     let retries = this.counts.retries;
                     let may_follow =
                         may_follow(this.copy, *this.safety, this.settings, retries, *this.budget_is_spent);
-                    request.set_options(options.attempt(this.counts.number(), may_follow));
+                    let may_probe = may_follow || may_probe(this.copy, *this.safety, this.settings);
+                    request.set_options(
+                        options.attempt(this.counts.number(), may_follow).allow_probe(may_probe),
+                    );
                     let future = this.service.call(request);
                     this.stage.set(RetryStage::Attempt { future });
                 }
@@ -484,12 +510,15 @@ where
 
 /// Returns the advisor's reason against an attempt after `pause`; `None` if there is no reason, or if the expected
 /// refusals end no later than the pause.
-fn advice_against(pause: &Pause, settings: &RetrySettings) -> Option<StopReason> {
+fn advice_against(pause: &Pause, settings: &RetrySettings, terms: RetryTerms) -> Option<StopReason> {
     match settings.advisor.as_ref()?.advice()? {
         RetryAdvice::Refusing { until: Some(until) } if pause.until.is_none_or(|end| end >= until) => None,
         RetryAdvice::Refusing { .. } => Some(StopReason::CircuitOpen),
-        // A layer without a budget ignores this advice, and makes all retries of the policy.
-        RetryAdvice::Failing => settings.budget.as_ref().map(|_| StopReason::Failing),
+        // A layer without a budget ignores this advice, and makes all retries of the policy. So does a retry that another
+        // endpoint can serve.
+        RetryAdvice::Failing => {
+            settings.budget.as_ref().filter(|_| terms != RetryTerms::Free).map(|_| StopReason::Failing)
+        }
     }
 }
 

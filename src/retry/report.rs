@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use crate::http::retry_after;
 use crate::response_kind::{AttemptFacts as _, ResponseKind};
-use crate::{EndpointId, Error};
+use crate::{EndpointId, Error, RetryTerms};
 
 /// The cause of a retry, for the log.
 pub(super) struct AttemptCause<'a, E> {
@@ -37,6 +37,7 @@ pub(super) struct AttemptReport {
     pub(super) requests: u32,
     pub(super) sent: bool,
     pub(super) endpoint: Option<EndpointId>,
+    pub(super) terms: RetryTerms,
     pub(super) is_of_redirect_target: bool,
     /// The `Retry-After` of a response, for an outcome that does not state it.
     pub(super) retry_after: Option<Duration>,
@@ -49,6 +50,7 @@ impl AttemptReport {
                 requests: kind.attempts(response),
                 sent: true,
                 endpoint: kind.endpoint(response),
+                terms: kind.retry_terms(response),
                 is_of_redirect_target: kind.is_of_redirect_target(response),
                 retry_after: kind
                     .headers(response)
@@ -58,6 +60,7 @@ impl AttemptReport {
                 requests: error.attempts(),
                 sent: error.maybe_sent(),
                 endpoint: error.endpoint(),
+                terms: error.retry_terms(),
                 is_of_redirect_target: error.is_of_redirect_target(),
                 retry_after: None,
             },

@@ -132,8 +132,7 @@ impl AttemptLimit {
 
     /// Returns the error of an attempt that this limit has cut.
     pub(super) fn error<E>(&self) -> Error<E> {
-        let error = Error::timeout(self.scope(), Some(self.after));
-        if self.kind == LimitKind::CallersShare { error.cut_by_callers_share() } else { error }
+        Error::of_time_up(self.time_up())
     }
 
     /// Returns the next end and limit of an attempt whose share has ended at `ended`, or `None` if the attempt is to

@@ -165,22 +165,22 @@ impl Memory {
             is_inserted = self.version(key) == version
                 && !others.iter().any(|it| entry.replaces(it) && it.is_newer_than(times.received));
             if !is_inserted {
-                return Change::Nothing;
+                return VariantsChange::Nothing;
             }
             entry.renew(times);
-            Change::Put(with(entry, others, self.max_bytes.saturating_sub(weight_of(key))))
+            VariantsChange::Put(with(entry, others, self.max_bytes.saturating_sub(weight_of(key))))
         });
         is_inserted && self.version(key) == version
     }
 
     /// Changes the variants of a key. Two changes of a key never overlap. An invalidation can overlap a change; the
     /// key is then removed.
-    fn change(&self, key: &Key, version: u64, change: impl FnOnce(Option<&Variants>) -> Change) {
+    fn change(&self, key: &Key, version: u64, change: impl FnOnce(Option<&Variants>) -> VariantsChange) {
         self.entries.entry_by_ref(key).and_compute_with(|current| {
             match change(current.as_ref().map(moka::Entry::value)) {
-                Change::Nothing => Op::Nop,
-                Change::Remove => Op::Remove,
-                Change::Put(variants) => {
+                VariantsChange::Nothing => Op::Nop,
+                VariantsChange::Remove => Op::Remove,
+                VariantsChange::Put(variants) => {
                     self.private_keys.add(key);
                     Op::Put(variants)
                 }
@@ -229,13 +229,13 @@ impl Memory {
         self.change(key, version, |variants| {
             let later = variants.into_iter().flat_map(|it| it.iter()).filter(|it| !is_older(it)).cloned();
             let later: Variants = later.collect();
-            if later.is_empty() { Change::Remove } else { Change::Put(later) }
+            if later.is_empty() { VariantsChange::Remove } else { VariantsChange::Put(later) }
         });
     }
 }
 
 /// A change of a key's variants.
-enum Change {
+enum VariantsChange {
     Nothing,
     Remove,
     Put(Variants),

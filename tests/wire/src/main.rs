@@ -7,6 +7,7 @@
 //! ```text
 //! cargo run --manifest-path tests/wire/Cargo.toml -- parity|faults [--long] [--write] [--show] [--only TEXT]
 //! cargo run --release --manifest-path tests/wire/Cargo.toml -- burst
+//! cargo run --release --manifest-path tests/wire/Cargo.toml -- replicas [--long|--quick]
 //! ```
 
 mod burst;
@@ -14,6 +15,7 @@ mod clients;
 mod faults;
 mod page;
 mod parity;
+mod replicas;
 mod server;
 
 use std::process::ExitCode;
@@ -21,7 +23,9 @@ use std::process::ExitCode;
 /// Any error of the harness itself.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-const USAGE: &str = "usage: wire parity|faults [--long] [--write] [--show] [--only TEXT], or: wire burst";
+const USAGE: &str = "usage: wire parity|faults [--long] [--write] [--show] [--only TEXT], or: wire burst, or: \
+                     wire replicas [--long|--quick] [--only TEXT] [--protocol http1|http2] \
+                     [--client bare|steadfast] [--show]";
 
 /// The options that both tables understand.
 #[derive(Debug, Default)]
@@ -56,6 +60,9 @@ async fn main() -> ExitCode {
 /// Runs one table, and returns its problems.
 async fn run(mut arguments: impl Iterator<Item = String>) -> Result<Vec<String>, BoxError> {
     let table = arguments.next().ok_or(USAGE)?;
+    if table == "replicas" {
+        return replicas::run(arguments).await;
+    }
     let mut options = Options::default();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {

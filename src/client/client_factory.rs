@@ -1,0 +1,92 @@
+//! Makes the reqwest clients of a client: one that resolves names itself, and one for each pinned endpoint.
+//!
+//! All of them have the same settings, and share the cookie store.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use reqwest::redirect::Policy;
+
+use super::connecting::WatchConnecting;
+#[cfg(feature = "cookies")]
+use super::cookie_store::CookieStore;
+use super::discovery::Resolver;
+use super::reqwest_service::{ReqwestService, watch_shared};
+
+/// The function that makes a reqwest builder.
+pub(super) type MakeBuilder = Arc<dyn Fn() -> reqwest::ClientBuilder + Send + Sync>;
+
+/// The settings of the reqwest clients.
+pub(super) struct ClientFactory {
+    pub(super) make: MakeBuilder,
+    pub(super) default_headers: HeaderMap,
+    pub(super) connect_timeout: Option<Duration>,
+    pub(super) redirect: Arc<Policy>,
+    pub(super) proxies: Vec<reqwest::Proxy>,
+    pub(super) no_proxy: bool,
+    /// `None` if reqwest resolves names as its builder says.
+    pub(super) resolver: Option<Resolver>,
+    #[cfg(feature = "rustls")]
+    pub(super) root_certificates: Vec<reqwest::Certificate>,
+    #[cfg(feature = "cookies")]
+    pub(super) cookies: Option<CookieStore>,
+}
+
+/// The interval and the timeout of the pings on an HTTP/2 connection with open streams.
+#[cfg(feature = "http2")]
+const PING: Duration = Duration::from_secs(5);
+
+impl ClientFactory {
+    /// Builds a client, pinned to the addresses of a host if they are given.
+    pub(super) fn client(&self, pin: Option<(&str, &[SocketAddr])>) -> reqwest::Result<reqwest::Client> {
+        let mut builder = (self.make)().default_headers(self.default_headers.clone());
+        if let Some(timeout) = self.connect_timeout {
+            builder = builder.connect_timeout(timeout);
+        }
+        if self.no_proxy {
+            builder = builder.no_proxy();
+        }
+        for proxy in &self.proxies {
+            builder = builder.proxy(proxy.clone());
+        }
+        if let Some(resolver) = &self.resolver {
+            builder = builder.dns_resolver(Arc::new(resolver.clone()));
+        }
+        if let Some((host, addresses)) = pin {
+            builder = builder.resolve_to_addrs(host, addresses);
+        }
+        #[cfg(feature = "rustls")]
+        for certificate in &self.root_certificates {
+            builder = builder.add_root_certificate(certificate.clone());
+        }
+        #[cfg(feature = "cookies")]
+        if let Some(cookies) = &self.cookies {
+            builder = builder.cookie_provider(Arc::new(cookies.clone()));
+        }
+        builder = builder.connector_layer(WatchConnecting);
+        builder.redirect(watch_shared(Arc::clone(&self.redirect))).retry(reqwest::retry::never()).build()
+    }
+
+    /// Makes the service of a client that this factory has built.
+    pub(super) fn wrap(&self, client: reqwest::Client) -> ReqwestService {
+        let service = ReqwestService::with_watched_redirects(client);
+        #[cfg(feature = "cookies")]
+        let service = service.with_cookies(self.cookies.clone());
+        service
+    }
+
+    pub(super) fn service(&self, pin: Option<(&str, &[SocketAddr])>) -> reqwest::Result<ReqwestService> {
+        Ok(self.wrap(self.client(pin)?))
+    }
+}
+
+/// Makes the default builder. Its client pings HTTP/2 connections with open streams, so that a dead connection is
+/// noticed.
+pub(super) fn with_pings() -> reqwest::ClientBuilder {
+    let builder = reqwest::Client::builder();
+    #[cfg(feature = "http2")]
+    let builder = builder.http2_keep_alive_interval(PING).http2_keep_alive_timeout(PING);
+    builder
+}

@@ -1,0 +1,139 @@
+//! Makes the endpoints of each origin, and their reqwest clients.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use reqwest::Url;
+
+use super::classifier::StackClassifier;
+use super::client_factory::ClientFactory;
+use super::discovery::{AddressNews, DiscoverySettings, NameDiscovery, Resolver};
+use super::origin::{OriginEndpoints, OriginName};
+use super::pins::{PinnedSite, Pins, Target};
+use super::reqwest_service::ReqwestService;
+use crate::endpoints::{Endpoints, EndpointsBuilder, EndpointsService, fixed};
+use crate::internal::rng;
+
+/// The origins of a client.
+#[derive(Clone)]
+pub(super) struct Dialer(Arc<DialerInner>);
+
+struct DialerInner {
+    /// The service of the reqwest client that resolves names itself.
+    whole: ReqwestService,
+    settings: DialerSettings,
+    /// The origins in use. Upstreams with a key function can share an origin.
+    origins: Mutex<HashMap<OriginName, Weak<OriginEndpoints>>>,
+}
+
+/// The settings of the endpoints of a client.
+pub(super) struct DialerSettings {
+    /// `None` if the reqwest client was handed in, or if endpoints are switched off.
+    pub(super) factory: Option<Arc<ClientFactory>>,
+    pub(super) resolver: Resolver,
+    /// True if the addresses of the resolver are those that reqwest connects to. Otherwise they have to be confirmed.
+    pub(super) is_confirmed: bool,
+    pub(super) refresh: Duration,
+    pub(super) endpoints: EndpointsBuilder,
+    pub(super) classifier: StackClassifier,
+}
+
+impl Dialer {
+    pub(super) fn new(whole: ReqwestService, settings: DialerSettings) -> Self {
+        Self(Arc::new(DialerInner { whole, settings, origins: Mutex::default() }))
+    }
+
+    /// Returns the origin of a URL. If it is unknown, makes its endpoints.
+    pub(super) fn origin(&self, url: &Url) -> Arc<OriginEndpoints> {
+        let name = OriginName::of(url);
+        let mut origins = self.0.origins.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(origin) = origins.get(&name).and_then(Weak::upgrade) {
+            return origin;
+        }
+        let origin = Arc::new(self.make(&name));
+        origins.retain(|_, origin| origin.strong_count() > 0);
+        origins.insert(name, Arc::downgrade(&origin));
+        origin
+    }
+
+    fn make(&self, name: &OriginName) -> OriginEndpoints {
+        let DialerInner { whole, settings, .. } = &*self.0;
+        let upstream: Arc<str> = name.to_string().into();
+        let factory = settings.factory.as_ref().filter(|_| name.is_resolved());
+        let (endpoints, discovery) = if let Some(factory) = factory {
+            let (endpoints, discovery) = self.discovered(name, &upstream, factory);
+            (endpoints, Some(discovery))
+        } else {
+            let whole = whole.clone();
+            let make = move |_: &Target| whole.clone();
+            (Endpoints::new(&settings.endpoints, Some(upstream), fixed([Target::Whole]), make), None)
+        };
+        let service = EndpointsService::new(endpoints).classifier(settings.classifier.clone());
+        OriginEndpoints { name: name.clone(), service, discovery }
+    }
+
+    fn discovered(
+        &self,
+        name: &OriginName,
+        upstream: &Arc<str>,
+        factory: &Arc<ClientFactory>,
+    ) -> (Endpoints<Target, ReqwestService>, Arc<NameDiscovery>) {
+        let DialerInner { whole, settings, .. } = &*self.0;
+        let (pins, changes) = Pins::new(name.port, settings.is_confirmed);
+        let make = {
+            let (factory, whole, pins, host) =
+                (Arc::clone(factory), whole.clone(), Arc::clone(&pins), name.host.clone());
+            let is_first = AtomicBool::new(true);
+            move |target: &Target| match *target {
+                // The first time, the client that all origins share. Later, its connections look dead.
+                Target::Whole if is_first.swap(false, Relaxed) => {
+                    whole.clone().at_site(PinnedSite { pins: Arc::clone(&pins), address: None })
+                }
+                Target::Whole => {
+                    let renewed = factory.service(None).unwrap_or_else(|_| whole.clone());
+                    renewed.at_site(PinnedSite { pins: Arc::clone(&pins), address: None })
+                }
+                Target::Address(address) => {
+                    let addresses = pins.addresses_for(address);
+                    match factory.service(Some((&host, &addresses))) {
+                        Ok(service) => {
+                            service.at_site(PinnedSite { pins: Arc::clone(&pins), address: Some(address) })
+                        }
+                        // The same builder has built a client before, so this does not happen.
+                        Err(_) => whole.clone(),
+                    }
+                }
+            }
+        };
+        let endpoints = Endpoints::new(&settings.endpoints, Some(Arc::clone(upstream)), changes, make);
+        let sink = {
+            let (pins, endpoints) = (Arc::clone(&pins), endpoints.clone());
+            Arc::new(move |news| match news {
+                AddressNews::Changed(changes) => pins.changed(changes),
+                AddressNews::Idle => endpoints.drop_services(),
+            })
+        };
+        let discovery = Arc::new(NameDiscovery::new(
+            name.host.as_str().into(),
+            Arc::clone(upstream),
+            settings.resolver.clone(),
+            DiscoverySettings {
+                refresh: settings.refresh,
+                max_addresses: settings.endpoints.get_max_endpoints(),
+                seed: rng::seed_or_random(settings.endpoints.get_seed()),
+            },
+            sink,
+        ));
+        pins.advise(&discovery);
+        (endpoints, discovery)
+    }
+}
+
+impl fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dialer").field("resolver", &self.0.settings.resolver).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,177 @@
+//! The addresses that the task and the attempts share, and the delivery of the news.
+//!
+//! The sink must see the changes in the order in which they happened, but it runs outside of every lock. So each
+//! change queues its news under the lock, and one thread at a time delivers the queue. If another thread queues news
+//! meanwhile, it leaves the delivery to the first thread.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use super::addresses::{AddressChange, KnownAddresses};
+use super::news::{AddressNews, DiscoverySettings, Sink};
+use crate::BoxError;
+use crate::internal::log_events;
+
+/// The longest wait after a failure, before the jitter.
+const MAX_BACKOFF: Duration = Duration::from_secs(60);
+
+/// The shortest time before a hinted look-up. Each failure doubles it.
+const MIN_PAUSE: Duration = Duration::from_secs(1);
+
+pub(super) struct Shared {
+    name: Arc<str>,
+    upstream: Arc<str>,
+    refresh: Duration,
+    sink: Sink,
+    state: Mutex<DiscoveryState>,
+}
+
+struct DiscoveryState {
+    known: KnownAddresses,
+    rng: SmallRng,
+    /// The number of consecutive failures.
+    failures: u32,
+    undelivered: VecDeque<AddressNews>,
+    is_delivering: bool,
+}
+
+/// The time between two look-ups.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RefreshPause {
+    pub(super) time: Duration,
+    pub(super) time_after_hint: Duration,
+}
+
+/// Ends a delivery, also if the sink panics.
+struct Delivery<'a> {
+    shared: &'a Shared,
+    is_over: bool,
+}
+
+// ===== impl Shared =====
+
+impl Shared {
+    pub(super) fn new(name: Arc<str>, upstream: Arc<str>, settings: &DiscoverySettings, sink: Sink) -> Self {
+        let state = DiscoveryState {
+            known: KnownAddresses::new(settings.max_addresses, settings.seed),
+            rng: SmallRng::seed_from_u64(settings.seed),
+            failures: 0,
+            undelivered: VecDeque::new(),
+            is_delivering: false,
+        };
+        Self { name, upstream, refresh: settings.refresh, sink, state: Mutex::new(state) }
+    }
+
+    /// Records and reports the end of a look-up. Returns the time until the next look-up.
+    pub(super) fn answered(&self, answer: Result<Vec<IpAddr>, BoxError>) -> RefreshPause {
+        let mut state = self.lock();
+        let (failures, error) = match answer {
+            Ok(answer) => {
+                let changes = state.known.answered(answer);
+                state.queue_changes(changes);
+                (0, None)
+            }
+            Err(error) => (state.failures.saturating_add(1), Some(error)),
+        };
+        let failures_before = std::mem::replace(&mut state.failures, failures);
+        let pause = state.pause(self.refresh);
+        let kept = state.known.current().count();
+        drop(state);
+        match error {
+            Some(error) if failures_before == 0 => {
+                log_events::lookup_failed(&self.upstream, &self.name, error, kept);
+            }
+            None if failures_before > 0 => log_events::lookup_recovered(&self.upstream, &self.name),
+            _ => {}
+        }
+        self.deliver();
+        pause
+    }
+
+    pub(super) fn prefer(&self, address: IpAddr) {
+        let mut state = self.lock();
+        let changes = state.known.prefer(address);
+        state.queue_changes(changes);
+        drop(state);
+        self.deliver();
+    }
+
+    pub(super) fn others(&self) -> Vec<IpAddr> {
+        self.lock().known.others().collect()
+    }
+
+    /// Reports that the name is idle if `stop` returns true, and returns the result of `stop`. The lock orders this
+    /// report before all reports of the next task.
+    pub(super) fn idle(&self, stop: impl FnOnce() -> bool) -> bool {
+        let mut state = self.lock();
+        let is_idle = stop();
+        if is_idle {
+            state.known.paused();
+            state.undelivered.push_back(AddressNews::Idle);
+        }
+        drop(state);
+        self.deliver();
+        is_idle
+    }
+
+    fn deliver(&self) {
+        if std::mem::replace(&mut self.lock().is_delivering, true) {
+            return;
+        }
+        let mut delivery = Delivery { shared: self, is_over: false };
+        while let Some(news) = delivery.next() {
+            (self.sink)(news);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, DiscoveryState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// ===== impl DiscoveryState =====
+
+impl DiscoveryState {
+    fn queue_changes(&mut self, changes: Vec<AddressChange>) {
+        if !changes.is_empty() {
+            self.undelivered.push_back(AddressNews::Changed(changes));
+        }
+    }
+
+    /// Chooses the time until the next look-up.
+    fn pause(&mut self, refresh: Duration) -> RefreshPause {
+        let doublings = self.failures.min(16); // More doublings change nothing.
+        let time = match doublings {
+            0 => refresh,
+            _ => refresh.saturating_mul(1 << (doublings - 1)).min(MAX_BACKOFF),
+        };
+        let jitter = self.rng.random_range(0.8..1.2);
+        RefreshPause { time: time.mul_f64(jitter), time_after_hint: MIN_PAUSE * (1 << doublings) }
+    }
+}
+
+// ===== impl Delivery =====
+
+impl Delivery<'_> {
+    /// Takes the next news. If there is none, ends the delivery under the same lock, so that no news stays behind.
+    fn next(&mut self) -> Option<AddressNews> {
+        let mut state = self.shared.lock();
+        let news = state.undelivered.pop_front();
+        self.is_over = news.is_none();
+        state.is_delivering = news.is_some();
+        news
+    }
+}
+
+impl Drop for Delivery<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.shared.lock().is_delivering = false;
+        }
+    }
+}

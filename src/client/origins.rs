@@ -1,0 +1,107 @@
+//! The origins of one upstream, and the service that sends a call to an endpoint of its origin.
+//!
+//! An upstream has one origin: a scheme, a host and a port. With a key function, it can have several. Then each origin
+//! has endpoints of its own, because addresses belong to a name.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll};
+
+use http::Response;
+use reqwest::Url;
+use tower::Service;
+
+use super::dialer::Dialer;
+use super::origin::{OriginBody, OriginEndpoints, OriginFuture};
+use super::pins::Target;
+use crate::endpoints::EndpointStatus;
+use crate::{Call, Error};
+
+/// The origins of one upstream. A clone is another handle to the same origins.
+#[derive(Clone)]
+pub(super) struct UpstreamOrigins(Arc<OriginList>);
+
+struct OriginList {
+    dialer: Dialer,
+    /// True if the upstream has one origin only, because its key is the origin.
+    is_single: bool,
+    first: OnceLock<Arc<OriginEndpoints>>,
+    /// Further origins, oldest first.
+    others: Mutex<Vec<Arc<OriginEndpoints>>>,
+}
+
+/// The most further origins of one upstream whose endpoints are kept.
+const MOST_OTHERS: usize = 15;
+
+impl UpstreamOrigins {
+    pub(super) fn new(dialer: Dialer, is_single: bool) -> Self {
+        let others = Mutex::default();
+        Self(Arc::new(OriginList { dialer, is_single, first: OnceLock::new(), others }))
+    }
+
+    /// Sends a call to an endpoint of its origin.
+    #[inline]
+    fn send(&self, call: Call<reqwest::Request>) -> OriginFuture {
+        let first = self.0.first.get_or_init(|| self.0.dialer.origin(call.request().url()));
+        if self.0.is_single || first.name.is_of(call.request().url()) {
+            return first.send(call);
+        }
+        self.other(call.request().url()).send(call)
+    }
+
+    #[cold]
+    fn other(&self, url: &Url) -> Arc<OriginEndpoints> {
+        let mut others = self.others();
+        if let Some(origin) = others.iter().find(|origin| origin.name.is_of(url)) {
+            return Arc::clone(origin);
+        }
+        let origin = self.0.dialer.origin(url);
+        if others.len() >= MOST_OTHERS {
+            others.remove(0);
+        }
+        others.push(Arc::clone(&origin));
+        origin
+    }
+
+    fn others(&self) -> MutexGuard<'_, Vec<Arc<OriginEndpoints>>> {
+        self.0.others.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the state of the endpoints of all origins.
+    pub(super) fn endpoints(&self) -> Vec<EndpointStatus<Option<SocketAddr>>> {
+        let list = |origin: &Arc<OriginEndpoints>| {
+            let of_host = origin.name.ip().map(|ip| SocketAddr::new(ip, origin.name.port));
+            let address = move |target| match target {
+                Target::Whole => of_host,
+                Target::Address(address) => Some(address),
+            };
+            let endpoints = origin.service.endpoints().list();
+            endpoints.into_iter().map(move |endpoint| endpoint.map_address(address)).collect::<Vec<_>>()
+        };
+        self.0.first.get().into_iter().chain(self.others().iter()).flat_map(list).collect()
+    }
+}
+
+impl Service<Call<reqwest::Request>> for UpstreamOrigins {
+    type Response = Response<OriginBody>;
+    type Error = Error<reqwest::Error>;
+    type Future = OriginFuture;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    #[inline]
+    fn call(&mut self, call: Call<reqwest::Request>) -> OriginFuture {
+        self.send(call)
+    }
+}
+
+impl fmt::Debug for UpstreamOrigins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let others = self.others();
+        let origins = self.0.first.get().into_iter().chain(others.iter());
+        f.debug_list().entries(origins.map(|origin| origin.name.to_string())).finish()
+    }
+}

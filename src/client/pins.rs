@@ -1,0 +1,221 @@
+//! The addresses to which the endpoints of one origin are pinned.
+//!
+//! An origin begins with one endpoint, `Target::Whole`: a reqwest client that resolves the name itself, so the first
+//! call waits for no look-up of ours. Once a look-up finds several addresses, each address becomes an endpoint with a
+//! reqwest client that is pinned to it, and the first endpoint is removed.
+//!
+//! # Confirmation
+//!
+//! A reqwest builder from a user's function can hide a resolver, fixed addresses or a proxy, and so can the
+//! environment. reqwest has no getters for them. A pinned client would then connect to wrong addresses. So the
+//! addresses have to be confirmed: an answer must have come from one of them, over a connection that reqwest made
+//! without a pin. Until then, the first endpoint serves every call.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::discovery::{AddressChange, NameDiscovery};
+use crate::BoxError;
+use crate::endpoints::Change;
+
+/// The place to which an endpoint of the client sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    /// Wherever reqwest connects to by itself.
+    Whole,
+    /// One address.
+    Address(SocketAddr),
+}
+
+/// The addresses of one origin, and the changes of its endpoints.
+pub(super) struct Pins {
+    /// The port of the origin. reqwest connects to this port, whatever the port of a pinned address.
+    port: u16,
+    changes: UnboundedSender<Change<Target>>,
+    state: Mutex<PinState>,
+    /// True while several addresses wait for a confirmation.
+    is_unconfirmed: AtomicBool,
+    discovery: OnceLock<Weak<NameDiscovery>>,
+}
+
+#[derive(Default)]
+struct PinState {
+    addresses: Vec<IpAddr>,
+    is_confirmed: bool,
+    /// True once the endpoints are pinned.
+    is_pinned: bool,
+}
+
+/// The most addresses to which a pinned client fails over if it cannot connect.
+const MOST_ALTERNATIVES: usize = 2;
+
+impl Pins {
+    /// `is_confirmed` is true if nothing can hide other addresses. Also returns the stream of the changes.
+    pub(super) fn new(port: u16, is_confirmed: bool) -> (Arc<Self>, TargetChanges) {
+        let (changes, receiver) = unbounded_channel();
+        let pins = Self {
+            port,
+            changes,
+            state: Mutex::new(PinState { is_confirmed, ..PinState::default() }),
+            is_unconfirmed: AtomicBool::new(false),
+            discovery: OnceLock::new(),
+        };
+        pins.send(Change::Insert(Target::Whole));
+        (Arc::new(pins), TargetChanges(receiver))
+    }
+
+    /// Sets the discovery, for advice about failed connections.
+    pub(super) fn advise(&self, discovery: &Arc<NameDiscovery>) {
+        let _ = self.discovery.set(Arc::downgrade(discovery));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, PinState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn send(&self, change: Change<Target>) {
+        // The receiver is gone if the endpoints are; then nobody needs the change.
+        let _ = self.changes.send(change);
+    }
+
+    fn target(&self, address: IpAddr) -> Target {
+        Target::Address(SocketAddr::new(address, self.port))
+    }
+
+    /// Takes over the changes that a look-up has found.
+    pub(super) fn changed(&self, changes: Vec<AddressChange>) {
+        let mut state = self.lock();
+        for change in changes {
+            match change {
+                AddressChange::Added(address) => state.addresses.push(address),
+                AddressChange::Removed(address) => state.addresses.retain(|known| *known != address),
+            }
+            if state.is_pinned {
+                self.send(match change {
+                    AddressChange::Added(address) => Change::Insert(self.target(address)),
+                    AddressChange::Removed(address) => Change::Remove(self.target(address)),
+                });
+            }
+        }
+        self.pin(&mut state);
+    }
+
+    /// Pins the endpoints to their addresses, once there are several that are confirmed. One address needs no pin.
+    fn pin(&self, state: &mut PinState) {
+        if state.is_pinned || state.addresses.len() < 2 {
+            return;
+        }
+        self.is_unconfirmed.store(!state.is_confirmed, Relaxed);
+        if state.is_confirmed {
+            state.is_pinned = true;
+            state.addresses.iter().for_each(|address| self.send(Change::Insert(self.target(*address))));
+            self.send(Change::Remove(Target::Whole));
+        }
+    }
+
+    /// Records that an answer came from `remote`, over a connection without a pin.
+    fn answered_unpinned(&self, remote: SocketAddr) {
+        let mut state = self.lock();
+        if remote.port() == self.port && state.addresses.contains(&remote.ip().to_canonical()) {
+            state.is_confirmed = true;
+            self.pin(&mut state);
+        }
+    }
+
+    fn discovery(&self) -> Option<Arc<NameDiscovery>> {
+        self.discovery.get()?.upgrade()
+    }
+
+    /// Returns the addresses for a client that is pinned to `address`: this one, and some to fail over to. reqwest tries
+    /// them in this order, also for a request that cannot be sent twice, because nothing is sent before a connection
+    /// is established.
+    pub(super) fn addresses_for(&self, address: SocketAddr) -> Vec<SocketAddr> {
+        let known = self.lock().addresses.clone();
+        let position =
+            known.iter().position(|known| *known == address.ip()).map_or(0, |position| position + 1);
+        let following = (0..known.len()).map(|step| known[(position + step) % known.len()]);
+        let alternatives = following.filter(|other| *other != address.ip()).take(MOST_ALTERNATIVES);
+        let of_other_family = self.discovery().and_then(|discovery| discovery.others().into_iter().next());
+        let alternatives = alternatives.chain(of_other_family).map(|other| SocketAddr::new(other, self.port));
+        std::iter::once(address).chain(alternatives).collect()
+    }
+}
+
+impl fmt::Debug for Pins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pins").field("addresses", &self.lock().addresses).finish_non_exhaustive()
+    }
+}
+
+/// The pin of one reqwest client. Its service reports to which address a connection leads.
+#[derive(Debug)]
+pub(super) struct PinnedSite {
+    pub(super) pins: Arc<Pins>,
+    /// `None` for the endpoint without a pin.
+    pub(super) address: Option<SocketAddr>,
+}
+
+impl PinnedSite {
+    /// Records the address that has answered. Returns true if it is another one than that of the pin.
+    #[inline]
+    pub(super) fn answered(&self, remote: impl FnOnce() -> Option<SocketAddr>) -> bool {
+        if self.address.is_none() && !self.pins.is_unconfirmed.load(Relaxed) {
+            return false;
+        }
+        let Some(remote) = remote() else { return false };
+        let Some(address) = self.address else {
+            self.pins.answered_unpinned(remote);
+            return false;
+        };
+        let is_elsewhere = remote.ip().to_canonical() != address.ip();
+        if is_elsewhere {
+            self.reached_elsewhere(remote);
+        }
+        is_elsewhere
+    }
+
+    /// Records that no connection could be established.
+    #[cold]
+    pub(super) fn unreachable(&self) {
+        if let Some(discovery) = self.pins.discovery() {
+            discovery.hint();
+        }
+    }
+
+    #[cold]
+    fn reached_elsewhere(&self, remote: SocketAddr) {
+        let Some(discovery) = self.pins.discovery() else { return };
+        discovery.hint();
+        let remote = remote.ip().to_canonical();
+        if self.address.is_some_and(|address| address.is_ipv4() != remote.is_ipv4()) {
+            discovery.prefer(remote);
+        }
+    }
+}
+
+/// The stream of the changes of one origin's endpoints.
+pub(super) struct TargetChanges(UnboundedReceiver<Change<Target>>);
+
+impl Stream for TargetChanges {
+    type Item = Result<Change<Target>, BoxError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(cx).map(|change| change.map(Ok))
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole => f.write_str("any address"),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
+}

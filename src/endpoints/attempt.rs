@@ -1,0 +1,177 @@
+//! The record of one attempt at an endpoint. It is counted from its begin to the end of its body, and has one result.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::ejection::{EndpointFault, FaultKind};
+use super::group::{Endpoint, FaultReport, low_bits};
+use crate::http::body::{BodyEnd, BodyObserver};
+use crate::sealed::Sealed;
+use crate::{EndpointId, RetryTerms};
+
+/// An attempt that waits for the head of its answer.
+///
+/// If it is dropped without a result, the time of its wait decides: an unusually long wait is a fault.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    endpoint: Arc<Endpoint>,
+    began: Instant,
+    era: u32,
+    is_probe: bool,
+    has_ended: bool,
+}
+
+/// An attempt that is dropped counts as a fault after so many times the usual time, and at least after
+/// [`LEAST_WAIT`].
+const LONG_WAIT_TIMES: u32 = 4;
+
+const LEAST_WAIT: Duration = Duration::from_millis(100);
+
+/// While no answer of the endpoint is known, an attempt that is dropped counts as a fault after this time.
+const LONG_FIRST_WAIT: Duration = Duration::from_secs(1);
+
+impl Attempt {
+    #[inline]
+    pub(super) fn begin(endpoint: Arc<Endpoint>, is_probe: bool, now: Instant) -> Self {
+        endpoint.load.begin(low_bits(endpoint.millis(now)));
+        let era = endpoint.load.health().era();
+        Self { endpoint, began: now, era, is_probe, has_ended: false }
+    }
+
+    pub(super) fn endpoint(&self) -> EndpointId {
+        self.endpoint.id
+    }
+
+    pub(super) const fn is_probe(&self) -> bool {
+        self.is_probe
+    }
+
+    /// Records a good answer. Its body follows.
+    #[inline]
+    pub(super) fn succeeded(&mut self) -> EndpointBody {
+        let now = Instant::now();
+        let body = self.answered(now);
+        self.endpoint
+            .load
+            .sample(now.saturating_duration_since(self.began), low_bits(self.endpoint.millis(now)));
+        if !self.endpoint.load.health().is_well() {
+            self.endpoint.recovered(self.era, now);
+        }
+        body
+    }
+
+    /// Records an answer that says nothing about the endpoint.
+    pub(super) fn neutral(&mut self) -> EndpointBody {
+        let body = self.answered(Instant::now());
+        self.release_probe();
+        body
+    }
+
+    /// Records an answer that is a fault.
+    pub(super) fn answered_with_fault(
+        &mut self,
+        kind: FaultKind,
+        retry_after: Option<Duration>,
+    ) -> (EndpointBody, RetryTerms) {
+        let now = Instant::now();
+        let body = self.answered(now);
+        if kind == FaultKind::Application {
+            let took = now.saturating_duration_since(self.began);
+            self.endpoint.load.sample_if_longer(took, low_bits(self.endpoint.millis(now)));
+        }
+        (body, self.fault(kind, retry_after, now))
+    }
+
+    /// Records an attempt without an answer.
+    pub(super) fn failed(&mut self, kind: FaultKind) -> RetryTerms {
+        let now = Instant::now();
+        self.has_ended = true;
+        self.endpoint.load.failed(low_bits(self.endpoint.millis(now)));
+        self.fault(kind, None, now)
+    }
+
+    /// Takes the attempt back: it was not sent, or its failure says nothing about the endpoint.
+    pub(super) fn withdraw(&mut self) {
+        self.has_ended = true;
+        self.endpoint.load.withdrawn();
+        self.release_probe();
+    }
+
+    /// Records an attempt that its caller gives up: by a drop, or by the deadline of the call.
+    #[cold]
+    pub(super) fn abandon(&mut self) -> RetryTerms {
+        let usual = self.endpoint.load.latency();
+        let long = usual.map_or(LONG_FIRST_WAIT, |usual| (usual * LONG_WAIT_TIMES).max(LEAST_WAIT));
+        if self.began.elapsed() >= long {
+            return self.failed(FaultKind::Abandoned);
+        }
+        self.withdraw();
+        RetryTerms::Charged
+    }
+
+    fn answered(&mut self, now: Instant) -> EndpointBody {
+        self.has_ended = true;
+        self.endpoint.load.answered(low_bits(self.endpoint.millis(now)));
+        EndpointBody { endpoint: Arc::clone(&self.endpoint), era: self.era }
+    }
+
+    fn fault(&self, kind: FaultKind, retry_after: Option<Duration>, now: Instant) -> RetryTerms {
+        let fault = EndpointFault { kind, retry_after, era: self.era, is_probe: self.is_probe };
+        let FaultReport { is_charged, has_other } = self.endpoint.faulted(fault, now);
+        match kind {
+            // Others would ask for the same pause.
+            FaultKind::Throttled => RetryTerms::Charged,
+            _ if !has_other => RetryTerms::Charged,
+            _ if self.is_probe => RetryTerms::AtOnce,
+            _ if is_charged => RetryTerms::Elsewhere,
+            _ => RetryTerms::Free,
+        }
+    }
+
+    fn release_probe(&self) {
+        if self.is_probe {
+            self.endpoint.release_probe(self.era);
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.abandon();
+        }
+    }
+}
+
+/// Counts an answer until its body has ended, and records a body that breaks off as a fault of the endpoint.
+#[derive(Debug)]
+pub struct EndpointBody {
+    endpoint: Arc<Endpoint>,
+    era: u32,
+}
+
+impl Sealed for EndpointBody {}
+
+impl BodyObserver for EndpointBody {
+    fn end(self: Pin<&mut Self>, end: BodyEnd) {
+        if end == BodyEnd::Broken {
+            let fault = EndpointFault {
+                kind: FaultKind::Exchange,
+                retry_after: None,
+                era: self.era,
+                is_probe: false,
+            };
+            self.endpoint.faulted(fault, Instant::now());
+        }
+    }
+}
+
+impl Drop for EndpointBody {
+    #[inline]
+    fn drop(&mut self) {
+        self.endpoint.load.body_ended();
+    }
+}

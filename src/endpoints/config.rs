@@ -1,0 +1,116 @@
+//! The settings of the endpoints of an upstream, and their builder.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ConfigError;
+
+/// Configures [`Endpoints`](super::Endpoints), whose page has an example. [`build`](Self::build) checks the values.
+#[derive(Debug, Clone)]
+pub struct EndpointsBuilder {
+    pub(super) name: Option<Arc<str>>,
+    pub(super) max_endpoints: usize,
+    pub(super) settings: EjectionSettings,
+    pub(super) seed: Option<u64>,
+}
+
+/// The settings that decide when an endpoint is ejected, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EjectionSettings {
+    pub(super) consecutive_faults: u32,
+    pub(super) fault_share: f64,
+    pub(super) eject_for: Duration,
+    pub(super) max_eject_for: Duration,
+}
+
+/// The largest number of endpoints: one for each bit of a word.
+pub(super) const MOST_ENDPOINTS: usize = 64;
+
+impl EndpointsBuilder {
+    pub(super) const fn new() -> Self {
+        Self {
+            name: None,
+            max_endpoints: MOST_ENDPOINTS,
+            settings: EjectionSettings {
+                consecutive_faults: 3,
+                fault_share: 0.5,
+                eject_for: Duration::from_secs(1),
+                max_eject_for: Duration::from_secs(8),
+            },
+            seed: None,
+        }
+    }
+
+    /// Sets the upstream's name, for events and errors. Default: none.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn get_name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    #[cfg(feature = "reqwest")]
+    pub(crate) const fn get_max_endpoints(&self) -> usize {
+        self.max_endpoints
+    }
+
+    #[cfg(feature = "reqwest")]
+    pub(crate) const fn get_seed(&self) -> Option<u64> {
+        self.seed
+    }
+
+    /// Sets the largest number of endpoints that are used: 1 to 64. Further ones are left out until others are
+    /// removed. Default: 64.
+    pub fn max_endpoints(mut self, endpoints: usize) -> Self {
+        self.max_endpoints = endpoints;
+        self
+    }
+
+    /// Sets the number of faults in a row after which an endpoint is ejected: 1 to 100. A timeout, or a connection that
+    /// cannot be established, ejects the endpoint at once. Default: 3.
+    pub fn consecutive_faults(mut self, faults: u32) -> Self {
+        self.settings.consecutive_faults = faults;
+        self
+    }
+
+    /// Sets the share of faults, from 0.01 to 1, at which an endpoint is ejected. The share is taken over at least 20
+    /// attempts within 5 s. Default: 0.5.
+    pub fn fault_share(mut self, share: f64) -> Self {
+        self.settings.fault_share = share;
+        self
+    }
+
+    /// Sets the time of the first ejection, from 10 ms to an hour. It doubles with each failed probe, and varies at
+    /// random by a quarter. Default: 1 s.
+    pub fn eject_for(mut self, time: Duration) -> Self {
+        self.settings.eject_for = time;
+        self
+    }
+
+    /// Sets the longest time of an ejection, from [`eject_for`](Self::eject_for) to a day. Default: 8 s, so that an
+    /// endpoint that comes back is used after 10 s at the latest.
+    pub fn max_eject_for(mut self, time: Duration) -> Self {
+        self.settings.max_eject_for = time;
+        self
+    }
+
+    /// Makes the choices and the jitter repeatable. Default: random.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        const HOUR: Duration = Duration::from_secs(60 * 60);
+        let EjectionSettings { consecutive_faults, fault_share, eject_for, max_eject_for } = self.settings;
+        ConfigError::check("endpoints.max_endpoints", self.max_endpoints, 1..=MOST_ENDPOINTS)?;
+        ConfigError::check("endpoints.consecutive_faults", consecutive_faults, 1..=100)?;
+        ConfigError::check("endpoints.fault_share", fault_share, 0.01..=1.0)?;
+        ConfigError::check("endpoints.eject_for", eject_for, Duration::from_millis(10)..=HOUR)?;
+        ConfigError::check("endpoints.max_eject_for", max_eject_for, eject_for..=24 * HOUR)?;
+        Ok(())
+    }
+}

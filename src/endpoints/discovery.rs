@@ -1,0 +1,157 @@
+//! The stream of changes, polled by calls. No task is needed.
+//!
+//! A stream has news when its waker was called. A call that sees this polls the stream, and applies the changes. All
+//! other calls read one flag. If no endpoint is known, calls wait for the news.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError, TryLockError};
+use std::task::{Context, Poll, Wake, Waker};
+
+use futures_core::Stream;
+
+use crate::BoxError;
+use crate::internal::sync::atomic::{
+    AtomicBool,
+    Ordering::{Acquire, Release},
+};
+
+/// A change of the addresses of an upstream, as a discovery reports it.
+///
+/// ```
+/// use steadfast::endpoints::Change;
+///
+/// let scaled_up = [Change::Insert("10.0.0.1:80"), Change::Insert("10.0.0.2:80")];
+/// let replaced = [Change::Insert("10.0.0.3:80"), Change::Remove("10.0.0.1:80")];
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Change<A> {
+    /// The upstream has an endpoint at this address. Ignored if the endpoint is known.
+    Insert(A),
+    /// The endpoint at this address is gone. It gets no new attempts; attempts in flight go on.
+    Remove(A),
+}
+
+type ChangeStream<A> = Pin<Box<dyn Stream<Item = Result<Change<A>, BoxError>> + Send>>;
+
+/// The stream of changes of one upstream.
+pub(super) struct Discovery<A> {
+    /// `None` once the stream has ended. The lock is `std`'s, because a stream is not part of a loom model.
+    stream: std::sync::Mutex<Option<ChangeStream<A>>>,
+    news: Arc<DiscoveryWaker>,
+}
+
+/// Tells whether the stream has news, and wakes the calls that wait for an endpoint.
+struct DiscoveryWaker {
+    is_pending: AtomicBool,
+    waiting: std::sync::Mutex<Vec<Waker>>,
+}
+
+impl<A> Discovery<A> {
+    pub(super) fn new(stream: impl Stream<Item = Result<Change<A>, BoxError>> + Send + 'static) -> Self {
+        let news = DiscoveryWaker { is_pending: AtomicBool::new(true), waiting: std::sync::Mutex::default() };
+        Self { stream: std::sync::Mutex::new(Some(Box::pin(stream))), news: Arc::new(news) }
+    }
+
+    /// True if the stream is to be polled.
+    #[inline]
+    pub(super) fn has_news(&self) -> bool {
+        self.news.is_pending.load(Acquire)
+    }
+
+    /// Passes the news of the stream to `apply`, one after the other. If another call does so already, returns at once.
+    /// Returns false if the stream has ended.
+    #[cold]
+    pub(super) fn poll_news(&self, mut apply: impl FnMut(Result<Change<A>, BoxError>)) -> bool {
+        let mut stream = match self.stream.try_lock() {
+            Ok(stream) => stream,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return true,
+        };
+        self.news.is_pending.store(false, Release);
+        let waker = Waker::from(Arc::clone(&self.news));
+        let mut context = Context::from_waker(&waker);
+        let mut has_changed = false;
+        while let Some(open) = stream.as_mut() {
+            match open.as_mut().poll_next(&mut context) {
+                Poll::Ready(Some(news)) => {
+                    apply(news);
+                    has_changed = true;
+                }
+                Poll::Ready(None) => {
+                    *stream = None;
+                    has_changed = true;
+                }
+                Poll::Pending => break,
+            }
+        }
+        let is_open = stream.is_some();
+        drop(stream);
+        if has_changed {
+            self.news.wake_waiting();
+        }
+        is_open
+    }
+
+    /// Wakes the call when the stream has news, or when another call has applied them.
+    pub(super) fn wait(&self, waker: &Waker) {
+        let mut waiting = self.news.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if !waiting.iter().any(|known| known.will_wake(waker)) {
+            waiting.push(waker.clone());
+        }
+    }
+}
+
+impl DiscoveryWaker {
+    fn wake_waiting(&self) {
+        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Wake for DiscoveryWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.is_pending.store(true, Release);
+        self.wake_waiting();
+    }
+}
+
+impl<A> fmt::Debug for Discovery<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Discovery").finish_non_exhaustive()
+    }
+}
+
+/// Returns a stream of addresses that never change.
+///
+/// ```
+/// use steadfast::endpoints::{Endpoints, fixed};
+/// # use steadfast::Error;
+/// # type Service = tower::util::BoxCloneService<http::Request<String>, http::Response<String>, Error<std::io::Error>>;
+/// # fn connect(address: &str) -> Service { unimplemented!() }
+///
+/// let addresses = fixed(["10.0.0.1:80", "10.0.0.2:80"]);
+/// let endpoints = Endpoints::builder().name("sku").build(addresses, |address: &&str| connect(address))?;
+/// # Ok::<(), steadfast::ConfigError>(())
+/// ```
+pub fn fixed<A>(addresses: impl IntoIterator<Item = A>) -> Fixed<A> {
+    Fixed(addresses.into_iter().collect::<Vec<_>>().into_iter())
+}
+
+/// The stream of [`fixed`].
+#[derive(Debug)]
+pub struct Fixed<A>(std::vec::IntoIter<A>);
+
+impl<A> Unpin for Fixed<A> {}
+
+impl<A> Stream for Fixed<A> {
+    type Item = Result<Change<A>, BoxError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(self.0.next().map(|address| Ok(Change::Insert(address))))
+    }
+}

@@ -1,0 +1,346 @@
+//! The ejections of a group of endpoints, as a pure state machine: faults eject an endpoint, probes bring it back.
+//!
+//! # Ejection
+//!
+//! A timeout or a failed connection ejects an endpoint at once, other faults after several in a row or at a large share
+//! of the attempts. An endpoint is ejected only if it is worse than another available endpoint: that endpoint's share
+//! of faults must be less than half as large. So the trouble of all endpoints, such as an overload, ejects none.
+//! A `Retry-After` ejects the endpoint for the time that it asks for, whatever the others do.
+//!
+//! # Return
+//!
+//! When the time of an ejection is over, one call probes the endpoint. A success brings the endpoint back, with the
+//! usual time from before. A failure ejects it again, for twice the time. A probe has a lease, so a probe that is lost
+//! does not keep the endpoint out. The first return after all were ejected makes the other probes due at once, or the
+//! first endpoint would carry the load of all.
+//!
+//! # Eras
+//!
+//! An ejection and a return begin a new era of the endpoint. The result of an attempt that began in an earlier era says
+//! nothing: a fault from before the return must not eject the endpoint again. During an ejection, attempts reach the
+//! endpoint only if no other is left. Of these, a success brings the endpoint back; a fault says nothing new.
+
+use std::time::Duration;
+
+use rand::RngExt as _;
+use rand::rngs::SmallRng;
+
+use super::config::EjectionSettings;
+use super::status::EjectionCause;
+
+/// The share of faults is taken over so many milliseconds.
+const WINDOW_MS: u64 = 5000;
+
+/// The share of faults counts from so many attempts on.
+const LEAST_ATTEMPTS: u32 = 20;
+
+/// The faults of an endpoint are charged to the retry budget once in so many milliseconds, while another endpoint is
+/// available.
+const CHARGE_EVERY_MS: u64 = 100;
+
+/// A probe without a result frees its place after so many milliseconds.
+const PROBE_LEASE_MS: u64 = 1000;
+
+/// A call that must not be sent twice probes an endpoint only if no other call has done so for so many milliseconds.
+const OVERDUE_MS: u64 = 2000;
+
+/// The longest pause that a `Retry-After` can ask for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// How an attempt failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FaultKind {
+    /// The endpoint answered with a fault, or the exchange broke off.
+    Exchange,
+    /// The application behind a route failed. Counts in the share of faults only.
+    Application,
+    /// The time of the attempt was up.
+    Timeout,
+    /// There was no connection.
+    Unreachable,
+    /// The attempt was dropped, or its deadline passed, after an unusually long wait.
+    Abandoned,
+    /// The endpoint is well, but asks for a pause.
+    Throttled,
+}
+
+/// A failed attempt.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EndpointFault {
+    pub(super) kind: FaultKind,
+    pub(super) retry_after: Option<Duration>,
+    /// The era in which the attempt began.
+    pub(super) era: u32,
+    pub(super) is_probe: bool,
+}
+
+/// What a result has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    Ejected { cause: EjectionCause, until_ms: u64 },
+    Returned,
+}
+
+/// The health of the endpoints of a group. A slot is the position of an endpoint, below 64.
+#[derive(Debug)]
+pub(super) struct Ejections {
+    slots: Vec<Option<Health>>,
+    rng: SmallRng,
+}
+
+/// The health of one endpoint.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Health {
+    pub(super) era: u32,
+    pub(super) faults_in_row: u32,
+    pub(super) ejected: Option<Ejected>,
+    window: FaultWindow,
+    charged_at: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ejected {
+    pub(super) cause: EjectionCause,
+    pub(super) until_ms: u64,
+    /// The end of the lease of the probe that is under way.
+    pub(super) leased_until_ms: Option<u64>,
+    failed_probes: u32,
+}
+
+impl Ejected {
+    /// The time at which the next probe may begin.
+    fn due_ms(&self) -> u64 {
+        self.leased_until_ms.unwrap_or(self.until_ms)
+    }
+}
+
+/// The faults within a period that begins with a fault.
+#[derive(Debug, Clone, Copy, Default)]
+struct FaultWindow {
+    begin_ms: u64,
+    /// The number of ended attempts at the begin.
+    ended_before: u32,
+    faults: u32,
+}
+
+impl FaultWindow {
+    fn add(&mut self, now_ms: u64, ended: u32) {
+        if self.faults == 0 || now_ms.saturating_sub(self.begin_ms) >= WINDOW_MS {
+            *self = Self { begin_ms: now_ms, ended_before: ended.wrapping_sub(1), faults: 0 };
+        }
+        self.faults += 1;
+    }
+
+    /// Returns the faults and the attempts of the period; no faults once the period is over.
+    fn of(&self, now_ms: u64, ended: u32) -> (u32, u32) {
+        if self.faults == 0 || now_ms.saturating_sub(self.begin_ms) >= WINDOW_MS {
+            return (0, 1);
+        }
+        // The count of ended attempts wraps after 24 bits.
+        let attempts = ended.wrapping_sub(self.ended_before) & 0x00ff_ffff;
+        (self.faults, attempts.max(self.faults))
+    }
+}
+
+impl Ejections {
+    pub(super) const fn new(rng: SmallRng) -> Self {
+        Self { slots: Vec::new(), rng }
+    }
+
+    pub(super) fn insert(&mut self, slot: usize) {
+        if self.slots.len() <= slot {
+            self.slots.resize(slot + 1, None);
+        }
+        self.slots[slot] = Some(Health::default());
+    }
+
+    pub(super) fn remove(&mut self, slot: usize) {
+        self.slots[slot] = None;
+    }
+
+    pub(super) fn health(&self, slot: usize) -> Option<&Health> {
+        self.slots.get(slot)?.as_ref()
+    }
+
+    fn health_mut(&mut self, slot: usize) -> Option<&mut Health> {
+        self.slots.get_mut(slot)?.as_mut()
+    }
+
+    fn others_available(&self, slot: usize) -> impl Iterator<Item = (usize, &Health)> {
+        let healths =
+            self.slots.iter().enumerate().filter_map(|(slot, health)| Some((slot, health.as_ref()?)));
+        healths.filter(move |(other, health)| *other != slot && health.ejected.is_none())
+    }
+
+    /// True if another endpoint is available.
+    pub(super) fn has_other(&self, slot: usize) -> bool {
+        self.others_available(slot).next().is_some()
+    }
+
+    /// Records a fault. `ended` returns the number of ended attempts of a slot, this one included.
+    pub(super) fn fault(
+        &mut self,
+        slot: usize,
+        fault: EndpointFault,
+        now_ms: u64,
+        settings: &EjectionSettings,
+        ended: impl Fn(usize) -> u32,
+    ) -> Option<Turn> {
+        let health = self.health_mut(slot)?;
+        if health.era != fault.era {
+            return None;
+        }
+        if let Some(ejected) = &mut health.ejected {
+            // A pause that is asked for during an ejection is kept as well.
+            if !fault.is_probe && fault.retry_after.is_none() {
+                return None;
+            }
+            let failed_probes = ejected.failed_probes + u32::from(fault.is_probe);
+            let cause = if fault.retry_after.is_some() { EjectionCause::RetryAfter } else { ejected.cause };
+            return Some(self.eject(slot, cause, failed_probes, fault.retry_after, now_ms, settings));
+        }
+        if fault.kind != FaultKind::Throttled {
+            health.window.add(now_ms, ended(slot));
+            health.faults_in_row += u32::from(fault.kind != FaultKind::Application);
+        }
+        let cause = self.cause(slot, fault, now_ms, settings, ended)?;
+        Some(self.eject(slot, cause, 0, fault.retry_after, now_ms, settings))
+    }
+
+    /// Returns the reason to eject an available endpoint.
+    fn cause(
+        &self,
+        slot: usize,
+        fault: EndpointFault,
+        now_ms: u64,
+        settings: &EjectionSettings,
+        ended: impl Fn(usize) -> u32,
+    ) -> Option<EjectionCause> {
+        if fault.retry_after.is_some() {
+            return Some(EjectionCause::RetryAfter);
+        }
+        let health = self.health(slot)?;
+        let (faults, attempts) = health.window.of(now_ms, ended(slot));
+        let is_share =
+            attempts >= LEAST_ATTEMPTS && f64::from(faults) >= settings.fault_share * f64::from(attempts);
+        let cause = match fault.kind {
+            FaultKind::Timeout => EjectionCause::Timeout,
+            FaultKind::Unreachable => EjectionCause::Unreachable,
+            FaultKind::Exchange | FaultKind::Abandoned
+                if health.faults_in_row >= settings.consecutive_faults =>
+            {
+                EjectionCause::ConsecutiveFaults
+            }
+            FaultKind::Exchange | FaultKind::Abandoned | FaultKind::Application if is_share => {
+                EjectionCause::FaultShare
+            }
+            _ => return None,
+        };
+        // The shares are compared as products, because the numbers are small.
+        let is_worse_than = |(other, health): (usize, &Health)| {
+            let (faults_of_other, attempts_of_other) = health.window.of(now_ms, ended(other));
+            u64::from(faults_of_other) * u64::from(attempts) * 2
+                < u64::from(faults) * u64::from(attempts_of_other)
+        };
+        self.others_available(slot).any(is_worse_than).then_some(cause)
+    }
+
+    fn eject(
+        &mut self,
+        slot: usize,
+        cause: EjectionCause,
+        failed_probes: u32,
+        retry_after: Option<Duration>,
+        now_ms: u64,
+        settings: &EjectionSettings,
+    ) -> Turn {
+        let doubled = settings.eject_for.saturating_mul(1 << failed_probes.min(20));
+        let time = doubled.min(settings.max_eject_for).mul_f64(self.rng.random_range(0.75..1.25));
+        let pause = retry_after.unwrap_or_default().min(LONGEST_PAUSE);
+        let until_ms = now_ms.saturating_add(to_millis(time.max(pause)));
+        let health = self.slots[slot].as_mut().expect("the slot of an endpoint");
+        if health.ejected.is_none() {
+            health.begin_era();
+        }
+        health.ejected = Some(Ejected { cause, until_ms, leased_until_ms: None, failed_probes });
+        Turn::Ejected { cause, until_ms }
+    }
+
+    /// Records a success.
+    pub(super) fn success(&mut self, slot: usize, era: u32, now_ms: u64) -> Option<Turn> {
+        let is_first = !self.has_other(slot);
+        let health = self.health_mut(slot)?;
+        if health.era != era {
+            return None;
+        }
+        health.faults_in_row = 0;
+        health.ejected?;
+        health.ejected = None;
+        health.begin_era();
+        if is_first {
+            for ejected in self.slots.iter_mut().flatten().filter_map(|health| health.ejected.as_mut()) {
+                if ejected.cause != EjectionCause::RetryAfter {
+                    ejected.until_ms = ejected.until_ms.min(now_ms);
+                }
+            }
+        }
+        Some(Turn::Returned)
+    }
+
+    /// Returns true if the fault is to be charged to the retry budget: the first within a short interval, or any fault
+    /// while no other endpoint is available.
+    pub(super) fn charge(&mut self, slot: usize, now_ms: u64) -> bool {
+        let has_other = self.has_other(slot);
+        let Some(health) = self.health_mut(slot) else { return !has_other };
+        let is_recent = health.charged_at.is_some_and(|at| now_ms.saturating_sub(at) < CHARGE_EVERY_MS);
+        if has_other && is_recent {
+            return false;
+        }
+        health.charged_at = Some(now_ms);
+        true
+    }
+
+    /// Leases a probe of one of the `allowed` slots, if one is due. `is_safe` tells whether the call can be sent again
+    /// after the probe.
+    pub(super) fn take_probe(&mut self, allowed: u64, is_safe: bool, now_ms: u64) -> Option<usize> {
+        let wait = if is_safe { 0 } else { OVERDUE_MS };
+        let due = |(slot, health): (usize, &Option<Health>)| {
+            let due_ms = health.as_ref()?.ejected?.due_ms().saturating_add(wait);
+            (due_ms <= now_ms && allowed & (1 << slot) != 0).then_some((due_ms, slot))
+        };
+        let (_, slot) = self.slots.iter().enumerate().filter_map(due).min()?;
+        let ejected = self.health_mut(slot)?.ejected.as_mut()?;
+        ejected.leased_until_ms = Some(now_ms.saturating_add(PROBE_LEASE_MS));
+        Some(slot)
+    }
+
+    /// Ends the lease of a probe without a result. Another call may probe the endpoint.
+    pub(super) fn release_probe(&mut self, slot: usize, era: u32) {
+        let health = self.health_mut(slot).filter(|health| health.era == era);
+        if let Some(ejected) = health.and_then(|health| health.ejected.as_mut()) {
+            ejected.leased_until_ms = None;
+        }
+    }
+
+    /// Returns the time at which the next probe is due; `u64::MAX` if no endpoint is ejected.
+    pub(super) fn next_probe_ms(&self) -> u64 {
+        let ejected = self.slots.iter().flatten().filter_map(|health| health.ejected.as_ref());
+        ejected.map(Ejected::due_ms).min().unwrap_or(u64::MAX)
+    }
+}
+
+impl Health {
+    fn begin_era(&mut self) {
+        self.era = (self.era + 1) & 0x00ff_ffff;
+        self.faults_in_row = 0;
+        self.window = FaultWindow::default();
+    }
+}
+
+#[allow(clippy::cast_possible_truncation)]
+fn to_millis(time: Duration) -> u64 {
+    time.as_millis() as u64
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,346 @@
+//! The future of an attempt at an endpoint. It chooses the endpoint, and records the result.
+//!
+//! If no endpoint is known yet, the future waits for the first. The deadline of the call bounds this wait.
+//!
+//! A probe has a short time limit of its own, because its caller did not ask for it. A failed probe is sent again to
+//! another endpoint at once. The retry layer above does so, without a token.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use pin_project::pin_project;
+use tokio::time::Instant;
+use tower::Service;
+
+use super::attempt::{Attempt, EndpointBody};
+use super::ejection::FaultKind;
+use super::group::ProbeSafety;
+use super::handle::{Chosen, Endpoints};
+use crate::internal::clock::Timer;
+use crate::internal::signals::{TimeUp, last_poll, time_is_up};
+use crate::internal::when_ready::{Polled, WhenReady};
+use crate::response_kind::{AttemptFacts as _, ResponseKind};
+use crate::{CallOptions, Error, ErrorKind, HasCallOptions, Judge, Outcome, RetryTerms, TimeoutScope};
+
+/// The future of [`EndpointsService`](super::EndpointsService).
+///
+/// Cancel safe. An attempt that is dropped after an unusually long wait counts as a fault of its endpoint. A probe that
+/// is dropped frees its place.
+#[pin_project]
+pub struct ResponseFuture<A, S: Service<Req>, Req, J, K> {
+    #[pin]
+    stage: AttemptStage<A, S, Req>,
+    judge: J,
+    kind: K,
+}
+
+#[pin_project(project = AttemptStageProj)]
+enum AttemptStage<A, S: Service<Req>, Req> {
+    Sent {
+        #[pin]
+        future: WhenReady<S, Req>,
+        attempt: Attempt,
+        /// Boxed, because probes are rare.
+        probe: Option<Pin<Box<ProbeTimer>>>,
+    },
+    /// No endpoint is known yet. Boxed, because this wait is rare.
+    Waiting(Pin<Box<FirstWait<A, S, Req>>>),
+}
+
+/// The time limit of a probe.
+#[pin_project]
+struct ProbeTimer {
+    limit: Duration,
+    #[pin]
+    timer: Timer,
+}
+
+/// A request that waits for the first endpoint.
+#[pin_project]
+struct FirstWait<A, S, Req> {
+    endpoints: Endpoints<A, S>,
+    /// `None` once the request is sent.
+    request: Option<Req>,
+    #[pin]
+    deadline: Timer,
+}
+
+/// A probe has at least this time.
+const LEAST_PROBE_TIME: Duration = Duration::from_millis(200);
+
+/// A probe has so many times the longest usual time of all endpoints.
+const PROBE_TIMES: u32 = 4;
+
+impl<A, S, Req, J, K> ResponseFuture<A, S, Req, J, K>
+where
+    A: PartialEq + fmt::Display,
+    S: Service<Req> + Clone,
+    Req: HasCallOptions,
+{
+    #[inline]
+    pub(super) fn new(endpoints: &Endpoints<A, S>, request: Req, judge: J, kind: K, now: Instant) -> Self {
+        endpoints.update();
+        Self { stage: AttemptStage::new(endpoints, request, now), judge, kind }
+    }
+}
+
+impl<A, S, Req> AttemptStage<A, S, Req>
+where
+    A: PartialEq + fmt::Display,
+    S: Service<Req> + Clone,
+    Req: HasCallOptions,
+{
+    #[inline]
+    fn new(endpoints: &Endpoints<A, S>, request: Req, now: Instant) -> Self {
+        let options = request.options();
+        match endpoints.choose(options.tried_endpoints(), safety(&options), now) {
+            Some(chosen) => Self::sent(endpoints, chosen, request, &options, now),
+            None => Self::Waiting(Box::pin(FirstWait {
+                endpoints: endpoints.clone(),
+                request: Some(request),
+                deadline: Timer::new(options.get_deadline()),
+            })),
+        }
+    }
+
+    #[inline]
+    fn sent(
+        endpoints: &Endpoints<A, S>,
+        chosen: Chosen<S>,
+        request: Req,
+        options: &CallOptions,
+        now: Instant,
+    ) -> Self {
+        let Chosen { attempt, service } = chosen;
+        let is_timed = attempt.is_probe() && options.may_probe();
+        let probe = is_timed.then(|| Box::pin(ProbeTimer::new(endpoints.longest_latency(), now)));
+        let future = Polled::new(service).call(request, |request| request.options().get_deadline());
+        Self::Sent { future, attempt, probe }
+    }
+}
+
+/// Returns whether an attempt may be a probe. A call is delayed by at most one probe.
+fn safety(options: &CallOptions) -> ProbeSafety {
+    match (options.get_attempt(), options.may_probe()) {
+        (1, true) => ProbeSafety::Safe,
+        (1, false) => ProbeSafety::Unsafe,
+        _ => ProbeSafety::Never,
+    }
+}
+
+impl ProbeTimer {
+    fn new(longest_latency: Option<Duration>, now: Instant) -> Self {
+        let limit = longest_latency.map_or(Duration::ZERO, |usual| usual * PROBE_TIMES).max(LEAST_PROBE_TIME);
+        Self { limit, timer: Timer::new(now.checked_add(limit)) }
+    }
+}
+
+impl<A, S, Req, J, K, Res, E> Future for ResponseFuture<A, S, Req, J, K>
+where
+    A: PartialEq + fmt::Display,
+    S: Service<Req, Response = Res, Error = Error<E>> + Clone,
+    Req: HasCallOptions,
+    J: Judge<Res, E>,
+    K: ResponseKind<Res>,
+{
+    type Output = Result<K::Observed<EndpointBody>, Error<E>>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            match this.stage.as_mut().project() {
+                AttemptStageProj::Waiting(waiting) => {
+                    let sent = ready!(waiting.as_mut().poll_sent(cx))?;
+                    this.stage.set(sent);
+                }
+                AttemptStageProj::Sent { future, attempt, probe } => {
+                    let result = ready!(poll_attempt(future, attempt, probe, cx));
+                    return Poll::Ready(settle(result, attempt, this.judge, *this.kind));
+                }
+            }
+        }
+    }
+}
+
+/// The result of an attempt: of the endpoint's service, or by its time limit.
+enum Ended<Res, E> {
+    Answered(Res),
+    Failed(Error<E>),
+    /// The attempt was not sent.
+    NotSent(Error<E>),
+    /// A time limit has passed while the endpoint kept silent.
+    TimeIsUp(TimeUp),
+}
+
+/// Polls an attempt, and then its time limits.
+#[inline]
+fn poll_attempt<S, Req, Res, E>(
+    mut future: Pin<&mut WhenReady<S, Req>>,
+    attempt: &Attempt,
+    probe: &mut Option<Pin<Box<ProbeTimer>>>,
+    cx: &mut Context<'_>,
+) -> Poll<Ended<Res, E>>
+where
+    S: Service<Req, Response = Res, Error = Error<E>>,
+{
+    let mut called = match ready!(future.as_mut().poll_called(cx)) {
+        Ok(called) => called,
+        Err(not_called) => return Poll::Ready(Ended::NotSent(not_called.into())),
+    };
+    let mut polled = called.as_mut().poll(cx);
+    if polled.is_pending() {
+        // In the last poll of an attempt, this future returns the error itself, because the error names the endpoint.
+        let mut limit = time_is_up();
+        if let Some(probe) = probe.as_mut().filter(|_| attempt.is_probe() && limit.is_none()) {
+            ready!(probe.as_mut().project().timer.poll_elapsed(cx));
+            let up = TimeUp { is_total: false, is_callers_share: false, after: probe.limit };
+            polled = last_poll(up, || called.poll(cx));
+            limit = Some(up);
+        }
+        if let (Some(limit), true) = (limit, polled.is_pending()) {
+            return Poll::Ready(Ended::TimeIsUp(limit));
+        }
+    }
+    polled.map(|result| match result {
+        Ok(response) => Ended::Answered(response),
+        Err(error) => Ended::Failed(error),
+    })
+}
+
+/// Records the result of an attempt. A fault names the endpoint.
+#[inline]
+fn settle<Res, E, K: ResponseKind<Res>>(
+    result: Ended<Res, E>,
+    attempt: &mut Attempt,
+    judge: &impl Judge<Res, E>,
+    kind: K,
+) -> Result<K::Observed<EndpointBody>, Error<E>> {
+    match result {
+        Ended::Answered(mut response) => {
+            let body = answered(attempt, judge, kind, &mut response);
+            Ok(kind.observe(response, body))
+        }
+        Ended::Failed(error) => Err(failed(error, attempt, judge)),
+        Ended::NotSent(error) => {
+            attempt.withdraw();
+            Err(error)
+        }
+        Ended::TimeIsUp(limit) => {
+            // A limit that the caller has chosen may be too short for any endpoint.
+            let terms = if limit.is_total || limit.is_callers_share {
+                attempt.abandon()
+            } else {
+                attempt.failed(FaultKind::Timeout)
+            };
+            Err(Error::of_time_up(limit).at_endpoint(attempt.endpoint()).on_terms(terms))
+        }
+    }
+}
+
+#[inline]
+fn answered<Res, E, K: ResponseKind<Res>>(
+    attempt: &mut Attempt,
+    judge: &impl Judge<Res, E>,
+    kind: K,
+    response: &mut Res,
+) -> EndpointBody {
+    if kind.is_of_redirect_target(response) {
+        return attempt.neutral();
+    }
+    let outcome = judge.classify(Ok(response));
+    if kind.is_from_elsewhere(response) {
+        return faulted(attempt, kind, response, outcome, FaultKind::Unreachable);
+    }
+    match outcome {
+        Outcome::Success => attempt.succeeded(),
+        Outcome::Transient { .. } => faulted(attempt, kind, response, outcome, FaultKind::Exchange),
+        Outcome::Failure => faulted(attempt, kind, response, outcome, FaultKind::Application),
+        Outcome::Throttled { retry_after: Some(_) } => {
+            faulted(attempt, kind, response, outcome, FaultKind::Throttled)
+        }
+        Outcome::Throttled { retry_after: None } | Outcome::NotProcessed => {
+            kind.set_extension(response, attempt.endpoint());
+            attempt.neutral()
+        }
+        Outcome::Neutral => attempt.neutral(),
+    }
+}
+
+#[cold]
+fn faulted<Res, K: ResponseKind<Res>>(
+    attempt: &mut Attempt,
+    kind: K,
+    response: &mut Res,
+    outcome: Outcome,
+    fault: FaultKind,
+) -> EndpointBody {
+    let (body, terms) = attempt.answered_with_fault(fault, outcome.retry_after());
+    kind.set_extension(response, attempt.endpoint());
+    if terms != RetryTerms::Charged {
+        kind.set_extension(response, terms);
+    }
+    body
+}
+
+#[cold]
+fn failed<Res, E>(error: Error<E>, attempt: &mut Attempt, judge: &impl Judge<Res, E>) -> Error<E> {
+    if error.is_refusal() || error.is_of_redirect_target() {
+        attempt.withdraw();
+        return error;
+    }
+    let terms = match judge.classify(Err(&error)) {
+        Outcome::Transient { .. } if error.is_cut_by_caller() => attempt.abandon(),
+        Outcome::Transient { .. } if error.is_connect() => attempt.failed(FaultKind::Unreachable),
+        Outcome::Transient { .. } if error.is_timeout() => attempt.failed(FaultKind::Timeout),
+        Outcome::Transient { .. } => attempt.failed(FaultKind::Exchange),
+        Outcome::Failure => attempt.failed(FaultKind::Application),
+        Outcome::Success | Outcome::NotProcessed | Outcome::Throttled { .. } | Outcome::Neutral => {
+            attempt.withdraw();
+            RetryTerms::Charged
+        }
+    };
+    error.at_endpoint(attempt.endpoint()).on_terms(terms)
+}
+
+impl<A, S, Req, Res, E> FirstWait<A, S, Req>
+where
+    A: PartialEq + fmt::Display,
+    S: Service<Req, Response = Res, Error = Error<E>> + Clone,
+    Req: HasCallOptions,
+{
+    /// Waits for the first endpoint, and sends the request.
+    fn poll_sent(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<AttemptStage<A, S, Req>, Error<E>>> {
+        let this = self.project();
+        let unsent = |error: Error<E>| Poll::Ready(Err(error.with_attempts(0).with_sent(false)));
+        match this.endpoints.poll_known(cx) {
+            Poll::Ready(true) => {
+                let request = this.request.take().expect("polled after it was ready");
+                Poll::Ready(Ok(AttemptStage::new(this.endpoints, request, Instant::now())))
+            }
+            Poll::Ready(false) => {
+                let mut error = Error::new(ErrorKind::NoEndpoint);
+                error.set_upstream(this.endpoints.shared_name());
+                unsent(error)
+            }
+            Poll::Pending => {
+                if let Some(limit) = time_is_up() {
+                    return unsent(Error::of_time_up(limit));
+                }
+                ready!(this.deadline.poll_elapsed(cx));
+                unsent(Error::timeout(TimeoutScope::Total, None))
+            }
+        }
+    }
+}
+
+impl<A, S: Service<Req>, Req, J, K> fmt::Debug for ResponseFuture<A, S, Req, J, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("endpoints::ResponseFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,329 @@
+//! The endpoints of one upstream: their loads and their health, shared by all calls.
+//!
+//! # Implementation
+//!
+//! Each endpoint has a slot, a number below 64. Two words hold a bit for each slot: the endpoints that exist, and those
+//! that are available. A healthy call reads these words, and the loads of two endpoints, and takes no lock. A fault, a
+//! success of an endpoint that has faults, and a probe take the lock of [`Ejections`].
+//!
+//! # Memory ordering
+//!
+//! Every access to the words is relaxed. They are written under the lock, and copies of what the lock protects. A call
+//! that reads an old value uses an endpoint that has just been ejected, or leaves out one that has just returned.
+
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::Duration;
+
+use rand::SeedableRng as _;
+use rand::rngs::SmallRng;
+use tokio::time::Instant;
+
+use super::choice::{Candidates, Dice, choose};
+use super::config::EndpointsBuilder;
+use super::ejection::{Ejections, EndpointFault, FaultKind, Turn};
+use super::load::{EndpointLoad, HealthWord, millis_since};
+use super::status::EjectionCause;
+use super::{config::EjectionSettings, renewal::Renewals};
+use crate::EndpointId;
+use crate::internal::log_events;
+use crate::internal::shared_settings::SharedSettings;
+use crate::internal::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use crate::internal::sync::{Mutex, MutexGuard};
+
+/// The shared state of an upstream's endpoints.
+#[derive(Debug)]
+pub(super) struct EndpointGroup {
+    name: Option<Arc<str>>,
+    settings: SharedSettings<EjectionSettings>,
+    /// The instant from which times are counted.
+    epoch: Instant,
+    /// A bit for each slot with an endpoint.
+    present: AtomicU64,
+    /// A bit for each slot with an endpoint that is not ejected.
+    available: AtomicU64,
+    /// The time at which the next probe is due; `u64::MAX` if no endpoint is ejected.
+    next_probe_ms: AtomicU64,
+    dice: Dice,
+    state: Mutex<GroupState>,
+}
+
+#[derive(Debug)]
+struct GroupState {
+    ejections: Ejections,
+    renewals: Renewals,
+    /// The endpoint of each slot.
+    endpoints: Vec<Option<Arc<Endpoint>>>,
+}
+
+/// One endpoint, without its address and its service.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    pub(super) load: EndpointLoad,
+    pub(super) id: EndpointId,
+    slot: u32,
+    /// The address, for events.
+    address: Box<str>,
+    /// True if the service is to be made anew for the next attempt.
+    is_stale: AtomicBool,
+    group: Weak<EndpointGroup>,
+    epoch: Instant,
+}
+
+/// The endpoint that was chosen for an attempt.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pick {
+    pub(super) slot: u32,
+    pub(super) is_probe: bool,
+}
+
+/// The consequences of a fault for the retry.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FaultReport {
+    /// True if the fault is charged to the retry budget.
+    pub(super) is_charged: bool,
+    /// True if another endpoint is available.
+    pub(super) has_other: bool,
+}
+
+impl EndpointGroup {
+    pub(super) fn new(builder: &EndpointsBuilder, name: Option<Arc<str>>) -> Arc<Self> {
+        let mut rng = builder.seed.map_or_else(rand::make_rng, SmallRng::seed_from_u64);
+        Arc::new(Self {
+            name,
+            settings: SharedSettings::new(builder.settings),
+            epoch: Instant::now(),
+            present: AtomicU64::new(0),
+            available: AtomicU64::new(0),
+            next_probe_ms: AtomicU64::new(u64::MAX),
+            dice: Dice::new(rand::Rng::next_u64(&mut rng)),
+            state: Mutex::new(GroupState {
+                ejections: Ejections::new(rng),
+                renewals: Renewals::new(),
+                endpoints: Vec::new(),
+            }),
+        })
+    }
+
+    pub(super) fn name(&self) -> Option<&Arc<str>> {
+        self.name.as_ref()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, GroupState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn millis(&self, now: Instant) -> u64 {
+        millis_since(self.epoch, now)
+    }
+
+    /// Adds an endpoint in the slot, which must be free.
+    pub(super) fn insert(self: &Arc<Self>, slot: usize, id: EndpointId, address: &str) -> Arc<Endpoint> {
+        let endpoint = Arc::new(Endpoint {
+            load: EndpointLoad::new(),
+            id,
+            slot: u32::try_from(slot).unwrap_or_default(),
+            address: address.into(),
+            is_stale: AtomicBool::new(false),
+            group: Arc::downgrade(self),
+            epoch: self.epoch,
+        });
+        let mut state = self.lock();
+        if state.endpoints.len() <= slot {
+            state.endpoints.resize(slot + 1, None);
+        }
+        state.endpoints[slot] = Some(Arc::clone(&endpoint));
+        state.ejections.insert(slot);
+        self.present.store(self.present.load(Relaxed) | 1 << slot, Relaxed);
+        self.available.store(self.available.load(Relaxed) | 1 << slot, Relaxed);
+        endpoint
+    }
+
+    /// Removes the endpoint in the slot. The results of its attempts in flight say nothing.
+    pub(super) fn remove(&self, slot: usize) {
+        let mut state = self.lock();
+        state.endpoints[slot] = None;
+        state.ejections.remove(slot);
+        self.present.store(self.present.load(Relaxed) & !(1 << slot), Relaxed);
+        self.available.store(self.available.load(Relaxed) & !(1 << slot), Relaxed);
+        self.next_probe_ms.store(state.ejections.next_probe_ms(), Relaxed);
+    }
+
+    /// Chooses an endpoint for an attempt. `load` returns the load of an endpoint, `tried` the slots that the call has
+    /// tried. `safety` says whether the attempt may be a probe. `None` if there is no endpoint.
+    #[inline]
+    pub(super) fn choose<'a>(
+        &self,
+        slots: u64,
+        load: impl Fn(u32) -> &'a EndpointLoad,
+        tried: u64,
+        safety: ProbeSafety,
+        now: Instant,
+    ) -> Option<Pick> {
+        let now_ms = self.millis(now);
+        let all = self.present.load(Relaxed) & slots;
+        let mut dice = self.dice.roll();
+        if now_ms >= self.next_probe_ms.load(Relaxed) {
+            let probe = self.take_probe(all & !tried, safety, now_ms, || dice.below(PROBE_SHARE) == 0);
+            if probe.is_some() {
+                return probe;
+            }
+        }
+        let candidates = Candidates { all, available: self.available.load(Relaxed), tried };
+        let slot = choose(candidates, |slot| load(slot).price(low_bits(now_ms)), &mut dice)?;
+        Some(Pick { slot, is_probe: false })
+    }
+
+    #[cold]
+    fn take_probe(
+        &self,
+        allowed: u64,
+        safety: ProbeSafety,
+        now_ms: u64,
+        is_drawn: impl FnOnce() -> bool,
+    ) -> Option<Pick> {
+        let is_safe = match safety {
+            ProbeSafety::Never => return None,
+            ProbeSafety::Safe => true,
+            ProbeSafety::Unsafe => false,
+        };
+        // While no endpoint is available, every call is an attempt at an ejected one anyway.
+        if self.available.load(Relaxed) == 0 || !is_drawn() {
+            return None;
+        }
+        let mut state = self.lock();
+        let slot = state.ejections.take_probe(allowed, is_safe, now_ms)?;
+        self.next_probe_ms.store(state.ejections.next_probe_ms(), Relaxed);
+        Some(Pick { slot: u32::try_from(slot).unwrap_or_default(), is_probe: true })
+    }
+
+    /// Returns the cause of an ejection and its end, and whether a probe is under way.
+    pub(super) fn ejection_of(&self, slot: usize, now: Instant) -> Option<(EjectionCause, Instant, bool)> {
+        let state = self.lock();
+        let ejected = state.ejections.health(slot)?.ejected?;
+        let until = self.epoch.checked_add(Duration::from_millis(ejected.until_ms))?;
+        let is_probing = ejected.leased_until_ms.is_some_and(|until_ms| until_ms > self.millis(now));
+        Some((ejected.cause, until, is_probing))
+    }
+
+    /// Copies the health of an endpoint to the words that calls read without the lock.
+    fn publish(&self, state: &GroupState, endpoint: &Endpoint) {
+        let Some(health) = state.ejections.health(endpoint.slot as usize) else { return };
+        let is_ejected = health.ejected.is_some();
+        endpoint.load.set_health(HealthWord::new(health.era, is_ejected, health.faults_in_row));
+        let available = self.available.load(Relaxed);
+        let bit = 1 << endpoint.slot;
+        self.available.store(if is_ejected { available & !bit } else { available | bit }, Relaxed);
+        self.next_probe_ms.store(state.ejections.next_probe_ms(), Relaxed);
+    }
+
+    fn report(&self, endpoint: &Endpoint, turn: Turn, now_ms: u64) {
+        let upstream = self.name.as_deref().unwrap_or_default();
+        match turn {
+            Turn::Ejected { cause, until_ms } => {
+                let time = Duration::from_millis(until_ms.saturating_sub(now_ms));
+                log_events::endpoint_ejected(upstream, &endpoint.address, cause.as_str(), time);
+            }
+            Turn::Returned => log_events::endpoint_returned(upstream, &endpoint.address),
+        }
+    }
+}
+
+/// Whether an attempt may be a probe of an ejected endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ProbeSafety {
+    /// The attempt is a retry; its caller has waited long enough.
+    Never,
+    /// A failed probe can be sent again to another endpoint.
+    Safe,
+    /// A failed probe fails the call. Such a call probes an endpoint only if no other call has done so for long.
+    Unsafe,
+}
+
+/// One in so many calls probes an endpoint when a probe is due.
+const PROBE_SHARE: u32 = 8;
+
+#[allow(clippy::cast_possible_truncation)]
+pub(super) const fn low_bits(millis: u64) -> u32 {
+    millis as u32
+}
+
+impl Endpoint {
+    pub(super) fn millis(&self, now: Instant) -> u64 {
+        millis_since(self.epoch, now)
+    }
+
+    /// Returns true once if the service is to be made anew.
+    pub(super) fn take_stale(&self) -> bool {
+        self.is_stale.load(Relaxed) && self.is_stale.swap(false, Relaxed)
+    }
+
+    /// Runs `with` on the state of the group, unless the group is gone or the endpoint has been removed.
+    fn with_group<T>(&self, with: impl FnOnce(&EndpointGroup, &mut GroupState) -> T) -> Option<T> {
+        let group = self.group.upgrade()?;
+        let mut state = group.lock();
+        let current = state.endpoints.get(self.slot as usize)?.as_ref()?;
+        (current.id == self.id).then(|| with(&group, &mut state))
+    }
+
+    /// Records a success of an endpoint that had faults.
+    #[cold]
+    pub(super) fn recovered(&self, era: u32, now: Instant) {
+        let now_ms = self.millis(now);
+        let turn = self.with_group(|group, state| {
+            let turn = state.ejections.success(self.slot as usize, era, now_ms);
+            group.publish(state, self);
+            turn
+        });
+        self.report(turn.flatten(), now_ms);
+    }
+
+    /// Records a fault.
+    #[cold]
+    pub(super) fn faulted(&self, fault: EndpointFault, now: Instant) -> FaultReport {
+        let now_ms = self.millis(now);
+        let recorded = self.with_group(|group, state| {
+            let GroupState { ejections, renewals, endpoints } = state;
+            let ended = |slot: usize| {
+                let endpoint = endpoints.get(slot).and_then(Option::as_ref);
+                endpoint.map_or(0, |endpoint| endpoint.load.counts().ended)
+            };
+            let turn = group
+                .settings
+                .read(|settings| ejections.fault(self.slot as usize, fault, now_ms, settings, ended));
+            let has_bad_connections = match fault.kind {
+                FaultKind::Timeout | FaultKind::Unreachable => true,
+                FaultKind::Abandoned => {
+                    ejections.health(self.slot as usize).is_some_and(|it| it.faults_in_row != 1)
+                }
+                FaultKind::Exchange | FaultKind::Application | FaultKind::Throttled => false,
+            };
+            if has_bad_connections && renewals.take(now_ms) {
+                self.is_stale.store(true, Relaxed);
+            }
+            let is_charged =
+                fault.kind == FaultKind::Throttled || ejections.charge(self.slot as usize, now_ms);
+            let has_other = ejections.has_other(self.slot as usize);
+            group.publish(state, self);
+            (turn, is_charged, has_other)
+        });
+        let (turn, is_charged, has_other) = recorded.unwrap_or((None, true, false));
+        self.report(turn, now_ms);
+        FaultReport { is_charged, has_other }
+    }
+
+    /// Gives up a probe without a result.
+    #[cold]
+    pub(super) fn release_probe(&self, era: u32) {
+        self.with_group(|group, state| {
+            state.ejections.release_probe(self.slot as usize, era);
+            group.publish(state, self);
+        });
+    }
+
+    /// Emits the event of an ejection or a return, outside the lock.
+    fn report(&self, turn: Option<Turn>, now_ms: u64) {
+        if let (Some(turn), Some(group)) = (turn, self.group.upgrade()) {
+            group.report(self, turn, now_ms);
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! The endpoints of an upstream, as a handle that users keep.
+
+use std::fmt;
+use std::num::NonZeroU16;
+use std::sync::{Arc, PoisonError};
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use tokio::time::Instant;
+
+use super::attempt::Attempt;
+use super::config::EndpointsBuilder;
+use super::discovery::{Change, Discovery};
+use super::group::{EndpointGroup, ProbeSafety};
+use super::members::{Member, Members};
+use super::status::EndpointStatus;
+use crate::internal::log_events;
+use crate::internal::sync::{ArcSwap, Mutex};
+use crate::{BoxError, ConfigError, EndpointId, EndpointSet};
+
+/// The endpoints of one upstream, each with an address `A` and a service `S` of its own.
+///
+/// A clone is another handle to the same endpoints. Put the handle into an
+/// [`EndpointsService`](super::EndpointsService), and use it to look at the endpoints.
+///
+/// ```
+/// use std::net::SocketAddr;
+/// use steadfast::Error;
+/// use steadfast::endpoints::{Endpoints, EndpointsService, fixed};
+/// use tower::{ServiceBuilder, ServiceExt};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let addresses: [SocketAddr; 2] = ["10.0.0.1:80".parse()?, "10.0.0.2:80".parse()?];
+/// let endpoints = Endpoints::builder().name("sku").build(fixed(addresses), |address: &SocketAddr| {
+///     let address = *address;
+///     let send = move |_: http::Request<String>| async move {
+///         Ok::<_, std::io::Error>(http::Response::new(format!("sent to {address}")))
+///     };
+///     ServiceBuilder::new().map_err(Error::from_upstream).service_fn(send)
+/// })?;
+///
+/// let service = EndpointsService::new(endpoints.clone());
+/// let response = service.oneshot(http::Request::new(String::new())).await?;
+/// for endpoint in endpoints.list() {
+///     println!("{}: {}", endpoint.address(), endpoint.state());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[doc(alias = "balancer")]
+#[doc(alias = "replicas")]
+pub struct Endpoints<A, S>(Arc<EndpointsInner<A, S>>);
+
+struct EndpointsInner<A, S> {
+    group: Arc<EndpointGroup>,
+    members: ArcSwap<Members<A, S>>,
+    make: Box<dyn Fn(&A) -> S + Send + Sync>,
+    discovery: Discovery<A>,
+    max_endpoints: usize,
+    changes: Mutex<Changes<A>>,
+}
+
+/// The state of changes to the members.
+struct Changes<A> {
+    /// The number of the endpoint that was added last.
+    last_id: u16,
+    /// Addresses beyond the largest number of endpoints, oldest first.
+    left_out: Vec<A>,
+}
+
+/// The most addresses that are remembered beyond the largest number of endpoints.
+const MOST_LEFT_OUT: usize = 1024;
+
+/// The endpoint and the service for one attempt.
+pub(super) struct Chosen<S> {
+    pub(super) attempt: Attempt,
+    pub(super) service: S,
+}
+
+impl EndpointsBuilder {
+    /// Builds the endpoints. `changes` is the stream of the addresses; see [`fixed`](super::fixed) for addresses that
+    /// never change. `make` makes the service of an endpoint, for its first attempt and whenever its connections look
+    /// dead.
+    ///
+    /// Calls poll the stream; no task is spawned. An error of the stream is logged, and the known endpoints are kept.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a setting is out of its range.
+    pub fn build<A, S, D, E>(
+        self,
+        changes: D,
+        make: impl Fn(&A) -> S + Send + Sync + 'static,
+    ) -> Result<Endpoints<A, S>, ConfigError>
+    where
+        A: PartialEq + fmt::Display,
+        D: Stream<Item = Result<Change<A>, E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        self.validate()?;
+        let name = self.name.clone();
+        Ok(Endpoints::new(&self, name, BoxedErrors(changes), make))
+    }
+}
+
+impl Endpoints<(), ()> {
+    /// Returns a builder with the default settings.
+    pub const fn builder() -> EndpointsBuilder {
+        EndpointsBuilder::new()
+    }
+}
+
+impl<A: PartialEq + fmt::Display, S> Endpoints<A, S> {
+    /// Makes endpoints with valid settings.
+    pub(crate) fn new(
+        settings: &EndpointsBuilder,
+        name: Option<Arc<str>>,
+        changes: impl Stream<Item = Result<Change<A>, BoxError>> + Send + 'static,
+        make: impl Fn(&A) -> S + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(EndpointsInner {
+            group: EndpointGroup::new(settings, name),
+            members: ArcSwap::from_pointee(Members::new()),
+            make: Box::new(make),
+            discovery: Discovery::new(changes),
+            max_endpoints: settings.max_endpoints,
+            changes: Mutex::new(Changes { last_id: 0, left_out: Vec::new() }),
+        }))
+    }
+
+    /// Applies the news of the discovery, if there are any. Returns false if no more can come.
+    #[inline]
+    pub(super) fn update(&self) -> bool {
+        !self.0.discovery.has_news() || self.0.discovery.poll_news(|news| self.apply(news))
+    }
+
+    /// Waits for the first endpoint. Ready with false if the discovery has ended without one.
+    pub(super) fn poll_known(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        // The waker is registered before the news are read, so that no news are missed.
+        self.0.discovery.wait(cx.waker());
+        let is_open = self.update();
+        match (self.0.members.load().slots, is_open) {
+            (0, true) => Poll::Pending,
+            (slots, _) => Poll::Ready(slots != 0),
+        }
+    }
+
+    fn apply(&self, news: Result<Change<A>, BoxError>) {
+        match news {
+            Ok(Change::Insert(address)) => self.insert(address),
+            Ok(Change::Remove(address)) => self.remove(&address),
+            Err(error) => {
+                let upstream = self.0.group.name().map(|name| &**name).unwrap_or_default();
+                log_events::discovery_failed(upstream, &error, self.0.members.load().len());
+            }
+        }
+    }
+
+    fn insert(&self, address: A) {
+        let mut changes = self.0.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let members = self.0.members.load();
+        if members.slot_of(&address).is_some() || changes.left_out.contains(&address) {
+            return;
+        }
+        if members.len() >= self.0.max_endpoints {
+            if changes.left_out.len() < MOST_LEFT_OUT {
+                changes.left_out.push(address);
+            }
+            return;
+        }
+        let id = changes.next_id(&members);
+        let slot = members.free_slot();
+        let endpoint = self.0.group.insert(slot, id, &address.to_string());
+        self.0.members.store(Arc::new(members.with(slot, Member::new(endpoint, address))));
+    }
+
+    fn remove(&self, address: &A) {
+        let mut changes = self.0.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        changes.left_out.retain(|left_out| left_out != address);
+        let members = self.0.members.load();
+        let Some(slot) = members.slot_of(address) else { return };
+        // A call that still sees the old list finds no bit for the slot.
+        self.0.group.remove(slot);
+        self.0.members.store(Arc::new(members.without(slot)));
+        let next = (!changes.left_out.is_empty()).then(|| changes.left_out.remove(0));
+        drop(changes);
+        if let Some(address) = next {
+            self.insert(address);
+        }
+    }
+}
+
+impl<A: PartialEq + fmt::Display, S: Clone> Endpoints<A, S> {
+    /// Chooses an endpoint for an attempt; `None` if no endpoint is known.
+    #[inline]
+    pub(super) fn choose(&self, tried: EndpointSet, safety: ProbeSafety, now: Instant) -> Option<Chosen<S>> {
+        let members = self.0.members.load();
+        let tried = members.slots_of(tried);
+        let load = |slot| &members.at(slot).endpoint.load;
+        let pick = self.0.group.choose(members.slots, load, tried, safety, now)?;
+        let member = members.at(pick.slot);
+        let attempt = Attempt::begin(Arc::clone(&member.endpoint), pick.is_probe, now);
+        Some(Chosen { attempt, service: member.service(&self.0.make) })
+    }
+}
+
+impl<A, S> Endpoints<A, S> {
+    /// The upstream's name, if it was set.
+    pub fn name(&self) -> Option<&str> {
+        self.0.group.name().map(|name| &**name)
+    }
+
+    pub(super) fn shared_name(&self) -> Option<&Arc<str>> {
+        self.0.group.name()
+    }
+
+    /// Drops the services of all endpoints. Attempts in flight go on, and the next attempt at an endpoint makes its
+    /// service anew. The health of the endpoints is kept.
+    pub fn drop_services(&self)
+    where
+        S: Clone,
+    {
+        self.0.members.load().iter().for_each(|(_, member)| member.drop_service());
+    }
+
+    /// Returns the longest of the usual times of the endpoints.
+    pub(super) fn longest_latency(&self) -> Option<std::time::Duration> {
+        self.0.members.load().iter().filter_map(|(_, member)| member.endpoint.load.latency()).max()
+    }
+}
+
+impl<A: Clone, S> Endpoints<A, S> {
+    /// Returns the state of each known endpoint, in no particular order. Empty before the first call: calls poll the
+    /// discovery.
+    pub fn list(&self) -> Vec<EndpointStatus<A>> {
+        let now = Instant::now();
+        let status = |(slot, member): (usize, &Member<A, S>)| {
+            let load = &member.endpoint.load;
+            let ejection = self.0.group.ejection_of(slot, now);
+            EndpointStatus {
+                id: member.endpoint.id,
+                address: member.site.address.clone(),
+                latency: load.latency(),
+                in_flight: load.counts().in_flight() as usize,
+                ejected: ejection.map(|(cause, until, _)| (cause, until)),
+                is_probing: ejection.is_some_and(|(_, _, is_probing)| is_probing),
+            }
+        };
+        self.0.members.load().iter().map(status).collect()
+    }
+}
+
+impl<A> Changes<A> {
+    /// Returns a number that no endpoint has.
+    fn next_id<S>(&mut self, members: &Members<A, S>) -> EndpointId {
+        loop {
+            self.last_id = self.last_id.wrapping_add(1);
+            let id = NonZeroU16::new(self.last_id).map(EndpointId::new);
+            if let Some(id) = id.filter(|id| !members.has_id(*id)) {
+                return id;
+            }
+        }
+    }
+}
+
+impl<A, S> Clone for Endpoints<A, S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<A, S> fmt::Debug for Endpoints<A, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = self.0.members.load().len();
+        f.debug_struct("Endpoints").field("name", &self.name()).field("known", &known).finish_non_exhaustive()
+    }
+}
+
+/// A stream with boxed errors.
+#[pin_project::pin_project]
+struct BoxedErrors<D>(#[pin] D);
+
+impl<A, D, E> Stream for BoxedErrors<D>
+where
+    D: Stream<Item = Result<Change<A>, E>>,
+    E: Into<BoxError>,
+{
+    type Item = Result<Change<A>, BoxError>;
+
+    fn poll_next(self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.project().0.poll_next(cx).map(|news| news.map(|news| news.map_err(Into::into)))
+    }
+}

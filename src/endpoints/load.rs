@@ -1,0 +1,394 @@
+//! The load of one endpoint: its attempts in flight, the usual time of its answers, and its health in short.
+//!
+//! The price of an endpoint is the usual time of its answers, times the number of its attempts plus one (peak EWMA, as
+//! in Finagle and tower). The cheaper one of two endpoints gets the attempt.
+//!
+//! # The usual time
+//!
+//! - A time above the average replaces the average at once; a shorter time moves it slowly. So an endpoint that turns
+//!   slow loses its attempts after one answer.
+//! - The average halves every two seconds without an answer. So an endpoint that was slow once is tried again.
+//! - A fault never counts with its own time, because an endpoint that fails at once would look like the fastest. It
+//!   makes the endpoint four times as expensive until the next success. The average is kept.
+//! - An endpoint without an answer yet costs nothing while it is idle, and a second for each attempt while its first
+//!   answer is awaited. So a new endpoint gets one attempt at once, and its share after the first answer.
+//! - An endpoint is silent if attempts wait for it, and none was answered for five times the usual time, and for at
+//!   least 50 ms. Its price is then no less than the time of the silence.
+//!
+//! # Memory ordering
+//!
+//! Every access is relaxed. Each word is independent and orders no other memory. A lost update of the average costs a
+//! sample.
+
+use tokio::time::Instant;
+
+use crate::internal::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// The unit of times in this file, in nanoseconds. A `u32` holds up to 274 s.
+const UNIT: u64 = 64;
+
+/// The price of each attempt while the first answer of an endpoint is awaited: 1 s.
+const UNKNOWN: u64 = 1_000_000_000 / UNIT;
+
+/// The least price of each attempt at an ejected endpoint: 250 ms.
+const EJECTED: u64 = 250_000_000 / UNIT;
+
+/// The average halves in so many milliseconds without an answer, as a power of two.
+const HALF_LIFE_BITS: u32 = 11;
+
+/// An endpoint is silent after so many times its usual time.
+const SILENT_TIMES: u64 = 5;
+
+/// An endpoint is never silent before this time, in milliseconds.
+const SILENT_AT_LEAST: u32 = 50;
+
+/// The load of one endpoint. Starts on a cache line of its own.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(super) struct EndpointLoad {
+    /// From the lowest bit: 20 bits of attempts that wait for the head of their answer, 20 bits of bodies that are
+    /// being read, and 24 bits of answers and faults so far.
+    counts: AtomicU64,
+    /// 32 bits of the average, in units; zero if no answer is known. 32 bits of the time of the last sample, in
+    /// milliseconds.
+    latency: AtomicU64,
+    /// The time of the last answer, or of the first attempt since the endpoint was idle, in milliseconds.
+    progress: AtomicU32,
+    /// A [`HealthWord`].
+    health: AtomicU32,
+}
+
+const AWAITED: u64 = 1;
+const READ: u64 = 1 << 20;
+const ENDED: u64 = 1 << 40;
+
+/// The numbers of an endpoint's attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LoadCounts {
+    /// The attempts that wait for the head of their answer.
+    pub(super) awaited: u32,
+    /// The bodies that are being read.
+    pub(super) read: u32,
+    /// The answers and faults so far, modulo 2²⁴.
+    pub(super) ended: u32,
+}
+
+#[allow(clippy::cast_possible_truncation)]
+impl LoadCounts {
+    const fn unpack(word: u64) -> Self {
+        Self {
+            awaited: (word & (READ - 1)) as u32,
+            read: ((word >> 20) & (READ - 1)) as u32,
+            ended: (word >> 40) as u32,
+        }
+    }
+
+    pub(super) const fn in_flight(self) -> u32 {
+        self.awaited + self.read
+    }
+}
+
+/// The health of an endpoint in a word: 24 bits of the era, the flag of an ejected endpoint, and seven bits of the
+/// faults in a row.
+///
+/// An era ends with an ejection and with a return. The result of an attempt of an earlier era says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct HealthWord(u32);
+
+impl HealthWord {
+    const EJECTED: u32 = 0x80;
+    const FAULTS: u32 = 0x7f;
+
+    pub(super) const fn new(era: u32, is_ejected: bool, faults: u32) -> Self {
+        let faults = if faults > Self::FAULTS { Self::FAULTS } else { faults };
+        Self(era << 8 | if is_ejected { Self::EJECTED } else { 0 } | faults)
+    }
+
+    pub(super) const fn era(self) -> u32 {
+        self.0 >> 8
+    }
+
+    pub(super) const fn is_ejected(self) -> bool {
+        self.0 & Self::EJECTED != 0
+    }
+
+    pub(super) const fn has_faults(self) -> bool {
+        self.0 & Self::FAULTS != 0
+    }
+
+    /// True if a success changes nothing.
+    pub(super) const fn is_well(self) -> bool {
+        self.0 & (Self::EJECTED | Self::FAULTS) == 0
+    }
+}
+
+/// The price of an endpoint for the next attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Price {
+    pub(super) units: u64,
+    pub(super) is_silent: bool,
+}
+
+impl EndpointLoad {
+    pub(super) fn new() -> Self {
+        Self {
+            counts: AtomicU64::new(0),
+            latency: AtomicU64::new(0),
+            progress: AtomicU32::new(0),
+            health: AtomicU32::new(HealthWord::new(0, false, 0).0),
+        }
+    }
+
+    pub(super) fn counts(&self) -> LoadCounts {
+        LoadCounts::unpack(self.counts.load(Relaxed))
+    }
+
+    pub(super) fn health(&self) -> HealthWord {
+        HealthWord(self.health.load(Relaxed))
+    }
+
+    /// Changes the health. Called under the lock of the group.
+    pub(super) fn set_health(&self, health: HealthWord) {
+        self.health.store(health.0, Relaxed);
+    }
+
+    /// Returns the average time of answers; `None` if no answer is known.
+    pub(super) fn latency(&self) -> Option<std::time::Duration> {
+        let units = self.latency.load(Relaxed) >> 32;
+        (units > 0).then(|| std::time::Duration::from_nanos(units * UNIT))
+    }
+
+    /// Counts an attempt that begins.
+    #[inline]
+    pub(super) fn begin(&self, now_ms: u32) {
+        let before = self.counts.fetch_add(AWAITED, Relaxed);
+        if LoadCounts::unpack(before).awaited == 0 {
+            self.progress.store(now_ms, Relaxed);
+        }
+    }
+
+    /// Counts the head of an answer. The body is counted until [`body_ended`](Self::body_ended).
+    #[inline]
+    pub(super) fn answered(&self, now_ms: u32) {
+        self.counts.fetch_add(READ + ENDED - AWAITED, Relaxed);
+        self.progress.store(now_ms, Relaxed);
+    }
+
+    /// Counts the end of a body.
+    #[inline]
+    pub(super) fn body_ended(&self) {
+        self.counts.fetch_sub(READ, Relaxed);
+    }
+
+    /// Counts an attempt that ends without an answer.
+    pub(super) fn failed(&self, now_ms: u32) {
+        self.counts.fetch_add(ENDED - AWAITED, Relaxed);
+        self.progress.store(now_ms, Relaxed);
+    }
+
+    /// Takes back an attempt that says nothing.
+    pub(super) fn withdrawn(&self) {
+        self.counts.fetch_sub(AWAITED, Relaxed);
+    }
+
+    /// Takes the time of an answer into the average.
+    #[inline]
+    pub(super) fn sample(&self, took: std::time::Duration, now_ms: u32) {
+        let sample = to_units(took);
+        let word = self.latency.load(Relaxed);
+        let (average, at) = unpack_latency(word);
+        let average =
+            if sample >= average { sample } else { sample + decayed(average - sample, elapsed(at, now_ms)) };
+        let next = average << 32 | u64::from(now_ms);
+        // If another answer changes the word at the same time, that answer counts alone.
+        let _ = self.latency.compare_exchange(word, next, Relaxed, Relaxed);
+    }
+
+    /// Takes the time of an answer into the average only if the time is longer.
+    pub(super) fn sample_if_longer(&self, took: std::time::Duration, now_ms: u32) {
+        if to_units(took) >= unpack_latency(self.latency.load(Relaxed)).0 {
+            self.sample(took, now_ms);
+        }
+    }
+
+    /// Returns the price of the next attempt.
+    #[inline]
+    pub(super) fn price(&self, now_ms: u32) -> Price {
+        let counts = self.counts();
+        let health = self.health();
+        let (average, at) = unpack_latency(self.latency.load(Relaxed));
+        let in_flight = u64::from(counts.in_flight());
+        let (mut each, silent_after) = if average > 0 {
+            (decayed(average, elapsed(at, now_ms)), SILENT_TIMES * average)
+        } else if in_flight == 0 && health.is_well() {
+            return Price { units: 0, is_silent: false };
+        } else {
+            (UNKNOWN, UNKNOWN)
+        };
+        let mut is_silent = false;
+        if counts.awaited > 0 {
+            let silence = elapsed(self.progress.load(Relaxed), now_ms);
+            let silent_for = u64::from(silence) * 1_000_000 / UNIT;
+            if silence > SILENT_AT_LEAST && silent_for > silent_after {
+                each = each.max(silent_for);
+                is_silent = true;
+            }
+        }
+        if health.has_faults() {
+            each *= 4;
+        }
+        if health.is_ejected() {
+            each = each.max(EJECTED);
+        }
+        Price { units: each * (in_flight + 1), is_silent }
+    }
+}
+
+/// Returns `now` in milliseconds since `epoch`. An instant before the epoch counts as the epoch.
+#[allow(clippy::cast_possible_truncation)]
+pub(super) fn millis_since(epoch: Instant, now: Instant) -> u64 {
+    let since = now.saturating_duration_since(epoch);
+    since.as_secs().wrapping_mul(1000).wrapping_add(u64::from(since.subsec_millis()))
+}
+
+fn to_units(time: std::time::Duration) -> u64 {
+    let nanos = time.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(time.subsec_nanos()));
+    (nanos / UNIT).clamp(1, u64::from(u32::MAX))
+}
+
+#[allow(clippy::cast_possible_truncation)]
+const fn unpack_latency(word: u64) -> (u64, u32) {
+    (word >> 32, word as u32)
+}
+
+/// Returns the milliseconds from `at` to `now`. Both wrap after 49 days. If `now` was read before `at`, no time has
+/// passed; a pause of 25 to 49 days counts as none, too.
+const fn elapsed(at: u32, now: u32) -> u32 {
+    let elapsed = now.wrapping_sub(at);
+    if elapsed > u32::MAX / 2 { 0 } else { elapsed }
+}
+
+/// Halves `value` for each half-life, with a straight line between. This takes no floating-point arithmetic.
+#[inline]
+const fn decayed(value: u64, elapsed: u32) -> u64 {
+    let halvings = elapsed >> HALF_LIFE_BITS;
+    if halvings >= 32 {
+        return 0;
+    }
+    let rest = (elapsed & ((1 << HALF_LIFE_BITS) - 1)) as u64;
+    let whole = value >> halvings;
+    whole - ((whole * rest) >> (HALF_LIFE_BITS + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn price(load: &EndpointLoad, now_ms: u32) -> Duration {
+        Duration::from_nanos(load.price(now_ms).units * UNIT)
+    }
+
+    /// An endpoint that has answered in `took` at `now_ms`.
+    fn known(took: Duration, now_ms: u32) -> EndpointLoad {
+        let load = EndpointLoad::new();
+        load.sample(took, now_ms);
+        load
+    }
+
+    fn is_near(a: Duration, b: Duration) -> bool {
+        a.abs_diff(b) <= MS
+    }
+
+    #[test]
+    fn a_longer_time_counts_at_once_and_a_shorter_one_slowly() {
+        let load = known(10 * MS, 0);
+        load.sample(100 * MS, 10);
+        assert!(is_near(price(&load, 10), 100 * MS));
+        load.sample(10 * MS, 20);
+        assert!(price(&load, 20) > 95 * MS);
+        load.sample(10 * MS, 20 + 2048);
+        assert!(price(&load, 2068) < 60 * MS);
+    }
+
+    #[test]
+    fn the_price_grows_with_the_attempts_and_falls_with_time() {
+        let load = known(64 * MS, 0);
+        load.begin(0);
+        load.begin(0);
+        assert!(is_near(price(&load, 0), 3 * 64 * MS));
+        load.answered(1);
+        load.withdrawn();
+        assert!(is_near(price(&load, 1), 2 * 64 * MS));
+        load.body_ended();
+        assert!(is_near(price(&load, 2048), 32 * MS) && is_near(price(&load, 3 * 2048), 8 * MS));
+        assert_eq!(price(&load, 100 * 2048), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_new_endpoint_gets_one_attempt_until_it_answers() {
+        let load = EndpointLoad::new();
+        assert_eq!(price(&load, 7), Duration::ZERO);
+        load.begin(7);
+        assert!(is_near(price(&load, 8), Duration::from_secs(2)));
+        load.answered(9);
+        load.sample(2 * MS, 9);
+        load.body_ended();
+        assert!(is_near(price(&load, 9), 2 * MS));
+    }
+
+    #[test]
+    fn a_fault_makes_the_endpoint_expensive_until_a_success() {
+        let load = known(10 * MS, 0);
+        load.set_health(HealthWord::new(0, false, 1));
+        assert!(is_near(price(&load, 0), 40 * MS));
+        load.set_health(HealthWord::new(1, true, 0));
+        assert!(is_near(price(&load, 0), 250 * MS));
+        load.set_health(HealthWord::new(2, false, 0));
+        assert!(is_near(price(&load, 0), 10 * MS));
+    }
+
+    #[test]
+    fn an_endpoint_is_silent_while_it_leaves_attempts_without_an_answer() {
+        let load = known(MS, 0);
+        assert!(!load.price(1000).is_silent, "idle");
+        load.begin(1000);
+        assert!(!load.price(1050).is_silent && load.price(1051).is_silent);
+        assert!(price(&load, 2000) >= Duration::from_secs(2));
+        load.begin(2000);
+        assert!(load.price(2001).is_silent, "a second attempt is no progress");
+        load.answered(2002);
+        assert!(!load.price(2003).is_silent, "an answer is");
+
+        let slow = known(100 * MS, 0);
+        slow.begin(0);
+        assert!(!slow.price(500).is_silent && slow.price(501).is_silent);
+    }
+
+    #[test]
+    fn the_clock_may_run_backwards_or_wrap() {
+        let load = known(10 * MS, u32::MAX - 5);
+        assert!(is_near(price(&load, u32::MAX - 100), 10 * MS));
+        assert!(is_near(price(&load, 10), 10 * MS));
+        load.begin(5);
+        assert!(!load.price(4).is_silent);
+    }
+
+    #[test]
+    fn counts_and_health_keep_to_their_bits() {
+        let load = EndpointLoad::new();
+        for _ in 0..3 {
+            load.begin(0);
+        }
+        load.answered(0);
+        load.failed(0);
+        assert_eq!(load.counts(), LoadCounts { awaited: 1, read: 1, ended: 2 });
+        let health = HealthWord::new(0x00ff_ffff, true, 1000);
+        assert!(health.is_ejected() && health.has_faults() && !health.is_well());
+        assert_eq!(health.era(), 0x00ff_ffff);
+        assert!(HealthWord::new(3, false, 0).is_well());
+    }
+}

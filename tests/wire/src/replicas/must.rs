@@ -1,0 +1,122 @@
+//! The conditions that steadfast must meet.
+
+use std::time::Duration;
+
+use super::figures::Figures;
+use super::form::Form;
+use super::scenario::Scenario;
+use crate::parity::bench::Over;
+
+/// A condition, with the measured value.
+#[derive(Debug)]
+pub(super) struct Must {
+    pub(super) text: String,
+    pub(super) is_held: bool,
+}
+
+/// Checks the conditions of the scenario.
+pub(super) fn check(scenario: Scenario, over: Over, figures: &Figures, form: &Form) -> Vec<Must> {
+    match scenario {
+        Scenario::OneFails | Scenario::TwoFail => vec![fresh(figures), attempts(figures)],
+        Scenario::OneHangs => vec![fresh(figures), attempts(figures), tail(figures, 99, 1.2, form.slack)],
+        Scenario::OneIsSlow => {
+            vec![share_at_most(scenario, figures, 0.25), tail(figures, 95, 1.3, form.slack)]
+        }
+        Scenario::OneComesBack => vec![share_at_least(scenario, figures, 0.8), no_failed_get(figures)],
+        Scenario::RollingRestart => {
+            vec![no_failed_get(figures), failed_posts(figures, over), no_double(figures)]
+        }
+        Scenario::RollingKill => vec![no_failed_get(figures), lost_posts(figures), no_double(figures)],
+        Scenario::Scaled => vec![share_at_least(scenario, figures, 0.9)],
+        Scenario::AllDown => vec![recovery(figures), loads(figures)],
+        Scenario::KilledInFlight => vec![no_failed_get(figures)],
+    }
+}
+
+impl Must {
+    fn new(is_held: bool, text: String) -> Self {
+        Self { text, is_held }
+    }
+}
+
+fn fresh(figures: &Figures) -> Must {
+    let fresh = figures.fresh();
+    Must::new(fresh >= 0.999, format!("fresh ≥ 99.9 %: {:.2}", fresh * 100.0))
+}
+
+fn attempts(figures: &Figures) -> Must {
+    let attempts = figures.attempts();
+    Must::new(attempts <= 1.02, format!("attempts ≤ 1.02: {attempts:.3}"))
+}
+
+/// A percentile may exceed its healthy value by a ratio, or by the slack.
+fn tail(figures: &Figures, percent: u32, most: f64, slack: Duration) -> Must {
+    let quantile = f64::from(percent) / 100.0;
+    let healthy = figures.percentile(figures.timeline.warm, quantile);
+    let now = figures.percentile(figures.timeline.fault.settled, quantile);
+    let limit = healthy.mul_f64(most).max(healthy + slack);
+    let [healthy, now] = [healthy, now].map(|time| time.as_secs_f64() * 1000.0);
+    let text = format!(
+        "p{percent} ≤ {most} × healthy, or {} ms more: {now:.1} ms of {healthy:.1} ms",
+        slack.as_millis()
+    );
+    Must::new(now <= limit.as_secs_f64() * 1000.0, text)
+}
+
+fn share_at_most(scenario: Scenario, figures: &Figures, most: f64) -> Must {
+    let share = figures.share(scenario.replicas());
+    Must::new(share <= most, format!("share ≤ {most} × fair: {share:.2}"))
+}
+
+fn share_at_least(scenario: Scenario, figures: &Figures, least: f64) -> Must {
+    let share = figures.share(scenario.replicas());
+    Must::new(share >= least, format!("share ≥ {least} × fair: {share:.2}"))
+}
+
+fn no_failed_get(figures: &Figures) -> Must {
+    let failed = figures.failed().gets;
+    Must::new(failed == 0, format!("no failed GET: {failed}"))
+}
+
+/// An HTTP/1 server may close a connection while a POST is on its way. No client can resend such a POST.
+fn failed_posts(figures: &Figures, over: Over) -> Must {
+    let most = match over {
+        Over::Http1 => (figures.posts() / 1000).max(1),
+        Over::Http2 => 0,
+    };
+    let failed = figures.failed().posts;
+    Must::new(failed <= most, format!("failed POSTs ≤ {most} of {}: {failed}", figures.posts()))
+}
+
+/// A POST may fail only if it is in flight on a replica when that replica is killed.
+fn lost_posts(figures: &Figures) -> Must {
+    let lost = figures.lost_to_kills();
+    let failed = figures.failures().filter(|call| call.is_post);
+    let (excused, other): (Vec<_>, Vec<_>) = failed.partition(|call| lost.contains(&call.id));
+    let text = format!(
+        "only POSTs in flight at the kill fail: {} of {} in flight, {} others",
+        excused.len(),
+        lost.len(),
+        other.len()
+    );
+    Must::new(other.is_empty(), text)
+}
+
+fn no_double(figures: &Figures) -> Must {
+    let doubled = figures.doubled();
+    Must::new(doubled == 0, format!("no POST twice: {doubled}"))
+}
+
+fn recovery(figures: &Figures) -> Must {
+    let recovery = figures.recovery();
+    let text = recovery.map_or_else(|| "never".to_owned(), |time| format!("{:.1} s", time.as_secs_f64()));
+    Must::new(recovery.is_some_and(|time| time <= Duration::from_secs(6)), format!("back within 6 s: {text}"))
+}
+
+fn loads(figures: &Figures) -> Must {
+    let loads = figures.loads();
+    let first = loads.first().copied().unwrap_or_default();
+    let most = loads.into_iter().fold(0.0, f64::max);
+    let text = format!("load after the return ≤ 1.5 × offered: first second {first:.2}, most {most:.2}");
+    Must::new(most <= 1.5, text)
+}
