@@ -356,6 +356,7 @@ impl ClientBuilder {
                 factory: transport.factory.clone().filter(|_| self.endpoints.is_some()),
                 resolver: transport.resolver.clone(),
                 is_confirmed: transport.is_confirmed,
+                is_by_origin: self.key.0.is_none(),
                 refresh: self.refresh_addresses,
                 endpoints: self.endpoints.unwrap_or_else(Endpoints::builder),
                 classifier: self.classifier.clone(),
@@ -374,7 +375,6 @@ impl ClientBuilder {
             bulkhead: self.bulkhead.map(BulkheadBuilder::build).transpose()?,
             buffer_body: self.buffer_body,
             dialer,
-            is_by_origin: self.key.0.is_none(),
             classifier: self.classifier.clone(),
         };
         let max_upstreams = ConfigError::check("client.max_upstreams", self.max_upstreams, 1..=100_000)?;

@@ -36,6 +36,8 @@ pub(super) struct DialerSettings {
     pub(super) resolver: Resolver,
     /// True if the addresses of the resolver are those that reqwest connects to. Otherwise they have to be confirmed.
     pub(super) is_confirmed: bool,
+    /// True if the key of an upstream is its origin, so that an upstream has one origin only.
+    pub(super) is_by_origin: bool,
     pub(super) refresh: Duration,
     pub(super) endpoints: EndpointsBuilder,
     pub(super) classifier: StackClassifier,
@@ -44,6 +46,10 @@ pub(super) struct DialerSettings {
 impl Dialer {
     pub(super) fn new(whole: ReqwestService, settings: DialerSettings) -> Self {
         Self(Arc::new(DialerInner { whole, settings, origins: Mutex::default() }))
+    }
+
+    pub(super) fn is_by_origin(&self) -> bool {
+        self.0.settings.is_by_origin
     }
 
     /// Returns the origin of a URL. If it is unknown, makes its endpoints.

@@ -24,27 +24,24 @@ pub(super) struct UpstreamOrigins(Arc<OriginList>);
 
 struct OriginList {
     dialer: Dialer,
-    /// True if the upstream has one origin only, because its key is the origin.
-    is_single: bool,
     first: OnceLock<Arc<OriginEndpoints>>,
-    /// Further origins, oldest first.
-    others: Mutex<Vec<Arc<OriginEndpoints>>>,
+    /// Further origins, oldest first. Boxed, because most upstreams have none.
+    others: OnceLock<Box<Mutex<Vec<Arc<OriginEndpoints>>>>>,
 }
 
 /// The most further origins of one upstream whose endpoints are kept.
 const MOST_OTHERS: usize = 15;
 
 impl UpstreamOrigins {
-    pub(super) fn new(dialer: Dialer, is_single: bool) -> Self {
-        let others = Mutex::default();
-        Self(Arc::new(OriginList { dialer, is_single, first: OnceLock::new(), others }))
+    pub(super) fn new(dialer: Dialer) -> Self {
+        Self(Arc::new(OriginList { dialer, first: OnceLock::new(), others: OnceLock::new() }))
     }
 
     /// Sends a call to an endpoint of its origin.
     #[inline]
     fn send(&self, call: Call<reqwest::Request>) -> OriginFuture {
         let first = self.0.first.get_or_init(|| self.0.dialer.origin(call.request().url()));
-        if self.0.is_single || first.name.is_of(call.request().url()) {
+        if self.0.dialer.is_by_origin() || first.name.is_of(call.request().url()) {
             return first.send(call);
         }
         self.other(call.request().url()).send(call)
@@ -65,7 +62,7 @@ impl UpstreamOrigins {
     }
 
     fn others(&self) -> MutexGuard<'_, Vec<Arc<OriginEndpoints>>> {
-        self.0.others.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.others.get_or_init(Box::default).lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the state of the endpoints of all origins.

@@ -52,8 +52,6 @@ pub(super) struct MakeUpstreamStack {
     pub(super) bulkhead: Option<Bulkhead>,
     pub(super) buffer_body: BufferBodyLayer,
     pub(super) dialer: Dialer,
-    /// True if the key of an upstream is its origin.
-    pub(super) is_by_origin: bool,
     pub(super) classifier: StackClassifier,
 }
 
@@ -67,7 +65,7 @@ impl MakeStack for MakeUpstreamStack {
             circuit_breaker: self.circuit_breaker.as_ref().map(|pattern| pattern.fresh(Arc::clone(&name))),
             bulkhead: self.bulkhead.as_ref().map(|pattern| pattern.fresh(Arc::clone(&name))),
             retry_budget: self.budget.as_ref().map(|pattern| pattern.fresh(Arc::clone(&name))),
-            origins: UpstreamOrigins::new(self.dialer.clone(), self.is_by_origin),
+            origins: UpstreamOrigins::new(self.dialer.clone()),
             name,
         };
         let retry = RetryLayer::new(self.retry.clone()).name(Arc::clone(&handle.name));

@@ -49,15 +49,14 @@ impl Attempt {
         self.is_probe
     }
 
-    /// Records a good answer. Its body follows.
+    /// Records a good answer. Its body follows. A probe succeeds with the head of its answer.
     #[inline]
     pub(super) fn succeeded(&mut self) -> EndpointBody {
         let now = Instant::now();
         let body = self.answered(now);
-        self.endpoint
-            .load
-            .sample(now.saturating_duration_since(self.began), low_bits(self.endpoint.millis(now)));
-        if !self.endpoint.load.health().is_well() {
+        let took = now.saturating_duration_since(self.began);
+        self.endpoint.load.sample(took, low_bits(self.endpoint.millis(now)));
+        if self.is_probe {
             self.endpoint.recovered(self.era, now);
         }
         body
@@ -65,9 +64,8 @@ impl Attempt {
 
     /// Records an answer that says nothing about the endpoint.
     pub(super) fn neutral(&mut self) -> EndpointBody {
-        let body = self.answered(Instant::now());
         self.release_probe();
-        body
+        self.answered(Instant::now()).settled()
     }
 
     /// Records an answer that is a fault.
@@ -77,7 +75,7 @@ impl Attempt {
         retry_after: Option<Duration>,
     ) -> (EndpointBody, RetryTerms) {
         let now = Instant::now();
-        let body = self.answered(now);
+        let body = self.answered(now).settled();
         if kind == FaultKind::Application {
             let took = now.saturating_duration_since(self.began);
             self.endpoint.load.sample_if_longer(took, low_bits(self.endpoint.millis(now)));
@@ -115,7 +113,7 @@ impl Attempt {
     fn answered(&mut self, now: Instant) -> EndpointBody {
         self.has_ended = true;
         self.endpoint.load.answered(low_bits(self.endpoint.millis(now)));
-        EndpointBody { endpoint: Arc::clone(&self.endpoint), era: self.era }
+        EndpointBody { endpoint: Arc::clone(&self.endpoint), era: self.era, is_settled: false }
     }
 
     fn fault(&self, kind: FaultKind, retry_after: Option<Duration>, now: Instant) -> RetryTerms {
@@ -147,17 +145,30 @@ impl Drop for Attempt {
 }
 
 /// Counts an answer until its body has ended, and records a body that breaks off as a fault of the endpoint.
+///
+/// A good answer ends the faults in a row at the end of its body. A body that its reader drops does so, too, because its
+/// head was good.
 #[derive(Debug)]
 pub struct EndpointBody {
     endpoint: Arc<Endpoint>,
     era: u32,
+    /// True if the result of the attempt is recorded.
+    is_settled: bool,
+}
+
+impl EndpointBody {
+    fn settled(mut self) -> Self {
+        self.is_settled = true;
+        self
+    }
 }
 
 impl Sealed for EndpointBody {}
 
 impl BodyObserver for EndpointBody {
-    fn end(self: Pin<&mut Self>, end: BodyEnd) {
+    fn end(mut self: Pin<&mut Self>, end: BodyEnd) {
         if end == BodyEnd::Broken {
+            self.is_settled = true;
             let fault = EndpointFault {
                 kind: FaultKind::Exchange,
                 retry_after: None,
@@ -173,5 +184,8 @@ impl Drop for EndpointBody {
     #[inline]
     fn drop(&mut self) {
         self.endpoint.load.body_ended();
+        if !self.is_settled && !self.endpoint.load.health().is_well() {
+            self.endpoint.recovered(self.era, Instant::now());
+        }
     }
 }

@@ -36,6 +36,8 @@ type ChangeStream<A> = Pin<Box<dyn Stream<Item = Result<Change<A>, BoxError>> + 
 
 /// The stream of changes of one upstream.
 pub(super) struct Discovery<A> {
+    /// False once the stream has ended.
+    is_open: AtomicBool,
     /// `None` once the stream has ended. The lock is `std`'s, because a stream is not part of a loom model.
     stream: std::sync::Mutex<Option<ChangeStream<A>>>,
     news: Arc<DiscoveryWaker>,
@@ -50,7 +52,8 @@ struct DiscoveryWaker {
 impl<A> Discovery<A> {
     pub(super) fn new(stream: impl Stream<Item = Result<Change<A>, BoxError>> + Send + 'static) -> Self {
         let news = DiscoveryWaker { is_pending: AtomicBool::new(true), waiting: std::sync::Mutex::default() };
-        Self { stream: std::sync::Mutex::new(Some(Box::pin(stream))), news: Arc::new(news) }
+        let stream = std::sync::Mutex::new(Some(Box::pin(stream) as ChangeStream<A>));
+        Self { is_open: AtomicBool::new(true), stream, news: Arc::new(news) }
     }
 
     /// True if the stream is to be polled.
@@ -60,13 +63,12 @@ impl<A> Discovery<A> {
     }
 
     /// Passes the news of the stream to `apply`, one after the other. If another call does so already, returns at once.
-    /// Returns false if the stream has ended.
     #[cold]
-    pub(super) fn poll_news(&self, mut apply: impl FnMut(Result<Change<A>, BoxError>)) -> bool {
+    pub(super) fn poll_news(&self, mut apply: impl FnMut(Result<Change<A>, BoxError>)) {
         let mut stream = match self.stream.try_lock() {
             Ok(stream) => stream,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return true,
+            Err(TryLockError::WouldBlock) => return,
         };
         self.news.is_pending.store(false, Release);
         let waker = Waker::from(Arc::clone(&self.news));
@@ -80,17 +82,21 @@ impl<A> Discovery<A> {
                 }
                 Poll::Ready(None) => {
                     *stream = None;
+                    self.is_open.store(false, Release);
                     has_changed = true;
                 }
                 Poll::Pending => break,
             }
         }
-        let is_open = stream.is_some();
         drop(stream);
         if has_changed {
             self.news.wake_waiting();
         }
-        is_open
+    }
+
+    /// False if no more changes can come.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_open.load(Acquire)
     }
 
     /// Wakes the call when the stream has news, or when another call has applied them.

@@ -5,6 +5,7 @@
 //! A timeout or a failed connection ejects an endpoint at once, other faults after several in a row or at a large share
 //! of the attempts. An endpoint is ejected only if it is worse than another available endpoint: that endpoint's share
 //! of faults must be less than half as large. So the trouble of all endpoints, such as an overload, ejects none.
+//! The last available endpoint is ejected, too, if it fails: then all endpoints are used. An only endpoint never is.
 //! A `Retry-After` ejects the endpoint for the time that it asks for, whatever the others do.
 //!
 //! # Return
@@ -172,9 +173,9 @@ impl Ejections {
         healths.filter(move |(other, health)| *other != slot && health.ejected.is_none())
     }
 
-    /// True if another endpoint is available.
-    pub(super) fn has_other(&self, slot: usize) -> bool {
-        self.others_available(slot).next().is_some()
+    /// True if another endpoint is available and without faults.
+    pub(super) fn has_healthy_other(&self, slot: usize) -> bool {
+        self.others_available(slot).any(|(_, health)| health.faults_in_row == 0)
     }
 
     /// Records a fault. `ended` returns the number of ended attempts of a slot, this one included.
@@ -242,7 +243,9 @@ impl Ejections {
             u64::from(faults_of_other) * u64::from(attempts) * 2
                 < u64::from(faults) * u64::from(attempts_of_other)
         };
-        self.others_available(slot).any(is_worse_than).then_some(cause)
+        let mut others = self.others_available(slot).peekable();
+        let is_last = others.peek().is_none() && self.slots.iter().flatten().count() > 1;
+        (is_last || others.any(is_worse_than)).then_some(cause)
     }
 
     fn eject(
@@ -268,7 +271,7 @@ impl Ejections {
 
     /// Records a success.
     pub(super) fn success(&mut self, slot: usize, era: u32, now_ms: u64) -> Option<Turn> {
-        let is_first = !self.has_other(slot);
+        let is_first = self.others_available(slot).next().is_none();
         let health = self.health_mut(slot)?;
         if health.era != era {
             return None;
@@ -288,9 +291,9 @@ impl Ejections {
     }
 
     /// Returns true if the fault is to be charged to the retry budget: the first within a short interval, or any fault
-    /// while no other endpoint is available.
+    /// while no other endpoint is healthy.
     pub(super) fn charge(&mut self, slot: usize, now_ms: u64) -> bool {
-        let has_other = self.has_other(slot);
+        let has_other = self.has_healthy_other(slot);
         let Some(health) = self.health_mut(slot) else { return !has_other };
         let is_recent = health.charged_at.is_some_and(|at| now_ms.saturating_sub(at) < CHARGE_EVERY_MS);
         if has_other && is_recent {

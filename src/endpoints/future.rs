@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use http::StatusCode;
 use pin_project::pin_project;
 use tokio::time::Instant;
 use tower::Service;
@@ -18,6 +19,7 @@ use super::attempt::{Attempt, EndpointBody};
 use super::ejection::FaultKind;
 use super::group::ProbeSafety;
 use super::handle::{Chosen, Endpoints};
+use crate::http::retry_after;
 use crate::internal::clock::Timer;
 use crate::internal::signals::{TimeUp, last_poll, time_is_up};
 use crate::internal::when_ready::{Polled, WhenReady};
@@ -255,6 +257,9 @@ fn answered<Res, E, K: ResponseKind<Res>>(
         return faulted(attempt, kind, response, outcome, FaultKind::Unreachable);
     }
     match outcome {
+        Outcome::Success if kind.status(response) == Some(StatusCode::TOO_MANY_REQUESTS) => {
+            throttled(attempt, kind, response)
+        }
         Outcome::Success => attempt.succeeded(),
         Outcome::Transient { .. } => faulted(attempt, kind, response, outcome, FaultKind::Exchange),
         Outcome::Failure => faulted(attempt, kind, response, outcome, FaultKind::Application),
@@ -266,6 +271,17 @@ fn answered<Res, E, K: ResponseKind<Res>>(
             attempt.neutral()
         }
         Outcome::Neutral => attempt.neutral(),
+    }
+}
+
+/// Records a 429 that the classifier takes for a success. It is quick, but the endpoint is not the fastest, and its
+/// `Retry-After` holds.
+#[cold]
+fn throttled<Res, K: ResponseKind<Res>>(attempt: &mut Attempt, kind: K, response: &mut Res) -> EndpointBody {
+    let headers = kind.headers(response);
+    match headers.and_then(|headers| retry_after::parse(headers, retry_after::system_time)) {
+        None => attempt.neutral(),
+        retry_after => attempt.answered_with_fault(FaultKind::Throttled, retry_after).0,
     }
 }
 

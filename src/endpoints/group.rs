@@ -81,7 +81,7 @@ pub(super) struct Pick {
 pub(super) struct FaultReport {
     /// True if the fault is charged to the retry budget.
     pub(super) is_charged: bool,
-    /// True if another endpoint is available.
+    /// True if another endpoint is available and without faults.
     pub(super) has_other: bool,
 }
 
@@ -302,7 +302,7 @@ impl Endpoint {
             }
             let is_charged =
                 fault.kind == FaultKind::Throttled || ejections.charge(self.slot as usize, now_ms);
-            let has_other = ejections.has_other(self.slot as usize);
+            let has_other = ejections.has_healthy_other(self.slot as usize);
             group.publish(state, self);
             (turn, is_charged, has_other)
         });

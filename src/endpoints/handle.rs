@@ -128,17 +128,20 @@ impl<A: PartialEq + fmt::Display, S> Endpoints<A, S> {
         }))
     }
 
-    /// Applies the news of the discovery, if there are any. Returns false if no more can come.
+    /// Applies the news of the discovery, if there are any.
     #[inline]
-    pub(super) fn update(&self) -> bool {
-        !self.0.discovery.has_news() || self.0.discovery.poll_news(|news| self.apply(news))
+    pub(super) fn update(&self) {
+        if self.0.discovery.has_news() {
+            self.0.discovery.poll_news(|news| self.apply(news));
+        }
     }
 
     /// Waits for the first endpoint. Ready with false if the discovery has ended without one.
     pub(super) fn poll_known(&self, cx: &mut Context<'_>) -> Poll<bool> {
         // The waker is registered before the news are read, so that no news are missed.
         self.0.discovery.wait(cx.waker());
-        let is_open = self.update();
+        self.update();
+        let is_open = self.0.discovery.is_open();
         match (self.0.members.load().slots, is_open) {
             (0, true) => Poll::Pending,
             (slots, _) => Poll::Ready(slots != 0),

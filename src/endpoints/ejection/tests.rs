@@ -1,1 +1,249 @@
-//! Tests of the ejections.
+//! Tests of ejections, probes, returns and charges.
+
+use rand::SeedableRng as _;
+
+use super::*;
+
+const SETTINGS: EjectionSettings = EjectionSettings {
+    consecutive_faults: 3,
+    fault_share: 0.5,
+    eject_for: Duration::from_secs(1),
+    max_eject_for: Duration::from_secs(8),
+};
+
+/// A group of endpoints with their counts of ended attempts.
+struct Group {
+    ejections: Ejections,
+    ended: [u32; 8],
+}
+
+impl Group {
+    fn of(endpoints: usize) -> Self {
+        let mut ejections = Ejections::new(SmallRng::seed_from_u64(1));
+        (0..endpoints).for_each(|slot| ejections.insert(slot));
+        Self { ejections, ended: [0; 8] }
+    }
+
+    fn era(&self, slot: usize) -> u32 {
+        self.ejections.health(slot).unwrap().era
+    }
+
+    fn fault_with(&mut self, slot: usize, now_ms: u64, fault: EndpointFault) -> Option<Turn> {
+        self.ended[slot] += 1;
+        let ended = self.ended;
+        self.ejections.fault(slot, fault, now_ms, &SETTINGS, |slot| ended[slot])
+    }
+
+    fn fault(&mut self, slot: usize, kind: FaultKind, now_ms: u64) -> Option<Turn> {
+        let fault = EndpointFault { kind, retry_after: None, era: self.era(slot), is_probe: false };
+        self.fault_with(slot, now_ms, fault)
+    }
+
+    fn failed_probe(&mut self, slot: usize, now_ms: u64) -> u64 {
+        let fault = EndpointFault {
+            kind: FaultKind::Exchange,
+            retry_after: None,
+            era: self.era(slot),
+            is_probe: true,
+        };
+        match self.fault_with(slot, now_ms, fault) {
+            Some(Turn::Ejected { until_ms, .. }) => until_ms - now_ms,
+            turn => panic!("a failed probe ejects again: {turn:?}"),
+        }
+    }
+
+    fn success(&mut self, slot: usize, now_ms: u64) -> Option<Turn> {
+        self.ended[slot] += 1;
+        self.ejections.success(slot, self.era(slot), now_ms)
+    }
+
+    fn eject(&mut self, slot: usize, now_ms: u64) -> u64 {
+        match self.fault(slot, FaultKind::Timeout, now_ms) {
+            Some(Turn::Ejected { until_ms, .. }) => until_ms,
+            turn => panic!("a timeout ejects: {turn:?}"),
+        }
+    }
+
+    fn is_ejected(&self, slot: usize) -> bool {
+        self.ejections.health(slot).unwrap().ejected.is_some()
+    }
+}
+
+fn cause(turn: Option<Turn>) -> Option<EjectionCause> {
+    match turn {
+        Some(Turn::Ejected { cause, .. }) => Some(cause),
+        Some(Turn::Returned) | None => None,
+    }
+}
+
+#[test]
+fn three_faults_in_a_row_eject_and_a_success_between_does_not() {
+    let mut group = Group::of(2);
+    for now_ms in 0..20 {
+        assert_eq!(group.fault(0, FaultKind::Exchange, now_ms), None);
+        assert_eq!(group.fault(0, FaultKind::Exchange, now_ms), None);
+        assert_eq!(group.success(0, now_ms), None);
+        group.ended[0] += 10;
+    }
+    assert_eq!(group.fault(0, FaultKind::Exchange, 30), None);
+    assert_eq!(group.fault(0, FaultKind::Abandoned, 31), None);
+    assert_eq!(cause(group.fault(0, FaultKind::Exchange, 32)), Some(EjectionCause::ConsecutiveFaults));
+}
+
+#[test]
+fn a_timeout_and_a_failed_connection_eject_at_once() {
+    let mut group = Group::of(4);
+    assert_eq!(cause(group.fault(0, FaultKind::Timeout, 0)), Some(EjectionCause::Timeout));
+    assert_eq!(cause(group.fault(1, FaultKind::Unreachable, 0)), Some(EjectionCause::Unreachable));
+}
+
+#[test]
+fn half_of_twenty_attempts_eject_although_successes_come_between() {
+    let mut group = Group::of(2);
+    let mut ejected_after = None;
+    for number in 1..=40 {
+        let turn = group.fault(0, FaultKind::Application, number * 10);
+        if turn.is_some() {
+            assert_eq!(cause(turn), Some(EjectionCause::FaultShare));
+            ejected_after = Some(number * 2 - 1);
+            break;
+        }
+        group.success(0, number * 10 + 5);
+    }
+    assert_eq!(ejected_after, Some(21), "attempts, of which every other one failed");
+}
+
+#[test]
+fn faults_of_long_ago_do_not_count_in_the_share() {
+    let mut group = Group::of(2);
+    for number in 0..60 {
+        assert_eq!(group.fault(0, FaultKind::Application, number * 600), None);
+        group.success(0, number * 600);
+    }
+}
+
+#[test]
+fn if_the_last_available_endpoint_fails_all_are_used() {
+    let mut group = Group::of(1);
+    for now_ms in 0..100 {
+        assert_eq!(group.fault(0, FaultKind::Timeout, now_ms), None);
+    }
+    let mut group = Group::of(3);
+    group.eject(0, 0);
+    group.eject(1, 1);
+    assert_eq!(cause(group.fault(2, FaultKind::Timeout, 2)), Some(EjectionCause::Timeout));
+}
+
+#[test]
+fn trouble_of_all_ejects_none() {
+    let mut group = Group::of(4);
+    // Each endpoint has failed once in ten attempts, when one has three faults in a row.
+    for slot in 0..4 {
+        group.fault(slot, FaultKind::Exchange, 0);
+        group.success(slot, 1);
+        group.ended[slot] += 8;
+    }
+    group.ended[0] += 20;
+    for now_ms in 2..5 {
+        assert_eq!(group.fault(0, FaultKind::Exchange, now_ms), None);
+    }
+    // The others have no fault for five seconds.
+    assert_eq!(cause(group.fault(0, FaultKind::Exchange, 5100)), Some(EjectionCause::ConsecutiveFaults));
+}
+
+#[test]
+fn only_failed_probes_double_the_time_and_a_return_resets_it() {
+    let mut group = Group::of(2);
+    let until_ms = group.eject(0, 0);
+    assert!((750..=1250).contains(&until_ms));
+    assert_eq!(group.fault(0, FaultKind::Exchange, 10), None, "an attempt while all are used");
+    for seconds in [2.0, 4.0, 8.0, 8.0, 8.0] {
+        let time = f64::from(u32::try_from(group.failed_probe(0, 10_000)).unwrap()) / 1000.0;
+        assert!((seconds * 0.75 - 0.001..=seconds * 1.25).contains(&time), "{time} for {seconds}");
+    }
+    assert_eq!(group.success(0, 20_000), Some(Turn::Returned));
+    assert!((750..=1250).contains(&(group.eject(0, 30_000) - 30_000)));
+}
+
+#[test]
+fn a_retry_after_ejects_for_its_time_whatever_the_others_do() {
+    let mut group = Group::of(1);
+    let ask = |group: &mut Group, kind, seconds| {
+        let era = group.era(0);
+        let retry_after = Some(Duration::from_secs(seconds));
+        match group.fault_with(0, 0, EndpointFault { kind, retry_after, era, is_probe: false }) {
+            Some(Turn::Ejected { cause: EjectionCause::RetryAfter, until_ms }) => until_ms,
+            turn => panic!("{turn:?}"),
+        }
+    };
+    assert_eq!(ask(&mut group, FaultKind::Exchange, 30), 30_000);
+    assert_eq!(ask(&mut group, FaultKind::Throttled, 1_000_000), 300_000, "at most five minutes");
+}
+
+#[test]
+fn late_results_of_an_earlier_era_say_nothing() {
+    let mut group = Group::of(2);
+    let late = |kind| EndpointFault { kind, retry_after: None, era: 0, is_probe: false };
+    group.eject(0, 0);
+    assert_eq!(group.ejections.success(0, 0, 10), None, "a success from before the ejection");
+    assert_eq!(group.success(0, 2000), Some(Turn::Returned));
+    for _ in 0..10 {
+        assert_eq!(
+            group.fault_with(0, 2001, late(FaultKind::Timeout)),
+            None,
+            "a fault from before the return"
+        );
+    }
+    assert!(!group.is_ejected(0));
+}
+
+#[test]
+fn one_call_probes_an_endpoint_that_is_due() {
+    let mut group = Group::of(3);
+    let until_ms = group.eject(0, 0);
+    assert_eq!(group.ejections.next_probe_ms(), until_ms);
+    assert_eq!(group.ejections.take_probe(!0, true, until_ms - 1), None);
+    assert_eq!(group.ejections.take_probe(!1, true, until_ms), None, "the call has tried it");
+    assert_eq!(group.ejections.take_probe(!0, true, until_ms), Some(0));
+    assert_eq!(group.ejections.take_probe(!0, true, until_ms), None);
+    // The lease frees the place of a probe that was lost.
+    assert_eq!(group.ejections.next_probe_ms(), until_ms + PROBE_LEASE_MS);
+    assert_eq!(group.ejections.take_probe(!0, true, until_ms + PROBE_LEASE_MS), Some(0));
+    let era = group.era(0);
+    group.ejections.release_probe(0, era);
+    assert_eq!(group.ejections.take_probe(!0, true, until_ms + PROBE_LEASE_MS), Some(0));
+}
+
+#[test]
+fn a_call_that_cannot_be_sent_again_probes_only_when_nobody_else_does() {
+    let mut group = Group::of(2);
+    let until_ms = group.eject(0, 0);
+    assert_eq!(group.ejections.take_probe(!0, false, until_ms + OVERDUE_MS - 1), None);
+    assert_eq!(group.ejections.take_probe(!0, false, until_ms + OVERDUE_MS), Some(0));
+}
+
+#[test]
+fn the_first_return_of_a_whole_outage_makes_the_other_probes_due() {
+    let mut group = Group::of(3);
+    for slot in 0..2 {
+        group.eject(slot, 0);
+        (0..5).for_each(|_| drop(group.failed_probe(slot, 0)));
+    }
+    assert!(group.ejections.next_probe_ms() > 5000);
+    group.ejections.remove(2);
+    assert_eq!(group.success(1, 100), Some(Turn::Returned));
+    assert_eq!(group.ejections.next_probe_ms(), 100);
+    assert_eq!(group.ejections.take_probe(!0, true, 100), Some(0));
+}
+
+#[test]
+fn a_burst_of_faults_is_charged_once_while_another_endpoint_is_available() {
+    let mut group = Group::of(2);
+    let charged = |group: &mut Group, slot, from: u64| {
+        (from..from + 1000).step_by(10).filter(|now_ms| group.ejections.charge(slot, *now_ms)).count()
+    };
+    assert_eq!(charged(&mut group, 0, 0), 10);
+    group.eject(0, 1000);
+    assert_eq!(charged(&mut group, 0, 1000), 10, "the other one is available");
+    assert_eq!(charged(&mut group, 1, 1000), 100, "no other one is");
+}

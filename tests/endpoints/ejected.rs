@@ -1,0 +1,160 @@
+//! How an endpoint is ejected, probed and brought back.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_recovers_gets_its_share_without_a_failed_call() {
+    for mode in [Status(503, None), Refuse, Hang] {
+        let upstream = Upstream::of(4);
+        upstream.calls(50).await;
+        upstream.instances[0].set(mode.clone());
+        assert_eq!(upstream.calls(1500).await, 1500, "{mode:?}");
+        assert_eq!(upstream.state(0), EndpointState::Ejected, "{mode:?}");
+        upstream.instances[0].set(Well(5 * MS));
+        assert_eq!(upstream.calls(600).await, 600, "{mode:?}: 12 s");
+        assert_eq!(upstream.state(0), EndpointState::Available, "{mode:?}");
+        upstream.requests();
+        upstream.calls(400).await;
+        let requests = upstream.requests();
+        assert!(requests[0] >= 80, "{mode:?}: {requests:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_of_a_hanging_endpoint_costs_its_caller_little_time() {
+    let upstream = Upstream::of(2);
+    upstream.calls(20).await;
+    upstream.instances[0].set(Hang);
+    upstream.calls(200).await;
+    let stack = upstream.stack(None);
+    let mut longest = Duration::ZERO;
+    for _ in 0..2000 {
+        let began = Instant::now();
+        assert_eq!(send(&stack, get()).await.map(|response| response.status()).unwrap(), 200);
+        longest = longest.max(began.elapsed());
+        sleep(15 * MS).await;
+    }
+    assert!(upstream.requests()[0] > 3, "it is probed");
+    assert!((200 * MS..300 * MS).contains(&longest), "{longest:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_probe_takes_no_token() {
+    let upstream = Upstream::of(2);
+    upstream.calls(20).await;
+    upstream.instances[0].set(Status(503, None));
+    upstream.calls(500).await;
+    upstream.requests();
+    let budget = RetryBudget::builder().initial(0.0).per_success(0.0).build().unwrap();
+    let stack = upstream.stack(Some(budget));
+    for _ in 0..1500 {
+        assert_eq!(send(&stack, get()).await.map(|response| response.status()).unwrap(), 200);
+        sleep(20 * MS).await;
+    }
+    assert!(upstream.requests()[0] >= 2, "it is probed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_cannot_be_sent_again_bring_an_endpoint_back_too() {
+    let upstream = Upstream::of(2);
+    let stack = upstream.stack(None);
+    upstream.calls(20).await;
+    upstream.instances[0].set(Hang);
+    upstream.calls(100).await;
+    assert_eq!(upstream.state(0), EndpointState::Ejected);
+    upstream.instances[0].set(Well(5 * MS));
+    for _ in 0..1000 {
+        send(&stack, post()).await.map(drop).unwrap();
+        sleep(20 * MS).await;
+    }
+    assert_eq!(upstream.state(0), EndpointState::Available);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_breaks_off_is_a_fault_of_the_endpoint() {
+    let upstream = Upstream::of(2);
+    upstream.calls(20).await;
+    upstream.instances[0].set(Broken);
+    let service = upstream.service();
+    for _ in 0..200 {
+        let response = send(&service, get()).await.unwrap();
+        let _ = response.into_body().collect().await;
+        sleep(20 * MS).await;
+    }
+    assert_eq!(upstream.status(0).ejection_cause(), Some(EjectionCause::ConsecutiveFaults));
+    assert!(upstream.requests()[0] < 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_that_give_up_on_a_hanging_endpoint_eject_it() {
+    let upstream = Upstream::of(2);
+    upstream.calls(20).await;
+    upstream.requests();
+    upstream.instances[0].set(Hang);
+    let service = upstream.service();
+    for _ in 0..2000 {
+        let _ = tokio::time::timeout(150 * MS, send(&service, get())).await;
+        sleep(20 * MS).await;
+    }
+    let requests = upstream.requests();
+    assert!(requests[0] < 40, "{requests:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_that_are_impatient_with_every_endpoint_eject_none() {
+    let upstream = Upstream::of(4);
+    upstream.instances.iter().for_each(|instance| instance.set(Well(50 * MS)));
+    upstream.calls(50).await;
+    let service = upstream.service();
+    for _ in 0..500 {
+        let _ = tokio::time::timeout(20 * MS, send(&service, get())).await;
+    }
+    assert!((0..4).all(|address| upstream.state(address) == EndpointState::Available));
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_look_dead_are_made_anew() {
+    // One endpoint only: it is never ejected, but a retry must not use the same connection.
+    let upstream = Upstream::of(1);
+    upstream.calls(10).await;
+    assert_eq!(upstream.instances[0].made(), 1);
+    upstream.instances[0].set(Hang);
+    let call = tokio::spawn({
+        let stack = upstream.stack(None);
+        async move { send(&stack, get()).await.is_ok() }
+    });
+    sleep(1500 * MS).await;
+    assert!(upstream.instances[0].made() >= 2);
+    assert!(!call.await.unwrap());
+    // An outage does not become a storm of connections: ten, and one for each second.
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(60) {
+        let _ = send(&upstream.stack(None), get()).await;
+    }
+    assert!(upstream.instances[0].made() < 80, "{}", upstream.instances[0].made());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_whole_outage_ends_for_all_endpoints_at_once() {
+    let upstream = Upstream::of(4);
+    upstream.calls(50).await;
+    upstream.instances.iter().for_each(|instance| instance.set(Hang));
+    let calls: Vec<_> = (0..100)
+        .map(|number| {
+            let stack = upstream.stack(None);
+            tokio::spawn(async move {
+                sleep(number * 50 * MS).await;
+                let _ = send(&stack, get()).await;
+            })
+        })
+        .collect();
+    for call in calls {
+        call.await.unwrap();
+    }
+    upstream.instances.iter().for_each(|instance| instance.set(Well(5 * MS)));
+    upstream.calls(150).await;
+    upstream.requests();
+    upstream.calls(200).await;
+    let requests = upstream.requests();
+    assert!(requests.iter().all(|requests| *requests > 20), "{requests:?}");
+}
