@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::ejection::{EndpointFault, FaultKind};
+use super::ejection::{EndpointFault, FaultKind, PROBE_LEASE};
 use super::group::{Endpoint, FaultReport, low_bits};
 use crate::http::body::{BodyEnd, BodyObserver};
 use crate::sealed::Sealed;
-use crate::{EndpointId, RetryTerms};
+use crate::{BoxError, EndpointId, RetryTerms};
 
 /// An attempt that waits for the head of its answer.
 ///
@@ -49,16 +49,13 @@ impl Attempt {
         self.is_probe
     }
 
-    /// Records a good answer. Its body follows. A probe succeeds with the head of its answer.
+    /// Records a good answer. Its body follows.
     #[inline]
     pub(super) fn succeeded(&mut self) -> EndpointBody {
         let now = Instant::now();
         let body = self.answered(now);
         let took = now.saturating_duration_since(self.began);
         self.endpoint.load.sample(took, low_bits(self.endpoint.millis(now)));
-        if self.is_probe {
-            self.endpoint.recovered(self.era, now);
-        }
         body
     }
 
@@ -113,7 +110,12 @@ impl Attempt {
     fn answered(&mut self, now: Instant) -> EndpointBody {
         self.has_ended = true;
         self.endpoint.load.answered(low_bits(self.endpoint.millis(now)));
-        EndpointBody { endpoint: Arc::clone(&self.endpoint), era: self.era, is_settled: false }
+        EndpointBody {
+            endpoint: Arc::clone(&self.endpoint),
+            era: self.era,
+            is_settled: false,
+            probe_began: self.is_probe.then_some(self.began),
+        }
     }
 
     fn fault(&self, kind: FaultKind, retry_after: Option<Duration>, now: Instant) -> RetryTerms {
@@ -146,14 +148,17 @@ impl Drop for Attempt {
 
 /// Counts an answer until its body has ended, and records a body that breaks off as a fault of the endpoint.
 ///
-/// A good answer ends the faults in a row at the end of its body. A body that its reader drops does so, too, because its
-/// head was good.
+/// A good answer is a success at the end of its body. So it is if its reader drops the body, because its head was good.
+/// The answer to a probe is also a success if its body still arrives after the lease of the probe, because a stream may
+/// never end.
 #[derive(Debug)]
 pub struct EndpointBody {
     endpoint: Arc<Endpoint>,
     era: u32,
     /// True if the result of the attempt is recorded.
     is_settled: bool,
+    /// The begin of the attempt, if it is a probe.
+    probe_began: Option<Instant>,
 }
 
 impl EndpointBody {
@@ -166,17 +171,31 @@ impl EndpointBody {
 impl Sealed for EndpointBody {}
 
 impl BodyObserver for EndpointBody {
+    #[inline]
+    fn at_frame(mut self: Pin<&mut Self>) -> Option<BoxError> {
+        if self.probe_began.is_some_and(|began| began.elapsed() >= PROBE_LEASE) {
+            self.succeeded();
+        }
+        None
+    }
+
     fn end(mut self: Pin<&mut Self>, end: BodyEnd) {
-        if end == BodyEnd::Broken {
+        if end == BodyEnd::Broken && !self.is_settled {
             self.is_settled = true;
-            let fault = EndpointFault {
-                kind: FaultKind::Exchange,
-                retry_after: None,
-                era: self.era,
-                is_probe: false,
-            };
+            let is_probe = self.probe_began.is_some();
+            let fault =
+                EndpointFault { kind: FaultKind::Exchange, retry_after: None, era: self.era, is_probe };
             self.endpoint.faulted(fault, Instant::now());
         }
+    }
+}
+
+impl EndpointBody {
+    #[cold]
+    fn succeeded(&mut self) {
+        self.is_settled = true;
+        self.probe_began = None;
+        self.endpoint.recovered(self.era, Instant::now());
     }
 }
 
@@ -185,7 +204,7 @@ impl Drop for EndpointBody {
     fn drop(&mut self) {
         self.endpoint.load.body_ended();
         if !self.is_settled && !self.endpoint.load.health().is_well() {
-            self.endpoint.recovered(self.era, Instant::now());
+            self.succeeded();
         }
     }
 }

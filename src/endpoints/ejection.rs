@@ -39,8 +39,8 @@ const LEAST_ATTEMPTS: u32 = 20;
 /// available.
 const CHARGE_EVERY_MS: u64 = 100;
 
-/// A probe without a result frees its place after so many milliseconds.
-const PROBE_LEASE_MS: u64 = 1000;
+/// A probe without a result frees its place after this time.
+pub(super) const PROBE_LEASE: Duration = Duration::from_secs(1);
 
 /// A call that must not be sent twice probes an endpoint only if no other call has done so for so many milliseconds.
 const OVERDUE_MS: u64 = 2000;
@@ -313,7 +313,7 @@ impl Ejections {
         };
         let (_, slot) = self.slots.iter().enumerate().filter_map(due).min()?;
         let ejected = self.health_mut(slot)?.ejected.as_mut()?;
-        ejected.leased_until_ms = Some(now_ms.saturating_add(PROBE_LEASE_MS));
+        ejected.leased_until_ms = Some(now_ms.saturating_add(to_millis(PROBE_LEASE)));
         Some(slot)
     }
 

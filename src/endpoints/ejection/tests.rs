@@ -207,11 +207,11 @@ fn one_call_probes_an_endpoint_that_is_due() {
     assert_eq!(group.ejections.take_probe(!0, true, until_ms), Some(0));
     assert_eq!(group.ejections.take_probe(!0, true, until_ms), None);
     // The lease frees the place of a probe that was lost.
-    assert_eq!(group.ejections.next_probe_ms(), until_ms + PROBE_LEASE_MS);
-    assert_eq!(group.ejections.take_probe(!0, true, until_ms + PROBE_LEASE_MS), Some(0));
+    assert_eq!(group.ejections.next_probe_ms(), until_ms + to_millis(PROBE_LEASE));
+    assert_eq!(group.ejections.take_probe(!0, true, until_ms + to_millis(PROBE_LEASE)), Some(0));
     let era = group.era(0);
     group.ejections.release_probe(0, era);
-    assert_eq!(group.ejections.take_probe(!0, true, until_ms + PROBE_LEASE_MS), Some(0));
+    assert_eq!(group.ejections.take_probe(!0, true, until_ms + to_millis(PROBE_LEASE)), Some(0));
 }
 
 #[test]
