@@ -27,6 +27,7 @@ use steadfast::buffer_body::BufferBodyLayer;
 use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State, Window};
 use steadfast::deadline::DeadlineLayer;
+use steadfast::endpoints::{Endpoints, EndpointsService, fixed};
 use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{Attempts, Backoff, Jitter, RetryBudget, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
@@ -118,6 +119,20 @@ fn layers(c: &mut Criterion) {
     for (rule, circuit) in [("in_a_row", in_a_row), ("time", time), ("calls", calls), ("slow", slow)] {
         bench_layer(c, &format!("circuit_{rule}"), &CircuitBreakerLayer::new(circuit.clone()));
         assert_eq!(circuit.state(), State::Closed);
+    }
+}
+
+/// One attempt: the choice of an endpoint, and the record of its answer. Subtract the floor.
+fn endpoints(c: &mut Criterion) {
+    for count in [1, 10] {
+        let endpoints = Endpoints::builder().build(fixed(0..count), |_: &u32| READY).unwrap();
+        let mut service = EndpointsService::new(endpoints.clone());
+        for _ in 0..200 {
+            assert!(poll_once(start_call(&mut service, get())).is_ok());
+        }
+        assert_eq!(endpoints.list().len(), count as usize);
+        assert!(endpoints.list().iter().all(|endpoint| endpoint.latency().is_some()));
+        bench_ready(c, &format!("endpoints_{count}/ready"), service, get);
     }
 }
 
@@ -268,6 +283,6 @@ criterion_group! {
         .measurement_time(Duration::from_secs(1))
         .nresamples(10_000);
     // Pausing tokio's clock makes it slower for the rest of the process, so `retried` runs last.
-    targets = layers, stack, refusals, budget, per_upstream, retried
+    targets = layers, endpoints, stack, refusals, budget, per_upstream, retried
 }
 criterion_main!(benches);

@@ -20,6 +20,7 @@ use steadfast::buffer_body::BufferBodyLayer;
 use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerLayer, State, Window};
 use steadfast::deadline::DeadlineLayer;
+use steadfast::endpoints::{Endpoints, EndpointsService, fixed};
 use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer};
 use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{RetryBudget, RetryLayer, RetryPolicy};
@@ -178,6 +179,18 @@ fn an_allocation_is_counted() {
 #[tokio::test(start_paused = true)]
 async fn the_service_below_allocates_nothing_by_itself() {
     assert_free!(tower::layer::util::Identity::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn endpoints_allocate_nothing() {
+    let of = |upstream: Upstream| {
+        let endpoints = Endpoints::builder().seed(1).build(fixed(0..10), move |_: &u32| upstream).unwrap();
+        let mut service = EndpointsService::new(endpoints);
+        // Each endpoint makes its service for its first attempt.
+        (0..200).for_each(|_| call(&mut service, ping()));
+        allocations(|| call(&mut service, ping()))
+    };
+    assert_eq!((of(AT_ONCE), of(AFTER_A_WAIT)), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -30,6 +30,9 @@ pub(super) struct ClientFactory {
     pub(super) resolver: Option<Resolver>,
     #[cfg(feature = "rustls")]
     pub(super) root_certificates: Vec<reqwest::Certificate>,
+    /// `None` if each reqwest client makes a TLS configuration of its own.
+    #[cfg(feature = "rustls")]
+    pub(super) shared_tls: Option<rustls::ClientConfig>,
     #[cfg(feature = "cookies")]
     pub(super) cookies: Option<CookieStore>,
 }
@@ -56,6 +59,10 @@ impl ClientFactory {
         }
         if let Some((host, addresses)) = pin {
             builder = builder.resolve_to_addrs(host, addresses);
+        }
+        #[cfg(feature = "rustls")]
+        if let Some(tls) = &self.shared_tls {
+            builder = builder.tls_backend_preconfigured(tls.clone());
         }
         #[cfg(feature = "rustls")]
         for certificate in &self.root_certificates {

@@ -23,6 +23,8 @@ mod request_defaults;
 mod reqwest_service;
 mod response;
 mod service;
+#[cfg(feature = "rustls")]
+mod shared_tls;
 mod stack;
 mod transport;
 mod transport_config;

@@ -17,6 +17,8 @@ use super::cookie_store::CookieStore;
 use super::discovery::Resolver;
 use super::request_defaults::RequestDefaults;
 use super::reqwest_service::ReqwestService;
+#[cfg(feature = "rustls")]
+use super::shared_tls::shared_tls;
 use crate::ConfigError;
 use crate::config_error::MAX_DURATION;
 
@@ -80,6 +82,10 @@ impl TransportSettings {
             proxies: self.proxies,
             no_proxy: self.no_proxy,
             resolver: resolver.is_of_user().then(|| resolver.clone()),
+            #[cfg(feature = "rustls")]
+            shared_tls: (!has_hidden_settings && self.root_certificates.is_empty())
+                .then(shared_tls)
+                .flatten(),
             #[cfg(feature = "rustls")]
             root_certificates: self.root_certificates,
             #[cfg(feature = "cookies")]

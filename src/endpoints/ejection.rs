@@ -217,6 +217,9 @@ impl Ejections {
         settings: &EjectionSettings,
         ended: impl Fn(usize) -> u32,
     ) -> Option<EjectionCause> {
+        if self.slots.iter().flatten().count() == 1 {
+            return None; // An only endpoint is used in any case.
+        }
         if fault.retry_after.is_some() {
             return Some(EjectionCause::RetryAfter);
         }
@@ -244,8 +247,7 @@ impl Ejections {
                 < u64::from(faults) * u64::from(attempts_of_other)
         };
         let mut others = self.others_available(slot).peekable();
-        let is_last = others.peek().is_none() && self.slots.iter().flatten().count() > 1;
-        (is_last || others.any(is_worse_than)).then_some(cause)
+        (others.peek().is_none() || others.any(is_worse_than)).then_some(cause)
     }
 
     fn eject(

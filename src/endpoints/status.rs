@@ -69,6 +69,7 @@ impl<A> EndpointStatus<A> {
         self.ejected.map(|(cause, _)| cause)
     }
 
+    #[cfg(feature = "reqwest")]
     pub(crate) fn map_address<B>(self, map: impl FnOnce(A) -> B) -> EndpointStatus<B> {
         let Self { id, address, latency, in_flight, ejected, is_probing } = self;
         EndpointStatus { id, address: map(address), latency, in_flight, ejected, is_probing }

@@ -20,6 +20,7 @@ use http_body_util::Full;
 use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State};
 use steadfast::deadline::DeadlineLayer;
+use steadfast::endpoints::{Endpoints, EndpointsService, fixed};
 use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
 use steadfast::retry::{RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
@@ -117,6 +118,18 @@ fn open() -> Case<impl Service<Call<Get>>> {
     })
 }
 
+/// An attempt at one of ten healthy endpoints: the choice, and the record of the answer.
+fn ten_endpoints() -> Case<impl Service<Call<Get>>> {
+    let endpoints = Endpoints::builder().seed(1).build(fixed(0..10_u32), |_: &u32| READY).unwrap();
+    let service = EndpointsService::new(endpoints.clone());
+    Case::new(service, move |service| {
+        for _ in 0..100 {
+            assert!(poll_once(start_call(service, get())).is_ok());
+        }
+        assert!(endpoints.list().iter().all(|endpoint| endpoint.latency().is_some()));
+    })
+}
+
 /// The lookup of an upstream alone: one call to each of a hundred known upstreams.
 fn hundred_upstreams() -> Case<impl Service<Call<Get>>> {
     let hosts: Vec<&'static str> =
@@ -140,6 +153,7 @@ fn hundred_upstreams() -> Case<impl Service<Call<Get>>> {
 #[bench::breaker_closed(closed(CircuitBreaker::default()))]
 #[bench::breaker_closed_rates(closed(rates()))]
 #[bench::breaker_open(open())]
+#[bench::endpoints_10(ten_endpoints())]
 #[bench::per_upstream_100(hundred_upstreams())]
 fn calls<S: Service<Call<Get>>>(mut case: Case<S>) -> Case<S> {
     for host in &case.hosts {

@@ -167,7 +167,7 @@ fn only_failed_probes_double_the_time_and_a_return_resets_it() {
 
 #[test]
 fn a_retry_after_ejects_for_its_time_whatever_the_others_do() {
-    let mut group = Group::of(1);
+    let mut group = Group::of(2);
     let ask = |group: &mut Group, kind, seconds| {
         let era = group.era(0);
         let retry_after = Some(Duration::from_secs(seconds));
@@ -227,7 +227,9 @@ fn the_first_return_of_a_whole_outage_makes_the_other_probes_due() {
     let mut group = Group::of(3);
     for slot in 0..2 {
         group.eject(slot, 0);
-        (0..5).for_each(|_| drop(group.failed_probe(slot, 0)));
+        for _ in 0..5 {
+            group.failed_probe(slot, 0);
+        }
     }
     assert!(group.ejections.next_probe_ms() > 5000);
     group.ejections.remove(2);

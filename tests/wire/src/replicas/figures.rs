@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::load::{Call, GETS};
 use super::records::Request;
 use super::replica::Kill;
-use super::scenario::{Fault, Timeline, Window};
+use super::scenario::{Timeline, Window};
 
 /// A call that starts within this time after a kill may meet a connection whose reset the client has not read yet.
 const RESET_IS_READ: Duration = Duration::from_millis(20);
@@ -84,10 +84,14 @@ impl Figures {
 
     /// The requests that the watched replicas receive, as a multiple of their fair share among `of` replicas.
     pub(super) fn share(&self, of: usize) -> f64 {
-        let Fault { settled, watched, .. } = &self.timeline.fault;
-        let requests = || self.requests_in(*settled);
-        let received = requests().filter(|request| watched.contains(&request.replica));
-        ratio(received.count() * of, requests().count() * watched.len())
+        self.share_of(&self.timeline.fault.watched, of)
+    }
+
+    /// The requests that some replicas receive, as a multiple of their fair share among `of` replicas.
+    pub(super) fn share_of(&self, replicas: &[usize], of: usize) -> f64 {
+        let requests = || self.requests_in(self.timeline.fault.settled);
+        let received = requests().filter(|request| replicas.contains(&request.replica));
+        ratio(received.count() * of, requests().count() * replicas.len())
     }
 
     /// The requests of each full second after the return, as a multiple of the offered calls.

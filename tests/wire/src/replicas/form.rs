@@ -17,7 +17,7 @@ pub(super) struct Form {
     pub(super) absence: Duration,
     /// Measures the share of that replica from `regain.0` after its start on, for `regain.1`.
     pub(super) regain: (Duration, Duration),
-    /// Restarts every replica so many times.
+    /// The number of restarts of each replica.
     pub(super) rounds: usize,
     /// The time between the stop and the start of a restart.
     pub(super) down: Duration,
@@ -29,7 +29,7 @@ pub(super) struct Form {
     pub(super) outage: Duration,
     /// The time that is observed after the outage.
     pub(super) recovery: Duration,
-    /// Percentiles may exceed their healthy value by this time, whatever their ratio.
+    /// A percentile may exceed its healthy value by this time, whatever the ratio.
     pub(super) slack: Duration,
 }
 

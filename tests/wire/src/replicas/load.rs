@@ -18,7 +18,7 @@ pub(super) const GETS: u32 = 200;
 /// POSTs a second, in scenarios that have POSTs.
 pub(super) const POSTS: u32 = 50;
 
-/// A call without an end by then has outlived the total time of both clients.
+/// The limit of a call. It is longer than the total time of both clients.
 const MAX_CALL: Duration = Duration::from_secs(12);
 
 /// A call, as its caller observed it.

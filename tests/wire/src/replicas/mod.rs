@@ -1,8 +1,8 @@
 //! One name, several replicas: what a caller observes while some of the replicas are broken.
 //!
-//! Replicas listen on `127.0.77.1` and up, all at one port, and one name stands for them. Each scenario breaks some of
-//! them under a steady load, through bare reqwest and through steadfast with default settings. The figures and the
-//! musts are ratios and counts, because times depend on the machine. A missed must is a problem.
+//! Replicas listen on `127.0.77.1` and up, all at one port, and one name stands for them. Each scenario breaks some
+//! replicas under a steady load, through bare reqwest and through steadfast with default settings. The musts are
+//! ratios and counts, because times depend on the machine. A missed must is a problem.
 //!
 //! ```text
 //! wire replicas [--long|--quick] [--only TEXT] [--protocol http1|http2] [--client bare|steadfast] [--show]
@@ -13,7 +13,8 @@
 //! - The [load] is an open loop: a slow answer does not delay the next call.
 //! - A [scenario] breaks the replicas. Its [figures] and [musts](must) are pure functions of the records.
 //!
-//! A fault strikes the replica that has received the most requests.
+//! A fault strikes the replica that has received the most requests. The connections of bare reqwest favour some
+//! replicas, and a fault of another replica would spare its calls.
 
 mod clients;
 mod figures;
@@ -66,7 +67,7 @@ async fn table(over: Over, options: &Options) -> Result<Vec<Row>, BoxError> {
             let figures = play(scenario, which, over, options).await?;
             eprintln!("{}, {scenario}, {which:?}: done", report::name(over));
             if options.show {
-                eprint!("{}", report::details(&figures));
+                eprint!("{}", report::details(scenario, &figures));
             }
             match which {
                 Which::Bare => row.bare = Some(figures),

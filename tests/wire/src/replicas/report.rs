@@ -109,7 +109,7 @@ fn millis(time: Duration) -> String {
 }
 
 /// The requests of each replica, and the texts of failures, for `--show`.
-pub(super) fn details(figures: &Figures) -> String {
+pub(super) fn details(scenario: Scenario, figures: &Figures) -> String {
     let mut replicas = BTreeMap::<usize, (usize, usize)>::new();
     for request in &figures.requests {
         let counts = replicas.entry(request.replica).or_default();
@@ -118,7 +118,12 @@ pub(super) fn details(figures: &Figures) -> String {
     }
     let mut text = String::new();
     for (replica, (received, answered)) in replicas {
-        let _ = writeln!(text, "  replica {}: {received} received, {answered} answered", replica + 1);
+        let share = figures.share_of(&[replica], scenario.replicas());
+        let _ = writeln!(
+            text,
+            "  replica {}: {received} received, {answered} answered, {share:.2} × fair in the end",
+            replica + 1
+        );
     }
     let mut failures = BTreeMap::<String, (usize, Duration, Duration)>::new();
     for call in figures.failures() {

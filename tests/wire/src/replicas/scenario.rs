@@ -110,7 +110,6 @@ impl Scenario {
         let cold = Instant::now() + form.cold;
         sleep(form.warm_up).await;
         let warm = Window::since(cold);
-        // The connections of bare reqwest favour some replicas. A fault of another replica would spare its calls.
         let busiest = stage.busiest_first(warm);
         let fault = match self {
             Self::OneFails => misbehave(stage, form, &busiest[..1], Behaviour::Fail).await,

@@ -23,7 +23,7 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Starts so many replicas. The name stands for none of them yet.
+    /// Starts the replicas. The name has no addresses yet.
     pub(super) fn open(replicas: usize, delay: Duration) -> Result<Self, BoxError> {
         let port = free_port(replicas)?;
         let records = Arc::<Records>::default();
