@@ -37,7 +37,8 @@
 //! | [`circuit_breaker`] | stops sending to an upstream that is down | below the retry, to see every attempt |
 //! | [`bulkhead`] | bounds the attempts in flight | below the retry, to hold no permit while a retry waits |
 //! | [`timeout`] | bounds the time of one attempt | below the circuit breaker, which counts a hang as a failure |
-//! | [`buffer_body`] | reads small bodies inside the attempt | innermost: a truncated body fails the attempt |
+//! | [`buffer_body`] | reads small bodies inside the attempt | below the timeout: a truncated body fails the attempt |
+//! | [`endpoints`] | sends each attempt to one of several addresses | innermost: a retry goes to another address |
 //!
 //! ```
 //! use std::time::Duration;

@@ -629,7 +629,7 @@ fn refuses(builders: impl IntoIterator<Item = (ClientBuilder, &'static str)>) {
 fn a_client_that_cannot_work_is_refused_by_field() {
     let new = Client::builder;
     let bulkhead = Bulkhead::builder;
-    refuses([
+    refuses(vec![
         (new().total_timeout(Duration::ZERO), "client.total_timeout"),
         (new().total_timeout(Duration::MAX), "client.total_timeout"),
         (new().attempt_timeout(Duration::ZERO), "client.attempt_timeout"),
@@ -666,7 +666,7 @@ fn a_clients_retry_that_cannot_work_is_refused_by_field() {
     let retry =
         |change: fn(Backoff) -> Backoff| new().retry(RetryPolicy::builder().backoff(change(Backoff::new())));
     let budget = RetryBudget::builder;
-    refuses([
+    refuses(vec![
         (new().retry(RetryPolicy::builder().max_retries(u32::MAX)), "retry.max_retries"),
         (new().retry(RetryPolicy::builder().max_retry_after(Duration::MAX)), "retry.max_retry_after"),
         (retry(|it| it.base(Duration::MAX)), "retry.backoff.base"),
@@ -691,7 +691,7 @@ fn a_clients_retry_that_cannot_work_is_refused_by_field() {
 fn a_clients_circuit_that_cannot_work_is_refused_by_field() {
     let circuit = || CircuitBreaker::builder().failure_rate(0.5);
     let with = |circuit| Client::builder().circuit_breaker(circuit);
-    refuses([
+    refuses(vec![
         (with(circuit().consecutive_failures(0, SECOND)), "circuit_breaker.consecutive_failures"),
         (with(circuit().consecutive_failures(1, Duration::MAX)), "circuit_breaker.consecutive_failures.span"),
         (with(circuit().window(Window::Time(Duration::MAX))), "circuit_breaker.window"),

@@ -68,11 +68,19 @@ pub struct ClientBuilder {
     buffer_body: BufferBodyLayer,
     last_known_good: Option<Result<LastKnownGood, ConfigError>>,
     prefetch: Option<PrefetchBuilder>,
-    pub(super) endpoints: Option<EndpointsBuilder>,
-    pub(super) refresh_addresses: Duration,
+    pub(super) endpoints: EndpointsChoice,
+    pub(super) refresh_addresses: Option<Duration>,
     classifier: StackClassifier,
     key: StackKey,
     max_upstreams: usize,
+}
+
+/// The endpoints of the client.
+#[derive(Debug)]
+pub(super) enum EndpointsChoice {
+    Default,
+    Set(EndpointsBuilder),
+    Off,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -84,6 +92,10 @@ enum AttemptTimeout {
 }
 
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
+
+const MIN_REFRESH: Duration = Duration::from_millis(100);
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
 
 const REFRESH_ADDRESSES: Duration = Duration::from_secs(5);
 
@@ -104,8 +116,8 @@ impl ClientBuilder {
             buffer_body: BufferBodyLayer::new(),
             last_known_good: None,
             prefetch: None,
-            endpoints: Some(Endpoints::builder()),
-            refresh_addresses: REFRESH_ADDRESSES,
+            endpoints: EndpointsChoice::Default,
+            refresh_addresses: None,
             classifier: StackClassifier { default: HttpClassifier::new(), choose: None },
             key: StackKey::default(),
             max_upstreams: 1000,
@@ -349,16 +361,24 @@ impl ClientBuilder {
             AttemptTimeout::Fixed(_) | AttemptTimeout::None => attempt_timeout,
         };
         self.check_ignored()?;
+        let (endpoints, has_endpoints) = match self.endpoints {
+            EndpointsChoice::Default => (Endpoints::builder(), true),
+            EndpointsChoice::Set(builder) => (builder, true),
+            EndpointsChoice::Off => (Endpoints::builder(), false),
+        };
+        endpoints.validate()?;
+        let refresh = self.refresh_addresses.unwrap_or(REFRESH_ADDRESSES);
+        let refresh = ConfigError::check("client.refresh_addresses", refresh, MIN_REFRESH..=24 * HOUR)?;
         let transport = self.transport.build(attempt_timeout)?;
         let dialer = Dialer::new(
             transport.service.clone(),
             DialerSettings {
-                factory: transport.factory.clone().filter(|_| self.endpoints.is_some()),
+                factory: transport.factory.clone().filter(|_| has_endpoints),
                 resolver: transport.resolver.clone(),
                 is_confirmed: transport.is_confirmed,
                 is_by_origin: self.key.0.is_none(),
-                refresh: self.refresh_addresses,
-                endpoints: self.endpoints.unwrap_or_else(Endpoints::builder),
+                refresh,
+                endpoints,
                 classifier: self.classifier.clone(),
             },
         );
@@ -417,8 +437,8 @@ impl ClientBuilder {
     }
 
     /// Refuses settings that would be ignored: a budget without retries, an upload rate without the default attempt
-    /// timeout, and a name of the circuit breaker, the bulkhead or the budget. Each upstream has its own three, which
-    /// get the upstream's name.
+    /// timeout, endpoints of a client that was handed in, and a name of the circuit breaker, the bulkhead, the budget
+    /// or the endpoints. Each upstream has its own four, which get the upstream's name.
     fn check_ignored(&self) -> Result<(), ConfigError> {
         if !matches!(self.attempt_timeout, AttemptTimeout::Share) && self.upload_rate.is_some() {
             let beside = format_args!("set beside client.attempt_timeout");
@@ -428,10 +448,27 @@ impl ClientBuilder {
             let without = format_args!("set without client.retry");
             return Err(ConfigError::new("client.retry_budget", without, "combined with retries"));
         }
+        let endpoints = match &self.endpoints {
+            EndpointsChoice::Set(builder) => Some(builder),
+            EndpointsChoice::Default | EndpointsChoice::Off => None,
+        };
+        let of_endpoints = [
+            ("client.endpoints", endpoints.is_some()),
+            ("client.refresh_addresses", self.refresh_addresses.is_some()),
+        ];
+        let is_handed_in = self.transport.is_handed_in();
+        if let Some((field, _)) = of_endpoints.into_iter().find(|(_, is_set)| *is_set && is_handed_in) {
+            let beside = format_args!("set beside client.reqwest_client");
+            return Err(ConfigError::new(
+                field,
+                beside,
+                "absent: a client that was handed in has one endpoint",
+            ));
+        }
         let named = [
             ("client.circuit_breaker.name", self.circuit_breaker.as_ref().and_then(|it| it.get_name())),
             ("client.bulkhead.name", self.bulkhead.as_ref().and_then(|it| it.get_name())),
-            ("client.endpoints.name", self.endpoints.as_ref().and_then(|it| it.get_name())),
+            ("client.endpoints.name", endpoints.and_then(|it| it.get_name())),
             ("client.retry_budget.name", self.budget.as_ref().and_then(|it| it.get_name())),
         ];
         match named.into_iter().find_map(|(field, name)| Some((field, name?))) {

@@ -6,22 +6,23 @@ use std::time::Duration;
 
 use reqwest::dns::Resolve;
 
-use super::config::ClientBuilder;
+use super::config::{ClientBuilder, EndpointsChoice};
 use crate::endpoints::EndpointsBuilder;
 
 impl ClientBuilder {
     /// Sets how the endpoints of an upstream are chosen and ejected.
     ///
     /// Each address of a name is an [endpoint](crate::endpoints), with a reqwest client of its own. `Host`, SNI and
-    /// certificates keep the name. A reqwest client is made for the first attempt at its endpoint, and dropped when the
-    /// name was not used for 90 s. A name with one address has one endpoint. So has a name in these cases, because its
-    /// addresses are not known, or do not decide where a request goes:
+    /// certificates keep the name. A reqwest client is made for the first attempt at its endpoint, and dropped when
+    /// the name was not used for 90 s. A name with one address has one endpoint. So has a name in these cases,
+    /// because its addresses are not known, or do not decide where a request goes:
     ///
     /// - The reqwest client was [handed in](Self::reqwest_client).
     /// - The host is an IP address, or ends with a dot.
-    /// - A proxy carries the requests, or the function of [`reqwest_builder`](Self::reqwest_builder) resolves the name
-    ///   in its own way. If one of the two is possible, the client waits for the first answer that comes from one of the
-    ///   addresses.
+    /// - A proxy carries the requests, or the function of [`reqwest_builder`](Self::reqwest_builder) resolves the
+    ///   name
+    ///   in its own way. If one of the two is possible, the client waits for the first answer that comes from one of
+    ///   the addresses.
     ///
     /// ```
     /// use std::time::Duration;
@@ -34,14 +35,14 @@ impl ClientBuilder {
     /// ```
     #[doc(alias = "replicas")]
     pub fn endpoints(mut self, endpoints: EndpointsBuilder) -> Self {
-        self.endpoints = Some(endpoints);
+        self.endpoints = EndpointsChoice::Set(endpoints);
         self
     }
 
     /// Leaves the choice among the addresses of a name to reqwest: it uses the connection that was used last. A retry
     /// then often meets the instance that has just failed.
     pub fn without_endpoints(mut self) -> Self {
-        self.endpoints = None;
+        self.endpoints = EndpointsChoice::Off;
         self
     }
 
@@ -92,11 +93,11 @@ impl ClientBuilder {
     /// Sets how often a name is resolved while it is used, from 100 ms to a day. The interval varies at random by a
     /// fifth. Default: 5 s.
     ///
-    /// A new address gets attempts after the next look-up. An address that is missing in one answer may only have been
-    /// left out, so it is used until several answers in a row lack it: four if one of four addresses is missing, and
-    /// more if each answer holds only a part of the addresses.
+    /// A new address gets attempts after the next look-up. An address that is missing in one answer may only have
+    /// been left out, so it is used until several answers in a row lack it: four if one of four addresses is missing,
+    /// and more if each answer holds only a part of the addresses.
     pub fn refresh_addresses(mut self, interval: Duration) -> Self {
-        self.refresh_addresses = interval;
+        self.refresh_addresses = Some(interval);
         self
     }
 }

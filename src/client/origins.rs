@@ -1,7 +1,7 @@
 //! The origins of one upstream, and the service that sends a call to an endpoint of its origin.
 //!
-//! An upstream has one origin: a scheme, a host and a port. With a key function, it can have several. Then each origin
-//! has endpoints of its own, because addresses belong to a name.
+//! An upstream has one origin: a scheme, a host and a port. With a key function, it can have several. Then each
+//! origin has endpoints of its own, because addresses belong to a name.
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -133,9 +133,9 @@ impl Pins {
         self.discovery.get()?.upgrade()
     }
 
-    /// Returns the addresses for a client that is pinned to `address`: this one, and some to fail over to. reqwest tries
-    /// them in this order, also for a request that cannot be sent twice, because nothing is sent before a connection
-    /// is established.
+    /// Returns the addresses for a client that is pinned to `address`: this one, and some to fail over to. reqwest
+    /// tries them in this order, also for a request that cannot be sent twice, because nothing is sent before a
+    /// connection is established.
     pub(super) fn addresses_for(&self, address: SocketAddr) -> Vec<SocketAddr> {
         let known = self.lock().addresses.clone();
         let position =

@@ -14,7 +14,8 @@
 //! The same value tells whether another host is at fault. A circuit breaker must not count such a fault against the
 //! host that redirected.
 //!
-//! A second thread-local tells, in the same way, whether a request still waits for its connection; see `connecting.rs`.
+//! A second thread-local tells, in the same way, whether a request still waits for its connection; see
+//! `connecting.rs`.
 
 use std::cell::Cell;
 use std::fmt;

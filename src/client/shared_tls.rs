@@ -1,8 +1,8 @@
 //! One TLS configuration for all reqwest clients of a client.
 //!
-//! reqwest makes a TLS configuration for each of its clients: 100 KiB, and 2 ms of work to load the root certificates.
-//! That is too much for each endpoint. So the endpoints share one configuration, and with it the sessions that can be
-//! resumed. It is the one that reqwest makes by default.
+//! reqwest makes a TLS configuration for each of its clients: 100 KiB, and 2 ms of work to load the root
+//! certificates. That is too much for each endpoint. So the endpoints share one configuration, and with it the
+//! sessions that can be resumed. It is the one that reqwest makes by default.
 
 use std::sync::Arc;
 

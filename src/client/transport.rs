@@ -69,8 +69,8 @@ impl TransportSettings {
             cookies: self.cookies.clone(),
         };
         let resolver = Resolver::new(self.lists, self.resolver);
-        // A function of the user's, a proxy, or a resolver of our own that another setting of reqwest overrides: each can
-        // hide the addresses that reqwest connects to.
+        // A function of the user's, a proxy, or a resolver of our own that another setting of reqwest overrides: each
+        // can hide the addresses that reqwest connects to.
         let is_confirmed = !has_hidden_settings
             && self.proxies.is_empty()
             && (self.no_proxy || !environment_may_set_proxy());
@@ -98,6 +98,11 @@ impl TransportSettings {
         let service = factory.wrap(client.clone());
         let factory = Some(Arc::new(factory));
         Ok(Transport { client, service, defaults, factory, resolver, is_confirmed })
+    }
+
+    /// True if the user has given a finished client.
+    pub(super) const fn is_handed_in(&self) -> bool {
+        matches!(self.source, Source::Client(_))
     }
 
     /// Uses the user's client as it is. Settings that would be ignored are refused.
@@ -145,6 +150,14 @@ impl TransportSettings {
             let longest = attempt.unwrap_or(MAX_DURATION);
             ConfigError::check("client.connect_timeout", timeout, Duration::from_millis(1)..=longest)
                 .map_err(|error| error.bounded_by("the time of an attempt"))?;
+        }
+        if let Some((name, _)) = self.lists.iter().find(|(_, addresses)| addresses.is_empty()) {
+            let allowed = "a list of at least one address";
+            return Err(ConfigError::new(
+                "client.resolve_to_addrs",
+                format_args!("empty for {name}"),
+                allowed,
+            ));
         }
         if self.is_watched {
             let without = format_args!("set without client.reqwest_client");

@@ -148,9 +148,9 @@ impl Drop for Attempt {
 
 /// Counts an answer until its body has ended, and records a body that breaks off as a fault of the endpoint.
 ///
-/// A good answer is a success at the end of its body. So it is if its reader drops the body, because its head was good.
-/// The answer to a probe is also a success if its body still arrives after the lease of the probe, because a stream may
-/// never end.
+/// A good answer is a success at the end of its body. So it is if its reader drops the body, because its head was
+/// good. The answer to a probe is also a success if its body still arrives after the lease of the probe, because a
+/// stream may never end.
 #[derive(Debug)]
 pub struct EndpointBody {
     endpoint: Arc<Endpoint>,

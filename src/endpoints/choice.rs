@@ -1,7 +1,7 @@
 //! The choice of an endpoint for an attempt: power of two choices among the endpoints that look well.
 //!
-//! Of two random endpoints, the cheaper one gets the attempt (Mitzenmacher 2001, "The Power of Two Choices in Randomized
-//! Load Balancing"). The cheapest of all would get the attempts of all processes at the same moment.
+//! Of two random endpoints, the cheaper one gets the attempt (Mitzenmacher 2001, "The Power of Two Choices in
+//! Randomized Load Balancing"). The cheapest of all would get the attempts of all processes at the same moment.
 //!
 //! Endpoints are left out in tiers. The first tier with an endpoint decides:
 //!

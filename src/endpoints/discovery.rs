@@ -62,7 +62,8 @@ impl<A> Discovery<A> {
         self.news.is_pending.load(Acquire)
     }
 
-    /// Passes the news of the stream to `apply`, one after the other. If another call does so already, returns at once.
+    /// Passes the news of the stream to `apply`, one after the other. If another call does so already, returns at
+    /// once.
     #[cold]
     pub(super) fn poll_news(&self, mut apply: impl FnMut(Result<Change<A>, BoxError>)) {
         let mut stream = match self.stream.try_lock() {
@@ -136,9 +137,7 @@ impl<A> fmt::Debug for Discovery<A> {
 ///
 /// ```
 /// use steadfast::endpoints::{Endpoints, fixed};
-/// # use steadfast::Error;
-/// # type Service = tower::util::BoxCloneService<http::Request<String>, http::Response<String>, Error<std::io::Error>>;
-/// # fn connect(address: &str) -> Service { unimplemented!() }
+/// # fn connect(address: &str) -> String { address.to_owned() }
 ///
 /// let addresses = fixed(["10.0.0.1:80", "10.0.0.2:80"]);
 /// let endpoints = Endpoints::builder().name("sku").build(addresses, |address: &&str| connect(address))?;

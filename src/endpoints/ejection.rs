@@ -2,24 +2,24 @@
 //!
 //! # Ejection
 //!
-//! A timeout or a failed connection ejects an endpoint at once, other faults after several in a row or at a large share
-//! of the attempts. An endpoint is ejected only if it is worse than another available endpoint: that endpoint's share
-//! of faults must be less than half as large. So the trouble of all endpoints, such as an overload, ejects none.
-//! The last available endpoint is ejected, too, if it fails: then all endpoints are used. An only endpoint never is.
-//! A `Retry-After` ejects the endpoint for the time that it asks for, whatever the others do.
+//! A timeout or a failed connection ejects an endpoint at once, other faults after several in a row or at a large
+//! share of the attempts. An endpoint is ejected only if it is worse than another available endpoint: that endpoint's
+//! share of faults must be less than half as large. So the trouble of all endpoints, such as an overload, ejects
+//! none. The last available endpoint is ejected, too, if it fails: then all endpoints are used. An only endpoint
+//! never is. A `Retry-After` ejects the endpoint for the time that it asks for, whatever the others do.
 //!
 //! # Return
 //!
 //! When the time of an ejection is over, one call probes the endpoint. A success brings the endpoint back, with the
-//! usual time from before. A failure ejects it again, for twice the time. A probe has a lease, so a probe that is lost
-//! does not keep the endpoint out. The first return after all were ejected makes the other probes due at once, or the
-//! first endpoint would carry the load of all.
+//! usual time from before. A failure ejects it again, for twice the time. A probe has a lease, so a probe that is
+//! lost does not keep the endpoint out. The first return after all were ejected makes the other probes due at once,
+//! or the first endpoint would carry the load of all.
 //!
 //! # Eras
 //!
-//! An ejection and a return begin a new era of the endpoint. The result of an attempt that began in an earlier era says
-//! nothing: a fault from before the return must not eject the endpoint again. During an ejection, attempts reach the
-//! endpoint only if no other is left. Of these, a success brings the endpoint back; a fault says nothing new.
+//! An ejection and a return begin a new era of the endpoint. The result of an attempt that began in an earlier era
+//! says nothing: a fault from before the return must not eject the endpoint again. During an ejection, attempts reach
+//! the endpoint only if no other is left. Of these, a success brings the endpoint back; a fault says nothing new.
 
 use std::time::Duration;
 
@@ -292,8 +292,8 @@ impl Ejections {
         Some(Turn::Returned)
     }
 
-    /// Returns true if the fault is to be charged to the retry budget: the first within a short interval, or any fault
-    /// while no other endpoint is healthy.
+    /// Returns true if the fault is to be charged to the retry budget: the first within a short interval, or any
+    /// fault while no other endpoint is healthy.
     pub(super) fn charge(&mut self, slot: usize, now_ms: u64) -> bool {
         let has_other = self.has_healthy_other(slot);
         let Some(health) = self.health_mut(slot) else { return !has_other };
@@ -305,8 +305,8 @@ impl Ejections {
         true
     }
 
-    /// Leases a probe of one of the `allowed` slots, if one is due. `is_safe` tells whether the call can be sent again
-    /// after the probe.
+    /// Leases a probe of one of the `allowed` slots, if one is due. `is_safe` tells whether the call can be sent
+    /// again after the probe.
     pub(super) fn take_probe(&mut self, allowed: u64, is_safe: bool, now_ms: u64) -> Option<usize> {
         let wait = if is_safe { 0 } else { OVERDUE_MS };
         let due = |(slot, health): (usize, &Option<Health>)| {

@@ -28,8 +28,8 @@ use crate::{CallOptions, Error, ErrorKind, HasCallOptions, Judge, Outcome, Retry
 
 /// The future of [`EndpointsService`](super::EndpointsService).
 ///
-/// Cancel safe. An attempt that is dropped after an unusually long wait counts as a fault of its endpoint. A probe that
-/// is dropped frees its place.
+/// Cancel safe. An attempt that is dropped after an unusually long wait counts as a fault of its endpoint. A probe
+/// that is dropped frees its place.
 #[pin_project]
 pub struct ResponseFuture<A, S: Service<Req>, Req, J, K> {
     #[pin]

@@ -2,14 +2,15 @@
 //!
 //! # Implementation
 //!
-//! Each endpoint has a slot, a number below 64. Two words hold a bit for each slot: the endpoints that exist, and those
-//! that are available. A healthy call reads these words, and the loads of two endpoints, and takes no lock. A fault, a
-//! success of an endpoint that has faults, and a probe take the lock of [`Ejections`].
+//! Each endpoint has a slot, a number below 64. Two words hold a bit for each slot: the endpoints that exist, and
+//! those that are available. A healthy call reads these words, and the loads of two endpoints, and takes no lock. A
+//! fault, a success of an endpoint that has faults, and a probe take the lock of [`Ejections`].
 //!
 //! # Memory ordering
 //!
-//! Every access to the words is relaxed. They are written under the lock, and copies of what the lock protects. A call
-//! that reads an old value uses an endpoint that has just been ejected, or leaves out one that has just returned.
+//! Every access to the words is relaxed. They are written under the lock, and copies of what the lock protects. A
+//! call that reads an old value uses an endpoint that has just been ejected, or leaves out one that has just
+//! returned.
 
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
@@ -148,8 +149,8 @@ impl EndpointGroup {
         self.next_probe_ms.store(state.ejections.next_probe_ms(), Relaxed);
     }
 
-    /// Chooses an endpoint for an attempt. `load` returns the load of an endpoint, `tried` the slots that the call has
-    /// tried. `safety` says whether the attempt may be a probe. `None` if there is no endpoint.
+    /// Chooses an endpoint for an attempt. `load` returns the load of an endpoint, `tried` the slots that the call
+    /// has tried. `safety` says whether the attempt may be a probe. `None` if there is no endpoint.
     #[inline]
     pub(super) fn choose<'a>(
         &self,

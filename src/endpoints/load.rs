@@ -1,7 +1,7 @@
 //! The load of one endpoint: its attempts in flight, the usual time of its answers, and its health in short.
 //!
-//! The price of an endpoint is the usual time of its answers, times the number of its attempts plus one (peak EWMA, as
-//! in Finagle and tower). The cheaper one of two endpoints gets the attempt.
+//! The price of an endpoint is the usual time of its answers, times the number of its attempts plus one (peak EWMA,
+//! as in Finagle and tower). The cheaper one of two endpoints gets the attempt.
 //!
 //! # The usual time
 //!

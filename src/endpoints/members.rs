@@ -1,7 +1,7 @@
 //! The members of a group: the address and the service of each endpoint, in slots.
 //!
-//! A change of the addresses replaces the whole list, so a call reads it without a lock. The service of an endpoint is
-//! made for its first attempt.
+//! A change of the addresses replaces the whole list, so a call reads it without a lock. The service of an endpoint
+//! is made for its first attempt.
 
 use std::sync::{Arc, PoisonError};
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use rand::{Rng as _, SeedableRng, rngs::SmallRng};
+use rand::{SeedableRng, rngs::SmallRng};
 
 /// A random number generator that many calls share, so that no two calls draw the same sequence.
 ///
@@ -26,7 +26,7 @@ impl SharedRng {
 /// Returns `seed`, or a seed from the operating system.
 #[cfg(feature = "reqwest")]
 pub(crate) fn seed_or_random(seed: Option<u64>) -> u64 {
-    seed.unwrap_or_else(|| rand::make_rng::<SmallRng>().next_u64())
+    seed.unwrap_or_else(|| rand::Rng::next_u64(&mut rand::make_rng::<SmallRng>()))
 }
 
 impl fmt::Debug for SharedRng {

@@ -514,8 +514,8 @@ fn advice_against(pause: &Pause, settings: &RetrySettings, terms: RetryTerms) ->
     match settings.advisor.as_ref()?.advice()? {
         RetryAdvice::Refusing { until: Some(until) } if pause.until.is_none_or(|end| end >= until) => None,
         RetryAdvice::Refusing { .. } => Some(StopReason::CircuitOpen),
-        // A layer without a budget ignores this advice, and makes all retries of the policy. So does a retry that another
-        // endpoint can serve.
+        // A layer without a budget ignores this advice, and makes all retries of the policy. So does a retry that
+        // another endpoint can serve.
         RetryAdvice::Failing => {
             settings.budget.as_ref().filter(|_| terms != RetryTerms::Free).map(|_| StopReason::Failing)
         }

@@ -8,8 +8,8 @@
 //! - The first use starts the task, on the runtime of the caller. The task looks the name up, reports the changes,
 //!   and waits for the jittered refresh interval. Then it looks the name up again if the name was used since the last
 //!   look-up began; else it waits for a use.
-//! - After 90 s without a use, the task reports [`AddressNews::Idle`] and ends. The next use starts a new task, which looks
-//!   the name up at once.
+//! - After 90 s without a use, the task reports [`AddressNews::Idle`] and ends. The next use starts a new task, which
+//!   looks the name up at once.
 //! - At most one task runs. If the runtime of the task shuts down, the next use starts a task on its own runtime.
 //! - The task keeps neither the [`NameDiscovery`] nor its sink alive.
 //!
