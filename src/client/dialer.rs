@@ -119,7 +119,7 @@ impl Dialer {
             let (pins, endpoints) = (Arc::clone(&pins), endpoints.clone());
             Arc::new(move |news| match news {
                 AddressNews::Changed(changes) => pins.changed(changes),
-                AddressNews::Idle => endpoints.drop_services(),
+                AddressNews::Idle => endpoints.drop_services_at(|target| *target != Target::Whole),
             })
         };
         let discovery = Arc::new(NameDiscovery::new(

@@ -35,8 +35,8 @@ const LONG_FIRST_WAIT: Duration = Duration::from_secs(1);
 
 impl Attempt {
     #[inline]
-    pub(super) fn begin(endpoint: Arc<Endpoint>, is_probe: bool, now: Instant) -> Self {
-        endpoint.load.begin(low_bits(endpoint.millis(now)));
+    pub(super) fn begin(endpoint: Arc<Endpoint>, is_probe: bool, now: Instant, now_ms: u64) -> Self {
+        endpoint.load.begin(low_bits(now_ms));
         let era = endpoint.load.health().era();
         Self { endpoint, began: now, era, is_probe, has_ended: false }
     }
@@ -53,16 +53,16 @@ impl Attempt {
     #[inline]
     pub(super) fn succeeded(&mut self) -> EndpointBody {
         let now = Instant::now();
-        let body = self.answered(now);
-        let took = now.saturating_duration_since(self.began);
-        self.endpoint.load.sample(took, low_bits(self.endpoint.millis(now)));
-        body
+        let now_ms = low_bits(self.endpoint.millis(now));
+        self.endpoint.load.sample(now.saturating_duration_since(self.began), now_ms);
+        self.answered(now_ms)
     }
 
     /// Records an answer that says nothing about the endpoint.
     pub(super) fn neutral(&mut self) -> EndpointBody {
         self.release_probe();
-        self.answered(Instant::now()).settled()
+        let now_ms = low_bits(self.endpoint.millis(Instant::now()));
+        self.answered(now_ms).settled()
     }
 
     /// Records an answer that is a fault.
@@ -72,10 +72,10 @@ impl Attempt {
         retry_after: Option<Duration>,
     ) -> (EndpointBody, RetryTerms) {
         let now = Instant::now();
-        let body = self.answered(now).settled();
+        let now_ms = low_bits(self.endpoint.millis(now));
+        let body = self.answered(now_ms).settled();
         if kind == FaultKind::Application {
-            let took = now.saturating_duration_since(self.began);
-            self.endpoint.load.sample_if_longer(took, low_bits(self.endpoint.millis(now)));
+            self.endpoint.load.sample_if_longer(now.saturating_duration_since(self.began), now_ms);
         }
         (body, self.fault(kind, retry_after, now))
     }
@@ -107,9 +107,10 @@ impl Attempt {
         RetryTerms::Charged
     }
 
-    fn answered(&mut self, now: Instant) -> EndpointBody {
+    #[inline]
+    fn answered(&mut self, now_ms: u32) -> EndpointBody {
         self.has_ended = true;
-        self.endpoint.load.answered(low_bits(self.endpoint.millis(now)));
+        self.endpoint.load.answered(now_ms);
         EndpointBody {
             endpoint: Arc::clone(&self.endpoint),
             era: self.era,

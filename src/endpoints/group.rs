@@ -75,6 +75,8 @@ pub(super) struct Endpoint {
 pub(super) struct Pick {
     pub(super) slot: u32,
     pub(super) is_probe: bool,
+    /// The time of the choice.
+    pub(super) now_ms: u64,
 }
 
 /// The consequences of a fault for the retry.
@@ -171,7 +173,7 @@ impl EndpointGroup {
         }
         let candidates = Candidates { all, available: self.available.load(Relaxed), tried };
         let slot = choose(candidates, |slot| load(slot).price(low_bits(now_ms)), &mut dice)?;
-        Some(Pick { slot, is_probe: false })
+        Some(Pick { slot, is_probe: false, now_ms })
     }
 
     #[cold]
@@ -194,7 +196,7 @@ impl EndpointGroup {
         let mut state = self.lock();
         let slot = state.ejections.take_probe(allowed, is_safe, now_ms)?;
         self.next_probe_ms.store(state.ejections.next_probe_ms(), Relaxed);
-        Some(Pick { slot: u32::try_from(slot).unwrap_or_default(), is_probe: true })
+        Some(Pick { slot: u32::try_from(slot).unwrap_or_default(), is_probe: true, now_ms })
     }
 
     /// Returns the cause of an ejection and its end, and whether a probe is under way.

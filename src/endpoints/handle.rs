@@ -202,7 +202,7 @@ impl<A: PartialEq + fmt::Display, S: Clone> Endpoints<A, S> {
         let load = |slot| &members.at(slot).endpoint.load;
         let pick = self.0.group.choose(members.slots, load, tried, safety, now)?;
         let member = members.at(pick.slot);
-        let attempt = Attempt::begin(Arc::clone(&member.endpoint), pick.is_probe, now);
+        let attempt = Attempt::begin(Arc::clone(&member.endpoint), pick.is_probe, now, pick.now_ms);
         Some(Chosen { attempt, service: member.service(&self.0.make) })
     }
 }
@@ -223,7 +223,17 @@ impl<A, S> Endpoints<A, S> {
     where
         S: Clone,
     {
-        self.0.members.load().iter().for_each(|(_, member)| member.drop_service());
+        self.drop_services_at(|_| true);
+    }
+
+    /// Drops the services at the addresses for which `is_meant` returns true.
+    pub(crate) fn drop_services_at(&self, is_meant: impl Fn(&A) -> bool)
+    where
+        S: Clone,
+    {
+        let members = self.0.members.load();
+        let meant = members.iter().filter(|(_, member)| is_meant(&member.site.address));
+        meant.for_each(|(_, member)| member.drop_service());
     }
 
     /// Returns the longest of the usual times of the endpoints.

@@ -139,13 +139,18 @@ impl Server {
 
     /// A server that does not listen, so that its port refuses connections.
     pub(crate) fn absent() -> Self {
-        let reserved = reserve(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-        Self {
-            address: reserved.local_addr().unwrap(),
+        Self::absent_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap()
+    }
+
+    /// The same at this address. Fails if the address is in use.
+    pub(crate) fn absent_at(address: SocketAddr) -> io::Result<Self> {
+        let reserved = reserve(address)?;
+        Ok(Self {
+            address: reserved.local_addr()?,
             shared: Arc::default(),
             accepting: JoinSet::new(),
             reserved: Some(reserved),
-        }
+        })
     }
 
     /// Replies by this script from now on.
@@ -165,7 +170,11 @@ impl Server {
         self.accepting.shutdown().await;
         let mut serving = std::mem::take(&mut *lock(&self.shared.serving));
         serving.shutdown().await;
-        self.reserved = Some(reserve(self.address));
+        self.reserved = Some(reserve(self.address).unwrap());
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -195,11 +204,11 @@ impl Server {
     }
 }
 
-fn reserve(address: SocketAddr) -> TcpSocket {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_reuseaddr(true).unwrap();
-    socket.bind(address).unwrap();
-    socket
+fn reserve(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
