@@ -15,6 +15,7 @@ use libfuzzer_sys::fuzz_target;
 use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, Window};
 use steadfast::deadline::DeadlineLayer;
+use steadfast::endpoints::{Endpoints, EndpointsService, fixed};
 use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer};
 use steadfast::retry::{Backoff, Jitter, RetryBudget, RetryLayer, RetryPolicy};
 use steadfast::timeout::TimeoutLayer;
@@ -99,6 +100,7 @@ struct Config {
     retry: RetryConfig,
     budget: BudgetConfig,
     bulkhead: BulkheadConfig,
+    endpoints: EndpointsConfig,
     cache: CacheConfig,
     total: Option<Time>,
     attempt: Option<Time>,
@@ -155,6 +157,16 @@ struct BudgetConfig {
     per_retry: Option<Number>,
     per_second: Option<Number>,
     reserve: Option<Number>,
+}
+
+#[derive(Debug, Arbitrary)]
+struct EndpointsConfig {
+    count: u8,
+    max_endpoints: Option<Count>,
+    consecutive_faults: Option<Count>,
+    fault_share: Option<Number>,
+    eject_for: Option<Time>,
+    max_eject_for: Option<Time>,
 }
 
 #[derive(Debug, Arbitrary)]
@@ -267,6 +279,14 @@ impl BulkheadConfig {
     }
 }
 
+impl EndpointsConfig {
+    fn build<S: Clone + Send + Sync + 'static>(&self, service: S) -> Result<Endpoints<u8, S>, ConfigError> {
+        let builder = Endpoints::builder().seed(1);
+        with!(builder, self, max_endpoints, consecutive_faults, fault_share, eject_for, max_eject_for)
+            .build(fixed(0..=self.count), move |_: &u8| service.clone())
+    }
+}
+
 impl CacheConfig {
     fn build(&self) -> Result<LastKnownGood, ConfigError> {
         let builder = LastKnownGood::builder().seed(1);
@@ -310,6 +330,8 @@ async fn serve(config: &Config, attempts: Vec<Attempt>) {
     let total = time(config.total, Duration::from_secs(3));
     let mut next = attempts.into_iter().cycle();
     let next = std::sync::Arc::new(std::sync::Mutex::new(move || next.next().unwrap_or(Attempt::Answer)));
+    let upstream = tower::service_fn(move |_: Call<Request<Empty<Bytes>>>| (next.lock().unwrap())().make());
+    let Some(endpoints) = check(config.endpoints.build(upstream)) else { return };
     let service = ServiceBuilder::new()
         .layer(DeadlineLayer::new(total))
         .layer(LastKnownGoodLayer::new(cache))
@@ -317,13 +339,14 @@ async fn serve(config: &Config, attempts: Vec<Attempt>) {
         .layer(CircuitBreakerLayer::new(circuit.clone()))
         .layer(BulkheadLayer::new(bulkhead.clone()))
         .layer(TimeoutLayer::new(time(config.attempt, Duration::from_secs(1))))
-        .service_fn(move |_: Call<Request<Empty<Bytes>>>| (next.lock().unwrap())().make());
+        .service(EndpointsService::new(endpoints.clone()));
     for _ in 0..8 {
         let call = service.clone().oneshot(Call::new(Request::new(Empty::new())));
         // The caller drops a call that takes longer than an hour.
         drop(tokio::time::timeout(Duration::from_secs(60 * 60), call).await);
         assert_eq!((bulkhead.in_flight(), bulkhead.waiting()), (0, 0));
         assert!(budget.tokens() >= 0.0);
+        assert!(endpoints.list().iter().all(|endpoint| endpoint.in_flight() == 0));
         let snapshot = circuit.snapshot();
         assert!((0.0..=1.0).contains(&snapshot.failure_rate) && (0.0..=1.0).contains(&snapshot.slow_rate));
     }
