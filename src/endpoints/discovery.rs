@@ -3,6 +3,7 @@
 //! A stream has news when its waker was called. A call that sees this polls the stream, and applies the changes. All
 //! other calls read one flag. If no endpoint is known, calls wait for the news.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, TryLockError};
@@ -46,7 +47,20 @@ pub(super) struct Discovery<A> {
 /// Tells whether the stream has news, and wakes the calls that wait for an endpoint.
 struct DiscoveryWaker {
     is_pending: AtomicBool,
-    waiting: std::sync::Mutex<Vec<Waker>>,
+    waiting: std::sync::Mutex<WaitingCalls>,
+}
+
+/// The calls that wait for an endpoint.
+#[derive(Default)]
+struct WaitingCalls {
+    last: u64,
+    wakers: HashMap<u64, Waker>,
+}
+
+/// The place of a call among those that wait. The drop gives it back.
+pub(super) struct WaitingCall {
+    news: Arc<DiscoveryWaker>,
+    number: u64,
 }
 
 impl<A> Discovery<A> {
@@ -90,7 +104,8 @@ impl<A> Discovery<A> {
             }
         }
         drop(stream);
-        if has_changed {
+        // A waiting call that has seen the news but not got the lock must look again.
+        if has_changed || self.has_news() {
             self.news.wake_waiting();
         }
     }
@@ -100,19 +115,38 @@ impl<A> Discovery<A> {
         self.is_open.load(Acquire)
     }
 
-    /// Wakes the call when the stream has news, or when another call has applied them.
-    pub(super) fn wait(&self, waker: &Waker) {
-        let mut waiting = self.news.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if !waiting.iter().any(|known| known.will_wake(waker)) {
-            waiting.push(waker.clone());
-        }
+    /// Returns a place for a call that waits.
+    pub(super) fn wait(&self) -> WaitingCall {
+        let mut waiting = self.news.lock();
+        waiting.last += 1;
+        WaitingCall { news: Arc::clone(&self.news), number: waiting.last }
     }
 }
 
 impl DiscoveryWaker {
+    fn lock(&self) -> std::sync::MutexGuard<'_, WaitingCalls> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn wake_waiting(&self) {
-        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-        waiting.into_iter().for_each(Waker::wake);
+        let wakers = std::mem::take(&mut self.lock().wakers);
+        wakers.into_values().for_each(Waker::wake);
+    }
+}
+
+impl WaitingCall {
+    /// Wakes the call when the stream has news, or when another call has applied them.
+    pub(super) fn wake_at_news(&self, waker: &Waker) {
+        let before = self.news.lock().wakers.insert(self.number, waker.clone());
+        // Outside the lock, because the drop of a waker may run foreign code.
+        drop(before);
+    }
+}
+
+impl Drop for WaitingCall {
+    fn drop(&mut self) {
+        let waker = self.news.lock().wakers.remove(&self.number);
+        drop(waker);
     }
 }
 

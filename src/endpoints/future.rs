@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tower::Service;
 
 use super::attempt::{Attempt, EndpointBody};
+use super::discovery::WaitingCall;
 use super::ejection::FaultKind;
 use super::group::ProbeSafety;
 use super::handle::{Chosen, Endpoints};
@@ -63,6 +64,7 @@ struct ProbeTimer {
 #[pin_project]
 struct FirstWait<A, S, Req> {
     endpoints: Endpoints<A, S>,
+    waiting: WaitingCall,
     /// `None` once the request is sent.
     request: Option<Req>,
     #[pin]
@@ -101,6 +103,7 @@ where
             Some(chosen) => Self::sent(endpoints, chosen, request, &options, now),
             None => Self::Waiting(Box::pin(FirstWait {
                 endpoints: endpoints.clone(),
+                waiting: endpoints.wait(),
                 request: Some(request),
                 deadline: Timer::new(options.get_deadline()),
             })),
@@ -334,7 +337,7 @@ where
     ) -> Poll<Result<AttemptStage<A, S, Req>, Error<E>>> {
         let this = self.project();
         let unsent = |error: Error<E>| Poll::Ready(Err(error.with_attempts(0).with_sent(false)));
-        match this.endpoints.poll_known(cx) {
+        match this.endpoints.poll_known(this.waiting, cx) {
             Poll::Ready(true) => {
                 let request = this.request.take().expect("polled after it was ready");
                 Poll::Ready(Ok(AttemptStage::new(this.endpoints, request, Instant::now())))

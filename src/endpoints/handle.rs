@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::attempt::Attempt;
 use super::config::EndpointsBuilder;
-use super::discovery::{Change, Discovery};
+use super::discovery::{Change, Discovery, WaitingCall};
 use super::group::{EndpointGroup, ProbeSafety};
 use super::members::{Member, Members};
 use super::status::EndpointStatus;
@@ -137,15 +137,20 @@ impl<A: PartialEq + fmt::Display, S> Endpoints<A, S> {
     }
 
     /// Waits for the first endpoint. Ready with false if the discovery has ended without one.
-    pub(super) fn poll_known(&self, cx: &mut Context<'_>) -> Poll<bool> {
+    pub(super) fn poll_known(&self, waiting: &WaitingCall, cx: &mut Context<'_>) -> Poll<bool> {
         // The waker is registered before the news are read, so that no news are missed.
-        self.0.discovery.wait(cx.waker());
+        waiting.wake_at_news(cx.waker());
         self.update();
         let is_open = self.0.discovery.is_open();
         match (self.0.members.load().slots, is_open) {
             (0, true) => Poll::Pending,
             (slots, _) => Poll::Ready(slots != 0),
         }
+    }
+
+    /// Returns a place for a call that waits for the first endpoint.
+    pub(super) fn wait(&self) -> WaitingCall {
+        self.0.discovery.wait()
     }
 
     fn apply(&self, news: Result<Change<A>, BoxError>) {
