@@ -30,7 +30,7 @@ struct OriginList {
 }
 
 /// The most further origins of one upstream whose endpoints are kept.
-const MOST_OTHERS: usize = 15;
+const MAX_OTHERS: usize = 15;
 
 impl UpstreamOrigins {
     pub(super) fn new(dialer: Dialer) -> Self {
@@ -54,7 +54,7 @@ impl UpstreamOrigins {
             return Arc::clone(origin);
         }
         let origin = self.0.dialer.origin(url);
-        if others.len() >= MOST_OTHERS {
+        if others.len() >= MAX_OTHERS {
             others.remove(0);
         }
         others.push(Arc::clone(&origin));

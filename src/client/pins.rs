@@ -54,7 +54,7 @@ struct PinState {
 }
 
 /// The most addresses to which a pinned client fails over if it cannot connect.
-const MOST_ALTERNATIVES: usize = 2;
+const MAX_ALTERNATIVES: usize = 2;
 
 impl Pins {
     /// `is_confirmed` is true if nothing can hide other addresses. Also returns the stream of the changes.
@@ -141,7 +141,7 @@ impl Pins {
         let position =
             known.iter().position(|known| *known == address.ip()).map_or(0, |position| position + 1);
         let following = (0..known.len()).map(|step| known[(position + step) % known.len()]);
-        let alternatives = following.filter(|other| *other != address.ip()).take(MOST_ALTERNATIVES);
+        let alternatives = following.filter(|other| *other != address.ip()).take(MAX_ALTERNATIVES);
         let of_other_family = self.discovery().and_then(|discovery| discovery.others().into_iter().next());
         let alternatives = alternatives.chain(of_other_family).map(|other| SocketAddr::new(other, self.port));
         std::iter::once(address).chain(alternatives).collect()

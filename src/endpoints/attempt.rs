@@ -1,4 +1,4 @@
-//! The record of one attempt at an endpoint. It is counted from its begin to the end of its body, and has one result.
+//! The record of one attempt at an endpoint, from its start to the end of its body. It has one result.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::ejection::{EndpointFault, FaultKind, PROBE_LEASE};
-use super::group::{Endpoint, FaultReport, low_bits};
+use super::ejection::{EndpointFault, FaultKind, MIN_LEASE};
+use super::group::{Endpoint, FaultReport};
+use super::load::low_bits;
 use crate::http::body::{BodyEnd, BodyObserver};
 use crate::sealed::Sealed;
 use crate::{BoxError, EndpointId, RetryTerms};
@@ -19,16 +20,19 @@ use crate::{BoxError, EndpointId, RetryTerms};
 pub(super) struct Attempt {
     endpoint: Arc<Endpoint>,
     began: Instant,
-    era: u32,
+    /// The generation of the endpoint's health.
+    generation: u32,
+    /// The version of the endpoint's service.
+    version: u32,
     is_probe: bool,
     has_ended: bool,
 }
 
 /// An attempt that is dropped counts as a fault after so many times the usual time, and at least after
-/// [`LEAST_WAIT`].
+/// [`MIN_WAIT`].
 const LONG_WAIT_TIMES: u32 = 4;
 
-const LEAST_WAIT: Duration = Duration::from_millis(100);
+const MIN_WAIT: Duration = Duration::from_millis(100);
 
 /// While no answer of the endpoint is known, an attempt that is dropped counts as a fault after this time.
 const LONG_FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -37,8 +41,8 @@ impl Attempt {
     #[inline]
     pub(super) fn begin(endpoint: Arc<Endpoint>, is_probe: bool, now: Instant, now_ms: u64) -> Self {
         endpoint.load.begin(low_bits(now_ms));
-        let era = endpoint.load.health().era();
-        Self { endpoint, began: now, era, is_probe, has_ended: false }
+        let (generation, version) = (endpoint.load.health().generation(), endpoint.version());
+        Self { endpoint, began: now, generation, version, is_probe, has_ended: false }
     }
 
     pub(super) fn endpoint(&self) -> EndpointId {
@@ -54,7 +58,9 @@ impl Attempt {
     pub(super) fn succeeded(&mut self) -> EndpointBody {
         let now = Instant::now();
         let now_ms = low_bits(self.endpoint.millis(now));
-        self.endpoint.load.sample(now.saturating_duration_since(self.began), now_ms);
+        if self.is_current() {
+            self.endpoint.load.sample(now.saturating_duration_since(self.began), now_ms);
+        }
         self.answered(now_ms)
     }
 
@@ -74,7 +80,7 @@ impl Attempt {
         let now = Instant::now();
         let now_ms = low_bits(self.endpoint.millis(now));
         let body = self.answered(now_ms).settled();
-        if kind == FaultKind::Application {
+        if kind == FaultKind::Application && self.is_current() {
             self.endpoint.load.sample_if_longer(now.saturating_duration_since(self.began), now_ms);
         }
         (body, self.fault(kind, retry_after, now))
@@ -99,12 +105,18 @@ impl Attempt {
     #[cold]
     pub(super) fn abandon(&mut self) -> RetryTerms {
         let usual = self.endpoint.load.latency();
-        let long = usual.map_or(LONG_FIRST_WAIT, |usual| (usual * LONG_WAIT_TIMES).max(LEAST_WAIT));
+        let long = usual.map_or(LONG_FIRST_WAIT, |usual| (usual * LONG_WAIT_TIMES).max(MIN_WAIT));
         if self.began.elapsed() >= long {
             return self.failed(FaultKind::Abandoned);
         }
         self.withdraw();
         RetryTerms::Charged
+    }
+
+    /// False if the endpoint was ejected or has returned since the attempt began.
+    #[inline]
+    fn is_current(&self) -> bool {
+        self.endpoint.load.health().generation() == self.generation
     }
 
     #[inline]
@@ -113,17 +125,18 @@ impl Attempt {
         self.endpoint.load.answered(now_ms);
         EndpointBody {
             endpoint: Arc::clone(&self.endpoint),
-            era: self.era,
+            generation: self.generation,
+            version: self.version,
             is_settled: false,
             probe_began: self.is_probe.then_some(self.began),
         }
     }
 
     fn fault(&self, kind: FaultKind, retry_after: Option<Duration>, now: Instant) -> RetryTerms {
-        let fault = EndpointFault { kind, retry_after, era: self.era, is_probe: self.is_probe };
-        let FaultReport { is_charged, has_other } = self.endpoint.faulted(fault, now);
+        let fault = EndpointFault { kind, retry_after, generation: self.generation, is_probe: self.is_probe };
+        let FaultReport { is_charged, has_other } = self.endpoint.faulted(fault, self.version, now);
         match kind {
-            // Others would ask for the same pause.
+            // Other endpoints would throttle the call, too.
             FaultKind::Throttled => RetryTerms::Charged,
             _ if !has_other => RetryTerms::Charged,
             _ if self.is_probe => RetryTerms::AtOnce,
@@ -134,7 +147,7 @@ impl Attempt {
 
     fn release_probe(&self) {
         if self.is_probe {
-            self.endpoint.release_probe(self.era);
+            self.endpoint.release_probe(self.generation);
         }
     }
 }
@@ -149,16 +162,16 @@ impl Drop for Attempt {
 
 /// Counts an answer until its body has ended, and records a body that breaks off as a fault of the endpoint.
 ///
-/// A good answer is a success at the end of its body. So it is if its reader drops the body, because its head was
-/// good. The answer to a probe is also a success if its body still arrives after the lease of the probe, because a
-/// stream may never end.
+/// A good answer counts as a success when its body ends, or when the reader drops the body. The answer to a probe also
+/// does so if its body still arrives a second after the start of the probe, because a stream may never end.
 #[derive(Debug)]
 pub struct EndpointBody {
     endpoint: Arc<Endpoint>,
-    era: u32,
+    generation: u32,
+    version: u32,
     /// True if the result of the attempt is recorded.
     is_settled: bool,
-    /// The begin of the attempt, if it is a probe.
+    /// The start of the attempt, if it is a probe.
     probe_began: Option<Instant>,
 }
 
@@ -174,7 +187,7 @@ impl Sealed for EndpointBody {}
 impl BodyObserver for EndpointBody {
     #[inline]
     fn at_frame(mut self: Pin<&mut Self>) -> Option<BoxError> {
-        if self.probe_began.is_some_and(|began| began.elapsed() >= PROBE_LEASE) {
+        if self.probe_began.is_some_and(|began| began.elapsed() >= MIN_LEASE) {
             self.succeeded();
         }
         None
@@ -184,9 +197,13 @@ impl BodyObserver for EndpointBody {
         if end == BodyEnd::Broken && !self.is_settled {
             self.is_settled = true;
             let is_probe = self.probe_began.is_some();
-            let fault =
-                EndpointFault { kind: FaultKind::Exchange, retry_after: None, era: self.era, is_probe };
-            self.endpoint.faulted(fault, Instant::now());
+            let fault = EndpointFault {
+                kind: FaultKind::Exchange,
+                retry_after: None,
+                generation: self.generation,
+                is_probe,
+            };
+            self.endpoint.faulted(fault, self.version, Instant::now());
         }
     }
 }
@@ -196,7 +213,7 @@ impl EndpointBody {
     fn succeeded(&mut self) {
         self.is_settled = true;
         self.probe_began = None;
-        self.endpoint.recovered(self.era, Instant::now());
+        self.endpoint.recovered(self.generation, Instant::now());
     }
 }
 

@@ -24,13 +24,13 @@ pub(super) struct EjectionSettings {
 }
 
 /// The largest number of endpoints: one for each bit of a word.
-pub(super) const MOST_ENDPOINTS: usize = 64;
+pub(super) const MAX_ENDPOINTS: usize = 64;
 
 impl EndpointsBuilder {
     pub(super) const fn new() -> Self {
         Self {
             name: None,
-            max_endpoints: MOST_ENDPOINTS,
+            max_endpoints: MAX_ENDPOINTS,
             settings: EjectionSettings {
                 consecutive_faults: 3,
                 fault_share: 0.5,
@@ -106,7 +106,7 @@ impl EndpointsBuilder {
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         const HOUR: Duration = Duration::from_secs(60 * 60);
         let EjectionSettings { consecutive_faults, fault_share, eject_for, max_eject_for } = self.settings;
-        ConfigError::check("endpoints.max_endpoints", self.max_endpoints, 1..=MOST_ENDPOINTS)?;
+        ConfigError::check("endpoints.max_endpoints", self.max_endpoints, 1..=MAX_ENDPOINTS)?;
         ConfigError::check("endpoints.consecutive_faults", consecutive_faults, 1..=100)?;
         ConfigError::check("endpoints.fault_share", fault_share, 0.01..=1.0)?;
         ConfigError::check("endpoints.eject_for", eject_for, Duration::from_millis(10)..=HOUR)?;

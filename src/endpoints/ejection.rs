@@ -15,9 +15,9 @@
 //! lost does not keep the endpoint out. The first return after all were ejected makes the other probes due at once,
 //! or the first endpoint would carry the load of all.
 //!
-//! # Eras
+//! # Generations
 //!
-//! An ejection and a return begin a new era of the endpoint. The result of an attempt that began in an earlier era
+//! An ejection and a return begin a new generation of the endpoint. The result of an attempt that began in an earlier generation
 //! says nothing: a fault from before the return must not eject the endpoint again. During an ejection, attempts reach
 //! the endpoint only if no other is left. Of these, a success brings the endpoint back; a fault says nothing new.
 
@@ -33,14 +33,14 @@ use super::status::EjectionCause;
 const WINDOW_MS: u64 = 5000;
 
 /// The share of faults counts from so many attempts on.
-const LEAST_ATTEMPTS: u32 = 20;
+const MIN_ATTEMPTS: u32 = 20;
 
 /// The faults of an endpoint are charged to the retry budget once in so many milliseconds, while another endpoint is
-/// available.
+/// healthy.
 const CHARGE_EVERY_MS: u64 = 100;
 
-/// A probe without a result frees its place after this time.
-pub(super) const PROBE_LEASE: Duration = Duration::from_secs(1);
+/// A probe without a result frees its place after this time, or after its time limit if that is longer.
+pub(super) const MIN_LEASE: Duration = Duration::from_secs(1);
 
 /// A call that must not be sent twice probes an endpoint only if no other call has done so for so many milliseconds.
 const OVERDUE_MS: u64 = 2000;
@@ -70,14 +70,14 @@ pub(super) enum FaultKind {
 pub(super) struct EndpointFault {
     pub(super) kind: FaultKind,
     pub(super) retry_after: Option<Duration>,
-    /// The era in which the attempt began.
-    pub(super) era: u32,
+    /// The generation in which the attempt began.
+    pub(super) generation: u32,
     pub(super) is_probe: bool,
 }
 
-/// What a result has changed.
+/// The change that a result has caused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum Transition {
     Ejected { cause: EjectionCause, until_ms: u64 },
     Returned,
 }
@@ -92,7 +92,7 @@ pub(super) struct Ejections {
 /// The health of one endpoint.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Health {
-    pub(super) era: u32,
+    pub(super) generation: u32,
     pub(super) faults_in_row: u32,
     pub(super) ejected: Option<Ejected>,
     window: FaultWindow,
@@ -186,9 +186,9 @@ impl Ejections {
         now_ms: u64,
         settings: &EjectionSettings,
         ended: impl Fn(usize) -> u32,
-    ) -> Option<Turn> {
+    ) -> Option<Transition> {
         let health = self.health_mut(slot)?;
-        if health.era != fault.era {
+        if health.generation != fault.generation {
             return None;
         }
         if let Some(ejected) = &mut health.ejected {
@@ -226,7 +226,7 @@ impl Ejections {
         let health = self.health(slot)?;
         let (faults, attempts) = health.window.of(now_ms, ended(slot));
         let is_share =
-            attempts >= LEAST_ATTEMPTS && f64::from(faults) >= settings.fault_share * f64::from(attempts);
+            attempts >= MIN_ATTEMPTS && f64::from(faults) >= settings.fault_share * f64::from(attempts);
         let cause = match fault.kind {
             FaultKind::Timeout => EjectionCause::Timeout,
             FaultKind::Unreachable => EjectionCause::Unreachable,
@@ -258,30 +258,30 @@ impl Ejections {
         retry_after: Option<Duration>,
         now_ms: u64,
         settings: &EjectionSettings,
-    ) -> Turn {
+    ) -> Transition {
         let doubled = settings.eject_for.saturating_mul(1 << failed_probes.min(20));
         let time = doubled.min(settings.max_eject_for).mul_f64(self.rng.random_range(0.75..1.25));
         let pause = retry_after.unwrap_or_default().min(LONGEST_PAUSE);
         let until_ms = now_ms.saturating_add(to_millis(time.max(pause)));
         let health = self.slots[slot].as_mut().expect("the slot of an endpoint");
         if health.ejected.is_none() {
-            health.begin_era();
+            health.begin_generation();
         }
         health.ejected = Some(Ejected { cause, until_ms, leased_until_ms: None, failed_probes });
-        Turn::Ejected { cause, until_ms }
+        Transition::Ejected { cause, until_ms }
     }
 
     /// Records a success.
-    pub(super) fn success(&mut self, slot: usize, era: u32, now_ms: u64) -> Option<Turn> {
+    pub(super) fn success(&mut self, slot: usize, generation: u32, now_ms: u64) -> Option<Transition> {
         let is_first = self.others_available(slot).next().is_none();
         let health = self.health_mut(slot)?;
-        if health.era != era {
+        if health.generation != generation {
             return None;
         }
         health.faults_in_row = 0;
         health.ejected?;
         health.ejected = None;
-        health.begin_era();
+        health.begin_generation();
         if is_first {
             for ejected in self.slots.iter_mut().flatten().filter_map(|health| health.ejected.as_mut()) {
                 if ejected.cause != EjectionCause::RetryAfter {
@@ -289,7 +289,7 @@ impl Ejections {
                 }
             }
         }
-        Some(Turn::Returned)
+        Some(Transition::Returned)
     }
 
     /// Returns true if the fault is to be charged to the retry budget: the first within a short interval, or any
@@ -307,7 +307,13 @@ impl Ejections {
 
     /// Leases a probe of one of the `allowed` slots, if one is due. `is_safe` tells whether the call can be sent
     /// again after the probe.
-    pub(super) fn take_probe(&mut self, allowed: u64, is_safe: bool, now_ms: u64) -> Option<usize> {
+    pub(super) fn take_probe(
+        &mut self,
+        allowed: u64,
+        is_safe: bool,
+        lease: Duration,
+        now_ms: u64,
+    ) -> Option<usize> {
         let wait = if is_safe { 0 } else { OVERDUE_MS };
         let due = |(slot, health): (usize, &Option<Health>)| {
             let due_ms = health.as_ref()?.ejected?.due_ms().saturating_add(wait);
@@ -315,13 +321,13 @@ impl Ejections {
         };
         let (_, slot) = self.slots.iter().enumerate().filter_map(due).min()?;
         let ejected = self.health_mut(slot)?.ejected.as_mut()?;
-        ejected.leased_until_ms = Some(now_ms.saturating_add(to_millis(PROBE_LEASE)));
+        ejected.leased_until_ms = Some(now_ms.saturating_add(to_millis(lease.max(MIN_LEASE))));
         Some(slot)
     }
 
     /// Ends the lease of a probe without a result. Another call may probe the endpoint.
-    pub(super) fn release_probe(&mut self, slot: usize, era: u32) {
-        let health = self.health_mut(slot).filter(|health| health.era == era);
+    pub(super) fn release_probe(&mut self, slot: usize, generation: u32) {
+        let health = self.health_mut(slot).filter(|health| health.generation == generation);
         if let Some(ejected) = health.and_then(|health| health.ejected.as_mut()) {
             ejected.leased_until_ms = None;
         }
@@ -335,8 +341,8 @@ impl Ejections {
 }
 
 impl Health {
-    fn begin_era(&mut self) {
-        self.era = (self.era + 1) & 0x00ff_ffff;
+    fn begin_generation(&mut self) {
+        self.generation = (self.generation + 1) & 0x00ff_ffff;
         self.faults_in_row = 0;
         self.window = FaultWindow::default();
     }

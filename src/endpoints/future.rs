@@ -71,12 +71,6 @@ struct FirstWait<A, S, Req> {
     deadline: Timer,
 }
 
-/// A probe has at least this time.
-const LEAST_PROBE_TIME: Duration = Duration::from_millis(200);
-
-/// A probe has so many times the longest usual time of all endpoints.
-const PROBE_TIMES: u32 = 4;
-
 impl<A, S, Req, J, K> ResponseFuture<A, S, Req, J, K>
 where
     A: PartialEq + fmt::Display,
@@ -100,7 +94,7 @@ where
     fn new(endpoints: &Endpoints<A, S>, request: Req, now: Instant) -> Self {
         let options = request.options();
         match endpoints.choose(options.tried_endpoints(), safety(&options), now) {
-            Some(chosen) => Self::sent(endpoints, chosen, request, &options, now),
+            Some(chosen) => Self::sent(chosen, request, &options, now),
             None => Self::Waiting(Box::pin(FirstWait {
                 endpoints: endpoints.clone(),
                 waiting: endpoints.wait(),
@@ -111,16 +105,11 @@ where
     }
 
     #[inline]
-    fn sent(
-        endpoints: &Endpoints<A, S>,
-        chosen: Chosen<S>,
-        request: Req,
-        options: &CallOptions,
-        now: Instant,
-    ) -> Self {
-        let Chosen { attempt, service } = chosen;
-        let is_timed = attempt.is_probe() && options.may_probe();
-        let probe = is_timed.then(|| Box::pin(ProbeTimer::new(endpoints.longest_latency(), now)));
+    fn sent(chosen: Chosen<S>, request: Req, options: &CallOptions, now: Instant) -> Self {
+        let Chosen { attempt, service, probe } = chosen;
+        let limit = probe.filter(|_| options.may_probe());
+        let probe =
+            limit.map(|limit| Box::pin(ProbeTimer { limit, timer: Timer::new(now.checked_add(limit)) }));
         let future = Polled::new(service).call(request, |request| request.options().get_deadline());
         Self::Sent { future, attempt, probe }
     }
@@ -132,13 +121,6 @@ fn safety(options: &CallOptions) -> ProbeSafety {
         (1, true) => ProbeSafety::Safe,
         (1, false) => ProbeSafety::Unsafe,
         _ => ProbeSafety::Never,
-    }
-}
-
-impl ProbeTimer {
-    fn new(longest_latency: Option<Duration>, now: Instant) -> Self {
-        let limit = longest_latency.map_or(Duration::ZERO, |usual| usual * PROBE_TIMES).max(LEAST_PROBE_TIME);
-        Self { limit, timer: Timer::new(now.checked_add(limit)) }
     }
 }
 
@@ -257,7 +239,7 @@ fn answered<Res, E, K: ResponseKind<Res>>(
     }
     let outcome = judge.classify(Ok(response));
     if kind.is_from_elsewhere(response) {
-        return faulted(attempt, kind, response, outcome, FaultKind::Unreachable);
+        return elsewhere(attempt, kind, response, outcome);
     }
     match outcome {
         Outcome::Success if kind.status(response) == Some(StatusCode::TOO_MANY_REQUESTS) => {
@@ -277,8 +259,22 @@ fn answered<Res, E, K: ResponseKind<Res>>(
     }
 }
 
-/// Records a 429 that the classifier takes for a success. It is quick, but the endpoint is not the fastest, and its
-/// `Retry-After` holds.
+/// Records the answer of another endpoint, since the chosen one could not be reached.
+#[cold]
+fn elsewhere<Res, K: ResponseKind<Res>>(
+    attempt: &mut Attempt,
+    kind: K,
+    response: &mut Res,
+    outcome: Outcome,
+) -> EndpointBody {
+    if outcome.is_fault() {
+        return faulted(attempt, kind, response, outcome, FaultKind::Unreachable);
+    }
+    attempt.answered_with_fault(FaultKind::Unreachable, None).0
+}
+
+/// Records a 429 that the classifier takes for a success. It comes quickly, so its time is not sampled. Its
+/// `Retry-After` ejects the endpoint.
 #[cold]
 fn throttled<Res, K: ResponseKind<Res>>(attempt: &mut Attempt, kind: K, response: &mut Res) -> EndpointBody {
     let headers = kind.headers(response);

@@ -8,7 +8,7 @@
 //!
 //! # Memory ordering
 //!
-//! Every access to the words is relaxed. They are written under the lock, and copies of what the lock protects. A
+//! Every access to the words is relaxed. They are written under the lock, and are copies of the state that it protects. A
 //! call that reads an old value uses an endpoint that has just been ejected, or leaves out one that has just
 //! returned.
 
@@ -21,14 +21,14 @@ use tokio::time::Instant;
 
 use super::choice::{Candidates, Dice, choose};
 use super::config::EndpointsBuilder;
-use super::ejection::{Ejections, EndpointFault, FaultKind, Turn};
-use super::load::{EndpointLoad, HealthWord, millis_since};
+use super::ejection::{Ejections, EndpointFault, FaultKind, Transition};
+use super::load::{EndpointLoad, HealthWord, low_bits, millis_since};
 use super::status::EjectionCause;
 use super::{config::EjectionSettings, renewal::Renewals};
 use crate::EndpointId;
 use crate::internal::log_events;
 use crate::internal::shared_settings::SharedSettings;
-use crate::internal::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use crate::internal::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::internal::sync::{Mutex, MutexGuard};
 
 /// The shared state of an upstream's endpoints.
@@ -56,36 +56,14 @@ struct GroupState {
     endpoints: Vec<Option<Arc<Endpoint>>>,
 }
 
-/// One endpoint, without its address and its service.
-#[derive(Debug)]
-pub(super) struct Endpoint {
-    pub(super) load: EndpointLoad,
-    pub(super) id: EndpointId,
-    slot: u32,
-    /// The address, for events.
-    address: Box<str>,
-    /// True if the service is to be made anew for the next attempt.
-    is_stale: AtomicBool,
-    group: Weak<EndpointGroup>,
-    epoch: Instant,
-}
-
 /// The endpoint that was chosen for an attempt.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pick {
     pub(super) slot: u32,
-    pub(super) is_probe: bool,
+    /// The time limit of the attempt, if it is a probe.
+    pub(super) probe: Option<Duration>,
     /// The time of the choice.
     pub(super) now_ms: u64,
-}
-
-/// The consequences of a fault for the retry.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct FaultReport {
-    /// True if the fault is charged to the retry budget.
-    pub(super) is_charged: bool,
-    /// True if another endpoint is available and without faults.
-    pub(super) has_other: bool,
 }
 
 impl EndpointGroup {
@@ -121,15 +99,7 @@ impl EndpointGroup {
 
     /// Adds an endpoint in the slot, which must be free.
     pub(super) fn insert(self: &Arc<Self>, slot: usize, id: EndpointId, address: &str) -> Arc<Endpoint> {
-        let endpoint = Arc::new(Endpoint {
-            load: EndpointLoad::new(),
-            id,
-            slot: u32::try_from(slot).unwrap_or_default(),
-            address: address.into(),
-            is_stale: AtomicBool::new(false),
-            group: Arc::downgrade(self),
-            epoch: self.epoch,
-        });
+        let endpoint = Arc::new(Endpoint::new(Arc::downgrade(self), self.epoch, slot, id, address));
         let mut state = self.lock();
         if state.endpoints.len() <= slot {
             state.endpoints.resize(slot + 1, None);
@@ -152,7 +122,8 @@ impl EndpointGroup {
     }
 
     /// Chooses an endpoint for an attempt. `load` returns the load of an endpoint, `tried` the slots that the call
-    /// has tried. `safety` says whether the attempt may be a probe. `None` if there is no endpoint.
+    /// has tried. `safety` says whether the attempt may be a probe, and `probe_limit` how long a probe may take. `None`
+    /// if there is no endpoint.
     #[inline]
     pub(super) fn choose<'a>(
         &self,
@@ -160,20 +131,21 @@ impl EndpointGroup {
         load: impl Fn(u32) -> &'a EndpointLoad,
         tried: u64,
         safety: ProbeSafety,
+        probe_limit: impl FnOnce() -> Duration,
         now: Instant,
     ) -> Option<Pick> {
         let now_ms = self.millis(now);
         let all = self.present.load(Relaxed) & slots;
         let mut dice = self.dice.roll();
         if now_ms >= self.next_probe_ms.load(Relaxed) {
-            let probe = self.take_probe(all & !tried, safety, now_ms, || dice.below(PROBE_SHARE) == 0);
-            if probe.is_some() {
-                return probe;
+            let is_drawn = dice.below(PROBE_SHARE) == 0;
+            if let Some(probe) = self.take_probe(all & !tried, safety, now_ms, is_drawn, probe_limit) {
+                return Some(probe);
             }
         }
         let candidates = Candidates { all, available: self.available.load(Relaxed), tried };
         let slot = choose(candidates, |slot| load(slot).price(low_bits(now_ms)), &mut dice)?;
-        Some(Pick { slot, is_probe: false, now_ms })
+        Some(Pick { slot, probe: None, now_ms })
     }
 
     #[cold]
@@ -182,7 +154,8 @@ impl EndpointGroup {
         allowed: u64,
         safety: ProbeSafety,
         now_ms: u64,
-        is_drawn: impl FnOnce() -> bool,
+        is_drawn: bool,
+        limit: impl FnOnce() -> Duration,
     ) -> Option<Pick> {
         let is_safe = match safety {
             ProbeSafety::Never => return None,
@@ -190,13 +163,14 @@ impl EndpointGroup {
             ProbeSafety::Unsafe => false,
         };
         // While no endpoint is available, every call is an attempt at an ejected one anyway.
-        if self.available.load(Relaxed) == 0 || !is_drawn() {
+        if self.available.load(Relaxed) == 0 || !is_drawn {
             return None;
         }
+        let limit = limit();
         let mut state = self.lock();
-        let slot = state.ejections.take_probe(allowed, is_safe, now_ms)?;
+        let slot = state.ejections.take_probe(allowed, is_safe, limit, now_ms)?;
         self.next_probe_ms.store(state.ejections.next_probe_ms(), Relaxed);
-        Some(Pick { slot: u32::try_from(slot).unwrap_or_default(), is_probe: true, now_ms })
+        Some(Pick { slot: u32::try_from(slot).unwrap_or_default(), probe: Some(limit), now_ms })
     }
 
     /// Returns the cause of an ejection and its end, and whether a probe is under way.
@@ -210,24 +184,13 @@ impl EndpointGroup {
 
     /// Copies the health of an endpoint to the words that calls read without the lock.
     fn publish(&self, state: &GroupState, endpoint: &Endpoint) {
-        let Some(health) = state.ejections.health(endpoint.slot as usize) else { return };
+        let Some(health) = state.ejections.health(endpoint.slot) else { return };
         let is_ejected = health.ejected.is_some();
-        endpoint.load.set_health(HealthWord::new(health.era, is_ejected, health.faults_in_row));
+        endpoint.load.set_health(HealthWord::new(health.generation, is_ejected, health.faults_in_row));
         let available = self.available.load(Relaxed);
         let bit = 1 << endpoint.slot;
         self.available.store(if is_ejected { available & !bit } else { available | bit }, Relaxed);
         self.next_probe_ms.store(state.ejections.next_probe_ms(), Relaxed);
-    }
-
-    fn report(&self, endpoint: &Endpoint, turn: Turn, now_ms: u64) {
-        let upstream = self.name.as_deref().unwrap_or_default();
-        match turn {
-            Turn::Ejected { cause, until_ms } => {
-                let time = Duration::from_millis(until_ms.saturating_sub(now_ms));
-                log_events::endpoint_ejected(upstream, &endpoint.address, cause.as_str(), time);
-            }
-            Turn::Returned => log_events::endpoint_returned(upstream, &endpoint.address),
-        }
     }
 }
 
@@ -245,44 +208,87 @@ pub(super) enum ProbeSafety {
 /// One in so many calls probes an endpoint when a probe is due.
 const PROBE_SHARE: u32 = 8;
 
-#[allow(clippy::cast_possible_truncation)]
-pub(super) const fn low_bits(millis: u64) -> u32 {
-    millis as u32
+/// The shared state of one endpoint. Its service is in `members.rs`.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    pub(super) load: EndpointLoad,
+    pub(super) id: EndpointId,
+    slot: usize,
+    /// The address, for events.
+    address: Box<str>,
+    /// True if the service is to be made anew for the next attempt.
+    needs_renewal: AtomicBool,
+    /// The number of renewals of the service.
+    version: AtomicU32,
+    group: Weak<EndpointGroup>,
+    epoch: Instant,
+}
+
+/// The consequences of a fault for the retry.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FaultReport {
+    /// True if the fault is charged to the retry budget.
+    pub(super) is_charged: bool,
+    /// True if another endpoint is available and without faults.
+    pub(super) has_other: bool,
 }
 
 impl Endpoint {
+    pub(super) fn new(
+        group: Weak<EndpointGroup>,
+        epoch: Instant,
+        slot: usize,
+        id: EndpointId,
+        address: &str,
+    ) -> Self {
+        Self {
+            load: EndpointLoad::new(),
+            id,
+            slot,
+            address: address.into(),
+            needs_renewal: AtomicBool::new(false),
+            version: AtomicU32::new(0),
+            group,
+            epoch,
+        }
+    }
+
+    pub(super) fn version(&self) -> u32 {
+        self.version.load(Relaxed)
+    }
+
     pub(super) fn millis(&self, now: Instant) -> u64 {
         millis_since(self.epoch, now)
     }
 
     /// Returns true once if the service is to be made anew.
-    pub(super) fn take_stale(&self) -> bool {
-        self.is_stale.load(Relaxed) && self.is_stale.swap(false, Relaxed)
+    pub(super) fn take_renewal(&self) -> bool {
+        self.needs_renewal.load(Relaxed) && self.needs_renewal.swap(false, Relaxed)
     }
 
     /// Runs `with` on the state of the group, unless the group is gone or the endpoint has been removed.
     fn with_group<T>(&self, with: impl FnOnce(&EndpointGroup, &mut GroupState) -> T) -> Option<T> {
         let group = self.group.upgrade()?;
         let mut state = group.lock();
-        let current = state.endpoints.get(self.slot as usize)?.as_ref()?;
+        let current = state.endpoints.get(self.slot)?.as_ref()?;
         (current.id == self.id).then(|| with(&group, &mut state))
     }
 
     /// Records a success of an endpoint that had faults.
     #[cold]
-    pub(super) fn recovered(&self, era: u32, now: Instant) {
+    pub(super) fn recovered(&self, generation: u32, now: Instant) {
         let now_ms = self.millis(now);
-        let turn = self.with_group(|group, state| {
-            let turn = state.ejections.success(self.slot as usize, era, now_ms);
+        let transition = self.with_group(|group, state| {
+            let transition = state.ejections.success(self.slot, generation, now_ms);
             group.publish(state, self);
-            turn
+            transition
         });
-        self.report(turn.flatten(), now_ms);
+        self.report(transition.flatten(), now_ms);
     }
 
-    /// Records a fault.
+    /// Records a fault. `version` is that of the service at the start of the attempt.
     #[cold]
-    pub(super) fn faulted(&self, fault: EndpointFault, now: Instant) -> FaultReport {
+    pub(super) fn faulted(&self, fault: EndpointFault, version: u32, now: Instant) -> FaultReport {
         let now_ms = self.millis(now);
         let recorded = self.with_group(|group, state| {
             let GroupState { ejections, renewals, endpoints } = state;
@@ -290,43 +296,47 @@ impl Endpoint {
                 let endpoint = endpoints.get(slot).and_then(Option::as_ref);
                 endpoint.map_or(0, |endpoint| endpoint.load.counts().ended)
             };
-            let turn = group
-                .settings
-                .read(|settings| ejections.fault(self.slot as usize, fault, now_ms, settings, ended));
+            let transition =
+                group.settings.read(|settings| ejections.fault(self.slot, fault, now_ms, settings, ended));
             let has_bad_connections = match fault.kind {
                 FaultKind::Timeout | FaultKind::Unreachable => true,
-                FaultKind::Abandoned => {
-                    ejections.health(self.slot as usize).is_some_and(|it| it.faults_in_row != 1)
-                }
+                FaultKind::Abandoned => ejections.health(self.slot).is_some_and(|it| it.faults_in_row > 1),
                 FaultKind::Exchange | FaultKind::Application | FaultKind::Throttled => false,
             };
-            if has_bad_connections && renewals.take(now_ms) {
-                self.is_stale.store(true, Relaxed);
+            // Many attempts can fail on one dead connection, so a version is renewed once.
+            if has_bad_connections && version == self.version() && renewals.take(now_ms) {
+                self.version.store(version.wrapping_add(1), Relaxed);
+                self.needs_renewal.store(true, Relaxed);
             }
-            let is_charged =
-                fault.kind == FaultKind::Throttled || ejections.charge(self.slot as usize, now_ms);
-            let has_other = ejections.has_healthy_other(self.slot as usize);
+            let is_charged = fault.kind == FaultKind::Throttled || ejections.charge(self.slot, now_ms);
+            let has_other = ejections.has_healthy_other(self.slot);
             group.publish(state, self);
-            (turn, is_charged, has_other)
+            (transition, is_charged, has_other)
         });
-        let (turn, is_charged, has_other) = recorded.unwrap_or((None, true, false));
-        self.report(turn, now_ms);
+        let (transition, is_charged, has_other) = recorded.unwrap_or((None, true, false));
+        self.report(transition, now_ms);
         FaultReport { is_charged, has_other }
     }
 
     /// Gives up a probe without a result.
     #[cold]
-    pub(super) fn release_probe(&self, era: u32) {
+    pub(super) fn release_probe(&self, generation: u32) {
         self.with_group(|group, state| {
-            state.ejections.release_probe(self.slot as usize, era);
+            state.ejections.release_probe(self.slot, generation);
             group.publish(state, self);
         });
     }
 
     /// Emits the event of an ejection or a return, outside the lock.
-    fn report(&self, turn: Option<Turn>, now_ms: u64) {
-        if let (Some(turn), Some(group)) = (turn, self.group.upgrade()) {
-            group.report(self, turn, now_ms);
+    fn report(&self, transition: Option<Transition>, now_ms: u64) {
+        let (Some(transition), Some(group)) = (transition, self.group.upgrade()) else { return };
+        let upstream = group.name().map(|name| &**name).unwrap_or_default();
+        match transition {
+            Transition::Ejected { cause, until_ms } => {
+                let time = Duration::from_millis(until_ms.saturating_sub(now_ms));
+                log_events::endpoint_ejected(upstream, &self.address, cause.as_str(), time);
+            }
+            Transition::Returned => log_events::endpoint_returned(upstream, &self.address),
         }
     }
 }

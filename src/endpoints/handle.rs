@@ -4,6 +4,7 @@ use std::fmt;
 use std::num::NonZeroU16;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_core::Stream;
 use tokio::time::Instant;
@@ -69,12 +70,14 @@ struct Changes<A> {
 }
 
 /// The most addresses that are remembered beyond the largest number of endpoints.
-const MOST_LEFT_OUT: usize = 1024;
+const MAX_LEFT_OUT: usize = 1024;
 
 /// The endpoint and the service for one attempt.
 pub(super) struct Chosen<S> {
     pub(super) attempt: Attempt,
     pub(super) service: S,
+    /// The time limit of the attempt, if it is a probe.
+    pub(super) probe: Option<Duration>,
 }
 
 impl EndpointsBuilder {
@@ -171,7 +174,7 @@ impl<A: PartialEq + fmt::Display, S> Endpoints<A, S> {
             return;
         }
         if members.len() >= self.0.max_endpoints {
-            if changes.left_out.len() < MOST_LEFT_OUT {
+            if changes.left_out.len() < MAX_LEFT_OUT {
                 changes.left_out.push(address);
             }
             return;
@@ -205,10 +208,11 @@ impl<A: PartialEq + fmt::Display, S: Clone> Endpoints<A, S> {
         let members = self.0.members.load();
         let tried = members.slots_of(tried);
         let load = |slot| &members.at(slot).endpoint.load;
-        let pick = self.0.group.choose(members.slots, load, tried, safety, now)?;
+        let limit = || probe_limit(&members);
+        let pick = self.0.group.choose(members.slots, load, tried, safety, limit, now)?;
         let member = members.at(pick.slot);
-        let attempt = Attempt::begin(Arc::clone(&member.endpoint), pick.is_probe, now, pick.now_ms);
-        Some(Chosen { attempt, service: member.service(&self.0.make) })
+        let attempt = Attempt::begin(Arc::clone(&member.endpoint), pick.probe.is_some(), now, pick.now_ms);
+        Some(Chosen { attempt, service: member.service(&self.0.make), probe: pick.probe })
     }
 }
 
@@ -240,11 +244,19 @@ impl<A, S> Endpoints<A, S> {
         let meant = members.iter().filter(|(_, member)| is_meant(&member.site.address));
         meant.for_each(|(_, member)| member.drop_service());
     }
+}
 
-    /// Returns the longest of the usual times of the endpoints.
-    pub(super) fn longest_latency(&self) -> Option<std::time::Duration> {
-        self.0.members.load().iter().filter_map(|(_, member)| member.endpoint.load.latency()).max()
-    }
+/// A probe has at least this time.
+const MIN_PROBE_TIME: Duration = Duration::from_millis(200);
+
+/// A probe has so many times the longest usual time of all endpoints.
+const PROBE_TIMES: u32 = 4;
+
+/// Returns the time limit of a probe. Its caller did not ask for the probe, so the limit is short.
+#[cold]
+fn probe_limit<A, S>(members: &Members<A, S>) -> Duration {
+    let longest = members.iter().filter_map(|(_, member)| member.endpoint.load.latency()).max();
+    (longest.unwrap_or_default() * PROBE_TIMES).max(MIN_PROBE_TIME)
 }
 
 impl<A: Clone, S> Endpoints<A, S> {

@@ -40,7 +40,7 @@ const HALF_LIFE_BITS: u32 = 11;
 const SILENT_TIMES: u64 = 5;
 
 /// An endpoint is never silent before this time, in milliseconds.
-const SILENT_AT_LEAST: u32 = 50;
+const MIN_SILENCE_MS: u32 = 50;
 
 /// The load of one endpoint. Starts on a cache line of its own.
 #[derive(Debug)]
@@ -88,10 +88,10 @@ impl LoadCounts {
     }
 }
 
-/// The health of an endpoint in a word: 24 bits of the era, the flag of an ejected endpoint, and seven bits of the
+/// The health of an endpoint in a word: 24 bits of the generation, the flag of an ejected endpoint, and seven bits of the
 /// faults in a row.
 ///
-/// An era ends with an ejection and with a return. The result of an attempt of an earlier era says nothing.
+/// An generation ends with an ejection and with a return. The result of an attempt of an earlier generation says nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct HealthWord(u32);
 
@@ -99,12 +99,12 @@ impl HealthWord {
     const EJECTED: u32 = 0x80;
     const FAULTS: u32 = 0x7f;
 
-    pub(super) const fn new(era: u32, is_ejected: bool, faults: u32) -> Self {
+    pub(super) const fn new(generation: u32, is_ejected: bool, faults: u32) -> Self {
         let faults = if faults > Self::FAULTS { Self::FAULTS } else { faults };
-        Self(era << 8 | if is_ejected { Self::EJECTED } else { 0 } | faults)
+        Self(generation << 8 | if is_ejected { Self::EJECTED } else { 0 } | faults)
     }
 
-    pub(super) const fn era(self) -> u32 {
+    pub(super) const fn generation(self) -> u32 {
         self.0 >> 8
     }
 
@@ -229,7 +229,7 @@ impl EndpointLoad {
         if counts.awaited > 0 {
             let silence = elapsed(self.progress.load(Relaxed), now_ms);
             let silent_for = u64::from(silence) * 1_000_000 / UNIT;
-            if silence > SILENT_AT_LEAST && silent_for > silent_after {
+            if silence > MIN_SILENCE_MS && silent_for > silent_after {
                 each = each.max(silent_for);
                 is_silent = true;
             }
@@ -249,6 +249,11 @@ impl EndpointLoad {
 pub(super) fn millis_since(epoch: Instant, now: Instant) -> u64 {
     let since = now.saturating_duration_since(epoch);
     since.as_secs().wrapping_mul(1000).wrapping_add(u64::from(since.subsec_millis()))
+}
+
+#[allow(clippy::cast_possible_truncation)]
+pub(super) const fn low_bits(millis: u64) -> u32 {
+    millis as u32
 }
 
 fn to_units(time: std::time::Duration) -> u64 {
@@ -388,7 +393,7 @@ mod tests {
         assert_eq!(load.counts(), LoadCounts { awaited: 1, read: 1, ended: 2 });
         let health = HealthWord::new(0x00ff_ffff, true, 1000);
         assert!(health.is_ejected() && health.has_faults() && !health.is_well());
-        assert_eq!(health.era(), 0x00ff_ffff);
+        assert_eq!(health.generation(), 0x00ff_ffff);
         assert!(HealthWord::new(3, false, 0).is_well());
     }
 }

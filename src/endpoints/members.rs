@@ -112,7 +112,7 @@ impl<A, S: Clone> Member<A, S> {
     /// Returns the service. Makes it if there is none, or if its connections look dead.
     #[inline]
     pub(super) fn service(&self, make: impl Fn(&A) -> S) -> S {
-        if !self.endpoint.take_stale() {
+        if !self.endpoint.take_renewal() {
             if let Some(service) = self.site.service.load().as_ref().clone() {
                 return service;
             }

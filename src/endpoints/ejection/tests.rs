@@ -11,6 +11,8 @@ const SETTINGS: EjectionSettings = EjectionSettings {
     max_eject_for: Duration::from_secs(8),
 };
 
+const LEASE: Duration = Duration::ZERO;
+
 /// A group of endpoints with their counts of ended attempts.
 struct Group {
     ejections: Ejections,
@@ -24,18 +26,19 @@ impl Group {
         Self { ejections, ended: [0; 8] }
     }
 
-    fn era(&self, slot: usize) -> u32 {
-        self.ejections.health(slot).unwrap().era
+    fn generation(&self, slot: usize) -> u32 {
+        self.ejections.health(slot).unwrap().generation
     }
 
-    fn fault_with(&mut self, slot: usize, now_ms: u64, fault: EndpointFault) -> Option<Turn> {
+    fn fault_with(&mut self, slot: usize, now_ms: u64, fault: EndpointFault) -> Option<Transition> {
         self.ended[slot] += 1;
         let ended = self.ended;
         self.ejections.fault(slot, fault, now_ms, &SETTINGS, |slot| ended[slot])
     }
 
-    fn fault(&mut self, slot: usize, kind: FaultKind, now_ms: u64) -> Option<Turn> {
-        let fault = EndpointFault { kind, retry_after: None, era: self.era(slot), is_probe: false };
+    fn fault(&mut self, slot: usize, kind: FaultKind, now_ms: u64) -> Option<Transition> {
+        let fault =
+            EndpointFault { kind, retry_after: None, generation: self.generation(slot), is_probe: false };
         self.fault_with(slot, now_ms, fault)
     }
 
@@ -43,24 +46,24 @@ impl Group {
         let fault = EndpointFault {
             kind: FaultKind::Exchange,
             retry_after: None,
-            era: self.era(slot),
+            generation: self.generation(slot),
             is_probe: true,
         };
         match self.fault_with(slot, now_ms, fault) {
-            Some(Turn::Ejected { until_ms, .. }) => until_ms - now_ms,
-            turn => panic!("a failed probe ejects again: {turn:?}"),
+            Some(Transition::Ejected { until_ms, .. }) => until_ms - now_ms,
+            transition => panic!("a failed probe ejects again: {transition:?}"),
         }
     }
 
-    fn success(&mut self, slot: usize, now_ms: u64) -> Option<Turn> {
+    fn success(&mut self, slot: usize, now_ms: u64) -> Option<Transition> {
         self.ended[slot] += 1;
-        self.ejections.success(slot, self.era(slot), now_ms)
+        self.ejections.success(slot, self.generation(slot), now_ms)
     }
 
     fn eject(&mut self, slot: usize, now_ms: u64) -> u64 {
         match self.fault(slot, FaultKind::Timeout, now_ms) {
-            Some(Turn::Ejected { until_ms, .. }) => until_ms,
-            turn => panic!("a timeout ejects: {turn:?}"),
+            Some(Transition::Ejected { until_ms, .. }) => until_ms,
+            transition => panic!("a timeout ejects: {transition:?}"),
         }
     }
 
@@ -69,10 +72,10 @@ impl Group {
     }
 }
 
-fn cause(turn: Option<Turn>) -> Option<EjectionCause> {
-    match turn {
-        Some(Turn::Ejected { cause, .. }) => Some(cause),
-        Some(Turn::Returned) | None => None,
+fn cause(transition: Option<Transition>) -> Option<EjectionCause> {
+    match transition {
+        Some(Transition::Ejected { cause, .. }) => Some(cause),
+        Some(Transition::Returned) | None => None,
     }
 }
 
@@ -102,9 +105,9 @@ fn half_of_twenty_attempts_eject_although_successes_come_between() {
     let mut group = Group::of(2);
     let mut ejected_after = None;
     for number in 1..=40 {
-        let turn = group.fault(0, FaultKind::Application, number * 10);
-        if turn.is_some() {
-            assert_eq!(cause(turn), Some(EjectionCause::FaultShare));
+        let transition = group.fault(0, FaultKind::Application, number * 10);
+        if transition.is_some() {
+            assert_eq!(cause(transition), Some(EjectionCause::FaultShare));
             ejected_after = Some(number * 2 - 1);
             break;
         }
@@ -161,7 +164,7 @@ fn only_failed_probes_double_the_time_and_a_return_resets_it() {
         let time = f64::from(u32::try_from(group.failed_probe(0, 10_000)).unwrap()) / 1000.0;
         assert!((seconds * 0.75 - 0.001..=seconds * 1.25).contains(&time), "{time} for {seconds}");
     }
-    assert_eq!(group.success(0, 20_000), Some(Turn::Returned));
+    assert_eq!(group.success(0, 20_000), Some(Transition::Returned));
     assert!((750..=1250).contains(&(group.eject(0, 30_000) - 30_000)));
 }
 
@@ -169,11 +172,11 @@ fn only_failed_probes_double_the_time_and_a_return_resets_it() {
 fn a_retry_after_ejects_for_its_time_whatever_the_others_do() {
     let mut group = Group::of(2);
     let ask = |group: &mut Group, kind, seconds| {
-        let era = group.era(0);
+        let generation = group.generation(0);
         let retry_after = Some(Duration::from_secs(seconds));
-        match group.fault_with(0, 0, EndpointFault { kind, retry_after, era, is_probe: false }) {
-            Some(Turn::Ejected { cause: EjectionCause::RetryAfter, until_ms }) => until_ms,
-            turn => panic!("{turn:?}"),
+        match group.fault_with(0, 0, EndpointFault { kind, retry_after, generation, is_probe: false }) {
+            Some(Transition::Ejected { cause: EjectionCause::RetryAfter, until_ms }) => until_ms,
+            transition => panic!("{transition:?}"),
         }
     };
     assert_eq!(ask(&mut group, FaultKind::Exchange, 30), 30_000);
@@ -183,10 +186,10 @@ fn a_retry_after_ejects_for_its_time_whatever_the_others_do() {
 #[test]
 fn late_results_of_an_earlier_era_say_nothing() {
     let mut group = Group::of(2);
-    let late = |kind| EndpointFault { kind, retry_after: None, era: 0, is_probe: false };
+    let late = |kind| EndpointFault { kind, retry_after: None, generation: 0, is_probe: false };
     group.eject(0, 0);
     assert_eq!(group.ejections.success(0, 0, 10), None, "a success from before the ejection");
-    assert_eq!(group.success(0, 2000), Some(Turn::Returned));
+    assert_eq!(group.success(0, 2000), Some(Transition::Returned));
     for _ in 0..10 {
         assert_eq!(
             group.fault_with(0, 2001, late(FaultKind::Timeout)),
@@ -202,24 +205,24 @@ fn one_call_probes_an_endpoint_that_is_due() {
     let mut group = Group::of(3);
     let until_ms = group.eject(0, 0);
     assert_eq!(group.ejections.next_probe_ms(), until_ms);
-    assert_eq!(group.ejections.take_probe(!0, true, until_ms - 1), None);
-    assert_eq!(group.ejections.take_probe(!1, true, until_ms), None, "the call has tried it");
-    assert_eq!(group.ejections.take_probe(!0, true, until_ms), Some(0));
-    assert_eq!(group.ejections.take_probe(!0, true, until_ms), None);
+    assert_eq!(group.ejections.take_probe(!0, true, LEASE, until_ms - 1), None);
+    assert_eq!(group.ejections.take_probe(!1, true, LEASE, until_ms), None, "the call has tried it");
+    assert_eq!(group.ejections.take_probe(!0, true, LEASE, until_ms), Some(0));
+    assert_eq!(group.ejections.take_probe(!0, true, LEASE, until_ms), None);
     // The lease frees the place of a probe that was lost.
-    assert_eq!(group.ejections.next_probe_ms(), until_ms + to_millis(PROBE_LEASE));
-    assert_eq!(group.ejections.take_probe(!0, true, until_ms + to_millis(PROBE_LEASE)), Some(0));
-    let era = group.era(0);
-    group.ejections.release_probe(0, era);
-    assert_eq!(group.ejections.take_probe(!0, true, until_ms + to_millis(PROBE_LEASE)), Some(0));
+    assert_eq!(group.ejections.next_probe_ms(), until_ms + to_millis(MIN_LEASE));
+    assert_eq!(group.ejections.take_probe(!0, true, LEASE, until_ms + to_millis(MIN_LEASE)), Some(0));
+    let generation = group.generation(0);
+    group.ejections.release_probe(0, generation);
+    assert_eq!(group.ejections.take_probe(!0, true, LEASE, until_ms + to_millis(MIN_LEASE)), Some(0));
 }
 
 #[test]
 fn a_call_that_cannot_be_sent_again_probes_only_when_nobody_else_does() {
     let mut group = Group::of(2);
     let until_ms = group.eject(0, 0);
-    assert_eq!(group.ejections.take_probe(!0, false, until_ms + OVERDUE_MS - 1), None);
-    assert_eq!(group.ejections.take_probe(!0, false, until_ms + OVERDUE_MS), Some(0));
+    assert_eq!(group.ejections.take_probe(!0, false, LEASE, until_ms + OVERDUE_MS - 1), None);
+    assert_eq!(group.ejections.take_probe(!0, false, LEASE, until_ms + OVERDUE_MS), Some(0));
 }
 
 #[test]
@@ -233,13 +236,13 @@ fn the_first_return_of_a_whole_outage_makes_the_other_probes_due() {
     }
     assert!(group.ejections.next_probe_ms() > 5000);
     group.ejections.remove(2);
-    assert_eq!(group.success(1, 100), Some(Turn::Returned));
+    assert_eq!(group.success(1, 100), Some(Transition::Returned));
     assert_eq!(group.ejections.next_probe_ms(), 100);
-    assert_eq!(group.ejections.take_probe(!0, true, 100), Some(0));
+    assert_eq!(group.ejections.take_probe(!0, true, LEASE, 100), Some(0));
 }
 
 #[test]
-fn a_burst_of_faults_is_charged_once_while_another_endpoint_is_available() {
+fn a_burst_of_faults_is_charged_once_while_another_endpoint_is_healthy() {
     let mut group = Group::of(2);
     let charged = |group: &mut Group, slot, from: u64| {
         (from..from + 1000).step_by(10).filter(|now_ms| group.ejections.charge(slot, *now_ms)).count()
