@@ -14,7 +14,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll};
 
@@ -28,7 +28,7 @@ use crate::endpoints::Change;
 /// The place to which an endpoint of the client sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Target {
-    /// Wherever reqwest connects to by itself.
+    /// The address that reqwest chooses.
     Whole,
     /// One address.
     Address(SocketAddr),
@@ -42,6 +42,8 @@ pub(super) struct Pins {
     state: Mutex<PinState>,
     /// True while several addresses wait for a confirmation.
     is_unconfirmed: AtomicBool,
+    /// The number of answers in a row that came over the other family of addresses.
+    other_family: AtomicU32,
     discovery: OnceLock<Weak<NameDiscovery>>,
 }
 
@@ -53,11 +55,16 @@ struct PinState {
     is_pinned: bool,
 }
 
-/// The most addresses to which a pinned client fails over if it cannot connect.
+/// The largest number of addresses of the same family to which a pinned client fails over if it cannot connect. One of
+/// the other family follows.
 const MAX_ALTERNATIVES: usize = 2;
 
+/// After so many answers in a row over the other family of addresses, the other family is used.
+const FAMILY_FAILS: u32 = 3;
+
 impl Pins {
-    /// `is_confirmed` is true if nothing can hide other addresses. Also returns the stream of the changes.
+    /// `is_confirmed` is true if reqwest is known to connect to the resolver's addresses. Also returns the stream of the
+    /// changes.
     pub(super) fn new(port: u16, is_confirmed: bool) -> (Arc<Self>, TargetChanges) {
         let (changes, receiver) = unbounded_channel();
         let pins = Self {
@@ -65,6 +72,7 @@ impl Pins {
             changes,
             state: Mutex::new(PinState { is_confirmed, ..PinState::default() }),
             is_unconfirmed: AtomicBool::new(false),
+            other_family: AtomicU32::new(0),
             discovery: OnceLock::new(),
         };
         pins.send(Change::Insert(Target::Whole));
@@ -133,9 +141,9 @@ impl Pins {
         self.discovery.get()?.upgrade()
     }
 
-    /// Returns the addresses for a client that is pinned to `address`: this one, and some to fail over to. reqwest
-    /// tries them in this order, also for a request that cannot be sent twice, because nothing is sent before a
-    /// connection is established.
+    /// Returns the addresses for a client that is pinned to `address`: this one, and some to fail over to. reqwest tries
+    /// those of the same family in this order, also for a request that cannot be sent twice, because nothing is sent
+    /// before a connection is established. If this takes more than 300 ms, reqwest also tries the other family.
     pub(super) fn addresses_for(&self, address: SocketAddr) -> Vec<SocketAddr> {
         let known = self.lock().addresses.clone();
         let position =
@@ -163,7 +171,8 @@ pub(super) struct PinnedSite {
 }
 
 impl PinnedSite {
-    /// Records the address that has answered. Returns true if it is another one than that of the pin.
+    /// Records the address that has answered. Returns true if another address than the pinned one has answered, because
+    /// no connection to the pinned one could be established.
     #[inline]
     pub(super) fn answered(&self, remote: impl FnOnce() -> Option<SocketAddr>) -> bool {
         if self.address.is_none() && !self.pins.is_unconfirmed.load(Relaxed) {
@@ -174,11 +183,14 @@ impl PinnedSite {
             self.pins.answered_unpinned(remote);
             return false;
         };
-        let is_elsewhere = remote.ip().to_canonical() != address.ip();
-        if is_elsewhere {
-            self.reached_elsewhere(remote);
+        let remote = remote.ip().to_canonical();
+        if remote == address.ip() {
+            if self.pins.other_family.load(Relaxed) > 0 {
+                self.pins.other_family.store(0, Relaxed);
+            }
+            return false;
         }
-        is_elsewhere
+        self.reached_elsewhere(remote, address)
     }
 
     /// Records that no connection could be established.
@@ -189,14 +201,20 @@ impl PinnedSite {
         }
     }
 
+    /// An answer over the other family may come from the same instance, whose connection was only slower. Several of
+    /// them in a row mean that the family in use does not work.
     #[cold]
-    fn reached_elsewhere(&self, remote: SocketAddr) {
-        let Some(discovery) = self.pins.discovery() else { return };
-        discovery.hint();
-        let remote = remote.ip().to_canonical();
-        if self.address.is_some_and(|address| address.is_ipv4() != remote.is_ipv4()) {
-            discovery.prefer(remote);
+    fn reached_elsewhere(&self, remote: IpAddr, address: SocketAddr) -> bool {
+        let is_same_family = remote.is_ipv4() == address.is_ipv4();
+        if let Some(discovery) = self.pins.discovery() {
+            if is_same_family {
+                discovery.hint();
+            } else if self.pins.other_family.fetch_add(1, Relaxed) + 1 >= FAMILY_FAILS {
+                self.pins.other_family.store(0, Relaxed);
+                discovery.prefer(remote);
+            }
         }
+        is_same_family
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, TryLockError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use futures_core::Stream;
+use pin_project::pin_project;
 
 use crate::BoxError;
 use crate::internal::sync::atomic::{
@@ -164,6 +165,22 @@ impl Wake for DiscoveryWaker {
 impl<A> fmt::Debug for Discovery<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Discovery").finish_non_exhaustive()
+    }
+}
+
+/// A stream with boxed errors.
+#[pin_project]
+pub(super) struct BoxedErrors<D>(#[pin] pub(super) D);
+
+impl<A, D, E> Stream for BoxedErrors<D>
+where
+    D: Stream<Item = Result<Change<A>, E>>,
+    E: Into<BoxError>,
+{
+    type Item = Result<Change<A>, BoxError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.project().0.poll_next(cx).map(|news| news.map(|news| news.map_err(Into::into)))
     }
 }
 

@@ -16,8 +16,8 @@ use tokio::time::Instant;
 use tower::Service;
 
 use super::attempt::{Attempt, EndpointBody};
-use super::discovery::WaitingCall;
 use super::ejection::FaultKind;
+use super::first_wait::FirstWait;
 use super::group::ProbeSafety;
 use super::handle::{Chosen, Endpoints};
 use crate::http::retry_after;
@@ -25,7 +25,7 @@ use crate::internal::clock::Timer;
 use crate::internal::signals::{TimeUp, last_poll, time_is_up};
 use crate::internal::when_ready::{Polled, WhenReady};
 use crate::response_kind::{AttemptFacts as _, ResponseKind};
-use crate::{CallOptions, Error, ErrorKind, HasCallOptions, Judge, Outcome, RetryTerms, TimeoutScope};
+use crate::{CallOptions, Error, HasCallOptions, Judge, Outcome, RetryTerms};
 
 /// The future of [`EndpointsService`](super::EndpointsService).
 ///
@@ -60,17 +60,6 @@ struct ProbeTimer {
     timer: Timer,
 }
 
-/// A request that waits for the first endpoint.
-#[pin_project]
-struct FirstWait<A, S, Req> {
-    endpoints: Endpoints<A, S>,
-    waiting: WaitingCall,
-    /// `None` once the request is sent.
-    request: Option<Req>,
-    #[pin]
-    deadline: Timer,
-}
-
 impl<A, S, Req, J, K> ResponseFuture<A, S, Req, J, K>
 where
     A: PartialEq + fmt::Display,
@@ -95,12 +84,9 @@ where
         let options = request.options();
         match endpoints.choose(options.tried_endpoints(), safety(&options), now) {
             Some(chosen) => Self::sent(chosen, request, &options, now),
-            None => Self::Waiting(Box::pin(FirstWait {
-                endpoints: endpoints.clone(),
-                waiting: endpoints.wait(),
-                request: Some(request),
-                deadline: Timer::new(options.get_deadline()),
-            })),
+            None => {
+                Self::Waiting(Box::pin(FirstWait::new(endpoints.clone(), request, options.get_deadline())))
+            }
         }
     }
 
@@ -140,7 +126,8 @@ where
         loop {
             match this.stage.as_mut().project() {
                 AttemptStageProj::Waiting(waiting) => {
-                    let sent = ready!(waiting.as_mut().poll_sent(cx))?;
+                    let request = ready!(waiting.as_mut().poll_known(cx))?;
+                    let sent = AttemptStage::new(waiting.endpoints(), request, Instant::now());
                     this.stage.set(sent);
                 }
                 AttemptStageProj::Sent { future, attempt, probe } => {
@@ -318,40 +305,6 @@ fn failed<Res, E>(error: Error<E>, attempt: &mut Attempt, judge: &impl Judge<Res
         }
     };
     error.at_endpoint(attempt.endpoint()).on_terms(terms)
-}
-
-impl<A, S, Req, Res, E> FirstWait<A, S, Req>
-where
-    A: PartialEq + fmt::Display,
-    S: Service<Req, Response = Res, Error = Error<E>> + Clone,
-    Req: HasCallOptions,
-{
-    /// Waits for the first endpoint, and sends the request.
-    fn poll_sent(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<AttemptStage<A, S, Req>, Error<E>>> {
-        let this = self.project();
-        let unsent = |error: Error<E>| Poll::Ready(Err(error.with_attempts(0).with_sent(false)));
-        match this.endpoints.poll_known(this.waiting, cx) {
-            Poll::Ready(true) => {
-                let request = this.request.take().expect("polled after it was ready");
-                Poll::Ready(Ok(AttemptStage::new(this.endpoints, request, Instant::now())))
-            }
-            Poll::Ready(false) => {
-                let mut error = Error::new(ErrorKind::NoEndpoint);
-                error.set_upstream(this.endpoints.shared_name());
-                unsent(error)
-            }
-            Poll::Pending => {
-                if let Some(limit) = time_is_up() {
-                    return unsent(Error::of_time_up(limit));
-                }
-                ready!(this.deadline.poll_elapsed(cx));
-                unsent(Error::timeout(TimeoutScope::Total, None))
-            }
-        }
-    }
 }
 
 impl<A, S: Service<Req>, Req, J, K> fmt::Debug for ResponseFuture<A, S, Req, J, K> {

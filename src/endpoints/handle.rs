@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::attempt::Attempt;
 use super::config::EndpointsBuilder;
-use super::discovery::{Change, Discovery, WaitingCall};
+use super::discovery::{BoxedErrors, Change, Discovery, WaitingCall};
 use super::group::{EndpointGroup, ProbeSafety};
 use super::members::{Member, Members};
 use super::status::EndpointStatus;
@@ -303,21 +303,5 @@ impl<A, S> fmt::Debug for Endpoints<A, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let known = self.0.members.load().len();
         f.debug_struct("Endpoints").field("name", &self.name()).field("known", &known).finish_non_exhaustive()
-    }
-}
-
-/// A stream with boxed errors.
-#[pin_project::pin_project]
-struct BoxedErrors<D>(#[pin] D);
-
-impl<A, D, E> Stream for BoxedErrors<D>
-where
-    D: Stream<Item = Result<Change<A>, E>>,
-    E: Into<BoxError>,
-{
-    type Item = Result<Change<A>, BoxError>;
-
-    fn poll_next(self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.project().0.poll_next(cx).map(|news| news.map(|news| news.map_err(Into::into)))
     }
 }

@@ -98,6 +98,7 @@ mod choice;
 mod config;
 mod discovery;
 mod ejection;
+mod first_wait;
 mod future;
 mod group;
 mod handle;

@@ -134,8 +134,7 @@ where
         let copy = copy_for(&request, safety);
         let budget_is_spent = settings.budget_is_spent();
         let may_follow = may_follow(&copy, safety, &settings, 0, budget_is_spent);
-        let updated =
-            options.attempt(1, may_follow).allow_probe(may_follow || may_probe(&copy, safety, &settings));
+        let updated = options.attempt(1, may_follow).allow_probe(may_probe(&copy, safety, &settings));
         // Skip the write if the options already mark the attempt as the first, and not as the last.
         if updated != options {
             request.set_options(updated);
@@ -460,7 +459,7 @@ where
                     let retries = this.counts.retries;
                     let may_follow =
                         may_follow(this.copy, *this.safety, this.settings, retries, *this.budget_is_spent);
-                    let may_probe = may_follow || may_probe(this.copy, *this.safety, this.settings);
+                    let may_probe = may_probe(this.copy, *this.safety, this.settings);
                     request.set_options(
                         options.attempt(this.counts.number(), may_follow).allow_probe(may_probe),
                     );
@@ -514,8 +513,8 @@ fn advice_against(pause: &Pause, settings: &RetrySettings, terms: RetryTerms) ->
     match settings.advisor.as_ref()?.advice()? {
         RetryAdvice::Refusing { until: Some(until) } if pause.until.is_none_or(|end| end >= until) => None,
         RetryAdvice::Refusing { .. } => Some(StopReason::CircuitOpen),
-        // A layer without a budget ignores this advice, and makes all retries of the policy. So does a retry that
-        // another endpoint can serve.
+        // A layer without a budget ignores this advice, and makes all retries of the policy. So does a retry
+        // after a fault that is not charged.
         RetryAdvice::Failing => {
             settings.budget.as_ref().filter(|_| terms != RetryTerms::Free).map(|_| StopReason::Failing)
         }

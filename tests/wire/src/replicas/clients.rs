@@ -1,4 +1,5 @@
-//! The clients under test: bare reqwest, and steadfast with default settings.
+//! The clients under test: bare reqwest, and steadfast with its defaults. Both use the resolver of the replicas, and no
+//! proxy. Only a closure can choose HTTP/2 by prior knowledge, so steadfast's HTTP/2 client has one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use crate::BoxError;
 use crate::clients::{Client, Which};
 use crate::parity::bench::Over;
 
-/// The total time of a call through bare reqwest. It equals steadfast's default.
+/// The total time of a call through bare reqwest: steadfast's default.
 const TOTAL: Duration = Duration::from_secs(10);
 
 /// A client that resolves by `names`.
@@ -20,8 +21,11 @@ pub(super) fn client(which: Which, over: Over, names: &Arc<Names>) -> Result<Cli
 }
 
 fn steadfast(over: Over, names: &Arc<Names>) -> Result<steadfast::Client, BoxError> {
-    let builder = steadfast::Client::builder().reqwest_builder(move || transport(over));
-    Ok(builder.dns_resolver(Arc::clone(names)).build()?)
+    let builder = steadfast::Client::builder().dns_resolver(Arc::clone(names)).no_proxy();
+    Ok(match over {
+        Over::Http1 => builder.build()?,
+        Over::Http2 => builder.reqwest_builder(move || transport(over)).build()?,
+    })
 }
 
 /// The endpoints of the URL's name, as steadfast sees them. Bare reqwest has none.

@@ -1,0 +1,111 @@
+//! Tests of the load and of its packed words.
+
+use std::time::Duration;
+
+use super::*;
+
+const MS: Duration = Duration::from_millis(1);
+
+fn price(load: &EndpointLoad, now_ms: u32) -> Duration {
+    Duration::from_nanos(load.price(now_ms).units * UNIT)
+}
+
+/// An endpoint that has answered in `took` at `now_ms`.
+fn known(took: Duration, now_ms: u32) -> EndpointLoad {
+    let load = EndpointLoad::new();
+    load.sample(took, now_ms);
+    load
+}
+
+fn is_near(a: Duration, b: Duration) -> bool {
+    a.abs_diff(b) <= MS
+}
+
+#[test]
+fn a_longer_time_counts_at_once_and_a_shorter_one_slowly() {
+    let load = known(10 * MS, 0);
+    load.sample(100 * MS, 10);
+    assert!(is_near(price(&load, 10), 100 * MS));
+    load.sample(10 * MS, 20);
+    assert!(price(&load, 20) > 95 * MS);
+    load.sample(10 * MS, 20 + 2048);
+    assert!(price(&load, 2068) < 60 * MS);
+}
+
+#[test]
+fn the_price_grows_with_the_attempts_and_falls_with_time() {
+    let load = known(64 * MS, 0);
+    load.begin(0);
+    load.begin(0);
+    assert!(is_near(price(&load, 0), 3 * 64 * MS));
+    load.answered(1);
+    load.withdrawn();
+    assert!(is_near(price(&load, 1), 2 * 64 * MS));
+    load.body_ended();
+    assert!(is_near(price(&load, 2048), 32 * MS) && is_near(price(&load, 3 * 2048), 8 * MS));
+    assert_eq!(price(&load, 100 * 2048), Duration::ZERO);
+}
+
+#[test]
+fn a_new_endpoint_gets_one_attempt_until_it_answers() {
+    let load = EndpointLoad::new();
+    assert_eq!(price(&load, 7), Duration::ZERO);
+    load.begin(7);
+    assert!(is_near(price(&load, 8), Duration::from_secs(2)));
+    load.answered(9);
+    load.sample(2 * MS, 9);
+    load.body_ended();
+    assert!(is_near(price(&load, 9), 2 * MS));
+}
+
+#[test]
+fn a_fault_makes_the_endpoint_expensive_until_a_success() {
+    let load = known(10 * MS, 0);
+    load.set_health(HealthWord::new(0, false, 1));
+    assert!(is_near(price(&load, 0), 40 * MS));
+    load.set_health(HealthWord::new(1, true, 0));
+    assert!(is_near(price(&load, 0), 250 * MS));
+    load.set_health(HealthWord::new(2, false, 0));
+    assert!(is_near(price(&load, 0), 10 * MS));
+}
+
+#[test]
+fn an_endpoint_is_silent_while_it_leaves_attempts_without_an_answer() {
+    let load = known(MS, 0);
+    assert!(!load.price(1000).is_silent, "idle");
+    load.begin(1000);
+    assert!(!load.price(1050).is_silent && load.price(1051).is_silent);
+    assert!(price(&load, 2000) >= Duration::from_secs(2));
+    load.begin(2000);
+    assert!(load.price(2001).is_silent, "a second attempt is no progress");
+    load.answered(2002);
+    assert!(!load.price(2003).is_silent, "an answer is");
+
+    let slow = known(100 * MS, 0);
+    slow.begin(0);
+    assert!(!slow.price(500).is_silent && slow.price(501).is_silent);
+}
+
+#[test]
+fn the_clock_may_run_backwards_or_wrap() {
+    let load = known(10 * MS, u32::MAX - 5);
+    assert!(is_near(price(&load, u32::MAX - 100), 10 * MS));
+    assert!(is_near(price(&load, 10), 10 * MS));
+    load.begin(5);
+    assert!(!load.price(4).is_silent);
+}
+
+#[test]
+fn counts_and_health_keep_to_their_bits() {
+    let load = EndpointLoad::new();
+    for _ in 0..3 {
+        load.begin(0);
+    }
+    load.answered(0);
+    load.failed(0);
+    assert_eq!(load.counts(), LoadCounts { awaited: 1, read: 1, ended: 2 });
+    let health = HealthWord::new(0x00ff_ffff, true, 1000);
+    assert!(health.is_ejected() && health.has_faults() && !health.is_well());
+    assert_eq!(health.generation(), 0x00ff_ffff);
+    assert!(HealthWord::new(3, false, 0).is_well());
+}
