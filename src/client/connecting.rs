@@ -1,12 +1,12 @@
 //! Tells whether a request still waits for its connection.
 //!
-//! reqwest's connect timeout is one for all calls. A call with a short timeout of its own can therefore be cut while it
-//! still connects. Nothing was sent then, so even a POST may be sent again, but reqwest's future does not show how far
-//! it is.
+//! reqwest's connect timeout is one for all calls. A call with a short timeout of its own can therefore be cut while
+//! it still connects. Nothing was sent then, so even a POST may be sent again, but reqwest's future does not show how
+//! far it is.
 //!
-//! So a layer around reqwest's connector sets a thread-local flag while a connection is being established. hyper polls
-//! the connector inside the poll of the request that waits for it, or else in a task of its own. The same poll of
-//! `ReqwestFuture` reads the flag, so no other task can run in between. If the flag is lost, the request counts as
+//! So a layer around reqwest's connector sets a thread-local flag while a connection is being established. hyper
+//! polls the connector inside the poll of the request that waits for it, or else in a task of its own. The same poll
+//! of `ReqwestFuture` reads the flag, so no other task can run in between. If the flag is lost, the request counts as
 //! possibly sent.
 
 use std::cell::Cell;
@@ -41,8 +41,8 @@ impl<S> Layer<S> for WatchConnecting {
     }
 }
 
-/// reqwest's connector. reqwest clones it for each request, but few requests need a connection, so only those clone the
-/// connector itself.
+/// reqwest's connector. reqwest clones it for each request, but few requests need a connection, so only those clone
+/// the connector itself.
 #[derive(Debug)]
 pub(super) struct WatchedConnector<S>(Arc<S>);
 

@@ -52,7 +52,7 @@ impl Dialer {
         self.0.settings.is_by_origin
     }
 
-    /// Returns the origin of a URL. If it is unknown, makes its endpoints.
+    /// Returns the endpoints of the origin of a URL. Makes them if the origin is new.
     pub(super) fn origin(&self, url: &Url) -> Arc<OriginEndpoints> {
         let name = OriginName::of(url);
         let mut origins = self.0.origins.lock().unwrap_or_else(PoisonError::into_inner);
@@ -94,7 +94,7 @@ impl Dialer {
                 (Arc::clone(factory), whole.clone(), Arc::clone(&pins), name.host.clone());
             let is_first = AtomicBool::new(true);
             move |target: &Target| match *target {
-                // The first time, the client that all origins share. Later, its connections look dead.
+                // At first, the client that all origins share. Later a new one, because its connections look dead.
                 Target::Whole if is_first.swap(false, Relaxed) => {
                     whole.clone().at_site(PinnedSite { pins: Arc::clone(&pins), address: None })
                 }
@@ -108,7 +108,8 @@ impl Dialer {
                         Ok(service) => {
                             service.at_site(PinnedSite { pins: Arc::clone(&pins), address: Some(address) })
                         }
-                        // The same builder has built a client before, so this does not happen.
+                        // The builder has worked before, but a user's function may fail later. reqwest then chooses
+                        // the address.
                         Err(_) => whole.clone(),
                     }
                 }

@@ -10,12 +10,14 @@ use super::config::{ClientBuilder, EndpointsChoice};
 use crate::endpoints::EndpointsBuilder;
 
 impl ClientBuilder {
-    /// Sets how the endpoints of an upstream are chosen and ejected.
+    /// Sets how the endpoints of an upstream are chosen and ejected. Default:
+    /// [`Endpoints::builder()`](crate::endpoints::EndpointsBuilder).
     ///
     /// Each address of a name is an [endpoint](crate::endpoints), with a reqwest client of its own. `Host`, SNI and
     /// certificates keep the name. A reqwest client is made for the first attempt at its endpoint, and dropped when
-    /// the name was not used for 90 s. A name with one address has one endpoint. So has a name in these cases,
-    /// because its addresses are not known, or do not decide where a request goes:
+    /// the name was not used for 90 s. **The client spawns** a task for each name in use, which resolves the name
+    /// from time to time. A name with one address has one endpoint. So has a name in these cases, because its
+    /// addresses are not known, or do not decide where a request goes:
     ///
     /// - The reqwest client was [handed in](Self::reqwest_client).
     /// - The host is an IP address, or ends with a dot.
@@ -48,7 +50,7 @@ impl ClientBuilder {
 
     /// Resolves names with `resolver`, for the endpoints and for all connections. Default: the resolver of the
     /// operating system. This setting overrides a resolver that the function of
-    /// [`reqwest_builder`](Self::reqwest_builder) sets; addresses that the function sets come first.
+    /// [`reqwest_builder`](Self::reqwest_builder) sets. Addresses that the function sets by `resolve` override both.
     ///
     /// **The client spawns** a tokio task for each name in use, which resolves the name from time to time. If the
     /// resolver fails or answers nothing, the addresses of the last answer are kept (RFC 8767), and the resolver is
@@ -77,7 +79,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the addresses of a name. The port of the URL applies. The name is never resolved.
+    /// Sets the addresses of a name. The port of the URL applies. No resolver is asked for the name.
     ///
     /// ```
     /// let client = steadfast::Client::builder()

@@ -154,7 +154,8 @@ impl ClientBuilder {
     }
 }
 
-/// Puts the default layers around `client`, as [`ClientBuilder::reqwest_client`] does.
+/// Puts the default layers around `client`, as [`ClientBuilder::reqwest_client`] does. Each upstream has one
+/// endpoint.
 impl From<reqwest::Client> for Client {
     fn from(client: reqwest::Client) -> Self {
         Self::builder().reqwest_client(client).build().expect("the defaults are valid")

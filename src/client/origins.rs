@@ -29,7 +29,7 @@ struct OriginList {
     others: OnceLock<Box<Mutex<Vec<Arc<OriginEndpoints>>>>>,
 }
 
-/// The most further origins of one upstream whose endpoints are kept.
+/// The largest number of further origins of one upstream.
 const MAX_OTHERS: usize = 15;
 
 impl UpstreamOrigins {

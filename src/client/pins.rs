@@ -55,16 +55,16 @@ struct PinState {
     is_pinned: bool,
 }
 
-/// The largest number of addresses of the same family to which a pinned client fails over if it cannot connect. One of
-/// the other family follows.
+/// The largest number of addresses of the same family to which a pinned client fails over if it cannot connect. One
+/// of the other family follows.
 const MAX_ALTERNATIVES: usize = 2;
 
 /// After so many answers in a row over the other family of addresses, the other family is used.
 const FAMILY_FAILS: u32 = 3;
 
 impl Pins {
-    /// `is_confirmed` is true if reqwest is known to connect to the resolver's addresses. Also returns the stream of the
-    /// changes.
+    /// `is_confirmed` is true if reqwest is known to connect to the resolver's addresses. Also returns the stream of
+    /// the changes.
     pub(super) fn new(port: u16, is_confirmed: bool) -> (Arc<Self>, TargetChanges) {
         let (changes, receiver) = unbounded_channel();
         let pins = Self {
@@ -141,9 +141,9 @@ impl Pins {
         self.discovery.get()?.upgrade()
     }
 
-    /// Returns the addresses for a client that is pinned to `address`: this one, and some to fail over to. reqwest tries
-    /// those of the same family in this order, also for a request that cannot be sent twice, because nothing is sent
-    /// before a connection is established. If this takes more than 300 ms, reqwest also tries the other family.
+    /// Returns the addresses for a client that is pinned to `address`: this one, and some to fail over to. reqwest
+    /// tries those of the same family in this order, also for a request that cannot be sent twice, because nothing is
+    /// sent before a connection is established. If this takes more than 300 ms, reqwest also tries the other family.
     pub(super) fn addresses_for(&self, address: SocketAddr) -> Vec<SocketAddr> {
         let known = self.lock().addresses.clone();
         let position =
@@ -171,8 +171,8 @@ pub(super) struct PinnedSite {
 }
 
 impl PinnedSite {
-    /// Records the address that has answered. Returns true if another address than the pinned one has answered, because
-    /// no connection to the pinned one could be established.
+    /// Records the address that has answered. Returns true if another address than the pinned one has answered,
+    /// because no connection to the pinned one could be established.
     #[inline]
     pub(super) fn answered(&self, remote: impl FnOnce() -> Option<SocketAddr>) -> bool {
         if self.address.is_none() && !self.pins.is_unconfirmed.load(Relaxed) {

@@ -2,7 +2,7 @@
 //!
 //! reqwest makes a TLS configuration for each of its clients: 100 KiB, and 2 ms of work to load the root
 //! certificates. That is too much for each endpoint. So the endpoints share one configuration, and with it the
-//! sessions that can be resumed. It is the one that reqwest makes by default.
+//! sessions that can be resumed. Its settings are reqwest's defaults.
 
 use std::sync::Arc;
 

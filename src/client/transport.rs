@@ -69,8 +69,7 @@ impl TransportSettings {
             cookies: self.cookies.clone(),
         };
         let resolver = Resolver::new(self.lists, self.resolver);
-        // A function of the user's, a proxy, or a resolver of our own that another setting of reqwest overrides: each
-        // can hide the addresses that reqwest connects to.
+        // A user's function or a proxy can hide the addresses that reqwest connects to.
         let is_confirmed = !has_hidden_settings
             && self.proxies.is_empty()
             && (self.no_proxy || !environment_may_set_proxy());

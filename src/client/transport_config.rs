@@ -43,6 +43,7 @@ impl ClientBuilder {
     ///   `.retry(reqwest::retry::never())`.
     /// - Unless the redirects are [watched](Self::with_watched_redirects), a POST is not retried after a failed
     ///   connection, and faults of a redirect's target count against the host that redirected.
+    /// - An upstream has one [endpoint](crate::endpoints): a retry may meet the instance that has just failed.
     /// - The layers do not see the client's default headers and cookies.
     /// - The client's connections have the timeouts and pings that it was built with.
     pub fn reqwest_client(mut self, client: reqwest::Client) -> Self {

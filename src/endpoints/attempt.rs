@@ -162,8 +162,8 @@ impl Drop for Attempt {
 
 /// Counts an answer until its body has ended, and records a body that breaks off as a fault of the endpoint.
 ///
-/// A good answer counts as a success when its body ends, or when the reader drops the body. The answer to a probe also
-/// does so if its body still arrives a second after the start of the probe, because a stream may never end.
+/// A good answer counts as a success when its body ends, or when the reader drops the body. The answer to a probe
+/// also does so if its body still arrives a second after the start of the probe, because a stream may never end.
 #[derive(Debug)]
 pub struct EndpointBody {
     endpoint: Arc<Endpoint>,

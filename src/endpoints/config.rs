@@ -91,7 +91,7 @@ impl EndpointsBuilder {
     }
 
     /// Sets the longest time of an ejection, from [`eject_for`](Self::eject_for) to a day. Default: 8 s, so that an
-    /// endpoint that comes back is used after 10 s at the latest.
+    /// endpoint that comes back is probed after at most 10 s, by one of the next calls.
     pub fn max_eject_for(mut self, time: Duration) -> Self {
         self.settings.max_eject_for = time;
         self

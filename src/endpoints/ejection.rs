@@ -4,22 +4,23 @@
 //!
 //! A timeout or a failed connection ejects an endpoint at once, other faults after several in a row or at a large
 //! share of the attempts. An endpoint is ejected only if it is worse than another available endpoint: that endpoint's
-//! share of faults must be less than half as large. So the trouble of all endpoints, such as an overload, ejects
-//! none. The last available endpoint is ejected, too, if it fails: then all endpoints are used. An only endpoint
-//! never is. A `Retry-After` ejects the endpoint for the time that it asks for, whatever the others do.
+//! share of faults must be less than half as large. So an overload that affects all endpoints equally ejects none.
+//! The last available endpoint is ejected, too, if it fails: then all endpoints are used. An only endpoint never is.
+//! A `Retry-After` ejects the endpoint for the time that it asks for, whatever the others do.
 //!
 //! # Return
 //!
 //! When the time of an ejection is over, one call probes the endpoint. A success brings the endpoint back, with the
-//! usual time from before. A failure ejects it again, for twice the time. A probe has a lease, so a probe that is
-//! lost does not keep the endpoint out. The first return after all were ejected makes the other probes due at once,
-//! or the first endpoint would carry the load of all.
+//! average from before its faults. A failure ejects it again, for twice the time. A probe has a lease, so a probe
+//! that is lost does not keep the endpoint out. The first return after all were ejected makes the other probes due at
+//! once, or the first endpoint would carry the load of all.
 //!
 //! # Generations
 //!
-//! An ejection and a return begin a new generation of the endpoint. The result of an attempt that began in an earlier generation
-//! says nothing: a fault from before the return must not eject the endpoint again. During an ejection, attempts reach
-//! the endpoint only if no other is left. Of these, a success brings the endpoint back; a fault says nothing new.
+//! An ejection and a return begin a new generation of the endpoint. The result of an attempt that began in an earlier
+//! generation says nothing: a fault from before the return must not eject the endpoint again. During an ejection,
+//! attempts reach the endpoint only if no other is left. Of these, a success brings the endpoint back; a fault says
+//! nothing new.
 
 use std::time::Duration;
 

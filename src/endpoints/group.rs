@@ -8,9 +8,9 @@
 //!
 //! # Memory ordering
 //!
-//! Every access to the words is relaxed. They are written under the lock, and are copies of the state that it protects. A
-//! call that reads an old value uses an endpoint that has just been ejected, or leaves out one that has just
-//! returned.
+//! Every access to the words is relaxed. They are written under the lock, and are copies of the state that it
+//! protects. A call that reads an old value uses an endpoint that has just been ejected, or leaves out one that has
+//! just returned.
 
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
@@ -122,8 +122,8 @@ impl EndpointGroup {
     }
 
     /// Chooses an endpoint for an attempt. `load` returns the load of an endpoint, `tried` the slots that the call
-    /// has tried. `safety` says whether the attempt may be a probe, and `probe_limit` how long a probe may take. `None`
-    /// if there is no endpoint.
+    /// has tried. `safety` says whether the attempt may be a probe, and `probe_limit` how long a probe may take.
+    /// `None` if there is no endpoint.
     #[inline]
     pub(super) fn choose<'a>(
         &self,

@@ -190,7 +190,6 @@ impl<A: PartialEq + fmt::Display, S> Endpoints<A, S> {
         changes.left_out.retain(|left_out| left_out != address);
         let members = self.0.members.load();
         let Some(slot) = members.slot_of(address) else { return };
-        // A call that still sees the old list finds no bit for the slot.
         self.0.group.remove(slot);
         self.0.members.store(Arc::new(members.without(slot)));
         let next = (!changes.left_out.is_empty()).then(|| changes.left_out.remove(0));

@@ -88,10 +88,11 @@ impl LoadCounts {
     }
 }
 
-/// The health of an endpoint in a word: 24 bits of the generation, the flag of an ejected endpoint, and seven bits of the
-/// faults in a row.
+/// The health of an endpoint in a word: 24 bits of the generation, the flag of an ejected endpoint, and seven bits of
+/// the faults in a row.
 ///
-/// An generation ends with an ejection and with a return. The result of an attempt of an earlier generation says nothing.
+/// An generation ends with an ejection and with a return. The result of an attempt of an earlier generation says
+/// nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct HealthWord(u32);
 
@@ -186,7 +187,7 @@ impl EndpointLoad {
         self.progress.store(now_ms, Relaxed);
     }
 
-    /// Takes back an attempt that says nothing.
+    /// Removes an attempt without a result from the counts.
     pub(super) fn withdrawn(&self) {
         self.counts.fetch_sub(AWAITED, Relaxed);
     }

@@ -60,18 +60,19 @@
 //! An endpoint is ejected after three faults in a row, or if half of at least 20 attempts within 5 s fail. A timeout
 //! or a failed connection ejects it at once. Faults are those of the [classifier](crate::Classify). A failure of the
 //! application, such as a 500, counts in the share only. An endpoint is ejected only if another one has less than
-//! half of its share of faults, so trouble of all endpoints ejects none. If no endpoint is available, all are used.
+//! half of its share of faults, so an overload that affects all equally ejects none. The last available endpoint is
+//! ejected if it fails. If no endpoint is available, all are used.
 //!
-//! An ejection lasts 1 s, doubled for each failed probe, at most 8 s, with a jitter of a quarter. A `Retry-After`
-//! lasts as long as it asks for, at most five minutes. It does not delay the retry of the call, which another
-//! endpoint can serve.
+//! An ejection lasts 1 s, doubled for each failed probe, at most 8 s, with a jitter of a quarter. An ejection by
+//! `Retry-After` lasts as long as the header asks, at most five minutes. The `Retry-After` of a 503 does not delay
+//! the retry of the call if another endpoint is healthy; that of a 429 does.
 //!
 //! # Return
 //!
 //! After the ejection, a call [probes](crate::CallOptions::may_probe) the endpoint: one of eight, and one at a time.
 //! The probe has four times the usual time of the slowest endpoint, at least 200 ms. If it fails, the retry layer
 //! sends the request to another endpoint at once, without a token of the budget. So only calls that may be sent again
-//! probe. If there are none for 2 s, any call does. A success brings the endpoint back, with the price from before
+//! probe. If there are none for 2 s, any call does. A success brings the endpoint back, with the average from before
 //! its faults. Results of attempts from before the ejection or the return say nothing.
 //!
 //! Without a retry layer above, a failed probe fails its call.
@@ -83,9 +84,9 @@
 //!
 //! # Connections that look dead
 //!
-//! After a timeout, or after two attempts in a row that were dropped after an unusually long wait, the service of the
-//! endpoint is made anew, and with it the connections. The upstream has ten such renewals, and one more for each
-//! second.
+//! After a timeout, a failed connection, or two faults in a row of which the last is an attempt that was dropped
+//! after an unusually long wait, the service of the endpoint is made anew, and with it the connections. The upstream
+//! has ten such renewals, and one more for each second.
 //!
 //! # Discovery
 //!

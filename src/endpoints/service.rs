@@ -14,6 +14,13 @@ use crate::response_kind::ResponseKind;
 use crate::{Classify, Error, HasCallOptions, Http, NonHttp, SteadfastError};
 
 /// Sends each attempt to one of several endpoints; see the [module](super). [`Endpoints`] has an example.
+///
+/// A call waits only while no endpoint is known, at most until its deadline. A dropped call leaves no count behind.
+///
+/// # Errors
+///
+/// The errors are those of the endpoint's service, with the [endpoint](crate::ErrorInfo::endpoint). If the discovery
+/// has ended without an endpoint, the call is refused with [`ErrorKind::NoEndpoint`](crate::ErrorKind::NoEndpoint).
 pub struct EndpointsService<A, S, C = HttpClassifier, K = Http> {
     endpoints: Endpoints<A, S>,
     classifier: C,

@@ -77,7 +77,7 @@ pub(crate) fn endpoint_ejected(upstream: &str, address: &str, cause: &str, time:
         address,
         cause,
         ?time,
-        "the endpoint is ejected: others get its attempts"
+        "the endpoint is ejected, and gets no attempts while another is available"
     );
 }
 

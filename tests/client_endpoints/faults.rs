@@ -1,0 +1,213 @@
+//! Faults of one instance of several.
+
+use std::io;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http_body::Frame;
+use http_body_util::StreamBody;
+use steadfast::endpoints::{EjectionCause, Endpoints};
+
+use super::*;
+
+/// A body of unknown length, which can be sent only once.
+pub(crate) fn stream(text: &str) -> reqwest::Body {
+    let frame = Ok::<_, io::Error>(Frame::data(Bytes::from(text.to_owned())));
+    reqwest::Body::wrap(StreamBody::new(stream::iter([frame])))
+}
+
+/// The cause of the ejection of an instance.
+fn cause(client: &Client, upstream: &Upstream, number: usize) -> Option<EjectionCause> {
+    let endpoints = client.upstream_at(upstream.url("/")).unwrap().endpoints();
+    let address = Some(upstream.servers[number].address());
+    endpoints.iter().find(|endpoint| *endpoint.address() == address)?.ejection_cause()
+}
+
+#[tokio::test]
+async fn an_instance_that_answers_503_costs_no_get_from_the_first_call_on() {
+    // At first, reqwest connects to the first address.
+    for bad in 0..3 {
+        let upstream = Upstream::of(3);
+        upstream.servers[bad].replies([Reply::unavailable()]);
+        let client = upstream.client();
+        call_until(&client, &upstream.url("/"), || cause(&client, &upstream, bad).is_some()).await;
+        assert_eq!(cause(&client, &upstream, bad), Some(EjectionCause::ConsecutiveFaults));
+        let before = upstream.requests()[bad];
+        for _ in 0..100 {
+            get(&client, &upstream.url("/")).await;
+        }
+        let after = upstream.requests()[bad];
+        assert!(after - before <= 5, "{} requests to the ejected instance", after - before);
+    }
+}
+
+#[tokio::test]
+async fn two_of_three_instances_that_answer_503_cost_no_get() {
+    let upstream = Upstream::of(3);
+    let client = upstream.client();
+    upstream.is_discovered(&client).await;
+    upstream.servers[0].replies([Reply::unavailable()]);
+    upstream.servers[2].replies([Reply::unavailable()]);
+    for _ in 0..300 {
+        assert_eq!(get(&client, &upstream.url("/")).await, "1");
+    }
+}
+
+#[tokio::test]
+async fn a_post_gets_the_503_of_its_instance_and_is_sent_once() {
+    let upstream = Upstream::of(3);
+    let client = upstream.client();
+    upstream.is_discovered(&client).await;
+    upstream.servers[1].replies([Reply::unavailable()]);
+    let before: usize = upstream.requests().iter().sum();
+    let mut posts = 0;
+    let mut refused = 0;
+    while refused < 3 && posts < MOST_CALLS {
+        let response = client.post(upstream.url("/")).body("body").send().await.unwrap();
+        posts += 1;
+        refused += usize::from(response.status() == 503);
+        assert!(response.status() == 200 || response.status() == 503);
+        response.bytes().await.unwrap();
+    }
+    let sent = upstream.requests().iter().sum::<usize>() - before;
+    assert_eq!((refused, sent), (3, posts));
+}
+
+#[tokio::test]
+async fn an_instance_that_comes_back_gets_requests_again() {
+    let mut upstream = Upstream::of(3);
+    let endpoints = Endpoints::builder().eject_for(Duration::from_millis(10));
+    let client = upstream.builder().endpoints(endpoints).build().unwrap();
+    upstream.is_discovered(&client).await;
+    upstream.reaches(&client, 0..3).await;
+    upstream.servers[1].stop().await;
+    call_until(&client, &upstream.url("/"), || cause(&client, &upstream, 1).is_some()).await;
+    upstream.servers[1].listen();
+    call_until(&client, &upstream.url("/"), || cause(&client, &upstream, 1).is_none()).await;
+    for _ in 0..3 {
+        upstream.reaches(&client, 0..3).await;
+    }
+}
+
+/// Calls until the instance that refuses connections has been chosen. Each call must be answered, and carried out once.
+async fn streams_a_post_past(refusing: usize, change: fn(ClientBuilder) -> ClientBuilder) {
+    let mut upstream = Upstream::of(3);
+    upstream.servers[refusing].stop().await;
+    let client = change(upstream.builder()).build().unwrap();
+    let mut posts: usize = 0;
+    while cause(&client, &upstream, refusing).is_none() {
+        let response = client.post(upstream.url("/")).body(stream(&posts.to_string())).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        response.bytes().await.unwrap();
+        posts += 1;
+        assert!(posts < MOST_CALLS, "the instance is never chosen");
+    }
+    assert_eq!(cause(&client, &upstream, refusing), Some(EjectionCause::Unreachable));
+    let received = upstream.servers.iter().flat_map(Server::received);
+    let mut numbers: Vec<usize> = received.map(|request| request.body().parse().unwrap()).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..posts).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_streamed_post_is_answered_though_the_chosen_address_refuses() {
+    for refusing in 0..3 {
+        streams_a_post_past(refusing, |builder| builder).await;
+    }
+}
+
+#[tokio::test]
+async fn without_retry_a_streamed_post_is_answered_though_the_chosen_address_refuses() {
+    for refusing in 0..3 {
+        streams_a_post_past(refusing, ClientBuilder::without_retry).await;
+    }
+}
+
+#[tokio::test]
+async fn a_get_is_answered_without_a_retry_though_the_chosen_address_refuses() {
+    let mut upstream = Upstream::of(4);
+    upstream.servers[2].stop().await;
+    let client = upstream.builder().without_retry().build().unwrap();
+    call_until(&client, &upstream.url("/"), || cause(&client, &upstream, 2).is_some()).await;
+}
+
+/// Bare reqwest tries every address, so a stream is sent if one accepts it.
+#[tokio::test]
+async fn a_streamed_post_is_answered_if_any_of_four_addresses_accepts_it() {
+    let mut upstream = Upstream::of(4);
+    let client = upstream.client();
+    upstream.is_discovered(&client).await;
+    for number in 0..3 {
+        upstream.servers[number].stop().await;
+    }
+    for _ in 0..20 {
+        let response = client.post(upstream.url("/")).body(stream("body")).send().await.unwrap();
+        assert_eq!(response.text().await.unwrap(), "3");
+    }
+}
+
+#[tokio::test]
+async fn while_every_address_refuses_calls_fail_unsent_and_afterwards_they_are_answered() {
+    let mut upstream = Upstream::of(3);
+    let client = upstream.builder().without_circuit_breaker().without_retry().build().unwrap();
+    upstream.is_discovered(&client).await;
+    for server in &mut upstream.servers {
+        server.stop().await;
+    }
+    for _ in 0..20 {
+        let error = client.post(upstream.url("/")).body(stream("body")).send().await.unwrap_err();
+        assert!(error.is_connect() && !error.maybe_sent(), "{error:?}");
+        assert_eq!(error.attempts(), 1);
+        assert!(error.endpoint().is_some(), "{error:?}");
+    }
+    upstream.servers.iter_mut().for_each(Server::listen);
+    upstream.reaches(&client, 0..3).await;
+}
+
+// ===== Families =====
+
+/// The kernel refuses TCP connections to these addresses at once, with or without IPv6.
+const UNREACHABLE: [IpAddr; 2] = [
+    IpAddr::V6(std::net::Ipv6Addr::new(0xff01, 0, 0, 0, 0, 0, 0, 1)),
+    IpAddr::V6(std::net::Ipv6Addr::new(0xff01, 0, 0, 0, 0, 0, 0, 2)),
+];
+
+async fn answers_each_call(upstream: &Upstream) -> Client {
+    let client = upstream.client();
+    for _ in 0..20 {
+        let response = client.post(upstream.url("/")).body(stream("body")).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        response.bytes().await.unwrap();
+        get(&client, &upstream.url("/")).await;
+    }
+    client
+}
+
+#[tokio::test]
+async fn a_first_address_of_ipv6_that_refuses_costs_no_call() {
+    for instances in 1..=3 {
+        let upstream = Upstream::of(instances);
+        let address = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, upstream.port()));
+        let Ok(_refusing) = Server::absent_at(address) else { return }; // The machine has no IPv6.
+        upstream.names.set(NAME, std::iter::once(address.ip()).chain(upstream.addresses()));
+        answers_each_call(&upstream).await;
+    }
+}
+
+#[tokio::test]
+async fn addresses_of_ipv6_that_cannot_be_reached_give_way_to_those_of_ipv4() {
+    let upstream = Upstream::of(2);
+    upstream.names.set(NAME, UNREACHABLE.into_iter().chain(upstream.addresses()));
+    let client = answers_each_call(&upstream).await;
+    upstream.is_discovered(&client).await;
+    upstream.reaches(&client, 0..2).await;
+}
+
+#[tokio::test]
+async fn one_address_of_ipv6_that_cannot_be_reached_gives_way_to_those_of_ipv4() {
+    let upstream = Upstream::of(2);
+    upstream.names.set(NAME, UNREACHABLE.into_iter().take(1).chain(upstream.addresses()));
+    let client = upstream.builder().refresh_addresses(Duration::from_millis(100)).build().unwrap();
+    upstream.is_discovered(&client).await;
+    upstream.reaches(&client, 0..2).await;
+}

@@ -1,0 +1,34 @@
+//! Settings that cannot work, or that would be ignored.
+
+use steadfast::endpoints::Endpoints;
+
+use super::*;
+
+fn refuses(field: &str, builder: ClientBuilder) {
+    let error = builder.build().expect_err(field);
+    assert_eq!(error.field(), field, "{error}");
+    assert!(error.to_string().starts_with(&format!("{field} is {}", error.value())), "{error}");
+}
+
+#[test]
+fn settings_out_of_range_are_refused_by_field() {
+    let new = || Client::builder().no_proxy();
+    for interval in [Duration::ZERO, Duration::from_millis(99), Duration::from_secs(24 * 3600 + 1)] {
+        refuses("client.refresh_addresses", new().refresh_addresses(interval));
+    }
+    refuses("client.resolve_to_addrs", new().resolve_to_addrs(NAME, []));
+    refuses("client.endpoints.name", new().endpoints(Endpoints::builder().name("sku")));
+    refuses("endpoints.max_endpoints", new().endpoints(Endpoints::builder().max_endpoints(0)));
+    refuses("endpoints.fault_share", new().endpoints(Endpoints::builder().fault_share(0.0)));
+    for interval in [Duration::from_millis(100), Duration::from_secs(24 * 3600)] {
+        assert!(new().refresh_addresses(interval).build().is_ok());
+    }
+}
+
+#[test]
+fn a_resolver_beside_a_client_that_was_handed_in_is_refused() {
+    let given = || Client::builder().reqwest_client(reqwest::Client::new());
+    refuses("client.dns_resolver", given().dns_resolver(Arc::<Names>::default()));
+    let addresses = [IpAddr::from(Ipv4Addr::LOCALHOST)];
+    refuses("client.resolve_to_addrs", given().resolve_to_addrs(NAME, addresses));
+}
