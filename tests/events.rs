@@ -1,12 +1,14 @@
 //! Every event names its upstream, and the events of a call that was given up state the reason.
 //!
-//! The test has a process of its own, because other tests have no subscriber. `tracing` decides whether an event is
+//! The tests have a process of their own, because other tests have no subscriber. `tracing` decides whether an event is
 //! enabled when the event first occurs, once for the whole process.
 
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::ErrorKind::ConnectionReset;
+use std::io::ErrorKind::{ConnectionRefused, ConnectionReset};
+#[cfg(feature = "reqwest")]
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use http::{Request, Response, StatusCode, Uri};
 use http_body_util::Empty;
 use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
+use steadfast::endpoints::{Change, EndpointState, Endpoints, EndpointsService};
 use steadfast::http::HttpClassifier;
 use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer, Store};
 use steadfast::retry::{RetryLayer, RetryPolicy};
@@ -107,14 +110,7 @@ async fn every_event_names_its_upstream_and_each_call_that_ends_its_reason() {
     service.oneshot(Request::get(uri).body(Empty::new()).unwrap()).await.unwrap();
 
     let events = std::mem::take(&mut *events.lock().unwrap());
-    let nameless: Vec<_> =
-        events.iter().filter(|(_, upstream, _)| upstream.as_deref().is_none_or(str::is_empty)).collect();
-    assert!(nameless.is_empty(), "{nameless:?}");
-    let names: BTreeSet<_> = events
-        .iter()
-        .filter_map(|(message, upstream, _)| Some((message.as_str(), upstream.as_deref()?)))
-        .collect();
-    for expected in [
+    let expected = [
         ("the circuit changed its state", "open"),
         ("the bulkhead refused a call: no permit was free", "full"),
         ("the circuit opened; calls are refused", "trips"),
@@ -123,11 +119,110 @@ async fn every_event_names_its_upstream_and_each_call_that_ends_its_reason() {
         ("the upstream did not process the attempt; sending it again", "resent"),
         ("the store failed or timed out; the cache goes on without it", "http://cached.internal"),
         ("served a stale response", "http://cached.internal"),
-    ] {
-        assert!(names.contains(&expected), "{expected:?} is not in {names:?}");
-    }
+    ];
+    assert_named(&events, &expected);
     let reasons: Vec<_> = events.iter().filter_map(|(_, _, reason)| reason.as_deref()).collect();
     assert_eq!(reasons, ["circuit_open", "bulkhead_full", "exhausted", "not_idempotent"]);
+}
+
+/// Asserts that each event names its upstream, and that the expected ones are among them.
+fn assert_named(events: &[EventFields], expected: &[(&str, &str)]) {
+    let nameless: Vec<_> =
+        events.iter().filter(|(_, upstream, _)| upstream.as_deref().is_none_or(str::is_empty)).collect();
+    assert!(nameless.is_empty(), "{nameless:?}");
+    let names: BTreeSet<_> = events
+        .iter()
+        .filter_map(|(message, upstream, _)| Some((message.as_str(), upstream.as_deref()?)))
+        .collect();
+    for expected in expected {
+        assert!(names.contains(expected), "{expected:?} is not in {names:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_event_about_endpoints_names_its_upstream() {
+    let events = Arc::default();
+    let _guard = tracing::subscriber::set_default(Events(Arc::clone(&events)));
+    let refusing = Upstream::answering([fault(ConnectionRefused), status(200)]);
+    let well = Upstream::answering([status(200)]);
+    let changes = [
+        Ok(Change::Insert("10.0.0.1")),
+        Ok(Change::Insert("10.0.0.2")),
+        Err("the registry does not answer"),
+        Ok(Change::Insert("10.0.0.2")),
+    ];
+    let make = move |address: &&str| if *address == "10.0.0.1" { refusing.clone() } else { well.clone() };
+    let endpoints = Endpoints::builder().name("replicas").seed(1);
+    let endpoints = endpoints.build(futures_util::stream::iter(changes), make).unwrap();
+    let service = EndpointsService::new(endpoints.clone());
+    // The first endpoint is ejected once, and comes back after a probe.
+    for _ in 0..200 {
+        let _ = send(&service, get()).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(endpoints.list().iter().all(|endpoint| endpoint.state() == EndpointState::Available));
+
+    let events = std::mem::take(&mut *events.lock().unwrap());
+    let expected = [
+        ("the discovery failed; the known endpoints are kept", "replicas"),
+        ("the endpoint is ejected, and gets no attempts while another is available", "replicas"),
+        ("the endpoint is available again", "replicas"),
+    ];
+    assert_named(&events, &expected);
+    assert_eq!(events.len(), 3, "{events:?}");
+}
+
+#[cfg(feature = "reqwest")]
+#[tokio::test]
+async fn every_event_about_the_addresses_of_a_name_names_its_upstream() {
+    const NONE_KNOWN: &str = "the look-up of the addresses failed; no address is known";
+    const KEPT: &str = "the look-up of the addresses failed; the known addresses stay in use";
+    const RECOVERED: &str = "the look-up of the addresses succeeds again";
+
+    let events = Arc::default();
+    let _guard = tracing::subscriber::set_default(Events(Arc::clone(&events)));
+    let registry = Arc::new(Registry::default());
+    let client = steadfast::Client::builder()
+        .no_proxy()
+        .dns_resolver(Arc::clone(&registry))
+        .refresh_addresses(Duration::from_millis(100))
+        .without_retry()
+        .without_circuit_breaker()
+        .build()
+        .unwrap();
+    for (is_up, message) in [(false, NONE_KNOWN), (true, RECOVERED), (false, KEPT), (true, RECOVERED)] {
+        registry.is_up.store(is_up, Relaxed);
+        let mut calls = 0;
+        // Nothing listens on port 1. The calls only keep the name in use.
+        while events.lock().unwrap().last().is_none_or(|(last, _, _): &EventFields| last != message) {
+            assert!(calls < 50_000, "no event says: {message}");
+            calls += 1;
+            client.get("http://sku.test:1/").send().await.unwrap_err();
+            tokio::task::yield_now().await;
+            let is_about_a_name = |(message, _, _): &EventFields| message.starts_with("the look-up");
+            events.lock().unwrap().retain(is_about_a_name);
+        }
+    }
+    let events = std::mem::take(&mut *events.lock().unwrap());
+    let upstream = "http://sku.test:1";
+    assert_named(&events, &[(NONE_KNOWN, upstream), (KEPT, upstream), (RECOVERED, upstream)]);
+    assert_eq!(events.len(), 4, "only the first failure and the first success are logged: {events:?}");
+}
+
+/// A resolver that fails at times.
+#[cfg(feature = "reqwest")]
+#[derive(Default)]
+struct Registry {
+    is_up: AtomicBool,
+}
+
+#[cfg(feature = "reqwest")]
+impl reqwest::dns::Resolve for Registry {
+    fn resolve(&self, _: reqwest::dns::Name) -> reqwest::dns::Resolving {
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        let answer = self.is_up.load(Relaxed).then(|| Box::new(std::iter::once(address)) as _);
+        Box::pin(std::future::ready(answer.ok_or_else(|| "the registry does not answer".into())))
+    }
 }
 
 /// A store that fails.

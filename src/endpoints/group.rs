@@ -261,9 +261,14 @@ impl Endpoint {
         millis_since(self.epoch, now)
     }
 
+    /// True if the service is to be made anew.
+    pub(super) fn needs_renewal(&self) -> bool {
+        self.needs_renewal.load(Relaxed)
+    }
+
     /// Returns true once if the service is to be made anew.
     pub(super) fn take_renewal(&self) -> bool {
-        self.needs_renewal.load(Relaxed) && self.needs_renewal.swap(false, Relaxed)
+        self.needs_renewal() && self.needs_renewal.swap(false, Relaxed)
     }
 
     /// Runs `with` on the state of the group, unless the group is gone or the endpoint has been removed.
@@ -340,3 +345,6 @@ impl Endpoint {
         }
     }
 }
+
+#[cfg(all(test, steadfast_loom))]
+mod models;

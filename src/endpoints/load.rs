@@ -223,6 +223,9 @@ impl EndpointLoad {
             (decayed(average, elapsed(at, now_ms)), SILENT_TIMES * average)
         } else if in_flight == 0 && health.is_well() {
             return Price { units: 0, is_silent: false };
+        } else if in_flight == 0 {
+            // The endpoint has only failed so far. The price falls, so that it is tried again.
+            (decayed(UNKNOWN, elapsed(self.progress.load(Relaxed), now_ms)), UNKNOWN)
         } else {
             (UNKNOWN, UNKNOWN)
         };

@@ -10,7 +10,6 @@ use crate::internal::sync::{ArcSwap, Mutex};
 use crate::{EndpointId, EndpointSet};
 
 /// The endpoints of an upstream, by slot.
-#[derive(Debug)]
 pub(super) struct Members<A, S> {
     /// A bit for each slot with a member.
     pub(super) slots: u64,
@@ -18,14 +17,12 @@ pub(super) struct Members<A, S> {
 }
 
 /// One endpoint.
-#[derive(Debug)]
 pub(super) struct Member<A, S> {
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) site: Arc<Site<A, S>>,
 }
 
 /// The address of an endpoint, and the service that sends to it.
-#[derive(Debug)]
 pub(super) struct Site<A, S> {
     pub(super) address: A,
     /// `None` until the first attempt, and after the endpoint was idle.
@@ -112,7 +109,7 @@ impl<A, S: Clone> Member<A, S> {
     /// Returns the service. Makes it if there is none, or if its connections look dead.
     #[inline]
     pub(super) fn service(&self, make: impl Fn(&A) -> S) -> S {
-        if !self.endpoint.take_renewal() {
+        if !self.endpoint.needs_renewal() {
             if let Some(service) = self.site.service.load().as_ref().clone() {
                 return service;
             }
@@ -122,12 +119,10 @@ impl<A, S: Clone> Member<A, S> {
 
     #[cold]
     fn make(&self, make: impl Fn(&A) -> S) -> S {
-        // Of calls that need the service at the same time, one makes it.
-        let before = loaded(&self.site.service);
+        // Of calls that need the service at the same time, the first makes it. The others find it under the lock.
         let _making = self.site.making.lock().unwrap_or_else(PoisonError::into_inner);
-        let current = loaded(&self.site.service);
-        if !Arc::ptr_eq(&before, &current) {
-            if let Some(service) = current.as_ref().clone() {
+        if !self.endpoint.take_renewal() {
+            if let Some(service) = self.site.service.load().as_ref().clone() {
                 return service;
             }
         }
@@ -142,9 +137,5 @@ impl<A, S: Clone> Member<A, S> {
     }
 }
 
-fn loaded<T>(current: &ArcSwap<T>) -> Arc<T> {
-    #[cfg(not(all(test, steadfast_loom)))]
-    return current.load_full();
-    #[cfg(all(test, steadfast_loom))]
-    return current.load();
-}
+#[cfg(all(test, steadfast_loom))]
+mod models;

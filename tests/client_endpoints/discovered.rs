@@ -1,6 +1,7 @@
 //! Which endpoints a name has, and where its requests go.
 
 use steadfast::endpoints::Endpoints;
+use steadfast::{Call, CallOptions};
 
 use super::*;
 
@@ -111,6 +112,31 @@ async fn without_endpoints_reqwest_resolves_the_name_for_each_connection_only() 
     }
     assert_eq!(known(&client, &upstream.url("/")), [None]);
     assert_eq!((upstream.connections(), upstream.names.look_ups(NAME)), (1, 1));
+}
+
+#[tokio::test]
+async fn many_first_calls_at_once_are_answered() {
+    let upstream = Upstream::of(4);
+    let client = upstream.client();
+    let url = upstream.url("/");
+    join_all((0..100).map(|_| get(&client, &url))).await;
+    upstream.is_discovered(&client).await;
+}
+
+#[tokio::test]
+async fn a_call_does_not_go_to_an_endpoint_that_it_names_as_tried() {
+    let upstream = Upstream::of(3);
+    let client = upstream.client();
+    upstream.is_discovered(&client).await;
+    let endpoints = client.upstream_at(upstream.url("/")).unwrap().endpoints();
+    let options = CallOptions::new().tried_endpoint(endpoints[0].id()).tried_endpoint(endpoints[1].id());
+    let left = *endpoints[2].address();
+    let left = upstream.servers.iter().position(|server| Some(server.address()) == left).unwrap();
+    for _ in 0..50 {
+        let request = client.get(upstream.url("/")).build().unwrap().into_inner();
+        let response = client.execute(Call::with_options(request, options)).await.unwrap();
+        assert_eq!(response.text().await.unwrap(), left.to_string());
+    }
 }
 
 /// A client that was handed in hides its settings, so nothing is resolved beside it.

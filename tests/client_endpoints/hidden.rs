@@ -1,5 +1,7 @@
 //! Settings of reqwest that hide where requests go: proxies, and the user's function that makes a reqwest builder.
 
+use std::sync::atomic::AtomicUsize;
+
 use super::*;
 
 /// Makes calls, all of which `server` must receive.
@@ -28,6 +30,26 @@ async fn a_function_that_hides_nothing_gets_endpoints_after_the_first_answer() {
     upstream.reaches(&client, 0..3).await;
     let calls: usize = upstream.requests().iter().sum();
     assert!(calls < 1000, "{calls}");
+}
+
+/// A function can load certificates, which takes long.
+#[tokio::test]
+async fn the_function_is_called_once_for_each_endpoint() {
+    let upstream = Upstream::of(3);
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&calls);
+    let make = move || {
+        count.fetch_add(1, Relaxed);
+        reqwest::Client::builder().no_proxy()
+    };
+    let client = Client::builder().reqwest_builder(make).dns_resolver(Arc::clone(&upstream.names));
+    let client = client.build().unwrap();
+    assert_eq!(calls.load(Relaxed), 1);
+    upstream.is_discovered(&client).await;
+    for _ in 0..5 {
+        upstream.reaches(&client, 0..3).await;
+    }
+    assert_eq!(calls.load(Relaxed), 1 + 3);
 }
 
 #[tokio::test]

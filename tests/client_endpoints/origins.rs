@@ -6,7 +6,7 @@ use super::*;
 
 #[tokio::test]
 async fn the_hosts_of_one_upstream_have_endpoints_of_their_own() {
-    let one = Upstream::of(2);
+    let mut one = Upstream::of(2);
     let two = Upstream::named("other.test", 3, &one.names);
     let client = one.builder().upstream_key(|_| "all".to_owned()).build().unwrap();
     let mut expected = [one.all_endpoints(), two.all_endpoints()].concat();
@@ -21,14 +21,14 @@ async fn the_hosts_of_one_upstream_have_endpoints_of_their_own() {
         assert!(received.all(|request| request.header("host") == Some(&host(upstream))));
     }
     // An instance of one host that fails is left out, and the other host is untouched.
-    one.servers[0].replies([Reply::unavailable()]);
+    one.servers[0].stop().await;
     let causes = || {
         let endpoints = client.upstream_at(one.url("/")).unwrap().endpoints();
         let ejected = endpoints.iter().filter_map(|it| Some((*it.address(), it.ejection_cause()?)));
         ejected.collect::<Vec<_>>()
     };
-    call_until(&client, &one.url("/"), || !causes().is_empty()).await;
-    assert_eq!(causes(), [(Some(one.servers[0].address()), EjectionCause::ConsecutiveFaults)]);
+    one.burst_until(&client, || !causes().is_empty()).await;
+    assert_eq!(causes(), [(Some(one.servers[0].address()), EjectionCause::Unreachable)]);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Changes of the addresses, and a resolver that fails.
 
+use super::faults::post_streams_until_ejected;
 use super::*;
 
 /// The shortest interval.
@@ -115,14 +116,11 @@ async fn a_connection_does_not_fail_over_to_an_address_that_has_disappeared() {
     upstream.has_endpoints(&client, &upstream.endpoints([0, 2])).await;
     let before = upstream.requests()[1];
     upstream.servers[0].stop().await;
-    let is_ejected = || {
-        let endpoints = client.upstream_at(upstream.url("/")).unwrap().endpoints();
-        endpoints.iter().any(|endpoint| endpoint.ejection_cause().is_some())
-    };
-    call_until(&client, &upstream.url("/"), is_ejected).await;
+    post_streams_until_ejected(&client, &upstream, 0).await;
     assert_eq!(upstream.requests()[1], before);
 }
 
+/// Of an upstream that is restarted one instance after the other, the first addresses are soon gone.
 #[tokio::test]
 async fn a_connection_fails_over_to_the_current_addresses() {
     let mut upstream = Upstream::of(4);
@@ -135,10 +133,46 @@ async fn a_connection_fails_over_to_the_current_addresses() {
     for number in [0, 1] {
         upstream.servers[number].stop().await;
     }
-    // A stream cannot be sent again, so each POST has one attempt.
-    for _ in 0..20 {
-        let response = client.post(upstream.url("/")).body(faults::stream("body")).send().await.unwrap();
-        assert_eq!(response.status(), 200);
+    post_streams_until_ejected(&client, &upstream, 0).await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_being_read_outlives_its_address() {
+    let upstream = Upstream::of(2);
+    let client = client(&upstream);
+    upstream.is_discovered(&client).await;
+    let gate = Arc::new(tokio::sync::Notify::new());
+    let end = [server::chunk(b"whole"), b"0\r\n\r\n".to_vec()].concat();
+    let slow = Reply::Gate(server::chunked_head(200), Arc::clone(&gate), end);
+    upstream.servers[0].replies([slow, Reply::ok("0")]);
+    let head = |path| client.get(upstream.url(path)).send();
+    let mut slow = None;
+    for _ in 0..MOST_CALLS {
+        let response = head("/").await.unwrap();
+        if upstream.servers[0].last().target == "/" && response.content_length().is_none() {
+            slow = Some(response);
+            break;
+        }
         response.bytes().await.unwrap();
     }
+    upstream.names.set(NAME, upstream.addresses()[1..].to_vec());
+    upstream.has_endpoints(&client, &upstream.endpoints([1])).await;
+    gate.notify_one();
+    assert_eq!(slow.unwrap().text().await.unwrap(), "whole");
+}
+
+#[tokio::test]
+async fn a_name_that_cannot_be_resolved_fails_unsent_until_it_can() {
+    let upstream = Upstream::of(2);
+    upstream.names.fail(NAME);
+    let builder = upstream.builder().refresh_addresses(REFRESH).without_retry().without_circuit_breaker();
+    let client = builder.build().unwrap();
+    for _ in 0..20 {
+        let error = client.get(upstream.url("/")).send().await.unwrap_err();
+        assert!(error.is_dns() && !error.maybe_sent(), "{error:?}");
+    }
+    assert_eq!(known(&client, &upstream.url("/")), [None]);
+    upstream.names.set(NAME, upstream.addresses());
+    get(&client, &upstream.url("/")).await;
+    upstream.is_discovered(&client).await;
 }

@@ -158,3 +158,21 @@ async fn a_whole_outage_ends_for_all_endpoints_at_once() {
     let requests = upstream.requests();
     assert!(requests.iter().all(|requests| *requests > 20), "{requests:?}");
 }
+
+/// An instance often fails its first requests while it starts. One fault is too few for an ejection, so no probe follows.
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_whose_first_attempt_failed_gets_attempts_again() {
+    for mode in [Status(503, None), Status(500, None), Reset] {
+        let upstream = Upstream::of(3);
+        upstream.instances[0].set(mode.clone());
+        while upstream.instances[0].0.requests.load(Relaxed) == 0 {
+            upstream.calls(1).await;
+        }
+        upstream.instances[0].set(Well(5 * MS));
+        upstream.calls(1000).await;
+        upstream.requests();
+        upstream.calls(300).await;
+        let requests = upstream.requests();
+        assert!(requests[0] >= 50, "{mode:?}, 20 s later: {requests:?}");
+    }
+}

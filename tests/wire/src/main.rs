@@ -6,13 +6,14 @@
 //!
 //! ```text
 //! cargo run --manifest-path tests/wire/Cargo.toml -- parity|faults [--long] [--write] [--show] [--only TEXT]
-//! cargo run --release --manifest-path tests/wire/Cargo.toml -- burst
+//! cargo run --release --manifest-path tests/wire/Cargo.toml -- burst|memory
 //! cargo run --release --manifest-path tests/wire/Cargo.toml -- replicas [--long|--quick]
 //! ```
 
 mod burst;
 mod clients;
 mod faults;
+mod memory;
 mod page;
 mod parity;
 mod replicas;
@@ -23,7 +24,7 @@ use std::process::ExitCode;
 /// Any error of the harness itself.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-const USAGE: &str = "usage: wire parity|faults [--long] [--write] [--show] [--only TEXT], or: wire burst, or: \
+const USAGE: &str = "usage: wire parity|faults [--long] [--write] [--show] [--only TEXT], or: wire burst|memory, or: \
                      wire replicas [--long|--quick] [--only TEXT] [--protocol http1|http2] \
                      [--client bare|steadfast] [--show]";
 
@@ -62,6 +63,9 @@ async fn run(mut arguments: impl Iterator<Item = String>) -> Result<Vec<String>,
     let table = arguments.next().ok_or(USAGE)?;
     if table == "replicas" {
         return replicas::run(arguments).await;
+    }
+    if table == "memory" {
+        return memory::run(arguments).await;
     }
     let mut options = Options::default();
     while let Some(argument) = arguments.next() {

@@ -21,7 +21,7 @@ mod figures;
 mod form;
 mod load;
 mod must;
-mod names;
+pub(crate) mod names;
 mod options;
 mod records;
 mod replica;

@@ -8,17 +8,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 /// The name that [`Names`] knows.
-pub(super) const HOST: &str = "replicas.test";
+pub(crate) const HOST: &str = "replicas.test";
 
 /// Resolves [`HOST`]. As DNS servers do, each answer begins with the next address.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(crate) struct Names {
     addresses: Mutex<Vec<IpAddr>>,
     answers: AtomicUsize,
 }
 
 impl Names {
-    pub(super) fn set(&self, addresses: Vec<IpAddr>) {
+    pub(crate) fn set(&self, addresses: Vec<IpAddr>) {
         *self.addresses.lock().expect("not poisoned") = addresses;
     }
 

@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 pub(crate) use self::hint::HintServer;
 pub(crate) use self::log::{Log, body, headers};
 pub(crate) use self::raw::{Absent, Full, RawServer, Silent};
-pub(crate) use self::tls::authority;
+pub(crate) use self::tls::{acceptor, acceptor_of_http1, authority};
 use crate::BoxError;
 
 #[derive(Debug, Clone, Copy)]

@@ -10,11 +10,12 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::BoxError;
 
-const HOSTS: [&str; 3] = ["a.test", "b.test", "proxy.test"];
+const HOSTS: [&str; 4] = ["a.test", "b.test", "proxy.test", "replicas.test"];
 
 struct Tls {
     authority: String,
     acceptor: TlsAcceptor,
+    acceptor_of_http1: TlsAcceptor,
 }
 
 static TLS: LazyLock<Tls> = LazyLock::new(|| create().expect("constant parameters are valid"));
@@ -25,8 +26,13 @@ pub(crate) fn authority() -> &'static str {
 }
 
 /// Accepts connections, and offers HTTP/2 and HTTP/1.1.
-pub(super) fn acceptor() -> &'static TlsAcceptor {
+pub(crate) fn acceptor() -> &'static TlsAcceptor {
     &TLS.acceptor
+}
+
+/// Accepts connections, and offers HTTP/1.1 only.
+pub(crate) fn acceptor_of_http1() -> &'static TlsAcceptor {
+    &TLS.acceptor_of_http1
 }
 
 fn create() -> Result<Tls, BoxError> {
@@ -44,5 +50,11 @@ fn create() -> Result<Tls, BoxError> {
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Tls { authority: authority.pem(), acceptor: TlsAcceptor::from(Arc::new(config)) })
+    let mut of_http1 = config.clone();
+    of_http1.alpn_protocols.remove(0);
+    Ok(Tls {
+        authority: authority.pem(),
+        acceptor: TlsAcceptor::from(Arc::new(config)),
+        acceptor_of_http1: TlsAcceptor::from(Arc::new(of_http1)),
+    })
 }

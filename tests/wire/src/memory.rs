@@ -1,0 +1,298 @@
+//! The memory of an endpoint: its reqwest client, and one idle connection that has served a call.
+//!
+//! One name stands for several addresses. The client first knows one of them, and its only endpoint has no pin. Then
+//! the resolver answers with all addresses, and each becomes an endpoint. The memory that remains is divided among the
+//! endpoints.
+//!
+//! # Accounting
+//!
+//! Each row is measured in a process of its own, which holds the client only: the servers are in the parent process.
+//! The client runs on one thread, because `allocation_counter` counts the allocations of a thread. A smaller run comes
+//! first, so that what the process makes once does not count.
+//!
+//! The client's default TLS trusts the certificates of the system. The variable `SSL_CERT_FILE` adds the authority of
+//! the tests, and can be set for a new process only.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Response;
+use http_body_util::Full;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use reqwest::Certificate;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::sleep;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use crate::BoxError;
+use crate::parity::bench::Over;
+use crate::replicas::names::{HOST, Names};
+use crate::server::{acceptor, acceptor_of_http1, authority};
+
+/// The number of endpoints.
+const ENDPOINTS: usize = 20;
+
+/// The endpoints of the run that comes first.
+const WARM_UP: usize = 2;
+
+/// The endpoints are known and have answered after so many calls.
+const MOST_CALLS: usize = 100_000;
+
+/// The TLS of the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tls {
+    /// `http`.
+    None,
+    /// The client's default, which all endpoints share.
+    Default,
+    /// Each reqwest client makes one of its own, because the builder has a root certificate.
+    Own,
+    /// The user's, which the function of `reqwest_builder` passes to each reqwest client.
+    Shared,
+}
+
+const ALL: [Tls; 4] = [Tls::None, Tls::Default, Tls::Own, Tls::Shared];
+
+/// The server offers only the protocol of the column over TLS, so the client's settings are the same in both columns.
+const OVER: [Over; 2] = [Over::Http1, Over::Http2];
+
+impl Tls {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::None => "`http`",
+            Self::Default => "`https`, the client's default TLS",
+            Self::Own => "`https`, TLS of its own",
+            Self::Shared => "`https`, a shared `rustls::ClientConfig`",
+        }
+    }
+
+    /// The most KiB of an endpoint.
+    const fn most_kib(self) -> u32 {
+        match self {
+            Self::None => 64,
+            Self::Default | Self::Shared => 72,
+            Self::Own => 128,
+        }
+    }
+}
+
+/// Measures each kind of TLS over both protocols, and prints a table. A missed must is a problem.
+pub(crate) async fn run(mut arguments: impl Iterator<Item = String>) -> Result<Vec<String>, BoxError> {
+    if let Some(row) = arguments.next() {
+        let (over, port) = (arguments.next().ok_or("no protocol")?, arguments.next().ok_or("no port")?);
+        return of_child(row.parse()?, over.parse()?, port.parse()?);
+    }
+    let ports = [serve(acceptor_of_http1()).await?, serve(acceptor()).await?];
+    let certificates = Certificates::write()?;
+    let mut problems = Vec::new();
+    println!("| KiB for each endpoint | HTTP/1.1 | HTTP/2 | at most |");
+    println!("|---|---|---|---|");
+    for (number, tls) in ALL.into_iter().enumerate() {
+        let mut kib = [0.0; 2];
+        for (over, kib) in kib.iter_mut().enumerate() {
+            *kib = measured_by_child([number, over, ports[over].into()], &certificates).await? / 1024.0;
+            if *kib > f64::from(tls.most_kib()) {
+                problems.push(format!("{}, {:?}: {kib:.1} KiB for each endpoint", tls.name(), OVER[over]));
+            }
+        }
+        println!("| {} | {:.1} | {:.1} | {} |", tls.name(), kib[0], kib[1], tls.most_kib());
+    }
+    Ok(problems)
+}
+
+// ===== The parent process =====
+
+/// Serves on one port of each address, and returns the port.
+async fn serve(acceptor: &'static TlsAcceptor) -> Result<u16, BoxError> {
+    let first = TcpListener::bind((address(0), 0)).await?;
+    let port = first.local_addr()?.port();
+    tokio::spawn(accept(first, acceptor));
+    for number in 1..ENDPOINTS {
+        tokio::spawn(accept(TcpListener::bind((address(number), port)).await?, acceptor));
+    }
+    Ok(port)
+}
+
+fn address(number: usize) -> IpAddr {
+    let last = u8::try_from(number + 1).expect("a few endpoints");
+    IpAddr::V4(Ipv4Addr::new(127, 0, 78, last))
+}
+
+async fn accept(listener: TcpListener, acceptor: &'static TlsAcceptor) {
+    while let Ok((stream, _)) = listener.accept().await {
+        tokio::spawn(serve_connection(stream, acceptor));
+    }
+}
+
+async fn serve_connection(stream: TcpStream, acceptor: &'static TlsAcceptor) {
+    const TLS_HANDSHAKE: u8 = 0x16;
+    let answer = service_fn(async |_| Ok::<_, BoxError>(Response::new(Full::new(&b"an answer"[..]))));
+    let builder = auto::Builder::new(TokioExecutor::new());
+    let mut first = [0];
+    // The client ends its connections.
+    if !matches!(stream.peek(&mut first).await, Ok(1)) {
+        return;
+    }
+    if first == [TLS_HANDSHAKE] {
+        if let Ok(stream) = acceptor.accept(stream).await {
+            let _ = builder.serve_connection(TokioIo::new(stream), answer).await;
+        }
+    } else {
+        let _ = builder.serve_connection(TokioIo::new(stream), answer).await;
+    }
+}
+
+/// A file with the certificates of the system and the authority of the tests. Removed when dropped.
+struct Certificates(std::path::PathBuf);
+
+impl Certificates {
+    fn write() -> Result<Self, BoxError> {
+        let of_system = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
+        let of_system = of_system.iter().find_map(|path| std::fs::read_to_string(path).ok());
+        let path = std::env::temp_dir().join(format!("steadfast-wire-memory-{}.pem", std::process::id()));
+        std::fs::write(&path, of_system.unwrap_or_default() + "\n" + authority())?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Certificates {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Returns the bytes for each endpoint. The arguments are those of [`of_child`].
+async fn measured_by_child(arguments: [usize; 3], certificates: &Certificates) -> Result<f64, BoxError> {
+    let mut child = Command::new(std::env::current_exe()?);
+    child.arg("memory").args(arguments.map(|argument| argument.to_string()));
+    child.env("SSL_CERT_FILE", &certificates.0).env(AUTHORITY, authority()).stderr(Stdio::inherit());
+    let output = child.output().await?;
+    if !output.status.success() {
+        return Err(format!("the process of {arguments:?} has failed: {}", output.status).into());
+    }
+    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
+}
+
+// ===== The child process =====
+
+/// The variable with the authority of the parent process.
+const AUTHORITY: &str = "WIRE_AUTHORITY";
+
+/// Prints the bytes for each endpoint.
+fn of_child(row: usize, over: usize, port: u16) -> Result<Vec<String>, BoxError> {
+    let (tls, over) = (*ALL.get(row).ok_or("no such row")?, *OVER.get(over).ok_or("no such protocol")?);
+    let measured = std::thread::spawn(move || measure(tls, over, port)).join().map_err(|_| "a panic")?;
+    println!("{}", measured?);
+    Ok(Vec::new())
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn measure(tls: Tls, over: Over, port: u16) -> Result<f64, BoxError> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let warm_up = Growth::begin(&runtime, tls, over, port)?;
+    warm_up.grow(&runtime, WARM_UP)?;
+    drop(warm_up);
+    let growth = Growth::begin(&runtime, tls, over, port)?;
+    let mut grown = Ok(());
+    let memory = allocation_counter::measure(|| grown = growth.grow(&runtime, ENDPOINTS));
+    grown?;
+    Ok(memory.bytes_current as f64 / ENDPOINTS as f64)
+}
+
+fn client(tls: Tls, over: Over, names: &Arc<Names>) -> Result<steadfast::Client, BoxError> {
+    let builder = steadfast::Client::builder().no_proxy().dns_resolver(Arc::clone(names));
+    let builder = builder.refresh_addresses(Duration::from_millis(100));
+    let authority = std::env::var(AUTHORITY)?;
+    let builder = match (tls, over) {
+        (Tls::None, Over::Http1) | (Tls::Default, _) => builder,
+        (Tls::None, Over::Http2) => {
+            // Without a configuration to share, reqwest would make one for each client, also for `http`.
+            let tls = config(&authority)?;
+            let make = move || reqwest::Client::builder().tls_backend_preconfigured(tls.clone());
+            builder.reqwest_builder(move || make().http2_prior_knowledge())
+        }
+        (Tls::Own, _) => builder.add_root_certificate(Certificate::from_pem(authority.as_bytes())?),
+        (Tls::Shared, _) => {
+            let tls = config(&authority)?;
+            builder.reqwest_builder(move || reqwest::Client::builder().tls_backend_preconfigured(tls.clone()))
+        }
+    };
+    Ok(builder.build()?)
+}
+
+/// A configuration of the user's. Its clones share the sessions that can be resumed.
+fn config(authority: &str) -> Result<ClientConfig, BoxError> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(authority.as_bytes())?)?;
+    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// A client whose name gets more addresses.
+struct Growth {
+    client: steadfast::Client,
+    names: Arc<Names>,
+    url: String,
+}
+
+impl Growth {
+    /// The name has one address, and its endpoint has answered.
+    fn begin(runtime: &Runtime, tls: Tls, over: Over, port: u16) -> Result<Self, BoxError> {
+        let names = Arc::<Names>::default();
+        names.set(vec![address(0)]);
+        let scheme = if tls == Tls::None { "http" } else { "https" };
+        let url = format!("{scheme}://{HOST}:{port}/");
+        let growth = Self { client: client(tls, over, &names)?, names, url };
+        runtime.block_on(async {
+            growth.call().await?;
+            settle().await;
+            Ok(growth)
+        })
+    }
+
+    fn grow(&self, runtime: &Runtime, endpoints: usize) -> Result<(), BoxError> {
+        self.names.set((0..endpoints).map(address).collect());
+        runtime.block_on(async {
+            for _ in 0..MOST_CALLS {
+                self.call().await?;
+                if self.answered()? == endpoints {
+                    settle().await;
+                    return Ok(());
+                }
+            }
+            Err("not every endpoint has answered".into())
+        })
+    }
+
+    async fn call(&self) -> Result<(), BoxError> {
+        let response = self.client.get(&self.url).send().await?;
+        response.error_for_status()?.bytes().await?;
+        Ok(())
+    }
+
+    /// The number of addresses that have answered.
+    fn answered(&self) -> Result<usize, BoxError> {
+        let endpoints = self.client.upstream_at(&self.url)?.endpoints();
+        let answered = endpoints.iter().filter(|it| it.address().is_some() && it.latency().is_some());
+        Ok(answered.count())
+    }
+}
+
+/// Lets the tasks of the connections become idle.
+async fn settle() {
+    sleep(Duration::from_millis(100)).await;
+}
