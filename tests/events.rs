@@ -1,7 +1,7 @@
 //! Every event names its upstream, and the events of a call that was given up state the reason.
 //!
-//! The tests have a process of their own, because other tests have no subscriber. `tracing` decides whether an event is
-//! enabled when the event first occurs, once for the whole process.
+//! The tests have a process of their own, because other tests have no subscriber. `tracing` decides whether an event
+//! is enabled when the event first occurs, once for the whole process.
 
 mod support;
 

@@ -61,14 +61,16 @@ impl Attempt {
         if self.is_current() {
             self.endpoint.load.sample(now.saturating_duration_since(self.began), now_ms);
         }
+        if self.is_probe {
+            self.endpoint.probe_answered(self.generation);
+        }
         self.answered(now_ms)
     }
 
-    /// Records an answer that says nothing about the endpoint.
+    /// Records an answer whose time says nothing about the endpoint. The endpoint is alive.
     pub(super) fn neutral(&mut self) -> EndpointBody {
-        self.release_probe();
         let now_ms = low_bits(self.endpoint.millis(Instant::now()));
-        self.answered(now_ms).settled()
+        self.answered(now_ms)
     }
 
     /// Records an answer that is a fault.
@@ -80,6 +82,7 @@ impl Attempt {
         let now = Instant::now();
         let now_ms = low_bits(self.endpoint.millis(now));
         let body = self.answered(now_ms).settled();
+        self.endpoint.load.begin_fall(now_ms);
         if kind == FaultKind::Application && self.is_current() {
             self.endpoint.load.sample_if_longer(now.saturating_duration_since(self.began), now_ms);
         }
@@ -104,13 +107,52 @@ impl Attempt {
     /// Records an attempt that its caller gives up: by a drop, or by the deadline of the call.
     #[cold]
     pub(super) fn abandon(&mut self) -> RetryTerms {
-        let usual = self.endpoint.load.latency();
-        let long = usual.map_or(LONG_FIRST_WAIT, |usual| (usual * LONG_WAIT_TIMES).max(MIN_WAIT));
-        if self.began.elapsed() >= long {
-            return self.failed(FaultKind::Abandoned);
+        if self.has_waited_long() {
+            return self.failed(self.kind_of_long_wait());
+        }
+        if self.is_current() {
+            // An answer would have taken at least as long.
+            let now = Instant::now();
+            let waited = now.saturating_duration_since(self.began);
+            self.endpoint.load.sample_if_longer(waited, low_bits(self.endpoint.millis(now)));
         }
         self.withdraw();
         RetryTerms::Charged
+    }
+
+    /// Records an attempt whose own time limit has passed.
+    #[cold]
+    pub(super) fn timed_out(&mut self) -> RetryTerms {
+        let usual = self.endpoint.load.latency();
+        let waited = self.began.elapsed();
+        if self.is_probe {
+            return self.failed(FaultKind::Timeout);
+        }
+        if usual.is_some_and(|usual| waited < usual) {
+            // The limit may be that of a call around this one.
+            return self.abandon();
+        }
+        let is_short = usual.is_some_and(|usual| waited < usual * 2);
+        self.failed(match self.kind_of_long_wait() {
+            FaultKind::Abandoned if !is_short => FaultKind::Timeout,
+            kind => kind,
+        })
+    }
+
+    /// If other attempts were answered meanwhile, the route is slow rather than the endpoint, and the connections work.
+    fn kind_of_long_wait(&self) -> FaultKind {
+        let began_ms = low_bits(self.endpoint.millis(self.began));
+        if self.endpoint.load.has_answered_since(began_ms) {
+            FaultKind::Exchange
+        } else {
+            FaultKind::Abandoned
+        }
+    }
+
+    fn has_waited_long(&self) -> bool {
+        let usual = self.endpoint.load.latency();
+        let long = usual.map_or(LONG_FIRST_WAIT, |usual| (usual * LONG_WAIT_TIMES).max(MIN_WAIT));
+        self.began.elapsed() >= long
     }
 
     /// False if the endpoint was ejected or has returned since the attempt began.
@@ -134,11 +176,11 @@ impl Attempt {
 
     fn fault(&self, kind: FaultKind, retry_after: Option<Duration>, now: Instant) -> RetryTerms {
         let fault = EndpointFault { kind, retry_after, generation: self.generation, is_probe: self.is_probe };
-        let FaultReport { is_charged, has_other } = self.endpoint.faulted(fault, self.version, now);
+        let FaultReport { is_charged, has_better } = self.endpoint.faulted(fault, self.version, now);
         match kind {
             // Other endpoints would throttle the call, too.
             FaultKind::Throttled => RetryTerms::Charged,
-            _ if !has_other => RetryTerms::Charged,
+            _ if !has_better => RetryTerms::Charged,
             _ if self.is_probe => RetryTerms::AtOnce,
             _ if is_charged => RetryTerms::Elsewhere,
             _ => RetryTerms::Free,

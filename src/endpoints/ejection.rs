@@ -6,7 +6,7 @@
 //! share of the attempts. An endpoint is ejected only if it is worse than another available endpoint: that endpoint's
 //! share of faults must be less than half as large. So an overload that affects all endpoints equally ejects none.
 //! The last available endpoint is ejected, too, if it fails: then all endpoints are used. An only endpoint never is.
-//! A `Retry-After` ejects the endpoint for the time that it asks for, whatever the others do.
+//! A 503 with `Retry-After` ejects the endpoint for the time that it asks for; 429s do so after several in a row.
 //!
 //! # Return
 //!
@@ -106,6 +106,8 @@ pub(super) struct Ejected {
     pub(super) until_ms: u64,
     /// The end of the lease of the probe that is under way.
     pub(super) leased_until_ms: Option<u64>,
+    /// True if the head of the answer to this probe was good.
+    is_answered: bool,
     failed_probes: u32,
 }
 
@@ -174,9 +176,9 @@ impl Ejections {
         healths.filter(move |(other, health)| *other != slot && health.ejected.is_none())
     }
 
-    /// True if another endpoint is available and without faults.
-    pub(super) fn has_healthy_other(&self, slot: usize) -> bool {
-        self.others_available(slot).any(|(_, health)| health.faults_in_row == 0)
+    /// True if another endpoint is available.
+    pub(super) fn has_available_other(&self, slot: usize) -> bool {
+        self.others_available(slot).next().is_some()
     }
 
     /// Records a fault. `ended` returns the number of ended attempts of a slot, this one included.
@@ -192,20 +194,17 @@ impl Ejections {
         if health.generation != fault.generation {
             return None;
         }
-        if let Some(ejected) = &mut health.ejected {
-            // A pause that is asked for during an ejection is kept as well.
-            if !fault.is_probe && fault.retry_after.is_none() {
+        if let Some(ejected) = &health.ejected {
+            // While all endpoints are used, a fault says nothing new. Only a probe does.
+            if !fault.is_probe {
                 return None;
             }
-            let failed_probes = ejected.failed_probes + u32::from(fault.is_probe);
-            let cause = if fault.retry_after.is_some() { EjectionCause::RetryAfter } else { ejected.cause };
+            let (cause, failed_probes) = (ejected.cause, ejected.failed_probes + 1);
             return Some(self.eject(slot, cause, failed_probes, fault.retry_after, now_ms, settings));
         }
-        if fault.kind != FaultKind::Throttled {
-            health.window.add(now_ms, ended(slot));
-            health.faults_in_row += u32::from(fault.kind != FaultKind::Application);
-        }
-        let cause = self.cause(slot, fault, now_ms, settings, ended)?;
+        health.window.add(now_ms, ended(slot));
+        health.faults_in_row += u32::from(fault.kind != FaultKind::Application);
+        let cause = self.cause(slot, fault, now_ms, settings, &ended)?;
         Some(self.eject(slot, cause, 0, fault.retry_after, now_ms, settings))
     }
 
@@ -216,39 +215,41 @@ impl Ejections {
         fault: EndpointFault,
         now_ms: u64,
         settings: &EjectionSettings,
-        ended: impl Fn(usize) -> u32,
+        ended: &impl Fn(usize) -> u32,
     ) -> Option<EjectionCause> {
         if self.slots.iter().flatten().count() == 1 {
             return None; // An only endpoint is used in any case.
         }
-        if fault.retry_after.is_some() {
-            return Some(EjectionCause::RetryAfter);
-        }
         let health = self.health(slot)?;
         let (faults, attempts) = health.window.of(now_ms, ended(slot));
+        let is_run = health.faults_in_row >= settings.consecutive_faults;
         let is_share =
             attempts >= MIN_ATTEMPTS && f64::from(faults) >= settings.fault_share * f64::from(attempts);
         let cause = match fault.kind {
             FaultKind::Timeout => EjectionCause::Timeout,
             FaultKind::Unreachable => EjectionCause::Unreachable,
-            FaultKind::Exchange | FaultKind::Abandoned
-                if health.faults_in_row >= settings.consecutive_faults =>
-            {
-                EjectionCause::ConsecutiveFaults
-            }
+            FaultKind::Exchange if fault.retry_after.is_some() => EjectionCause::RetryAfter,
+            // A single caller can be throttled while others are served.
+            FaultKind::Throttled if is_run => EjectionCause::RetryAfter,
+            FaultKind::Exchange | FaultKind::Abandoned if is_run => EjectionCause::ConsecutiveFaults,
             FaultKind::Exchange | FaultKind::Abandoned | FaultKind::Application if is_share => {
                 EjectionCause::FaultShare
             }
             _ => return None,
         };
+        (!self.has_available_other(slot) || self.is_worse(slot, now_ms, ended)).then_some(cause)
+    }
+
+    /// True if another available endpoint has less than half of this endpoint's share of faults.
+    pub(super) fn is_worse(&self, slot: usize, now_ms: u64, ended: &impl Fn(usize) -> u32) -> bool {
+        let Some(health) = self.health(slot) else { return false };
+        let (faults, attempts) = health.window.of(now_ms, ended(slot));
         // The shares are compared as products, because the numbers are small.
-        let is_worse_than = |(other, health): (usize, &Health)| {
+        self.others_available(slot).any(|(other, health)| {
             let (faults_of_other, attempts_of_other) = health.window.of(now_ms, ended(other));
             u64::from(faults_of_other) * u64::from(attempts) * 2
                 < u64::from(faults) * u64::from(attempts_of_other)
-        };
-        let mut others = self.others_available(slot).peekable();
-        (others.peek().is_none() || others.any(is_worse_than)).then_some(cause)
+        })
     }
 
     fn eject(
@@ -268,13 +269,14 @@ impl Ejections {
         if health.ejected.is_none() {
             health.begin_generation();
         }
-        health.ejected = Some(Ejected { cause, until_ms, leased_until_ms: None, failed_probes });
+        health.ejected =
+            Some(Ejected { cause, until_ms, leased_until_ms: None, is_answered: false, failed_probes });
         Transition::Ejected { cause, until_ms }
     }
 
     /// Records a success.
     pub(super) fn success(&mut self, slot: usize, generation: u32, now_ms: u64) -> Option<Transition> {
-        let is_first = self.others_available(slot).next().is_none();
+        let is_first = !self.has_available_other(slot);
         let health = self.health_mut(slot)?;
         if health.generation != generation {
             return None;
@@ -285,21 +287,18 @@ impl Ejections {
         health.begin_generation();
         if is_first {
             for ejected in self.slots.iter_mut().flatten().filter_map(|health| health.ejected.as_mut()) {
-                if ejected.cause != EjectionCause::RetryAfter {
-                    ejected.until_ms = ejected.until_ms.min(now_ms);
-                }
+                ejected.until_ms = ejected.until_ms.min(now_ms);
             }
         }
         Some(Transition::Returned)
     }
 
     /// Returns true if the fault is to be charged to the retry budget: the first within a short interval, or any
-    /// fault while no other endpoint is healthy.
-    pub(super) fn charge(&mut self, slot: usize, now_ms: u64) -> bool {
-        let has_other = self.has_healthy_other(slot);
-        let Some(health) = self.health_mut(slot) else { return !has_other };
+    /// fault if no other endpoint `is_better`.
+    pub(super) fn charge(&mut self, slot: usize, is_better: bool, now_ms: u64) -> bool {
+        let Some(health) = self.health_mut(slot) else { return !is_better };
         let is_recent = health.charged_at.is_some_and(|at| now_ms.saturating_sub(at) < CHARGE_EVERY_MS);
-        if has_other && is_recent {
+        if is_better && is_recent {
             return false;
         }
         health.charged_at = Some(now_ms);
@@ -324,6 +323,22 @@ impl Ejections {
         let ejected = self.health_mut(slot)?.ejected.as_mut()?;
         ejected.leased_until_ms = Some(now_ms.saturating_add(to_millis(lease.max(MIN_LEASE))));
         Some(slot)
+    }
+
+    /// Records that the head of the answer to a probe was good.
+    pub(super) fn probe_answered(&mut self, slot: usize, generation: u32) {
+        let health = self.health_mut(slot).filter(|health| health.generation == generation);
+        if let Some(ejected) = health.and_then(|health| health.ejected.as_mut()) {
+            ejected.is_answered = true;
+        }
+    }
+
+    /// Returns an endpoint whose probe was answered, but whose lease is over, since the body of the answer still lasts.
+    pub(super) fn streaming_probe(&self, now_ms: u64) -> Option<usize> {
+        self.slots.iter().position(|health| {
+            let ejected = health.as_ref().and_then(|health| health.ejected.as_ref());
+            ejected.is_some_and(|ejected| ejected.is_answered && ejected.due_ms() <= now_ms)
+        })
     }
 
     /// Ends the lease of a probe without a result. Another call may probe the endpoint.

@@ -160,28 +160,39 @@ fn poll_attempt<S, Req, Res, E>(
 where
     S: Service<Req, Response = Res, Error = Error<E>>,
 {
-    let mut called = match ready!(future.as_mut().poll_called(cx)) {
-        Ok(called) => called,
-        Err(not_called) => return Poll::Ready(Ended::NotSent(not_called.into())),
-    };
-    let mut polled = called.as_mut().poll(cx);
+    let mut polled = poll_service(future.as_mut(), cx);
     if polled.is_pending() {
         // In the last poll of an attempt, this future returns the error itself, because the error names the endpoint.
         let mut limit = time_is_up();
         if let Some(probe) = probe.as_mut().filter(|_| attempt.is_probe() && limit.is_none()) {
             ready!(probe.as_mut().project().timer.poll_elapsed(cx));
             let up = TimeUp { is_total: false, is_callers_share: false, after: probe.limit };
-            polled = last_poll(up, || called.poll(cx));
+            polled = last_poll(up, || poll_service(future, cx));
             limit = Some(up);
         }
         if let (Some(limit), true) = (limit, polled.is_pending()) {
             return Poll::Ready(Ended::TimeIsUp(limit));
         }
     }
-    polled.map(|result| match result {
-        Ok(response) => Ended::Answered(response),
-        Err(error) => Ended::Failed(error),
-    })
+    polled
+}
+
+/// Polls the service of the endpoint until it is ready, and then its future.
+#[inline]
+fn poll_service<S, Req, Res, E>(
+    future: Pin<&mut WhenReady<S, Req>>,
+    cx: &mut Context<'_>,
+) -> Poll<Ended<Res, E>>
+where
+    S: Service<Req, Response = Res, Error = Error<E>>,
+{
+    match ready!(future.poll_called(cx)) {
+        Ok(called) => called.poll(cx).map(|result| match result {
+            Ok(response) => Ended::Answered(response),
+            Err(error) => Ended::Failed(error),
+        }),
+        Err(not_called) => Poll::Ready(Ended::NotSent(not_called.into())),
+    }
 }
 
 /// Records the result of an attempt. A fault names the endpoint.
@@ -198,16 +209,13 @@ fn settle<Res, E, K: ResponseKind<Res>>(
             Ok(kind.observe(response, body))
         }
         Ended::Failed(error) => Err(failed(error, attempt, judge)),
-        Ended::NotSent(error) => {
-            attempt.withdraw();
-            Err(error)
-        }
+        Ended::NotSent(error) => Err(not_sent(error, attempt)),
         Ended::TimeIsUp(limit) => {
             // A limit that the caller has chosen may be too short for any endpoint.
             let terms = if limit.is_total || limit.is_callers_share {
                 attempt.abandon()
             } else {
-                attempt.failed(FaultKind::Timeout)
+                attempt.timed_out()
             };
             Err(Error::of_time_up(limit).at_endpoint(attempt.endpoint()).on_terms(terms))
         }
@@ -287,16 +295,31 @@ fn faulted<Res, K: ResponseKind<Res>>(
     body
 }
 
+/// Records an attempt that the service of the endpoint has refused, or was not ready for. Such an endpoint is left out,
+/// whatever a classifier says, because it would look like the least loaded one.
+#[cold]
+fn not_sent<E>(error: Error<E>, attempt: &mut Attempt) -> Error<E> {
+    if error.is_total_timeout() {
+        attempt.abandon();
+    } else {
+        attempt.failed(if error.is_refusal() { FaultKind::Exchange } else { FaultKind::Unreachable });
+    }
+    error.at_endpoint(attempt.endpoint())
+}
+
 #[cold]
 fn failed<Res, E>(error: Error<E>, attempt: &mut Attempt, judge: &impl Judge<Res, E>) -> Error<E> {
-    if error.is_refusal() || error.is_of_redirect_target() {
+    if error.is_refusal() {
+        return not_sent(error, attempt);
+    }
+    if error.is_of_redirect_target() {
         attempt.withdraw();
         return error;
     }
     let terms = match judge.classify(Err(&error)) {
         Outcome::Transient { .. } if error.is_cut_by_caller() => attempt.abandon(),
         Outcome::Transient { .. } if error.is_connect() => attempt.failed(FaultKind::Unreachable),
-        Outcome::Transient { .. } if error.is_timeout() => attempt.failed(FaultKind::Timeout),
+        Outcome::Transient { .. } if error.is_timeout() => attempt.timed_out(),
         Outcome::Transient { .. } => attempt.failed(FaultKind::Exchange),
         Outcome::Failure => attempt.failed(FaultKind::Application),
         Outcome::Success | Outcome::NotProcessed | Outcome::Throttled { .. } | Outcome::Neutral => {

@@ -168,6 +168,15 @@ impl EndpointGroup {
         }
         let limit = limit();
         let mut state = self.lock();
+        let streaming = state.ejections.streaming_probe(now_ms);
+        if let Some(endpoint) = streaming.and_then(|slot| state.endpoints[slot].clone()) {
+            let generation = endpoint.load.health().generation();
+            let transition = state.ejections.success(endpoint.slot, generation, now_ms);
+            self.publish(&state, &endpoint);
+            drop(state);
+            endpoint.report(transition, now_ms);
+            return None;
+        }
         let slot = state.ejections.take_probe(allowed, is_safe, limit, now_ms)?;
         self.next_probe_ms.store(state.ejections.next_probe_ms(), Relaxed);
         Some(Pick { slot: u32::try_from(slot).unwrap_or_default(), probe: Some(limit), now_ms })
@@ -229,8 +238,8 @@ pub(super) struct Endpoint {
 pub(super) struct FaultReport {
     /// True if the fault is charged to the retry budget.
     pub(super) is_charged: bool,
-    /// True if another endpoint is available and without faults.
-    pub(super) has_other: bool,
+    /// True if another endpoint is available, and this one is worse.
+    pub(super) has_better: bool,
 }
 
 impl Endpoint {
@@ -313,14 +322,23 @@ impl Endpoint {
                 self.version.store(version.wrapping_add(1), Relaxed);
                 self.needs_renewal.store(true, Relaxed);
             }
-            let is_charged = fault.kind == FaultKind::Throttled || ejections.charge(self.slot, now_ms);
-            let has_other = ejections.has_healthy_other(self.slot);
+            // An endpoint that was ejected just now is worse than another, but its window is new.
+            let is_ejected = ejections.health(self.slot).is_some_and(|health| health.ejected.is_some());
+            let has_better = ejections.has_available_other(self.slot)
+                && (is_ejected || ejections.is_worse(self.slot, now_ms, &ended));
+            let is_charged = ejections.charge(self.slot, has_better, now_ms);
             group.publish(state, self);
-            (transition, is_charged, has_other)
+            (transition, is_charged, has_better)
         });
-        let (transition, is_charged, has_other) = recorded.unwrap_or((None, true, false));
+        let (transition, is_charged, has_better) = recorded.unwrap_or((None, true, false));
         self.report(transition, now_ms);
-        FaultReport { is_charged, has_other }
+        FaultReport { is_charged, has_better }
+    }
+
+    /// Records the good head of an answer to a probe.
+    #[cold]
+    pub(super) fn probe_answered(&self, generation: u32) {
+        self.with_group(|_, state| state.ejections.probe_answered(self.slot, generation));
     }
 
     /// Gives up a probe without a result.

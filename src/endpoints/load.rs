@@ -7,13 +7,16 @@
 //!
 //! - A time above the average replaces the average at once; a shorter time moves it slowly. So an endpoint that turns
 //!   slow loses its attempts after one answer.
-//! - The average halves every two seconds without an answer. So an endpoint that was slow once is tried again.
+//! - The average halves every two seconds in which the endpoint is idle. So an endpoint that was slow once is tried
+//!   again.
 //! - A fault never counts with its own time, because an endpoint that fails at once would look like the fastest. It
 //!   makes the endpoint four times as expensive until the next success. The average is kept.
 //! - An endpoint without an answer yet costs nothing while it is idle, and a second for each attempt while its first
 //!   answer is awaited. So a new endpoint gets one attempt at once, and its share after the first answer.
-//! - An endpoint is silent if attempts wait for it, and none was answered for five times the usual time, and for at
-//!   least 50 ms. Its price is then no less than the time of the silence.
+//! - An endpoint is silent if an attempt that began after its last answer has waited for five times the usual time, and
+//!   for at least 50 ms. Its price is then no less than the time of the silence. Attempts that
+//!   began before the last answer make no silence, since their route may be slow. For the same reason, the silence ends
+//!   after eight times as long, and begins again with the next attempt.
 //!
 //! # Memory ordering
 //!
@@ -30,6 +33,9 @@ const UNIT: u64 = 64;
 /// The price of each attempt while the first answer of an endpoint is awaited: 1 s.
 const UNKNOWN: u64 = 1_000_000_000 / UNIT;
 
+/// The price of an endpoint whose first attempt has failed, before the factor for faults: 50 ms.
+const FAILED_FIRST: u64 = 50_000_000 / UNIT;
+
 /// The least price of each attempt at an ejected endpoint: 250 ms.
 const EJECTED: u64 = 250_000_000 / UNIT;
 
@@ -38,6 +44,9 @@ const HALF_LIFE_BITS: u32 = 11;
 
 /// An endpoint is silent after so many times its usual time.
 const SILENT_TIMES: u64 = 5;
+
+/// A silence ends after so many times the time after which it began.
+const SILENCE_LASTS: u64 = 8;
 
 /// An endpoint is never silent before this time, in milliseconds.
 const MIN_SILENCE_MS: u32 = 50;
@@ -52,8 +61,10 @@ pub(super) struct EndpointLoad {
     /// 32 bits of the average, in units; zero if no answer is known. 32 bits of the time of the last sample, in
     /// milliseconds.
     latency: AtomicU64,
-    /// The time of the last answer, or of the first attempt since the endpoint was idle, in milliseconds.
-    progress: AtomicU32,
+    /// The time of the last answer, in milliseconds.
+    answered_at: AtomicU32,
+    /// The start of the first attempt after the last answer, in milliseconds. Zero if there is none.
+    unanswered_since: AtomicU32,
     /// A [`HealthWord`].
     health: AtomicU32,
 }
@@ -135,7 +146,8 @@ impl EndpointLoad {
         Self {
             counts: AtomicU64::new(0),
             latency: AtomicU64::new(0),
-            progress: AtomicU32::new(0),
+            answered_at: AtomicU32::new(0),
+            unanswered_since: AtomicU32::new(0),
             health: AtomicU32::new(HealthWord::new(0, false, 0).0),
         }
     }
@@ -163,16 +175,24 @@ impl EndpointLoad {
     #[inline]
     pub(super) fn begin(&self, now_ms: u32) {
         let before = self.counts.fetch_add(AWAITED, Relaxed);
-        if LoadCounts::unpack(before).awaited == 0 {
-            self.progress.store(now_ms, Relaxed);
+        let since = self.unanswered_since.load(Relaxed);
+        if LoadCounts::unpack(before).awaited == 0 || since == 0 || self.is_silence_over(since, now_ms) {
+            self.unanswered_since.store(now_ms.max(1), Relaxed);
         }
+    }
+
+    fn is_silence_over(&self, since: u32, now_ms: u32) -> bool {
+        let (average, _) = unpack_latency(self.latency.load(Relaxed));
+        let after = silent_after_ms(if average > 0 { average } else { UNKNOWN });
+        u64::from(elapsed(since, now_ms)) > SILENCE_LASTS * after
     }
 
     /// Counts the head of an answer. The body is counted until [`body_ended`](Self::body_ended).
     #[inline]
     pub(super) fn answered(&self, now_ms: u32) {
         self.counts.fetch_add(READ + ENDED - AWAITED, Relaxed);
-        self.progress.store(now_ms, Relaxed);
+        self.answered_at.store(now_ms, Relaxed);
+        self.unanswered_since.store(0, Relaxed);
     }
 
     /// Counts the end of a body.
@@ -184,7 +204,21 @@ impl EndpointLoad {
     /// Counts an attempt that ends without an answer.
     pub(super) fn failed(&self, now_ms: u32) {
         self.counts.fetch_add(ENDED - AWAITED, Relaxed);
-        self.progress.store(now_ms, Relaxed);
+        self.begin_fall(now_ms);
+    }
+
+    /// The price of an endpoint that has only failed so far falls from now on.
+    pub(super) fn begin_fall(&self, now_ms: u32) {
+        let word = self.latency.load(Relaxed);
+        if word >> 32 == 0 {
+            let _ = self.latency.compare_exchange(word, u64::from(now_ms), Relaxed, Relaxed);
+        }
+    }
+
+    /// True if the endpoint has answered since this time.
+    pub(super) fn has_answered_since(&self, ms: u32) -> bool {
+        let since = self.answered_at.load(Relaxed).wrapping_sub(ms);
+        since > 0 && since <= u32::MAX / 2
     }
 
     /// Removes an attempt without a result from the counts.
@@ -219,22 +253,21 @@ impl EndpointLoad {
         let health = self.health();
         let (average, at) = unpack_latency(self.latency.load(Relaxed));
         let in_flight = u64::from(counts.in_flight());
-        let (mut each, silent_after) = if average > 0 {
-            (decayed(average, elapsed(at, now_ms)), SILENT_TIMES * average)
-        } else if in_flight == 0 && health.is_well() {
-            return Price { units: 0, is_silent: false };
-        } else if in_flight == 0 {
+        let mut each = match (average, in_flight) {
+            (0, 0) if health.is_well() => return Price { units: 0, is_silent: false },
             // The endpoint has only failed so far. The price falls, so that it is tried again.
-            (decayed(UNKNOWN, elapsed(self.progress.load(Relaxed), now_ms)), UNKNOWN)
-        } else {
-            (UNKNOWN, UNKNOWN)
+            (0, 0) => decayed(FAILED_FIRST, elapsed(at, now_ms)),
+            (0, _) => UNKNOWN,
+            (_, 0) => decayed(average, elapsed(at, now_ms)),
+            (_, _) => average,
         };
         let mut is_silent = false;
-        if counts.awaited > 0 {
-            let silence = elapsed(self.progress.load(Relaxed), now_ms);
-            let silent_for = u64::from(silence) * 1_000_000 / UNIT;
-            if silence > MIN_SILENCE_MS && silent_for > silent_after {
-                each = each.max(silent_for);
+        let since = self.unanswered_since.load(Relaxed);
+        if counts.awaited > 0 && since != 0 {
+            let silence = u64::from(elapsed(since, now_ms));
+            let after = silent_after_ms(if average > 0 { average } else { UNKNOWN });
+            if silence > after && silence <= SILENCE_LASTS * after {
+                each = each.max(silence * 1_000_000 / UNIT);
                 is_silent = true;
             }
         }
@@ -258,6 +291,11 @@ pub(super) fn millis_since(epoch: Instant, now: Instant) -> u64 {
 #[allow(clippy::cast_possible_truncation)]
 pub(super) const fn low_bits(millis: u64) -> u32 {
     millis as u32
+}
+
+/// Returns the milliseconds without an answer after which an endpoint with this usual time is silent.
+fn silent_after_ms(usual: u64) -> u64 {
+    (SILENT_TIMES * usual * UNIT / 1_000_000).max(u64::from(MIN_SILENCE_MS))
 }
 
 fn to_units(time: std::time::Duration) -> u64 {

@@ -84,7 +84,7 @@ async fn a_post_gets_the_503_of_its_instance_and_is_sent_once() {
     let before = upstream.requests();
     let (mut posts, mut refused) = (0, 0);
     while upstream.servers[1].requests() == before[1] {
-        assert!(posts < MOST_CALLS, "the instance is never chosen");
+        assert!(posts < MAX_CALLS, "the instance is never chosen");
         let post = || async {
             let response = client.post(upstream.url("/")).body("body").send().await.unwrap();
             let status = response.status();
@@ -124,7 +124,7 @@ pub(crate) async fn post_streams_until_ejected(
 ) -> usize {
     let mut posts = 0;
     while cause(client, upstream, refusing).is_none() {
-        assert!(posts < MOST_CALLS, "the instance is never chosen");
+        assert!(posts < MAX_CALLS, "the instance is never chosen");
         join_all((posts..posts + BURST).map(|number| post_stream(client, upstream, number))).await;
         posts += BURST;
     }

@@ -72,7 +72,7 @@ fn a_runtime_that_is_no_longer_driven_does_not_stop_the_discovery() {
         let servers = restart(&addresses.iter().map(at_port).collect::<Vec<_>>());
         let upstream = Upstream { name: NAME, servers, names: Arc::clone(&names) };
         // The known addresses refuse connections, so calls fail until the new ones are known.
-        for _ in 0..MOST_CALLS / 5 {
+        for _ in 0..MAX_CALLS / 5 {
             if client.get(upstream.url("/")).send().await.is_ok() {
                 return;
             }

@@ -36,7 +36,7 @@ const NAME: &str = "sku.test";
 
 /// A condition must hold after so many calls. A call takes less than a millisecond, and the longest wait is that for
 /// several refreshes of 100 ms.
-const MOST_CALLS: usize = 50_000;
+const MAX_CALLS: usize = 50_000;
 
 /// The number of calls that are made at the same time.
 const BURST: usize = 16;
@@ -182,7 +182,7 @@ impl Upstream {
     /// endpoint gets some. Each call must be answered with 200.
     async fn burst_until(&self, client: &Client, mut holds: impl FnMut() -> bool) {
         let url = self.url("/");
-        for _ in 0..MOST_CALLS / BURST {
+        for _ in 0..MAX_CALLS / BURST {
             if holds() {
                 return;
             }
@@ -235,18 +235,18 @@ async fn get(client: &Client, url: &str) -> String {
 
 /// Makes GETs until the condition holds. Each must be answered with 200.
 async fn call_until(client: &Client, url: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..MOST_CALLS {
+    for _ in 0..MAX_CALLS {
         if holds() {
             return;
         }
         get(client, url).await;
     }
-    panic!("the condition does not hold after {MOST_CALLS} calls of {url}: {:?}", known(client, url));
+    panic!("the condition does not hold after {MAX_CALLS} calls of {url}: {:?}", known(client, url));
 }
 
 /// Lets the other tasks run until the condition holds.
 async fn yield_until(mut holds: impl FnMut() -> bool) {
-    for _ in 0..MOST_CALLS {
+    for _ in 0..MAX_CALLS {
         if holds() {
             return;
         }

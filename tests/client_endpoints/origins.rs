@@ -55,7 +55,7 @@ async fn upstreams_that_share_a_host_share_its_endpoints_and_connections() {
     upstream.reaches(&client, 0..2).await;
     let connections = upstream.connections();
     let before = upstream.requests();
-    for number in 0..MOST_CALLS {
+    for number in 0..MAX_CALLS {
         let request = client.get(upstream.url("/")).header("x-shard", (number % 5).to_string());
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 200);

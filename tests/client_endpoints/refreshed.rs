@@ -147,7 +147,7 @@ async fn a_body_that_is_being_read_outlives_its_address() {
     upstream.servers[0].replies([slow, Reply::ok("0")]);
     let head = |path| client.get(upstream.url(path)).send();
     let mut slow = None;
-    for _ in 0..MOST_CALLS {
+    for _ in 0..MAX_CALLS {
         let response = head("/").await.unwrap();
         if upstream.servers[0].last().target == "/" && response.content_length().is_none() {
             slow = Some(response);

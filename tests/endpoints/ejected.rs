@@ -159,7 +159,8 @@ async fn a_whole_outage_ends_for_all_endpoints_at_once() {
     assert!(requests.iter().all(|requests| *requests > 20), "{requests:?}");
 }
 
-/// An instance often fails its first requests while it starts. One fault is too few for an ejection, so no probe follows.
+/// An instance often fails its first requests while it starts. One fault is too few for an ejection, so no probe
+/// follows.
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_whose_first_attempt_failed_gets_attempts_again() {
     for mode in [Status(503, None), Status(500, None), Reset] {

@@ -5,6 +5,7 @@ mod support;
 
 mod discovery;
 mod ejected;
+mod hard_cases;
 mod retries;
 
 use std::convert::Infallible;

@@ -213,8 +213,6 @@ fn while_an_endpoint_is_replaced(set_up: fn() -> Pair, end: impl Fn(&Pair) + Sen
         assert!(health.ejected.is_none());
         assert_eq!((health.generation, health.faults_in_row), (0, 0));
         assert_eq!(pair.next_probe_ms.load(Relaxed), u64::MAX);
-        // No fault of the new endpoint is charged yet.
-        assert!(pair.lock().ejections.charge(0, 0));
     });
 }
 
@@ -255,8 +253,5 @@ fn a_return_is_published_although_another_endpoint_is_replaced() {
 #[test]
 fn one_of_two_faults_in_an_interval_is_charged() {
     let fault = |pair: &Pair| pair.fault(0, FaultKind::Exchange, 0, 0);
-    race(Pair::new, fault, fault, |_, one, two| {
-        assert!(one.is_charged ^ two.is_charged);
-        assert!(one.has_other && two.has_other);
-    });
+    race(Pair::new, fault, fault, |_, one, two| assert!(one.is_charged ^ two.is_charged));
 }

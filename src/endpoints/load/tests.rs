@@ -75,15 +75,22 @@ fn an_endpoint_is_silent_while_it_leaves_attempts_without_an_answer() {
     assert!(!load.price(1000).is_silent, "idle");
     load.begin(1000);
     assert!(!load.price(1050).is_silent && load.price(1051).is_silent);
-    assert!(price(&load, 2000) >= Duration::from_secs(2));
-    load.begin(2000);
-    assert!(load.price(2001).is_silent, "a second attempt is no progress");
+    assert!(price(&load, 1200) >= 2 * 199 * MS);
+    load.begin(1300);
+    assert!(load.price(1301).is_silent, "a second attempt is no answer");
     load.answered(2002);
     assert!(!load.price(2003).is_silent, "an answer is");
+    assert!(!load.price(9000).is_silent, "a slow call beside answered ones");
+    load.begin(9000);
+    assert!(load.price(9051).is_silent);
+    assert!(load.has_answered_since(2001) && !load.has_answered_since(2002));
 
     let slow = known(100 * MS, 0);
-    slow.begin(0);
-    assert!(!slow.price(500).is_silent && slow.price(501).is_silent);
+    slow.begin(1);
+    assert!(!slow.price(501).is_silent && slow.price(502).is_silent);
+    assert!(slow.price(4001).is_silent && !slow.price(4002).is_silent, "the silence ends");
+    slow.begin(4002);
+    assert!(!slow.price(4502).is_silent && slow.price(4503).is_silent, "and begins again");
 }
 
 #[test]

@@ -1,52 +1,44 @@
 //! The memory of an endpoint: its reqwest client, and one idle connection that has served a call.
 //!
 //! One name stands for several addresses. The client first knows one of them, and its only endpoint has no pin. Then
-//! the resolver answers with all addresses, and each becomes an endpoint. The memory that remains is divided among the
-//! endpoints.
+//! the resolver answers with all addresses, and each becomes an endpoint. The memory that remains is divided among
+//! the endpoints.
 //!
 //! # Accounting
 //!
 //! Each row is measured in a process of its own, which holds the client only: the servers are in the parent process.
-//! The client runs on one thread, because `allocation_counter` counts the allocations of a thread. A smaller run comes
-//! first, so that what the process makes once does not count.
+//! The client runs on one thread, because `allocation_counter` counts the allocations of a thread. A smaller run
+//! comes first, so that what the process makes once does not count.
 //!
 //! The client's default TLS trusts the certificates of the system. The variable `SSL_CERT_FILE` adds the authority of
 //! the tests, and can be set for a new process only.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::process::Stdio;
-use std::sync::Arc;
-use std::time::Duration;
+mod child;
 
-use http::Response;
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::Stdio;
+
+use bytes::Bytes;
+use http::{Request, Response};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use reqwest::Certificate;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
-use tokio::runtime::{Builder, Runtime};
-use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::CertificateDer;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::BoxError;
 use crate::parity::bench::Over;
-use crate::replicas::names::{HOST, Names};
 use crate::server::{acceptor, acceptor_of_http1, authority};
 
 /// The number of endpoints.
 const ENDPOINTS: usize = 20;
 
-/// The endpoints of the run that comes first.
-const WARM_UP: usize = 2;
-
-/// The endpoints are known and have answered after so many calls.
-const MOST_CALLS: usize = 100_000;
+/// The variable with the authority of the parent process.
+const AUTHORITY: &str = "WIRE_AUTHORITY";
 
 /// The TLS of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +69,7 @@ impl Tls {
     }
 
     /// The most KiB of an endpoint.
-    const fn most_kib(self) -> u32 {
+    const fn max_kib(self) -> u32 {
         match self {
             Self::None => 64,
             Self::Default | Self::Shared => 72,
@@ -90,7 +82,7 @@ impl Tls {
 pub(crate) async fn run(mut arguments: impl Iterator<Item = String>) -> Result<Vec<String>, BoxError> {
     if let Some(row) = arguments.next() {
         let (over, port) = (arguments.next().ok_or("no protocol")?, arguments.next().ok_or("no port")?);
-        return of_child(row.parse()?, over.parse()?, port.parse()?);
+        return child::run(row.parse()?, over.parse()?, port.parse()?);
     }
     let ports = [serve(acceptor_of_http1()).await?, serve(acceptor()).await?];
     let certificates = Certificates::write()?;
@@ -101,16 +93,16 @@ pub(crate) async fn run(mut arguments: impl Iterator<Item = String>) -> Result<V
         let mut kib = [0.0; 2];
         for (over, kib) in kib.iter_mut().enumerate() {
             *kib = measured_by_child([number, over, ports[over].into()], &certificates).await? / 1024.0;
-            if *kib > f64::from(tls.most_kib()) {
+            if *kib > f64::from(tls.max_kib()) {
                 problems.push(format!("{}, {:?}: {kib:.1} KiB for each endpoint", tls.name(), OVER[over]));
             }
         }
-        println!("| {} | {:.1} | {:.1} | {} |", tls.name(), kib[0], kib[1], tls.most_kib());
+        println!("| {} | {:.1} | {:.1} | {} |", tls.name(), kib[0], kib[1], tls.max_kib());
     }
     Ok(problems)
 }
 
-// ===== The parent process =====
+// ===== Servers =====
 
 /// Serves on one port of each address, and returns the port.
 async fn serve(acceptor: &'static TlsAcceptor) -> Result<u16, BoxError> {
@@ -136,7 +128,7 @@ async fn accept(listener: TcpListener, acceptor: &'static TlsAcceptor) {
 
 async fn serve_connection(stream: TcpStream, acceptor: &'static TlsAcceptor) {
     const TLS_HANDSHAKE: u8 = 0x16;
-    let answer = service_fn(async |_| Ok::<_, BoxError>(Response::new(Full::new(&b"an answer"[..]))));
+    let answer = service_fn(answer);
     let builder = auto::Builder::new(TokioExecutor::new());
     let mut first = [0];
     // The client ends its connections.
@@ -150,6 +142,10 @@ async fn serve_connection(stream: TcpStream, acceptor: &'static TlsAcceptor) {
     } else {
         let _ = builder.serve_connection(TokioIo::new(stream), answer).await;
     }
+}
+
+async fn answer(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    Ok(Response::new(Full::new(Bytes::from_static(b"an answer"))))
 }
 
 /// A file with the certificates of the system and the authority of the tests. Removed when dropped.
@@ -171,128 +167,15 @@ impl Drop for Certificates {
     }
 }
 
-/// Returns the bytes for each endpoint. The arguments are those of [`of_child`].
+/// Returns the bytes for each endpoint. The arguments are those of [`child::run`].
 async fn measured_by_child(arguments: [usize; 3], certificates: &Certificates) -> Result<f64, BoxError> {
     let mut child = Command::new(std::env::current_exe()?);
     child.arg("memory").args(arguments.map(|argument| argument.to_string()));
-    child.env("SSL_CERT_FILE", &certificates.0).env(AUTHORITY, authority()).stderr(Stdio::inherit());
+    child.env_remove("SSL_CERT_DIR").env("SSL_CERT_FILE", &certificates.0).env(AUTHORITY, authority());
+    child.stderr(Stdio::inherit());
     let output = child.output().await?;
     if !output.status.success() {
         return Err(format!("the process of {arguments:?} has failed: {}", output.status).into());
     }
     Ok(String::from_utf8(output.stdout)?.trim().parse()?)
-}
-
-// ===== The child process =====
-
-/// The variable with the authority of the parent process.
-const AUTHORITY: &str = "WIRE_AUTHORITY";
-
-/// Prints the bytes for each endpoint.
-fn of_child(row: usize, over: usize, port: u16) -> Result<Vec<String>, BoxError> {
-    let (tls, over) = (*ALL.get(row).ok_or("no such row")?, *OVER.get(over).ok_or("no such protocol")?);
-    let measured = std::thread::spawn(move || measure(tls, over, port)).join().map_err(|_| "a panic")?;
-    println!("{}", measured?);
-    Ok(Vec::new())
-}
-
-#[allow(clippy::cast_precision_loss)]
-fn measure(tls: Tls, over: Over, port: u16) -> Result<f64, BoxError> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let warm_up = Growth::begin(&runtime, tls, over, port)?;
-    warm_up.grow(&runtime, WARM_UP)?;
-    drop(warm_up);
-    let growth = Growth::begin(&runtime, tls, over, port)?;
-    let mut grown = Ok(());
-    let memory = allocation_counter::measure(|| grown = growth.grow(&runtime, ENDPOINTS));
-    grown?;
-    Ok(memory.bytes_current as f64 / ENDPOINTS as f64)
-}
-
-fn client(tls: Tls, over: Over, names: &Arc<Names>) -> Result<steadfast::Client, BoxError> {
-    let builder = steadfast::Client::builder().no_proxy().dns_resolver(Arc::clone(names));
-    let builder = builder.refresh_addresses(Duration::from_millis(100));
-    let authority = std::env::var(AUTHORITY)?;
-    let builder = match (tls, over) {
-        (Tls::None, Over::Http1) | (Tls::Default, _) => builder,
-        (Tls::None, Over::Http2) => {
-            // Without a configuration to share, reqwest would make one for each client, also for `http`.
-            let tls = config(&authority)?;
-            let make = move || reqwest::Client::builder().tls_backend_preconfigured(tls.clone());
-            builder.reqwest_builder(move || make().http2_prior_knowledge())
-        }
-        (Tls::Own, _) => builder.add_root_certificate(Certificate::from_pem(authority.as_bytes())?),
-        (Tls::Shared, _) => {
-            let tls = config(&authority)?;
-            builder.reqwest_builder(move || reqwest::Client::builder().tls_backend_preconfigured(tls.clone()))
-        }
-    };
-    Ok(builder.build()?)
-}
-
-/// A configuration of the user's. Its clones share the sessions that can be resumed.
-fn config(authority: &str) -> Result<ClientConfig, BoxError> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(authority.as_bytes())?)?;
-    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
-}
-
-/// A client whose name gets more addresses.
-struct Growth {
-    client: steadfast::Client,
-    names: Arc<Names>,
-    url: String,
-}
-
-impl Growth {
-    /// The name has one address, and its endpoint has answered.
-    fn begin(runtime: &Runtime, tls: Tls, over: Over, port: u16) -> Result<Self, BoxError> {
-        let names = Arc::<Names>::default();
-        names.set(vec![address(0)]);
-        let scheme = if tls == Tls::None { "http" } else { "https" };
-        let url = format!("{scheme}://{HOST}:{port}/");
-        let growth = Self { client: client(tls, over, &names)?, names, url };
-        runtime.block_on(async {
-            growth.call().await?;
-            settle().await;
-            Ok(growth)
-        })
-    }
-
-    fn grow(&self, runtime: &Runtime, endpoints: usize) -> Result<(), BoxError> {
-        self.names.set((0..endpoints).map(address).collect());
-        runtime.block_on(async {
-            for _ in 0..MOST_CALLS {
-                self.call().await?;
-                if self.answered()? == endpoints {
-                    settle().await;
-                    return Ok(());
-                }
-            }
-            Err("not every endpoint has answered".into())
-        })
-    }
-
-    async fn call(&self) -> Result<(), BoxError> {
-        let response = self.client.get(&self.url).send().await?;
-        response.error_for_status()?.bytes().await?;
-        Ok(())
-    }
-
-    /// The number of addresses that have answered.
-    fn answered(&self) -> Result<usize, BoxError> {
-        let endpoints = self.client.upstream_at(&self.url)?.endpoints();
-        let answered = endpoints.iter().filter(|it| it.address().is_some() && it.latency().is_some());
-        Ok(answered.count())
-    }
-}
-
-/// Lets the tasks of the connections become idle.
-async fn settle() {
-    sleep(Duration::from_millis(100)).await;
 }
