@@ -21,6 +21,8 @@ pub(super) type MakeBuilder = Arc<dyn Fn() -> reqwest::ClientBuilder + Send + Sy
 /// The settings of the reqwest clients.
 pub(super) struct ClientFactory {
     pub(super) make: MakeBuilder,
+    /// The text of the user's builder, which shows the names that the builder pins. reqwest has no getter for them.
+    pub(super) builder_text: Option<String>,
     pub(super) default_headers: HeaderMap,
     pub(super) connect_timeout: Option<Duration>,
     pub(super) redirect: Arc<Policy>,
@@ -74,6 +76,12 @@ impl ClientFactory {
         }
         builder = builder.connector_layer(WatchConnecting);
         builder.redirect(watch_shared(Arc::clone(&self.redirect))).retry(reqwest::retry::never()).build()
+    }
+
+    /// True if the user's function has pinned the host to addresses of its own, which a pin of ours would replace.
+    pub(super) fn pins(&self, host: &str) -> bool {
+        let pinned = self.builder_text.as_ref().and_then(|text| text.split_once("dns_overrides"));
+        pinned.is_some_and(|(_, names)| names.contains(&format!("{host:?}: [")))
     }
 
     /// Makes the service of a client that this factory has built.

@@ -24,6 +24,8 @@ pub(super) struct Dialer(Arc<DialerInner>);
 struct DialerInner {
     /// The service of the reqwest client that resolves names itself.
     whole: ReqwestService,
+    /// The same as a single endpoint.
+    single: EndpointsService<Target, ReqwestService, StackClassifier>,
     settings: DialerSettings,
     /// The origins in use. Upstreams with a key function can share an origin.
     origins: Mutex<HashMap<OriginName, Weak<OriginEndpoints>>>,
@@ -45,11 +47,22 @@ pub(super) struct DialerSettings {
 
 impl Dialer {
     pub(super) fn new(whole: ReqwestService, settings: DialerSettings) -> Self {
-        Self(Arc::new(DialerInner { whole, settings, origins: Mutex::default() }))
+        let make = {
+            let whole = whole.clone();
+            move |_: &Target| whole.clone()
+        };
+        let single = Endpoints::new(&settings.endpoints, None, fixed([Target::Whole]), make);
+        let single = EndpointsService::new(single).classifier(settings.classifier.clone());
+        Self(Arc::new(DialerInner { whole, single, settings, origins: Mutex::default() }))
     }
 
     pub(super) fn is_by_origin(&self) -> bool {
         self.0.settings.is_by_origin
+    }
+
+    /// Returns the endpoint without a pin that all origins share.
+    pub(super) fn single(&self) -> &EndpointsService<Target, ReqwestService, StackClassifier> {
+        &self.0.single
     }
 
     /// Returns the endpoints of the origin of a URL. Makes them if the origin is new.
@@ -68,7 +81,8 @@ impl Dialer {
     fn make(&self, name: &OriginName) -> OriginEndpoints {
         let DialerInner { whole, settings, .. } = &*self.0;
         let upstream: Arc<str> = name.to_string().into();
-        let factory = settings.factory.as_ref().filter(|_| name.is_resolved());
+        let factory = settings.factory.as_ref();
+        let factory = factory.filter(|factory| name.is_resolved() && !factory.pins(&name.host));
         let (endpoints, discovery) = if let Some(factory) = factory {
             let (endpoints, discovery) = self.discovered(name, &upstream, factory);
             (endpoints, Some(discovery))
@@ -78,7 +92,7 @@ impl Dialer {
             (Endpoints::new(&settings.endpoints, Some(upstream), fixed([Target::Whole]), make), None)
         };
         let service = EndpointsService::new(endpoints).classifier(settings.classifier.clone());
-        OriginEndpoints { name: name.clone(), service, discovery }
+        OriginEndpoints { name: name.clone(), service, whole: self.0.single.clone(), discovery }
     }
 
     fn discovered(

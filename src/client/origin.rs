@@ -26,6 +26,8 @@ pub(super) type OriginFuture =
 pub(super) struct OriginEndpoints {
     pub(super) name: OriginName,
     pub(super) service: EndpointsService<Target, ReqwestService, StackClassifier>,
+    /// The endpoint without a pin, for a time in which the addresses may be outdated.
+    pub(super) whole: EndpointsService<Target, ReqwestService, StackClassifier>,
     /// `None` if the endpoints never change.
     pub(super) discovery: Option<Arc<NameDiscovery>>,
 }
@@ -33,10 +35,8 @@ pub(super) struct OriginEndpoints {
 impl OriginEndpoints {
     #[inline]
     pub(super) fn send(&self, call: Call<reqwest::Request>) -> OriginFuture {
-        if let Some(discovery) = &self.discovery {
-            discovery.used();
-        }
-        self.service.send(call)
+        let is_current = self.discovery.as_ref().is_none_or(|discovery| discovery.used());
+        if is_current { self.service.send(call) } else { self.whole.send(call) }
     }
 }
 

@@ -25,12 +25,12 @@ pub(super) struct UpstreamOrigins(Arc<OriginList>);
 struct OriginList {
     dialer: Dialer,
     first: OnceLock<Arc<OriginEndpoints>>,
-    /// Further origins, oldest first. Boxed, because most upstreams have none.
+    /// Further origins. Boxed, because most upstreams have none.
     others: OnceLock<Box<Mutex<Vec<Arc<OriginEndpoints>>>>>,
 }
 
-/// The largest number of further origins of one upstream.
-const MAX_OTHERS: usize = 15;
+/// The largest number of further origins of one upstream. All others share one endpoint.
+const MAX_OTHERS: usize = 63;
 
 impl UpstreamOrigins {
     pub(super) fn new(dialer: Dialer) -> Self {
@@ -44,21 +44,25 @@ impl UpstreamOrigins {
         if self.0.dialer.is_by_origin() || first.name.is_of(call.request().url()) {
             return first.send(call);
         }
-        self.other(call.request().url()).send(call)
+        match self.other(call.request().url()) {
+            Some(other) => other.send(call),
+            None => self.0.dialer.single().send(call),
+        }
     }
 
+    /// Returns a further origin; `None` if there are too many.
     #[cold]
-    fn other(&self, url: &Url) -> Arc<OriginEndpoints> {
+    fn other(&self, url: &Url) -> Option<Arc<OriginEndpoints>> {
         let mut others = self.others();
         if let Some(origin) = others.iter().find(|origin| origin.name.is_of(url)) {
-            return Arc::clone(origin);
+            return Some(Arc::clone(origin));
+        }
+        if others.len() >= MAX_OTHERS {
+            return None;
         }
         let origin = self.0.dialer.origin(url);
-        if others.len() >= MAX_OTHERS {
-            others.remove(0);
-        }
         others.push(Arc::clone(&origin));
-        origin
+        Some(origin)
     }
 
     fn others(&self) -> MutexGuard<'_, Vec<Arc<OriginEndpoints>>> {

@@ -73,8 +73,10 @@ impl TransportSettings {
         let is_confirmed = !has_hidden_settings
             && self.proxies.is_empty()
             && (self.no_proxy || !environment_may_set_proxy());
+        let builder_text = has_hidden_settings.then(|| format!("{:?}", make()));
         let factory = ClientFactory {
             make,
+            builder_text,
             default_headers: self.default_headers,
             connect_timeout: self.connect_timeout.or(attempt.map(|attempt| attempt / 2)),
             redirect: Arc::new(self.redirect.take().unwrap_or_default()),

@@ -39,13 +39,15 @@ impl NameDiscovery {
         Self { name, resolver, signals: Arc::default(), shared, task: Mutex::default() }
     }
 
-    /// Records a use of the name. Starts the task if none runs, unless the caller is outside of a tokio runtime.
+    /// Records a use of the name. Starts the task if none runs, unless the caller is outside of a tokio runtime. Returns
+    /// false if the addresses are not to be used, because they may be outdated.
     ///
-    /// Every call does this. Usually it costs one relaxed load.
-    pub(crate) fn used(&self) {
+    /// Every call does this. Usually it costs two relaxed loads.
+    pub(crate) fn used(&self) -> bool {
         if self.signals.state.load(Relaxed) != USED {
             self.first_use();
         }
+        !self.shared.is_outdated()
     }
 
     /// Asks for an early look-up, because an attempt could not connect. A hint also counts as a use.
@@ -53,7 +55,7 @@ impl NameDiscovery {
     /// A hinted look-up begins at least 1 s after the end of the last one.
     pub(crate) fn hint(&self) {
         if !self.signals.is_hinted.swap(true, Relaxed) {
-            self.used();
+            let _ = self.used();
             self.signals.changed.notify_one();
         }
     }
@@ -71,6 +73,7 @@ impl NameDiscovery {
 
     #[cold]
     fn first_use(&self) {
+        self.shared.used_again();
         if self.signals.change(UNUSED, USED) {
             self.signals.changed.notify_one();
         } else if let Ok(runtime) = Handle::try_current() {

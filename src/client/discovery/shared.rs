@@ -6,11 +6,13 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
+use tokio::time::Instant;
 
 use super::addresses::{AddressChange, KnownAddresses};
 use super::news::{AddressNews, DiscoverySettings, Sink};
@@ -19,6 +21,12 @@ use crate::internal::log_events;
 
 /// The longest wait after a failure, before the jitter.
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
+
+/// The addresses are outdated after so many refresh intervals without a look-up.
+const OUTDATED_AFTER: u32 = 3;
+
+/// The longest wait for the look-up of outdated addresses, the "client response timer" of RFC 8767.
+const OUTDATED_FOR: Duration = Duration::from_millis(1800);
 
 /// The shortest time before a hinted look-up. Each failure doubles it.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
@@ -29,6 +37,8 @@ pub(super) struct Shared {
     refresh: Duration,
     sink: Sink,
     state: Mutex<DiscoveryState>,
+    /// True from the first use after an idle time until the next answer: the addresses may be those of former instances.
+    is_outdated: AtomicBool,
 }
 
 struct DiscoveryState {
@@ -36,6 +46,10 @@ struct DiscoveryState {
     rng: SmallRng,
     /// The number of consecutive failures.
     failures: u32,
+    /// The end of the last look-up.
+    answered_at: Option<Instant>,
+    /// The time of the first use after an idle time.
+    outdated_since: Option<Instant>,
     undelivered: VecDeque<AddressNews>,
     is_delivering: bool,
 }
@@ -61,10 +75,19 @@ impl Shared {
             known: KnownAddresses::new(settings.max_addresses, settings.seed),
             rng: SmallRng::seed_from_u64(settings.seed),
             failures: 0,
+            answered_at: None,
+            outdated_since: None,
             undelivered: VecDeque::new(),
             is_delivering: false,
         };
-        Self { name, upstream, refresh: settings.refresh, sink, state: Mutex::new(state) }
+        Self {
+            name,
+            upstream,
+            refresh: settings.refresh,
+            sink,
+            state: Mutex::new(state),
+            is_outdated: AtomicBool::new(false),
+        }
     }
 
     /// Records and reports the end of a look-up. Returns the time until the next look-up.
@@ -78,6 +101,8 @@ impl Shared {
             }
             Err(error) => (state.failures.saturating_add(1), Some(error)),
         };
+        state.answered_at = Some(Instant::now());
+        self.is_outdated.store(false, Relaxed);
         let failures_before = std::mem::replace(&mut state.failures, failures);
         let pause = state.pause(self.refresh);
         let kept = state.known.current().count();
@@ -91,6 +116,34 @@ impl Shared {
         }
         self.deliver();
         pause
+    }
+
+    /// Records the first use after an idle time.
+    pub(super) fn used_again(&self) {
+        let mut state = self.lock();
+        let now = Instant::now();
+        let is_old = |at: Instant| now.saturating_duration_since(at) >= self.refresh * OUTDATED_AFTER;
+        if state.answered_at.is_some_and(is_old) {
+            state.outdated_since = Some(now);
+            self.is_outdated.store(true, Relaxed);
+        }
+    }
+
+    /// True if the addresses may be outdated, because they were not looked up for long. After [`OUTDATED_FOR`] without
+    /// an answer, they are used nevertheless (RFC 8767, section 5).
+    #[inline]
+    pub(super) fn is_outdated(&self) -> bool {
+        self.is_outdated.load(Relaxed) && self.is_still_outdated()
+    }
+
+    #[cold]
+    fn is_still_outdated(&self) -> bool {
+        let since = self.lock().outdated_since;
+        let is_short = since.is_some_and(|since| since.elapsed() < OUTDATED_FOR);
+        if !is_short {
+            self.is_outdated.store(false, Relaxed);
+        }
+        is_short
     }
 
     pub(super) fn prefer(&self, address: IpAddr) {

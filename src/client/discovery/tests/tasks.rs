@@ -88,7 +88,9 @@ fn many_threads_start_one_task() {
                 scope.spawn(|| {
                     let _runtime = runtime.enter();
                     barrier.wait();
-                    (0..100).for_each(|_| rig.discovery.used());
+                    for _ in 0..100 {
+                        rig.discovery.used();
+                    }
                 });
             }
         });
