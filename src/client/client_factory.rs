@@ -2,7 +2,7 @@
 //!
 //! All of them have the same settings, and share the cookie store.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use super::connecting::WatchConnecting;
 #[cfg(feature = "cookies")]
 use super::cookie_store::CookieStore;
 use super::discovery::Resolver;
+use super::pins::{PinResolver, Pins};
 use super::reqwest_service::{ReqwestService, watch_shared};
 
 /// The function that makes a reqwest builder.
@@ -28,8 +29,7 @@ pub(super) struct ClientFactory {
     pub(super) redirect: Arc<Policy>,
     pub(super) proxies: Vec<reqwest::Proxy>,
     pub(super) no_proxy: bool,
-    /// `None` if reqwest resolves names as its builder says.
-    pub(super) resolver: Option<Resolver>,
+    pub(super) resolver: Resolver,
     #[cfg(feature = "rustls")]
     pub(super) root_certificates: Vec<reqwest::Certificate>,
     /// `None` if each reqwest client makes a TLS configuration of its own.
@@ -43,10 +43,34 @@ pub(super) struct ClientFactory {
 #[cfg(feature = "http2")]
 const PING: Duration = Duration::from_secs(5);
 
+/// The pin of a client: the host, and the address of its endpoint.
+#[derive(Clone, Copy)]
+pub(super) struct Pin<'a> {
+    pub(super) host: &'a str,
+    pub(super) address: SocketAddr,
+    pub(super) pins: &'a Arc<Pins>,
+}
+
+impl Pin<'_> {
+    fn resolver(self, others: Resolver) -> PinResolver {
+        let (host, pins) = (self.host.to_owned(), Arc::clone(self.pins));
+        PinResolver { host, address: self.address, pins, others }
+    }
+}
+
 impl ClientFactory {
-    /// Builds a client, pinned to the addresses of a host if they are given.
-    pub(super) fn client(&self, pin: Option<(&str, &[SocketAddr])>) -> reqwest::Result<reqwest::Client> {
-        let mut builder = (self.make)().default_headers(self.default_headers.clone());
+    /// Builds a client, pinned to an address of a host if one is given.
+    pub(super) fn client(&self, pin: Option<Pin<'_>>) -> reqwest::Result<reqwest::Client> {
+        self.client_from((self.make)(), pin)
+    }
+
+    /// Builds a client from the builder that the user's function has returned.
+    pub(super) fn client_from(
+        &self,
+        builder: reqwest::ClientBuilder,
+        pin: Option<Pin<'_>>,
+    ) -> reqwest::Result<reqwest::Client> {
+        let mut builder = builder.default_headers(self.default_headers.clone());
         if let Some(timeout) = self.connect_timeout {
             builder = builder.connect_timeout(timeout);
         }
@@ -56,12 +80,22 @@ impl ClientFactory {
         for proxy in &self.proxies {
             builder = builder.proxy(proxy.clone());
         }
-        if let Some(resolver) = &self.resolver {
-            builder = builder.dns_resolver(Arc::new(resolver.clone()));
+        // Without a port, reqwest uses the port of the URL.
+        let without_port = |address: &IpAddr| SocketAddr::new(*address, 0);
+        for (name, addresses) in self.resolver.lists() {
+            let addresses: Vec<_> = addresses.iter().map(without_port).collect();
+            builder = builder.resolve_to_addrs(name, &addresses);
         }
-        if let Some((host, addresses)) = pin {
-            builder = builder.resolve_to_addrs(host, addresses);
-        }
+        // A resolver of the user's function stays, for the hosts of redirects.
+        let replaces_resolver = self.resolver.is_custom() || self.builder_text.is_none();
+        builder = match pin {
+            Some(pin) if replaces_resolver && !self.resolver.has_list(pin.host) => {
+                builder.dns_resolver(Arc::new(pin.resolver(self.resolver.clone())))
+            }
+            Some(pin) => builder.resolve_to_addrs(pin.host, &pin.pins.addresses_for(pin.address)),
+            None if self.resolver.is_custom() => builder.dns_resolver(Arc::new(self.resolver.clone())),
+            None => builder,
+        };
         #[cfg(feature = "rustls")]
         if let Some(tls) = &self.shared_tls {
             builder = builder.tls_backend_preconfigured(tls.clone());
@@ -92,7 +126,7 @@ impl ClientFactory {
         service
     }
 
-    pub(super) fn service(&self, pin: Option<(&str, &[SocketAddr])>) -> reqwest::Result<ReqwestService> {
+    pub(super) fn service(&self, pin: Option<Pin<'_>>) -> reqwest::Result<ReqwestService> {
         Ok(self.wrap(self.client(pin)?))
     }
 }

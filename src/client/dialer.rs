@@ -9,7 +9,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 use super::classifier::StackClassifier;
-use super::client_factory::ClientFactory;
+use super::client_factory::{ClientFactory, Pin};
 use super::discovery::{AddressNews, DiscoverySettings, NameDiscovery, Resolver};
 use super::origin::{OriginEndpoints, OriginName};
 use super::pins::{PinnedSite, Pins, Target};
@@ -117,8 +117,8 @@ impl Dialer {
                     renewed.at_site(PinnedSite { pins: Arc::clone(&pins), address: None })
                 }
                 Target::Address(address) => {
-                    let addresses = pins.addresses_for(address);
-                    match factory.service(Some((&host, &addresses))) {
+                    let pin = Pin { host: &host, address, pins: &pins };
+                    match factory.service(Some(pin)) {
                         Ok(service) => {
                             service.at_site(PinnedSite { pins: Arc::clone(&pins), address: Some(address) })
                         }

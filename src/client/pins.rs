@@ -19,9 +19,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::discovery::{AddressChange, NameDiscovery};
+use super::discovery::{AddressChange, NameDiscovery, Resolver};
 use crate::BoxError;
 use crate::endpoints::Change;
 
@@ -40,7 +41,8 @@ pub(super) struct Pins {
     port: u16,
     changes: UnboundedSender<Change<Target>>,
     state: Mutex<PinState>,
-    /// True while several addresses wait for a confirmation.
+    /// True while the address of an answer without a pin is of interest: several addresses wait for a confirmation, or
+    /// the other family may have to be used.
     is_unconfirmed: AtomicBool,
     /// The number of answers in a row that came over the other family of addresses.
     other_family: AtomicU32,
@@ -57,7 +59,7 @@ struct PinState {
 
 /// The largest number of addresses of the same family to which a pinned client fails over if it cannot connect. One
 /// of the other family follows.
-const MAX_ALTERNATIVES: usize = 2;
+const MAX_ALTERNATIVES: usize = 3;
 
 /// After so many answers in a row over the other family of addresses, the other family is used.
 const FAMILY_FAILS: u32 = 3;
@@ -113,6 +115,12 @@ impl Pins {
             }
         }
         self.pin(&mut state);
+        let is_only = !state.is_pinned && state.addresses.len() == 1;
+        drop(state);
+        let has_others = is_only && self.discovery().is_some_and(|discovery| !discovery.others().is_empty());
+        if has_others {
+            self.is_unconfirmed.store(true, Relaxed);
+        }
     }
 
     /// Pins the endpoints to their addresses, once there are several that are confirmed. One address needs no pin.
@@ -130,10 +138,22 @@ impl Pins {
 
     /// Records that an answer came from `remote`, over a connection without a pin.
     fn answered_unpinned(&self, remote: SocketAddr) {
+        let address = remote.ip().to_canonical();
         let mut state = self.lock();
-        if remote.port() == self.port && state.addresses.contains(&remote.ip().to_canonical()) {
+        if remote.port() == self.port && state.addresses.contains(&address) {
             state.is_confirmed = true;
+            if state.addresses.len() == 1 {
+                self.is_unconfirmed.store(false, Relaxed);
+            }
             self.pin(&mut state);
+            return;
+        }
+        // The only address of the family in use cannot be reached, if an address of the other family has answered.
+        let is_other_family = state.addresses.iter().all(|known| known.is_ipv4() != address.is_ipv4());
+        drop(state);
+        let discovery = self.discovery().filter(|_| is_other_family && remote.port() == self.port);
+        if let Some(discovery) = discovery.filter(|discovery| discovery.others().contains(&address)) {
+            discovery.prefer(address);
         }
     }
 
@@ -151,8 +171,9 @@ impl Pins {
         let following = (0..known.len()).map(|step| known[(position + step) % known.len()]);
         let alternatives = following.filter(|other| *other != address.ip()).take(MAX_ALTERNATIVES);
         let of_other_family = self.discovery().and_then(|discovery| discovery.others().into_iter().next());
-        let alternatives = alternatives.chain(of_other_family).map(|other| SocketAddr::new(other, self.port));
-        std::iter::once(address).chain(alternatives).collect()
+        // Without a port, reqwest uses that of the URL, which can be that of a redirect.
+        let all = std::iter::once(address.ip()).chain(alternatives).chain(of_other_family);
+        all.map(|address| SocketAddr::new(address, 0)).collect()
     }
 }
 
@@ -215,6 +236,25 @@ impl PinnedSite {
             }
         }
         is_same_family
+    }
+}
+
+/// Resolves the host of a pinned client to the address of the pin, and to those that its connections fail over to.
+pub(super) struct PinResolver {
+    pub(super) host: String,
+    pub(super) address: SocketAddr,
+    pub(super) pins: Arc<Pins>,
+    /// For the hosts of redirects.
+    pub(super) others: Resolver,
+}
+
+impl Resolve for PinResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        if !name.as_str().eq_ignore_ascii_case(&self.host) {
+            return Resolve::resolve(&self.others, name);
+        }
+        let addresses = self.pins.addresses_for(self.address);
+        Box::pin(std::future::ready(Ok(Box::new(addresses.into_iter()) as Addrs)))
     }
 }
 

@@ -73,7 +73,8 @@ impl TransportSettings {
         let is_confirmed = !has_hidden_settings
             && self.proxies.is_empty()
             && (self.no_proxy || !environment_may_set_proxy());
-        let builder_text = has_hidden_settings.then(|| format!("{:?}", make()));
+        let builder = make();
+        let builder_text = has_hidden_settings.then(|| format!("{builder:?}"));
         let factory = ClientFactory {
             make,
             builder_text,
@@ -82,7 +83,7 @@ impl TransportSettings {
             redirect: Arc::new(self.redirect.take().unwrap_or_default()),
             proxies: self.proxies,
             no_proxy: self.no_proxy,
-            resolver: resolver.is_of_user().then(|| resolver.clone()),
+            resolver: resolver.clone(),
             #[cfg(feature = "rustls")]
             shared_tls: (!has_hidden_settings && self.root_certificates.is_empty())
                 .then(shared_tls)
@@ -92,7 +93,7 @@ impl TransportSettings {
             #[cfg(feature = "cookies")]
             cookies: self.cookies,
         };
-        let client = factory.client(None).map_err(|error| {
+        let client = factory.client_from(builder, None).map_err(|error| {
             ConfigError::new("client.reqwest_builder", &error, "one that reqwest can build")
                 .with_source(error)
         })?;

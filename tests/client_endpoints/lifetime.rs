@@ -50,37 +50,6 @@ fn a_client_that_outlives_its_runtimes_resolves_and_answers_in_the_next_one() {
     }
 }
 
-/// A synchronous caller may drive a runtime only during its calls.
-#[test]
-fn a_runtime_that_is_no_longer_driven_does_not_stop_the_discovery() {
-    let names = Arc::<Names>::default();
-    let builder = Client::builder().no_proxy().dns_resolver(Arc::clone(&names)).refresh_addresses(REFRESH);
-    let client = builder.without_retry().without_circuit_breaker().build().unwrap();
-    let (first, second) = (runtime(), runtime());
-    let port = first.block_on(async {
-        let mut upstream = Upstream::named(NAME, 2, &names);
-        upstream.is_discovered(&client).await;
-        for server in &mut upstream.servers {
-            server.stop().await;
-        }
-        upstream.port()
-    });
-    second.block_on(async {
-        let addresses = fresh_addresses(2);
-        names.set(NAME, addresses.clone());
-        let at_port = |address: &IpAddr| SocketAddr::new(*address, port);
-        let servers = restart(&addresses.iter().map(at_port).collect::<Vec<_>>());
-        let upstream = Upstream { name: NAME, servers, names: Arc::clone(&names) };
-        // The known addresses refuse connections, so calls fail until the new ones are known.
-        for _ in 0..MAX_CALLS / 5 {
-            if client.get(upstream.url("/")).send().await.is_ok() {
-                return;
-            }
-        }
-        panic!("the new addresses are not found after {} look-ups", names.look_ups(NAME));
-    });
-}
-
 #[tokio::test]
 async fn dropping_the_client_ends_its_tasks() {
     let mut upstream = Upstream::of(3);

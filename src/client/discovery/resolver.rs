@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
@@ -18,17 +18,32 @@ pub(crate) struct Resolver {
     /// The keys are in lower case.
     lists: Arc<HashMap<String, Arc<[IpAddr]>>>,
     custom: Option<Arc<dyn Resolve>>,
+    /// The last answer for each name that reqwest has asked for.
+    last: Arc<Mutex<HashMap<String, Vec<SocketAddr>>>>,
 }
+
+/// The largest number of names whose last answer is kept.
+const MAX_LAST: usize = 1000;
 
 impl Resolver {
     /// The keys of `lists` are in lower case.
     pub(crate) fn new(lists: HashMap<String, Arc<[IpAddr]>>, custom: Option<Arc<dyn Resolve>>) -> Self {
-        Self { lists: Arc::new(lists), custom }
+        Self { lists: Arc::new(lists), custom, last: Arc::default() }
     }
 
-    /// True if the user has set addresses or a resolver.
-    pub(crate) fn is_of_user(&self) -> bool {
-        self.custom.is_some() || !self.lists.is_empty()
+    /// True if the user has set a resolver.
+    pub(crate) fn is_custom(&self) -> bool {
+        self.custom.is_some()
+    }
+
+    /// True if the user has set the addresses of the name.
+    pub(crate) fn has_list(&self, name: &str) -> bool {
+        self.lists.contains_key(&name.to_ascii_lowercase())
+    }
+
+    /// Returns the names whose addresses the user has set.
+    pub(crate) fn lists(&self) -> impl Iterator<Item = (&str, &[IpAddr])> {
+        self.lists.iter().map(|(name, addresses)| (name.as_str(), &**addresses))
     }
 
     /// Returns the addresses of `name` in the order of the answer.
@@ -38,6 +53,24 @@ impl Resolver {
         let answer = self.look_up(name).await?.into_iter();
         let unscoped = answer.filter(|address| !matches!(address, SocketAddr::V6(v6) if v6.scope_id() != 0));
         Ok(unscoped.map(|address| address.ip()).collect())
+    }
+
+    /// Keeps a good answer, and returns the last good one after a failure (RFC 8767).
+    fn or_last(
+        &self,
+        name: &str,
+        answer: Result<Vec<SocketAddr>, BoxError>,
+    ) -> Result<Vec<SocketAddr>, BoxError> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match answer {
+            Ok(answer) if !answer.is_empty() => {
+                if last.len() < MAX_LAST || last.contains_key(name) {
+                    last.insert(name.to_owned(), answer.clone());
+                }
+                Ok(answer)
+            }
+            failed => last.get(name).cloned().map_or(failed, Ok),
+        }
     }
 
     async fn look_up(&self, name: &str) -> Result<Vec<SocketAddr>, BoxError> {
@@ -55,7 +88,8 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let this = self.clone();
         Box::pin(async move {
-            let mut answer = this.look_up(name.as_str()).await?;
+            let answer = this.look_up(name.as_str()).await;
+            let mut answer = this.or_last(name.as_str(), answer)?;
             for address in &mut answer {
                 address.set_port(0);
             }
@@ -70,7 +104,7 @@ impl fmt::Debug for Resolver {
         f.debug_struct("Resolver")
             .field("lists", &self.lists.keys().collect::<Vec<_>>())
             .field("custom", &self.custom.is_some())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -141,7 +175,7 @@ mod tests {
     fn debug_shows_names_only() {
         assert_eq!(
             format!("{:?}", resolver(None)),
-            r#"Resolver { lists: ["list.internal"], custom: false }"#
+            r#"Resolver { lists: ["list.internal"], custom: false, .. }"#
         );
     }
 }
