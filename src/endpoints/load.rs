@@ -4,16 +4,17 @@
 //! as in Finagle and tower). The cheaper one of two endpoints gets the attempt.
 //!
 //! # The usual time
-//!
-//! - A time above the average replaces the average at once; a shorter time moves it slowly. So an endpoint that turns
-//!   slow loses its attempts after one answer.
+//! - A time above the average replaces the average at once, but at most doubles it; a shorter time moves it slowly.
+//!   So an
+//!   endpoint that turns slow loses its attempts after a few answers, and one that pauses once loses few.
 //! - The average halves every two seconds in which the endpoint is idle. So an endpoint that was slow once is tried
 //!   again.
 //! - A fault never counts with its own time, because an endpoint that fails at once would look like the fastest. It
 //!   makes the endpoint four times as expensive until the next success. The average is kept.
 //! - An endpoint without an answer yet costs nothing while it is idle, and a second for each attempt while its first
 //!   answer is awaited. So a new endpoint gets one attempt at once, and its share after the first answer.
-//! - An endpoint is silent if an attempt that began after its last answer has waited for five times the usual time, and
+//! - An endpoint is silent if an attempt that began after its last answer has waited for five times the usual time,
+//!   and
 //!   for at least 50 ms. Its price is then no less than the time of the silence. Attempts that
 //!   began before the last answer make no silence, since their route may be slow. For the same reason, the silence ends
 //!   after eight times as long, and begins again with the next attempt.
@@ -232,8 +233,13 @@ impl EndpointLoad {
         let sample = to_units(took);
         let word = self.latency.load(Relaxed);
         let (average, at) = unpack_latency(word);
-        let average =
-            if sample >= average { sample } else { sample + decayed(average - sample, elapsed(at, now_ms)) };
+        let average = if average == 0 {
+            sample
+        } else if sample >= average {
+            sample.min(2 * average)
+        } else {
+            sample + decayed(average - sample, elapsed(at, now_ms))
+        };
         let next = average << 32 | u64::from(now_ms);
         // If another answer changes the word at the same time, that answer counts alone.
         let _ = self.latency.compare_exchange(word, next, Relaxed, Relaxed);

@@ -46,7 +46,7 @@ impl<A> EndpointStatus<A> {
         }
     }
 
-    /// Returns the average time until the head of an answer, in which a long time counts at once and a short one
+    /// Returns the average time until the head of an answer, in which a longer time counts at once, up to the double, and a shorter one
     /// slowly (peak EWMA). `None` before the first answer.
     #[doc(alias = "ewma")]
     pub const fn latency(&self) -> Option<Duration> {
