@@ -26,9 +26,12 @@ fn settings_out_of_range_are_refused_by_field() {
 }
 
 #[test]
-fn a_resolver_beside_a_client_that_was_handed_in_is_refused() {
+fn settings_of_endpoints_beside_a_client_that_was_handed_in_are_refused() {
     let given = || Client::builder().reqwest_client(reqwest::Client::new());
     refuses("client.dns_resolver", given().dns_resolver(Arc::<Names>::default()));
     let addresses = [IpAddr::from(Ipv4Addr::LOCALHOST)];
     refuses("client.resolve_to_addrs", given().resolve_to_addrs(NAME, addresses));
+    refuses("client.refresh_addresses", given().refresh_addresses(Duration::from_secs(1)));
+    refuses("client.endpoints", given().endpoints(Endpoints::builder()));
+    assert!(given().without_endpoints().build().is_ok());
 }
