@@ -29,10 +29,10 @@ pub(crate) enum RetryTerms {
     /// As for any fault: the policy decides, and the budget pays.
     #[default]
     Charged,
-    /// The policy decides, and the budget pays. Another endpoint is healthy, so the `Retry-After` of this one does
+    /// The policy decides, and the budget pays. Another endpoint is better, so the `Retry-After` of this one does
     /// not delay the retry.
     Elsewhere,
-    /// The policy decides. Another endpoint is healthy, and another fault of this one has just been charged to the
+    /// The policy decides. Another endpoint is better, and another fault of this one has just been charged to the
     /// budget.
     Free,
     /// At once, and without a token: the attempt was a probe, which its caller did not ask for.

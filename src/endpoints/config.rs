@@ -69,8 +69,8 @@ impl EndpointsBuilder {
         self
     }
 
-    /// Sets the number of faults in a row after which an endpoint is ejected: 1 to 100. A timeout, or a connection
-    /// that cannot be established, ejects the endpoint at once. Default: 3.
+    /// Sets the number of faults in a row after which an endpoint is ejected: 1 to 100. A timeout without any answer
+    /// meanwhile, or a connection that cannot be established, ejects the endpoint at once. Default: 3.
     pub fn consecutive_faults(mut self, faults: u32) -> Self {
         self.settings.consecutive_faults = faults;
         self

@@ -52,20 +52,23 @@
 //!
 //! - that this call has tried: the error or the response of a failed attempt names its endpoint, and a
 //!   [`RetryLayer`](crate::retry::RetryLayer) passes it on in the [options](crate::CallOptions::tried_endpoints)
-//! - that are silent: attempts wait for them, and for five times the usual time, at least 50 ms, none was answered
+//! - that are silent: an attempt that began after their last answer has waited for five times the usual time, and for
+//!   at least 50 ms
 //! - that are ejected
 //!
 //! # Ejection
 //!
 //! An endpoint is ejected after three faults in a row, or if half of at least 20 attempts within 5 s fail. A timeout
-//! or a failed connection ejects it at once. Faults are those of the [classifier](crate::Classify). A failure of the
+//! or a failed connection ejects it at once; a timeout during which it has answered other attempts counts as one
+//! fault, because the route may be slow. Faults are those of the [classifier](crate::Classify). A failure of the
 //! application, such as a 500, counts in the share only. An endpoint is ejected only if another one has less than
 //! half of its share of faults, so an overload that affects all equally ejects none. The last available endpoint is
 //! ejected if it fails. If no endpoint is available, all are used.
 //!
-//! An ejection lasts 1 s, doubled for each failed probe, at most 8 s, with a jitter of a quarter. An ejection by
-//! `Retry-After` lasts as long as the header asks, at most five minutes. The `Retry-After` of a 503 does not delay
-//! the retry of the call if another endpoint is healthy; that of a 429 does.
+//! An ejection lasts 1 s, doubled for each failed probe, at most 8 s, with a jitter of a quarter. A 503 with
+//! `Retry-After` ejects the endpoint for as long as the header asks, at most five minutes, and does not delay the
+//! retry of the call if another endpoint is better. A 429 does so after three in a row only, because a single caller
+//! may be throttled, and it delays the retry.
 //!
 //! # Return
 //!
@@ -80,7 +83,8 @@
 //! # The retry budget
 //!
 //! One endpoint that dies fails all of its attempts in flight at once, which would empty the budget of the upstream.
-//! So the faults of an endpoint are charged once in 100 ms while another endpoint is healthy.
+//! So the faults of an endpoint are charged once in 100 ms while another endpoint is better: available, with less
+//! than half of its share of faults.
 //!
 //! # Connections that look dead
 //!
