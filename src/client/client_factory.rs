@@ -119,6 +119,7 @@ impl ClientFactory {
     }
 
     /// Makes the service of a client that this factory has built.
+    #[cfg_attr(not(feature = "cookies"), allow(clippy::unused_self))]
     pub(super) fn wrap(&self, client: reqwest::Client) -> ReqwestService {
         let service = ReqwestService::with_watched_redirects(client);
         #[cfg(feature = "cookies")]

@@ -43,17 +43,6 @@ async fn an_instance_that_answers_503_from_the_first_call_on_costs_no_get() {
     }
 }
 
-/// The first attempt has no pin, and reaches the first address. The budget of a new client pays for one retry, which
-/// must not go to the same instance.
-#[tokio::test]
-async fn the_first_call_is_answered_though_the_first_address_answers_503() {
-    for _ in 0..20 {
-        let upstream = Upstream::of(3);
-        upstream.servers[0].replies([Reply::unavailable()]);
-        get(&upstream.client(), &upstream.url("/")).await;
-    }
-}
-
 #[tokio::test]
 async fn an_instance_that_begins_to_answer_503_costs_no_get_and_is_ejected() {
     let upstream = Upstream::of(3);
