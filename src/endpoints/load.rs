@@ -4,9 +4,8 @@
 //! as in Finagle and tower). The cheaper one of two endpoints gets the attempt.
 //!
 //! # The usual time
-//! - A time above the average replaces the average at once, but at most doubles it; a shorter time moves it slowly.
-//!   So an
-//!   endpoint that turns slow loses its attempts after a few answers, and one that pauses once loses few.
+//! - A time above the average raises the average at once, by a third at most; a shorter time moves it slowly. So an
+//!   endpoint that turns slow loses its attempts after a few answers, and one slow answer alone costs none.
 //! - The average halves every two seconds in which the endpoint is idle. So an endpoint that was slow once is tried
 //!   again.
 //! - A fault never counts with its own time, because an endpoint that fails at once would look like the fastest. It
@@ -236,7 +235,8 @@ impl EndpointLoad {
         let average = if average == 0 {
             sample
         } else if sample >= average {
-            sample.min(2 * average)
+            // One slow answer makes no clear difference; see `choice.rs`.
+            sample.min(average + average / 3 + 1)
         } else {
             sample + decayed(average - sample, elapsed(at, now_ms))
         };

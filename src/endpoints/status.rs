@@ -46,8 +46,8 @@ impl<A> EndpointStatus<A> {
         }
     }
 
-    /// Returns the average time until the head of an answer, in which a longer time counts at once, up to the double, and a shorter one
-    /// slowly (peak EWMA). `None` before the first answer.
+    /// Returns the average time until the head of an answer, in which a longer time counts at once, by a third of the
+    /// average at most, and a shorter one slowly (peak EWMA). `None` before the first answer.
     #[doc(alias = "ewma")]
     pub const fn latency(&self) -> Option<Duration> {
         self.latency
