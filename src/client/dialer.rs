@@ -47,11 +47,7 @@ pub(super) struct DialerSettings {
 
 impl Dialer {
     pub(super) fn new(whole: ReqwestService, settings: DialerSettings) -> Self {
-        let make = {
-            let whole = whole.clone();
-            move |_: &Target| whole.clone()
-        };
-        let single = Endpoints::new(&settings.endpoints, None, fixed([Target::Whole]), make);
+        let single = unpinned(&whole, None, &settings.endpoints);
         let single = EndpointsService::new(single).classifier(settings.classifier.clone());
         Self(Arc::new(DialerInner { whole, single, settings, origins: Mutex::default() }))
     }
@@ -87,9 +83,7 @@ impl Dialer {
             let (endpoints, discovery) = self.discovered(name, &upstream, factory);
             (endpoints, Some(discovery))
         } else {
-            let whole = whole.clone();
-            let make = move |_: &Target| whole.clone();
-            (Endpoints::new(&settings.endpoints, Some(upstream), fixed([Target::Whole]), make), None)
+            (unpinned(whole, Some(upstream), &settings.endpoints), None)
         };
         let service = EndpointsService::new(endpoints).classifier(settings.classifier.clone());
         OriginEndpoints { name: name.clone(), service, whole: self.0.single.clone(), discovery }
@@ -151,6 +145,16 @@ impl Dialer {
         pins.advise(&discovery);
         (endpoints, discovery)
     }
+}
+
+/// Returns a single endpoint whose service is the client that resolves names itself.
+fn unpinned(
+    whole: &ReqwestService,
+    upstream: Option<Arc<str>>,
+    settings: &EndpointsBuilder,
+) -> Endpoints<Target, ReqwestService> {
+    let whole = whole.clone();
+    Endpoints::new(settings, upstream, fixed([Target::Whole]), move |_: &Target| whole.clone())
 }
 
 impl fmt::Debug for Dialer {

@@ -222,6 +222,13 @@ impl EndpointBody {
         self.is_settled = true;
         self
     }
+
+    #[cold]
+    fn succeeded(&mut self) {
+        self.is_settled = true;
+        self.probe_began = None;
+        self.endpoint.recovered(self.generation, Instant::now());
+    }
 }
 
 impl Sealed for EndpointBody {}
@@ -247,15 +254,6 @@ impl BodyObserver for EndpointBody {
             };
             self.endpoint.faulted(fault, self.version, Instant::now());
         }
-    }
-}
-
-impl EndpointBody {
-    #[cold]
-    fn succeeded(&mut self) {
-        self.is_settled = true;
-        self.probe_began = None;
-        self.endpoint.recovered(self.generation, Instant::now());
     }
 }
 

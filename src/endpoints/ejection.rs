@@ -37,7 +37,7 @@ const WINDOW_MS: u64 = 5000;
 const MIN_ATTEMPTS: u32 = 20;
 
 /// The faults of an endpoint are charged to the retry budget once in so many milliseconds, while another endpoint is
-/// healthy.
+/// better.
 const CHARGE_EVERY_MS: u64 = 100;
 
 /// A probe without a result frees its place after this time, or after its time limit if that is longer.
@@ -122,7 +122,7 @@ impl Ejected {
 #[derive(Debug, Clone, Copy, Default)]
 struct FaultWindow {
     begin_ms: u64,
-    /// The number of ended attempts at the begin.
+    /// The number of attempts that had ended before the period.
     ended_before: u32,
     faults: u32,
 }

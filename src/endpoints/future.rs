@@ -268,8 +268,8 @@ fn elsewhere<Res, K: ResponseKind<Res>>(
     attempt.answered_with_fault(FaultKind::Unreachable, None).0
 }
 
-/// Records a 429 that the classifier takes for a success. It comes quickly, so its time is not sampled. Its
-/// `Retry-After` ejects the endpoint.
+/// Records a 429 that the classifier takes for a success. It comes quickly, so its time is not sampled. With a
+/// `Retry-After`, it counts as a fault of the endpoint.
 #[cold]
 fn throttled<Res, K: ResponseKind<Res>>(attempt: &mut Attempt, kind: K, response: &mut Res) -> EndpointBody {
     let headers = kind.headers(response);

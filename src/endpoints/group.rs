@@ -15,18 +15,17 @@
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
-use rand::SeedableRng as _;
-use rand::rngs::SmallRng;
 use tokio::time::Instant;
 
 use super::choice::{Candidates, Dice, choose};
-use super::config::EndpointsBuilder;
+use super::config::{EjectionSettings, EndpointsBuilder};
 use super::ejection::{Ejections, EndpointFault, FaultKind, Transition};
 use super::load::{EndpointLoad, HealthWord, low_bits, millis_since};
+use super::renewal::Renewals;
 use super::status::EjectionCause;
-use super::{config::EjectionSettings, renewal::Renewals};
 use crate::EndpointId;
 use crate::internal::log_events;
+use crate::internal::rng;
 use crate::internal::shared_settings::SharedSettings;
 use crate::internal::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::internal::sync::{Mutex, MutexGuard};
@@ -68,7 +67,7 @@ pub(super) struct Pick {
 
 impl EndpointGroup {
     pub(super) fn new(builder: &EndpointsBuilder, name: Option<Arc<str>>) -> Arc<Self> {
-        let mut rng = builder.seed.map_or_else(rand::make_rng, SmallRng::seed_from_u64);
+        let mut rng = rng::generator(builder.seed);
         Arc::new(Self {
             name,
             settings: SharedSettings::new(builder.settings),

@@ -4,6 +4,7 @@
 //! as in Finagle and tower). The cheaper one of two endpoints gets the attempt.
 //!
 //! # The usual time
+//!
 //! - A time above the average raises the average at once, by a third at most; a shorter time moves it slowly. So an
 //!   endpoint that turns slow loses its attempts after a few answers, and one slow answer alone costs none.
 //! - The average halves every two seconds in which the endpoint is idle. So an endpoint that was slow once is tried
@@ -13,10 +14,9 @@
 //! - An endpoint without an answer yet costs nothing while it is idle, and a second for each attempt while its first
 //!   answer is awaited. So a new endpoint gets one attempt at once, and its share after the first answer.
 //! - An endpoint is silent if an attempt that began after its last answer has waited for five times the usual time,
-//!   and
-//!   for at least 50 ms. Its price is then no less than the time of the silence. Attempts that
-//!   began before the last answer make no silence, since their route may be slow. For the same reason, the silence ends
-//!   after eight times as long, and begins again with the next attempt.
+//!   and for at least 50 ms. Its price is then no less than the time of the silence. Attempts that began before the
+//!   last answer make no silence, since their route may be slow. For the same reason, the silence ends after eight
+//!   times as long, and begins again with the next attempt.
 //!
 //! # Memory ordering
 //!
@@ -39,7 +39,7 @@ const FAILED_FIRST: u64 = 50_000_000 / UNIT;
 /// The least price of each attempt at an ejected endpoint: 250 ms.
 const EJECTED: u64 = 250_000_000 / UNIT;
 
-/// The average halves in so many milliseconds without an answer, as a power of two.
+/// The average of an idle endpoint halves in so many milliseconds, as a power of two.
 const HALF_LIFE_BITS: u32 = 11;
 
 /// An endpoint is silent after so many times its usual time.
@@ -102,7 +102,7 @@ impl LoadCounts {
 /// The health of an endpoint in a word: 24 bits of the generation, the flag of an ejected endpoint, and seven bits of
 /// the faults in a row.
 ///
-/// An generation ends with an ejection and with a return. The result of an attempt of an earlier generation says
+/// A generation ends with an ejection and with a return. The result of an attempt of an earlier generation says
 /// nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct HealthWord(u32);

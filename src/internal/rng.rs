@@ -14,13 +14,18 @@ pub(crate) struct SharedRng(Mutex<SmallRng>);
 impl SharedRng {
     /// Creates a generator from `seed`. If `seed` is `None`, the operating system provides the seed.
     pub(crate) fn new(seed: Option<u64>) -> Self {
-        Self(Mutex::new(seed.map_or_else(rand::make_rng, SmallRng::seed_from_u64)))
+        Self(Mutex::new(generator(seed)))
     }
 
     /// Passes the generator to `draw`.
     pub(crate) fn with<T>(&self, draw: impl FnOnce(&mut SmallRng) -> T) -> T {
         draw(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Returns a generator from `seed`. If `seed` is `None`, the operating system provides the seed.
+pub(crate) fn generator(seed: Option<u64>) -> SmallRng {
+    seed.map_or_else(rand::make_rng, SmallRng::seed_from_u64)
 }
 
 /// Returns `seed`, or a seed from the operating system.
