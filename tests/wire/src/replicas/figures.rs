@@ -94,6 +94,14 @@ impl Figures {
         ratio(received.count() * of, requests().count() * replicas.len())
     }
 
+    /// The requests a call of an outage. A replica that is down receives none.
+    pub(super) fn outage_load(&self) -> f64 {
+        self.timeline
+            .fault
+            .outage
+            .map_or(0.0, |outage| ratio(self.requests_in(outage).count(), self.calls_in(outage).count()))
+    }
+
     /// The requests of each full second after the return, as a multiple of the offered calls.
     pub(super) fn loads(&self) -> Vec<f64> {
         let second = Duration::from_secs(1);
@@ -185,7 +193,7 @@ mod tests {
             requests: requests.iter().map(request).collect(),
             timeline: Timeline {
                 warm: whole,
-                fault: Fault { whole, settled: whole, watched: vec![0], kills },
+                fault: Fault { whole, settled: whole, watched: vec![0], kills, outage: None },
             },
         }
     }

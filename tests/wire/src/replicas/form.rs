@@ -29,6 +29,8 @@ pub(super) struct Form {
     pub(super) outage: Duration,
     /// The time that is observed after the outage.
     pub(super) recovery: Duration,
+    /// The requests of an outage, as a multiple of its calls: the most that steadfast may send.
+    pub(super) outage_load: f64,
     /// A percentile may exceed its healthy value by this time, whatever the ratio.
     pub(super) slack: Duration,
 }
@@ -47,7 +49,9 @@ impl Form {
         grown: (Duration::from_secs(12), Duration::from_secs(8)),
         outage: Duration::from_secs(8),
         recovery: Duration::from_secs(10),
-        slack: Duration::from_millis(2),
+        // The circuit opens after some five seconds.
+        outage_load: 0.9,
+        slack: Duration::ZERO,
     };
 
     pub(super) const LONG: Self = Self {
@@ -55,8 +59,10 @@ impl Form {
         absence: Duration::from_secs(30),
         rounds: 2,
         grown: (Duration::from_secs(30), Duration::from_secs(10)),
-        outage: Duration::from_secs(30),
+        // As in the laboratory, with its target.
+        outage: Duration::from_secs(60),
         recovery: Duration::from_secs(20),
+        outage_load: 0.2,
         ..Self::SHORT
     };
 

@@ -18,6 +18,7 @@ pub(super) struct Must {
 pub(super) fn check(scenario: Scenario, over: Over, figures: &Figures, form: &Form) -> Vec<Must> {
     match scenario {
         Scenario::OneFails | Scenario::TwoFail => vec![fresh(figures), attempts(figures)],
+        Scenario::ThreeDown => vec![fresh(figures), attempts(figures), no_failed_get(figures)],
         Scenario::OneHangs => vec![fresh(figures), attempts(figures), tail(figures, 99, 1.2, form.slack)],
         Scenario::OneIsSlow => {
             vec![share_at_most(scenario, figures, 0.25), tail(figures, 95, 1.3, form.slack)]
@@ -29,6 +30,7 @@ pub(super) fn check(scenario: Scenario, over: Over, figures: &Figures, form: &Fo
         Scenario::RollingKill => vec![no_failed_get(figures), lost_posts(figures), no_double(figures)],
         Scenario::Scaled => vec![share_at_least(scenario, figures, 0.9)],
         Scenario::AllDown => vec![recovery(figures), loads(figures)],
+        Scenario::AllFail => vec![outage_load(figures, form.outage_load), recovery(figures), loads(figures)],
         Scenario::KilledInFlight => vec![no_failed_get(figures)],
     }
 }
@@ -49,17 +51,15 @@ fn attempts(figures: &Figures) -> Must {
     Must::new(attempts <= 1.02, format!("attempts ≤ 1.02: {attempts:.3}"))
 }
 
-/// A percentile may exceed its healthy value by a ratio, or by the slack.
+/// A percentile may exceed its healthy value by a ratio, or by the slack of the form.
 fn tail(figures: &Figures, percent: u32, most: f64, slack: Duration) -> Must {
     let quantile = f64::from(percent) / 100.0;
     let healthy = figures.percentile(figures.timeline.warm, quantile);
     let now = figures.percentile(figures.timeline.fault.settled, quantile);
     let limit = healthy.mul_f64(most).max(healthy + slack);
     let [healthy, now] = [healthy, now].map(|time| time.as_secs_f64() * 1000.0);
-    let text = format!(
-        "p{percent} ≤ {most} × healthy, or {} ms more: {now:.1} ms of {healthy:.1} ms",
-        slack.as_millis()
-    );
+    let or_more = if slack.is_zero() { String::new() } else { format!(", or {} ms more", slack.as_millis()) };
+    let text = format!("p{percent} ≤ {most} × healthy{or_more}: {now:.1} ms of {healthy:.1} ms");
     Must::new(now <= limit.as_secs_f64() * 1000.0, text)
 }
 
@@ -107,10 +107,16 @@ fn no_double(figures: &Figures) -> Must {
     Must::new(doubled == 0, format!("no POST twice: {doubled}"))
 }
 
+fn outage_load(figures: &Figures, most: f64) -> Must {
+    let load = figures.outage_load();
+    Must::new(load <= most, format!("load during the outage ≤ {most}: {load:.2}"))
+}
+
+/// The laboratory's target for the return after an outage.
 fn recovery(figures: &Figures) -> Must {
     let recovery = figures.recovery();
     let text = recovery.map_or_else(|| "never".to_owned(), |time| format!("{:.1} s", time.as_secs_f64()));
-    Must::new(recovery.is_some_and(|time| time <= Duration::from_secs(6)), format!("back within 6 s: {text}"))
+    Must::new(recovery.is_some_and(|time| time <= Duration::from_secs(5)), format!("back within 5 s: {text}"))
 }
 
 fn loads(figures: &Figures) -> Must {

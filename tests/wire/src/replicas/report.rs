@@ -88,14 +88,14 @@ pub(super) fn table(over: Over, rows: &[Row]) -> String {
 
 /// The figures of bare reqwest that have no column.
 fn notes(row: &Row, figures: &Figures) -> String {
-    if row.scenario != Scenario::AllDown {
+    if !matches!(row.scenario, Scenario::AllDown | Scenario::AllFail) {
         return String::new();
     }
     let back = figures
         .recovery()
         .map_or_else(|| "never back".to_owned(), |time| format!("back after {:.1} s", time.as_secs_f64()));
     let first = figures.loads().first().copied().unwrap_or_default();
-    format!("{back}, load of the first second {first:.2}")
+    format!("load of the outage {:.2}, {back}, load of the first second {first:.2}", figures.outage_load())
 }
 
 fn percentiles(figures: &Figures) -> String {

@@ -14,6 +14,7 @@ use crate::BoxError;
 pub(super) enum Scenario {
     OneFails,
     TwoFail,
+    ThreeDown,
     OneHangs,
     OneIsSlow,
     OneComesBack,
@@ -21,6 +22,7 @@ pub(super) enum Scenario {
     RollingKill,
     Scaled,
     AllDown,
+    AllFail,
     KilledInFlight,
 }
 
@@ -48,6 +50,8 @@ pub(super) struct Fault {
     /// The replicas whose share of the requests is of interest: the bad ones, or the new ones.
     pub(super) watched: Vec<usize>,
     pub(super) kills: Vec<Kill>,
+    /// The span in which no replica has a good answer.
+    pub(super) outage: Option<Window>,
 }
 
 // ===== impl Window =====
@@ -62,12 +66,22 @@ impl Window {
     }
 }
 
+// ===== impl Fault =====
+
+impl Fault {
+    /// All figures are of the whole span.
+    fn over(whole: Window) -> Self {
+        Self { whole, settled: whole, watched: Vec::new(), kills: Vec::new(), outage: None }
+    }
+}
+
 // ===== impl Scenario =====
 
 impl Scenario {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::OneFails,
         Self::TwoFail,
+        Self::ThreeDown,
         Self::OneHangs,
         Self::OneIsSlow,
         Self::OneComesBack,
@@ -75,6 +89,7 @@ impl Scenario {
         Self::RollingKill,
         Self::Scaled,
         Self::AllDown,
+        Self::AllFail,
         Self::KilledInFlight,
     ];
 
@@ -114,6 +129,7 @@ impl Scenario {
         let fault = match self {
             Self::OneFails => misbehave(stage, form, &busiest[..1], Behaviour::Fail).await,
             Self::TwoFail => misbehave(stage, form, &busiest[..2], Behaviour::Fail).await,
+            Self::ThreeDown => kill(stage, form, &busiest[..3]).await,
             Self::OneHangs => misbehave(stage, form, &busiest[..1], Behaviour::Hang).await,
             Self::OneIsSlow => misbehave(stage, form, &busiest[..1], Behaviour::Slow).await,
             Self::OneComesBack => come_back(stage, form, busiest[0]).await?,
@@ -121,7 +137,8 @@ impl Scenario {
             Self::RollingKill => restart(stage, form, true).await?,
             Self::Scaled => grow(stage, form).await,
             Self::AllDown => all_down(stage, form).await?,
-            Self::KilledInFlight => kill_one(stage, form, busiest[0]).await,
+            Self::AllFail => all_fail(stage, form).await,
+            Self::KilledInFlight => kill(stage, form, &busiest[..1]).await,
         };
         Ok(Timeline { warm, fault })
     }
@@ -132,6 +149,7 @@ impl fmt::Display for Scenario {
         f.write_str(match self {
             Self::OneFails => "one of four answers 503",
             Self::TwoFail => "two of four answer 503",
+            Self::ThreeDown => "three of four are killed",
             Self::OneHangs => "one hangs",
             Self::OneIsSlow => "one is ten times slower",
             Self::OneComesBack => "one comes back",
@@ -139,6 +157,7 @@ impl fmt::Display for Scenario {
             Self::RollingKill => "rolling restart by kill",
             Self::Scaled => "scaled from two to six",
             Self::AllDown => "all four down, then back",
+            Self::AllFail => "all four answer 503, then recover",
             Self::KilledInFlight => "60 in flight, one killed",
         })
     }
@@ -151,9 +170,22 @@ async fn misbehave(stage: &Stage, form: &Form, replicas: &[usize], behaviour: Be
     let from = Instant::now();
     stage.behave(replicas, behaviour);
     sleep(form.fault).await;
+    noticed(from, form, replicas)
+}
+
+/// Some replicas are killed at the same time, and stay down.
+async fn kill(stage: &mut Stage, form: &Form, replicas: &[usize]) -> Fault {
+    let from = Instant::now();
+    let kills = stage.kill(replicas).await;
+    sleep(form.fault).await;
+    Fault { kills, ..noticed(from, form, replicas) }
+}
+
+/// A fault of some replicas that ends now.
+fn noticed(from: Instant, form: &Form, replicas: &[usize]) -> Fault {
     let whole = Window::since(from);
     let settled = Window { from: from + form.notice, ..whole };
-    Fault { whole, settled, watched: replicas.to_vec(), kills: Vec::new() }
+    Fault { settled, watched: replicas.to_vec(), ..Fault::over(whole) }
 }
 
 /// One replica is killed, and started later.
@@ -162,7 +194,8 @@ async fn come_back(stage: &mut Stage, form: &Form, number: usize) -> Result<Faul
     sleep(form.absence).await;
     stage.replica(number).start()?;
     let settled = later(form.regain).await;
-    Ok(Fault { whole: Window::since(kill.from), settled, watched: vec![number], kills: vec![kill] })
+    let whole = Window::since(kill.from);
+    Ok(Fault { settled, watched: vec![number], kills: vec![kill], ..Fault::over(whole) })
 }
 
 /// Each replica is stopped and started, one after the other.
@@ -180,8 +213,7 @@ async fn restart(stage: &mut Stage, form: &Form, kill: bool) -> Result<Fault, Bo
         replica.start()?;
         sleep(form.pause).await;
     }
-    let whole = Window::since(from);
-    Ok(Fault { whole, settled: whole, watched: Vec::new(), kills })
+    Ok(Fault { kills, ..Fault::over(Window::since(from)) })
 }
 
 /// The name stands for all replicas.
@@ -190,26 +222,33 @@ async fn grow(stage: &Stage, form: &Form) -> Fault {
     stage.name_first(stage.len());
     let settled = later(form.grown).await;
     let new = (Scenario::Scaled.named()..stage.len()).collect();
-    Fault { whole: Window::since(from), settled, watched: new, kills: Vec::new() }
+    Fault { settled, watched: new, ..Fault::over(Window::since(from)) }
 }
 
 /// All replicas are killed, and started later. The whole fault begins with the start.
 async fn all_down(stage: &mut Stage, form: &Form) -> Result<Fault, BoxError> {
-    let kills = stage.kill_all().await;
+    let begun = Instant::now();
+    let kills = stage.kill(&stage.all()).await;
     sleep(form.outage).await;
-    let from = Instant::now();
+    let outage = Window::since(begun);
     stage.start_all()?;
-    sleep(form.recovery).await;
-    let whole = Window::since(from);
-    Ok(Fault { whole, settled: whole, watched: Vec::new(), kills })
+    Ok(Fault { kills, ..recover(form, outage).await })
 }
 
-/// One replica is killed.
-async fn kill_one(stage: &mut Stage, form: &Form, number: usize) -> Fault {
-    let kill = stage.replica(number).kill().await;
-    sleep(form.notice).await;
-    let whole = Window::since(kill.from);
-    Fault { whole, settled: whole, watched: Vec::new(), kills: vec![kill] }
+/// All replicas answer 503, and recover later. The whole fault begins with the recovery.
+async fn all_fail(stage: &Stage, form: &Form) -> Fault {
+    let all = stage.all();
+    let begun = Instant::now();
+    stage.behave(&all, Behaviour::Fail);
+    sleep(form.outage).await;
+    let outage = Window::since(begun);
+    stage.behave(&all, Behaviour::Healthy);
+    recover(form, outage).await
+}
+
+async fn recover(form: &Form, outage: Window) -> Fault {
+    sleep(form.recovery).await;
+    Fault { outage: Some(outage), ..Fault::over(Window::since(outage.until)) }
 }
 
 /// Waits until the end of a span that begins later.

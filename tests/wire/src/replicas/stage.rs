@@ -75,8 +75,16 @@ impl Stage {
         &mut self.replicas[number]
     }
 
-    pub(super) async fn kill_all(&mut self) -> Vec<Kill> {
-        join_all(self.replicas.iter_mut().map(Replica::kill)).await
+    /// Kills some replicas at the same time.
+    pub(super) async fn kill(&mut self, numbers: &[usize]) -> Vec<Kill> {
+        let replicas = self.replicas.iter_mut().enumerate();
+        let killed = replicas.filter(|(number, _)| numbers.contains(number));
+        join_all(killed.map(|(_, replica)| replica.kill())).await
+    }
+
+    /// The numbers of all replicas.
+    pub(super) fn all(&self) -> Vec<usize> {
+        (0..self.len()).collect()
     }
 
     pub(super) fn start_all(&mut self) -> Result<(), BoxError> {
