@@ -16,7 +16,8 @@ use super::config::BufferBodySettings;
 use crate::http::broken_body::BrokenBody;
 use crate::internal::frame_quota::FrameQuota;
 use crate::internal::signals::{
-    Arriving, TimeUp, Wait, raise_arriving, raise_in_memory, raise_wait, time_is_up, withdraw_in_memory,
+    Arriving, BodyFault, TimeUp, Wait, listen_body_fault, raise_arriving, raise_in_memory, raise_wait,
+    time_is_up, withdraw_in_memory,
 };
 use crate::response_kind::OfRedirectTarget;
 use crate::{BoxError, Error, TimeoutScope};
@@ -58,13 +59,16 @@ where
             }
             Reading::new(response)
         };
+        let body_fault = listen_body_fault();
         match reading.poll_read(cx, this.settings.limit) {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(reading.finish())),
-            Poll::Ready(Err(error)) => Poll::Ready(Ok(reading.break_off(BrokenBody::broken_off(error)))),
+            Poll::Ready(Err(error)) => {
+                Poll::Ready(Ok(reading.break_off(BrokenBody::broken_off(error), body_fault.heard())))
+            }
             Poll::Pending => {
                 if let Some(TimeUp { is_total, is_callers_share, after }) = time_is_up() {
                     let late = BrokenBody::late(TimeoutScope::of(is_total), is_callers_share, after);
-                    return Poll::Ready(Ok(reading.break_off(late)));
+                    return Poll::Ready(Ok(reading.break_off(late, body_fault.heard())));
                 }
                 let idle_timeout = this.settings.idle_timeout;
                 raise_arriving(Arriving { last: reading.last_arrival(), idle_timeout });
@@ -201,13 +205,17 @@ where
         Response::from_parts(parts, body)
     }
 
-    /// Returns the response with a body that fails where it broke off.
+    /// Returns the response with a body that fails where it broke off, and with the endpoint for the retry.
     #[cold]
-    fn break_off(self, broken: BrokenBody) -> Response<BufferedBody<B>> {
+    fn break_off(self, broken: BrokenBody, fault: Option<BodyFault>) -> Response<BufferedBody<B>> {
         let Self { mut parts, stated, first, joined, .. } = self;
         let body = BufferedBody::broken(join(first, joined), broken.cause(), stated);
         raise_in_memory(body.size_hint().exact());
         parts.extensions.insert(broken);
+        if let Some(BodyFault { endpoint, terms }) = fault {
+            parts.extensions.insert(endpoint);
+            parts.extensions.insert(terms);
+        }
         Response::from_parts(parts, body)
     }
 }

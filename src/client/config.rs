@@ -437,7 +437,7 @@ impl ClientBuilder {
     }
 
     /// Refuses settings that would be ignored: a budget without retries, an upload rate without the default attempt
-    /// timeout, endpoints of a client that was handed in, and a name of the circuit breaker, the bulkhead, the budget
+    /// timeout, endpoints of a client that was handed in, a refresh of addresses without endpoints, and a name of the circuit breaker, the bulkhead, the budget
     /// or the endpoints. Each upstream has its own four, which get the upstream's name.
     fn check_ignored(&self) -> Result<(), ConfigError> {
         if !matches!(self.attempt_timeout, AttemptTimeout::Share) && self.upload_rate.is_some() {
@@ -464,6 +464,10 @@ impl ClientBuilder {
                 beside,
                 "absent: a client that was handed in has one endpoint",
             ));
+        }
+        if matches!(self.endpoints, EndpointsChoice::Off) && self.refresh_addresses.is_some() {
+            let beside = format_args!("set beside client.without_endpoints");
+            return Err(ConfigError::new("client.refresh_addresses", beside, "combined with endpoints"));
         }
         let named = [
             ("client.circuit_breaker.name", self.circuit_breaker.as_ref().and_then(|it| it.get_name())),

@@ -47,7 +47,7 @@ pub(super) struct DialerSettings {
 
 impl Dialer {
     pub(super) fn new(whole: ReqwestService, settings: DialerSettings) -> Self {
-        let single = unpinned(&whole, None, &settings.endpoints);
+        let single = unpinned(&whole, settings.factory.as_ref(), None, &settings.endpoints);
         let single = EndpointsService::new(single).classifier(settings.classifier.clone());
         Self(Arc::new(DialerInner { whole, single, settings, origins: Mutex::default() }))
     }
@@ -78,12 +78,12 @@ impl Dialer {
         let DialerInner { whole, settings, .. } = &*self.0;
         let upstream: Arc<str> = name.to_string().into();
         let factory = settings.factory.as_ref();
-        let factory = factory.filter(|factory| name.is_resolved() && !factory.pins(&name.host));
-        let (endpoints, discovery) = if let Some(factory) = factory {
+        let pinnable = factory.filter(|factory| name.is_resolved() && !factory.pins(&name.host));
+        let (endpoints, discovery) = if let Some(factory) = pinnable {
             let (endpoints, discovery) = self.discovered(name, &upstream, factory);
             (endpoints, Some(discovery))
         } else {
-            (unpinned(whole, Some(upstream), &settings.endpoints), None)
+            (unpinned(whole, factory, Some(upstream), &settings.endpoints), None)
         };
         let service = EndpointsService::new(endpoints).classifier(settings.classifier.clone());
         OriginEndpoints { name: name.clone(), service, whole: self.0.single.clone(), discovery }
@@ -100,16 +100,9 @@ impl Dialer {
         let make = {
             let (factory, whole, pins, host) =
                 (Arc::clone(factory), whole.clone(), Arc::clone(&pins), name.host.clone());
-            let is_first = AtomicBool::new(true);
+            let unpinned = unpinned_services(whole.clone(), Some(Arc::clone(&factory)));
             move |target: &Target| match *target {
-                // At first, the client that all origins share. Later a new one, because its connections look dead.
-                Target::Whole if is_first.swap(false, Relaxed) => {
-                    whole.clone().at_site(PinnedSite { pins: Arc::clone(&pins), address: None })
-                }
-                Target::Whole => {
-                    let renewed = factory.service(None).unwrap_or_else(|_| whole.clone());
-                    renewed.at_site(PinnedSite { pins: Arc::clone(&pins), address: None })
-                }
+                Target::Whole => unpinned().at_site(PinnedSite { pins: Arc::clone(&pins), address: None }),
                 Target::Address(address) => {
                     let pin = Pin { host: &host, address, pins: &pins };
                     match factory.service(Some(pin)) {
@@ -150,11 +143,26 @@ impl Dialer {
 /// Returns a single endpoint whose service is the client that resolves names itself.
 fn unpinned(
     whole: &ReqwestService,
+    factory: Option<&Arc<ClientFactory>>,
     upstream: Option<Arc<str>>,
     settings: &EndpointsBuilder,
 ) -> Endpoints<Target, ReqwestService> {
-    let whole = whole.clone();
-    Endpoints::new(settings, upstream, fixed([Target::Whole]), move |_: &Target| whole.clone())
+    let services = unpinned_services(whole.clone(), factory.cloned());
+    Endpoints::new(settings, upstream, fixed([Target::Whole]), move |_: &Target| services())
+}
+
+/// Returns the function that makes the services of an endpoint without a pin. The first service is the client that all
+/// origins share. A renewal makes a new client, because the connections look dead; without a factory, it cannot.
+fn unpinned_services(
+    whole: ReqwestService,
+    factory: Option<Arc<ClientFactory>>,
+) -> impl Fn() -> ReqwestService + Send + Sync {
+    let is_first = AtomicBool::new(true);
+    move || {
+        let factory = factory.as_ref().filter(|_| !is_first.swap(false, Relaxed));
+        let renewed = factory.and_then(|factory| factory.service(None).ok());
+        renewed.unwrap_or_else(|| whole.clone())
+    }
 }
 
 impl fmt::Debug for Dialer {

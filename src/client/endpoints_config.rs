@@ -7,6 +7,7 @@ use std::time::Duration;
 use reqwest::dns::Resolve;
 
 use super::config::{ClientBuilder, EndpointsChoice};
+use super::discovery::UserResolver;
 use crate::endpoints::EndpointsBuilder;
 
 impl ClientBuilder {
@@ -74,8 +75,8 @@ impl ClientBuilder {
     /// let client = steadfast::Client::builder().dns_resolver(Arc::new(Registry)).build()?;
     /// # Ok::<(), steadfast::ConfigError>(())
     /// ```
-    pub fn dns_resolver<R: Resolve + 'static>(mut self, resolver: Arc<R>) -> Self {
-        self.transport.resolver = Some(resolver);
+    pub fn dns_resolver<R: Resolve + ?Sized + 'static>(mut self, resolver: Arc<R>) -> Self {
+        self.transport.resolver = Some(Arc::new(UserResolver(resolver)));
         self
     }
 

@@ -205,7 +205,8 @@ impl PinnedSite {
             return false;
         };
         let remote = remote.ip().to_canonical();
-        if remote == address.ip() {
+        // A connection to the unspecified address leads to the host itself.
+        if remote == address.ip() || address.ip().is_unspecified() {
             if self.pins.other_family.load(Relaxed) > 0 {
                 self.pins.other_family.store(0, Relaxed);
             }

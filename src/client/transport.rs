@@ -15,6 +15,7 @@ use super::client_factory::{ClientFactory, MakeBuilder, with_pings};
 #[cfg(feature = "cookies")]
 use super::cookie_store::CookieStore;
 use super::discovery::Resolver;
+use super::origin::OriginName;
 use super::request_defaults::RequestDefaults;
 use super::reqwest_service::ReqwestService;
 #[cfg(feature = "rustls")]
@@ -161,6 +162,13 @@ impl TransportSettings {
                 allowed,
             ));
         }
+        if let Some(name) = self.lists.keys().find(|name| !is_host_name(name)) {
+            return Err(ConfigError::new(
+                "client.resolve_to_addrs",
+                name,
+                "the host name of a URL, without scheme or port",
+            ));
+        }
         if self.is_watched {
             let without = format_args!("set without client.reqwest_client");
             let allowed = "replaced by client.redirect";
@@ -168,6 +176,13 @@ impl TransportSettings {
         }
         Ok(())
     }
+}
+
+/// True if reqwest asks a resolver for the name, once it stands in a URL.
+fn is_host_name(name: &str) -> bool {
+    let url = reqwest::Url::parse(&format!("http://{name}/"));
+    let origin = url.map(|url| OriginName::of(&url));
+    origin.is_ok_and(|origin| origin.host == name && origin.is_resolved())
 }
 
 /// True if the environment may set a proxy. reqwest reads these variables. On macOS and Windows it can also read the

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,6 +11,7 @@ use super::ejection::{EndpointFault, FaultKind, MIN_LEASE};
 use super::group::{Endpoint, FaultReport};
 use super::load::low_bits;
 use crate::http::body::{BodyEnd, BodyObserver};
+use crate::internal::signals::{BodyFault, TimeUp, raise_body_fault, time_is_up};
 use crate::sealed::Sealed;
 use crate::{BoxError, EndpointId, RetryTerms};
 
@@ -18,6 +20,13 @@ use crate::{BoxError, EndpointId, RetryTerms};
 /// If it is dropped without a result, the time of its wait decides: an unusually long wait is a fault.
 #[derive(Debug)]
 pub(super) struct Attempt {
+    start: AttemptStart,
+    has_ended: bool,
+}
+
+/// The endpoint of an attempt, as it was at the start of the attempt.
+#[derive(Debug, Clone)]
+struct AttemptStart {
     endpoint: Arc<Endpoint>,
     began: Instant,
     /// The generation of the endpoint's health.
@@ -25,16 +34,14 @@ pub(super) struct Attempt {
     /// The version of the endpoint's service.
     version: u32,
     is_probe: bool,
-    has_ended: bool,
 }
 
-/// An attempt that is dropped counts as a fault after so many times the usual time, and at least after
-/// [`MIN_WAIT`].
+/// A wait is unusually long from this multiple of the usual time on, and at least from [`MIN_WAIT`] on.
 const LONG_WAIT_TIMES: u32 = 4;
 
 const MIN_WAIT: Duration = Duration::from_millis(100);
 
-/// While no answer of the endpoint is known, an attempt that is dropped counts as a fault after this time.
+/// While no answer of the endpoint is known, a wait is unusually long from this time on.
 const LONG_FIRST_WAIT: Duration = Duration::from_secs(1);
 
 impl Attempt {
@@ -42,35 +49,49 @@ impl Attempt {
     pub(super) fn begin(endpoint: Arc<Endpoint>, is_probe: bool, now: Instant, now_ms: u64) -> Self {
         endpoint.load.begin(low_bits(now_ms));
         let (generation, version) = (endpoint.load.health().generation(), endpoint.version());
-        Self { endpoint, began: now, generation, version, is_probe, has_ended: false }
+        let start = AttemptStart { endpoint, began: now, generation, version, is_probe };
+        Self { start, has_ended: false }
     }
 
     pub(super) fn endpoint(&self) -> EndpointId {
-        self.endpoint.id
+        self.start.endpoint.id
     }
 
     pub(super) const fn is_probe(&self) -> bool {
-        self.is_probe
+        self.start.is_probe
     }
 
     /// Records a good answer. Its body follows.
     #[inline]
     pub(super) fn succeeded(&mut self) -> EndpointBody {
         let now = Instant::now();
-        let now_ms = low_bits(self.endpoint.millis(now));
-        if self.is_current() {
-            self.endpoint.load.sample(now.saturating_duration_since(self.began), now_ms);
+        let AttemptStart { endpoint, began, generation, is_probe, .. } = &self.start;
+        let now_ms = endpoint.millis(now);
+        if self.start.is_current() {
+            endpoint.load.sample(now.saturating_duration_since(*began), now_ms);
         }
-        if self.is_probe {
-            self.endpoint.probe_answered(self.generation);
+        if *is_probe {
+            endpoint.probe_answered(*generation, now_ms);
         }
         self.answered(now_ms)
     }
 
     /// Records an answer whose time says nothing about the endpoint. The endpoint is alive.
     pub(super) fn neutral(&mut self) -> EndpointBody {
-        let now_ms = low_bits(self.endpoint.millis(Instant::now()));
+        let now_ms = self.start.endpoint.millis(Instant::now());
+        self.start.endpoint.load.restart_decay(now_ms);
         self.answered(now_ms)
+    }
+
+    /// Records an answer of another host, to which the endpoint has redirected the request. The endpoint is well, and
+    /// the body says nothing about it.
+    #[cold]
+    pub(super) fn redirected(&mut self) -> EndpointBody {
+        let mut body = self.neutral();
+        if !self.start.endpoint.load.health().is_well() {
+            body.succeeded();
+        }
+        body.settled()
     }
 
     /// Records an answer that is a fault.
@@ -80,41 +101,47 @@ impl Attempt {
         retry_after: Option<Duration>,
     ) -> (EndpointBody, RetryTerms) {
         let now = Instant::now();
-        let now_ms = low_bits(self.endpoint.millis(now));
+        let now_ms = self.start.endpoint.millis(now);
         let body = self.answered(now_ms).settled();
-        self.endpoint.load.begin_fall(now_ms);
-        if kind == FaultKind::Application && self.is_current() {
-            self.endpoint.load.sample_if_longer(now.saturating_duration_since(self.began), now_ms);
+        let load = &self.start.endpoint.load;
+        if kind == FaultKind::Application && self.start.is_current() {
+            load.sample_at_least(now.saturating_duration_since(self.start.began), now_ms);
+        } else {
+            load.restart_decay(now_ms);
         }
-        (body, self.fault(kind, retry_after, now))
+        (body, self.start.fault(kind, retry_after, now))
     }
 
     /// Records an attempt without an answer.
     pub(super) fn failed(&mut self, kind: FaultKind) -> RetryTerms {
         let now = Instant::now();
         self.has_ended = true;
-        self.endpoint.load.failed(low_bits(self.endpoint.millis(now)));
-        self.fault(kind, None, now)
+        self.start.endpoint.load.failed(self.start.endpoint.millis(now));
+        self.start.fault(kind, None, now)
     }
 
     /// Takes the attempt back: it was not sent, or its failure says nothing about the endpoint.
     pub(super) fn withdraw(&mut self) {
         self.has_ended = true;
-        self.endpoint.load.withdrawn();
-        self.release_probe();
+        let AttemptStart { endpoint, .. } = &self.start;
+        endpoint.load.withdrawn();
+        endpoint.load.restart_decay(endpoint.millis(Instant::now()));
+        if self.start.is_probe {
+            self.start.endpoint.release_probe(self.start.generation);
+        }
     }
 
     /// Records an attempt that its caller gives up: by a drop, or by the deadline of the call.
     #[cold]
     pub(super) fn abandon(&mut self) -> RetryTerms {
-        if self.has_waited_long() {
-            return self.failed(self.kind_of_long_wait());
+        let AttemptStart { endpoint, began, .. } = &self.start;
+        let now = Instant::now();
+        let waited = now.saturating_duration_since(*began);
+        if self.start.is_long(waited) {
+            return self.failed(self.start.kind_of_long_wait(*began));
         }
-        if self.is_current() {
-            // An answer would have taken at least as long.
-            let now = Instant::now();
-            let waited = now.saturating_duration_since(self.began);
-            self.endpoint.load.sample_if_longer(waited, low_bits(self.endpoint.millis(now)));
+        if self.start.is_current() {
+            endpoint.load.sample_at_least(waited, endpoint.millis(now));
         }
         self.withdraw();
         RetryTerms::Charged
@@ -123,54 +150,55 @@ impl Attempt {
     /// Records an attempt whose own time limit has passed.
     #[cold]
     pub(super) fn timed_out(&mut self) -> RetryTerms {
-        let usual = self.endpoint.load.latency();
-        let waited = self.began.elapsed();
-        if self.is_probe {
+        let usual = self.start.endpoint.load.latency();
+        let waited = self.start.began.elapsed();
+        if self.start.is_probe {
             return self.failed(FaultKind::Timeout);
         }
         if usual.is_some_and(|usual| waited < usual) {
-            // The limit may be that of a call around this one.
+            // The limit may belong to an outer call that polls this one, so it does not count against the endpoint.
             return self.abandon();
         }
         let is_short = usual.is_some_and(|usual| waited < usual * 2);
-        self.failed(match self.kind_of_long_wait() {
+        self.failed(match self.start.kind_of_long_wait(self.start.began) {
             FaultKind::Abandoned if !is_short => FaultKind::Timeout,
             kind => kind,
         })
     }
 
-    /// If other attempts were answered meanwhile, the route is slow rather than the endpoint, and the connections work.
-    fn kind_of_long_wait(&self) -> FaultKind {
-        let began_ms = low_bits(self.endpoint.millis(self.began));
-        if self.endpoint.load.has_answered_since(began_ms) {
-            FaultKind::Exchange
-        } else {
-            FaultKind::Abandoned
+    #[inline]
+    fn answered(&mut self, now_ms: u64) -> EndpointBody {
+        self.has_ended = true;
+        self.start.endpoint.load.answered(now_ms);
+        EndpointBody {
+            start: self.start.clone(),
+            answered_ms: now_ms,
+            is_settled: false,
+            waiting_since: None,
         }
     }
+}
 
-    fn has_waited_long(&self) -> bool {
-        let usual = self.endpoint.load.latency();
-        let long = usual.map_or(LONG_FIRST_WAIT, |usual| (usual * LONG_WAIT_TIMES).max(MIN_WAIT));
-        self.began.elapsed() >= long
-    }
-
+impl AttemptStart {
     /// False if the endpoint was ejected or has returned since the attempt began.
     #[inline]
     fn is_current(&self) -> bool {
         self.endpoint.load.health().generation() == self.generation
     }
 
-    #[inline]
-    fn answered(&mut self, now_ms: u32) -> EndpointBody {
-        self.has_ended = true;
-        self.endpoint.load.answered(now_ms);
-        EndpointBody {
-            endpoint: Arc::clone(&self.endpoint),
-            generation: self.generation,
-            version: self.version,
-            is_settled: false,
-            probe_began: self.is_probe.then_some(self.began),
+    /// True if a wait for the endpoint is unusually long.
+    fn is_long(&self, wait: Duration) -> bool {
+        let usual = self.endpoint.load.latency();
+        wait >= usual.map_or(LONG_FIRST_WAIT, |usual| (usual * LONG_WAIT_TIMES).max(MIN_WAIT))
+    }
+
+    /// Returns `Exchange` if the endpoint has answered another attempt since the begin of the wait: then the route is
+    /// slow, and the connections work. Otherwise `Abandoned`.
+    fn kind_of_long_wait(&self, since: Instant) -> FaultKind {
+        if self.endpoint.load.has_answered_since(self.endpoint.millis(since)) {
+            FaultKind::Exchange
+        } else {
+            FaultKind::Abandoned
         }
     }
 
@@ -186,12 +214,6 @@ impl Attempt {
             _ => RetryTerms::Free,
         }
     }
-
-    fn release_probe(&self) {
-        if self.is_probe {
-            self.endpoint.release_probe(self.generation);
-        }
-    }
 }
 
 impl Drop for Attempt {
@@ -202,19 +224,20 @@ impl Drop for Attempt {
     }
 }
 
-/// Counts an answer until its body has ended, and records a body that breaks off as a fault of the endpoint.
+/// Counts an answer until its body has ended. Records a fault of the endpoint if the body breaks off, or if it has
+/// stalled for an unusually long time when a time limit cuts it.
 ///
-/// A good answer counts as a success when its body ends, or when the reader drops the body. The answer to a probe
-/// also does so if its body still arrives a second after the start of the probe, because a stream may never end.
+/// A good answer counts as a success when its body ends or is dropped. The answer to a probe already counts as a
+/// success when a frame arrives a second or more after the start of the probe, because a stream may never end.
 #[derive(Debug)]
 pub struct EndpointBody {
-    endpoint: Arc<Endpoint>,
-    generation: u32,
-    version: u32,
+    start: AttemptStart,
+    /// The time of the head.
+    answered_ms: u64,
     /// True if the result of the attempt is recorded.
     is_settled: bool,
-    /// The start of the attempt, if it is a probe.
-    probe_began: Option<Instant>,
+    /// The time at which the reader began to wait for the next frame.
+    waiting_since: Option<Instant>,
 }
 
 impl EndpointBody {
@@ -226,8 +249,28 @@ impl EndpointBody {
     #[cold]
     fn succeeded(&mut self) {
         self.is_settled = true;
-        self.probe_began = None;
-        self.endpoint.recovered(self.generation, Instant::now());
+        self.start.endpoint.recovered(self.start.generation, self.answered_ms, Instant::now());
+    }
+
+    /// Records a fault, and passes it on to the layer that reads the body into memory, for the retry.
+    #[cold]
+    fn failed(&mut self, kind: FaultKind) {
+        self.is_settled = true;
+        let terms = self.start.fault(kind, None, Instant::now());
+        raise_body_fault(BodyFault { endpoint: self.start.endpoint.id, terms });
+    }
+
+    /// Records that a time limit cuts the body. A body that still arrives makes no fault.
+    #[cold]
+    fn cut(&mut self, limit: TimeUp, waiting_since: Instant) {
+        if !self.start.is_long(waiting_since.elapsed()) {
+            return;
+        }
+        let is_callers = limit.is_total || limit.is_callers_share;
+        self.failed(match self.start.kind_of_long_wait(waiting_since) {
+            FaultKind::Abandoned if !is_callers => FaultKind::Timeout,
+            kind => kind,
+        });
     }
 }
 
@@ -236,23 +279,26 @@ impl Sealed for EndpointBody {}
 impl BodyObserver for EndpointBody {
     #[inline]
     fn at_frame(mut self: Pin<&mut Self>) -> Option<BoxError> {
-        if self.probe_began.is_some_and(|began| began.elapsed() >= MIN_LEASE) {
+        self.waiting_since = None;
+        if self.start.is_probe && !self.is_settled && self.start.began.elapsed() >= MIN_LEASE {
             self.succeeded();
         }
         None
     }
 
+    fn poll_pending(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<BoxError> {
+        if !self.is_settled {
+            let waiting_since = *self.waiting_since.get_or_insert_with(Instant::now);
+            if let Some(limit) = time_is_up() {
+                self.cut(limit, waiting_since);
+            }
+        }
+        Poll::Pending
+    }
+
     fn end(mut self: Pin<&mut Self>, end: BodyEnd) {
         if end == BodyEnd::Broken && !self.is_settled {
-            self.is_settled = true;
-            let is_probe = self.probe_began.is_some();
-            let fault = EndpointFault {
-                kind: FaultKind::Exchange,
-                retry_after: None,
-                generation: self.generation,
-                is_probe,
-            };
-            self.endpoint.faulted(fault, self.version, Instant::now());
+            self.failed(FaultKind::Exchange);
         }
     }
 }
@@ -260,8 +306,9 @@ impl BodyObserver for EndpointBody {
 impl Drop for EndpointBody {
     #[inline]
     fn drop(&mut self) {
-        self.endpoint.load.body_ended();
-        if !self.is_settled && !self.endpoint.load.health().is_well() {
+        let load = &self.start.endpoint.load;
+        load.body_ended();
+        if !self.is_settled && !load.health().is_well() {
             self.succeeded();
         }
     }

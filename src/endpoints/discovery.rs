@@ -36,6 +36,9 @@ pub enum Change<A> {
 
 type ChangeStream<A> = Pin<Box<dyn Stream<Item = Result<Change<A>, BoxError>> + Send>>;
 
+/// The most changes that one call takes from the stream. A stream can have changes without end.
+const MAX_NEWS: usize = 1024;
+
 /// The stream of changes of one upstream.
 pub(super) struct Discovery<A> {
     /// False once the stream has ended.
@@ -89,8 +92,9 @@ impl<A> Discovery<A> {
         self.news.is_pending.store(false, Release);
         let waker = Waker::from(Arc::clone(&self.news));
         let mut context = Context::from_waker(&waker);
-        let mut has_changed = false;
-        while let Some(open) = stream.as_mut() {
+        let (mut has_changed, mut waits) = (false, false);
+        for _ in 0..MAX_NEWS {
+            let Some(open) = stream.as_mut() else { break };
             match open.as_mut().poll_next(&mut context) {
                 Poll::Ready(Some(news)) => {
                     apply(news);
@@ -101,8 +105,14 @@ impl<A> Discovery<A> {
                     self.is_open.store(false, Release);
                     has_changed = true;
                 }
-                Poll::Pending => break,
+                Poll::Pending => {
+                    waits = true;
+                    break;
+                }
             }
+        }
+        if !waits && stream.is_some() {
+            self.news.is_pending.store(true, Release);
         }
         drop(stream);
         // A waiting call that has seen the news but not got the lock must look again.

@@ -36,18 +36,21 @@ const WINDOW_MS: u64 = 5000;
 /// The share of faults counts from so many attempts on.
 const MIN_ATTEMPTS: u32 = 20;
 
-/// The faults of an endpoint are charged to the retry budget once in so many milliseconds, while another endpoint is
-/// better.
-const CHARGE_EVERY_MS: u64 = 100;
-
 /// A probe without a result frees its place after this time, or after its time limit if that is longer.
 pub(super) const MIN_LEASE: Duration = Duration::from_secs(1);
 
 /// A call that must not be sent twice probes an endpoint only if no other call has done so for so many milliseconds.
 const OVERDUE_MS: u64 = 2000;
 
-/// The longest pause that a `Retry-After` can ask for.
+/// The longest pause for which an endpoint can ask by `Retry-After`, after several faults in a row.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// The time for which a probe that cannot be sent again keeps its place: it has no time limit of its own.
+const UNSAFE_LEASE: Duration = Duration::from_secs(10);
+
+/// The time for which a probe keeps its place after the good head of its answer. A body that stalls is usually cut
+/// earlier, and then the probe has failed.
+const ANSWERED_LEASE: Duration = Duration::from_secs(3);
 
 /// How an attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +82,14 @@ pub(super) struct EndpointFault {
 /// The change that a result has caused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Transition {
-    Ejected { cause: EjectionCause, until_ms: u64 },
+    Ejected {
+        cause: EjectionCause,
+        until_ms: u64,
+    },
+    /// A probe has failed, so the ejection lasts longer.
+    ProbeFailed {
+        until_ms: u64,
+    },
     Returned,
 }
 
@@ -95,9 +105,10 @@ pub(super) struct Ejections {
 pub(super) struct Health {
     pub(super) generation: u32,
     pub(super) faults_in_row: u32,
+    /// The time of the last fault.
+    faulted_ms: u64,
     pub(super) ejected: Option<Ejected>,
     window: FaultWindow,
-    charged_at: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -200,12 +211,17 @@ impl Ejections {
                 return None;
             }
             let (cause, failed_probes) = (ejected.cause, ejected.failed_probes + 1);
-            return Some(self.eject(slot, cause, failed_probes, fault.retry_after, now_ms, settings));
+            let is_run = failed_probes >= settings.consecutive_faults;
+            let pause = pause(fault.retry_after, is_run, settings);
+            return Some(self.eject(slot, cause, failed_probes, pause, now_ms, settings));
         }
         health.window.add(now_ms, ended(slot));
+        health.faulted_ms = now_ms;
         health.faults_in_row += u32::from(fault.kind != FaultKind::Application);
-        let cause = self.cause(slot, fault, now_ms, settings, &ended)?;
-        Some(self.eject(slot, cause, 0, fault.retry_after, now_ms, settings))
+        let is_run = health.faults_in_row >= settings.consecutive_faults;
+        let cause = self.cause(slot, fault, is_run, now_ms, settings, &ended)?;
+        let pause = pause(fault.retry_after, is_run || cause == EjectionCause::FaultShare, settings);
+        Some(self.eject(slot, cause, 0, pause, now_ms, settings))
     }
 
     /// Returns the reason to eject an available endpoint.
@@ -213,6 +229,7 @@ impl Ejections {
         &self,
         slot: usize,
         fault: EndpointFault,
+        is_run: bool,
         now_ms: u64,
         settings: &EjectionSettings,
         ended: &impl Fn(usize) -> u32,
@@ -222,13 +239,14 @@ impl Ejections {
         }
         let health = self.health(slot)?;
         let (faults, attempts) = health.window.of(now_ms, ended(slot));
-        let is_run = health.faults_in_row >= settings.consecutive_faults;
         let is_share =
             attempts >= MIN_ATTEMPTS && f64::from(faults) >= settings.fault_share * f64::from(attempts);
         let cause = match fault.kind {
             FaultKind::Timeout => EjectionCause::Timeout,
             FaultKind::Unreachable => EjectionCause::Unreachable,
-            FaultKind::Exchange if fault.retry_after.is_some() => EjectionCause::RetryAfter,
+            FaultKind::Exchange if fault.retry_after.is_some_and(|pause| !pause.is_zero()) => {
+                EjectionCause::RetryAfter
+            }
             // A single caller can be throttled while others are served.
             FaultKind::Throttled if is_run => EjectionCause::RetryAfter,
             FaultKind::Exchange | FaultKind::Abandoned if is_run => EjectionCause::ConsecutiveFaults,
@@ -257,28 +275,34 @@ impl Ejections {
         slot: usize,
         cause: EjectionCause,
         failed_probes: u32,
-        retry_after: Option<Duration>,
+        pause: Duration,
         now_ms: u64,
         settings: &EjectionSettings,
     ) -> Transition {
         let doubled = settings.eject_for.saturating_mul(1 << failed_probes.min(20));
         let time = doubled.min(settings.max_eject_for).mul_f64(self.rng.random_range(0.75..1.25));
-        let pause = retry_after.unwrap_or_default().min(LONGEST_PAUSE);
         let until_ms = now_ms.saturating_add(to_millis(time.max(pause)));
         let health = self.slots[slot].as_mut().expect("the slot of an endpoint");
-        if health.ejected.is_none() {
+        let is_new = health.ejected.is_none();
+        if is_new {
             health.begin_generation();
         }
         health.ejected =
             Some(Ejected { cause, until_ms, leased_until_ms: None, is_answered: false, failed_probes });
-        Transition::Ejected { cause, until_ms }
+        if is_new { Transition::Ejected { cause, until_ms } } else { Transition::ProbeFailed { until_ms } }
     }
 
-    /// Records a success.
-    pub(super) fn success(&mut self, slot: usize, generation: u32, now_ms: u64) -> Option<Transition> {
+    /// Records a success whose head came at `answered_ms`. Faults since then are newer, and stay.
+    pub(super) fn success(
+        &mut self,
+        slot: usize,
+        generation: u32,
+        answered_ms: u64,
+        now_ms: u64,
+    ) -> Option<Transition> {
         let is_first = !self.has_available_other(slot);
         let health = self.health_mut(slot)?;
-        if health.generation != generation {
+        if health.generation != generation || answered_ms < health.faulted_ms {
             return None;
         }
         health.faults_in_row = 0;
@@ -293,47 +317,37 @@ impl Ejections {
         Some(Transition::Returned)
     }
 
-    /// Returns true if the fault is to be charged to the retry budget: the first within a short interval, or any
-    /// fault if no other endpoint `is_better`.
-    pub(super) fn charge(&mut self, slot: usize, is_better: bool, now_ms: u64) -> bool {
-        let Some(health) = self.health_mut(slot) else { return !is_better };
-        let is_recent = health.charged_at.is_some_and(|at| now_ms.saturating_sub(at) < CHARGE_EVERY_MS);
-        if is_better && is_recent {
-            return false;
-        }
-        health.charged_at = Some(now_ms);
-        true
-    }
-
     /// Leases a probe of one of the `allowed` slots, if one is due. `is_safe` tells whether the call can be sent
-    /// again after the probe.
+    /// again after the probe, which then has this time `limit`.
     pub(super) fn take_probe(
         &mut self,
         allowed: u64,
         is_safe: bool,
-        lease: Duration,
+        limit: Duration,
         now_ms: u64,
     ) -> Option<usize> {
-        let wait = if is_safe { 0 } else { OVERDUE_MS };
+        let (wait, lease) = if is_safe { (0, limit.max(MIN_LEASE)) } else { (OVERDUE_MS, UNSAFE_LEASE) };
         let due = |(slot, health): (usize, &Option<Health>)| {
             let due_ms = health.as_ref()?.ejected?.due_ms().saturating_add(wait);
             (due_ms <= now_ms && allowed & (1 << slot) != 0).then_some((due_ms, slot))
         };
         let (_, slot) = self.slots.iter().enumerate().filter_map(due).min()?;
         let ejected = self.health_mut(slot)?.ejected.as_mut()?;
-        ejected.leased_until_ms = Some(now_ms.saturating_add(to_millis(lease.max(MIN_LEASE))));
+        ejected.leased_until_ms = Some(now_ms.saturating_add(to_millis(lease)));
         Some(slot)
     }
 
     /// Records that the head of the answer to a probe was good.
-    pub(super) fn probe_answered(&mut self, slot: usize, generation: u32) {
+    pub(super) fn probe_answered(&mut self, slot: usize, generation: u32, now_ms: u64) {
         let health = self.health_mut(slot).filter(|health| health.generation == generation);
         if let Some(ejected) = health.and_then(|health| health.ejected.as_mut()) {
             ejected.is_answered = true;
+            ejected.leased_until_ms = Some(now_ms.saturating_add(to_millis(ANSWERED_LEASE)));
         }
     }
 
-    /// Returns an endpoint whose probe was answered, but whose lease is over, since the body of the answer still lasts.
+    /// Returns an endpoint whose probe got a good head, and whose lease has expired while the body is still being read.
+    /// Such a probe has succeeded.
     pub(super) fn streaming_probe(&self, now_ms: u64) -> Option<usize> {
         self.slots.iter().position(|health| {
             let ejected = health.as_ref().and_then(|health| health.ejected.as_ref());
@@ -354,6 +368,13 @@ impl Ejections {
         let ejected = self.slots.iter().flatten().filter_map(|health| health.ejected.as_ref());
         ejected.map(Ejected::due_ms).min().unwrap_or(u64::MAX)
     }
+}
+
+/// Returns the pause for which a fault asks. A single answer may be that of one route, so it can ask for no more than
+/// the longest ejection.
+fn pause(retry_after: Option<Duration>, is_run: bool, settings: &EjectionSettings) -> Duration {
+    let longest = if is_run { LONGEST_PAUSE } else { settings.max_eject_for.min(LONGEST_PAUSE) };
+    retry_after.unwrap_or_default().min(longest)
 }
 
 impl Health {

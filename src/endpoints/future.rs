@@ -230,7 +230,7 @@ fn answered<Res, E, K: ResponseKind<Res>>(
     response: &mut Res,
 ) -> EndpointBody {
     if kind.is_of_redirect_target(response) {
-        return attempt.neutral();
+        return attempt.redirected();
     }
     let outcome = judge.classify(Ok(response));
     if kind.is_from_elsewhere(response) {

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::choice::{Candidates, Dice, choose};
+use super::choice::{Candidates, Dice, DiceRoll, choose};
 use super::config::{EjectionSettings, EndpointsBuilder};
 use super::ejection::{Ejections, EndpointFault, FaultKind, Transition};
 use super::load::{EndpointLoad, HealthWord, low_bits, millis_since};
@@ -41,6 +41,8 @@ pub(super) struct EndpointGroup {
     present: AtomicU64,
     /// A bit for each slot with an endpoint that is not ejected.
     available: AtomicU64,
+    /// A bit for each slot with an endpoint that is being eased in.
+    easing: AtomicU64,
     /// The time at which the next probe is due; `u64::MAX` if no endpoint is ejected.
     next_probe_ms: AtomicU64,
     dice: Dice,
@@ -74,6 +76,7 @@ impl EndpointGroup {
             epoch: Instant::now(),
             present: AtomicU64::new(0),
             available: AtomicU64::new(0),
+            easing: AtomicU64::new(0),
             next_probe_ms: AtomicU64::new(u64::MAX),
             dice: Dice::new(rand::Rng::next_u64(&mut rng)),
             state: Mutex::new(GroupState {
@@ -100,6 +103,10 @@ impl EndpointGroup {
     pub(super) fn insert(self: &Arc<Self>, slot: usize, id: EndpointId, address: &str) -> Arc<Endpoint> {
         let endpoint = Arc::new(Endpoint::new(Arc::downgrade(self), self.epoch, slot, id, address));
         let mut state = self.lock();
+        // The first endpoints of an upstream are all new, and share its load at once.
+        if state.endpoints.iter().flatten().any(|other| other.load.latency().is_some()) {
+            self.ease_in(&endpoint, self.millis(Instant::now()));
+        }
         if state.endpoints.len() <= slot {
             state.endpoints.resize(slot + 1, None);
         }
@@ -142,9 +149,43 @@ impl EndpointGroup {
                 return Some(probe);
             }
         }
-        let candidates = Candidates { all, available: self.available.load(Relaxed), tried };
-        let slot = choose(candidates, |slot| load(slot).price(low_bits(now_ms)), &mut dice)?;
+        let mut available = self.available.load(Relaxed);
+        let easing = self.easing.load(Relaxed) & available;
+        if easing != 0 {
+            available &= !self.held_back(easing, available & all & !tried, &load, now_ms, &mut dice);
+        }
+        let candidates = Candidates { all, available, tried };
+        let slot = choose(candidates, |slot| load(slot).price(now_ms), &mut dice)?;
         Some(Pick { slot, probe: None, now_ms })
+    }
+
+    /// Begins to ease an endpoint in that is new or has returned: its share of the attempts grows from nothing to the
+    /// full share.
+    fn ease_in(&self, endpoint: &Endpoint, now_ms: u64) {
+        endpoint.load.ease_in(low_bits(now_ms));
+        self.easing.fetch_or(1 << endpoint.slot, Relaxed);
+    }
+
+    /// Returns the endpoints that this choice leaves out to ease them in. None if all that are left are new.
+    #[cold]
+    fn held_back<'a>(
+        &self,
+        easing: u64,
+        left: u64,
+        load: impl Fn(u32) -> &'a EndpointLoad,
+        now_ms: u64,
+        dice: &mut DiceRoll,
+    ) -> u64 {
+        let mut held_back = 0;
+        for slot in (0..64).filter(|slot| easing & left & (1 << slot) != 0) {
+            let eased_for = load(slot).eased_for(low_bits(now_ms));
+            if eased_for >= EASE_MS {
+                self.easing.fetch_and(!(1 << slot), Relaxed);
+            } else if dice.below(EASE_MS) >= eased_for {
+                held_back |= 1 << slot;
+            }
+        }
+        if left & !easing == 0 { 0 } else { held_back }
     }
 
     #[cold]
@@ -170,8 +211,7 @@ impl EndpointGroup {
         let streaming = state.ejections.streaming_probe(now_ms);
         if let Some(endpoint) = streaming.and_then(|slot| state.endpoints[slot].clone()) {
             let generation = endpoint.load.health().generation();
-            let transition = state.ejections.success(endpoint.slot, generation, now_ms);
-            self.publish(&state, &endpoint);
+            let transition = self.succeeded(&mut state, &endpoint, generation, now_ms, now_ms);
             drop(state);
             endpoint.report(transition, now_ms);
             return None;
@@ -188,6 +228,23 @@ impl EndpointGroup {
         let until = self.epoch.checked_add(Duration::from_millis(ejected.until_ms))?;
         let is_probing = ejected.leased_until_ms.is_some_and(|until_ms| until_ms > self.millis(now));
         Some((ejected.cause, until, is_probing))
+    }
+
+    /// Records a success of an endpoint that had faults.
+    fn succeeded(
+        &self,
+        state: &mut GroupState,
+        endpoint: &Endpoint,
+        generation: u32,
+        answered_ms: u64,
+        now_ms: u64,
+    ) -> Option<Transition> {
+        let transition = state.ejections.success(endpoint.slot, generation, answered_ms, now_ms);
+        if transition.is_some() {
+            self.ease_in(endpoint, now_ms);
+        }
+        self.publish(state, endpoint);
+        transition
     }
 
     /// Copies the health of an endpoint to the words that calls read without the lock.
@@ -213,8 +270,14 @@ pub(super) enum ProbeSafety {
     Unsafe,
 }
 
-/// One in so many calls probes an endpoint when a probe is due.
+/// While a probe is due, one in this number of calls is drawn for it.
 const PROBE_SHARE: u32 = 8;
+
+/// The time in which a new endpoint, or one that has returned, is eased in.
+const EASE_MS: u32 = 2000;
+
+/// The least interval between two charges of one endpoint to the retry budget, while another endpoint is better.
+const CHARGE_EVERY_MS: u64 = 100;
 
 /// The shared state of one endpoint. Its service is in `members.rs`.
 #[derive(Debug)]
@@ -228,6 +291,8 @@ pub(super) struct Endpoint {
     needs_renewal: AtomicBool,
     /// The number of renewals of the service.
     version: AtomicU32,
+    /// The time until which faults are not charged to the retry budget while another endpoint is better.
+    charged_until_ms: AtomicU64,
     group: Weak<EndpointGroup>,
     epoch: Instant,
 }
@@ -256,6 +321,7 @@ impl Endpoint {
             address: address.into(),
             needs_renewal: AtomicBool::new(false),
             version: AtomicU32::new(0),
+            charged_until_ms: AtomicU64::new(0),
             group,
             epoch,
         }
@@ -287,15 +353,27 @@ impl Endpoint {
         (current.id == self.id).then(|| with(&group, &mut state))
     }
 
-    /// Records a success of an endpoint that had faults.
+    /// True if the fault is to be charged to the retry budget: the first within a short interval, or any fault if no
+    /// other endpoint `is_better`.
+    fn charge(&self, is_better: bool, now_ms: u64) -> bool {
+        if is_better && now_ms < self.charged_until_ms.load(Relaxed) {
+            return false;
+        }
+        self.charged_until_ms.store(now_ms.saturating_add(CHARGE_EVERY_MS), Relaxed);
+        true
+    }
+
+    /// True if the endpoint has been removed while others are available. It counts as worse than the others.
+    fn is_replaced(&self) -> bool {
+        self.group.upgrade().is_some_and(|group| group.available.load(Relaxed) != 0)
+    }
+
+    /// Records a success of an endpoint that had faults. The head came at `answered_ms`.
     #[cold]
-    pub(super) fn recovered(&self, generation: u32, now: Instant) {
+    pub(super) fn recovered(&self, generation: u32, answered_ms: u64, now: Instant) {
         let now_ms = self.millis(now);
-        let transition = self.with_group(|group, state| {
-            let transition = state.ejections.success(self.slot, generation, now_ms);
-            group.publish(state, self);
-            transition
-        });
+        let transition =
+            self.with_group(|group, state| group.succeeded(state, self, generation, answered_ms, now_ms));
         self.report(transition.flatten(), now_ms);
     }
 
@@ -309,11 +387,12 @@ impl Endpoint {
                 let endpoint = endpoints.get(slot).and_then(Option::as_ref);
                 endpoint.map_or(0, |endpoint| endpoint.load.counts().ended)
             };
+            let is_second = ejections.health(self.slot).is_some_and(|health| health.faults_in_row > 0);
             let transition =
                 group.settings.read(|settings| ejections.fault(self.slot, fault, now_ms, settings, ended));
             let has_bad_connections = match fault.kind {
                 FaultKind::Timeout | FaultKind::Unreachable => true,
-                FaultKind::Abandoned => ejections.health(self.slot).is_some_and(|it| it.faults_in_row > 1),
+                FaultKind::Abandoned => is_second || transition.is_some(),
                 FaultKind::Exchange | FaultKind::Application | FaultKind::Throttled => false,
             };
             // Many attempts can fail on one dead connection, so a version is renewed once.
@@ -325,19 +404,24 @@ impl Endpoint {
             let is_ejected = ejections.health(self.slot).is_some_and(|health| health.ejected.is_some());
             let has_better = ejections.has_available_other(self.slot)
                 && (is_ejected || ejections.is_worse(self.slot, now_ms, &ended));
-            let is_charged = ejections.charge(self.slot, has_better, now_ms);
             group.publish(state, self);
-            (transition, is_charged, has_better)
+            (transition, FaultReport { is_charged: self.charge(has_better, now_ms), has_better })
         });
-        let (transition, is_charged, has_better) = recorded.unwrap_or((None, true, false));
+        let (transition, report) = recorded.unwrap_or_else(|| {
+            let has_better = self.is_replaced();
+            (None, FaultReport { is_charged: self.charge(has_better, now_ms), has_better })
+        });
         self.report(transition, now_ms);
-        FaultReport { is_charged, has_better }
+        report
     }
 
     /// Records the good head of an answer to a probe.
     #[cold]
-    pub(super) fn probe_answered(&self, generation: u32) {
-        self.with_group(|_, state| state.ejections.probe_answered(self.slot, generation));
+    pub(super) fn probe_answered(&self, generation: u32, now_ms: u64) {
+        self.with_group(|group, state| {
+            state.ejections.probe_answered(self.slot, generation, now_ms);
+            group.publish(state, self);
+        });
     }
 
     /// Gives up a probe without a result.
@@ -353,10 +437,13 @@ impl Endpoint {
     fn report(&self, transition: Option<Transition>, now_ms: u64) {
         let (Some(transition), Some(group)) = (transition, self.group.upgrade()) else { return };
         let upstream = group.name().map(|name| &**name).unwrap_or_default();
+        let time_until = |until_ms: u64| Duration::from_millis(until_ms.saturating_sub(now_ms));
         match transition {
             Transition::Ejected { cause, until_ms } => {
-                let time = Duration::from_millis(until_ms.saturating_sub(now_ms));
-                log_events::endpoint_ejected(upstream, &self.address, cause.as_str(), time);
+                log_events::endpoint_ejected(upstream, &self.address, cause.as_str(), time_until(until_ms));
+            }
+            Transition::ProbeFailed { until_ms } => {
+                log_events::endpoint_probe_failed(upstream, &self.address, time_until(until_ms));
             }
             Transition::Returned => log_events::endpoint_returned(upstream, &self.address),
         }

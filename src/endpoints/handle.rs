@@ -70,7 +70,7 @@ struct Changes<A> {
 }
 
 /// The most addresses that are remembered beyond the largest number of endpoints.
-const MAX_LEFT_OUT: usize = 1024;
+const MAX_LEFT_OUT: usize = 10_000;
 
 /// The endpoint and the service for one attempt.
 pub(super) struct Chosen<S> {
@@ -161,8 +161,11 @@ impl<A: PartialEq + fmt::Display, S> Endpoints<A, S> {
             Ok(Change::Insert(address)) => self.insert(address),
             Ok(Change::Remove(address)) => self.remove(&address),
             Err(error) => {
-                let upstream = self.0.group.name().map(|name| &**name).unwrap_or_default();
-                log_events::discovery_failed(upstream, &error, self.0.members.load().len());
+                log_events::discovery_failed(
+                    self.name().unwrap_or_default(),
+                    &error,
+                    self.0.members.load().len(),
+                );
             }
         }
     }
@@ -176,13 +179,22 @@ impl<A: PartialEq + fmt::Display, S> Endpoints<A, S> {
         if members.len() >= self.0.max_endpoints {
             if changes.left_out.len() < MAX_LEFT_OUT {
                 changes.left_out.push(address);
+            } else {
+                log_events::address_ignored(
+                    self.name().unwrap_or_default(),
+                    &address.to_string(),
+                    MAX_LEFT_OUT,
+                );
             }
             return;
         }
         let id = changes.next_id(&members);
         let slot = members.free_slot();
-        let endpoint = self.0.group.insert(slot, id, &address.to_string());
+        let text = address.to_string();
+        let endpoint = self.0.group.insert(slot, id, &text);
         self.0.members.store(Arc::new(members.with(slot, Member::new(endpoint, address))));
+        drop(changes);
+        log_events::endpoint_added(self.name().unwrap_or_default(), &text);
     }
 
     fn remove(&self, address: &A) {
@@ -194,6 +206,7 @@ impl<A: PartialEq + fmt::Display, S> Endpoints<A, S> {
         self.0.members.store(Arc::new(members.without(slot)));
         let next = (!changes.left_out.is_empty()).then(|| changes.left_out.remove(0));
         drop(changes);
+        log_events::endpoint_removed(self.name().unwrap_or_default(), &address.to_string());
         if let Some(address) = next {
             self.insert(address);
         }
@@ -273,6 +286,8 @@ impl<A: Clone, S> Endpoints<A, S> {
                 in_flight: load.counts().in_flight() as usize,
                 ejected: ejection.map(|(cause, until, _)| (cause, until)),
                 is_probing: ejection.is_some_and(|(_, _, is_probing)| is_probing),
+                is_silent: load.price(self.0.group.millis(now)).is_silent,
+                faults_in_row: load.health().faults(),
             }
         };
         self.0.members.load().iter().map(status).collect()

@@ -7,16 +7,18 @@
 //!
 //! - A time above the average raises the average at once, by a third at most; a shorter time moves it slowly. So an
 //!   endpoint that turns slow loses its attempts after a few answers, and one slow answer alone costs none.
-//! - The average halves every two seconds in which the endpoint is idle. So an endpoint that was slow once is tried
-//!   again.
-//! - A fault never counts with its own time, because an endpoint that fails at once would look like the fastest. It
-//!   makes the endpoint four times as expensive until the next success. The average is kept.
-//! - An endpoint without an answer yet costs nothing while it is idle, and a second for each attempt while its first
-//!   answer is awaited. So a new endpoint gets one attempt at once, and its share after the first answer.
+//! - The average that counts for the price halves every two seconds since the last attempt that has ended. So an
+//!   endpoint that was slow once is tried again.
+//! - A fault, a failure of the application, a throttled answer and an attempt that was given up never count with a time
+//!   below the average, because an endpoint that fails at once would look like the fastest. The average is kept. A fault
+//!   makes the endpoint four times as expensive until the next success.
+//! - A new endpoint costs nothing while it is idle, and a second for each attempt while its first answer is awaited. So
+//!   it gets one attempt at once, and its share after the first answer. If the first attempts fail, it costs 50 ms,
+//!   which halve every half second.
 //! - An endpoint is silent if an attempt that began after its last answer has waited for five times the usual time,
 //!   and for at least 50 ms. Its price is then no less than the time of the silence. Attempts that began before the
-//!   last answer make no silence, since their route may be slow. For the same reason, the silence ends after eight
-//!   times as long, and begins again with the next attempt.
+//!   last answer make no silence, since their route may be slow. For the same reason, the silence ends by itself: for
+//!   each attempt that waits, after eight times as long. It can begin again with the next attempt.
 //!
 //! # Memory ordering
 //!
@@ -39,13 +41,16 @@ const FAILED_FIRST: u64 = 50_000_000 / UNIT;
 /// The least price of each attempt at an ejected endpoint: 250 ms.
 const EJECTED: u64 = 250_000_000 / UNIT;
 
-/// The average of an idle endpoint halves in so many milliseconds, as a power of two.
-const HALF_LIFE_BITS: u32 = 11;
+/// The unit of the time of the last sample: 2^4 ms.
+const TICK_BITS: u32 = 4;
 
-/// An endpoint is silent after so many times its usual time.
+/// The half-life of the average of an idle endpoint: 2^11 ms.
+const HALF_LIFE_BITS: u32 = 11 - TICK_BITS;
+
+/// The threshold of a silence, as a multiple of the usual time.
 const SILENT_TIMES: u64 = 5;
 
-/// A silence ends after so many times the time after which it began.
+/// For each attempt that waits, a silence ends after this multiple of its threshold.
 const SILENCE_LASTS: u64 = 8;
 
 /// An endpoint is never silent before this time, in milliseconds.
@@ -58,13 +63,15 @@ pub(super) struct EndpointLoad {
     /// From the lowest bit: 20 bits of attempts that wait for the head of their answer, 20 bits of bodies that are
     /// being read, and 24 bits of answers and faults so far.
     counts: AtomicU64,
-    /// 32 bits of the average, in units; zero if no answer is known. 32 bits of the time of the last sample, in
-    /// milliseconds.
+    /// 32 bits of the average, in units; zero if no answer is known. 32 bits of the time of the last sample, or of the
+    /// last attempt without one, in units of 2^4 ms; zero if there is none.
     latency: AtomicU64,
     /// The time of the last answer, in milliseconds.
-    answered_at: AtomicU32,
+    answered_at: AtomicU64,
     /// The start of the first attempt after the last answer, in milliseconds. Zero if there is none.
     unanswered_since: AtomicU32,
+    /// The time from which the endpoint is eased in, in milliseconds.
+    eased_from: AtomicU32,
     /// A [`HealthWord`].
     health: AtomicU32,
 }
@@ -124,14 +131,23 @@ impl HealthWord {
         self.0 & Self::EJECTED != 0
     }
 
-    pub(super) const fn has_faults(self) -> bool {
-        self.0 & Self::FAULTS != 0
+    /// Returns the faults in a row, at most 127.
+    pub(super) const fn faults(self) -> u32 {
+        self.0 & Self::FAULTS
     }
 
     /// True if a success changes nothing.
     pub(super) const fn is_well(self) -> bool {
         self.0 & (Self::EJECTED | Self::FAULTS) == 0
     }
+}
+
+/// The phase of a time without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Silence {
+    NotYet,
+    Silent,
+    Over,
 }
 
 /// The price of an endpoint for the next attempt.
@@ -146,8 +162,9 @@ impl EndpointLoad {
         Self {
             counts: AtomicU64::new(0),
             latency: AtomicU64::new(0),
-            answered_at: AtomicU32::new(0),
+            answered_at: AtomicU64::new(0),
             unanswered_since: AtomicU32::new(0),
+            eased_from: AtomicU32::new(0),
             health: AtomicU32::new(HealthWord::new(0, false, 0).0),
         }
     }
@@ -176,20 +193,30 @@ impl EndpointLoad {
     pub(super) fn begin(&self, now_ms: u32) {
         let before = self.counts.fetch_add(AWAITED, Relaxed);
         let since = self.unanswered_since.load(Relaxed);
-        if LoadCounts::unpack(before).awaited == 0 || since == 0 || self.is_silence_over(since, now_ms) {
+        let awaited = LoadCounts::unpack(before).awaited;
+        if awaited == 0 || since == 0 || self.silence(since, awaited, now_ms).1 == Silence::Over {
             self.unanswered_since.store(now_ms.max(1), Relaxed);
         }
     }
 
-    fn is_silence_over(&self, since: u32, now_ms: u32) -> bool {
+    /// Returns the milliseconds without an answer since an attempt began, and the phase of the silence.
+    fn silence(&self, since: u32, awaited: u32, now_ms: u32) -> (u64, Silence) {
         let (average, _) = unpack_latency(self.latency.load(Relaxed));
         let after = silent_after_ms(if average > 0 { average } else { UNKNOWN });
-        u64::from(elapsed(since, now_ms)) > SILENCE_LASTS * after
+        let silence = u64::from(elapsed(since, now_ms));
+        let phase = if silence <= after {
+            Silence::NotYet
+        } else if silence <= SILENCE_LASTS * after * u64::from(awaited.max(1)) {
+            Silence::Silent
+        } else {
+            Silence::Over
+        };
+        (silence, phase)
     }
 
     /// Counts the head of an answer. The body is counted until [`body_ended`](Self::body_ended).
     #[inline]
-    pub(super) fn answered(&self, now_ms: u32) {
+    pub(super) fn answered(&self, now_ms: u64) {
         self.counts.fetch_add(READ + ENDED - AWAITED, Relaxed);
         self.answered_at.store(now_ms, Relaxed);
         self.unanswered_since.store(0, Relaxed);
@@ -202,33 +229,42 @@ impl EndpointLoad {
     }
 
     /// Counts an attempt that ends without an answer.
-    pub(super) fn failed(&self, now_ms: u32) {
+    pub(super) fn failed(&self, now_ms: u64) {
         self.counts.fetch_add(ENDED - AWAITED, Relaxed);
-        self.begin_fall(now_ms);
+        self.restart_decay(now_ms);
     }
 
-    /// The price of an endpoint that has only failed so far falls from now on.
-    pub(super) fn begin_fall(&self, now_ms: u32) {
+    /// Restarts the decay of the average, which is kept. Without this, an endpoint that never has a good answer would
+    /// become the cheapest.
+    pub(super) fn restart_decay(&self, now_ms: u64) {
         let word = self.latency.load(Relaxed);
-        if word >> 32 == 0 {
-            let _ = self.latency.compare_exchange(word, u64::from(now_ms), Relaxed, Relaxed);
-        }
+        let (average, _) = unpack_latency(word);
+        let _ = self.latency.compare_exchange(word, pack_latency(average, now_ms), Relaxed, Relaxed);
     }
 
     /// True if the endpoint has answered since this time.
-    pub(super) fn has_answered_since(&self, ms: u32) -> bool {
-        let since = self.answered_at.load(Relaxed).wrapping_sub(ms);
-        since > 0 && since <= u32::MAX / 2
+    pub(super) fn has_answered_since(&self, since_ms: u64) -> bool {
+        self.answered_at.load(Relaxed) > since_ms
     }
 
-    /// Removes an attempt without a result from the counts.
+    /// Begins to ease the endpoint in.
+    pub(super) fn ease_in(&self, now_ms: u32) {
+        self.eased_from.store(now_ms, Relaxed);
+    }
+
+    /// Returns the milliseconds since the endpoint was added, or has returned.
+    pub(super) fn eased_for(&self, now_ms: u32) -> u32 {
+        elapsed(self.eased_from.load(Relaxed), now_ms)
+    }
+
+    /// Removes an attempt without a result from the counts. The decay of the average is up to the caller.
     pub(super) fn withdrawn(&self) {
         self.counts.fetch_sub(AWAITED, Relaxed);
     }
 
     /// Takes the time of an answer into the average.
     #[inline]
-    pub(super) fn sample(&self, took: std::time::Duration, now_ms: u32) {
+    pub(super) fn sample(&self, took: std::time::Duration, now_ms: u64) {
         let sample = to_units(took);
         let word = self.latency.load(Relaxed);
         let (average, at) = unpack_latency(word);
@@ -236,48 +272,51 @@ impl EndpointLoad {
             sample
         } else if sample >= average {
             // One slow answer makes no clear difference; see `choice.rs`.
-            sample.min(average + average / 3 + 1)
+            sample.min(average + (average / 3).max(1))
         } else {
-            sample + decayed(average - sample, elapsed(at, now_ms))
+            sample + decayed(average - sample, elapsed(at, to_ticks(now_ms)))
         };
-        let next = average << 32 | u64::from(now_ms);
+        let next = pack_latency(average, now_ms);
         // If another answer changes the word at the same time, that answer counts alone.
         let _ = self.latency.compare_exchange(word, next, Relaxed, Relaxed);
     }
 
-    /// Takes the time of an answer into the average only if the time is longer.
-    pub(super) fn sample_if_longer(&self, took: std::time::Duration, now_ms: u32) {
-        if to_units(took) >= unpack_latency(self.latency.load(Relaxed)).0 {
+    /// Takes the time of an attempt without a good answer into the average if the time is longer: a good answer would
+    /// have taken at least as long. A shorter time only restarts the decay.
+    pub(super) fn sample_at_least(&self, took: std::time::Duration, now_ms: u64) {
+        let (average, _) = unpack_latency(self.latency.load(Relaxed));
+        if average != 0 && to_units(took) >= average {
             self.sample(took, now_ms);
+        } else {
+            self.restart_decay(now_ms);
         }
     }
 
     /// Returns the price of the next attempt.
     #[inline]
-    pub(super) fn price(&self, now_ms: u32) -> Price {
+    pub(super) fn price(&self, now_ms: u64) -> Price {
         let counts = self.counts();
         let health = self.health();
         let (average, at) = unpack_latency(self.latency.load(Relaxed));
         let in_flight = u64::from(counts.in_flight());
+        let idle = elapsed(at, to_ticks(now_ms));
         let mut each = match (average, in_flight) {
-            (0, 0) if health.is_well() => return Price { units: 0, is_silent: false },
-            // The endpoint has only failed so far. The price falls, so that it is tried again.
-            (0, 0) => decayed(FAILED_FIRST, elapsed(at, now_ms)),
+            (0, 0) if at == 0 => return Price { units: 0, is_silent: false },
+            // The endpoint has only failed so far. The price falls fast, so that the endpoint is tried again.
+            (0, 0) => decayed(FAILED_FIRST, idle.saturating_mul(4)),
             (0, _) => UNKNOWN,
-            (_, 0) => decayed(average, elapsed(at, now_ms)),
-            (_, _) => average,
+            (_, _) => decayed(average, idle),
         };
         let mut is_silent = false;
         let since = self.unanswered_since.load(Relaxed);
         if counts.awaited > 0 && since != 0 {
-            let silence = u64::from(elapsed(since, now_ms));
-            let after = silent_after_ms(if average > 0 { average } else { UNKNOWN });
-            if silence > after && silence <= SILENCE_LASTS * after {
+            let (silence, phase) = self.silence(since, counts.awaited, low_bits(now_ms));
+            if phase == Silence::Silent {
                 each = each.max(silence * 1_000_000 / UNIT);
                 is_silent = true;
             }
         }
-        if health.has_faults() {
+        if health.faults() > 0 {
             each *= 4;
         }
         if health.is_ejected() {
@@ -309,19 +348,27 @@ fn to_units(time: std::time::Duration) -> u64 {
     (nanos / UNIT).clamp(1, u64::from(u32::MAX))
 }
 
+fn pack_latency(average: u64, now_ms: u64) -> u64 {
+    average << 32 | u64::from(to_ticks(now_ms).max(1))
+}
+
 #[allow(clippy::cast_possible_truncation)]
 const fn unpack_latency(word: u64) -> (u64, u32) {
     (word >> 32, word as u32)
 }
 
-/// Returns the milliseconds from `at` to `now`. Both wrap after 49 days. If `now` was read before `at`, no time has
-/// passed; a pause of 25 to 49 days counts as none, too.
+/// Returns a time in units of 2^4 ms. They wrap after two years.
+const fn to_ticks(millis: u64) -> u32 {
+    low_bits(millis >> TICK_BITS)
+}
+
+/// Returns the time from `at` to `now`, which both wrap. If `now` was read before `at`, no time has passed.
 const fn elapsed(at: u32, now: u32) -> u32 {
     let elapsed = now.wrapping_sub(at);
     if elapsed > u32::MAX / 2 { 0 } else { elapsed }
 }
 
-/// Halves `value` for each half-life, with a straight line between. This takes no floating-point arithmetic.
+/// Halves `value` for each half-life, with linear interpolation between half-lives. This takes no floating-point arithmetic.
 #[inline]
 const fn decayed(value: u64, elapsed: u32) -> u64 {
     let halvings = elapsed >> HALF_LIFE_BITS;

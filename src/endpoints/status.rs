@@ -24,6 +24,8 @@ pub struct EndpointStatus<A> {
     pub(super) in_flight: usize,
     pub(super) ejected: Option<(EjectionCause, Instant)>,
     pub(super) is_probing: bool,
+    pub(super) is_silent: bool,
+    pub(super) faults_in_row: u32,
 }
 
 impl<A> EndpointStatus<A> {
@@ -32,22 +34,23 @@ impl<A> EndpointStatus<A> {
         self.id
     }
 
-    /// Returns the address.
+    /// Returns the address, as the discovery has reported it.
     pub const fn address(&self) -> &A {
         &self.address
     }
 
-    /// Returns the state.
+    /// Returns the state: the reason if the endpoint gets no attempts.
     pub const fn state(&self) -> EndpointState {
         match (&self.ejected, self.is_probing) {
+            (None, _) if self.is_silent => EndpointState::Silent,
             (None, _) => EndpointState::Available,
             (Some(_), false) => EndpointState::Ejected,
             (Some(_), true) => EndpointState::Probing,
         }
     }
 
-    /// Returns the average time until the head of an answer, in which a longer time counts at once, by a third of the
-    /// average at most, and a shorter one slowly (peak EWMA). `None` before the first answer.
+    /// Returns the latency: the peak EWMA of the times until the head of an answer. A longer time raises the average at
+    /// once, by at most a third. A shorter time lowers it slowly. `None` before the first answer.
     #[doc(alias = "ewma")]
     pub const fn latency(&self) -> Option<Duration> {
         self.latency
@@ -56,6 +59,12 @@ impl<A> EndpointStatus<A> {
     /// Returns the number of attempts in flight, bodies that are being read included.
     pub const fn in_flight(&self) -> usize {
         self.in_flight
+    }
+
+    /// Returns the number of faults in a row since the last success. After the first fault, the endpoint gets few
+    /// attempts until it succeeds. Zero for an ejected endpoint.
+    pub const fn faults_in_row(&self) -> u32 {
+        self.faults_in_row
     }
 
     /// Returns the time until which the endpoint is ejected; `None` if the endpoint is available. After this time, a
@@ -71,8 +80,9 @@ impl<A> EndpointStatus<A> {
 
     #[cfg(feature = "reqwest")]
     pub(crate) fn map_address<B>(self, map: impl FnOnce(A) -> B) -> EndpointStatus<B> {
-        let Self { id, address, latency, in_flight, ejected, is_probing } = self;
-        EndpointStatus { id, address: map(address), latency, in_flight, ejected, is_probing }
+        let Self { id, address, latency, in_flight, ejected, is_probing, is_silent, faults_in_row } = self;
+        let address = map(address);
+        EndpointStatus { id, address, latency, in_flight, ejected, is_probing, is_silent, faults_in_row }
     }
 }
 
@@ -80,9 +90,13 @@ impl<A> EndpointStatus<A> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EndpointState {
-    /// The endpoint gets attempts.
+    /// The endpoint gets attempts; few if it has [faults](EndpointStatus::faults_in_row) or answers slowly.
     Available,
-    /// The endpoint gets no attempts while another endpoint is available.
+    /// An attempt has waited for unusually long, and no other attempt was answered meanwhile. The endpoint gets no
+    /// attempts while an available endpoint remains that the call has not tried.
+    Silent,
+    /// The endpoint gets only probes while an available endpoint remains that is not silent, and that the call has not
+    /// tried. Otherwise, the cheapest endpoint gets the attempt, ejected ones included.
     Ejected,
     /// The endpoint is ejected, and one call finds out whether it has recovered.
     Probing,
@@ -93,6 +107,7 @@ impl EndpointState {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Available => "available",
+            Self::Silent => "silent",
             Self::Ejected => "ejected",
             Self::Probing => "probing",
         }
@@ -113,9 +128,9 @@ pub enum EjectionCause {
     ConsecutiveFaults,
     /// A large share of the attempts failed.
     FaultShare,
-    /// An attempt was cut by its time limit.
+    /// The time limit of an attempt has passed, and no other attempt was answered meanwhile.
     Timeout,
-    /// No connection could be established.
+    /// No connection could be established, or the endpoint's service failed before it was called.
     Unreachable,
     /// The endpoint asked for a pause, with `Retry-After`.
     RetryAfter,

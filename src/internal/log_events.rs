@@ -49,12 +49,16 @@ pub(crate) fn retry_scheduled(upstream: &str, retry: u32, backoff: Duration, cau
     );
 }
 
-/// The upstream did not process an attempt, so the request is sent again at once.
-pub(crate) fn attempt_resent(upstream: &str) {
+/// The upstream did not process an attempt, or the attempt was a probe that failed. So the request is sent again at
+/// once.
+pub(crate) fn attempt_resent(upstream: &str, cause: impl Display, was_probe: bool) {
+    let reason =
+        if was_probe { "the probe of an endpoint failed" } else { "the upstream did not process it" };
     tracing::debug!(
         target: "steadfast::retry",
         upstream,
-        "the upstream did not process the attempt; sending it again"
+        %cause,
+        "the attempt is sent again at once: {reason}"
     );
 }
 
@@ -77,8 +81,40 @@ pub(crate) fn endpoint_ejected(upstream: &str, address: &str, cause: &str, time:
         address,
         cause,
         ?time,
-        "the endpoint is ejected, and gets no attempts while another is available"
+        "the endpoint is ejected; it gets probes, and attempts only if no other endpoint looks well"
     );
+}
+
+/// An ejected endpoint has failed its probe, and stays ejected for this time.
+pub(crate) fn endpoint_probe_failed(upstream: &str, address: &str, time: Duration) {
+    tracing::debug!(
+        target: "steadfast::endpoints",
+        upstream,
+        address,
+        ?time,
+        "the probe of the endpoint failed; it stays ejected"
+    );
+}
+
+/// An upstream has a new endpoint.
+pub(crate) fn endpoint_added(upstream: &str, address: &str) {
+    tracing::debug!(target: "steadfast::endpoints", upstream, address, "the endpoint is added");
+}
+
+/// The discovery has reported too many addresses, so this one is forgotten.
+pub(crate) fn address_ignored(upstream: &str, address: &str, waiting: usize) {
+    tracing::warn!(
+        target: "steadfast::endpoints",
+        upstream,
+        address,
+        waiting,
+        "too many addresses wait for a place among the endpoints; this one is ignored"
+    );
+}
+
+/// An endpoint is gone, and gets no new attempts.
+pub(crate) fn endpoint_removed(upstream: &str, address: &str) {
+    tracing::debug!(target: "steadfast::endpoints", upstream, address, "the endpoint is removed");
 }
 
 /// An ejected endpoint gets attempts again.

@@ -2,7 +2,7 @@
 //!
 //! Layers do not know each other, and layers from other crates can stand between them. Facts on which correctness
 //! depends therefore travel in typed values: the request's options, the error, and the response's extensions. (The
-//! exceptions are explained in `client/reqwest_service.rs`.) Six signals have no such value to travel in. Like
+//! exceptions are explained in `client/reqwest_service.rs`.) Seven signals have no such value to travel in. Like
 //! tokio's cooperative budget, they are thread-locals that are set for one poll. They are only advice:
 //!
 //! - *Downward*: this body is being discarded. The bulkhead then returns the permit at once, and the cache stops
@@ -17,6 +17,8 @@
 //!   the total time.
 //! - *Upward*: the whole body of the response is in memory. The layers above then need not wait for the end of the
 //!   body.
+//! - *Upward*: the endpoint of a body that has broken off or stalled, and the terms on which a retry may follow. Body
+//!   buffering then writes both into the extensions of the response.
 //!
 //! The signal about a discarded body has two alternatives, and each is worse. A trait on body types cannot be
 //! implemented for the bodies of other crates. A handle in the response's extensions costs an allocation for each
@@ -36,6 +38,7 @@
 //! - The circuit breaker judges an overdue attempt only when the attempt ends, so an overload is noticed later.
 //! - A buffered body that still arrives is cut when the share of its attempt is over.
 //! - The bulkhead holds the permit of a response in memory until the caller has read or dropped the body.
+//! - A retry after a body that breaks off may meet the same endpoint, and is charged to the retry budget.
 //!
 //! A signal can also come from the wrong stack, if two stacks are polled inside the same poll (`join!`). No signal of
 //! this file decides whether a request may be sent again. The two thread-locals that decide this are explained in
@@ -53,6 +56,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::{EndpointId, RetryTerms};
+
 thread_local! {
     static DISCARDING: Signal<()> = const { Signal::silent() };
     static TIME_IS_UP: Signal<TimeUp> = const { Signal::silent() };
@@ -60,6 +65,7 @@ thread_local! {
     static IN_MEMORY: Cell<Option<u64>> = const { Cell::new(None) };
     static WAIT: Signal<Wait> = const { Signal::silent() };
     static ARRIVING: Signal<Arriving> = const { Signal::silent() };
+    static BODY_FAULT: Signal<BodyFault> = const { Signal::silent() };
 }
 
 /// Runs `poll` on a discarded body. The layers below see the signal, and release permits and other resources held for
@@ -158,6 +164,23 @@ pub(crate) fn raise_arriving(arriving: Arriving) {
 /// Opens a scope for the poll of an attempt. If a body is being read, the scope hears of it.
 pub(crate) fn listen_arriving() -> SignalScope<Arriving> {
     SignalScope::enter(&ARRIVING, None)
+}
+
+/// The fault of an endpoint whose body has broken off or stalled.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BodyFault {
+    pub(crate) endpoint: EndpointId,
+    pub(crate) terms: RetryTerms,
+}
+
+/// Tells the layer that reads the body which endpoint has failed.
+pub(crate) fn raise_body_fault(fault: BodyFault) {
+    BODY_FAULT.with(|signal| signal.set(Some(fault)));
+}
+
+/// Opens a scope for the poll of a body. If the body of an endpoint fails, the scope hears of it.
+pub(crate) fn listen_body_fault() -> SignalScope<BodyFault> {
+    SignalScope::enter(&BODY_FAULT, None)
 }
 
 /// Tells the layers above that the network delivers nothing more for the response of this poll. Its body of this

@@ -260,7 +260,9 @@ where
                 NextStep::GiveUp(stop) => return Poll::Ready(self.finish(result, Some(stop))),
                 NextStep::Retry(pause) => self.as_mut().pause(result, pause),
                 NextStep::ResendNow => {
-                    log_events::attempt_resent(self.name());
+                    let cause = AttemptCause::new(self.kind, result.as_ref());
+                    let was_probe = outcome != Some(Outcome::NotProcessed);
+                    log_events::attempt_resent(self.name(), cause, was_probe);
                     self.as_mut().project().stage.set(RetryStage::ready(Next::Resend));
                 }
             }

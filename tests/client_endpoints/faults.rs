@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use http_body::Frame;
 use http_body_util::StreamBody;
+use steadfast::ResponseExt as _;
 use steadfast::endpoints::{EjectionCause, Endpoints};
 
 use super::*;
@@ -28,6 +29,63 @@ async fn fill_budget(client: &Client, upstream: &Upstream) {
     for _ in 0..20 {
         get(client, &upstream.url("/")).await;
     }
+}
+
+/// The host itself answers, from 127.0.0.1.
+#[tokio::test]
+async fn the_unspecified_address_is_reached() {
+    let addresses = [Ipv4Addr::LOCALHOST.into(), fresh_addresses(1)[0]];
+    let mut upstream = Upstream { name: NAME, servers: bind(&addresses), names: Arc::default() };
+    upstream.servers.iter_mut().for_each(Server::listen);
+    upstream.restore();
+    upstream.names.set(NAME, [Ipv4Addr::UNSPECIFIED.into(), upstream.addresses()[1]]);
+    let client = upstream.client();
+    call_until(&client, &upstream.url("/"), || known(&client, &upstream.url("/")).len() == 2).await;
+    upstream.reaches(&client, 0..2).await;
+    let endpoints = client.upstream_at(upstream.url("/")).unwrap().endpoints();
+    assert!(endpoints.iter().all(|endpoint| endpoint.ejection_cause().is_none()), "{endpoints:?}");
+}
+
+/// A host that is an IP address has one endpoint, without a pin.
+#[tokio::test]
+async fn a_dead_http2_connection_is_replaced_whatever_the_host() {
+    for host in [NAME, "127.0.0.1"] {
+        let port = http2_server_whose_first_connection_is_dead().await;
+        let names = Arc::<Names>::default();
+        names.set(NAME, [Ipv4Addr::LOCALHOST.into()]);
+        let client = Client::builder()
+            .no_proxy()
+            .reqwest_builder(|| reqwest::Client::builder().no_proxy().http2_prior_knowledge())
+            .dns_resolver(names)
+            .attempt_timeout(Duration::from_millis(300))
+            .build()
+            .unwrap();
+        let response = client.get(format!("http://{host}:{port}/")).send().await;
+        assert_eq!(response.map(|response| response.attempts()).unwrap(), 2, "{host}");
+    }
+}
+
+/// Returns the port. Streams of the first connection get no answer.
+async fn http2_server_whose_first_connection_is_dead() -> u16 {
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        for number in 0.. {
+            let (socket, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(socket).await.unwrap();
+                let mut unanswered = Vec::new();
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    if number == 0 {
+                        unanswered.push(respond);
+                    } else {
+                        respond.send_response(http::Response::new(()), true).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    port
 }
 
 #[tokio::test]

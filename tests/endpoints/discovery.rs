@@ -1,5 +1,7 @@
 //! Addresses come and go.
 
+use std::task::Poll;
+
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -60,6 +62,32 @@ async fn an_error_of_the_discovery_keeps_the_endpoints() {
     assert_eq!(upstream.calls(10).await, 10);
     drop(changes);
     assert_eq!(upstream.calls(10).await, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn thousands_of_addresses_wait_for_a_place() {
+    let (upstream, changes) = changing(2000);
+    (0..2000).for_each(|address| changes.send(Ok(Change::Insert(address))).unwrap());
+    upstream.calls(50).await;
+    assert_eq!(upstream.endpoints.list().len(), 64);
+    (0..1990).for_each(|address| changes.send(Ok(Change::Remove(address))).unwrap());
+    // Tokio lets a task take 128 messages at a time.
+    upstream.calls(50).await;
+    assert_eq!(upstream.endpoints.list().len(), 10);
+    assert_eq!(upstream.calls(10).await, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_changes_without_end_blocks_no_call() {
+    let mut number = 0;
+    let endless = stream::poll_fn(move |_| {
+        number += 1;
+        let news = if number == 5000 { Ok(Change::Insert(0)) } else { Err(BoxError::from("again")) };
+        Poll::Ready(Some(news))
+    });
+    let upstream = Upstream::discovered(1, endless, |builder| builder);
+    let call = async { upstream.calls(10).await };
+    assert_eq!(tokio::time::timeout(10_000 * MS, call).await, Ok(10));
 }
 
 #[tokio::test(start_paused = true)]

@@ -135,6 +135,141 @@ async fn connections_that_look_dead_are_made_anew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_abandoned_attempt_renews_the_connections_if_it_ejects() {
+    let upstream = Upstream::with(2, |builder| builder.consecutive_faults(1));
+    upstream.calls(20).await;
+    upstream.instances[0].set(Hang);
+    let service = upstream.service();
+    while upstream.state(0) != EndpointState::Ejected {
+        let _ = tokio::time::timeout(150 * MS, send(&service, get())).await;
+    }
+    upstream.instances[0].set(Well(5 * MS));
+    upstream.calls(500).await;
+    assert_eq!((upstream.state(0), upstream.instances[0].made()), (EndpointState::Available, 2));
+}
+
+/// The requests of the endpoint in each of `parts` parts of a second, as a multiple of its fair share.
+async fn shares(upstream: &Upstream, address: usize, parts: usize) -> Vec<f64> {
+    let mut shares = Vec::new();
+    for _ in 0..parts {
+        upstream.requests();
+        upstream.calls(50).await;
+        let requests = upstream.requests();
+        let sum: usize = requests.iter().sum();
+        #[allow(clippy::cast_precision_loss)]
+        shares.push(requests[address] as f64 * requests.len() as f64 / sum as f64);
+    }
+    shares
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_share_of_an_endpoint_that_returns_or_is_added_grows_over_two_seconds() {
+    let (changes, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    let changing = futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx));
+    let upstream = Upstream::discovered::<BoxError>(4, changing, |builder| builder);
+    (0..3).for_each(|address| changes.send(Ok(Change::Insert(address))).unwrap());
+    upstream.calls(200).await;
+    changes.send(Ok(Change::Insert(3))).unwrap();
+    let added = shares(&upstream, 3, 5).await;
+    assert!(added[0] < 0.7 && added[2..].iter().sum::<f64>() > 3.0 * 0.8, "{added:?}");
+
+    upstream.instances[0].set(Status(503, None));
+    upstream.calls(300).await;
+    upstream.instances[0].set(Well(5 * MS));
+    while upstream.state(0) != EndpointState::Available {
+        upstream.calls(1).await;
+    }
+    let returned = shares(&upstream, 0, 5).await;
+    assert!(returned[0] < 0.7 && returned[2..].iter().sum::<f64>() > 3.0 * 0.8, "{returned:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_endpoint_gets_few_attempts_before_the_first_one_times_out() {
+    let upstream = Upstream::of(4);
+    upstream.calls(200).await;
+    upstream.requests();
+    upstream.instances[0].set(Hang);
+    let service = ServiceBuilder::new().layer(TimeoutLayer::new(3000 * MS)).service(upstream.service());
+    let mut calls = tokio::task::JoinSet::new();
+    for call in 0..550 {
+        calls.spawn(send_ok(service.clone()));
+        sleep(5 * MS).await;
+        if call == 60 {
+            assert_eq!(upstream.state(0), EndpointState::Silent);
+        }
+    }
+    let requests = upstream.requests()[0];
+    assert!(requests <= 8, "a silence begins after 50 ms; {requests} attempts in 2.7 s");
+}
+
+async fn send_ok<S, B>(service: S) -> bool
+where
+    S: Service<Request<()>, Response = Response<B>, Error = Error<io::Error>> + Clone,
+{
+    send(&service, get()).await.is_ok()
+}
+
+/// The time of such an answer is no latency: an endpoint that fails at once would look like the fastest.
+#[tokio::test(start_paused = true)]
+async fn quick_answers_that_are_no_success_attract_no_attempts() {
+    for (status, count) in [(500, 2), (500, 4), (429, 2), (429, 4)] {
+        for is_new in [true, false] {
+            let upstream = Upstream::of(count);
+            upstream.calls(if is_new { 0 } else { 100 }).await;
+            upstream.instances[0].set(Status(status, None));
+            for pause in [20, 200, 1000] {
+                upstream.requests();
+                for _ in 0..400 {
+                    let _ = send(&upstream.service(), get()).await;
+                    sleep(pause * MS).await;
+                }
+                let requests = upstream.requests();
+                assert!(requests[0] <= 400 / count * 6 / 5, "{status} every {pause} ms: {requests:?}");
+            }
+        }
+    }
+}
+
+/// Callers that give up early get no answers, so they never learn that the endpoint is slow.
+#[tokio::test(start_paused = true)]
+async fn a_slow_endpoint_whose_callers_give_up_attracts_no_attempts() {
+    let upstream = Upstream::of(4);
+    upstream.calls(100).await;
+    upstream.instances[0].set(Well(50 * MS));
+    upstream.calls(100).await;
+    upstream.requests();
+    let service = upstream.service();
+    for _ in 0..2000 {
+        let _ = tokio::time::timeout(40 * MS, send(&service, get())).await;
+        sleep(20 * MS).await;
+    }
+    let requests = upstream.requests();
+    assert!(requests[0] < 200, "{requests:?}");
+}
+
+/// An instance that drains refuses new requests, while the answers to earlier ones still end.
+#[tokio::test(start_paused = true)]
+async fn the_ends_of_earlier_answers_do_not_hide_new_faults() {
+    let upstream = Upstream::of(2);
+    upstream.calls(50).await;
+    let service = upstream.service();
+    let mut streams = Vec::new();
+    for _ in 0..200 {
+        streams.push(send(&service, get()).await.unwrap());
+    }
+    upstream.instances[0].set(Status(503, None));
+    upstream.requests();
+    for _ in 0..100 {
+        let _ = send(&service, get()).await;
+        sleep(300 * MS).await;
+        streams.pop();
+        streams.pop();
+    }
+    assert_eq!(upstream.status(0).ejection_cause(), Some(EjectionCause::ConsecutiveFaults));
+    assert!(upstream.requests()[0] < 25);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_whole_outage_ends_for_all_endpoints_at_once() {
     let upstream = Upstream::of(4);
     upstream.calls(50).await;

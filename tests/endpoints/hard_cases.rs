@@ -292,6 +292,56 @@ async fn an_endpoint_of_quiet_streams_comes_back() {
     assert!(first > second / 4, "two minutes after the return: {first} and {second} streams, {state}");
 }
 
+/// An open body counts as load, but it must not keep an old average alive.
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_with_an_open_stream_recovers_from_slow_answers() {
+    for slow_answers in [1, 100] {
+        let upstream = Upstream::of(4);
+        upstream.calls(200).await;
+        let service = upstream.service();
+        let mut streams = Vec::new();
+        while upstream.endpoints.list().iter().any(|endpoint| endpoint.in_flight() == 0) {
+            streams.push(send(&service, get()).await.unwrap());
+        }
+        upstream.requests();
+        upstream.instances[0].set(Well(20 * MS));
+        while upstream.instances[0].0.requests.load(Relaxed) < slow_answers {
+            upstream.calls(1).await;
+        }
+        upstream.instances[0].set(Well(5 * MS));
+        upstream.calls(1000).await;
+        upstream.requests();
+        upstream.calls(2000).await;
+        let requests = upstream.requests();
+        assert!(requests[0] > 100, "after {slow_answers} slow answers: {requests:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn endpoints_work_as_before_after_a_pause_of_weeks() {
+    for days in [1, 30, 1000] {
+        let (changes, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+        let changing = futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx));
+        let upstream = Upstream::discovered::<BoxError>(5, changing, |builder| builder);
+        (0..4).for_each(|address| changes.send(Ok(Change::Insert(address))).unwrap());
+        upstream.calls(100).await;
+        upstream.instances[0].set(Well(100 * MS));
+        upstream.calls(500).await;
+        upstream.instances[0].set(Well(5 * MS));
+        tokio::time::advance(Duration::from_secs(days * 24 * 3600)).await;
+        upstream.requests();
+        upstream.calls(500).await;
+        let requests = upstream.requests();
+        assert!(requests[0] > 60, "{days} days later, one was slow before: {requests:?}");
+        // The first attempt at a new endpoint hangs.
+        upstream.instances[4].set(Hang);
+        changes.send(Ok(Change::Insert(4))).unwrap();
+        upstream.calls(200).await;
+        assert_eq!(upstream.status(4).ejection_cause(), Some(EjectionCause::Timeout), "{days} days later");
+        assert!(upstream.instances[4].made() <= 2 + upstream.requests()[4]);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn slow_calls_do_not_move_all_calls_to_one_endpoint() {
     let group = Group::of(4, |_, path| if path == "/slow" { Some((20_000 * MS, 200, None)) } else { WELL });

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bodies;
 mod discovery;
 mod ejected;
 mod hard_cases;
@@ -47,9 +48,11 @@ enum Mode {
     Refuse,
     /// The body breaks off.
     Broken,
+    /// The head comes at once, and the body never ends.
+    Stalled,
 }
 
-use Mode::{Broken, Hang, Refuse, Reset, Status, Well};
+use Mode::{Broken, Hang, Refuse, Reset, Stalled, Status, Well};
 
 /// One instance of the upstream.
 #[derive(Debug, Clone)]
@@ -101,7 +104,8 @@ impl Instance {
             }
             Hang => pending().await,
             Reset => Err(io::ErrorKind::ConnectionReset.into()),
-            Broken => Ok(Response::new(Script::pieces(&["ha"]).then(Step::Fail).start())),
+            Broken => Ok(Response::new(Script::pieces(&["ha"]).then(Step::Fail).stating(5).start())),
+            Stalled => Ok(Response::new(Script::pieces(&["ha"]).then(Step::Stall).stating(5).start())),
             Refuse => unreachable!("nothing was sent"),
         }
     }

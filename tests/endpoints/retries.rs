@@ -70,7 +70,38 @@ async fn the_retry_after_of_one_endpoint_delays_no_call() {
     let status = upstream.status(0);
     assert_eq!(status.ejection_cause(), Some(EjectionCause::RetryAfter));
     let left = status.ejected_until().unwrap() - began;
-    assert!((59_000 * MS..61_000 * MS).contains(&left), "{left:?}");
+    assert!((7900 * MS..8100 * MS).contains(&left), "no longer than an ejection: {left:?}");
+}
+
+/// A whole instance asks for the pause. One answer may be that of a single route.
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_asks_for_a_long_pause_again_and_again_gets_it() {
+    let upstream = Upstream::of(2);
+    upstream.instances[0].set(Status(503, Some(60)));
+    upstream.calls(3000).await;
+    let left = upstream.status(0).ejected_until().unwrap() - Instant::now();
+    assert!(left > 10_000 * MS, "{left:?}");
+    assert!(upstream.requests()[0] <= 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_faults_of_a_removed_endpoint_leave_the_budget_to_others() {
+    let (changes, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    let changing = futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx));
+    let upstream = Upstream::discovered::<BoxError>(3, changing, |builder| builder);
+    (0..3).for_each(|address| changes.send(Ok(Change::Insert(address))).unwrap());
+    let budget = RetryBudget::default();
+    let stack = upstream.stack(Some(budget.clone()));
+    upstream.calls(50).await;
+    upstream.instances[0].set(Hang);
+    let calls: Vec<_> = (0..90).map(|_| tokio::spawn(send_once(stack.clone()))).collect();
+    sleep(MS).await;
+    changes.send(Ok(Change::Remove(0))).unwrap();
+    for call in calls {
+        assert_eq!(call.await.unwrap(), 200);
+    }
+    assert!(upstream.requests()[0] >= 15, "a burst");
+    assert!(budget.tokens() > 5.0, "{}", budget.tokens());
 }
 
 #[tokio::test(start_paused = true)]

@@ -36,6 +36,9 @@ const MIN_ABSENCES: u32 = 3;
 /// The largest number of answers without an address before the address is removed.
 const MAX_ABSENCES: u32 = 60;
 
+/// The largest number of known addresses. Those with the lowest ranks are left out.
+const MAX_KNOWN: usize = 1024;
+
 /// A change of the addresses in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AddressChange {
@@ -164,6 +167,7 @@ impl KnownAddresses {
             absences: 0,
         }));
         self.known.sort_unstable_by_key(|known| (std::cmp::Reverse(known.rank), known.address));
+        self.known.truncate(MAX_KNOWN);
         in_answer
     }
 

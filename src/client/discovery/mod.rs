@@ -33,5 +33,5 @@ pub(super) use self::{
     addresses::AddressChange,
     handle::NameDiscovery,
     news::{AddressNews, DiscoverySettings},
-    resolver::Resolver,
+    resolver::{Resolver, UserResolver},
 };

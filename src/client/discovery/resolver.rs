@@ -12,7 +12,8 @@ use crate::BoxError;
 /// Resolves names: by a static list if the name has one, else by the user's resolver if there is one, else by the
 /// resolver of the operating system.
 ///
-/// As a [`Resolve`], it gives the same addresses to reqwest. Ports are always 0, so reqwest uses the port of the URL.
+/// As a [`Resolve`] for reqwest, it also returns IPv6 addresses with a scope, and the last good answer after a failure.
+/// Ports are always 0, so reqwest uses the port of the URL.
 #[derive(Clone, Default)]
 pub(crate) struct Resolver {
     /// The keys are in lower case.
@@ -20,6 +21,15 @@ pub(crate) struct Resolver {
     custom: Option<Arc<dyn Resolve>>,
     /// The last answer for each name that reqwest has asked for.
     last: Arc<Mutex<HashMap<String, Vec<SocketAddr>>>>,
+}
+
+/// The resolver of the user, which may be an `Arc<dyn Resolve>`.
+pub(crate) struct UserResolver<R: ?Sized>(pub(crate) Arc<R>);
+
+impl<R: Resolve + ?Sized> Resolve for UserResolver<R> {
+    fn resolve(&self, name: Name) -> Resolving {
+        self.0.resolve(name)
+    }
 }
 
 /// The largest number of names whose last answer is kept.

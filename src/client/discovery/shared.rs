@@ -16,13 +16,15 @@ use tokio::time::Instant;
 
 use super::addresses::{AddressChange, KnownAddresses};
 use super::news::{AddressNews, DiscoverySettings, Sink};
+use super::task::IDLE;
 use crate::BoxError;
 use crate::internal::log_events;
 
 /// The longest wait after a failure, before the jitter.
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
-/// The addresses are outdated after so many refresh intervals without a look-up.
+/// The age of the last look-up at which the addresses are outdated: in refresh intervals, and at least the time after
+/// which the endpoints have dropped their connections.
 const OUTDATED_AFTER: u32 = 3;
 
 /// The longest wait for the look-up of outdated addresses, the "client response timer" of RFC 8767.
@@ -122,8 +124,10 @@ impl Shared {
     pub(super) fn used_again(&self) {
         let mut state = self.lock();
         let now = Instant::now();
-        let is_old = |at: Instant| now.saturating_duration_since(at) >= self.refresh * OUTDATED_AFTER;
-        if state.answered_at.is_some_and(is_old) {
+        let outdated_after = (self.refresh * OUTDATED_AFTER).max(IDLE);
+        let is_old = |at: Instant| now.saturating_duration_since(at) >= outdated_after;
+        // While the resolver fails, the known addresses are used, and no call waits for a look-up.
+        if state.failures == 0 && state.answered_at.is_some_and(is_old) {
             state.outdated_since = Some(now);
             self.is_outdated.store(true, Relaxed);
         }

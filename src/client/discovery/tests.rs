@@ -230,6 +230,38 @@ async fn a_change_by_the_sink_is_reported_after_the_current_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn addresses_are_outdated_only_after_a_long_idle_time() {
+    let rig = Rig::new([v4s([1, 2]), v4s([1, 2]), Late(Duration::from_secs(1), vec![v4(1)])]);
+    rig.use_once().await;
+    for seconds in [16, 80] {
+        sleep(Duration::from_secs(seconds)).await;
+        assert!(rig.discovery.used(), "{seconds} s without a use");
+        sleep(Duration::from_secs(6)).await;
+    }
+    sleep(Duration::from_secs(300)).await;
+    assert!(!rig.discovery.used(), "five minutes later, the addresses may be those of former instances");
+    sleep(Duration::from_millis(500)).await;
+    assert!(!rig.discovery.used());
+    sleep(Duration::from_millis(600)).await;
+    assert!(rig.discovery.used(), "the resolver has answered");
+}
+
+/// A look-up can take long in an outage of the resolver, so no call waits for one (RFC 8767).
+#[tokio::test(start_paused = true)]
+async fn known_addresses_are_not_outdated_while_the_resolver_fails() {
+    for failure in [Failure, Never] {
+        let rig = Rig::new([v4s([1, 2]), failure]);
+        rig.use_once().await;
+        for _ in 0..200 {
+            sleep(Duration::from_secs(1)).await;
+            assert!(rig.discovery.used());
+        }
+        sleep(Duration::from_secs(300)).await;
+        assert!(rig.discovery.used());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_panic_of_the_sink_delays_no_later_report() {
     let rig = Rig::with_sink([v4s([1]), v4s([1, 2])], |news| {
         assert!(news != added(v4(1)), "a panic for the test");

@@ -1,4 +1,4 @@
-//! Tests of ejections, probes, returns and charges.
+//! Tests of ejections, probes and returns.
 
 use rand::SeedableRng as _;
 
@@ -50,14 +50,14 @@ impl Group {
             is_probe: true,
         };
         match self.fault_with(slot, now_ms, fault) {
-            Some(Transition::Ejected { until_ms, .. }) => until_ms - now_ms,
+            Some(Transition::ProbeFailed { until_ms }) => until_ms - now_ms,
             transition => panic!("a failed probe ejects again: {transition:?}"),
         }
     }
 
     fn success(&mut self, slot: usize, now_ms: u64) -> Option<Transition> {
         self.ended[slot] += 1;
-        self.ejections.success(slot, self.generation(slot), now_ms)
+        self.ejections.success(slot, self.generation(slot), now_ms, now_ms)
     }
 
     fn eject(&mut self, slot: usize, now_ms: u64) -> u64 {
@@ -75,7 +75,7 @@ impl Group {
 fn cause(transition: Option<Transition>) -> Option<EjectionCause> {
     match transition {
         Some(Transition::Ejected { cause, .. }) => Some(cause),
-        Some(Transition::Returned) | None => None,
+        Some(Transition::Returned | Transition::ProbeFailed { .. }) | None => None,
     }
 }
 
@@ -170,16 +170,34 @@ fn only_failed_probes_double_the_time_and_a_return_resets_it() {
 
 #[test]
 fn a_retry_after_ejects_for_its_time() {
-    let mut group = Group::of(2);
     let ask = |group: &mut Group, kind, seconds| {
         let generation = group.generation(0);
         let retry_after = Some(Duration::from_secs(seconds));
-        match group.fault_with(0, 0, EndpointFault { kind, retry_after, generation, is_probe: false }) {
-            Some(Transition::Ejected { cause: EjectionCause::RetryAfter, until_ms }) => until_ms,
-            transition => panic!("{transition:?}"),
-        }
+        group.fault_with(0, 0, EndpointFault { kind, retry_after, generation, is_probe: false })
     };
-    assert_eq!(ask(&mut group, FaultKind::Exchange, 30), 30_000);
+    let ejected = |until_ms| Some(Transition::Ejected { cause: EjectionCause::RetryAfter, until_ms });
+    assert_eq!(ask(&mut Group::of(2), FaultKind::Exchange, 5), ejected(5000));
+    assert_eq!(ask(&mut Group::of(2), FaultKind::Exchange, 30), ejected(8000), "one answer of one route");
+    assert_eq!(ask(&mut Group::of(2), FaultKind::Exchange, 0), None, "no pause");
+    let mut group = Group::of(2);
+    (0..2).for_each(|_| assert_eq!(group.fault(0, FaultKind::Exchange, 0), None));
+    assert_eq!(ask(&mut group, FaultKind::Exchange, 30), ejected(30_000), "the third in a row");
+    let mut group = Group::of(2);
+    (0..2).for_each(|_| assert_eq!(ask(&mut group, FaultKind::Throttled, 30), None));
+    assert_eq!(ask(&mut group, FaultKind::Throttled, 1000), ejected(300_000), "at most five minutes");
+}
+
+#[test]
+fn a_probe_whose_head_was_good_keeps_its_place_while_its_body_is_read() {
+    let mut group = Group::of(2);
+    let due_ms = group.eject(0, 0);
+    assert_eq!(group.ejections.take_probe(!0, true, LEASE, due_ms), Some(0));
+    let generation = group.generation(0);
+    group.ejections.probe_answered(0, generation, due_ms + 10);
+    let end_ms = due_ms + 10 + to_millis(ANSWERED_LEASE);
+    assert_eq!(group.ejections.take_probe(!0, true, LEASE, end_ms - 1), None);
+    assert_eq!(group.ejections.streaming_probe(end_ms - 1), None);
+    assert_eq!(group.ejections.streaming_probe(end_ms), Some(0), "a stream that never ends");
 }
 
 #[test]
@@ -187,7 +205,7 @@ fn late_results_of_an_earlier_era_say_nothing() {
     let mut group = Group::of(2);
     let late = |kind| EndpointFault { kind, retry_after: None, generation: 0, is_probe: false };
     group.eject(0, 0);
-    assert_eq!(group.ejections.success(0, 0, 10), None, "a success from before the ejection");
+    assert_eq!(group.ejections.success(0, 0, 10, 10), None, "a success from before the ejection");
     assert_eq!(group.success(0, 2000), Some(Transition::Returned));
     for _ in 0..10 {
         assert_eq!(
@@ -222,6 +240,8 @@ fn a_call_that_cannot_be_sent_again_probes_only_when_nobody_else_does() {
     let until_ms = group.eject(0, 0);
     assert_eq!(group.ejections.take_probe(!0, false, LEASE, until_ms + OVERDUE_MS - 1), None);
     assert_eq!(group.ejections.take_probe(!0, false, LEASE, until_ms + OVERDUE_MS), Some(0));
+    let lease_ms = until_ms + OVERDUE_MS + to_millis(UNSAFE_LEASE);
+    assert_eq!(group.ejections.next_probe_ms(), lease_ms, "such a probe has no time limit");
 }
 
 #[test]
@@ -238,22 +258,4 @@ fn the_first_return_of_a_whole_outage_makes_the_other_probes_due() {
     assert_eq!(group.success(1, 100), Some(Transition::Returned));
     assert_eq!(group.ejections.next_probe_ms(), 100);
     assert_eq!(group.ejections.take_probe(!0, true, LEASE, 100), Some(0));
-}
-
-#[test]
-fn a_burst_of_faults_is_charged_once_while_another_endpoint_is_healthy() {
-    let mut group = Group::of(2);
-    let charged = |group: &mut Group, slot, from: u64| {
-        (from..from + 1000)
-            .step_by(10)
-            .filter(|now_ms| {
-                let is_better = group.ejections.has_available_other(slot);
-                group.ejections.charge(slot, is_better, *now_ms)
-            })
-            .count()
-    };
-    assert_eq!(charged(&mut group, 0, 0), 10);
-    group.eject(0, 1000);
-    assert_eq!(charged(&mut group, 0, 1000), 10, "the other one is available");
-    assert_eq!(charged(&mut group, 1, 1000), 100, "no other one is");
 }

@@ -55,7 +55,7 @@ impl Pair {
     /// Ends a good answer, as the drop of its body does.
     fn success(&self, slot: usize, generation: u32, now_ms: u64) {
         if !self.endpoints[slot].load.health().is_well() {
-            self.endpoints[slot].recovered(generation, self.at(now_ms));
+            self.endpoints[slot].recovered(generation, now_ms, self.at(now_ms));
         }
     }
 

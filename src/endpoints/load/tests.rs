@@ -6,12 +6,12 @@ use super::*;
 
 const MS: Duration = Duration::from_millis(1);
 
-fn price(load: &EndpointLoad, now_ms: u32) -> Duration {
+fn price(load: &EndpointLoad, now_ms: u64) -> Duration {
     Duration::from_nanos(load.price(now_ms).units * UNIT)
 }
 
 /// An endpoint that has answered in `took` at `now_ms`.
-fn known(took: Duration, now_ms: u32) -> EndpointLoad {
+fn known(took: Duration, now_ms: u64) -> EndpointLoad {
     let load = EndpointLoad::new();
     load.sample(took, now_ms);
     load
@@ -61,6 +61,33 @@ fn a_new_endpoint_gets_one_attempt_until_it_answers() {
 }
 
 #[test]
+fn an_endpoint_whose_first_answers_are_failures_is_not_the_cheapest() {
+    let load = EndpointLoad::new();
+    load.begin(100);
+    load.answered(100);
+    load.body_ended();
+    load.sample_at_least(MS / 10, 100);
+    assert!(is_near(price(&load, 100), 50 * MS));
+    assert!(price(&load, 100 + 2048) < 4 * MS, "it is tried again");
+    load.sample_at_least(MS / 10, 3000);
+    assert!(is_near(price(&load, 3000), 50 * MS), "and again");
+    assert_eq!(load.latency(), None, "the time of a failure is no latency");
+    load.sample_at_least(10 * MS, 3000);
+    assert_eq!(load.latency(), None, "nor is the time of an attempt that was given up");
+}
+
+#[test]
+fn a_failure_never_makes_the_endpoint_cheaper() {
+    let load = known(10 * MS, 0);
+    load.sample_at_least(MS, 2048);
+    assert!(is_near(price(&load, 2048), 10 * MS), "the decay begins anew");
+    load.sample_at_least(100 * MS, 2048);
+    assert!(is_near(price(&load, 2048), 40 * MS / 3));
+    load.sample_at_least(MS, 2048);
+    assert!(is_near(price(&load, 2048), 40 * MS / 3));
+}
+
+#[test]
 fn a_fault_makes_the_endpoint_expensive_until_a_success() {
     let load = known(10 * MS, 0);
     load.set_health(HealthWord::new(0, false, 1));
@@ -93,13 +120,18 @@ fn an_endpoint_is_silent_while_it_leaves_attempts_without_an_answer() {
     assert!(slow.price(4001).is_silent && !slow.price(4002).is_silent, "the silence ends");
     slow.begin(4002);
     assert!(!slow.price(4502).is_silent && slow.price(4503).is_silent, "and begins again");
+    assert!(slow.price(12_002).is_silent && !slow.price(12_003).is_silent, "twice as long if two wait");
 }
 
 #[test]
 fn the_clock_may_run_backwards_or_wrap() {
-    let load = known(10 * MS, u32::MAX - 5);
-    assert!(is_near(price(&load, u32::MAX - 100), 10 * MS));
-    assert!(is_near(price(&load, 10), 10 * MS));
+    /// The ticks of 2^4 ms wrap here.
+    const WRAP: u64 = 1 << 36;
+    let load = known(10 * MS, WRAP - 100);
+    assert!(is_near(price(&load, WRAP - 2000), 10 * MS));
+    assert!(is_near(price(&load, WRAP + 100), 10 * MS));
+    assert!(is_near(price(&load, WRAP + 1948), 5 * MS));
+    assert_eq!(price(&load, WRAP / 4), Duration::ZERO, "a pause of half a year");
     load.begin(5);
     assert!(!load.price(4).is_silent);
 }
@@ -114,7 +146,7 @@ fn counts_and_health_keep_to_their_bits() {
     load.failed(0);
     assert_eq!(load.counts(), LoadCounts { awaited: 1, read: 1, ended: 2 });
     let health = HealthWord::new(0x00ff_ffff, true, 1000);
-    assert!(health.is_ejected() && health.has_faults() && !health.is_well());
+    assert!(health.is_ejected() && health.faults() == 127 && !health.is_well());
     assert_eq!(health.generation(), 0x00ff_ffff);
     assert!(HealthWord::new(3, false, 0).is_well());
 }
