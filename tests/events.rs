@@ -116,7 +116,7 @@ async fn every_event_names_its_upstream_and_each_call_that_ends_its_reason() {
         ("the circuit opened; calls are refused", "trips"),
         ("the call ends without a further retry", "reset"),
         ("a retry follows after the backoff", "sku"),
-        ("the upstream did not process the attempt; sending it again", "resent"),
+        ("the attempt is sent again at once: the upstream did not process it", "resent"),
         ("the store failed or timed out; the cache goes on without it", "http://cached.internal"),
         ("served a stale response", "http://cached.internal"),
     ];
@@ -143,20 +143,22 @@ fn assert_named(events: &[EventFields], expected: &[(&str, &str)]) {
 async fn every_event_about_endpoints_names_its_upstream() {
     let events = Arc::default();
     let _guard = tracing::subscriber::set_default(Events(Arc::clone(&events)));
-    let refusing = Upstream::answering([fault(ConnectionRefused), status(200)]);
+    let refusing = Upstream::answering([fault(ConnectionRefused), fault(ConnectionRefused), status(200)]);
     let well = Upstream::answering([status(200)]);
     let changes = [
         Ok(Change::Insert("10.0.0.1")),
         Ok(Change::Insert("10.0.0.2")),
         Err("the registry does not answer"),
         Ok(Change::Insert("10.0.0.2")),
+        Ok(Change::Insert("10.0.0.3")),
+        Ok(Change::Remove("10.0.0.3")),
     ];
     let make = move |address: &&str| if *address == "10.0.0.1" { refusing.clone() } else { well.clone() };
     let endpoints = Endpoints::builder().name("replicas").seed(1);
     let endpoints = endpoints.build(futures_util::stream::iter(changes), make).unwrap();
     let service = EndpointsService::new(endpoints.clone());
-    // The first endpoint is ejected once, and comes back after a probe.
-    for _ in 0..200 {
+    // The first endpoint is ejected once, and comes back after the second probe.
+    for _ in 0..300 {
         let _ = send(&service, get()).await;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -165,11 +167,17 @@ async fn every_event_about_endpoints_names_its_upstream() {
     let events = std::mem::take(&mut *events.lock().unwrap());
     let expected = [
         ("the discovery failed; the known endpoints are kept", "replicas"),
-        ("the endpoint is ejected, and gets no attempts while another is available", "replicas"),
+        ("the endpoint is added", "replicas"),
+        ("the endpoint is removed", "replicas"),
+        (
+            "the endpoint is ejected; it gets probes, and attempts only if no other endpoint looks well",
+            "replicas",
+        ),
+        ("the probe of the endpoint failed; it stays ejected", "replicas"),
         ("the endpoint is available again", "replicas"),
     ];
     assert_named(&events, &expected);
-    assert_eq!(events.len(), 3, "{events:?}");
+    assert_eq!(events.len(), 8, "three are added: {events:?}");
 }
 
 #[cfg(feature = "reqwest")]

@@ -23,7 +23,7 @@ pub(super) type MakeBuilder = Arc<dyn Fn() -> reqwest::ClientBuilder + Send + Sy
 pub(super) struct ClientFactory {
     pub(super) make: MakeBuilder,
     /// The text of the user's builder, which shows the names that the builder pins. reqwest has no getter for them.
-    pub(super) builder_text: Option<String>,
+    pub(super) builder_debug: Option<String>,
     pub(super) default_headers: HeaderMap,
     pub(super) connect_timeout: Option<Duration>,
     pub(super) redirect: Arc<Policy>,
@@ -52,9 +52,9 @@ pub(super) struct Pin<'a> {
 }
 
 impl Pin<'_> {
-    fn resolver(self, others: Resolver) -> PinResolver {
+    fn resolver(self, other_hosts: Resolver) -> PinResolver {
         let (host, pins) = (self.host.to_owned(), Arc::clone(self.pins));
-        PinResolver { host, address: self.address, pins, others }
+        PinResolver { host, address: self.address, pins, other_hosts }
     }
 }
 
@@ -87,7 +87,7 @@ impl ClientFactory {
             builder = builder.resolve_to_addrs(name, &addresses);
         }
         // A resolver of the user's function stays, for the hosts of redirects.
-        let replaces_resolver = self.resolver.is_custom() || self.builder_text.is_none();
+        let replaces_resolver = self.resolver.is_custom() || self.builder_debug.is_none();
         builder = match pin {
             Some(pin) if replaces_resolver && !self.resolver.has_list(pin.host) => {
                 builder.dns_resolver(Arc::new(pin.resolver(self.resolver.clone())))
@@ -114,7 +114,7 @@ impl ClientFactory {
 
     /// True if the user's function has pinned the host to addresses of its own, which a pin of ours would replace.
     pub(super) fn pins(&self, host: &str) -> bool {
-        let pinned = self.builder_text.as_ref().and_then(|text| text.split_once("dns_overrides"));
+        let pinned = self.builder_debug.as_ref().and_then(|text| text.split_once("dns_overrides"));
         pinned.is_some_and(|(_, names)| names.contains(&format!("{host:?}: [")))
     }
 
@@ -134,7 +134,7 @@ impl ClientFactory {
 
 /// Makes the default builder. Its client pings HTTP/2 connections with open streams, so that a dead connection is
 /// noticed.
-pub(super) fn with_pings() -> reqwest::ClientBuilder {
+pub(super) fn default_builder() -> reqwest::ClientBuilder {
     let builder = reqwest::Client::builder();
     #[cfg(feature = "http2")]
     let builder = builder.http2_keep_alive_interval(PING).http2_keep_alive_timeout(PING);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tower::Layer as _;
 
 use super::classifier::StackClassifier;
-use super::dialer::{Dialer, DialerSettings};
+use super::origin_factory::{OriginFactory, OriginSettings};
 use super::stack::{MakeUpstreamStack, Stack, StackKey};
 use super::transport::{Transport, TransportSettings};
 use crate::ConfigError;
@@ -370,13 +370,13 @@ impl ClientBuilder {
         let refresh = self.refresh_addresses.unwrap_or(REFRESH_ADDRESSES);
         let refresh = ConfigError::check("client.refresh_addresses", refresh, MIN_REFRESH..=24 * HOUR)?;
         let transport = self.transport.build(attempt_timeout)?;
-        let dialer = Dialer::new(
+        let origin_factory = OriginFactory::new(
             transport.service.clone(),
-            DialerSettings {
+            OriginSettings {
                 factory: transport.factory.clone().filter(|_| has_endpoints),
                 resolver: transport.resolver.clone(),
                 is_confirmed: transport.is_confirmed,
-                is_by_origin: self.key.0.is_none(),
+                has_one_origin: self.key.0.is_none(),
                 refresh,
                 endpoints,
                 classifier: self.classifier.clone(),
@@ -394,7 +394,7 @@ impl ClientBuilder {
                 .transpose()?,
             bulkhead: self.bulkhead.map(BulkheadBuilder::build).transpose()?,
             buffer_body: self.buffer_body,
-            dialer,
+            origin_factory,
             classifier: self.classifier.clone(),
         };
         let max_upstreams = ConfigError::check("client.max_upstreams", self.max_upstreams, 1..=100_000)?;

@@ -9,13 +9,13 @@ mod config;
 mod connecting;
 #[cfg(feature = "cookies")]
 mod cookie_store;
-mod dialer;
 mod discovery;
 mod endpoints_config;
 mod errors;
 mod future;
 mod handle;
 mod origin;
+mod origin_factory;
 mod origins;
 mod pins;
 mod request;

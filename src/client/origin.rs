@@ -27,7 +27,7 @@ pub(super) struct OriginEndpoints {
     pub(super) name: OriginName,
     pub(super) service: EndpointsService<Target, ReqwestService, StackClassifier>,
     /// The endpoint without a pin, for a time in which the addresses may be outdated.
-    pub(super) whole: EndpointsService<Target, ReqwestService, StackClassifier>,
+    pub(super) unpinned: EndpointsService<Target, ReqwestService, StackClassifier>,
     /// `None` if the endpoints never change.
     pub(super) discovery: Option<Arc<NameDiscovery>>,
 }
@@ -36,7 +36,7 @@ impl OriginEndpoints {
     #[inline]
     pub(super) fn send(&self, call: Call<reqwest::Request>) -> OriginFuture {
         let is_current = self.discovery.as_ref().is_none_or(|discovery| discovery.used());
-        if is_current { self.service.send(call) } else { self.whole.send(call) }
+        if is_current { self.service.send(call) } else { self.unpinned.send(call) }
     }
 }
 
@@ -57,7 +57,7 @@ impl OriginName {
         }
     }
 
-    pub(super) fn is_of(&self, url: &Url) -> bool {
+    pub(super) fn matches(&self, url: &Url) -> bool {
         url.host_str() == Some(&*self.host)
             && url.port_or_known_default() == Some(self.port)
             && url.scheme() == self.scheme

@@ -12,8 +12,8 @@ use http::Response;
 use reqwest::Url;
 use tower::Service;
 
-use super::dialer::Dialer;
 use super::origin::{OriginBody, OriginEndpoints, OriginFuture};
+use super::origin_factory::OriginFactory;
 use super::pins::Target;
 use crate::endpoints::EndpointStatus;
 use crate::{Call, Error};
@@ -23,50 +23,50 @@ use crate::{Call, Error};
 pub(super) struct UpstreamOrigins(Arc<OriginList>);
 
 struct OriginList {
-    dialer: Dialer,
+    origin_factory: OriginFactory,
     first: OnceLock<Arc<OriginEndpoints>>,
     /// Further origins. Boxed, because most upstreams have none.
-    others: OnceLock<Box<Mutex<Vec<Arc<OriginEndpoints>>>>>,
+    further: OnceLock<Box<Mutex<Vec<Arc<OriginEndpoints>>>>>,
 }
 
-/// The largest number of further origins of one upstream. All others share one endpoint.
-const MAX_OTHERS: usize = 63;
+/// The largest number of origins of one upstream besides the first. Beyond this number, origins share one endpoint.
+const MAX_FURTHER: usize = 63;
 
 impl UpstreamOrigins {
-    pub(super) fn new(dialer: Dialer) -> Self {
-        Self(Arc::new(OriginList { dialer, first: OnceLock::new(), others: OnceLock::new() }))
+    pub(super) fn new(origin_factory: OriginFactory) -> Self {
+        Self(Arc::new(OriginList { origin_factory, first: OnceLock::new(), further: OnceLock::new() }))
     }
 
     /// Sends a call to an endpoint of its origin.
     #[inline]
     fn send(&self, call: Call<reqwest::Request>) -> OriginFuture {
-        let first = self.0.first.get_or_init(|| self.0.dialer.origin(call.request().url()));
-        if self.0.dialer.is_by_origin() || first.name.is_of(call.request().url()) {
+        let first = self.0.first.get_or_init(|| self.0.origin_factory.origin(call.request().url()));
+        if self.0.origin_factory.has_one_origin() || first.name.matches(call.request().url()) {
             return first.send(call);
         }
-        match self.other(call.request().url()) {
-            Some(other) => other.send(call),
-            None => self.0.dialer.single().send(call),
+        match self.further_origin(call.request().url()) {
+            Some(further) => further.send(call),
+            None => self.0.origin_factory.single().send(call),
         }
     }
 
     /// Returns a further origin; `None` if there are too many.
     #[cold]
-    fn other(&self, url: &Url) -> Option<Arc<OriginEndpoints>> {
-        let mut others = self.others();
-        if let Some(origin) = others.iter().find(|origin| origin.name.is_of(url)) {
+    fn further_origin(&self, url: &Url) -> Option<Arc<OriginEndpoints>> {
+        let mut further = self.further();
+        if let Some(origin) = further.iter().find(|origin| origin.name.matches(url)) {
             return Some(Arc::clone(origin));
         }
-        if others.len() >= MAX_OTHERS {
+        if further.len() >= MAX_FURTHER {
             return None;
         }
-        let origin = self.0.dialer.origin(url);
-        others.push(Arc::clone(&origin));
+        let origin = self.0.origin_factory.origin(url);
+        further.push(Arc::clone(&origin));
         Some(origin)
     }
 
-    fn others(&self) -> MutexGuard<'_, Vec<Arc<OriginEndpoints>>> {
-        self.0.others.get_or_init(Box::default).lock().unwrap_or_else(PoisonError::into_inner)
+    fn further(&self) -> MutexGuard<'_, Vec<Arc<OriginEndpoints>>> {
+        self.0.further.get_or_init(Box::default).lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the state of the endpoints of all origins.
@@ -74,13 +74,13 @@ impl UpstreamOrigins {
         let list = |origin: &Arc<OriginEndpoints>| {
             let of_host = origin.name.ip().map(|ip| SocketAddr::new(ip, origin.name.port));
             let address = move |target| match target {
-                Target::Whole => of_host,
+                Target::Unpinned => of_host,
                 Target::Address(address) => Some(address),
             };
             let endpoints = origin.service.endpoints().list();
             endpoints.into_iter().map(move |endpoint| endpoint.map_address(address)).collect::<Vec<_>>()
         };
-        self.0.first.get().into_iter().chain(self.others().iter()).flat_map(list).collect()
+        self.0.first.get().into_iter().chain(self.further().iter()).flat_map(list).collect()
     }
 }
 
@@ -101,8 +101,8 @@ impl Service<Call<reqwest::Request>> for UpstreamOrigins {
 
 impl fmt::Debug for UpstreamOrigins {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let others = self.others();
-        let origins = self.0.first.get().into_iter().chain(others.iter());
+        let further = self.further();
+        let origins = self.0.first.get().into_iter().chain(further.iter());
         f.debug_list().entries(origins.map(|origin| origin.name.to_string())).finish()
     }
 }

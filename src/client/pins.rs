@@ -1,6 +1,6 @@
 //! The addresses to which the endpoints of one origin are pinned.
 //!
-//! An origin begins with one endpoint, `Target::Whole`: a reqwest client that resolves the name itself, so the first
+//! An origin begins with one endpoint, `Target::Unpinned`: a reqwest client that resolves the name itself, so the first
 //! call waits for no look-up of ours. Once a look-up finds several addresses, each address becomes an endpoint with a
 //! reqwest client that is pinned to it, and the first endpoint is removed.
 //!
@@ -30,7 +30,7 @@ use crate::endpoints::Change;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Target {
     /// The address that reqwest chooses.
-    Whole,
+    Unpinned,
     /// One address.
     Address(SocketAddr),
 }
@@ -43,7 +43,7 @@ pub(super) struct Pins {
     state: Mutex<PinState>,
     /// True while the address of an answer without a pin is of interest: several addresses wait for a confirmation, or
     /// the other family may have to be used.
-    is_unconfirmed: AtomicBool,
+    observes_unpinned: AtomicBool,
     /// The number of answers in a row that came over the other family of addresses.
     other_family: AtomicU32,
     discovery: OnceLock<Weak<NameDiscovery>>,
@@ -73,16 +73,16 @@ impl Pins {
             port,
             changes,
             state: Mutex::new(PinState { is_confirmed, ..PinState::default() }),
-            is_unconfirmed: AtomicBool::new(false),
+            observes_unpinned: AtomicBool::new(false),
             other_family: AtomicU32::new(0),
             discovery: OnceLock::new(),
         };
-        pins.send(Change::Insert(Target::Whole));
+        pins.send(Change::Insert(Target::Unpinned));
         (Arc::new(pins), TargetChanges(receiver))
     }
 
     /// Sets the discovery, for advice about failed connections.
-    pub(super) fn advise(&self, discovery: &Arc<NameDiscovery>) {
+    pub(super) fn set_discovery(&self, discovery: &Arc<NameDiscovery>) {
         let _ = self.discovery.set(Arc::downgrade(discovery));
     }
 
@@ -117,9 +117,10 @@ impl Pins {
         self.pin(&mut state);
         let is_only = !state.is_pinned && state.addresses.len() == 1;
         drop(state);
-        let has_others = is_only && self.discovery().is_some_and(|discovery| !discovery.others().is_empty());
-        if has_others {
-            self.is_unconfirmed.store(true, Relaxed);
+        let has_other_family =
+            is_only && self.discovery().is_some_and(|discovery| !discovery.other_family().is_empty());
+        if has_other_family {
+            self.observes_unpinned.store(true, Relaxed);
         }
     }
 
@@ -128,11 +129,11 @@ impl Pins {
         if state.is_pinned || state.addresses.len() < 2 {
             return;
         }
-        self.is_unconfirmed.store(!state.is_confirmed, Relaxed);
+        self.observes_unpinned.store(!state.is_confirmed, Relaxed);
         if state.is_confirmed {
             state.is_pinned = true;
             state.addresses.iter().for_each(|address| self.send(Change::Insert(self.target(*address))));
-            self.send(Change::Remove(Target::Whole));
+            self.send(Change::Remove(Target::Unpinned));
         }
     }
 
@@ -143,7 +144,7 @@ impl Pins {
         if remote.port() == self.port && state.addresses.contains(&address) {
             state.is_confirmed = true;
             if state.addresses.len() == 1 {
-                self.is_unconfirmed.store(false, Relaxed);
+                self.observes_unpinned.store(false, Relaxed);
             }
             self.pin(&mut state);
             return;
@@ -152,8 +153,8 @@ impl Pins {
         let is_other_family = state.addresses.iter().all(|known| known.is_ipv4() != address.is_ipv4());
         drop(state);
         let discovery = self.discovery().filter(|_| is_other_family && remote.port() == self.port);
-        if let Some(discovery) = discovery.filter(|discovery| discovery.others().contains(&address)) {
-            discovery.prefer(address);
+        if let Some(discovery) = discovery.filter(|discovery| discovery.other_family().contains(&address)) {
+            discovery.switch_family(address);
         }
     }
 
@@ -170,7 +171,8 @@ impl Pins {
             known.iter().position(|known| *known == address.ip()).map_or(0, |position| position + 1);
         let following = (0..known.len()).map(|step| known[(position + step) % known.len()]);
         let alternatives = following.filter(|other| *other != address.ip()).take(MAX_ALTERNATIVES);
-        let of_other_family = self.discovery().and_then(|discovery| discovery.others().into_iter().next());
+        let of_other_family =
+            self.discovery().and_then(|discovery| discovery.other_family().into_iter().next());
         // Without a port, reqwest uses that of the URL, which can be that of a redirect.
         let all = std::iter::once(address.ip()).chain(alternatives).chain(of_other_family);
         all.map(|address| SocketAddr::new(address, 0)).collect()
@@ -185,18 +187,18 @@ impl fmt::Debug for Pins {
 
 /// The pin of one reqwest client. Its service reports to which address a connection leads.
 #[derive(Debug)]
-pub(super) struct PinnedSite {
+pub(super) struct AddressObserver {
     pub(super) pins: Arc<Pins>,
     /// `None` for the endpoint without a pin.
     pub(super) address: Option<SocketAddr>,
 }
 
-impl PinnedSite {
+impl AddressObserver {
     /// Records the address that has answered. Returns true if another address than the pinned one has answered,
     /// because no connection to the pinned one could be established.
     #[inline]
     pub(super) fn answered(&self, remote: impl FnOnce() -> Option<SocketAddr>) -> bool {
-        if self.address.is_none() && !self.pins.is_unconfirmed.load(Relaxed) {
+        if self.address.is_none() && !self.pins.observes_unpinned.load(Relaxed) {
             return false;
         }
         let Some(remote) = remote() else { return false };
@@ -233,7 +235,7 @@ impl PinnedSite {
                 discovery.hint();
             } else if self.pins.other_family.fetch_add(1, Relaxed) + 1 >= FAMILY_FAILS {
                 self.pins.other_family.store(0, Relaxed);
-                discovery.prefer(remote);
+                discovery.switch_family(remote);
             }
         }
         is_same_family
@@ -246,13 +248,13 @@ pub(super) struct PinResolver {
     pub(super) address: SocketAddr,
     pub(super) pins: Arc<Pins>,
     /// For the hosts of redirects.
-    pub(super) others: Resolver,
+    pub(super) other_hosts: Resolver,
 }
 
 impl Resolve for PinResolver {
     fn resolve(&self, name: Name) -> Resolving {
         if !name.as_str().eq_ignore_ascii_case(&self.host) {
-            return Resolve::resolve(&self.others, name);
+            return Resolve::resolve(&self.other_hosts, name);
         }
         let addresses = self.pins.addresses_for(self.address);
         Box::pin(std::future::ready(Ok(Box::new(addresses.into_iter()) as Addrs)))
@@ -273,7 +275,7 @@ impl Stream for TargetChanges {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Whole => f.write_str("any address"),
+            Self::Unpinned => f.write_str("any address"),
             Self::Address(address) => address.fmt(f),
         }
     }

@@ -34,7 +34,7 @@ use tower::Service;
 use super::connecting::poll_request;
 #[cfg(feature = "cookies")]
 use super::cookie_store::CookieStore;
-use super::pins::PinnedSite;
+use super::pins::AddressObserver;
 use crate::http::client_errors::is_unsent;
 use crate::internal::signals::{Wait, raise_wait, time_is_up};
 use crate::response_kind::{ConnectedElsewhere, NoBody, OfRedirectTarget, ToOtherRequest};
@@ -73,7 +73,7 @@ pub struct ReqwestService {
     /// True if the client was declared with [`with_watched_redirects`](Self::with_watched_redirects).
     is_watched: bool,
     /// The pin of the client, if it belongs to an endpoint.
-    site: Option<Arc<PinnedSite>>,
+    site: Option<Arc<AddressObserver>>,
     /// The cookie store of the client, if the layers see its cookies.
     #[cfg(feature = "cookies")]
     cookies: Option<CookieStore>,
@@ -105,7 +105,7 @@ impl ReqwestService {
         Self { is_watched: true, ..Self::new(client) }
     }
 
-    pub(super) fn at_site(self, site: PinnedSite) -> Self {
+    pub(super) fn observed_by(self, site: AddressObserver) -> Self {
         Self { site: Some(Arc::new(site)), ..self }
     }
 }
@@ -185,7 +185,7 @@ pub struct ReqwestFuture {
     unwatched_origin: Option<u64>,
     /// The last redirect that a policy from `watch_redirects` was asked about.
     redirect: Redirect,
-    site: Option<Arc<PinnedSite>>,
+    site: Option<Arc<AddressObserver>>,
     /// True if the request is sent with other cookies than those that the layers saw.
     has_other_cookies: bool,
     /// True once a poll has returned `Pending`. reqwest rejects an invalid request in the first poll, so a later

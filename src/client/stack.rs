@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tower::{Layer, Service};
 
 use super::classifier::StackClassifier;
-use super::dialer::Dialer;
+use super::origin_factory::OriginFactory;
 use super::origins::UpstreamOrigins;
 use crate::buffer_body::{BufferBodyLayer, BufferBodyService};
 use crate::bulkhead::{Bulkhead, BulkheadLayer, BulkheadService};
@@ -51,7 +51,7 @@ pub(super) struct MakeUpstreamStack {
     pub(super) circuit_breaker: Option<CircuitBreaker>,
     pub(super) bulkhead: Option<Bulkhead>,
     pub(super) buffer_body: BufferBodyLayer,
-    pub(super) dialer: Dialer,
+    pub(super) origin_factory: OriginFactory,
     pub(super) classifier: StackClassifier,
 }
 
@@ -65,7 +65,7 @@ impl MakeStack for MakeUpstreamStack {
             circuit_breaker: self.circuit_breaker.as_ref().map(|pattern| pattern.fresh(Arc::clone(&name))),
             bulkhead: self.bulkhead.as_ref().map(|pattern| pattern.fresh(Arc::clone(&name))),
             retry_budget: self.budget.as_ref().map(|pattern| pattern.fresh(Arc::clone(&name))),
-            origins: UpstreamOrigins::new(self.dialer.clone()),
+            origins: UpstreamOrigins::new(self.origin_factory.clone()),
             name,
         };
         let retry = RetryLayer::new(self.retry.clone()).name(Arc::clone(&handle.name));

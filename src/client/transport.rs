@@ -11,7 +11,7 @@ use http::header::USER_AGENT;
 use reqwest::dns::Resolve;
 use reqwest::redirect::Policy;
 
-use super::client_factory::{ClientFactory, MakeBuilder, with_pings};
+use super::client_factory::{ClientFactory, MakeBuilder, default_builder};
 #[cfg(feature = "cookies")]
 use super::cookie_store::CookieStore;
 use super::discovery::Resolver;
@@ -61,7 +61,7 @@ impl TransportSettings {
         let (make, has_hidden_settings): (MakeBuilder, bool) = match std::mem::take(&mut self.source) {
             Source::Client(client) => return self.wrap(client),
             Source::Make(make) => (make, true),
-            Source::Defaults => (Arc::new(with_pings), false),
+            Source::Defaults => (Arc::new(default_builder), false),
         };
         self.check(attempt)?;
         let defaults = RequestDefaults {
@@ -75,10 +75,10 @@ impl TransportSettings {
             && self.proxies.is_empty()
             && (self.no_proxy || !environment_may_set_proxy());
         let builder = make();
-        let builder_text = has_hidden_settings.then(|| format!("{builder:?}"));
+        let builder_debug = has_hidden_settings.then(|| format!("{builder:?}"));
         let factory = ClientFactory {
             make,
-            builder_text,
+            builder_debug,
             default_headers: self.default_headers,
             connect_timeout: self.connect_timeout.or(attempt.map(|attempt| attempt / 2)),
             redirect: Arc::new(self.redirect.take().unwrap_or_default()),

@@ -18,7 +18,7 @@ use tower::Service;
 use super::attempt::{Attempt, EndpointBody};
 use super::ejection::FaultKind;
 use super::first_wait::FirstWait;
-use super::group::ProbeSafety;
+use super::group::ProbeRight;
 use super::handle::{Chosen, Endpoints};
 use crate::http::retry_after;
 use crate::internal::clock::Timer;
@@ -82,7 +82,7 @@ where
     #[inline]
     fn new(endpoints: &Endpoints<A, S>, request: Req, now: Instant) -> Self {
         let options = request.options();
-        match endpoints.choose(options.tried_endpoints(), safety(&options), now) {
+        match endpoints.choose(options.tried_endpoints(), probe_right(&options), now) {
             Some(chosen) => Self::sent(chosen, request, &options, now),
             None => {
                 Self::Waiting(Box::pin(FirstWait::new(endpoints.clone(), request, options.get_deadline())))
@@ -102,11 +102,11 @@ where
 }
 
 /// Returns whether an attempt may be a probe. A call is delayed by at most one probe.
-fn safety(options: &CallOptions) -> ProbeSafety {
+fn probe_right(options: &CallOptions) -> ProbeRight {
     match (options.get_attempt(), options.may_probe()) {
-        (1, true) => ProbeSafety::Safe,
-        (1, false) => ProbeSafety::Unsafe,
-        _ => ProbeSafety::Never,
+        (1, true) => ProbeRight::Resendable,
+        (1, false) => ProbeRight::IfOverdue,
+        _ => ProbeRight::Denied,
     }
 }
 

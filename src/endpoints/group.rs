@@ -128,7 +128,7 @@ impl EndpointGroup {
     }
 
     /// Chooses an endpoint for an attempt. `load` returns the load of an endpoint, `tried` the slots that the call
-    /// has tried. `safety` says whether the attempt may be a probe, and `probe_limit` how long a probe may take.
+    /// has tried. `right` says whether the attempt may be a probe, and `probe_limit` how long a probe may take.
     /// `None` if there is no endpoint.
     #[inline]
     pub(super) fn choose<'a>(
@@ -136,7 +136,7 @@ impl EndpointGroup {
         slots: u64,
         load: impl Fn(u32) -> &'a EndpointLoad,
         tried: u64,
-        safety: ProbeSafety,
+        right: ProbeRight,
         probe_limit: impl FnOnce() -> Duration,
         now: Instant,
     ) -> Option<Pick> {
@@ -145,7 +145,7 @@ impl EndpointGroup {
         let mut dice = self.dice.roll();
         if now_ms >= self.next_probe_ms.load(Relaxed) {
             let is_drawn = dice.below(PROBE_SHARE) == 0;
-            if let Some(probe) = self.take_probe(all & !tried, safety, now_ms, is_drawn, probe_limit) {
+            if let Some(probe) = self.take_probe(all & !tried, right, now_ms, is_drawn, probe_limit) {
                 return Some(probe);
             }
         }
@@ -192,15 +192,15 @@ impl EndpointGroup {
     fn take_probe(
         &self,
         allowed: u64,
-        safety: ProbeSafety,
+        right: ProbeRight,
         now_ms: u64,
         is_drawn: bool,
         limit: impl FnOnce() -> Duration,
     ) -> Option<Pick> {
-        let is_safe = match safety {
-            ProbeSafety::Never => return None,
-            ProbeSafety::Safe => true,
-            ProbeSafety::Unsafe => false,
+        let is_safe = match right {
+            ProbeRight::Denied => return None,
+            ProbeRight::Resendable => true,
+            ProbeRight::IfOverdue => false,
         };
         // While no endpoint is available, every call is an attempt at an ejected one anyway.
         if self.available.load(Relaxed) == 0 || !is_drawn {
@@ -261,13 +261,13 @@ impl EndpointGroup {
 
 /// Whether an attempt may be a probe of an ejected endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ProbeSafety {
+pub(super) enum ProbeRight {
     /// The attempt is a retry; its caller has waited long enough.
-    Never,
+    Denied,
     /// A failed probe can be sent again to another endpoint.
-    Safe,
+    Resendable,
     /// A failed probe fails the call. Such a call probes an endpoint only if no other call has done so for long.
-    Unsafe,
+    IfOverdue,
 }
 
 /// While a probe is due, one in this number of calls is drawn for it.

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::attempt::Attempt;
 use super::config::EndpointsBuilder;
 use super::discovery::{BoxedErrors, Change, Discovery, WaitingCall};
-use super::group::{EndpointGroup, ProbeSafety};
+use super::group::{EndpointGroup, ProbeRight};
 use super::members::{Member, Members};
 use super::status::EndpointStatus;
 use crate::internal::log_events;
@@ -216,12 +216,12 @@ impl<A: PartialEq + fmt::Display, S> Endpoints<A, S> {
 impl<A: PartialEq + fmt::Display, S: Clone> Endpoints<A, S> {
     /// Chooses an endpoint for an attempt; `None` if no endpoint is known.
     #[inline]
-    pub(super) fn choose(&self, tried: EndpointSet, safety: ProbeSafety, now: Instant) -> Option<Chosen<S>> {
+    pub(super) fn choose(&self, tried: EndpointSet, right: ProbeRight, now: Instant) -> Option<Chosen<S>> {
         let members = self.0.members.load();
         let tried = members.slots_of(tried);
         let load = |slot| &members.at(slot).endpoint.load;
         let limit = || probe_limit(&members);
-        let pick = self.0.group.choose(members.slots, load, tried, safety, limit, now)?;
+        let pick = self.0.group.choose(members.slots, load, tried, right, limit, now)?;
         let member = members.at(pick.slot);
         let attempt = Attempt::begin(Arc::clone(&member.endpoint), pick.probe.is_some(), now, pick.now_ms);
         Some(Chosen { attempt, service: member.service(&self.0.make), probe: pick.probe })

@@ -76,8 +76,8 @@ pub(super) struct EndpointLoad {
     health: AtomicU32,
 }
 
-const AWAITED: u64 = 1;
-const READ: u64 = 1 << 20;
+const HEAD_AWAITED: u64 = 1;
+const BODY_OPEN: u64 = 1 << 20;
 const ENDED: u64 = 1 << 40;
 
 /// The numbers of an endpoint's attempts.
@@ -86,7 +86,7 @@ pub(super) struct LoadCounts {
     /// The attempts that wait for the head of their answer.
     pub(super) awaited: u32,
     /// The bodies that are being read.
-    pub(super) read: u32,
+    pub(super) open_bodies: u32,
     /// The answers and faults so far, modulo 2²⁴.
     pub(super) ended: u32,
 }
@@ -95,14 +95,14 @@ pub(super) struct LoadCounts {
 impl LoadCounts {
     const fn unpack(word: u64) -> Self {
         Self {
-            awaited: (word & (READ - 1)) as u32,
-            read: ((word >> 20) & (READ - 1)) as u32,
+            awaited: (word & (BODY_OPEN - 1)) as u32,
+            open_bodies: ((word >> 20) & (BODY_OPEN - 1)) as u32,
             ended: (word >> 40) as u32,
         }
     }
 
     pub(super) const fn in_flight(self) -> u32 {
-        self.awaited + self.read
+        self.awaited + self.open_bodies
     }
 }
 
@@ -191,7 +191,7 @@ impl EndpointLoad {
     /// Counts an attempt that begins.
     #[inline]
     pub(super) fn begin(&self, now_ms: u32) {
-        let before = self.counts.fetch_add(AWAITED, Relaxed);
+        let before = self.counts.fetch_add(HEAD_AWAITED, Relaxed);
         let since = self.unanswered_since.load(Relaxed);
         let awaited = LoadCounts::unpack(before).awaited;
         if awaited == 0 || since == 0 || self.silence(since, awaited, now_ms).1 == Silence::Over {
@@ -217,7 +217,7 @@ impl EndpointLoad {
     /// Counts the head of an answer. The body is counted until [`body_ended`](Self::body_ended).
     #[inline]
     pub(super) fn answered(&self, now_ms: u64) {
-        self.counts.fetch_add(READ + ENDED - AWAITED, Relaxed);
+        self.counts.fetch_add(BODY_OPEN + ENDED - HEAD_AWAITED, Relaxed);
         self.answered_at.store(now_ms, Relaxed);
         self.unanswered_since.store(0, Relaxed);
     }
@@ -225,12 +225,12 @@ impl EndpointLoad {
     /// Counts the end of a body.
     #[inline]
     pub(super) fn body_ended(&self) {
-        self.counts.fetch_sub(READ, Relaxed);
+        self.counts.fetch_sub(BODY_OPEN, Relaxed);
     }
 
     /// Counts an attempt that ends without an answer.
     pub(super) fn failed(&self, now_ms: u64) {
-        self.counts.fetch_add(ENDED - AWAITED, Relaxed);
+        self.counts.fetch_add(ENDED - HEAD_AWAITED, Relaxed);
         self.restart_decay(now_ms);
     }
 
@@ -259,7 +259,7 @@ impl EndpointLoad {
 
     /// Removes an attempt without a result from the counts. The decay of the average is up to the caller.
     pub(super) fn withdrawn(&self) {
-        self.counts.fetch_sub(AWAITED, Relaxed);
+        self.counts.fetch_sub(HEAD_AWAITED, Relaxed);
     }
 
     /// Takes the time of an answer into the average.

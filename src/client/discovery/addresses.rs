@@ -7,7 +7,7 @@
 //!
 //! An instance with an IPv4 and an IPv6 address would count as two endpoints, so only the addresses of one family are
 //! used. The resolver sorts its answer (RFC 6724), so the first address of the first answer chooses the family. The
-//! family changes only if an answer has no address of the family, or if [`KnownAddresses::prefer`] asks for it.
+//! family changes only if an answer has no address of the family, or if [`KnownAddresses::switch_family`] asks for it.
 //!
 //! # Removal
 //!
@@ -101,7 +101,7 @@ impl KnownAddresses {
     }
 
     /// The addresses of the last answer in the other family, for the fail-over of a connection.
-    pub(super) fn others(&self) -> impl Iterator<Item = IpAddr> {
+    pub(super) fn other_family(&self) -> impl Iterator<Item = IpAddr> {
         self.last_answer.iter().copied().filter(|address| Some(Family::of(*address)) != self.family)
     }
 
@@ -138,9 +138,9 @@ impl KnownAddresses {
     /// Records that `address` worked while connections to the preferred family failed. Switches to the family of
     /// `address` at once: the addresses of the former family are removed, and those of the last answer are added.
     /// Changes nothing if the last answer has no address of the family.
-    pub(super) fn prefer(&mut self, address: IpAddr) -> Vec<AddressChange> {
+    pub(super) fn switch_family(&mut self, address: IpAddr) -> Vec<AddressChange> {
         let family = Family::of(address);
-        if self.family == Some(family) || self.others().next().is_none() {
+        if self.family == Some(family) || self.other_family().next().is_none() {
             return Vec::new();
         }
         self.change(|this| {

@@ -60,15 +60,15 @@ impl NameDiscovery {
         }
     }
 
-    /// Records that `address`, one of [`others`](Self::others), worked while connections to the family in use
+    /// Records that `address`, one of [`other_family`](Self::other_family), worked while connections to the family in use
     /// failed. Reports the changes to the sink, here or in the thread that is reporting other news.
-    pub(crate) fn prefer(&self, address: IpAddr) {
-        self.shared.prefer(address);
+    pub(crate) fn switch_family(&self, address: IpAddr) {
+        self.shared.switch_family(address);
     }
 
     /// Returns the addresses of the last answer in the family that is not in use, for the fail-over of a connection.
-    pub(crate) fn others(&self) -> Vec<IpAddr> {
-        self.shared.others()
+    pub(crate) fn other_family(&self) -> Vec<IpAddr> {
+        self.shared.other_family()
     }
 
     #[cold]

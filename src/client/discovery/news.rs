@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::addresses::AddressChange;
 
-/// The receiver of the news. It runs in the task, or in a call of [`NameDiscovery::prefer`], and must not block.
+/// The receiver of the news. It runs in the task, or in a call of [`NameDiscovery::switch_family`], and must not block.
 pub(crate) type Sink = Arc<dyn Fn(AddressNews) + Send + Sync>;
 
 /// A report of a [`NameDiscovery`]. Reports arrive one at a time, in the order of the events.

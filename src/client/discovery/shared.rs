@@ -150,16 +150,16 @@ impl Shared {
         is_short
     }
 
-    pub(super) fn prefer(&self, address: IpAddr) {
+    pub(super) fn switch_family(&self, address: IpAddr) {
         let mut state = self.lock();
-        let changes = state.known.prefer(address);
+        let changes = state.known.switch_family(address);
         state.queue_changes(changes);
         drop(state);
         self.deliver();
     }
 
-    pub(super) fn others(&self) -> Vec<IpAddr> {
-        self.lock().known.others().collect()
+    pub(super) fn other_family(&self) -> Vec<IpAddr> {
+        self.lock().known.other_family().collect()
     }
 
     /// Reports that the name is idle if `stop` returns true, and returns the result of `stop`. The lock orders this

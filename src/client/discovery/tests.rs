@@ -202,12 +202,12 @@ async fn hints_shorten_the_backoff_to_a_second_doubled_by_each_failure() {
 async fn a_preferred_address_changes_the_family() {
     let rig = Rig::new([Addresses(vec![v6(1), v4(1)])]);
     rig.use_once().await;
-    assert_eq!((rig.news(), rig.discovery.others()), (vec![added(v6(1))], vec![v4(1)]));
-    rig.discovery.prefer(v4(1));
-    rig.discovery.prefer(v4(1));
+    assert_eq!((rig.news(), rig.discovery.other_family()), (vec![added(v6(1))], vec![v4(1)]));
+    rig.discovery.switch_family(v4(1));
+    rig.discovery.switch_family(v4(1));
     assert_eq!(rig.news(), [AddressNews::Changed(vec![Removed(v6(1)), Added(v4(1))])]);
     rig.keep_using(seconds(60)).await;
-    assert_eq!((rig.news(), rig.discovery.others()), (Vec::new(), vec![v6(1)]));
+    assert_eq!((rig.news(), rig.discovery.other_family()), (Vec::new(), vec![v6(1)]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -217,7 +217,7 @@ async fn a_change_by_the_sink_is_reported_after_the_current_one() {
     let rig = Rig::with_sink([Addresses(vec![v6(1), v4(1)])], move |news| {
         if let Some(discovery) = of_sink.lock().unwrap().as_ref() {
             discovery.used();
-            discovery.prefer(v4(1));
+            discovery.switch_family(v4(1));
         }
         news
     });

@@ -67,7 +67,7 @@ impl Pair {
 
     /// Begins a probe of the endpoint 0, if one is due. Returns the generation of the attempt.
     fn begin_probe(&self) -> Option<u32> {
-        let pick = self.take_probe(0b11, ProbeSafety::Safe, PROBE_IS_DUE, true, || Duration::ZERO)?;
+        let pick = self.take_probe(0b11, ProbeRight::Resendable, PROBE_IS_DUE, true, || Duration::ZERO)?;
         assert!(pick.slot == 0 && pick.probe.is_some());
         Some(self.endpoints[0].load.health().generation())
     }

@@ -144,7 +144,7 @@ fn counts_and_health_keep_to_their_bits() {
     }
     load.answered(0);
     load.failed(0);
-    assert_eq!(load.counts(), LoadCounts { awaited: 1, read: 1, ended: 2 });
+    assert_eq!(load.counts(), LoadCounts { awaited: 1, open_bodies: 1, ended: 2 });
     let health = HealthWord::new(0x00ff_ffff, true, 1000);
     assert!(health.is_ejected() && health.faults() == 127 && !health.is_well());
     assert_eq!(health.generation(), 0x00ff_ffff);

@@ -164,9 +164,9 @@ fn after_a_pause_a_missing_address_is_removed_at_once() {
 fn only_the_family_of_the_first_address_is_used() {
     let mut known = known([v4(1), v6(1), v6(2), v4(2)]);
     assert_eq!(in_use(&known), set(v4s([1, 2])));
-    assert_eq!(known.others().collect::<Vec<_>>(), [v6(1), v6(2)]);
+    assert_eq!(known.other_family().collect::<Vec<_>>(), [v6(1), v6(2)]);
     assert_eq!(known.answered([v6(1), v6(3), v4(1), v4(2)]), [], "another order changes no family");
-    assert_eq!(known.others().collect::<Vec<_>>(), [v6(1), v6(3)]);
+    assert_eq!(known.other_family().collect::<Vec<_>>(), [v6(1), v6(3)]);
 }
 
 #[test]
@@ -177,27 +177,27 @@ fn an_answer_without_the_family_switches_to_the_other() {
     let answers = (2..100).find(|_| !known.answered([v4(1), v6(1)]).is_empty());
     assert_eq!(answers, Some(7), "0.5^7 is less than 1 %");
     assert_eq!(in_use(&known), set([v6(1)]));
-    assert_eq!(known.others().collect::<Vec<_>>(), [v4(1)]);
+    assert_eq!(known.other_family().collect::<Vec<_>>(), [v4(1)]);
 }
 
 #[test]
 fn a_preferred_family_replaces_the_other_at_once_and_stays() {
     let mut known = known([v6(1), v4(1), v6(2), v4(2)]);
-    let changes = known.prefer(v4(2));
+    let changes = known.switch_family(v4(2));
     assert_eq!(changes[..2].iter().filter(|change| matches!(change, Removed(_))).count(), 2);
     assert_eq!(in_use(&known), set(v4s([1, 2])));
-    assert_eq!(known.others().collect::<Vec<_>>(), [v6(1), v6(2)]);
-    assert_eq!(known.prefer(v4(1)), []);
+    assert_eq!(known.other_family().collect::<Vec<_>>(), [v6(1), v6(2)]);
+    assert_eq!(known.switch_family(v4(1)), []);
     assert_eq!(known.answered([v6(1), v4(1), v4(2)]), []);
 }
 
 #[test]
 fn a_family_that_the_last_answer_lacks_is_not_preferred() {
     let mut known = KnownAddresses::new(64, 7);
-    assert_eq!(known.prefer(v4(1)), []);
-    assert_eq!(known.others().count(), 0);
+    assert_eq!(known.switch_family(v4(1)), []);
+    assert_eq!(known.other_family().count(), 0);
     known.answered([v6(1)]);
-    assert_eq!(known.prefer(v4(1)), []);
+    assert_eq!(known.switch_family(v4(1)), []);
     assert_eq!(in_use(&known), set([v6(1)]));
 }
 

@@ -12,48 +12,48 @@ use super::classifier::StackClassifier;
 use super::client_factory::{ClientFactory, Pin};
 use super::discovery::{AddressNews, DiscoverySettings, NameDiscovery, Resolver};
 use super::origin::{OriginEndpoints, OriginName};
-use super::pins::{PinnedSite, Pins, Target};
+use super::pins::{AddressObserver, Pins, Target};
 use super::reqwest_service::ReqwestService;
 use crate::endpoints::{Endpoints, EndpointsBuilder, EndpointsService, fixed};
 use crate::internal::rng;
 
 /// The origins of a client.
 #[derive(Clone)]
-pub(super) struct Dialer(Arc<DialerInner>);
+pub(super) struct OriginFactory(Arc<OriginFactoryInner>);
 
-struct DialerInner {
+struct OriginFactoryInner {
     /// The service of the reqwest client that resolves names itself.
-    whole: ReqwestService,
+    unpinned: ReqwestService,
     /// The same as a single endpoint.
     single: EndpointsService<Target, ReqwestService, StackClassifier>,
-    settings: DialerSettings,
+    settings: OriginSettings,
     /// The origins in use. Upstreams with a key function can share an origin.
     origins: Mutex<HashMap<OriginName, Weak<OriginEndpoints>>>,
 }
 
 /// The settings of the endpoints of a client.
-pub(super) struct DialerSettings {
+pub(super) struct OriginSettings {
     /// `None` if the reqwest client was handed in, or if endpoints are switched off.
     pub(super) factory: Option<Arc<ClientFactory>>,
     pub(super) resolver: Resolver,
     /// True if the addresses of the resolver are those that reqwest connects to. Otherwise they have to be confirmed.
     pub(super) is_confirmed: bool,
     /// True if the key of an upstream is its origin, so that an upstream has one origin only.
-    pub(super) is_by_origin: bool,
+    pub(super) has_one_origin: bool,
     pub(super) refresh: Duration,
     pub(super) endpoints: EndpointsBuilder,
     pub(super) classifier: StackClassifier,
 }
 
-impl Dialer {
-    pub(super) fn new(whole: ReqwestService, settings: DialerSettings) -> Self {
-        let single = unpinned(&whole, settings.factory.as_ref(), None, &settings.endpoints);
+impl OriginFactory {
+    pub(super) fn new(unpinned: ReqwestService, settings: OriginSettings) -> Self {
+        let single = single_endpoint(&unpinned, settings.factory.as_ref(), None, &settings.endpoints);
         let single = EndpointsService::new(single).classifier(settings.classifier.clone());
-        Self(Arc::new(DialerInner { whole, single, settings, origins: Mutex::default() }))
+        Self(Arc::new(OriginFactoryInner { unpinned, single, settings, origins: Mutex::default() }))
     }
 
-    pub(super) fn is_by_origin(&self) -> bool {
-        self.0.settings.is_by_origin
+    pub(super) fn has_one_origin(&self) -> bool {
+        self.0.settings.has_one_origin
     }
 
     /// Returns the endpoint without a pin that all origins share.
@@ -75,7 +75,7 @@ impl Dialer {
     }
 
     fn make(&self, name: &OriginName) -> OriginEndpoints {
-        let DialerInner { whole, settings, .. } = &*self.0;
+        let OriginFactoryInner { unpinned, settings, .. } = &*self.0;
         let upstream: Arc<str> = name.to_string().into();
         let factory = settings.factory.as_ref();
         let pinnable = factory.filter(|factory| name.is_resolved() && !factory.pins(&name.host));
@@ -83,10 +83,10 @@ impl Dialer {
             let (endpoints, discovery) = self.discovered(name, &upstream, factory);
             (endpoints, Some(discovery))
         } else {
-            (unpinned(whole, factory, Some(upstream), &settings.endpoints), None)
+            (single_endpoint(unpinned, factory, Some(upstream), &settings.endpoints), None)
         };
         let service = EndpointsService::new(endpoints).classifier(settings.classifier.clone());
-        OriginEndpoints { name: name.clone(), service, whole: self.0.single.clone(), discovery }
+        OriginEndpoints { name: name.clone(), service, unpinned: self.0.single.clone(), discovery }
     }
 
     fn discovered(
@@ -95,23 +95,24 @@ impl Dialer {
         upstream: &Arc<str>,
         factory: &Arc<ClientFactory>,
     ) -> (Endpoints<Target, ReqwestService>, Arc<NameDiscovery>) {
-        let DialerInner { whole, settings, .. } = &*self.0;
+        let OriginFactoryInner { unpinned, settings, .. } = &*self.0;
         let (pins, changes) = Pins::new(name.port, settings.is_confirmed);
         let make = {
-            let (factory, whole, pins, host) =
-                (Arc::clone(factory), whole.clone(), Arc::clone(&pins), name.host.clone());
-            let unpinned = unpinned_services(whole.clone(), Some(Arc::clone(&factory)));
+            let (factory, unpinned, pins, host) =
+                (Arc::clone(factory), unpinned.clone(), Arc::clone(&pins), name.host.clone());
+            let unpinned_service = unpinned_services(unpinned.clone(), Some(Arc::clone(&factory)));
             move |target: &Target| match *target {
-                Target::Whole => unpinned().at_site(PinnedSite { pins: Arc::clone(&pins), address: None }),
+                Target::Unpinned => {
+                    unpinned_service().observed_by(AddressObserver { pins: Arc::clone(&pins), address: None })
+                }
                 Target::Address(address) => {
                     let pin = Pin { host: &host, address, pins: &pins };
                     match factory.service(Some(pin)) {
-                        Ok(service) => {
-                            service.at_site(PinnedSite { pins: Arc::clone(&pins), address: Some(address) })
-                        }
+                        Ok(service) => service
+                            .observed_by(AddressObserver { pins: Arc::clone(&pins), address: Some(address) }),
                         // The builder has worked before, but a user's function may fail later. reqwest then chooses
                         // the address.
-                        Err(_) => whole.clone(),
+                        Err(_) => unpinned.clone(),
                     }
                 }
             }
@@ -121,7 +122,7 @@ impl Dialer {
             let (pins, endpoints) = (Arc::clone(&pins), endpoints.clone());
             Arc::new(move |news| match news {
                 AddressNews::Changed(changes) => pins.changed(changes),
-                AddressNews::Idle => endpoints.drop_services_at(|target| *target != Target::Whole),
+                AddressNews::Idle => endpoints.drop_services_at(|target| *target != Target::Unpinned),
             })
         };
         let discovery = Arc::new(NameDiscovery::new(
@@ -135,38 +136,38 @@ impl Dialer {
             },
             sink,
         ));
-        pins.advise(&discovery);
+        pins.set_discovery(&discovery);
         (endpoints, discovery)
     }
 }
 
 /// Returns a single endpoint whose service is the client that resolves names itself.
-fn unpinned(
-    whole: &ReqwestService,
+fn single_endpoint(
+    unpinned: &ReqwestService,
     factory: Option<&Arc<ClientFactory>>,
     upstream: Option<Arc<str>>,
     settings: &EndpointsBuilder,
 ) -> Endpoints<Target, ReqwestService> {
-    let services = unpinned_services(whole.clone(), factory.cloned());
-    Endpoints::new(settings, upstream, fixed([Target::Whole]), move |_: &Target| services())
+    let services = unpinned_services(unpinned.clone(), factory.cloned());
+    Endpoints::new(settings, upstream, fixed([Target::Unpinned]), move |_: &Target| services())
 }
 
 /// Returns the function that makes the services of an endpoint without a pin. The first service is the client that all
 /// origins share. A renewal makes a new client, because the connections look dead; without a factory, it cannot.
 fn unpinned_services(
-    whole: ReqwestService,
+    unpinned: ReqwestService,
     factory: Option<Arc<ClientFactory>>,
 ) -> impl Fn() -> ReqwestService + Send + Sync {
     let is_first = AtomicBool::new(true);
     move || {
         let factory = factory.as_ref().filter(|_| !is_first.swap(false, Relaxed));
         let renewed = factory.and_then(|factory| factory.service(None).ok());
-        renewed.unwrap_or_else(|| whole.clone())
+        renewed.unwrap_or_else(|| unpinned.clone())
     }
 }
 
-impl fmt::Debug for Dialer {
+impl fmt::Debug for OriginFactory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dialer").field("resolver", &self.0.settings.resolver).finish_non_exhaustive()
+        f.debug_struct("OriginFactory").field("resolver", &self.0.settings.resolver).finish_non_exhaustive()
     }
 }
