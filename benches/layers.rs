@@ -104,6 +104,7 @@ where
 
 fn layers(c: &mut Criterion) {
     bench_layer(c, "floor", &Identity::new());
+    bench_start(c, "floor/starts", READY);
     // The least cost of a timeout, and of a circuit with a window: one reading of the clock.
     c.bench_function("floor/clock", |b| b.iter(tokio::time::Instant::now));
     bench_layer(c, "timeout_total", &DeadlineLayer::new(3 * SECOND));
@@ -132,8 +133,19 @@ fn endpoints(c: &mut Criterion) {
         }
         assert_eq!(endpoints.list().len(), count as usize);
         assert!(endpoints.list().iter().all(|endpoint| endpoint.latency().is_some()));
-        bench_ready(c, &format!("endpoints_{count}/ready"), service, get);
+        bench_ready(c, &format!("endpoints_{count}/ready"), service.clone(), get);
+        bench_start(c, &format!("endpoints_{count}/starts"), service);
     }
+}
+
+/// The start of a call, without its future. For endpoints, this is the choice, the start of the attempt, and a reading of
+/// the clock. A batch is short, so that no endpoint seems to be silent.
+fn bench_start<S: Service<Call<Get>>>(c: &mut Criterion, name: &str, mut service: S) {
+    let runtime = runtime();
+    let _context = runtime.enter();
+    c.bench_function(name, |b| {
+        b.iter_batched(|| (), |()| start_call(&mut service, black_box(get())), BatchSize::NumIterations(1000));
+    });
 }
 
 fn stack(c: &mut Criterion) {
