@@ -144,7 +144,11 @@ fn bench_start<S: Service<Call<Get>>>(c: &mut Criterion, name: &str, mut service
     let runtime = runtime();
     let _context = runtime.enter();
     c.bench_function(name, |b| {
-        b.iter_batched(|| (), |()| start_call(&mut service, black_box(get())), BatchSize::NumIterations(1000));
+        b.iter_batched(
+            || (),
+            |()| start_call(&mut service, black_box(get())),
+            BatchSize::NumIterations(1000),
+        );
     });
 }
 

@@ -13,11 +13,10 @@ use tokio::time::Instant;
 
 use super::body::BufferedBody;
 use super::config::BufferBodySettings;
-use crate::http::broken_body::BrokenBody;
+use crate::http::broken_body::{BodyFault, BrokenBody, listen_body_fault};
 use crate::internal::frame_quota::FrameQuota;
 use crate::internal::signals::{
-    Arriving, BodyFault, TimeUp, Wait, listen_body_fault, raise_arriving, raise_in_memory, raise_wait,
-    time_is_up, withdraw_in_memory,
+    Arriving, TimeUp, Wait, raise_arriving, raise_in_memory, raise_wait, time_is_up, withdraw_in_memory,
 };
 use crate::response_kind::OfRedirectTarget;
 use crate::{BoxError, Error, TimeoutScope};

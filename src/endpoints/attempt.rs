@@ -11,7 +11,8 @@ use super::ejection::{EndpointFault, FaultKind, MIN_LEASE};
 use super::group::{Endpoint, FaultReport};
 use super::load::low_bits;
 use crate::http::body::{BodyEnd, BodyObserver};
-use crate::internal::signals::{BodyFault, TimeUp, raise_body_fault, time_is_up};
+use crate::http::broken_body::{BodyFault, raise_body_fault};
+use crate::internal::signals::{TimeUp, time_is_up};
 use crate::sealed::Sealed;
 use crate::{BoxError, EndpointId, RetryTerms};
 

@@ -4,11 +4,36 @@
 //! the response is passed up as it is, with the mark in its extensions and a body that fails where it broke off. The
 //! layers above judge the attempt as if it had failed with [`ErrorKind::Body`], or with a timeout. If no attempt or
 //! stale response replaces the response, the caller gets its head.
+//!
+//! The layer that chooses endpoints stands below the layer that reads the body, and records the fault first. So it
+//! passes the endpoint up, by a [signal](crate::internal::signals), and the response then names the endpoint.
 
 use std::time::Duration;
 
 use super::client_errors::SharedError;
-use crate::{BoxError, Error, ErrorKind, TimeoutScope};
+use crate::internal::signals::{Signal, SignalScope};
+use crate::{BoxError, EndpointId, Error, ErrorKind, RetryTerms, TimeoutScope};
+
+thread_local! {
+    static FAULT: Signal<BodyFault> = const { Signal::silent() };
+}
+
+/// The fault of an endpoint whose body has broken off or stalled.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BodyFault {
+    pub(crate) endpoint: EndpointId,
+    pub(crate) terms: RetryTerms,
+}
+
+/// Tells the layer that reads the body which endpoint has failed.
+pub(crate) fn raise_body_fault(fault: BodyFault) {
+    FAULT.with(|signal| signal.set(Some(fault)));
+}
+
+/// Opens a scope for the poll of a body. If the body of an endpoint fails, the scope hears of it.
+pub(crate) fn listen_body_fault() -> SignalScope<BodyFault> {
+    SignalScope::enter(&FAULT, None)
+}
 
 /// Marks a response whose body broke off or took too long, and holds the cause. Stored in the extensions of the
 /// response.

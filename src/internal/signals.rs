@@ -18,7 +18,7 @@
 //! - *Upward*: the whole body of the response is in memory. The layers above then need not wait for the end of the
 //!   body.
 //! - *Upward*: the endpoint of a body that has broken off or stalled, and the terms on which a retry may follow. Body
-//!   buffering then writes both into the extensions of the response.
+//!   buffering then writes both into the extensions of the response. `http/broken_body.rs` declares this signal.
 //!
 //! The signal about a discarded body has two alternatives, and each is worse. A trait on body types cannot be
 //! implemented for the bodies of other crates. A handle in the response's extensions costs an allocation for each
@@ -56,8 +56,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::{EndpointId, RetryTerms};
-
 thread_local! {
     static DISCARDING: Signal<()> = const { Signal::silent() };
     static TIME_IS_UP: Signal<TimeUp> = const { Signal::silent() };
@@ -65,7 +63,6 @@ thread_local! {
     static IN_MEMORY: Cell<Option<u64>> = const { Cell::new(None) };
     static WAIT: Signal<Wait> = const { Signal::silent() };
     static ARRIVING: Signal<Arriving> = const { Signal::silent() };
-    static BODY_FAULT: Signal<BodyFault> = const { Signal::silent() };
 }
 
 /// Runs `poll` on a discarded body. The layers below see the signal, and release permits and other resources held for
@@ -166,23 +163,6 @@ pub(crate) fn listen_arriving() -> SignalScope<Arriving> {
     SignalScope::enter(&ARRIVING, None)
 }
 
-/// The fault of an endpoint whose body has broken off or stalled.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct BodyFault {
-    pub(crate) endpoint: EndpointId,
-    pub(crate) terms: RetryTerms,
-}
-
-/// Tells the layer that reads the body which endpoint has failed.
-pub(crate) fn raise_body_fault(fault: BodyFault) {
-    BODY_FAULT.with(|signal| signal.set(Some(fault)));
-}
-
-/// Opens a scope for the poll of a body. If the body of an endpoint fails, the scope hears of it.
-pub(crate) fn listen_body_fault() -> SignalScope<BodyFault> {
-    SignalScope::enter(&BODY_FAULT, None)
-}
-
 /// Tells the layers above that the network delivers nothing more for the response of this poll. Its body of this
 /// exact length is in memory, whole or up to the point where it broke off.
 pub(crate) fn raise_in_memory(length: Option<u64>) {
@@ -211,13 +191,13 @@ pub(crate) fn isolated<T>(poll: impl FnOnce() -> T) -> T {
 }
 
 /// A value that is rarely set. While no value is set, only the flag is read and written.
-struct Signal<T> {
+pub(crate) struct Signal<T> {
     is_raised: Cell<bool>,
     value: Cell<Option<T>>,
 }
 
 impl<T: Copy> Signal<T> {
-    const fn silent() -> Self {
+    pub(crate) const fn silent() -> Self {
         Self { is_raised: Cell::new(false), value: Cell::new(None) }
     }
 
@@ -225,7 +205,7 @@ impl<T: Copy> Signal<T> {
         if self.is_raised.get() { self.value.get() } else { None }
     }
 
-    fn set(&self, value: Option<T>) {
+    pub(crate) fn set(&self, value: Option<T>) {
         self.is_raised.set(value.is_some());
         if value.is_some() {
             self.value.set(value);
@@ -240,7 +220,7 @@ pub(crate) struct SignalScope<T: Copy + 'static> {
 }
 
 impl<T: Copy> SignalScope<T> {
-    fn enter(signal: &'static LocalKey<Signal<T>>, value: Option<T>) -> Self {
+    pub(crate) fn enter(signal: &'static LocalKey<Signal<T>>, value: Option<T>) -> Self {
         let before = signal.with(|signal| {
             let before = signal.get();
             signal.set(value);

@@ -15,8 +15,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::Instant;
 
 use super::addresses::{AddressChange, KnownAddresses};
-use super::news::{AddressNews, DiscoverySettings, Sink};
-use super::task::IDLE;
+use super::news::{AddressNews, DiscoverySettings, IDLE, Sink};
 use crate::BoxError;
 use crate::internal::log_events;
 

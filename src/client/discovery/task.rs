@@ -7,13 +7,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::news::IDLE;
 use super::resolver::Resolver;
 use super::shared::{RefreshPause, Shared};
 use super::signals::{STOPPED, Signals, UNUSED};
 use crate::BoxError;
-
-/// The time without a use after which the task ends.
-pub(super) const IDLE: Duration = Duration::from_secs(90);
 
 /// The time limit of a look-up. The resolver of the operating system gives up earlier, but a resolver that never
 /// answers must not end the discovery.

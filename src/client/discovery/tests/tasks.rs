@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::rig::Answer::Never;
 use super::rig::Rig;
 use super::{added, v4, v4s};
-use crate::client::discovery::task::IDLE;
+use crate::client::discovery::news::IDLE;
 use crate::client::discovery::{AddressNews, NameDiscovery};
 
 #[tokio::test(start_paused = true)]
