@@ -3,11 +3,14 @@
 
 use std::num::NonZeroU16;
 
-/// One address of an upstream, as a number. The layer that chooses endpoints assigns the numbers.
+/// One address of an upstream, as a number. The layer that chooses endpoints assigns the numbers. A number is unique
+/// among the current endpoints of one [`Endpoints`](crate::endpoints::Endpoints), and can be used again after the
+/// endpoint is removed.
 ///
-/// A failed attempt names its endpoint: in an error with [`Error::at_endpoint`](crate::Error::at_endpoint), in a
-/// response with an `EndpointId` among the extensions. A retry adds each endpoint to the [`EndpointSet`] in the
-/// [`CallOptions`](crate::CallOptions::tried_endpoints) of the next attempt.
+/// A failed attempt names its endpoint, a good one does not: in an error with
+/// [`Error::at_endpoint`](crate::Error::at_endpoint), in a response with an `EndpointId` among the extensions. A
+/// retry adds each endpoint to the [`EndpointSet`] in the [`CallOptions`](crate::CallOptions::tried_endpoints) of the
+/// next attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EndpointId(NonZeroU16);
 
@@ -90,7 +93,7 @@ impl EndpointSet {
         self.0[0].is_none()
     }
 
-    /// Iterates over the endpoints, the latest first.
+    /// Iterates over the endpoints, the last added first. An endpoint that is added again keeps its place.
     pub fn iter(&self) -> impl Iterator<Item = EndpointId> {
         self.0.into_iter().flatten()
     }

@@ -86,7 +86,8 @@ impl ClientFactory {
             let addresses: Vec<_> = addresses.iter().map(without_port).collect();
             builder = builder.resolve_to_addrs(name, &addresses);
         }
-        // A resolver of the user's function stays, for the hosts of redirects.
+        // The user's function may set a resolver, which the hosts of redirects need. So the pin then goes into the
+        // list of one host, not into a resolver. That list is fixed when the client is made.
         let replaces_resolver = self.resolver.is_custom() || self.builder_debug.is_none();
         builder = match pin {
             Some(pin) if replaces_resolver && !self.resolver.has_list(pin.host) => {

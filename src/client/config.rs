@@ -437,8 +437,9 @@ impl ClientBuilder {
     }
 
     /// Refuses settings that would be ignored: a budget without retries, an upload rate without the default attempt
-    /// timeout, endpoints of a client that was handed in, a refresh of addresses without endpoints, and a name of the circuit breaker, the bulkhead, the budget
-    /// or the endpoints. Each upstream has its own four, which get the upstream's name.
+    /// timeout, endpoints of a client that was handed in, a refresh of addresses without endpoints, and a name of the
+    /// circuit breaker, the bulkhead, the budget or the endpoints. Each upstream has its own four, which get the
+    /// upstream's name.
     fn check_ignored(&self) -> Result<(), ConfigError> {
         if !matches!(self.attempt_timeout, AttemptTimeout::Share) && self.upload_rate.is_some() {
             let beside = format_args!("set beside client.attempt_timeout");

@@ -16,16 +16,20 @@ impl ClientBuilder {
     ///
     /// Each address of a name is an [endpoint](crate::endpoints), with a reqwest client of its own. `Host`, SNI and
     /// certificates keep the name. A reqwest client is made for the first attempt at its endpoint, and dropped when
-    /// the name was not used for 90 s. **The client spawns** a task for each name in use, which resolves the name
-    /// from time to time. A name with one address has one endpoint. So has a name in these cases, because its
-    /// addresses are not known, or do not decide where a request goes:
+    /// the name was not used for 90 s. **The client spawns** a task for each origin in use (scheme, host and port),
+    /// which resolves the name from time to time. A name with one address has one endpoint. So has a name in these
+    /// cases, because its addresses are not known, or do not decide where a request goes:
     ///
-    /// - The reqwest client was [handed in](Self::reqwest_client).
     /// - The host is an IP address, or ends with a dot.
-    /// - A proxy carries the requests, or the function of [`reqwest_builder`](Self::reqwest_builder) resolves the
-    ///   name
-    ///   in its own way. If one of the two is possible, the client waits for the first answer that comes from one of
-    ///   the addresses.
+    /// - A proxy carries the requests.
+    /// - The function of [`reqwest_builder`](Self::reqwest_builder) sets the addresses of the name.
+    ///
+    /// A function, a proxy, a proxy variable in the environment, macOS and Windows can all hide where requests go.
+    /// Then the name keeps one endpoint until an answer has come from one of the resolved addresses. No call waits
+    /// for this.
+    ///
+    /// [`build`](Self::build) fails beside [`reqwest_client`](Self::reqwest_client), whose upstreams have one
+    /// endpoint each, and if the builder has a `name`: each upstream's own name applies.
     ///
     /// ```
     /// use std::time::Duration;
@@ -43,7 +47,8 @@ impl ClientBuilder {
     }
 
     /// Leaves the choice among the addresses of a name to reqwest: it uses the connection that was used last. A retry
-    /// then often meets the instance that has just failed.
+    /// then often meets the instance that has just failed, and a connection that dies silently is not replaced until
+    /// pings or timeouts close it.
     pub fn without_endpoints(mut self) -> Self {
         self.endpoints = EndpointsChoice::Off;
         self
@@ -53,7 +58,7 @@ impl ClientBuilder {
     /// operating system. This setting overrides a resolver that the function of
     /// [`reqwest_builder`](Self::reqwest_builder) sets. Addresses that the function sets by `resolve` override both.
     ///
-    /// **The client spawns** a tokio task for each name in use, which resolves the name from time to time. If the
+    /// **The client spawns** a tokio task for each origin in use, which resolves the name from time to time. If the
     /// resolver fails or answers nothing, the addresses of the last answer are kept (RFC 8767), and the resolver is
     /// asked less often.
     ///
@@ -80,7 +85,11 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the addresses of a name. The port of the URL applies. No resolver is asked for the name.
+    /// Sets the addresses of a host name, in any case of letters. The port of the URL applies. No resolver is asked
+    /// for the name. A second list for the same name replaces the first.
+    ///
+    /// [`build`](Self::build) fails if the list is empty, or if the name is none: for a URL, an IP address, or a name
+    /// with a port or a final dot.
     ///
     /// ```
     /// let client = steadfast::Client::builder()
@@ -94,7 +103,8 @@ impl ClientBuilder {
     }
 
     /// Sets how often a name is resolved while it is used, from 100 ms to a day. The interval varies at random by a
-    /// fifth. Default: 5 s.
+    /// fifth. Default: 5 s. [`build`](Self::build) fails outside of this range, and beside
+    /// [`reqwest_client`](Self::reqwest_client) or [`without_endpoints`](Self::without_endpoints).
     ///
     /// A new address gets attempts after the next look-up. An address that is missing in one answer may only have
     /// been left out, so it is used until several answers in a row lack it: four if one of four addresses is missing,

@@ -22,11 +22,11 @@ pub(super) type OriginBody = ObservedBody<reqwest::Body, EndpointBody>;
 pub(super) type OriginFuture =
     endpoints::ResponseFuture<Target, ReqwestService, Call<reqwest::Request>, HttpClassifier, Http>;
 
-/// One origin and its endpoints.
+/// One origin, with the endpoints of its host.
 pub(super) struct OriginEndpoints {
     pub(super) name: OriginName,
     pub(super) service: EndpointsService<Target, ReqwestService, StackClassifier>,
-    /// The endpoint without a pin, for a time in which the addresses may be outdated.
+    /// The endpoint without a pin, for the look-up after a long idle time.
     pub(super) unpinned: EndpointsService<Target, ReqwestService, StackClassifier>,
     /// `None` if the endpoints never change.
     pub(super) discovery: Option<Arc<NameDiscovery>>,

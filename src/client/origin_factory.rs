@@ -152,8 +152,8 @@ fn single_endpoint(
     Endpoints::new(settings, upstream, fixed([Target::Unpinned]), move |_: &Target| services())
 }
 
-/// Returns the function that makes the services of an endpoint without a pin. The first service is the client that all
-/// origins share. A renewal makes a new client, because the connections look dead; without a factory, it cannot.
+/// Returns the function that makes the services of an endpoint without a pin. The first service is the client that
+/// all origins share. A renewal makes a new client, because the connections look dead; without a factory, it cannot.
 fn unpinned_services(
     unpinned: ReqwestService,
     factory: Option<Arc<ClientFactory>>,

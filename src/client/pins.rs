@@ -1,8 +1,8 @@
 //! The addresses to which the endpoints of one origin are pinned.
 //!
-//! An origin begins with one endpoint, `Target::Unpinned`: a reqwest client that resolves the name itself, so the first
-//! call waits for no look-up of ours. Once a look-up finds several addresses, each address becomes an endpoint with a
-//! reqwest client that is pinned to it, and the first endpoint is removed.
+//! An origin begins with one endpoint, `Target::Unpinned`: a reqwest client that resolves the name itself, so the
+//! first call waits for no look-up of ours. Once a look-up finds several addresses, each address becomes an endpoint
+//! with a reqwest client that is pinned to it, and the first endpoint is removed.
 //!
 //! # Confirmation
 //!
@@ -41,8 +41,8 @@ pub(super) struct Pins {
     port: u16,
     changes: UnboundedSender<Change<Target>>,
     state: Mutex<PinState>,
-    /// True while the address of an answer without a pin is of interest: several addresses wait for a confirmation, or
-    /// the other family may have to be used.
+    /// True while the address of an answer without a pin is of interest: several addresses wait for a confirmation,
+    /// or the other family may have to be used.
     observes_unpinned: AtomicBool,
     /// The number of answers in a row that came over the other family of addresses.
     other_family: AtomicU32,
@@ -61,7 +61,7 @@ struct PinState {
 /// of the other family follows.
 const MAX_ALTERNATIVES: usize = 3;
 
-/// After so many answers in a row over the other family of addresses, the other family is used.
+/// The number of answers in a row over the other family after which that family is used.
 const FAMILY_FAILS: u32 = 3;
 
 impl Pins {
@@ -194,8 +194,9 @@ pub(super) struct AddressObserver {
 }
 
 impl AddressObserver {
-    /// Records the address that has answered. Returns true if another address than the pinned one has answered,
-    /// because no connection to the pinned one could be established.
+    /// Records the address that has answered. Returns true if another address of the same family has answered: then
+    /// no connection to the pinned address could be established. An answer over the other family proves nothing,
+    /// because reqwest also tries that family after 300 ms.
     #[inline]
     pub(super) fn answered(&self, remote: impl FnOnce() -> Option<SocketAddr>) -> bool {
         if self.address.is_none() && !self.pins.observes_unpinned.load(Relaxed) {

@@ -37,7 +37,7 @@ struct AttemptStart {
     is_probe: bool,
 }
 
-/// A wait is unusually long from this multiple of the usual time on, and at least from [`MIN_WAIT`] on.
+/// A wait is unusually long from this multiple of the latency on, and at least from [`MIN_WAIT`] on.
 const LONG_WAIT_TIMES: u32 = 4;
 
 const MIN_WAIT: Duration = Duration::from_millis(100);
@@ -77,7 +77,7 @@ impl Attempt {
         self.answered(now_ms)
     }
 
-    /// Records an answer whose time says nothing about the endpoint. The endpoint is alive.
+    /// Records an answer whose time is no latency of the endpoint. The endpoint is alive.
     pub(super) fn neutral(&mut self) -> EndpointBody {
         let now_ms = self.start.endpoint.millis(Instant::now());
         self.start.endpoint.load.restart_decay(now_ms);
@@ -85,7 +85,7 @@ impl Attempt {
     }
 
     /// Records an answer of another host, to which the endpoint has redirected the request. The endpoint is well, and
-    /// the body says nothing about it.
+    /// the body belongs to the other host.
     #[cold]
     pub(super) fn redirected(&mut self) -> EndpointBody {
         let mut body = self.neutral();
@@ -121,7 +121,7 @@ impl Attempt {
         self.start.fault(kind, None, now)
     }
 
-    /// Takes the attempt back: it was not sent, or its failure says nothing about the endpoint.
+    /// Takes the attempt back: it was not sent, or its failure is not the endpoint's.
     pub(super) fn withdraw(&mut self) {
         self.has_ended = true;
         let AttemptStart { endpoint, .. } = &self.start;

@@ -9,8 +9,8 @@
 //! 2. not tried by this call: the cheapest, so that an ejected endpoint is used only if the others look worse
 //! 3. all: the cheapest
 //!
-//! Being expensive alone would not keep an endpoint out: with two bad endpoints of four, both endpoints of a pair are
-//! bad in a sixth of all choices.
+//! A high price alone would not exclude an endpoint: if two of four are bad, a sixth of all random pairs has only bad
+//! endpoints.
 
 use super::load::Price;
 use crate::internal::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -41,7 +41,8 @@ impl EndpointsBuilder {
         }
     }
 
-    /// Sets the upstream's name, for events and errors. Default: none.
+    /// Sets the upstream's name, for events and errors. Default: none. A `Client` refuses a name here, because each
+    /// upstream has its own.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into());
         self
@@ -62,8 +63,9 @@ impl EndpointsBuilder {
         self.seed
     }
 
-    /// Sets the largest number of endpoints that are used: 1 to 64. Further ones are left out until others are
-    /// removed. Default: 64.
+    /// Sets the largest number of endpoints: 1 to 64. The first addresses of the stream are used; up to 10,000
+    /// further ones wait until an endpoint is removed. A `Client` uses a random choice of its addresses instead, so
+    /// that processes share the load. Default: 64.
     pub fn max_endpoints(mut self, endpoints: usize) -> Self {
         self.max_endpoints = endpoints;
         self
@@ -84,20 +86,22 @@ impl EndpointsBuilder {
     }
 
     /// Sets the time of the first ejection, from 10 ms to an hour. It doubles with each failed probe, and varies at
-    /// random by a quarter. Default: 1 s.
+    /// random by a quarter. A time above 8 s needs a higher [`max_eject_for`](Self::max_eject_for). Default: 1 s.
     pub fn eject_for(mut self, time: Duration) -> Self {
         self.settings.eject_for = time;
         self
     }
 
-    /// Sets the longest time of an ejection, from [`eject_for`](Self::eject_for) to a day. Default: 8 s, so that an
-    /// endpoint that comes back is probed after at most 10 s, by one of the next calls.
+    /// Sets the longest time of an ejection before the jitter, from [`eject_for`](Self::eject_for) to a day. A
+    /// `Retry-After` of several faults in a row can ask for more, up to five minutes. Default: 8 s, so that the probe
+    /// of an endpoint that comes back is due after at most 10 s.
     pub fn max_eject_for(mut self, time: Duration) -> Self {
         self.settings.max_eject_for = time;
         self
     }
 
-    /// Makes the choices and the jitter repeatable. Default: random.
+    /// Makes the choices and the jitter repeatable. In a `Client`, the seed also decides which addresses are used
+    /// beyond the maximum, so give each process another seed. Default: random.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self

@@ -194,7 +194,8 @@ where
     }
 }
 
-/// Returns a stream of addresses that never change.
+/// Returns a stream of addresses that never change. Repeated addresses count once. Without any address, each call is
+/// refused with [`ErrorKind::NoEndpoint`](crate::ErrorKind::NoEndpoint).
 ///
 /// ```
 /// use steadfast::endpoints::{Endpoints, fixed};

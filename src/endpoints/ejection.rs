@@ -5,8 +5,10 @@
 //! A timeout or a failed connection ejects an endpoint at once, other faults after several in a row or at a large
 //! share of the attempts. An endpoint is ejected only if it is worse than another available endpoint: that endpoint's
 //! share of faults must be less than half as large. So an overload that affects all endpoints equally ejects none.
-//! The last available endpoint is ejected, too, if it fails: then all endpoints are used. An only endpoint never is.
-//! A 503 with `Retry-After` ejects the endpoint for the time that it asks for; 429s do so after several in a row.
+//! The last available endpoint can be ejected, too; then all endpoints are used. The sole endpoint of an upstream is
+//! never ejected. A 503 with `Retry-After` ejects the endpoint for the requested time, but a single one for no longer
+//! than an ejection lasts, since it may come from one route. A 429 with `Retry-After` ejects only after several
+//! faults in a row.
 //!
 //! # Return
 //!
@@ -18,9 +20,9 @@
 //! # Generations
 //!
 //! An ejection and a return begin a new generation of the endpoint. The result of an attempt that began in an earlier
-//! generation says nothing: a fault from before the return must not eject the endpoint again. During an ejection,
-//! attempts reach the endpoint only if no other is left. Of these, a success brings the endpoint back; a fault says
-//! nothing new.
+//! generation is ignored: a fault from before the return must not eject the endpoint again. During an ejection, the
+//! endpoint gets only probes, and attempts for which every other endpoint is tried, silent or ejected. Of these
+//! attempts, a success brings the endpoint back, and a fault is ignored.
 
 use std::time::Duration;
 
@@ -30,16 +32,16 @@ use rand::rngs::SmallRng;
 use super::config::EjectionSettings;
 use super::status::EjectionCause;
 
-/// The share of faults is taken over so many milliseconds.
+/// The period over which the share of faults is taken.
 const WINDOW_MS: u64 = 5000;
 
-/// The share of faults counts from so many attempts on.
+/// The least number of attempts in the period for which a share counts.
 const MIN_ATTEMPTS: u32 = 20;
 
 /// A probe without a result frees its place after this time, or after its time limit if that is longer.
 pub(super) const MIN_LEASE: Duration = Duration::from_secs(1);
 
-/// A call that must not be sent twice probes an endpoint only if no other call has done so for so many milliseconds.
+/// A probe that is overdue by this time may also be made by a call that cannot be sent again.
 const OVERDUE_MS: u64 = 2000;
 
 /// The longest pause for which an endpoint can ask by `Retry-After`, after several faults in a row.
@@ -63,7 +65,8 @@ pub(super) enum FaultKind {
     Timeout,
     /// There was no connection.
     Unreachable,
-    /// The attempt was dropped, or its deadline passed, after an unusually long wait.
+    /// The attempt ended without an answer after an unusually long wait: by a drop, by the deadline, or by a limit
+    /// below twice the latency.
     Abandoned,
     /// The endpoint is well, but asks for a pause.
     Throttled,
@@ -192,7 +195,8 @@ impl Ejections {
         self.others_available(slot).next().is_some()
     }
 
-    /// Records a fault. `ended` returns the number of ended attempts of a slot, this one included.
+    /// Records a fault. `ended` returns the number of ended attempts of a slot, the failed one included. Returns the
+    /// transition, if there is one.
     pub(super) fn fault(
         &mut self,
         slot: usize,
@@ -206,7 +210,7 @@ impl Ejections {
             return None;
         }
         if let Some(ejected) = &health.ejected {
-            // While all endpoints are used, a fault says nothing new. Only a probe does.
+            // While all endpoints are used, only the fault of a probe counts.
             if !fault.is_probe {
                 return None;
             }
@@ -346,8 +350,8 @@ impl Ejections {
         }
     }
 
-    /// Returns an endpoint whose probe got a good head, and whose lease has expired while the body is still being read.
-    /// Such a probe has succeeded.
+    /// Returns an endpoint whose probe got a good head, and whose lease has expired while the body is still being
+    /// read. Such a probe has succeeded.
     pub(super) fn streaming_probe(&self, now_ms: u64) -> Option<usize> {
         self.slots.iter().position(|health| {
             let ejected = health.as_ref().and_then(|health| health.ejected.as_ref());

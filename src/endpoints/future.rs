@@ -2,8 +2,9 @@
 //!
 //! If no endpoint is known yet, the future waits for the first. The deadline of the call bounds this wait.
 //!
-//! A probe has a short time limit of its own, because its caller did not ask for it. A failed probe is sent again to
-//! another endpoint at once. The retry layer above does so, without a token.
+//! A probe that can be sent again has a short time limit of its own, because its caller did not ask for it. If it
+//! fails, the retry layer above sends it to another endpoint at once, without a token. A probe that cannot be sent
+//! again has no such limit.
 
 use std::fmt;
 use std::pin::Pin;
@@ -295,8 +296,8 @@ fn faulted<Res, K: ResponseKind<Res>>(
     body
 }
 
-/// Records an attempt that the service of the endpoint has refused, or was not ready for. Such an endpoint is left out,
-/// whatever a classifier says, because it would look like the least loaded one.
+/// Records an attempt that the service of the endpoint has refused, or was not ready for. Such an endpoint is left
+/// out, whatever a classifier says, because it would look like the least loaded one.
 #[cold]
 fn not_sent<E>(error: Error<E>, attempt: &mut Attempt) -> Error<E> {
     if error.is_total_timeout() {

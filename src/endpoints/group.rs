@@ -6,6 +6,11 @@
 //! those that are available. A healthy call reads these words, and the loads of two endpoints, and takes no lock. A
 //! fault, a success of an endpoint that has faults, and a probe take the lock of [`Ejections`].
 //!
+//! # Easing in
+//!
+//! An endpoint that is new or has returned may be cold. For two seconds, a growing part of the choices considers it,
+//! as long as another endpoint is available that is not new.
+//!
 //! # Memory ordering
 //!
 //! Every access to the words is relaxed. They are written under the lock, and are copies of the state that it
@@ -61,7 +66,7 @@ struct GroupState {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pick {
     pub(super) slot: u32,
-    /// The time limit of the attempt, if it is a probe.
+    /// If the attempt is a probe: its time limit, unless it cannot be sent again.
     pub(super) probe: Option<Duration>,
     /// The time of the choice.
     pub(super) now_ms: u64,
@@ -117,7 +122,7 @@ impl EndpointGroup {
         endpoint
     }
 
-    /// Removes the endpoint in the slot. The results of its attempts in flight say nothing.
+    /// Removes the endpoint in the slot. The results of its attempts in flight are ignored.
     pub(super) fn remove(&self, slot: usize) {
         let mut state = self.lock();
         state.endpoints[slot] = None;
@@ -127,9 +132,10 @@ impl EndpointGroup {
         self.next_probe_ms.store(state.ejections.next_probe_ms(), Relaxed);
     }
 
-    /// Chooses an endpoint for an attempt. `load` returns the load of an endpoint, `tried` the slots that the call
-    /// has tried. `right` says whether the attempt may be a probe, and `probe_limit` how long a probe may take.
-    /// `None` if there is no endpoint.
+    /// Chooses an endpoint for an attempt. `slots` are those of the list of members that the call has read; an
+    /// endpoint that was added since is not in that list. `load` returns the load of an endpoint, `tried` the slots
+    /// that the call has tried. `right` says whether the attempt may be a probe, and `probe_limit` how long a probe
+    /// may take. `None` if there is no endpoint.
     #[inline]
     pub(super) fn choose<'a>(
         &self,

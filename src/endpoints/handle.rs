@@ -76,14 +76,17 @@ const MAX_LEFT_OUT: usize = 10_000;
 pub(super) struct Chosen<S> {
     pub(super) attempt: Attempt,
     pub(super) service: S,
-    /// The time limit of the attempt, if it is a probe.
+    /// If the attempt is a probe: its time limit, unless it cannot be sent again.
     pub(super) probe: Option<Duration>,
 }
 
 impl EndpointsBuilder {
     /// Builds the endpoints. `changes` is the stream of the addresses; see [`fixed`](super::fixed) for addresses that
-    /// never change. `make` makes the service of an endpoint, for its first attempt and whenever its connections look
-    /// dead.
+    /// never change. `A: Display` is the address in events.
+    ///
+    /// `make` makes the service of an endpoint, for its first attempt and whenever its connections look dead. It runs
+    /// within the call that needs the service. Other calls to the same endpoint block meanwhile, so `make` must be
+    /// quick, and must not call these endpoints.
     ///
     /// Calls poll the stream; no task is spawned. An error of the stream is logged, and the known endpoints are kept.
     ///
@@ -238,8 +241,9 @@ impl<A, S> Endpoints<A, S> {
         self.0.group.name()
     }
 
-    /// Drops the services of all endpoints. Attempts in flight go on, and the next attempt at an endpoint makes its
-    /// service anew. The health of the endpoints is kept.
+    /// Drops the services of all endpoints, to close the idle connections of an upstream that is not called any more.
+    /// Attempts in flight go on, and the next attempt at an endpoint makes its service anew. The health of the
+    /// endpoints is kept.
     pub fn drop_services(&self)
     where
         S: Clone,
@@ -261,7 +265,7 @@ impl<A, S> Endpoints<A, S> {
 /// A probe has at least this time.
 const MIN_PROBE_TIME: Duration = Duration::from_millis(200);
 
-/// A probe has so many times the longest usual time of all endpoints.
+/// The time limit of a probe, as a multiple of the highest latency of all endpoints.
 const PROBE_TIMES: u32 = 4;
 
 /// Returns the time limit of a probe. Its caller did not ask for the probe, so the limit is short.

@@ -1,21 +1,24 @@
-//! The load of one endpoint: its attempts in flight, the usual time of its answers, and its health in short.
+//! The load of one endpoint: its attempts in flight, its latency, and its health in short.
 //!
-//! The price of an endpoint is the usual time of its answers, times the number of its attempts plus one (peak EWMA,
-//! as in Finagle and tower). The cheaper one of two endpoints gets the attempt.
+//! The latency is the peak EWMA of the times until the head of an answer. The price of an endpoint is its latency,
+//! times the number of its attempts in flight plus one, as in Finagle and tower. The cheaper one of two endpoints
+//! gets the attempt.
 //!
-//! # The usual time
+//! # The latency
 //!
 //! - A time above the average raises the average at once, by a third at most; a shorter time moves it slowly. So an
 //!   endpoint that turns slow loses its attempts after a few answers, and one slow answer alone costs none.
 //! - The average that counts for the price halves every two seconds since the last attempt that has ended. So an
 //!   endpoint that was slow once is tried again.
-//! - A fault, a failure of the application, a throttled answer and an attempt that was given up never count with a time
+//! - A fault, a failure of the application, a throttled answer and an attempt that was given up never count with a
+//!   time
 //!   below the average, because an endpoint that fails at once would look like the fastest. The average is kept. A fault
 //!   makes the endpoint four times as expensive until the next success.
-//! - A new endpoint costs nothing while it is idle, and a second for each attempt while its first answer is awaited. So
-//!   it gets one attempt at once, and its share after the first answer. If the first attempts fail, it costs 50 ms,
+//! - A new endpoint costs nothing while it is idle, and a second for each attempt while its first answer is awaited.
+//!   So
+//!   it gets one attempt, and its share after the first answer. If the first attempts fail, it costs 50 ms,
 //!   which halve every half second.
-//! - An endpoint is silent if an attempt that began after its last answer has waited for five times the usual time,
+//! - An endpoint is silent if an attempt that began after its last answer has waited for five times the latency,
 //!   and for at least 50 ms. Its price is then no less than the time of the silence. Attempts that began before the
 //!   last answer make no silence, since their route may be slow. For the same reason, the silence ends by itself: for
 //!   each attempt that waits, after eight times as long. It can begin again with the next attempt.
@@ -47,7 +50,7 @@ const TICK_BITS: u32 = 4;
 /// The half-life of the average of an idle endpoint: 2^11 ms.
 const HALF_LIFE_BITS: u32 = 11 - TICK_BITS;
 
-/// The threshold of a silence, as a multiple of the usual time.
+/// The threshold of a silence, as a multiple of the latency.
 const SILENT_TIMES: u64 = 5;
 
 /// For each attempt that waits, a silence ends after this multiple of its threshold.
@@ -63,8 +66,8 @@ pub(super) struct EndpointLoad {
     /// From the lowest bit: 20 bits of attempts that wait for the head of their answer, 20 bits of bodies that are
     /// being read, and 24 bits of answers and faults so far.
     counts: AtomicU64,
-    /// 32 bits of the average, in units; zero if no answer is known. 32 bits of the time of the last sample, or of the
-    /// last attempt without one, in units of 2^4 ms; zero if there is none.
+    /// 32 bits of the average, in units; zero if no answer is known. 32 bits of the time of the last sample, or of
+    /// the last attempt without one, in units of 2^4 ms; zero if there is none.
     latency: AtomicU64,
     /// The time of the last answer, in milliseconds.
     answered_at: AtomicU64,
@@ -338,7 +341,7 @@ pub(super) const fn low_bits(millis: u64) -> u32 {
     millis as u32
 }
 
-/// Returns the milliseconds without an answer after which an endpoint with this usual time is silent.
+/// Returns the threshold of a silence, in milliseconds, for an endpoint with this latency.
 fn silent_after_ms(usual: u64) -> u64 {
     (SILENT_TIMES * usual * UNIT / 1_000_000).max(u64::from(MIN_SILENCE_MS))
 }
@@ -368,7 +371,8 @@ const fn elapsed(at: u32, now: u32) -> u32 {
     if elapsed > u32::MAX / 2 { 0 } else { elapsed }
 }
 
-/// Halves `value` for each half-life, with linear interpolation between half-lives. This takes no floating-point arithmetic.
+/// Halves `value` for each half-life, with linear interpolation between half-lives. This takes no floating-point
+/// arithmetic.
 #[inline]
 const fn decayed(value: u64, elapsed: u32) -> u64 {
     let halvings = elapsed >> HALF_LIFE_BITS;

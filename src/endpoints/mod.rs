@@ -43,60 +43,103 @@
 //!
 //! # Choice
 //!
-//! Of two random endpoints, the one with the lower price gets the attempt. The price is the usual time of its answers
-//! (peak EWMA), times the number of its attempts in flight plus one. Nearly equal prices count as equal. A fault
-//! makes an endpoint four times as expensive, until its next success. An endpoint that is new gets one attempt, and
-//! its share after the first answer.
+//! Of two random endpoints, the one with the lower price gets the attempt. The price is the latency (the peak EWMA of
+//! the times until the head of an answer), times the number of attempts in flight plus one. Prices that differ by
+//! less than a quarter count as equal. A fault makes an endpoint four times as expensive, until its next success; the
+//! price halves every two seconds without an attempt, so a single fault costs an idle endpoint its share for some
+//! four seconds. Answers that are no success never lower the latency. The share of an endpoint that is new or has
+//! returned grows over two seconds.
 //!
 //! Not chosen, while others remain, are endpoints
 //!
 //! - that this call has tried: the error or the response of a failed attempt names its endpoint, and a
 //!   [`RetryLayer`](crate::retry::RetryLayer) passes it on in the [options](crate::CallOptions::tried_endpoints)
-//! - that are silent: an attempt that began after their last answer has waited for five times the usual time, and for
-//!   at least 50 ms
+//! - that are silent: an attempt that began after their last answer has waited for five times the latency, and for at
+//!   least 50 ms. For each attempt that waits, the silence ends after eight times as long, because a single route may be
+//!   slow; then one more attempt follows.
 //! - that are ejected
 //!
 //! # Ejection
 //!
-//! An endpoint is ejected after three faults in a row, or if half of at least 20 attempts within 5 s fail. A timeout
-//! or a failed connection ejects it at once; a timeout during which it has answered other attempts counts as one
-//! fault, because the route may be slow. Faults are those of the [classifier](crate::Classify). A failure of the
-//! application, such as a 500, counts in the share only. An endpoint is ejected only if another one has less than
-//! half of its share of faults, so an overload that affects all equally ejects none. The last available endpoint is
-//! ejected if it fails. If no endpoint is available, all are used.
+//! An endpoint is ejected after three faults in a row, or if half of at least 20 attempts within 5 s fail. Faults are
+//! those of the [classifier](crate::Classify), and include a body that breaks off or stalls. A failure of the
+//! application, such as a 500, counts in the share only.
 //!
-//! An ejection lasts 1 s, doubled for each failed probe, at most 8 s, with a jitter of a quarter. A 503 with
-//! `Retry-After` ejects the endpoint for as long as the header asks, at most five minutes, and does not delay the
-//! retry of the call if another endpoint is better. A 429 does so after three in a row only, because a single caller
-//! may be throttled, and it delays the retry.
+//! A failed connection ejects the endpoint at once. So does an attempt that exceeds its own time limit without any
+//! answer of the endpoint meanwhile, if the limit is at least twice the latency. A timeout during which the endpoint
+//! has answered other attempts counts as one fault, because the route may be slow. So does a shorter limit; one below
+//! the latency counts as none. The caller's deadline, or a dropped call, counts as one fault after an unusually long
+//! wait: four times the latency and at least 100 ms, or 1 s while no latency is known.
+//!
+//! An endpoint is ejected only if another one has less than half of its share of faults, so an overload that affects
+//! all equally ejects none. The last available endpoint is ejected like any other, and then all are used. A sole
+//! endpoint is never ejected.
+//!
+//! An ejection lasts 1 s, doubled for each failed probe, at most 8 s, with a jitter of a quarter. A transient answer
+//! with `Retry-After`, such as a 503, ejects the endpoint for the requested time if that is longer: up to 8 s, and
+//! from the third in a row on, up to five minutes. The retry of the call does not wait for this time if another
+//! endpoint is better. A 429 with `Retry-After` counts as a fault, and ejects the endpoint only as the third fault in
+//! a row, because a single caller may be throttled. If the classifier retries the 429, that retry waits.
 //!
 //! # Return
 //!
-//! After the ejection, a call [probes](crate::CallOptions::may_probe) the endpoint: one of eight, and one at a time.
-//! The probe has four times the usual time of the slowest endpoint, at least 200 ms. If it fails, the retry layer
-//! sends the request to another endpoint at once, without a token of the budget. So only calls that may be sent again
-//! probe. If there are none for 2 s, any call does. A success brings the endpoint back, with the average from before
-//! its faults. Results of attempts from before the ejection or the return say nothing.
+//! When an ejection is over, one in eight calls is drawn to [probe](crate::CallOptions::may_probe) the endpoint, by
+//! its first attempt. One probe of an endpoint runs at a time. The retry layer allows probes only to calls that it
+//! can send again. If no such call probes within 2 s, other calls are drawn, too.
 //!
-//! Without a retry layer above, a failed probe fails its call.
+//! A probe that can be sent again is limited to four times the latency of the slowest endpoint, at least 200 ms. If
+//! it fails, the retry layer sends the request to another endpoint at once, without a token of the budget. A success
+//! brings the endpoint back, with the latency from before its faults. Results of attempts that began before the
+//! ejection or the return are ignored.
+//!
+//! Without a retry layer above, every call may probe, and a failed probe fails its call. Forbid probes with
+//! [`allow_probe(false)`](crate::CallOptions::allow_probe).
 //!
 //! # The retry budget
 //!
 //! One endpoint that dies fails all of its attempts in flight at once, which would empty the budget of the upstream.
-//! So the faults of an endpoint are charged once in 100 ms while another endpoint is better: available, with less
-//! than half of its share of faults.
+//! So the faults of an endpoint, and the retries that follow them, are charged at most once in 100 ms while another
+//! endpoint is better: available, with less than half of its share of faults.
 //!
 //! # Connections that look dead
 //!
 //! After a timeout, a failed connection, or two faults in a row of which the last is an attempt that was dropped
 //! after an unusually long wait, the service of the endpoint is made anew, and with it the connections. The upstream
-//! has ten such renewals, and one more for each second.
+//! has a budget of ten renewals, refilled by one a second.
 //!
 //! # Discovery
 //!
 //! The addresses come from a stream of [changes](Change), as in `tower::discover`. Calls poll the stream, so no task
 //! is needed. A call waits only for the first address. An error of the stream is logged, and the known endpoints are
 //! kept. A removed endpoint gets no new attempts.
+//!
+//! ```
+//! use steadfast::BoxError;
+//! use steadfast::endpoints::{Change, Endpoints};
+//! # fn connect(address: &str) -> String { address.to_owned() }
+//! # type Receiver = tokio::sync::mpsc::UnboundedReceiver<Result<Change<&'static str>, BoxError>>;
+//!
+//! /// Endpoints whose addresses a task reports, for example one that watches a registry.
+//! fn watched(mut changes: Receiver) -> Result<Endpoints<&'static str, String>, steadfast::ConfigError> {
+//!     let changes = futures_util::stream::poll_fn(move |cx| changes.poll_recv(cx));
+//!     Endpoints::builder().name("sku").build(changes, |address: &&str| connect(address))
+//! }
+//! ```
+//!
+//! # Events
+//!
+//! `tracing` events with target `steadfast::endpoints` have the fields `upstream` and, for one endpoint, `address`:
+//!
+//! | level | event | further fields |
+//! |---|---|---|
+//! | WARN | an endpoint is ejected | `cause` ([`EjectionCause`]), `time` |
+//! | DEBUG | a probe failed, so the ejection lasts longer | `time` |
+//! | INFO | an endpoint is available again | |
+//! | DEBUG | an endpoint is added or removed | |
+//! | WARN | the discovery failed, and the known endpoints are kept | `error`, `known` |
+//! | WARN | too many addresses wait for a place | `waiting` |
+//! | WARN | the first failed look-up of a name in an outage of the resolver (`Client`) | `name`, `error`, `kept` |
+//! | INFO | a look-up succeeds again (`Client`) | `name` |
 
 mod attempt;
 mod choice;

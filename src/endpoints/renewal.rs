@@ -4,7 +4,7 @@
 /// The renewals that can follow one another at once.
 const BURST: u32 = 10;
 
-/// One more renewal is allowed after so many milliseconds.
+/// The time after which the bucket gains a token.
 const EVERY_MS: u64 = 1000;
 
 /// A token bucket for the renewals of the endpoints of one upstream.

@@ -15,12 +15,18 @@ use crate::{Classify, Error, HasCallOptions, Http, NonHttp, SteadfastError};
 
 /// Sends each attempt to one of several endpoints; see the [module](super). [`Endpoints`] has an example.
 ///
-/// A call waits only while no endpoint is known, at most until its deadline. A dropped call leaves no count behind.
+/// A call waits until an endpoint is known, and until the service of the chosen endpoint is ready. The deadline in
+/// the [options](crate::CallOptions) bounds both waits; without a deadline, they have no limit.
+///
+/// Cancel safe: a dropped call does not count as in flight. After an unusually long wait, the drop counts as a fault
+/// of the endpoint.
 ///
 /// # Errors
 ///
-/// The errors are those of the endpoint's service, with the [endpoint](crate::ErrorInfo::endpoint). If the discovery
-/// has ended without an endpoint, the call is refused with [`ErrorKind::NoEndpoint`](crate::ErrorKind::NoEndpoint).
+/// The errors are those of the endpoint's service, with the [endpoint](crate::ErrorInfo::endpoint) unless another
+/// host has failed after a redirect. A probe that exceeds its limit is a timeout of the attempt. A deadline that
+/// passes while the call waits is a timeout of the call. If the discovery has ended without an endpoint, the call is
+/// refused with [`ErrorKind::NoEndpoint`](crate::ErrorKind::NoEndpoint).
 pub struct EndpointsService<A, S, C = HttpClassifier, K = Http> {
     endpoints: Endpoints<A, S>,
     classifier: C,
@@ -35,7 +41,8 @@ impl<A, S> EndpointsService<A, S> {
 }
 
 impl<A, S, C, K> EndpointsService<A, S, C, K> {
-    /// Judges results with `classifier`.
+    /// Judges results with `classifier`. Default: [`HttpClassifier`]. Use the classifier of the retry layer, so that
+    /// both see the same faults.
     pub fn classifier<D>(self, classifier: D) -> EndpointsService<A, S, D, K> {
         EndpointsService { endpoints: self.endpoints, classifier, kind: self.kind }
     }

@@ -49,8 +49,8 @@ impl<A> EndpointStatus<A> {
         }
     }
 
-    /// Returns the latency: the peak EWMA of the times until the head of an answer. A longer time raises the average at
-    /// once, by at most a third. A shorter time lowers it slowly. `None` before the first answer.
+    /// Returns the latency: the peak EWMA of the times until the head of an answer. A longer time raises the average
+    /// at once, by at most a third. A shorter time lowers it slowly. `None` before the first answer.
     #[doc(alias = "ewma")]
     pub const fn latency(&self) -> Option<Duration> {
         self.latency
@@ -95,8 +95,8 @@ pub enum EndpointState {
     /// An attempt has waited for unusually long, and no other attempt was answered meanwhile. The endpoint gets no
     /// attempts while an available endpoint remains that the call has not tried.
     Silent,
-    /// The endpoint gets only probes while an available endpoint remains that is not silent, and that the call has not
-    /// tried. Otherwise, the cheapest endpoint gets the attempt, ejected ones included.
+    /// The endpoint gets only probes while an available endpoint remains that is not silent, and that the call has
+    /// not tried. Otherwise, the cheapest endpoint gets the attempt, ejected ones included.
     Ejected,
     /// The endpoint is ejected, and one call finds out whether it has recovered.
     Probing,

@@ -7,7 +7,8 @@
 //!
 //! An instance with an IPv4 and an IPv6 address would count as two endpoints, so only the addresses of one family are
 //! used. The resolver sorts its answer (RFC 6724), so the first address of the first answer chooses the family. The
-//! family changes only if an answer has no address of the family, or if [`KnownAddresses::switch_family`] asks for it.
+//! family changes only if an answer has no address of the family, or if [`KnownAddresses::switch_family`] asks for
+//! it.
 //!
 //! # Removal
 //!

@@ -39,8 +39,8 @@ impl NameDiscovery {
         Self { name, resolver, signals: Arc::default(), shared, task: Mutex::default() }
     }
 
-    /// Records a use of the name. Starts the task if none runs, unless the caller is outside of a tokio runtime. Returns
-    /// false if the addresses are not to be used, because they may be outdated.
+    /// Records a use of the name. Starts the task if none runs, unless the caller is outside of a tokio runtime.
+    /// Returns false if the addresses are not to be used: the name was idle for long, so they may be outdated.
     ///
     /// Every call does this. Usually it costs two relaxed loads.
     pub(crate) fn used(&self) -> bool {
@@ -60,8 +60,8 @@ impl NameDiscovery {
         }
     }
 
-    /// Records that `address`, one of [`other_family`](Self::other_family), worked while connections to the family in use
-    /// failed. Reports the changes to the sink, here or in the thread that is reporting other news.
+    /// Records that `address`, one of [`other_family`](Self::other_family), worked while connections to the family in
+    /// use failed. Reports the changes to the sink, here or in the thread that is reporting other news.
     pub(crate) fn switch_family(&self, address: IpAddr) {
         self.shared.switch_family(address);
     }

@@ -15,7 +15,7 @@
 //!
 //! # Failures
 //!
-//! A failed look-up, or an answer without addresses, says nothing about the instances. The known addresses stay in
+//! A failed look-up, or an answer without addresses, is no news about the instances. The known addresses stay in
 //! use (RFC 8767), and the wait doubles with each further failure, up to 60 s. A hint cannot shorten the wait below
 //! 1 s × 2^failures. Only the first failure of an outage and the first success after it are logged.
 

@@ -8,7 +8,8 @@ use super::addresses::AddressChange;
 /// The time without a use after which the task of a name ends, and its endpoints drop their connections.
 pub(super) const IDLE: Duration = Duration::from_secs(90);
 
-/// The receiver of the news. It runs in the task, or in a call of [`NameDiscovery::switch_family`], and must not block.
+/// The receiver of the news. It runs in the task, or in a call of [`NameDiscovery::switch_family`], and must not
+/// block.
 pub(crate) type Sink = Arc<dyn Fn(AddressNews) + Send + Sync>;
 
 /// A report of a [`NameDiscovery`]. Reports arrive one at a time, in the order of the events.

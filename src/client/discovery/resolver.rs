@@ -12,8 +12,8 @@ use crate::BoxError;
 /// Resolves names: by a static list if the name has one, else by the user's resolver if there is one, else by the
 /// resolver of the operating system.
 ///
-/// As a [`Resolve`] for reqwest, it also returns IPv6 addresses with a scope, and the last good answer after a failure.
-/// Ports are always 0, so reqwest uses the port of the URL.
+/// As a [`Resolve`] for reqwest, it also returns IPv6 addresses with a scope, and the last good answer after a
+/// failure. Ports are always 0, so reqwest uses the port of the URL.
 #[derive(Clone, Default)]
 pub(crate) struct Resolver {
     /// The keys are in lower case.

@@ -38,7 +38,8 @@ pub(super) struct Shared {
     refresh: Duration,
     sink: Sink,
     state: Mutex<DiscoveryState>,
-    /// True from the first use after an idle time until the next answer: the addresses may be those of former instances.
+    /// True from the first use after a long idle time until the next answer: the addresses may be those of former
+    /// instances.
     is_outdated: AtomicBool,
 }
 
@@ -49,7 +50,7 @@ struct DiscoveryState {
     failures: u32,
     /// The end of the last look-up.
     answered_at: Option<Instant>,
-    /// The time of the first use after an idle time.
+    /// The time of the first use after a long idle time.
     outdated_since: Option<Instant>,
     undelivered: VecDeque<AddressNews>,
     is_delivering: bool,
@@ -119,7 +120,7 @@ impl Shared {
         pause
     }
 
-    /// Records the first use after an idle time.
+    /// Records the first use since the last look-up began.
     pub(super) fn used_again(&self) {
         let mut state = self.lock();
         let now = Instant::now();
@@ -132,7 +133,7 @@ impl Shared {
         }
     }
 
-    /// True if the addresses may be outdated, because they were not looked up for long. After [`OUTDATED_FOR`] without
+    /// True if the addresses may be outdated, because the name was idle for long. After [`OUTDATED_FOR`] without
     /// an answer, they are used nevertheless (RFC 8767, section 5).
     #[inline]
     pub(super) fn is_outdated(&self) -> bool {
