@@ -47,7 +47,7 @@ pub(super) struct OriginSettings {
 
 impl OriginFactory {
     pub(super) fn new(unpinned: ReqwestService, settings: OriginSettings) -> Self {
-        let single = single_endpoint(&unpinned, settings.factory.as_ref(), None, &settings.endpoints);
+        let single = single_endpoint(&unpinned, None, None, &settings.endpoints);
         let single = EndpointsService::new(single).classifier(settings.classifier.clone());
         Self(Arc::new(OriginFactoryInner { unpinned, single, settings, origins: Mutex::default() }))
     }

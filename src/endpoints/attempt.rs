@@ -71,6 +71,7 @@ impl Attempt {
         if self.start.is_current() {
             endpoint.load.sample(now.saturating_duration_since(*began), now_ms);
         }
+        endpoint.load.good_head(now_ms);
         if *is_probe {
             endpoint.probe_answered(*generation, now_ms);
         }
@@ -88,7 +89,8 @@ impl Attempt {
     /// the body belongs to the other host.
     #[cold]
     pub(super) fn redirected(&mut self) -> EndpointBody {
-        let mut body = self.neutral();
+        let now_ms = self.start.endpoint.millis(Instant::now());
+        let mut body = self.answered(now_ms);
         if !self.start.endpoint.load.health().is_well() {
             body.succeeded();
         }
@@ -110,7 +112,7 @@ impl Attempt {
         } else {
             load.restart_decay(now_ms);
         }
-        (body, self.start.fault(kind, retry_after, now))
+        (body, self.start.fault(kind, retry_after, Some(load.good_head_ms()), now))
     }
 
     /// Records an attempt without an answer.
@@ -118,15 +120,20 @@ impl Attempt {
         let now = Instant::now();
         self.has_ended = true;
         self.start.endpoint.load.failed(self.start.endpoint.millis(now));
-        self.start.fault(kind, None, now)
+        self.start.fault(kind, None, Some(self.start.endpoint.load.good_head_ms()), now)
     }
 
-    /// Takes the attempt back: it was not sent, or its failure is not the endpoint's.
+    /// Records an attempt whose failure is no fault of the endpoint.
+    pub(super) fn ended_neutrally(&mut self) {
+        let AttemptStart { endpoint, .. } = &self.start;
+        endpoint.load.restart_decay(endpoint.millis(Instant::now()));
+        self.withdraw();
+    }
+
+    /// Takes the attempt back: it was not sent, or another host has failed.
     pub(super) fn withdraw(&mut self) {
         self.has_ended = true;
-        let AttemptStart { endpoint, .. } = &self.start;
-        endpoint.load.withdrawn();
-        endpoint.load.restart_decay(endpoint.millis(Instant::now()));
+        self.start.endpoint.load.withdrawn();
         if self.start.is_probe {
             self.start.endpoint.release_probe(self.start.generation);
         }
@@ -175,7 +182,9 @@ impl Attempt {
             start: self.start.clone(),
             answered_ms: now_ms,
             is_settled: false,
+            is_sized: false,
             waiting_since: None,
+            longest_gap: None,
         }
     }
 }
@@ -203,8 +212,15 @@ impl AttemptStart {
         }
     }
 
-    fn fault(&self, kind: FaultKind, retry_after: Option<Duration>, now: Instant) -> RetryTerms {
-        let fault = EndpointFault { kind, retry_after, generation: self.generation, is_probe: self.is_probe };
+    fn fault(
+        &self,
+        kind: FaultKind,
+        retry_after: Option<Duration>,
+        good_head_ms: Option<u64>,
+        now: Instant,
+    ) -> RetryTerms {
+        let Self { generation, is_probe, .. } = *self;
+        let fault = EndpointFault { kind, retry_after, generation, is_probe, good_head_ms };
         let FaultReport { is_charged, has_better } = self.endpoint.faulted(fault, self.version, now);
         match kind {
             // Other endpoints would throttle the call, too.
@@ -237,13 +253,22 @@ pub struct EndpointBody {
     answered_ms: u64,
     /// True if the result of the attempt is recorded.
     is_settled: bool,
+    /// True if the length of the body is known, so that it cannot be a stream of events.
+    is_sized: bool,
     /// The time at which the reader began to wait for the next frame.
     waiting_since: Option<Instant>,
+    /// The longest time that the reader has waited for a frame. `None` before the first frame.
+    longest_gap: Option<Duration>,
 }
 
 impl EndpointBody {
     fn settled(mut self) -> Self {
         self.is_settled = true;
+        self
+    }
+
+    pub(super) fn sized(mut self, is_sized: bool) -> Self {
+        self.is_sized = is_sized;
         self
     }
 
@@ -257,21 +282,35 @@ impl EndpointBody {
     #[cold]
     fn failed(&mut self, kind: FaultKind) {
         self.is_settled = true;
-        let terms = self.start.fault(kind, None, Instant::now());
+        let terms = self.start.fault(kind, None, None, Instant::now());
         raise_body_fault(BodyFault { endpoint: self.start.endpoint.id, terms });
     }
 
-    /// Records that a time limit cuts the body. A body that still arrives makes no fault.
+    /// Records that a time limit cuts the body. A body that still arrives makes no fault, and nor does a quiet
+    /// stream.
     #[cold]
     fn cut(&mut self, limit: TimeUp, waiting_since: Instant) {
-        if !self.start.is_long(waiting_since.elapsed()) {
-            return;
-        }
+        let gap = waiting_since.elapsed();
         let is_callers = limit.is_total || limit.is_callers_share;
-        self.failed(match self.start.kind_of_long_wait(waiting_since) {
-            FaultKind::Abandoned if !is_callers => FaultKind::Timeout,
-            kind => kind,
-        });
+        let is_long = if is_callers {
+            let may_be_quiet = !self.is_sized && self.longest_gap.is_none();
+            !may_be_quiet && self.start.is_long(gap)
+        } else {
+            gap >= (self.start.endpoint.load.latency().unwrap_or_default() * 2).max(MIN_WAIT)
+        };
+        if is_long && gap >= self.longest_gap.unwrap_or_default() * 2 {
+            self.failed(match self.start.kind_of_long_wait(waiting_since) {
+                FaultKind::Abandoned if !is_callers => FaultKind::Timeout,
+                kind => kind,
+            });
+        } else if !is_callers {
+            // The body may be slow at any endpoint, but the retry goes to another one.
+            self.is_settled = true;
+            if self.start.is_probe {
+                self.start.endpoint.release_probe(self.start.generation);
+            }
+            raise_body_fault(BodyFault { endpoint: self.start.endpoint.id, terms: RetryTerms::Charged });
+        }
     }
 }
 
@@ -280,7 +319,8 @@ impl Sealed for EndpointBody {}
 impl BodyObserver for EndpointBody {
     #[inline]
     fn at_frame(mut self: Pin<&mut Self>) -> Option<BoxError> {
-        self.waiting_since = None;
+        let gap = self.waiting_since.take().map_or(Duration::ZERO, |since| since.elapsed());
+        self.longest_gap = self.longest_gap.max(Some(gap));
         if self.start.is_probe && !self.is_settled && self.start.began.elapsed() >= MIN_LEASE {
             self.succeeded();
         }

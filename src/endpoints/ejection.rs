@@ -50,9 +50,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// The time for which a probe that cannot be sent again keeps its place: it has no time limit of its own.
 const UNSAFE_LEASE: Duration = Duration::from_secs(10);
 
-/// The time for which a probe keeps its place after the good head of its answer. A body that stalls is usually cut
-/// earlier, and then the probe has failed.
-const ANSWERED_LEASE: Duration = Duration::from_secs(3);
+/// The time for which a probe keeps its place after the good head of its answer: the default total time. A body that
+/// stalls is usually cut earlier, and then the probe has failed.
+const ANSWERED_LEASE: Duration = Duration::from_secs(10);
 
 /// How an attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +80,9 @@ pub(super) struct EndpointFault {
     /// The generation in which the attempt began.
     pub(super) generation: u32,
     pub(super) is_probe: bool,
+    /// The time of the last good head, if the head of this attempt was not good. A fault after it is not in a row
+    /// with the faults before.
+    pub(super) good_head_ms: Option<u64>,
 }
 
 /// The change that a result has caused.
@@ -108,8 +111,8 @@ pub(super) struct Ejections {
 pub(super) struct Health {
     pub(super) generation: u32,
     pub(super) faults_in_row: u32,
-    /// The time of the last fault.
-    faulted_ms: u64,
+    /// The times of the first and of the last of the faults in a row.
+    run_ms: (u64, u64),
     pub(super) ejected: Option<Ejected>,
     window: FaultWindow,
 }
@@ -220,8 +223,14 @@ impl Ejections {
             return Some(self.eject(slot, cause, failed_probes, pause, now_ms, settings));
         }
         health.window.add(now_ms, ended(slot));
-        health.faulted_ms = now_ms;
-        health.faults_in_row += u32::from(fault.kind != FaultKind::Application);
+        if fault.kind != FaultKind::Application {
+            if fault.good_head_ms.is_some_and(|good_ms| good_ms > health.run_ms.1) {
+                health.faults_in_row = 0;
+            }
+            let first_ms = if health.faults_in_row == 0 { now_ms } else { health.run_ms.0 };
+            health.run_ms = (first_ms, now_ms);
+            health.faults_in_row += 1;
+        }
         let is_run = health.faults_in_row >= settings.consecutive_faults;
         let cause = self.cause(slot, fault, is_run, now_ms, settings, &ended)?;
         let pause = pause(fault.retry_after, is_run || cause == EjectionCause::FaultShare, settings);
@@ -296,7 +305,7 @@ impl Ejections {
         if is_new { Transition::Ejected { cause, until_ms } } else { Transition::ProbeFailed { until_ms } }
     }
 
-    /// Records a success whose head came at `answered_ms`. Faults since then are newer, and stay.
+    /// Records a success whose head came at `answered_ms`. It ends a run of faults only if it is newer.
     pub(super) fn success(
         &mut self,
         slot: usize,
@@ -306,7 +315,16 @@ impl Ejections {
     ) -> Option<Transition> {
         let is_first = !self.has_available_other(slot);
         let health = self.health_mut(slot)?;
-        if health.generation != generation || answered_ms < health.faulted_ms {
+        if health.generation != generation {
+            return None;
+        }
+        let (first_ms, last_ms) = health.run_ms;
+        if health.faults_in_row > 0 && answered_ms < last_ms {
+            // The last fault is newer than the head. The others may be, too, if the run is.
+            if answered_ms >= first_ms {
+                health.faults_in_row = 1;
+                health.run_ms.0 = last_ms;
+            }
             return None;
         }
         health.faults_in_row = 0;
@@ -364,6 +382,7 @@ impl Ejections {
         let health = self.health_mut(slot).filter(|health| health.generation == generation);
         if let Some(ejected) = health.and_then(|health| health.ejected.as_mut()) {
             ejected.leased_until_ms = None;
+            ejected.is_answered = false;
         }
     }
 

@@ -241,7 +241,7 @@ fn answered<Res, E, K: ResponseKind<Res>>(
         Outcome::Success if kind.status(response) == Some(StatusCode::TOO_MANY_REQUESTS) => {
             throttled(attempt, kind, response)
         }
-        Outcome::Success => attempt.succeeded(),
+        Outcome::Success => attempt.succeeded().sized(kind.body_length(response).is_some()),
         Outcome::Transient { .. } => faulted(attempt, kind, response, outcome, FaultKind::Exchange),
         Outcome::Failure => faulted(attempt, kind, response, outcome, FaultKind::Application),
         Outcome::Throttled { retry_after: Some(_) } => {
@@ -324,7 +324,7 @@ fn failed<Res, E>(error: Error<E>, attempt: &mut Attempt, judge: &impl Judge<Res
         Outcome::Transient { .. } => attempt.failed(FaultKind::Exchange),
         Outcome::Failure => attempt.failed(FaultKind::Application),
         Outcome::Success | Outcome::NotProcessed | Outcome::Throttled { .. } | Outcome::Neutral => {
-            attempt.withdraw();
+            attempt.ended_neutrally();
             RetryTerms::Charged
         }
     };

@@ -9,13 +9,13 @@
 //! # Easing in
 //!
 //! An endpoint that is new or has returned may be cold. For two seconds, a growing part of the choices considers it,
-//! as long as another endpoint is available that is not new.
+//! unless most of the available endpoints that the call has not tried are new.
 //!
 //! # Memory ordering
 //!
 //! Every access to the words is relaxed. They are written under the lock, and are copies of the state that it
-//! protects. A call that reads an old value uses an endpoint that has just been ejected, or leaves out one that has
-//! just returned.
+//! protects; only the end of easing in is written by any call, and a lost update cuts the easing short. A call that
+//! reads an old value uses an endpoint that has just been ejected, or leaves out one that has just returned.
 
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use super::choice::{Candidates, Dice, DiceRoll, choose};
 use super::config::{EjectionSettings, EndpointsBuilder};
 use super::ejection::{Ejections, EndpointFault, FaultKind, Transition};
-use super::load::{EndpointLoad, HealthWord, low_bits, millis_since};
+use super::load::{EndpointLoad, HealthWord, millis_since};
 use super::renewal::Renewals;
 use super::status::EjectionCause;
 use crate::EndpointId;
@@ -129,6 +129,7 @@ impl EndpointGroup {
         state.ejections.remove(slot);
         self.present.store(self.present.load(Relaxed) & !(1 << slot), Relaxed);
         self.available.store(self.available.load(Relaxed) & !(1 << slot), Relaxed);
+        self.easing.fetch_and(!(1 << slot), Relaxed);
         self.next_probe_ms.store(state.ejections.next_probe_ms(), Relaxed);
     }
 
@@ -168,11 +169,12 @@ impl EndpointGroup {
     /// Begins to ease an endpoint in that is new or has returned: its share of the attempts grows from nothing to the
     /// full share.
     fn ease_in(&self, endpoint: &Endpoint, now_ms: u64) {
-        endpoint.load.ease_in(low_bits(now_ms));
+        endpoint.load.ease_in(now_ms);
         self.easing.fetch_or(1 << endpoint.slot, Relaxed);
     }
 
-    /// Returns the endpoints that this choice leaves out to ease them in. None if all that are left are new.
+    /// Returns the endpoints that this choice leaves out to ease them in. None if most of those that are left are
+    /// new, because the others would get too much.
     #[cold]
     fn held_back<'a>(
         &self,
@@ -184,14 +186,15 @@ impl EndpointGroup {
     ) -> u64 {
         let mut held_back = 0;
         for slot in (0..64).filter(|slot| easing & left & (1 << slot) != 0) {
-            let eased_for = load(slot).eased_for(low_bits(now_ms));
+            let eased_for = u32::try_from(load(slot).eased_for(now_ms)).unwrap_or(EASE_MS);
             if eased_for >= EASE_MS {
                 self.easing.fetch_and(!(1 << slot), Relaxed);
             } else if dice.below(EASE_MS) >= eased_for {
                 held_back |= 1 << slot;
             }
         }
-        if left & !easing == 0 { 0 } else { held_back }
+        let others = (left & !easing).count_ones();
+        if others * 2 < left.count_ones() { 0 } else { held_back }
     }
 
     #[cold]

@@ -8,8 +8,8 @@
 //!
 //! - A time above the average raises the average at once, by a third at most; a shorter time moves it slowly. So an
 //!   endpoint that turns slow loses its attempts after a few answers, and one slow answer alone costs none.
-//! - The average that counts for the price halves every two seconds since the last attempt that has ended. So an
-//!   endpoint that was slow once is tried again.
+//! - The average that counts for the price halves every two seconds since the last attempt that has ended; while an
+//!   answer is awaited, only once the average has passed since then. So an endpoint that was slow once is tried again.
 //! - A fault, a failure of the application, a throttled answer and an attempt that was given up never count with a
 //!   time
 //!   below the average, because an endpoint that fails at once would look like the fastest. The average is kept. A fault
@@ -21,7 +21,7 @@
 //! - An endpoint is silent if an attempt that began after its last answer has waited for five times the latency,
 //!   and for at least 50 ms. Its price is then no less than the time of the silence. Attempts that began before the
 //!   last answer make no silence, since their route may be slow. For the same reason, the silence ends by itself: for
-//!   each attempt that waits, after eight times as long. It can begin again with the next attempt.
+//!   each of up to four attempts that wait, after eight times as long. It can begin again with the next attempt.
 //!
 //! # Memory ordering
 //!
@@ -56,6 +56,9 @@ const SILENT_TIMES: u64 = 5;
 /// For each attempt that waits, a silence ends after this multiple of its threshold.
 const SILENCE_LASTS: u64 = 8;
 
+/// The largest number of waiting attempts that lengthen a silence. Most of them may be slow calls that began earlier.
+const MOST_LASTING: u32 = 4;
+
 /// An endpoint is never silent before this time, in milliseconds.
 const MIN_SILENCE_MS: u32 = 50;
 
@@ -71,10 +74,12 @@ pub(super) struct EndpointLoad {
     latency: AtomicU64,
     /// The time of the last answer, in milliseconds.
     answered_at: AtomicU64,
+    /// The time of the last good head, in milliseconds.
+    good_head_at: AtomicU64,
     /// The start of the first attempt after the last answer, in milliseconds. Zero if there is none.
     unanswered_since: AtomicU32,
     /// The time from which the endpoint is eased in, in milliseconds.
-    eased_from: AtomicU32,
+    eased_from: AtomicU64,
     /// A [`HealthWord`].
     health: AtomicU32,
 }
@@ -166,8 +171,9 @@ impl EndpointLoad {
             counts: AtomicU64::new(0),
             latency: AtomicU64::new(0),
             answered_at: AtomicU64::new(0),
+            good_head_at: AtomicU64::new(0),
             unanswered_since: AtomicU32::new(0),
-            eased_from: AtomicU32::new(0),
+            eased_from: AtomicU64::new(0),
             health: AtomicU32::new(HealthWord::new(0, false, 0).0),
         }
     }
@@ -209,7 +215,7 @@ impl EndpointLoad {
         let silence = u64::from(elapsed(since, now_ms));
         let phase = if silence <= after {
             Silence::NotYet
-        } else if silence <= SILENCE_LASTS * after * u64::from(awaited.max(1)) {
+        } else if silence <= SILENCE_LASTS * after * u64::from(awaited.clamp(1, MOST_LASTING)) {
             Silence::Silent
         } else {
             Silence::Over
@@ -245,19 +251,29 @@ impl EndpointLoad {
         let _ = self.latency.compare_exchange(word, pack_latency(average, now_ms), Relaxed, Relaxed);
     }
 
+    /// Records that the head of an answer is good.
+    #[inline]
+    pub(super) fn good_head(&self, now_ms: u64) {
+        self.good_head_at.store(now_ms, Relaxed);
+    }
+
+    pub(super) fn good_head_ms(&self) -> u64 {
+        self.good_head_at.load(Relaxed)
+    }
+
     /// True if the endpoint has answered since this time.
     pub(super) fn has_answered_since(&self, since_ms: u64) -> bool {
         self.answered_at.load(Relaxed) > since_ms
     }
 
     /// Begins to ease the endpoint in.
-    pub(super) fn ease_in(&self, now_ms: u32) {
+    pub(super) fn ease_in(&self, now_ms: u64) {
         self.eased_from.store(now_ms, Relaxed);
     }
 
     /// Returns the milliseconds since the endpoint was added, or has returned.
-    pub(super) fn eased_for(&self, now_ms: u32) -> u32 {
-        elapsed(self.eased_from.load(Relaxed), now_ms)
+    pub(super) fn eased_for(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.eased_from.load(Relaxed))
     }
 
     /// Removes an attempt without a result from the counts. The decay of the average is up to the caller.
@@ -308,6 +324,8 @@ impl EndpointLoad {
             // The endpoint has only failed so far. The price falls fast, so that the endpoint is tried again.
             (0, 0) => decayed(FAILED_FIRST, idle.saturating_mul(4)),
             (0, _) => UNKNOWN,
+            // While an answer is awaited, the average may be due to be confirmed.
+            (_, _) if counts.awaited > 0 => decayed(average, idle.saturating_sub(ticks_of(average))),
             (_, _) => decayed(average, idle),
         };
         let mut is_silent = false;
@@ -363,6 +381,12 @@ const fn unpack_latency(word: u64) -> (u64, u32) {
 /// Returns a time in units of 2^4 ms. They wrap after two years.
 const fn to_ticks(millis: u64) -> u32 {
     low_bits(millis >> TICK_BITS)
+}
+
+/// Returns an average in units of 2^4 ms, some four per cent too low.
+#[allow(clippy::cast_possible_truncation)]
+const fn ticks_of(average: u64) -> u32 {
+    (average >> 18) as u32
 }
 
 /// Returns the time from `at` to `now`, which both wrap. If `now` was read before `at`, no time has passed.

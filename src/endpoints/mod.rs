@@ -45,25 +45,32 @@
 //!
 //! Of two random endpoints, the one with the lower price gets the attempt. The price is the latency (the peak EWMA of
 //! the times until the head of an answer), times the number of attempts in flight plus one. Prices that differ by
-//! less than a quarter count as equal. A fault makes an endpoint four times as expensive, until its next success; the
-//! price halves every two seconds without an attempt, so a single fault costs an idle endpoint its share for some
-//! four seconds. Answers that are no success never lower the latency. The share of an endpoint that is new or has
-//! returned grows over two seconds.
+//! less than a quarter count as equal. Answers that are no success never lower the latency. The price halves every
+//! two seconds after the end of the last attempt, so that an endpoint that was slow is tried again.
+//!
+//! A fault makes an endpoint four times as expensive, until its next success. A single fault costs it its share for
+//! some four seconds. The share of an endpoint that is new or has returned grows over two seconds, unless most
+//! endpoints are new.
 //!
 //! Not chosen, while others remain, are endpoints
 //!
 //! - that this call has tried: the error or the response of a failed attempt names its endpoint, and a
 //!   [`RetryLayer`](crate::retry::RetryLayer) passes it on in the [options](crate::CallOptions::tried_endpoints)
 //! - that are silent: an attempt that began after their last answer has waited for five times the latency, and for at
-//!   least 50 ms. For each attempt that waits, the silence ends after eight times as long, because a single route may be
-//!   slow; then one more attempt follows.
+//!   least 50 ms. Because a single route may be slow, the silence ends after eight times as long for each of up to four
+//!   attempts that wait. Then one more attempt follows.
 //! - that are ejected
 //!
 //! # Ejection
 //!
 //! An endpoint is ejected after three faults in a row, or if half of at least 20 attempts within 5 s fail. Faults are
-//! those of the [classifier](crate::Classify), and include a body that breaks off or stalls. A failure of the
-//! application, such as a 500, counts in the share only.
+//! those of the [classifier](crate::Classify). A good head between two faults shows that they are not in a row. A
+//! failure of the application, such as a 500, counts in the share only.
+//!
+//! A body that breaks off is a fault. So is one that has stalled when a time limit cuts it: for an attempt's own
+//! limit, after twice the latency and at least 100 ms without data; for the caller's, after an unusually long wait,
+//! unless the body is a stream without a known length that has sent nothing yet; and at least twice the longest gap
+//! before.
 //!
 //! A failed connection ejects the endpoint at once. So does an attempt that exceeds its own time limit without any
 //! answer of the endpoint meanwhile, if the limit is at least twice the latency. A timeout during which the endpoint
@@ -77,9 +84,10 @@
 //!
 //! An ejection lasts 1 s, doubled for each failed probe, at most 8 s, with a jitter of a quarter. A transient answer
 //! with `Retry-After`, such as a 503, ejects the endpoint for the requested time if that is longer: up to 8 s, and
-//! from the third in a row on, up to five minutes. The retry of the call does not wait for this time if another
-//! endpoint is better. A 429 with `Retry-After` counts as a fault, and ejects the endpoint only as the third fault in
-//! a row, because a single caller may be throttled. If the classifier retries the 429, that retry waits.
+//! after three faults in a row or three failed probes, up to five minutes. The retry of the call does not wait for
+//! this time if another endpoint is better. A 429 with `Retry-After` counts as a fault, and ejects the endpoint only
+//! as the third fault in a row, because a single caller may be throttled. If the classifier retries the 429, that
+//! retry waits.
 //!
 //! # Return
 //!
@@ -99,7 +107,8 @@
 //!
 //! One endpoint that dies fails all of its attempts in flight at once, which would empty the budget of the upstream.
 //! So the faults of an endpoint, and the retries that follow them, are charged at most once in 100 ms while another
-//! endpoint is better: available, with less than half of its share of faults.
+//! endpoint is better: available, with less than half of its share of faults. Any available endpoint is better than
+//! one that has been removed.
 //!
 //! # Connections that look dead
 //!

@@ -61,7 +61,7 @@ async fn a_dead_http2_connection_is_replaced_whatever_the_host() {
             .build()
             .unwrap();
         let response = client.get(format!("http://{host}:{port}/")).send().await;
-        assert_eq!(response.map(|response| response.attempts()).unwrap(), 2, "{host}");
+        assert!(response.unwrap().attempts() >= 2, "{host}");
     }
 }
 

@@ -82,6 +82,69 @@ async fn a_burst_of_stalled_bodies_of_one_endpoint_leaves_the_budget_to_others()
     assert!(budget.tokens() > 5.0, "{}", budget.tokens());
 }
 
+/// The limit of an attempt is close to the usual time of an answer, so the wait for the body is never unusually long.
+#[tokio::test(start_paused = true)]
+async fn a_retry_after_a_stalled_body_of_slow_endpoints_goes_to_another_endpoint() {
+    for _ in 0..10 {
+        let upstream = Upstream::of(3);
+        upstream.instances.iter().for_each(|instance| instance.set(Well(600 * MS)));
+        upstream.calls(20).await;
+        upstream.requests();
+        upstream.instances[1..].iter().for_each(|instance| instance.set(Stalled));
+        assert!(read(&stack(&upstream, None)).await.is_some());
+        let requests = upstream.requests();
+        assert!(requests.iter().all(|requests| *requests <= 1), "{requests:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_whose_probe_stalls_in_its_body_does_not_return() {
+    let upstream = Upstream::of(2);
+    upstream.calls(100).await;
+    upstream.instances[0].set(Stalled);
+    let stack = ServiceBuilder::new()
+        .layer(RetryLayer::new(RetryPolicy::builder().seed(7).build().unwrap()).without_budget())
+        .layer(TimeoutLayer::new(4000 * MS))
+        .layer(BufferBodyLayer::new())
+        .service(upstream.service());
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..3000 {
+        let stack = stack.clone();
+        calls.spawn(async move { read(&stack).await.is_some() });
+        sleep(20 * MS).await;
+        while calls.try_join_next().is_some_and(Result::unwrap) {}
+    }
+    assert!(calls.join_all().await.into_iter().all(|is_good| is_good));
+    assert!(upstream.requests()[0] < 60, "a minute");
+}
+
+/// Heartbeats of a stream come rarely, and the deadline ends every stream.
+#[tokio::test(start_paused = true)]
+async fn quiet_streams_that_the_deadline_ends_are_no_faults() {
+    for heartbeats in [0, 3] {
+        let make = move |_: &usize| {
+            tower::service_fn(move |_: Request<()>| async move {
+                sleep(5 * MS).await;
+                let mut body = Script::pieces(&[]);
+                for _ in 0..heartbeats {
+                    body = body.then(Step::Wait(3000 * MS)).then(Step::Data(":".into()));
+                }
+                Ok::<_, Error<io::Error>>(Response::new(body.then(Step::Stall).start()))
+            })
+        };
+        let endpoints = Endpoints::builder().seed(7).build(fixed(0..3), make).unwrap();
+        let service = ServiceBuilder::new()
+            .layer(steadfast::deadline::DeadlineLayer::new(10_000 * MS))
+            .service(EndpointsService::new(endpoints.clone()));
+        for _ in 0..20 {
+            let response = send(&service, get()).await.unwrap();
+            assert!(response.into_body().collect().await.is_err(), "the deadline cuts it");
+        }
+        let list = endpoints.list();
+        assert!(list.iter().all(|it| it.state() == EndpointState::Available && it.faults_in_row() == 0));
+    }
+}
+
 /// The reader of a stream may take its time, and the deadline may cut a body that still arrives.
 #[tokio::test(start_paused = true)]
 async fn a_body_that_still_arrives_at_the_deadline_is_no_fault() {

@@ -183,6 +183,22 @@ async fn the_share_of_an_endpoint_that_returns_or_is_added_grows_over_two_second
     assert!(returned[0] < 0.7 && returned[2..].iter().sum::<f64>() > 3.0 * 0.8, "{returned:?}");
 }
 
+/// The remaining one would be overloaded.
+#[tokio::test(start_paused = true)]
+async fn endpoints_that_replace_most_others_get_their_share_at_once() {
+    let (changes, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    let changing = futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx));
+    let upstream = Upstream::discovered::<BoxError>(20, changing, |builder| builder);
+    (0..10).for_each(|address| changes.send(Ok(Change::Insert(address))).unwrap());
+    upstream.calls(200).await;
+    (10..19).for_each(|address| changes.send(Ok(Change::Insert(address))).unwrap());
+    (1..10).for_each(|address| changes.send(Ok(Change::Remove(address))).unwrap());
+    upstream.requests();
+    upstream.calls(100).await;
+    let requests = upstream.requests();
+    assert!(requests[0] < 25, "{requests:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_hanging_endpoint_gets_few_attempts_before_the_first_one_times_out() {
     let upstream = Upstream::of(4);
@@ -245,6 +261,33 @@ async fn a_slow_endpoint_whose_callers_give_up_attracts_no_attempts() {
     }
     let requests = upstream.requests();
     assert!(requests[0] < 200, "{requests:?}");
+}
+
+/// Most answers of an endpoint are good, but their bodies last longer than the time between two faults.
+#[tokio::test(start_paused = true)]
+async fn faults_between_good_answers_with_long_bodies_are_not_in_a_row() {
+    let number = Arc::new(AtomicUsize::new(0));
+    let make = move |address: &usize| {
+        let (number, is_first) = (Arc::clone(&number), *address == 0);
+        tower::service_fn(move |_: Request<()>| {
+            let is_bad = is_first && number.fetch_add(1, Relaxed) % 20 == 19;
+            async move {
+                let body = Script::pieces(&["a"]).then(Step::Wait(2000 * MS)).then(Step::Data("b".into()));
+                let mut response = Response::new(body.start());
+                *response.status_mut() = StatusCode::from_u16(if is_bad { 503 } else { 200 }).unwrap();
+                Ok::<_, Error<io::Error>>(response)
+            }
+        })
+    };
+    let endpoints = Endpoints::builder().seed(7).build(fixed(0..2), make).unwrap();
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..3000 {
+        let service = EndpointsService::new(endpoints.clone());
+        calls.spawn(async move { drop(send(&service, get()).await.unwrap().into_body().collect().await) });
+        sleep(10 * MS).await;
+        assert!(endpoints.list().iter().all(|endpoint| endpoint.state() == EndpointState::Available));
+        while calls.try_join_next().is_some() {}
+    }
 }
 
 /// An instance that drains refuses new requests, while the answers to earlier ones still end.

@@ -104,7 +104,6 @@ impl Shared {
             Err(error) => (state.failures.saturating_add(1), Some(error)),
         };
         state.answered_at = Some(Instant::now());
-        self.is_outdated.store(false, Relaxed);
         let failures_before = std::mem::replace(&mut state.failures, failures);
         let pause = state.pause(self.refresh);
         let kept = state.known.current().count();
@@ -117,6 +116,7 @@ impl Shared {
             _ => {}
         }
         self.deliver();
+        self.is_outdated.store(false, Relaxed);
         pause
     }
 
@@ -127,7 +127,8 @@ impl Shared {
         let outdated_after = (self.refresh * OUTDATED_AFTER).max(IDLE);
         let is_old = |at: Instant| now.saturating_duration_since(at) >= outdated_after;
         // While the resolver fails, the known addresses are used, and no call waits for a look-up.
-        if state.failures == 0 && state.answered_at.is_some_and(is_old) {
+        let is_known = self.is_outdated.load(Relaxed);
+        if !is_known && state.failures == 0 && state.answered_at.is_some_and(is_old) {
             state.outdated_since = Some(now);
             self.is_outdated.store(true, Relaxed);
         }

@@ -37,8 +37,13 @@ impl Group {
     }
 
     fn fault(&mut self, slot: usize, kind: FaultKind, now_ms: u64) -> Option<Transition> {
-        let fault =
-            EndpointFault { kind, retry_after: None, generation: self.generation(slot), is_probe: false };
+        let fault = EndpointFault {
+            kind,
+            retry_after: None,
+            generation: self.generation(slot),
+            is_probe: false,
+            good_head_ms: None,
+        };
         self.fault_with(slot, now_ms, fault)
     }
 
@@ -48,6 +53,7 @@ impl Group {
             retry_after: None,
             generation: self.generation(slot),
             is_probe: true,
+            good_head_ms: None,
         };
         match self.fault_with(slot, now_ms, fault) {
             Some(Transition::ProbeFailed { until_ms }) => until_ms - now_ms,
@@ -173,7 +179,11 @@ fn a_retry_after_ejects_for_its_time() {
     let ask = |group: &mut Group, kind, seconds| {
         let generation = group.generation(0);
         let retry_after = Some(Duration::from_secs(seconds));
-        group.fault_with(0, 0, EndpointFault { kind, retry_after, generation, is_probe: false })
+        group.fault_with(
+            0,
+            0,
+            EndpointFault { kind, retry_after, generation, is_probe: false, good_head_ms: None },
+        )
     };
     let ejected = |until_ms| Some(Transition::Ejected { cause: EjectionCause::RetryAfter, until_ms });
     assert_eq!(ask(&mut Group::of(2), FaultKind::Exchange, 5), ejected(5000));
@@ -203,7 +213,8 @@ fn a_probe_whose_head_was_good_keeps_its_place_while_its_body_is_read() {
 #[test]
 fn late_results_of_an_earlier_era_say_nothing() {
     let mut group = Group::of(2);
-    let late = |kind| EndpointFault { kind, retry_after: None, generation: 0, is_probe: false };
+    let late =
+        |kind| EndpointFault { kind, retry_after: None, generation: 0, is_probe: false, good_head_ms: None };
     group.eject(0, 0);
     assert_eq!(group.ejections.success(0, 0, 10, 10), None, "a success from before the ejection");
     assert_eq!(group.success(0, 2000), Some(Transition::Returned));

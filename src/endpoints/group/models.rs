@@ -48,7 +48,8 @@ impl Pair {
     }
 
     fn fault(&self, slot: usize, kind: FaultKind, generation: u32, now_ms: u64) -> FaultReport {
-        let fault = EndpointFault { kind, retry_after: None, generation, is_probe: false };
+        let fault =
+            EndpointFault { kind, retry_after: None, generation, is_probe: false, good_head_ms: None };
         self.endpoints[slot].faulted(fault, 0, self.at(now_ms))
     }
 
@@ -112,7 +113,7 @@ fn while_another_begins(end: fn(&EndpointLoad), ended: u32) {
         assert!((1..=2).contains(&load.counts().in_flight()));
     };
     race(in_flight, end, begins, move |load, (), ()| {
-        assert_eq!(load.counts(), LoadCounts { awaited: 1, read: 0, ended });
+        assert_eq!(load.counts(), LoadCounts { awaited: 1, open_bodies: 0, ended });
         load.withdrawn();
         assert_eq!(load.counts().in_flight(), 0);
     });

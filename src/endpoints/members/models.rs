@@ -45,8 +45,13 @@ impl Numbered {
 
     /// Ends an attempt, so that the connections of its service look dead.
     fn time_out(&self, version: u32) {
-        let fault =
-            EndpointFault { kind: FaultKind::Timeout, retry_after: None, generation: 0, is_probe: false };
+        let fault = EndpointFault {
+            kind: FaultKind::Timeout,
+            retry_after: None,
+            generation: 0,
+            is_probe: false,
+            good_head_ms: None,
+        };
         self.member.endpoint.faulted(fault, version, Instant::now());
     }
 
