@@ -30,10 +30,8 @@ use rand::RngExt as _;
 use rand::rngs::SmallRng;
 
 use super::config::EjectionSettings;
+use super::fault_window::FaultWindow;
 use super::status::EjectionCause;
-
-/// The period over which the share of faults is taken.
-const WINDOW_MS: u64 = 5000;
 
 /// The least number of attempts in the period for which a share counts.
 const MIN_ATTEMPTS: u32 = 20;
@@ -132,34 +130,6 @@ impl Ejected {
     /// The time at which the next probe may begin.
     fn due_ms(&self) -> u64 {
         self.leased_until_ms.unwrap_or(self.until_ms)
-    }
-}
-
-/// The faults within a period that begins with a fault.
-#[derive(Debug, Clone, Copy, Default)]
-struct FaultWindow {
-    begin_ms: u64,
-    /// The number of attempts that had ended before the period.
-    ended_before: u32,
-    faults: u32,
-}
-
-impl FaultWindow {
-    fn add(&mut self, now_ms: u64, ended: u32) {
-        if self.faults == 0 || now_ms.saturating_sub(self.begin_ms) >= WINDOW_MS {
-            *self = Self { begin_ms: now_ms, ended_before: ended.wrapping_sub(1), faults: 0 };
-        }
-        self.faults += 1;
-    }
-
-    /// Returns the faults and the attempts of the period; no faults once the period is over.
-    fn of(&self, now_ms: u64, ended: u32) -> (u32, u32) {
-        if self.faults == 0 || now_ms.saturating_sub(self.begin_ms) >= WINDOW_MS {
-            return (0, 1);
-        }
-        // The count of ended attempts wraps after 24 bits.
-        let attempts = ended.wrapping_sub(self.ended_before) & 0x00ff_ffff;
-        (self.faults, attempts.max(self.faults))
     }
 }
 

@@ -16,7 +16,8 @@ use pin_project::pin_project;
 use tokio::time::Instant;
 use tower::Service;
 
-use super::attempt::{Attempt, EndpointBody};
+use super::attempt::Attempt;
+use super::body::EndpointBody;
 use super::ejection::FaultKind;
 use super::first_wait::FirstWait;
 use super::group::ProbeRight;

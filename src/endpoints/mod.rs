@@ -151,10 +151,13 @@
 //! | INFO | a look-up succeeds again (`Client`) | `name` |
 
 mod attempt;
+mod attempt_start;
+mod body;
 mod choice;
 mod config;
 mod discovery;
 mod ejection;
+mod fault_window;
 mod first_wait;
 mod future;
 mod group;
@@ -166,7 +169,7 @@ mod service;
 mod status;
 
 pub use self::{
-    attempt::EndpointBody,
+    body::EndpointBody,
     config::EndpointsBuilder,
     discovery::{Change, Fixed, fixed},
     future::ResponseFuture,

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use tokio::time::Instant;
 use tower::Service;
 
-use super::attempt::EndpointBody;
+use super::body::EndpointBody;
 use super::future::ResponseFuture;
 use super::handle::Endpoints;
 use crate::http::HttpClassifier;

@@ -56,7 +56,7 @@ impl Row {
 /// The name of a protocol.
 pub(super) const fn name(over: Over) -> &'static str {
     match over {
-        Over::Http1 => "HTTP/1",
+        Over::Http1 => "HTTP/1.1",
         Over::Http2 => "HTTP/2",
     }
 }
