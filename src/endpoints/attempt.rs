@@ -38,9 +38,9 @@ impl Attempt {
         self.start.is_probe
     }
 
-    /// Records a good answer. Its body follows.
+    /// Records a good answer. Its body follows, and is a stream if its length is not known.
     #[inline]
-    pub(super) fn succeeded(&mut self) -> EndpointBody {
+    pub(super) fn succeeded(&mut self, is_stream: bool) -> EndpointBody {
         let now = Instant::now();
         let AttemptStart { endpoint, began, generation, is_probe, .. } = &self.start;
         let now_ms = endpoint.millis(now);
@@ -49,16 +49,17 @@ impl Attempt {
         }
         endpoint.load.good_head(now_ms);
         if *is_probe {
-            endpoint.probe_answered(*generation, now_ms);
+            endpoint.probe_answered(*generation, is_stream, now_ms);
         }
-        self.answered(now_ms)
+        self.answered(now_ms, is_stream)
     }
 
-    /// Records an answer whose time is no latency of the endpoint. The endpoint is alive.
+    /// Records an answer that is neither a success nor a fault. A probe has no result.
     pub(super) fn neutral(&mut self) -> EndpointBody {
         let now_ms = self.start.endpoint.millis(Instant::now());
         self.start.endpoint.load.restart_decay(now_ms);
-        self.answered(now_ms)
+        self.release_probe();
+        self.answered(now_ms, false).settled()
     }
 
     /// Records an answer of another host, to which the endpoint has redirected the request. The endpoint is well, and
@@ -66,7 +67,7 @@ impl Attempt {
     #[cold]
     pub(super) fn redirected(&mut self) -> EndpointBody {
         let now_ms = self.start.endpoint.millis(Instant::now());
-        let mut body = self.answered(now_ms);
+        let mut body = self.answered(now_ms, false);
         if !self.start.endpoint.load.health().is_well() {
             body.succeeded();
         }
@@ -81,7 +82,7 @@ impl Attempt {
     ) -> (EndpointBody, RetryTerms) {
         let now = Instant::now();
         let now_ms = self.start.endpoint.millis(now);
-        let body = self.answered(now_ms).settled();
+        let body = self.answered(now_ms, false).settled();
         let load = &self.start.endpoint.load;
         if kind == FaultKind::Application && self.start.is_current() {
             load.sample_at_least(now.saturating_duration_since(self.start.began), now_ms);
@@ -110,6 +111,10 @@ impl Attempt {
     pub(super) fn withdraw(&mut self) {
         self.has_ended = true;
         self.start.endpoint.load.withdrawn();
+        self.release_probe();
+    }
+
+    fn release_probe(&self) {
         if self.start.is_probe {
             self.start.endpoint.release_probe(self.start.generation);
         }
@@ -121,7 +126,9 @@ impl Attempt {
         let AttemptStart { endpoint, began, .. } = &self.start;
         let now = Instant::now();
         let waited = now.saturating_duration_since(*began);
-        if self.start.is_long(waited) {
+        // A probe that is late has failed, or its callers would probe an endpoint that hangs again and again.
+        let is_late_probe = self.start.is_probe && self.start.is_late(waited);
+        if is_late_probe || self.start.is_long(waited) {
             return self.failed(self.start.kind_of_long_wait(*began));
         }
         if self.start.is_current() {
@@ -151,10 +158,10 @@ impl Attempt {
     }
 
     #[inline]
-    fn answered(&mut self, now_ms: u64) -> EndpointBody {
+    fn answered(&mut self, now_ms: u64, is_stream: bool) -> EndpointBody {
         self.has_ended = true;
         self.start.endpoint.load.answered(now_ms);
-        EndpointBody::new(self.start.clone(), now_ms)
+        EndpointBody::new(self.start.clone(), now_ms, is_stream)
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) struct AttemptStart {
 /// A wait is unusually long from this multiple of the latency on, and at least from [`MIN_WAIT`] on.
 const LONG_WAIT_TIMES: u32 = 4;
 
-pub(super) const MIN_WAIT: Duration = Duration::from_millis(100);
+const MIN_WAIT: Duration = Duration::from_millis(100);
 
 /// While no answer of the endpoint is known, a wait is unusually long from this time on.
 const LONG_FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -42,6 +42,11 @@ impl AttemptStart {
     pub(super) fn is_long(&self, wait: Duration) -> bool {
         let usual = self.endpoint.load.latency();
         wait >= usual.map_or(LONG_FIRST_WAIT, |usual| (usual * LONG_WAIT_TIMES).max(MIN_WAIT))
+    }
+
+    /// True if a wait lasts for twice the latency. False while no latency is known.
+    pub(super) fn is_late(&self, wait: Duration) -> bool {
+        self.endpoint.load.latency().is_some_and(|latency| wait >= latency * 2)
     }
 
     /// Returns `Exchange` if the endpoint has answered another attempt since the begin of the wait: then the route is

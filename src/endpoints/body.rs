@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::attempt_start::{AttemptStart, MIN_WAIT};
+use super::attempt_start::AttemptStart;
 use super::ejection::{FaultKind, MIN_LEASE};
 use crate::http::body::{BodyEnd, BodyObserver};
 use crate::http::broken_body::{BodyFault, raise_body_fault};
@@ -26,33 +26,24 @@ pub struct EndpointBody {
     answered_ms: u64,
     /// True if the result of the attempt is recorded.
     is_settled: bool,
-    /// True if the length of the body is known, so that it cannot be a stream of events.
-    is_sized: bool,
+    /// True if the length of the body is not known, so that it may be a stream of events.
+    is_stream: bool,
     /// The time at which the reader began to wait for the next frame.
     waiting_since: Option<Instant>,
     /// The longest time that the reader has waited for a frame. `None` before the first frame.
     longest_gap: Option<Duration>,
 }
 
+/// The least time without data after which a body that its own limit cuts is a fault.
+const MIN_STALL: Duration = Duration::from_millis(20);
+
 impl EndpointBody {
-    pub(super) fn new(start: AttemptStart, answered_ms: u64) -> Self {
-        Self {
-            start,
-            answered_ms,
-            is_settled: false,
-            is_sized: false,
-            waiting_since: None,
-            longest_gap: None,
-        }
+    pub(super) fn new(start: AttemptStart, answered_ms: u64, is_stream: bool) -> Self {
+        Self { start, answered_ms, is_settled: false, is_stream, waiting_since: None, longest_gap: None }
     }
 
     pub(super) fn settled(mut self) -> Self {
         self.is_settled = true;
-        self
-    }
-
-    pub(super) fn sized(mut self, is_sized: bool) -> Self {
-        self.is_sized = is_sized;
         self
     }
 
@@ -70,31 +61,52 @@ impl EndpointBody {
         raise_body_fault(BodyFault { endpoint: self.start.endpoint.id, terms });
     }
 
-    /// Records that a time limit cuts the body. A body that still arrives makes no fault, and nor does a quiet
-    /// stream.
+    /// Records that a time limit cuts the body, or that its reader drops it while waiting. A body that still arrives
+    /// makes no fault, and nor does a quiet stream.
     #[cold]
-    fn cut(&mut self, limit: TimeUp, waiting_since: Instant) {
+    fn cut(&mut self, by: Cut, waiting_since: Instant) {
         let gap = waiting_since.elapsed();
-        let is_callers = limit.is_total || limit.is_callers_share;
-        let is_long = if is_callers {
-            let may_be_quiet = !self.is_sized && self.longest_gap.is_none();
-            !may_be_quiet && self.start.is_long(gap)
-        } else {
-            gap >= (self.start.endpoint.load.latency().unwrap_or_default() * 2).max(MIN_WAIT)
-        };
-        if is_long && gap >= self.longest_gap.unwrap_or_default() * 2 {
+        let may_be_quiet = by == Cut::Caller && self.is_stream && self.longest_gap.is_none();
+        let has_stalled =
+            !may_be_quiet && self.start.is_late(gap) && gap >= self.longest_gap.unwrap_or_default() * 2;
+        let is_clear = by == Cut::Limit && gap >= MIN_STALL || self.start.is_probe || self.start.is_long(gap);
+        if has_stalled && is_clear {
             self.failed(match self.start.kind_of_long_wait(waiting_since) {
-                FaultKind::Abandoned if !is_callers => FaultKind::Timeout,
+                FaultKind::Abandoned if by == Cut::Limit => FaultKind::Timeout,
                 kind => kind,
             });
-        } else if !is_callers {
-            // The body may be slow at any endpoint, but the retry goes to another one.
-            self.is_settled = true;
-            if self.start.is_probe {
-                self.start.endpoint.release_probe(self.start.generation);
-            }
-            raise_body_fault(BodyFault { endpoint: self.start.endpoint.id, terms: RetryTerms::Charged });
+        } else if has_stalled || by == Cut::Limit {
+            self.given_up();
         }
+    }
+
+    /// Records a body that may be slow at any endpoint, or whose caller may be impatient. It is no fault, but a retry
+    /// goes to another endpoint.
+    fn given_up(&mut self) {
+        self.is_settled = true;
+        let AttemptStart { endpoint, began, generation, is_probe, .. } = &self.start;
+        if self.start.is_current() {
+            endpoint.load.sample_at_least(began.elapsed(), endpoint.millis(Instant::now()));
+        }
+        if *is_probe {
+            endpoint.release_probe(*generation);
+        }
+        raise_body_fault(BodyFault { endpoint: endpoint.id, terms: RetryTerms::Charged });
+    }
+}
+
+/// The reason why a body ends early.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cut {
+    /// The limit of the attempt.
+    Limit,
+    /// The caller, by a limit of its own or by a drop.
+    Caller,
+}
+
+impl Cut {
+    const fn of(limit: TimeUp) -> Self {
+        if limit.is_total || limit.is_callers_share { Self::Caller } else { Self::Limit }
     }
 }
 
@@ -115,13 +127,14 @@ impl BodyObserver for EndpointBody {
         if !self.is_settled {
             let waiting_since = *self.waiting_since.get_or_insert_with(Instant::now);
             if let Some(limit) = time_is_up() {
-                self.cut(limit, waiting_since);
+                self.cut(Cut::of(limit), waiting_since);
             }
         }
         Poll::Pending
     }
 
     fn end(mut self: Pin<&mut Self>, end: BodyEnd) {
+        self.waiting_since = None;
         if end == BodyEnd::Broken && !self.is_settled {
             self.failed(FaultKind::Exchange);
         }
@@ -131,9 +144,11 @@ impl BodyObserver for EndpointBody {
 impl Drop for EndpointBody {
     #[inline]
     fn drop(&mut self) {
-        let load = &self.start.endpoint.load;
-        load.body_ended();
-        if !self.is_settled && !load.health().is_well() {
+        self.start.endpoint.load.body_ended();
+        if let (Some(since), false) = (self.waiting_since, self.is_settled) {
+            self.cut(Cut::Caller, since);
+        }
+        if !self.is_settled && !self.start.endpoint.load.health().is_well() {
             self.succeeded();
         }
     }

@@ -3,8 +3,9 @@
 //! # Ejection
 //!
 //! A timeout or a failed connection ejects an endpoint at once, other faults after several in a row or at a large
-//! share of the attempts. An endpoint is ejected only if it is worse than another available endpoint: that endpoint's
-//! share of faults must be less than half as large. So an overload that affects all endpoints equally ejects none.
+//! share of the attempts. An endpoint is ejected only if it is worse than a quarter of the other available endpoints:
+//! their shares of faults must be less than half as large. So an overload that affects all endpoints equally ejects
+//! few.
 //! The last available endpoint can be ejected, too; then all endpoints are used. The sole endpoint of an upstream is
 //! never ejected. A 503 with `Retry-After` ejects the endpoint for the requested time, but a single one for no longer
 //! than an ejection lasts, since it may come from one route. A 429 with `Retry-After` ejects only after several
@@ -35,6 +36,9 @@ use super::status::EjectionCause;
 
 /// The least number of attempts in the period for which a share counts.
 const MIN_ATTEMPTS: u32 = 20;
+
+/// The attempts that are added to those of an endpoint before its share of faults is compared.
+const ASSUMED_ATTEMPTS: f64 = 3.0;
 
 /// A probe without a result frees its place after this time, or after its time limit if that is longer.
 pub(super) const MIN_LEASE: Duration = Duration::from_secs(1);
@@ -121,8 +125,8 @@ pub(super) struct Ejected {
     pub(super) until_ms: u64,
     /// The end of the lease of the probe that is under way.
     pub(super) leased_until_ms: Option<u64>,
-    /// True if the head of the answer to this probe was good.
-    is_answered: bool,
+    /// True if the head of the answer to this probe was good, and its body is a stream without a known length.
+    is_stream: bool,
     failed_probes: u32,
 }
 
@@ -192,7 +196,13 @@ impl Ejections {
             let pause = pause(fault.retry_after, is_run, settings);
             return Some(self.eject(slot, cause, failed_probes, pause, now_ms, settings));
         }
-        health.window.add(now_ms, ended(slot));
+        for (slot, health) in self.slots.iter_mut().enumerate() {
+            if let Some(health) = health {
+                health.window.roll(now_ms, ended(slot));
+            }
+        }
+        let health = self.health_mut(slot)?;
+        health.window.add(ended(slot));
         if fault.kind != FaultKind::Application {
             if fault.good_head_ms.is_some_and(|good_ms| good_ms > health.run_ms.1) {
                 health.faults_in_row = 0;
@@ -202,7 +212,7 @@ impl Ejections {
             health.faults_in_row += 1;
         }
         let is_run = health.faults_in_row >= settings.consecutive_faults;
-        let cause = self.cause(slot, fault, is_run, now_ms, settings, &ended)?;
+        let cause = self.cause(slot, fault, is_run, settings, &ended)?;
         let pause = pause(fault.retry_after, is_run || cause == EjectionCause::FaultShare, settings);
         Some(self.eject(slot, cause, 0, pause, now_ms, settings))
     }
@@ -213,7 +223,6 @@ impl Ejections {
         slot: usize,
         fault: EndpointFault,
         is_run: bool,
-        now_ms: u64,
         settings: &EjectionSettings,
         ended: &impl Fn(usize) -> u32,
     ) -> Option<EjectionCause> {
@@ -221,7 +230,7 @@ impl Ejections {
             return None; // An only endpoint is used in any case.
         }
         let health = self.health(slot)?;
-        let (faults, attempts) = health.window.of(now_ms, ended(slot));
+        let (faults, attempts) = health.window.counts(ended(slot));
         let is_share =
             attempts >= MIN_ATTEMPTS && f64::from(faults) >= settings.fault_share * f64::from(attempts);
         let cause = match fault.kind {
@@ -238,19 +247,26 @@ impl Ejections {
             }
             _ => return None,
         };
-        (!self.has_available_other(slot) || self.is_worse(slot, now_ms, ended)).then_some(cause)
+        (!self.has_available_other(slot) || self.is_worse(slot, ended)).then_some(cause)
     }
 
-    /// True if another available endpoint has less than half of this endpoint's share of faults.
-    pub(super) fn is_worse(&self, slot: usize, now_ms: u64, ended: &impl Fn(usize) -> u32) -> bool {
+    /// True if a quarter of the other available endpoints, and at least one, have less than half of this endpoint's
+    /// share of faults. A single one of many can have a small share by chance.
+    pub(super) fn is_worse(&self, slot: usize, ended: &impl Fn(usize) -> u32) -> bool {
         let Some(health) = self.health(slot) else { return false };
-        let (faults, attempts) = health.window.of(now_ms, ended(slot));
-        // The shares are compared as products, because the numbers are small.
-        self.others_available(slot).any(|(other, health)| {
-            let (faults_of_other, attempts_of_other) = health.window.of(now_ms, ended(other));
-            u64::from(faults_of_other) * u64::from(attempts) * 2
-                < u64::from(faults) * u64::from(attempts_of_other)
-        })
+        let counts = |slot: usize, health: &Health| {
+            let (faults, attempts) = health.window.counts(ended(slot));
+            (f64::from(faults), f64::from(attempts))
+        };
+        let (faults, attempts) = counts(slot, health);
+        let others = || self.others_available(slot).map(|(other, health)| counts(other, health));
+        let (all_faults, all_attempts) =
+            others().fold((0.0, 0.0), |(faults, attempts), (more, of)| (faults + more, attempts + of));
+        // A few attempts say little, so some more are assumed, with the share of the others.
+        let usual_share = all_faults / all_attempts.max(1.0);
+        let share = ASSUMED_ATTEMPTS.mul_add(usual_share, faults) / (attempts + ASSUMED_ATTEMPTS);
+        let better = others().filter(|(faults, attempts)| faults / attempts.max(1.0) * 2.0 < share).count();
+        better >= others().count().div_ceil(4).max(1)
     }
 
     fn eject(
@@ -271,7 +287,7 @@ impl Ejections {
             health.begin_generation();
         }
         health.ejected =
-            Some(Ejected { cause, until_ms, leased_until_ms: None, is_answered: false, failed_probes });
+            Some(Ejected { cause, until_ms, leased_until_ms: None, is_stream: false, failed_probes });
         if is_new { Transition::Ejected { cause, until_ms } } else { Transition::ProbeFailed { until_ms } }
     }
 
@@ -329,11 +345,11 @@ impl Ejections {
         Some(slot)
     }
 
-    /// Records that the head of the answer to a probe was good.
-    pub(super) fn probe_answered(&mut self, slot: usize, generation: u32, now_ms: u64) {
+    /// Records that the head of the answer to a probe was good. A stream may never end.
+    pub(super) fn probe_answered(&mut self, slot: usize, generation: u32, is_stream: bool, now_ms: u64) {
         let health = self.health_mut(slot).filter(|health| health.generation == generation);
         if let Some(ejected) = health.and_then(|health| health.ejected.as_mut()) {
-            ejected.is_answered = true;
+            ejected.is_stream = is_stream;
             ejected.leased_until_ms = Some(now_ms.saturating_add(to_millis(ANSWERED_LEASE)));
         }
     }
@@ -343,7 +359,7 @@ impl Ejections {
     pub(super) fn streaming_probe(&self, now_ms: u64) -> Option<usize> {
         self.slots.iter().position(|health| {
             let ejected = health.as_ref().and_then(|health| health.ejected.as_ref());
-            ejected.is_some_and(|ejected| ejected.is_answered && ejected.due_ms() <= now_ms)
+            ejected.is_some_and(|ejected| ejected.is_stream && ejected.due_ms() <= now_ms)
         })
     }
 
@@ -352,7 +368,7 @@ impl Ejections {
         let health = self.health_mut(slot).filter(|health| health.generation == generation);
         if let Some(ejected) = health.and_then(|health| health.ejected.as_mut()) {
             ejected.leased_until_ms = None;
-            ejected.is_answered = false;
+            ejected.is_stream = false;
         }
     }
 

@@ -242,7 +242,7 @@ fn answered<Res, E, K: ResponseKind<Res>>(
         Outcome::Success if kind.status(response) == Some(StatusCode::TOO_MANY_REQUESTS) => {
             throttled(attempt, kind, response)
         }
-        Outcome::Success => attempt.succeeded().sized(kind.body_length(response).is_some()),
+        Outcome::Success => attempt.succeeded(kind.body_length(response).is_none()),
         Outcome::Transient { .. } => faulted(attempt, kind, response, outcome, FaultKind::Exchange),
         Outcome::Failure => faulted(attempt, kind, response, outcome, FaultKind::Application),
         Outcome::Throttled { retry_after: Some(_) } => {

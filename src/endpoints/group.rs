@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use super::choice::{Candidates, Dice, DiceRoll, choose};
 use super::config::{EjectionSettings, EndpointsBuilder};
-use super::ejection::{Ejections, EndpointFault, FaultKind, Transition};
+use super::ejection::{Ejections, EndpointFault, FaultKind, Health, Transition};
 use super::load::{EndpointLoad, HealthWord, millis_since};
 use super::renewal::Renewals;
 use super::status::EjectionCause;
@@ -396,12 +396,15 @@ impl Endpoint {
                 let endpoint = endpoints.get(slot).and_then(Option::as_ref);
                 endpoint.map_or(0, |endpoint| endpoint.load.counts().ended)
             };
-            let is_second = ejections.health(self.slot).is_some_and(|health| health.faults_in_row > 0);
             let transition =
                 group.settings.read(|settings| ejections.fault(self.slot, fault, now_ms, settings, ended));
             let has_bad_connections = match fault.kind {
                 FaultKind::Timeout | FaultKind::Unreachable => true,
-                FaultKind::Abandoned => is_second || transition.is_some(),
+                // An ejection begins a new run.
+                FaultKind::Abandoned => {
+                    let is_second = |health: &Health| health.faults_in_row > 1;
+                    ejections.health(self.slot).is_some_and(is_second) || transition.is_some()
+                }
                 FaultKind::Exchange | FaultKind::Application | FaultKind::Throttled => false,
             };
             // Many attempts can fail on one dead connection, so a version is renewed once.
@@ -412,7 +415,7 @@ impl Endpoint {
             // An endpoint that was ejected just now is worse than another, but its window is new.
             let is_ejected = ejections.health(self.slot).is_some_and(|health| health.ejected.is_some());
             let has_better = ejections.has_available_other(self.slot)
-                && (is_ejected || ejections.is_worse(self.slot, now_ms, &ended));
+                && (is_ejected || ejections.is_worse(self.slot, &ended));
             group.publish(state, self);
             (transition, FaultReport { is_charged: self.charge(has_better, now_ms), has_better })
         });
@@ -426,9 +429,9 @@ impl Endpoint {
 
     /// Records the good head of an answer to a probe.
     #[cold]
-    pub(super) fn probe_answered(&self, generation: u32, now_ms: u64) {
+    pub(super) fn probe_answered(&self, generation: u32, is_stream: bool, now_ms: u64) {
         self.with_group(|group, state| {
-            state.ejections.probe_answered(self.slot, generation, now_ms);
+            state.ejections.probe_answered(self.slot, generation, is_stream, now_ms);
             group.publish(state, self);
         });
     }

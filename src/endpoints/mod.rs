@@ -64,23 +64,24 @@
 //! # Ejection
 //!
 //! An endpoint is ejected after three faults in a row, or if half of at least 20 attempts within 5 s fail. Faults are
-//! those of the [classifier](crate::Classify). A good head between two faults shows that they are not in a row. A
-//! failure of the application, such as a 500, counts in the share only.
-//!
-//! A body that breaks off is a fault. So is one that has stalled when a time limit cuts it: for an attempt's own
-//! limit, after twice the latency and at least 100 ms without data; for the caller's, after an unusually long wait,
-//! unless the body is a stream without a known length that has sent nothing yet; and at least twice the longest gap
-//! before.
+//! those of the [classifier](crate::Classify), and bodies that break off or stall. A good head between two faults
+//! shows that they are not in a row, unless the second is that of a body. A failure of the application, such as a
+//! 500, counts in the share only.
 //!
 //! A failed connection ejects the endpoint at once. So does an attempt that exceeds its own time limit without any
 //! answer of the endpoint meanwhile, if the limit is at least twice the latency. A timeout during which the endpoint
 //! has answered other attempts counts as one fault, because the route may be slow. So does a shorter limit; one below
 //! the latency counts as none. The caller's deadline, or a dropped call, counts as one fault after an unusually long
-//! wait: four times the latency and at least 100 ms, or 1 s while no latency is known.
+//! wait: four times the latency and at least 100 ms, or 1 s while no latency is known; for a probe, twice the
+//! latency.
 //!
-//! An endpoint is ejected only if another one has less than half of its share of faults, so an overload that affects
-//! all equally ejects none. The last available endpoint is ejected like any other, and then all are used. A sole
-//! endpoint is never ejected.
+//! A body has stalled if its reader has waited for twice the latency, and for twice the longest wait before, when a
+//! time limit cuts it or the reader drops it. That is a fault if the attempt's own limit cuts it after 20 ms or more,
+//! or if the wait is unusually long. A stream without a known length that has sent nothing yet is quiet, not stalled.
+//!
+//! An endpoint is ejected only if a quarter of the others, and at least one, have less than half of its share of
+//! faults, so an overload that affects all equally ejects few. The last available endpoint is ejected like any other,
+//! and then all are used. A sole endpoint is never ejected.
 //!
 //! An ejection lasts 1 s, doubled for each failed probe, at most 8 s, with a jitter of a quarter. A transient answer
 //! with `Retry-After`, such as a 503, ejects the endpoint for the requested time if that is longer: up to 8 s, and
@@ -107,7 +108,7 @@
 //!
 //! One endpoint that dies fails all of its attempts in flight at once, which would empty the budget of the upstream.
 //! So the faults of an endpoint, and the retries that follow them, are charged at most once in 100 ms while another
-//! endpoint is better: available, with less than half of its share of faults. Any available endpoint is better than
+//! endpoint is better: the rule of an ejection. Any available endpoint is better than
 //! one that has been removed.
 //!
 //! # Connections that look dead

@@ -148,6 +148,24 @@ async fn one_abandoned_attempt_renews_the_connections_if_it_ejects() {
     assert_eq!((upstream.state(0), upstream.instances[0].made()), (EndpointState::Available, 2));
 }
 
+/// Such an answer is neither a success nor a fault.
+#[tokio::test(start_paused = true)]
+async fn a_throttled_probe_brings_no_endpoint_back() {
+    let upstream = Upstream::of(2);
+    upstream.calls(50).await;
+    upstream.instances[0].set(Refuse);
+    upstream.calls(50).await;
+    assert_eq!(upstream.state(0), EndpointState::Ejected);
+    upstream.instances[0].set(Status(429, None));
+    upstream.requests();
+    for _ in 0..500 {
+        let _ = send(&upstream.service(), get()).await;
+        sleep(20 * MS).await;
+    }
+    assert!(upstream.requests()[0] > 0, "it is probed");
+    assert_ne!(upstream.state(0), EndpointState::Available);
+}
+
 /// The requests of the endpoint in each of `parts` parts of a second, as a multiple of its fair share.
 async fn shares(upstream: &Upstream, address: usize, parts: usize) -> Vec<f64> {
     let mut shares = Vec::new();

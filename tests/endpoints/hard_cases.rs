@@ -97,6 +97,37 @@ async fn a_hanging_endpoint_is_left_out_although_all_callers_give_up_early() {
     }
 }
 
+/// A probe that its caller gives up must not be followed by the next one at once.
+#[tokio::test(start_paused = true)]
+async fn impatient_callers_do_not_probe_an_endpoint_again_and_again() {
+    for mode in [Hang, Stalled] {
+        for is_ejected in [true, false] {
+            let upstream = Upstream::of(4);
+            upstream.calls(200).await;
+            upstream.instances[0].set(Hang);
+            while is_ejected && upstream.state(0) != EndpointState::Ejected {
+                upstream.calls(1).await;
+            }
+            upstream.instances[0].set(mode.clone());
+            let service = ServiceBuilder::new()
+                .layer(DeadlineLayer::new(50 * MS))
+                .layer(steadfast::buffer_body::BufferBodyLayer::new())
+                .service(upstream.service());
+            let mut calls = tokio::task::JoinSet::new();
+            for _ in 0..3000 {
+                let service = service.clone();
+                calls.spawn(async move {
+                    let Ok(response) = send(&service, get()).await else { return true };
+                    response.into_body().collect().await.is_err()
+                });
+                sleep(20 * MS).await;
+            }
+            let failed = calls.join_all().await.into_iter().filter(|failed| *failed).count();
+            assert!(failed < 100, "{mode:?}, ejected first: {is_ejected}: {failed} of 3000 fail");
+        }
+    }
+}
+
 #[derive(Clone)]
 struct MayBeUnready(bool);
 
@@ -252,6 +283,33 @@ async fn an_overload_of_all_endpoints_gets_no_more_retries_than_that_of_one() {
     for bad in [50, 70, 80, 90] {
         let (one, four) = (attempts_per_call(1, bad).await, attempts_per_call(4, bad).await);
         assert!(four < one + 0.15, "{bad} % fail: {four} attempts per call, with one endpoint {one}");
+    }
+}
+
+/// By chance, one of many endpoints always has a small share of faults, and one has a run of them.
+#[tokio::test(start_paused = true)]
+async fn an_overload_of_many_endpoints_ejects_few() {
+    for (count, bad_percent) in [(8, 50), (16, 20), (16, 50), (64, 50)] {
+        let dice = std::sync::atomic::AtomicU64::new(1);
+        let group = Group::of(count, move |_, _| {
+            let mut random = dice.fetch_add(0x9e37_79b9_7f4a_7c15, Relaxed);
+            random = (random ^ (random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            random = (random ^ (random >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            random ^= random >> 31;
+            Some((5 * MS, if random % 100 < bad_percent { 503 } else { 200 }, None))
+        });
+        let service = EndpointsService::new(group.endpoints.clone());
+        let mut least = count;
+        for call in 0..20_000 {
+            let service = service.clone();
+            tokio::spawn(async move { drop(send(&service, get()).await) });
+            sleep(MS).await;
+            if call > 2000 && call % 100 == 0 {
+                let list = group.endpoints.list();
+                least = least.min(list.iter().filter(|it| it.ejection_cause().is_none()).count());
+            }
+        }
+        assert!(least >= count * 5 / 8, "{least} of {count} are available while {bad_percent} % fail");
     }
 }
 

@@ -203,7 +203,7 @@ fn a_probe_whose_head_was_good_keeps_its_place_while_its_body_is_read() {
     let due_ms = group.eject(0, 0);
     assert_eq!(group.ejections.take_probe(!0, true, LEASE, due_ms), Some(0));
     let generation = group.generation(0);
-    group.ejections.probe_answered(0, generation, due_ms + 10);
+    group.ejections.probe_answered(0, generation, true, due_ms + 10);
     let end_ms = due_ms + 10 + to_millis(ANSWERED_LEASE);
     assert_eq!(group.ejections.take_probe(!0, true, LEASE, end_ms - 1), None);
     assert_eq!(group.ejections.streaming_probe(end_ms - 1), None);
