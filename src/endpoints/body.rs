@@ -15,9 +15,9 @@ use crate::sealed::Sealed;
 use crate::{BoxError, RetryTerms};
 
 /// Counts an answer until its body has ended. Records a fault of the endpoint if the body breaks off, or if it has
-/// stalled for an unusually long time when a time limit cuts it.
+/// [stalled](super) when a time limit cuts it or its reader drops it.
 ///
-/// A good answer counts as a success when its body ends or is dropped. The answer to a probe already counts as a
+/// Otherwise, a good answer counts as a success when its body ends or is dropped. The answer to a probe already counts as a
 /// success when a frame arrives a second or more after the start of the probe, because a stream may never end.
 #[derive(Debug)]
 pub struct EndpointBody {
@@ -76,17 +76,17 @@ impl EndpointBody {
                 kind => kind,
             });
         } else if has_stalled || by == Cut::Limit {
-            self.given_up();
+            self.given_up(gap);
         }
     }
 
     /// Records a body that may be slow at any endpoint, or whose caller may be impatient. It is no fault, but a retry
     /// goes to another endpoint.
-    fn given_up(&mut self) {
+    fn given_up(&mut self, gap: Duration) {
         self.is_settled = true;
-        let AttemptStart { endpoint, began, generation, is_probe, .. } = &self.start;
+        let AttemptStart { endpoint, generation, is_probe, .. } = &self.start;
         if self.start.is_current() {
-            endpoint.load.sample_at_least(began.elapsed(), endpoint.millis(Instant::now()));
+            endpoint.load.sample_at_least(gap, endpoint.millis(Instant::now()));
         }
         if *is_probe {
             endpoint.release_probe(*generation);
