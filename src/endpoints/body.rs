@@ -17,8 +17,9 @@ use crate::{BoxError, RetryTerms};
 /// Counts an answer until its body has ended. Records a fault of the endpoint if the body breaks off, or if it has
 /// [stalled](super) when a time limit cuts it or its reader drops it.
 ///
-/// Otherwise, a good answer counts as a success when its body ends or is dropped. The answer to a probe already counts as a
-/// success when a frame arrives a second or more after the start of the probe, because a stream may never end.
+/// Otherwise, a good answer counts as a success when its body ends or is dropped. The answer to a probe already
+/// counts as a success when a frame arrives a second or more after the start of the probe, because a stream may never
+/// end.
 #[derive(Debug)]
 pub struct EndpointBody {
     start: AttemptStart,

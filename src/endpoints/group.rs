@@ -372,7 +372,7 @@ impl Endpoint {
         true
     }
 
-    /// True if the endpoint has been removed while others are available. It counts as worse than the others.
+    /// True if others are available. Called for an endpoint that has been removed: any other is better.
     fn is_replaced(&self) -> bool {
         self.group.upgrade().is_some_and(|group| group.available.load(Relaxed) != 0)
     }

@@ -67,6 +67,8 @@ struct Changes<A> {
     last_id: u16,
     /// Addresses beyond the largest number of endpoints, oldest first.
     left_out: Vec<A>,
+    /// True if it was reported that an address found no place among them.
+    is_overfull: bool,
 }
 
 /// The most addresses that are remembered beyond the largest number of endpoints.
@@ -130,7 +132,7 @@ impl<A: PartialEq + fmt::Display, S> Endpoints<A, S> {
             make: Box::new(make),
             discovery: Discovery::new(changes),
             max_endpoints: settings.max_endpoints,
-            changes: Mutex::new(Changes { last_id: 0, left_out: Vec::new() }),
+            changes: Mutex::new(Changes { last_id: 0, left_out: Vec::new(), is_overfull: false }),
         }))
     }
 
@@ -182,7 +184,7 @@ impl<A: PartialEq + fmt::Display, S> Endpoints<A, S> {
         if members.len() >= self.0.max_endpoints {
             if changes.left_out.len() < MAX_LEFT_OUT {
                 changes.left_out.push(address);
-            } else {
+            } else if !std::mem::replace(&mut changes.is_overfull, true) {
                 log_events::address_ignored(
                     self.name().unwrap_or_default(),
                     &address.to_string(),

@@ -117,8 +117,8 @@ impl LoadCounts {
 /// The health of an endpoint in a word: 24 bits of the generation, the flag of an ejected endpoint, and seven bits of
 /// the faults in a row.
 ///
-/// A generation ends with an ejection and with a return. The result of an attempt of an earlier generation says
-/// nothing.
+/// A generation ends with an ejection and with a return. The result of an attempt of an earlier generation is
+/// ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct HealthWord(u32);
 
@@ -324,7 +324,7 @@ impl EndpointLoad {
             // The endpoint has only failed so far. The price falls fast, so that the endpoint is tried again.
             (0, 0) => decayed(FAILED_FIRST, idle.saturating_mul(4)),
             (0, _) => UNKNOWN,
-            // While an answer is awaited, the average may be due to be confirmed.
+            // While an answer is awaited, the decay begins only when an answer is overdue.
             (_, _) if counts.awaited > 0 => decayed(average, idle.saturating_sub(ticks_of(average))),
             (_, _) => decayed(average, idle),
         };

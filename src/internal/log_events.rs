@@ -101,7 +101,7 @@ pub(crate) fn endpoint_added(upstream: &str, address: &str) {
     tracing::debug!(target: "steadfast::endpoints", upstream, address, "the endpoint is added");
 }
 
-/// The discovery has reported too many addresses, so this one is forgotten.
+/// The discovery has reported too many addresses, so this one is forgotten. Emitted once for an upstream.
 pub(crate) fn address_ignored(upstream: &str, address: &str, waiting: usize) {
     tracing::warn!(
         target: "steadfast::endpoints",

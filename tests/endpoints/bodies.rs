@@ -8,13 +8,8 @@ use super::*;
 type BufferedStack = RetryService<TimeoutService<BufferBodyService<EndpointsService<usize, Connection>>>>;
 
 fn stack(upstream: &Upstream, budget: Option<RetryBudget>) -> BufferedStack {
-    let retry = RetryLayer::new(RetryPolicy::builder().seed(7).build().unwrap());
-    let retry = match budget {
-        Some(budget) => retry.budget(budget),
-        None => retry.without_budget(),
-    };
     ServiceBuilder::new()
-        .layer(retry)
+        .layer(retries(budget))
         .layer(TimeoutLayer::new(1000 * MS))
         .layer(BufferBodyLayer::new())
         .service(upstream.service())
@@ -103,7 +98,7 @@ async fn an_endpoint_whose_probe_stalls_in_its_body_does_not_return() {
     upstream.calls(100).await;
     upstream.instances[0].set(Stalled);
     let stack = ServiceBuilder::new()
-        .layer(RetryLayer::new(RetryPolicy::builder().seed(7).build().unwrap()).without_budget())
+        .layer(retries(None))
         .layer(TimeoutLayer::new(4000 * MS))
         .layer(BufferBodyLayer::new())
         .service(upstream.service());

@@ -11,7 +11,7 @@ use super::*;
 type News = Result<Change<usize>, BoxError>;
 
 /// Instances whose addresses change by the sender.
-fn changing(count: usize) -> (Upstream, UnboundedSender<News>) {
+pub(super) fn changing(count: usize) -> (Upstream, UnboundedSender<News>) {
     let (changes, mut receiver) = unbounded_channel::<News>();
     let changing = stream::poll_fn(move |cx| receiver.poll_recv(cx));
     (Upstream::discovered(count, changing, |builder| builder), changes)

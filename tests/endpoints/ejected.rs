@@ -182,9 +182,7 @@ async fn shares(upstream: &Upstream, address: usize, parts: usize) -> Vec<f64> {
 
 #[tokio::test(start_paused = true)]
 async fn the_share_of_an_endpoint_that_returns_or_is_added_grows_over_two_seconds() {
-    let (changes, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-    let changing = futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx));
-    let upstream = Upstream::discovered::<BoxError>(4, changing, |builder| builder);
+    let (upstream, changes) = discovery::changing(4);
     (0..3).for_each(|address| changes.send(Ok(Change::Insert(address))).unwrap());
     upstream.calls(200).await;
     changes.send(Ok(Change::Insert(3))).unwrap();
@@ -204,9 +202,7 @@ async fn the_share_of_an_endpoint_that_returns_or_is_added_grows_over_two_second
 /// The remaining one would be overloaded.
 #[tokio::test(start_paused = true)]
 async fn endpoints_that_replace_most_others_get_their_share_at_once() {
-    let (changes, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-    let changing = futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx));
-    let upstream = Upstream::discovered::<BoxError>(20, changing, |builder| builder);
+    let (upstream, changes) = discovery::changing(20);
     (0..10).for_each(|address| changes.send(Ok(Change::Insert(address))).unwrap());
     upstream.calls(200).await;
     (10..19).for_each(|address| changes.send(Ok(Change::Insert(address))).unwrap());

@@ -57,6 +57,18 @@ impl Group {
         Self { endpoints, fast, sent, renewed, stack }
     }
 
+    /// Endpoints that all fail this share of their attempts, at random.
+    fn overloaded(count: usize, bad_percent: u64) -> Self {
+        let dice = std::sync::atomic::AtomicU64::new(1);
+        Self::of(count, move |_, _| {
+            let mut random = dice.fetch_add(0x9e37_79b9_7f4a_7c15, Relaxed);
+            random = (random ^ (random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            random = (random ^ (random >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            random ^= random >> 31;
+            Some((5 * MS, if random % 100 < bad_percent { 503 } else { 200 }, None))
+        })
+    }
+
     /// Sends a call every 5 ms without waiting for the answers.
     async fn fast(&self, calls: usize) {
         let mut set = tokio::task::JoinSet::new();
@@ -260,14 +272,7 @@ async fn one_throttled_tenant_leaves_the_endpoints_to_others() {
 }
 
 async fn attempts_per_call(endpoints: usize, bad_percent: u64) -> f64 {
-    let dice = std::sync::atomic::AtomicU64::new(1);
-    let group = Group::of(endpoints, move |_, _| {
-        let mut random = dice.fetch_add(0x9e37_79b9_7f4a_7c15, Relaxed);
-        random = (random ^ (random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        random = (random ^ (random >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        random ^= random >> 31;
-        Some((5 * MS, if random % 100 < bad_percent { 503 } else { 200 }, None))
-    });
+    let group = Group::overloaded(endpoints, bad_percent);
     let (stack, mut calls) = (group.stack.clone(), tokio::task::JoinSet::new());
     for _ in 0..10_000 {
         let stack = stack.clone();
@@ -290,14 +295,7 @@ async fn an_overload_of_all_endpoints_gets_no_more_retries_than_that_of_one() {
 #[tokio::test(start_paused = true)]
 async fn an_overload_of_many_endpoints_ejects_few() {
     for (count, bad_percent) in [(8, 50), (16, 20), (16, 50), (64, 50)] {
-        let dice = std::sync::atomic::AtomicU64::new(1);
-        let group = Group::of(count, move |_, _| {
-            let mut random = dice.fetch_add(0x9e37_79b9_7f4a_7c15, Relaxed);
-            random = (random ^ (random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            random = (random ^ (random >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            random ^= random >> 31;
-            Some((5 * MS, if random % 100 < bad_percent { 503 } else { 200 }, None))
-        });
+        let group = Group::overloaded(count, bad_percent);
         let service = EndpointsService::new(group.endpoints.clone());
         let mut least = count;
         for call in 0..20_000 {
@@ -378,9 +376,7 @@ async fn an_endpoint_with_an_open_stream_recovers_from_slow_answers() {
 #[tokio::test(start_paused = true)]
 async fn endpoints_work_as_before_after_a_pause_of_weeks() {
     for days in [1, 30, 1000] {
-        let (changes, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-        let changing = futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx));
-        let upstream = Upstream::discovered::<BoxError>(5, changing, |builder| builder);
+        let (upstream, changes) = discovery::changing(5);
         (0..4).for_each(|address| changes.send(Ok(Change::Insert(address))).unwrap());
         upstream.calls(100).await;
         upstream.instances[0].set(Well(100 * MS));

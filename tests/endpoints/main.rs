@@ -115,6 +115,14 @@ type Connection = BoxCloneSyncService<Request<()>, Response<TestBody>, Error<io:
 
 type Stack = RetryService<TimeoutService<EndpointsService<usize, Connection>>>;
 
+fn retries(budget: Option<RetryBudget>) -> RetryLayer {
+    let retry = RetryLayer::new(RetryPolicy::builder().seed(7).build().unwrap());
+    match budget {
+        Some(budget) => retry.budget(budget),
+        None => retry.without_budget(),
+    }
+}
+
 /// Instances, and their endpoints.
 struct Upstream {
     instances: Vec<Instance>,
@@ -162,12 +170,10 @@ impl Upstream {
 
     /// A stack with retries and a time limit of 1 s for an attempt.
     fn stack(&self, budget: Option<RetryBudget>) -> Stack {
-        let retry = RetryLayer::new(RetryPolicy::builder().seed(7).build().unwrap());
-        let retry = match budget {
-            Some(budget) => retry.budget(budget),
-            None => retry.without_budget(),
-        };
-        ServiceBuilder::new().layer(retry).layer(TimeoutLayer::new(1000 * MS)).service(self.service())
+        ServiceBuilder::new()
+            .layer(retries(budget))
+            .layer(TimeoutLayer::new(1000 * MS))
+            .service(self.service())
     }
 
     /// Makes `count` GETs, one after the other, every 20 ms. Returns the number of good answers.

@@ -86,9 +86,7 @@ async fn an_endpoint_that_asks_for_a_long_pause_again_and_again_gets_it() {
 
 #[tokio::test(start_paused = true)]
 async fn the_faults_of_a_removed_endpoint_leave_the_budget_to_others() {
-    let (changes, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-    let changing = futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx));
-    let upstream = Upstream::discovered::<BoxError>(3, changing, |builder| builder);
+    let (upstream, changes) = discovery::changing(3);
     (0..3).for_each(|address| changes.send(Ok(Change::Insert(address))).unwrap());
     let budget = RetryBudget::default();
     let stack = upstream.stack(Some(budget.clone()));
