@@ -13,7 +13,7 @@
 
 use std::future::Ready;
 
-use http::{Extensions, HeaderMap, Response, StatusCode};
+use http::{Extensions, HeaderMap, Response, StatusCode, Version};
 use http_body::Body;
 
 use crate::attempts::Attempts;
@@ -95,6 +95,9 @@ pub trait ResponseKind<Res>: Sealed + Copy {
 
     /// Returns the headers; `None` for a response that is not HTTP.
     fn headers(self, response: &Res) -> Option<&HeaderMap>;
+
+    /// Returns the version of the protocol; `None` for a response that is not HTTP.
+    fn version(self, response: &Res) -> Option<Version>;
 
     /// Returns an extension that a layer below has attached to the response; `None` without one.
     fn extension<T: Clone + Send + Sync + 'static>(self, response: &Res) -> Option<&T>;
@@ -190,6 +193,10 @@ impl<B: Body> ResponseKind<Response<B>> for Http {
         Some(response.headers())
     }
 
+    fn version(self, response: &Response<B>) -> Option<Version> {
+        Some(response.version())
+    }
+
     fn extension<T: Clone + Send + Sync + 'static>(self, response: &Response<B>) -> Option<&T> {
         response.extensions().get()
     }
@@ -231,6 +238,10 @@ impl<Res> ResponseKind<Res> for NonHttp {
     }
 
     fn headers(self, _response: &Res) -> Option<&HeaderMap> {
+        None
+    }
+
+    fn version(self, _response: &Res) -> Option<Version> {
         None
     }
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, Version};
 use reqwest::redirect::Policy;
 
 use super::connecting::WatchConnecting;
@@ -22,7 +22,8 @@ pub(super) type MakeBuilder = Arc<dyn Fn() -> reqwest::ClientBuilder + Send + Sy
 /// The settings of the reqwest clients.
 pub(super) struct ClientFactory {
     pub(super) make: MakeBuilder,
-    /// The text of the user's builder, which shows the names that the builder pins. reqwest has no getter for them.
+    /// The text of the user's builder, which shows the names that the builder pins, and the protocol. reqwest has no
+    /// getters for them.
     pub(super) builder_debug: Option<String>,
     pub(super) default_headers: HeaderMap,
     pub(super) connect_timeout: Option<Duration>,
@@ -117,6 +118,18 @@ impl ClientFactory {
     pub(super) fn pins(&self, host: &str) -> bool {
         let pinned = self.builder_debug.as_ref().and_then(|text| text.split_once("dns_overrides"));
         pinned.is_some_and(|(_, names)| names.contains(&format!("{host:?}: [")))
+    }
+
+    /// Returns the protocol of the first request to a server; `None` if the TLS handshake decides.
+    pub(super) fn protocol(&self, is_encrypted: bool) -> Option<Version> {
+        let is_set = |setting: &str| self.builder_debug.as_ref().is_some_and(|text| text.contains(setting));
+        if is_set("http2_prior_knowledge: true") {
+            Some(Version::HTTP_2)
+        } else if is_encrypted && cfg!(feature = "http2") && !is_set("http1_only: true") {
+            None
+        } else {
+            Some(Version::HTTP_11)
+        }
     }
 
     /// Makes the service of a client that this factory has built.

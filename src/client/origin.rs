@@ -63,6 +63,10 @@ impl OriginName {
             && url.scheme() == self.scheme
     }
 
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.scheme == "https"
+    }
+
     /// True if a resolver is asked for the host. reqwest ignores pins for IP addresses and for absolute names.
     pub(super) fn is_resolved(&self) -> bool {
         !self.host.is_empty() && !self.host.ends_with('.') && self.ip().is_none()

@@ -45,9 +45,13 @@ pub(super) struct OriginSettings {
     pub(super) classifier: StackClassifier,
 }
 
+/// The largest number of lanes of a single address.
+const MAX_LANES: usize = 64;
+
 impl OriginFactory {
     pub(super) fn new(unpinned: ReqwestService, settings: OriginSettings) -> Self {
-        let single = single_endpoint(&unpinned, None, None, &settings.endpoints);
+        let without_lanes = settings.endpoints.clone().without_lanes();
+        let single = single_endpoint(&unpinned, None, None, &without_lanes);
         let single = EndpointsService::new(single).classifier(settings.classifier.clone());
         Self(Arc::new(OriginFactoryInner { unpinned, single, settings, origins: Mutex::default() }))
     }
@@ -83,10 +87,20 @@ impl OriginFactory {
             let (endpoints, discovery) = self.discovered(name, &upstream, factory);
             (endpoints, Some(discovery))
         } else {
-            (single_endpoint(unpinned, factory, Some(upstream), &settings.endpoints), None)
+            (single_endpoint(unpinned, factory, Some(upstream), &self.endpoint_settings(name)), None)
         };
         let service = EndpointsService::new(endpoints).classifier(settings.classifier.clone());
         OriginEndpoints { name: name.clone(), service, unpinned: self.0.single.clone(), discovery }
+    }
+
+    /// Returns the settings of the endpoints of an origin. A client that was handed in has one pool of connections, so
+    /// it has no lanes.
+    fn endpoint_settings(&self, name: &OriginName) -> EndpointsBuilder {
+        let OriginSettings { endpoints, factory, .. } = &self.0.settings;
+        match factory {
+            Some(factory) => endpoints.clone().with_lanes(MAX_LANES, factory.protocol(name.is_encrypted())),
+            None => endpoints.clone().without_lanes(),
+        }
     }
 
     fn discovered(
@@ -117,12 +131,16 @@ impl OriginFactory {
                 }
             }
         };
-        let endpoints = Endpoints::new(&settings.endpoints, Some(Arc::clone(upstream)), changes, make);
+        let endpoints =
+            Endpoints::new(&self.endpoint_settings(name), Some(Arc::clone(upstream)), changes, make);
         let sink = {
             let (pins, endpoints) = (Arc::clone(&pins), endpoints.clone());
             Arc::new(move |news| match news {
                 AddressNews::Changed(changes) => pins.changed(changes),
-                AddressNews::Idle => endpoints.drop_services_at(|target| *target != Target::Unpinned),
+                AddressNews::Idle => {
+                    endpoints.remove_further_lanes();
+                    endpoints.drop_services_at(|target| *target != Target::Unpinned);
+                }
             })
         };
         let discovery = Arc::new(NameDiscovery::new(

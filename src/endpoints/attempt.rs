@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{HeaderMap, Version};
 use tokio::time::Instant;
 
 use super::attempt_start::AttemptStart;
 use super::body::EndpointBody;
 use super::ejection::FaultKind;
 use super::group::Endpoint;
-use super::load::low_bits;
+use crate::http::keep_alive::keep_alive;
 use crate::{EndpointId, RetryTerms};
 
 /// An attempt that waits for the head of its answer.
@@ -22,9 +23,9 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
+    /// Follows an attempt that the load of the endpoint counts already.
     #[inline]
-    pub(super) fn begin(endpoint: Arc<Endpoint>, is_probe: bool, now: Instant, now_ms: u64) -> Self {
-        endpoint.load.begin(low_bits(now_ms));
+    pub(super) fn new(endpoint: Arc<Endpoint>, is_probe: bool, now: Instant) -> Self {
         let (generation, version) = (endpoint.load.health().generation(), endpoint.version());
         let start = AttemptStart { endpoint, began: now, generation, version, is_probe };
         Self { start, has_ended: false }
@@ -36,6 +37,20 @@ impl Attempt {
 
     pub(super) const fn is_probe(&self) -> bool {
         self.start.is_probe
+    }
+
+    /// Looks at the head of the first answer over new connections.
+    #[inline]
+    pub(super) fn has_head<'a>(
+        &self,
+        version: Option<Version>,
+        headers: impl FnOnce() -> Option<&'a HeaderMap>,
+    ) {
+        if self.start.endpoint.takes_head() {
+            if let Some(version) = version {
+                self.start.endpoint.has_head(version, headers().and_then(keep_alive));
+            }
+        }
     }
 
     /// Records a good answer. Its body follows, and is a stream if its length is not known.

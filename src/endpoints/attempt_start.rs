@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::ejection::{EndpointFault, FaultKind};
-use super::group::{Endpoint, FaultReport};
+use super::endpoint::FaultReport;
+use super::group::Endpoint;
 use crate::RetryTerms;
 
 /// The endpoint of an attempt, as it was at the start of the attempt.

@@ -32,15 +32,21 @@ pub(super) fn choose(
     dice: &mut DiceRoll,
 ) -> Option<u32> {
     let Candidates { all, available, tried } = candidates;
-    let mut set = all & available & !tried;
+    let well = choose_well(all & available & !tried, &price, dice);
+    well.or_else(|| {
+        let untried = all & !tried;
+        cheapest(if untried == 0 { all } else { untried }, price, dice)
+    })
+}
+
+/// Chooses one of a set of endpoints that is not silent; `None` if there is none.
+#[inline]
+pub(super) fn choose_well(mut set: u64, price: impl Fn(u32) -> Price, dice: &mut DiceRoll) -> Option<u32> {
     while set != 0 {
         let count = set.count_ones();
         if count == 1 {
             let only = set.trailing_zeros();
-            if price(only).is_silent {
-                break;
-            }
-            return Some(only);
+            return (!price(only).is_silent).then_some(only);
         }
         let (one, two) = dice.pair(count);
         let (one, two) = (nth_bit(set, one), nth_bit(set, two));
@@ -59,8 +65,7 @@ pub(super) fn choose(
             }
         }
     }
-    let untried = all & !tried;
-    cheapest(if untried == 0 { all } else { untried }, price, dice)
+    None
 }
 
 /// True if a price is below three quarters of another one. Two endpoints that are nearly equal get equal shares:

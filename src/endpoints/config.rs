@@ -3,6 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "reqwest")]
+use http::Version;
+
+#[cfg(feature = "reqwest")]
+use super::lanes::room_over;
+use super::lanes::{ANY, LaneSettings};
 use crate::ConfigError;
 
 /// Configures [`Endpoints`](super::Endpoints), whose page has an example. [`build`](Self::build) checks the values.
@@ -11,6 +17,11 @@ pub struct EndpointsBuilder {
     pub(super) name: Option<Arc<str>>,
     pub(super) max_endpoints: usize,
     pub(super) settings: EjectionSettings,
+    /// `None` if not set: the owner of the endpoints decides.
+    pub(super) max_lanes: Option<usize>,
+    pub(super) max_lane_age: Duration,
+    /// The number of attempts in one lane before the first answer shows the protocol.
+    pub(super) first_room: u32,
     pub(super) seed: Option<u64>,
 }
 
@@ -37,6 +48,9 @@ impl EndpointsBuilder {
                 eject_for: Duration::from_secs(1),
                 max_eject_for: Duration::from_secs(8),
             },
+            max_lanes: None,
+            max_lane_age: Duration::from_secs(60),
+            first_room: ANY,
             seed: None,
         }
     }
@@ -56,6 +70,19 @@ impl EndpointsBuilder {
     #[cfg(feature = "reqwest")]
     pub(crate) const fn get_max_endpoints(&self) -> usize {
         self.max_endpoints
+    }
+
+    /// Sets the lanes of an upstream of a client. The protocol of the first call may be known.
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn with_lanes(self, default_max: usize, protocol: Option<Version>) -> Self {
+        let first_room = protocol.map_or(ANY, room_over);
+        Self { max_lanes: Some(self.max_lanes.unwrap_or(default_max)), first_room, ..self }
+    }
+
+    /// Switches the lanes off.
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn without_lanes(self) -> Self {
+        Self { max_lanes: Some(1), ..self }
     }
 
     #[cfg(feature = "reqwest")]
@@ -100,6 +127,30 @@ impl EndpointsBuilder {
         self
     }
 
+    /// Sets the largest number of [lanes](super) if the upstream has a single address: 1 to 64. One switches lanes off.
+    /// Default: 64 in a `Client`, otherwise 1. With more than one, each service that [`build`](Self::build) gets from
+    /// its function must have connections of its own.
+    ///
+    /// Over HTTP/1, each lane has one connection; beyond the largest number, attempts share lanes.
+    pub fn max_lanes(mut self, lanes: usize) -> Self {
+        self.max_lanes = Some(lanes);
+        self
+    }
+
+    /// Sets the age at which a [lane](super) gets a new connection, from 1 s to a day. Each lane's age varies by a
+    /// quarter. Default: 60 s.
+    ///
+    /// A balancer sends a new connection to any of its instances, so the load spreads after the upstream has been scaled
+    /// up, or restarted.
+    pub fn max_lane_age(mut self, age: Duration) -> Self {
+        self.max_lane_age = age;
+        self
+    }
+
+    pub(super) fn lane_settings(&self) -> LaneSettings {
+        LaneSettings { max: self.max_lanes.unwrap_or(1), max_age: self.max_lane_age, room: self.first_room }
+    }
+
     /// Makes the choices and the jitter repeatable. In a `Client`, the seed also decides which addresses are used
     /// beyond the maximum, so give each process another seed. Default: random.
     pub fn seed(mut self, seed: u64) -> Self {
@@ -115,6 +166,8 @@ impl EndpointsBuilder {
         ConfigError::check("endpoints.fault_share", fault_share, 0.01..=1.0)?;
         ConfigError::check("endpoints.eject_for", eject_for, Duration::from_millis(10)..=HOUR)?;
         ConfigError::check("endpoints.max_eject_for", max_eject_for, eject_for..=24 * HOUR)?;
+        ConfigError::check("endpoints.max_lanes", self.max_lanes.unwrap_or(1), 1..=MAX_ENDPOINTS)?;
+        ConfigError::check("endpoints.max_lane_age", self.max_lane_age, Duration::from_secs(1)..=24 * HOUR)?;
         Ok(())
     }
 }

@@ -105,6 +105,8 @@ pub(super) enum Transition {
 #[derive(Debug)]
 pub(super) struct Ejections {
     slots: Vec<Option<Health>>,
+    /// True if the endpoints are lanes of one address.
+    are_lanes: bool,
     rng: SmallRng,
 }
 
@@ -139,10 +141,12 @@ impl Ejected {
 
 impl Ejections {
     pub(super) const fn new(rng: SmallRng) -> Self {
-        Self { slots: Vec::new(), rng }
+        Self { slots: Vec::new(), are_lanes: false, rng }
     }
 
-    pub(super) fn insert(&mut self, slot: usize) {
+    /// Adds an endpoint, which is a lane if the others are lanes, too.
+    pub(super) fn insert(&mut self, slot: usize, is_lane: bool) {
+        self.are_lanes = is_lane;
         if self.slots.len() <= slot {
             self.slots.resize(slot + 1, None);
         }
@@ -252,6 +256,9 @@ impl Ejections {
 
     /// True if a quarter of the other available endpoints, and at least one, have less than half of this endpoint's
     /// share of faults. A single one of many can have a small share by chance.
+    ///
+    /// Most lanes have few attempts, and an idle lane proves nothing. So lanes without an attempt do not count, and the
+    /// others are judged as carefully as this one.
     pub(super) fn is_worse(&self, slot: usize, ended: &impl Fn(usize) -> u32) -> bool {
         let Some(health) = self.health(slot) else { return false };
         let counts = |slot: usize, health: &Health| {
@@ -259,13 +266,22 @@ impl Ejections {
             (f64::from(faults), f64::from(attempts))
         };
         let (faults, attempts) = counts(slot, health);
-        let others = || self.others_available(slot).map(|(other, health)| counts(other, health));
+        let others = || {
+            let counts = self.others_available(slot).map(|(other, health)| counts(other, health));
+            counts.filter(|(_, attempts)| !self.are_lanes || *attempts > 0.0)
+        };
         let (all_faults, all_attempts) =
             others().fold((0.0, 0.0), |(faults, attempts), (more, of)| (faults + more, attempts + of));
         // A few attempts say little, so some more are assumed, with the share of the others.
         let usual_share = all_faults / all_attempts.max(1.0);
-        let share = ASSUMED_ATTEMPTS.mul_add(usual_share, faults) / (attempts + ASSUMED_ATTEMPTS);
-        let better = others().filter(|(faults, attempts)| faults / attempts.max(1.0) * 2.0 < share).count();
+        let careful_share = |faults: f64, attempts: f64| {
+            ASSUMED_ATTEMPTS.mul_add(usual_share, faults) / (attempts + ASSUMED_ATTEMPTS)
+        };
+        let share = careful_share(faults, attempts);
+        let share_of = |faults: f64, attempts: f64| {
+            if self.are_lanes { careful_share(faults, attempts) } else { faults / attempts.max(1.0) }
+        };
+        let better = others().filter(|(faults, attempts)| share_of(*faults, *attempts) * 2.0 < share).count();
         better >= others().count().div_ceil(4).max(1)
     }
 

@@ -234,6 +234,7 @@ fn answered<Res, E, K: ResponseKind<Res>>(
     if kind.is_of_redirect_target(response) {
         return attempt.redirected();
     }
+    attempt.has_head(kind.version(response), || kind.headers(response));
     let outcome = judge.classify(Ok(response));
     if kind.is_from_elsewhere(response) {
         return elsewhere(attempt, kind, response, outcome);

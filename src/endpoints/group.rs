@@ -24,12 +24,12 @@ use tokio::time::Instant;
 
 use super::choice::{Candidates, Dice, DiceRoll, choose};
 use super::config::{EjectionSettings, EndpointsBuilder};
-use super::ejection::{Ejections, EndpointFault, FaultKind, Health, Transition};
-use super::load::{EndpointLoad, HealthWord, millis_since};
+use super::ejection::{Ejections, Transition};
+use super::lanes::{ANY, LaneChoice, Lanes};
+use super::load::{EndpointLifetime, EndpointLoad, HealthWord, millis_since};
 use super::renewal::Renewals;
 use super::status::EjectionCause;
 use crate::EndpointId;
-use crate::internal::log_events;
 use crate::internal::rng;
 use crate::internal::shared_settings::SharedSettings;
 use crate::internal::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -39,37 +39,57 @@ use crate::internal::sync::{Mutex, MutexGuard};
 #[derive(Debug)]
 pub(super) struct EndpointGroup {
     name: Option<Arc<str>>,
-    settings: SharedSettings<EjectionSettings>,
+    pub(super) settings: SharedSettings<EjectionSettings>,
     /// The instant from which times are counted.
     epoch: Instant,
     /// A bit for each slot with an endpoint.
     present: AtomicU64,
     /// A bit for each slot with an endpoint that is not ejected.
-    available: AtomicU64,
+    pub(super) available: AtomicU64,
     /// A bit for each slot with an endpoint that is being eased in.
     easing: AtomicU64,
     /// The time at which the next probe is due; `u64::MAX` if no endpoint is ejected.
     next_probe_ms: AtomicU64,
     dice: Dice,
+    pub(super) lanes: Lanes,
+    /// The time until which faults of lanes are not charged to the retry budget while another lane is better.
+    pub(super) charged_until_ms: AtomicU64,
     state: Mutex<GroupState>,
 }
 
 #[derive(Debug)]
-struct GroupState {
-    ejections: Ejections,
-    renewals: Renewals,
+pub(super) struct GroupState {
+    pub(super) ejections: Ejections,
+    pub(super) renewals: Renewals,
     /// The endpoint of each slot.
-    endpoints: Vec<Option<Arc<Endpoint>>>,
+    pub(super) endpoints: Vec<Option<Arc<Endpoint>>>,
 }
 
 /// The endpoint that was chosen for an attempt.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pick {
-    pub(super) slot: u32,
+    pub(super) choice: LaneChoice,
+    /// The largest number of attempts in flight at the endpoint.
+    pub(super) room: u32,
     /// If the attempt is a probe: its time limit, unless it cannot be sent again.
     pub(super) probe: Option<Duration>,
     /// The time of the choice.
     pub(super) now_ms: u64,
+}
+
+impl Pick {
+    /// The same choice without a change of the lanes, and with room for any number of attempts.
+    pub(super) const fn shared(self) -> Self {
+        Self { choice: LaneChoice::Use(self.choice.slot()), room: ANY, ..self }
+    }
+}
+
+/// The endpoints that a call has tried.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tried {
+    pub(super) slots: u64,
+    /// True if the call has tried any endpoint; it may be gone.
+    pub(super) is_retry: bool,
 }
 
 impl EndpointGroup {
@@ -84,6 +104,8 @@ impl EndpointGroup {
             easing: AtomicU64::new(0),
             next_probe_ms: AtomicU64::new(u64::MAX),
             dice: Dice::new(rand::Rng::next_u64(&mut rng)),
+            lanes: Lanes::new(builder.lane_settings()),
+            charged_until_ms: AtomicU64::new(0),
             state: Mutex::new(GroupState {
                 ejections: Ejections::new(rng),
                 renewals: Renewals::new(),
@@ -96,7 +118,7 @@ impl EndpointGroup {
         self.name.as_ref()
     }
 
-    fn lock(&self) -> MutexGuard<'_, GroupState> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, GroupState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -104,22 +126,47 @@ impl EndpointGroup {
         millis_since(self.epoch, now)
     }
 
-    /// Adds an endpoint in the slot, which must be free.
+    /// Adds an endpoint in the slot. An endpoint in the slot is replaced, and the results of its attempts in flight are
+    /// ignored.
     pub(super) fn insert(self: &Arc<Self>, slot: usize, id: EndpointId, address: &str) -> Arc<Endpoint> {
-        let endpoint = Arc::new(Endpoint::new(Arc::downgrade(self), self.epoch, slot, id, address));
+        let born_ms = self.millis(Instant::now());
+        let is_lane = self.lanes.are_used();
+        let lifetime = if is_lane {
+            self.lanes.lifetime(born_ms, &mut self.dice.roll())
+        } else {
+            EndpointLifetime::endless(born_ms)
+        };
+        let endpoint = Arc::new(Endpoint {
+            load: EndpointLoad::new(lifetime),
+            id,
+            slot,
+            address: address.into(),
+            needs_renewal: AtomicBool::new(false),
+            version: AtomicU32::new(0),
+            charged_until_ms: AtomicU64::new(0),
+            is_head_awaited: AtomicBool::new(true),
+            keep_alive_ms: AtomicU32::new(0),
+            group: Arc::downgrade(self),
+            epoch: self.epoch,
+        });
         let mut state = self.lock();
         // The first endpoints of an upstream are all new, and share its load at once.
-        if state.endpoints.iter().flatten().any(|other| other.load.latency().is_some()) {
-            self.ease_in(&endpoint, self.millis(Instant::now()));
+        if !is_lane && state.endpoints.iter().flatten().any(|other| other.load.latency().is_some()) {
+            self.ease_in(&endpoint, born_ms);
         }
         if state.endpoints.len() <= slot {
             state.endpoints.resize(slot + 1, None);
         }
         state.endpoints[slot] = Some(Arc::clone(&endpoint));
-        state.ejections.insert(slot);
+        state.ejections.insert(slot, is_lane);
         self.present.store(self.present.load(Relaxed) | 1 << slot, Relaxed);
-        self.available.store(self.available.load(Relaxed) | 1 << slot, Relaxed);
+        self.publish(&state, &endpoint);
         endpoint
+    }
+
+    /// Takes a token of the budget of renewals; false if there is none.
+    pub(super) fn take_renewal(&self, now_ms: u64) -> bool {
+        self.lock().renewals.take(now_ms)
     }
 
     /// Removes the endpoint in the slot. The results of its attempts in flight are ignored.
@@ -134,21 +181,21 @@ impl EndpointGroup {
     }
 
     /// Chooses an endpoint for an attempt. `slots` are those of the list of members that the call has read; an
-    /// endpoint that was added since is not in that list. `load` returns the load of an endpoint, `tried` the slots
-    /// that the call has tried. `right` says whether the attempt may be a probe, and `probe_limit` how long a probe
-    /// may take. `None` if there is no endpoint.
+    /// endpoint that was added since is not in that list. `load` returns the load of an endpoint. `probe_limit` says
+    /// how long a probe may take. `None` if there is no endpoint.
     #[inline]
     pub(super) fn choose<'a>(
         &self,
         slots: u64,
-        load: impl Fn(u32) -> &'a EndpointLoad,
-        tried: u64,
+        load: impl Fn(u32) -> &'a EndpointLoad + Copy,
+        tried: Tried,
         right: ProbeRight,
         probe_limit: impl FnOnce() -> Duration,
         now: Instant,
     ) -> Option<Pick> {
         let now_ms = self.millis(now);
         let all = self.present.load(Relaxed) & slots;
+        let Tried { slots: tried, is_retry } = tried;
         let mut dice = self.dice.roll();
         if now_ms >= self.next_probe_ms.load(Relaxed) {
             let is_drawn = dice.below(PROBE_SHARE) == 0;
@@ -157,13 +204,20 @@ impl EndpointGroup {
             }
         }
         let mut available = self.available.load(Relaxed);
+        let room = self.lanes.room();
+        if room > 0 {
+            let candidates = Candidates { all, available, tried };
+            let choice = self.lanes.choose(candidates, is_retry, load, now_ms, &mut dice)?;
+            return Some(Pick { choice, room, probe: None, now_ms });
+        }
         let easing = self.easing.load(Relaxed) & available;
         if easing != 0 {
-            available &= !self.held_back(easing, available & all & !tried, &load, now_ms, &mut dice);
+            let left = available & all & !tried;
+            available &= !self.held_back(easing, left, load, now_ms, &mut dice);
         }
         let candidates = Candidates { all, available, tried };
         let slot = choose(candidates, |slot| load(slot).price(now_ms), &mut dice)?;
-        Some(Pick { slot, probe: None, now_ms })
+        Some(Pick { choice: LaneChoice::Use(slot), room: ANY, probe: None, now_ms })
     }
 
     /// Begins to ease an endpoint in that is new or has returned: its share of the attempts grows from nothing to the
@@ -227,7 +281,8 @@ impl EndpointGroup {
         }
         let slot = state.ejections.take_probe(allowed, is_safe, limit, now_ms)?;
         self.next_probe_ms.store(state.ejections.next_probe_ms(), Relaxed);
-        Some(Pick { slot: u32::try_from(slot).unwrap_or_default(), probe: Some(limit), now_ms })
+        let choice = LaneChoice::Use(u32::try_from(slot).unwrap_or_default());
+        Some(Pick { choice, room: ANY, probe: Some(limit), now_ms })
     }
 
     /// Returns the cause of an ejection and its end, and whether a probe is under way.
@@ -240,7 +295,7 @@ impl EndpointGroup {
     }
 
     /// Records a success of an endpoint that had faults.
-    fn succeeded(
+    pub(super) fn succeeded(
         &self,
         state: &mut GroupState,
         endpoint: &Endpoint,
@@ -249,7 +304,7 @@ impl EndpointGroup {
         now_ms: u64,
     ) -> Option<Transition> {
         let transition = state.ejections.success(endpoint.slot, generation, answered_ms, now_ms);
-        if transition.is_some() {
+        if transition.is_some() && !self.lanes.are_used() {
             self.ease_in(endpoint, now_ms);
         }
         self.publish(state, endpoint);
@@ -257,7 +312,7 @@ impl EndpointGroup {
     }
 
     /// Copies the health of an endpoint to the words that calls read without the lock.
-    fn publish(&self, state: &GroupState, endpoint: &Endpoint) {
+    pub(super) fn publish(&self, state: &GroupState, endpoint: &Endpoint) {
         let Some(health) = state.ejections.health(endpoint.slot) else { return };
         let is_ejected = health.ejected.is_some();
         endpoint.load.set_health(HealthWord::new(health.generation, is_ejected, health.faults_in_row));
@@ -285,181 +340,27 @@ const PROBE_SHARE: u32 = 8;
 /// The time in which a new endpoint, or one that has returned, is eased in.
 const EASE_MS: u32 = 2000;
 
-/// The least interval between two charges of one endpoint to the retry budget, while another endpoint is better.
-const CHARGE_EVERY_MS: u64 = 100;
-
-/// The shared state of one endpoint. Its service is in `members.rs`.
+/// The shared state of one endpoint. Its methods are in `endpoint.rs`, its service is
+/// in `members.rs`.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub(super) load: EndpointLoad,
     pub(super) id: EndpointId,
-    slot: usize,
+    pub(super) slot: usize,
     /// The address, for events.
-    address: Box<str>,
+    pub(super) address: Box<str>,
     /// True if the service is to be made anew for the next attempt.
-    needs_renewal: AtomicBool,
+    pub(super) needs_renewal: AtomicBool,
     /// The number of renewals of the service.
-    version: AtomicU32,
+    pub(super) version: AtomicU32,
     /// The time until which faults are not charged to the retry budget while another endpoint is better.
-    charged_until_ms: AtomicU64,
-    group: Weak<EndpointGroup>,
-    epoch: Instant,
-}
-
-/// The consequences of a fault for the retry.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct FaultReport {
-    /// True if the fault is charged to the retry budget.
-    pub(super) is_charged: bool,
-    /// True if another endpoint is available, and this one is worse.
-    pub(super) has_better: bool,
-}
-
-impl Endpoint {
-    pub(super) fn new(
-        group: Weak<EndpointGroup>,
-        epoch: Instant,
-        slot: usize,
-        id: EndpointId,
-        address: &str,
-    ) -> Self {
-        Self {
-            load: EndpointLoad::new(),
-            id,
-            slot,
-            address: address.into(),
-            needs_renewal: AtomicBool::new(false),
-            version: AtomicU32::new(0),
-            charged_until_ms: AtomicU64::new(0),
-            group,
-            epoch,
-        }
-    }
-
-    pub(super) fn version(&self) -> u32 {
-        self.version.load(Relaxed)
-    }
-
-    pub(super) fn millis(&self, now: Instant) -> u64 {
-        millis_since(self.epoch, now)
-    }
-
-    /// True if the service is to be made anew.
-    pub(super) fn needs_renewal(&self) -> bool {
-        self.needs_renewal.load(Relaxed)
-    }
-
-    /// Returns true once if the service is to be made anew.
-    pub(super) fn take_renewal(&self) -> bool {
-        self.needs_renewal() && self.needs_renewal.swap(false, Relaxed)
-    }
-
-    /// Runs `with` on the state of the group, unless the group is gone or the endpoint has been removed.
-    fn with_group<T>(&self, with: impl FnOnce(&EndpointGroup, &mut GroupState) -> T) -> Option<T> {
-        let group = self.group.upgrade()?;
-        let mut state = group.lock();
-        let current = state.endpoints.get(self.slot)?.as_ref()?;
-        (current.id == self.id).then(|| with(&group, &mut state))
-    }
-
-    /// True if the fault is to be charged to the retry budget: the first within a short interval, or any fault if no
-    /// other endpoint `is_better`.
-    fn charge(&self, is_better: bool, now_ms: u64) -> bool {
-        if is_better && now_ms < self.charged_until_ms.load(Relaxed) {
-            return false;
-        }
-        self.charged_until_ms.store(now_ms.saturating_add(CHARGE_EVERY_MS), Relaxed);
-        true
-    }
-
-    /// True if others are available. Called for an endpoint that has been removed: any other is better.
-    fn is_replaced(&self) -> bool {
-        self.group.upgrade().is_some_and(|group| group.available.load(Relaxed) != 0)
-    }
-
-    /// Records a success of an endpoint that had faults. The head came at `answered_ms`.
-    #[cold]
-    pub(super) fn recovered(&self, generation: u32, answered_ms: u64, now: Instant) {
-        let now_ms = self.millis(now);
-        let transition =
-            self.with_group(|group, state| group.succeeded(state, self, generation, answered_ms, now_ms));
-        self.report(transition.flatten(), now_ms);
-    }
-
-    /// Records a fault. `version` is that of the service at the start of the attempt.
-    #[cold]
-    pub(super) fn faulted(&self, fault: EndpointFault, version: u32, now: Instant) -> FaultReport {
-        let now_ms = self.millis(now);
-        let recorded = self.with_group(|group, state| {
-            let GroupState { ejections, renewals, endpoints } = state;
-            let ended = |slot: usize| {
-                let endpoint = endpoints.get(slot).and_then(Option::as_ref);
-                endpoint.map_or(0, |endpoint| endpoint.load.counts().ended)
-            };
-            let transition =
-                group.settings.read(|settings| ejections.fault(self.slot, fault, now_ms, settings, ended));
-            let has_bad_connections = match fault.kind {
-                FaultKind::Timeout | FaultKind::Unreachable => true,
-                // An ejection begins a new run.
-                FaultKind::Abandoned => {
-                    let is_second = |health: &Health| health.faults_in_row > 1;
-                    ejections.health(self.slot).is_some_and(is_second) || transition.is_some()
-                }
-                FaultKind::Exchange | FaultKind::Application | FaultKind::Throttled => false,
-            };
-            // Many attempts can fail on one dead connection, so a version is renewed once.
-            if has_bad_connections && version == self.version() && renewals.take(now_ms) {
-                self.version.store(version.wrapping_add(1), Relaxed);
-                self.needs_renewal.store(true, Relaxed);
-            }
-            // An endpoint that was ejected just now is worse than another, but its window is new.
-            let is_ejected = ejections.health(self.slot).is_some_and(|health| health.ejected.is_some());
-            let has_better = ejections.has_available_other(self.slot)
-                && (is_ejected || ejections.is_worse(self.slot, &ended));
-            group.publish(state, self);
-            (transition, FaultReport { is_charged: self.charge(has_better, now_ms), has_better })
-        });
-        let (transition, report) = recorded.unwrap_or_else(|| {
-            let has_better = self.is_replaced();
-            (None, FaultReport { is_charged: self.charge(has_better, now_ms), has_better })
-        });
-        self.report(transition, now_ms);
-        report
-    }
-
-    /// Records the good head of an answer to a probe.
-    #[cold]
-    pub(super) fn probe_answered(&self, generation: u32, is_stream: bool, now_ms: u64) {
-        self.with_group(|group, state| {
-            state.ejections.probe_answered(self.slot, generation, is_stream, now_ms);
-            group.publish(state, self);
-        });
-    }
-
-    /// Gives up a probe without a result.
-    #[cold]
-    pub(super) fn release_probe(&self, generation: u32) {
-        self.with_group(|group, state| {
-            state.ejections.release_probe(self.slot, generation);
-            group.publish(state, self);
-        });
-    }
-
-    /// Emits the event of an ejection or a return, outside the lock.
-    fn report(&self, transition: Option<Transition>, now_ms: u64) {
-        let (Some(transition), Some(group)) = (transition, self.group.upgrade()) else { return };
-        let upstream = group.name().map(|name| &**name).unwrap_or_default();
-        let time_until = |until_ms: u64| Duration::from_millis(until_ms.saturating_sub(now_ms));
-        match transition {
-            Transition::Ejected { cause, until_ms } => {
-                log_events::endpoint_ejected(upstream, &self.address, cause.as_str(), time_until(until_ms));
-            }
-            Transition::ProbeFailed { until_ms } => {
-                log_events::endpoint_probe_failed(upstream, &self.address, time_until(until_ms));
-            }
-            Transition::Returned => log_events::endpoint_returned(upstream, &self.address),
-        }
-    }
+    pub(super) charged_until_ms: AtomicU64,
+    /// True until the first head of an answer over new connections was looked at.
+    pub(super) is_head_awaited: AtomicBool,
+    /// The time without an attempt, in milliseconds, after which the server may close a connection. Zero if unknown.
+    pub(super) keep_alive_ms: AtomicU32,
+    pub(super) group: Weak<EndpointGroup>,
+    pub(super) epoch: Instant,
 }
 
 #[cfg(all(test, steadfast_loom))]

@@ -12,7 +12,9 @@ use tokio::time::Instant;
 use super::attempt::Attempt;
 use super::config::EndpointsBuilder;
 use super::discovery::{BoxedErrors, Change, Discovery, WaitingCall};
-use super::group::{EndpointGroup, ProbeRight};
+use super::group::{EndpointGroup, Pick, ProbeRight, Tried};
+use super::lanes::LaneChoice;
+use super::load::low_bits;
 use super::members::{Member, Members};
 use super::status::EndpointStatus;
 use crate::internal::log_events;
@@ -50,19 +52,19 @@ use crate::{BoxError, ConfigError, EndpointId, EndpointSet};
 /// ```
 #[doc(alias = "balancer")]
 #[doc(alias = "replicas")]
-pub struct Endpoints<A, S>(Arc<EndpointsInner<A, S>>);
+pub struct Endpoints<A, S>(pub(super) Arc<EndpointsInner<A, S>>);
 
-struct EndpointsInner<A, S> {
-    group: Arc<EndpointGroup>,
-    members: ArcSwap<Members<A, S>>,
+pub(super) struct EndpointsInner<A, S> {
+    pub(super) group: Arc<EndpointGroup>,
+    pub(super) members: ArcSwap<Members<A, S>>,
     make: Box<dyn Fn(&A) -> S + Send + Sync>,
     discovery: Discovery<A>,
     max_endpoints: usize,
-    changes: Mutex<Changes<A>>,
+    pub(super) changes: Mutex<Changes<A>>,
 }
 
 /// The state of changes to the members.
-struct Changes<A> {
+pub(super) struct Changes<A> {
     /// The number of the endpoint that was added last.
     last_id: u16,
     /// Addresses beyond the largest number of endpoints, oldest first.
@@ -181,6 +183,7 @@ impl<A: PartialEq + fmt::Display, S> Endpoints<A, S> {
         if members.slot_of(&address).is_some() || changes.left_out.contains(&address) {
             return;
         }
+        let members = self.keep_first_lane(&members);
         if members.len() >= self.0.max_endpoints {
             if changes.left_out.len() < MAX_LEFT_OUT {
                 changes.left_out.push(address);
@@ -193,11 +196,12 @@ impl<A: PartialEq + fmt::Display, S> Endpoints<A, S> {
             }
             return;
         }
+        self.0.group.lanes.use_if(members.len() == 0);
         let id = changes.next_id(&members);
         let slot = members.free_slot();
         let text = address.to_string();
         let endpoint = self.0.group.insert(slot, id, &text);
-        self.0.members.store(Arc::new(members.with(slot, Member::new(endpoint, address))));
+        self.0.members.store(Arc::new(members.with(slot, Member::new(endpoint, Arc::new(address)))));
         drop(changes);
         log_events::endpoint_added(self.name().unwrap_or_default(), &text);
     }
@@ -207,9 +211,12 @@ impl<A: PartialEq + fmt::Display, S> Endpoints<A, S> {
         changes.left_out.retain(|left_out| left_out != address);
         let members = self.0.members.load();
         let Some(slot) = members.slot_of(address) else { return };
+        let members = self.keep_first_lane(&members);
         self.0.group.remove(slot);
-        self.0.members.store(Arc::new(members.without(slot)));
-        let next = (!changes.left_out.is_empty()).then(|| changes.left_out.remove(0));
+        let members = Arc::new(members.without(slot));
+        self.0.members.store(Arc::clone(&members));
+        let next: Option<A> = (!changes.left_out.is_empty()).then(|| changes.left_out.remove(0));
+        self.0.group.lanes.use_if(next.is_none() && members.len() == 1);
         drop(changes);
         log_events::endpoint_removed(self.name().unwrap_or_default(), &address.to_string());
         if let Some(address) = next {
@@ -222,16 +229,49 @@ impl<A: PartialEq + fmt::Display, S: Clone> Endpoints<A, S> {
     /// Chooses an endpoint for an attempt; `None` if no endpoint is known.
     #[inline]
     pub(super) fn choose(&self, tried: EndpointSet, right: ProbeRight, now: Instant) -> Option<Chosen<S>> {
-        let members = self.0.members.load();
-        let tried = members.slots_of(tried);
-        let load = |slot| &members.at(slot).endpoint.load;
-        let limit = || probe_limit(&members);
-        let pick = self.0.group.choose(members.slots, load, tried, right, limit, now)?;
-        let member = members.at(pick.slot);
-        let attempt = Attempt::begin(Arc::clone(&member.endpoint), pick.probe.is_some(), now, pick.now_ms);
-        Some(Chosen { attempt, service: member.service(&self.0.make), probe: pick.probe })
+        let mut choices_left = MAX_CHOICES;
+        loop {
+            let members = self.0.members.load();
+            let tried = Tried { slots: members.slots_of(tried), is_retry: !tried.is_empty() };
+            let load = |slot| &members.at(slot).endpoint.load;
+            let limit = || probe_limit(&members);
+            let mut pick = self.0.group.choose(members.slots, load, tried, right, limit, now)?;
+            choices_left -= 1;
+            if choices_left == 0 {
+                pick = pick.shared();
+            }
+            let begun = match pick.choice {
+                LaneChoice::Use(slot) => self.begin(members.at(slot), &pick, now),
+                LaneChoice::Replace { .. } | LaneChoice::Add { .. } => {
+                    self.begin_in_changed(&members, &pick, now)
+                }
+            };
+            if begun.is_some() {
+                self.keep_lanes_up(&members, pick.now_ms);
+                return begun;
+            }
+        }
+    }
+
+    /// Begins an attempt, unless other attempts fill the lane.
+    #[inline]
+    pub(super) fn begin(&self, member: &Member<A, S>, pick: &Pick, now: Instant) -> Option<Chosen<S>> {
+        let endpoint = &member.endpoint;
+        endpoint.renew_after_rest(pick.now_ms);
+        let has_begun = endpoint.load.begin_within(pick.room, low_bits(pick.now_ms));
+        has_begun.then(|| self.chosen(member, pick, now))
+    }
+
+    /// Returns the member for an attempt that its load counts already.
+    #[inline]
+    pub(super) fn chosen(&self, member: &Member<A, S>, pick: &Pick, now: Instant) -> Chosen<S> {
+        let attempt = Attempt::new(Arc::clone(&member.endpoint), pick.probe.is_some(), now);
+        Chosen { attempt, service: member.service(&self.0.make), probe: pick.probe }
     }
 }
+
+/// The most choices of an attempt. Other attempts can take the chosen lane first.
+const MAX_CHOICES: u32 = 8;
 
 impl<A, S> Endpoints<A, S> {
     /// The upstream's name, if it was set.
@@ -282,12 +322,14 @@ impl<A: Clone, S> Endpoints<A, S> {
     /// discovery.
     pub fn list(&self) -> Vec<EndpointStatus<A>> {
         let now = Instant::now();
+        let are_lanes = self.0.group.lanes.are_used();
         let status = |(slot, member): (usize, &Member<A, S>)| {
             let load = &member.endpoint.load;
             let ejection = self.0.group.ejection_of(slot, now);
             EndpointStatus {
                 id: member.endpoint.id,
-                address: member.site.address.clone(),
+                address: A::clone(&member.site.address),
+                lane: are_lanes.then(|| u16::try_from(slot + 1).unwrap_or(u16::MAX)),
                 latency: load.latency(),
                 in_flight: load.counts().in_flight() as usize,
                 ejected: ejection.map(|(cause, until, _)| (cause, until)),
@@ -302,7 +344,7 @@ impl<A: Clone, S> Endpoints<A, S> {
 
 impl<A> Changes<A> {
     /// Returns a number that no endpoint has.
-    fn next_id<S>(&mut self, members: &Members<A, S>) -> EndpointId {
+    pub(super) fn next_id<S>(&mut self, members: &Members<A, S>) -> EndpointId {
         loop {
             self.last_id = self.last_id.wrapping_add(1);
             let id = NonZeroU16::new(self.last_id).map(EndpointId::new);

@@ -82,6 +82,15 @@ pub(super) struct EndpointLoad {
     eased_from: AtomicU64,
     /// A [`HealthWord`].
     health: AtomicU32,
+    lifetime: EndpointLifetime,
+}
+
+/// The times, in milliseconds, at which an endpoint was added and is replaced.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EndpointLifetime {
+    pub(super) born_ms: u64,
+    /// `u64::MAX` for an endpoint that is no lane.
+    pub(super) expires_ms: u64,
 }
 
 const HEAD_AWAITED: u64 = 1;
@@ -158,6 +167,13 @@ enum Silence {
     Over,
 }
 
+impl EndpointLifetime {
+    /// The lifetime of an endpoint that is no lane.
+    pub(super) const fn endless(born_ms: u64) -> Self {
+        Self { born_ms, expires_ms: u64::MAX }
+    }
+}
+
 /// The price of an endpoint for the next attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Price {
@@ -166,7 +182,7 @@ pub(super) struct Price {
 }
 
 impl EndpointLoad {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(lifetime: EndpointLifetime) -> Self {
         Self {
             counts: AtomicU64::new(0),
             latency: AtomicU64::new(0),
@@ -175,7 +191,16 @@ impl EndpointLoad {
             unanswered_since: AtomicU32::new(0),
             eased_from: AtomicU64::new(0),
             health: AtomicU32::new(HealthWord::new(0, false, 0).0),
+            lifetime,
         }
+    }
+
+    pub(super) const fn is_old(&self, now_ms: u64) -> bool {
+        now_ms >= self.lifetime.expires_ms
+    }
+
+    pub(super) const fn age_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.lifetime.born_ms)
     }
 
     pub(super) fn counts(&self) -> LoadCounts {
@@ -201,11 +226,48 @@ impl EndpointLoad {
     #[inline]
     pub(super) fn begin(&self, now_ms: u32) {
         let before = self.counts.fetch_add(HEAD_AWAITED, Relaxed);
-        let since = self.unanswered_since.load(Relaxed);
-        let awaited = LoadCounts::unpack(before).awaited;
+        self.begun(LoadCounts::unpack(before), now_ms);
+    }
+
+    /// Counts an attempt that begins, unless `room` attempts are in flight.
+    #[inline]
+    pub(super) fn begin_within(&self, room: u32, now_ms: u32) -> bool {
+        if room == u32::MAX {
+            self.begin(now_ms);
+            return true;
+        }
+        let mut word = self.counts.load(Relaxed);
+        while LoadCounts::unpack(word).in_flight() < room {
+            match self.counts.compare_exchange(word, word + HEAD_AWAITED, Relaxed, Relaxed) {
+                Ok(before) => {
+                    self.begun(LoadCounts::unpack(before), now_ms);
+                    return true;
+                }
+                Err(current) => word = current,
+            }
+        }
+        false
+    }
+
+    #[inline]
+    fn begun(&self, before: LoadCounts, now_ms: u32) {
+        let (since, awaited) = (self.unanswered_since.load(Relaxed), before.awaited);
         if awaited == 0 || since == 0 || self.silence(since, awaited, now_ms).1 == Silence::Over {
             self.unanswered_since.store(now_ms.max(1), Relaxed);
         }
+    }
+
+    /// True if attempts have waited for so long that the silence is over.
+    #[inline]
+    pub(super) fn is_silence_over(&self, now_ms: u64) -> bool {
+        let (awaited, since) = (self.counts().awaited, self.unanswered_since.load(Relaxed));
+        awaited > 0 && since != 0 && self.silence(since, awaited, low_bits(now_ms)).1 == Silence::Over
+    }
+
+    /// True if an attempt has begun, or ended.
+    pub(super) fn has_been_used(&self) -> bool {
+        let counts = self.counts();
+        counts.in_flight() > 0 || counts.ended > 0
     }
 
     /// Returns the milliseconds without an answer since an attempt began, and the phase of the silence.
@@ -264,6 +326,26 @@ impl EndpointLoad {
     /// True if the endpoint has answered since this time.
     pub(super) fn has_answered_since(&self, since_ms: u64) -> bool {
         self.answered_at.load(Relaxed) > since_ms
+    }
+
+    /// True if the endpoint has given a good answer since this time.
+    pub(super) fn has_good_answer_since(&self, since_ms: u64) -> bool {
+        self.good_head_at.load(Relaxed) > since_ms
+    }
+
+    /// True if the first answer is awaited, and not yet for long.
+    pub(super) fn is_new(&self, now_ms: u64, not_longer_ms: u32) -> bool {
+        let since = self.unanswered_since.load(Relaxed);
+        self.latency().is_none()
+            && self.counts().awaited > 0
+            && elapsed(since, low_bits(now_ms)) <= not_longer_ms
+    }
+
+    /// Returns the milliseconds since the last answer if nothing is in flight; `None` before the first answer.
+    #[inline]
+    pub(super) fn rests_for(&self, now_ms: u64) -> Option<u64> {
+        let answered_at = self.answered_at.load(Relaxed);
+        (answered_at > 0 && self.counts().in_flight() == 0).then(|| now_ms.saturating_sub(answered_at))
     }
 
     /// Begins to ease the endpoint in.

@@ -24,7 +24,8 @@ pub(super) struct Member<A, S> {
 
 /// The address of an endpoint, and the service that sends to it.
 pub(super) struct Site<A, S> {
-    pub(super) address: A,
+    /// Lanes share their address.
+    pub(super) address: Arc<A>,
     /// `None` until the first attempt, and after the endpoint was idle.
     service: ArcSwap<Option<S>>,
     /// Held while the service is made.
@@ -94,12 +95,12 @@ impl<A, S> Members<A, S> {
 
 impl<A: PartialEq, S> Members<A, S> {
     pub(super) fn slot_of(&self, address: &A) -> Option<usize> {
-        self.iter().find(|(_, member)| member.site.address == *address).map(|(slot, _)| slot)
+        self.iter().find(|(_, member)| *member.site.address == *address).map(|(slot, _)| slot)
     }
 }
 
 impl<A, S> Member<A, S> {
-    pub(super) fn new(endpoint: Arc<Endpoint>, address: A) -> Self {
+    pub(super) fn new(endpoint: Arc<Endpoint>, address: Arc<A>) -> Self {
         let site = Site { address, service: ArcSwap::from_pointee(None), making: Mutex::new(()) };
         Self { endpoint, site: Arc::new(site) }
     }

@@ -20,6 +20,7 @@ use crate::EndpointId;
 pub struct EndpointStatus<A> {
     pub(super) id: EndpointId,
     pub(super) address: A,
+    pub(super) lane: Option<u16>,
     pub(super) latency: Option<Duration>,
     pub(super) in_flight: usize,
     pub(super) ejected: Option<(EjectionCause, Instant)>,
@@ -37,6 +38,12 @@ impl<A> EndpointStatus<A> {
     /// Returns the address, as the discovery has reported it.
     pub const fn address(&self) -> &A {
         &self.address
+    }
+
+    /// Returns the number of the [lane](super), from 1, if the address has lanes. A lane that gets a new connection keeps
+    /// its number, and has another ID.
+    pub const fn lane(&self) -> Option<u16> {
+        self.lane
     }
 
     /// Returns the state: the reason if the endpoint gets no attempts.
@@ -80,9 +87,20 @@ impl<A> EndpointStatus<A> {
 
     #[cfg(feature = "reqwest")]
     pub(crate) fn map_address<B>(self, map: impl FnOnce(A) -> B) -> EndpointStatus<B> {
-        let Self { id, address, latency, in_flight, ejected, is_probing, is_silent, faults_in_row } = self;
+        let Self { id, address, lane, latency, in_flight, ejected, is_probing, is_silent, faults_in_row } =
+            self;
         let address = map(address);
-        EndpointStatus { id, address, latency, in_flight, ejected, is_probing, is_silent, faults_in_row }
+        EndpointStatus {
+            id,
+            address,
+            lane,
+            latency,
+            in_flight,
+            ejected,
+            is_probing,
+            is_silent,
+            faults_in_row,
+        }
     }
 }
 

@@ -32,6 +32,7 @@ pub(crate) mod client_errors;
 pub(crate) mod fields;
 pub(crate) mod held_body;
 mod idempotency;
+pub(crate) mod keep_alive;
 pub(crate) mod media_type;
 mod replay_body;
 mod replay_layer;

@@ -101,6 +101,11 @@ pub(crate) fn endpoint_added(upstream: &str, address: &str) {
     tracing::debug!(target: "steadfast::endpoints", upstream, address, "the endpoint is added");
 }
 
+/// An address has a new lane, with connections of its own.
+pub(crate) fn lane_added(upstream: &str, address: &str) {
+    tracing::debug!(target: "steadfast::endpoints", upstream, address, "the lane gets new connections");
+}
+
 /// The discovery has reported too many addresses, so this one is forgotten. Emitted once for an upstream.
 pub(crate) fn address_ignored(upstream: &str, address: &str, waiting: usize) {
     tracing::warn!(

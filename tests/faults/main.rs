@@ -26,6 +26,7 @@ use reqwest::redirect;
 use steadfast::buffer_body::BufferBodyLayer;
 use steadfast::bulkhead::Bulkhead;
 use steadfast::circuit_breaker::{CircuitBreaker, State};
+use steadfast::endpoints::Endpoints;
 use steadfast::http::{Fault, TransportError};
 use steadfast::last_known_good::{Cause, LastKnownGood};
 use steadfast::retry::{Attempts, Backoff, Jitter, RetryBudget, RetryPolicy};

@@ -150,7 +150,9 @@ async fn each_upstream_has_a_budget_of_its_own() {
 async fn a_503_of_any_framing_is_drained_so_that_its_connection_is_used_again() {
     let ten_kib = [b'x'; 10 * 1024];
     let wait = Backoff::new().base(Duration::from_millis(100)).jitter(Jitter::None);
-    let client = eager().retry(RetryPolicy::builder().backoff(wait)).build().unwrap();
+    // With lanes, a retry would use another connection.
+    let one_lane = Endpoints::builder().max_lanes(1);
+    let client = eager().retry(RetryPolicy::builder().backoff(wait)).endpoints(one_lane).build().unwrap();
     let replies =
         [Reply::chunked(503, &[&ten_kib[..5000], &ten_kib[5000..]]), Reply::status(503, &[], ten_kib)];
     for reply in replies {

@@ -22,7 +22,7 @@ struct Group {
 impl Group {
     fn of(endpoints: usize) -> Self {
         let mut ejections = Ejections::new(SmallRng::seed_from_u64(1));
-        (0..endpoints).for_each(|slot| ejections.insert(slot));
+        (0..endpoints).for_each(|slot| ejections.insert(slot, false));
         Self { ejections, ended: [0; 8] }
     }
 

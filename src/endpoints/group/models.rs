@@ -5,7 +5,8 @@ use std::num::NonZeroU16;
 use std::ops::Deref;
 
 use super::*;
-use crate::endpoints::{Endpoints, ejection::Health, load::LoadCounts};
+use crate::endpoints::ejection::{EndpointFault, FaultKind, Health};
+use crate::endpoints::{Endpoints, endpoint::FaultReport, load::LoadCounts};
 use crate::internal::sync::race;
 
 /// A group with two endpoints, in the slots 0 and 1.
@@ -69,7 +70,7 @@ impl Pair {
     /// Begins a probe of the endpoint 0, if one is due. Returns the generation of the attempt.
     fn begin_probe(&self) -> Option<u32> {
         let pick = self.take_probe(0b11, ProbeRight::Resendable, PROBE_IS_DUE, true, || Duration::ZERO)?;
-        assert!(pick.slot == 0 && pick.probe.is_some());
+        assert!(pick.choice.slot() == 0 && pick.probe.is_some());
         Some(self.endpoints[0].load.health().generation())
     }
 
@@ -104,7 +105,7 @@ fn id(number: usize) -> EndpointId {
 /// Ends an attempt while another begins. Afterwards, `ended` attempts have ended.
 fn while_another_begins(end: fn(&EndpointLoad), ended: u32) {
     let in_flight = || {
-        let load = EndpointLoad::new();
+        let load = EndpointLoad::new(EndpointLifetime::endless(0));
         load.begin(0);
         load
     };

@@ -12,7 +12,7 @@ fn price(load: &EndpointLoad, now_ms: u64) -> Duration {
 
 /// An endpoint that has answered in `took` at `now_ms`.
 fn known(took: Duration, now_ms: u64) -> EndpointLoad {
-    let load = EndpointLoad::new();
+    let load = EndpointLoad::new(EndpointLifetime::endless(0));
     load.sample(took, now_ms);
     load
 }
@@ -50,7 +50,7 @@ fn the_price_grows_with_the_attempts_and_falls_with_time() {
 
 #[test]
 fn a_new_endpoint_gets_one_attempt_until_it_answers() {
-    let load = EndpointLoad::new();
+    let load = EndpointLoad::new(EndpointLifetime::endless(0));
     assert_eq!(price(&load, 7), Duration::ZERO);
     load.begin(7);
     assert!(is_near(price(&load, 8), Duration::from_secs(2)));
@@ -62,7 +62,7 @@ fn a_new_endpoint_gets_one_attempt_until_it_answers() {
 
 #[test]
 fn an_endpoint_whose_first_answers_are_failures_is_not_the_cheapest() {
-    let load = EndpointLoad::new();
+    let load = EndpointLoad::new(EndpointLifetime::endless(0));
     load.begin(100);
     load.answered(100);
     load.body_ended();
@@ -138,7 +138,7 @@ fn the_clock_may_run_backwards_or_wrap() {
 
 #[test]
 fn counts_and_health_keep_to_their_bits() {
-    let load = EndpointLoad::new();
+    let load = EndpointLoad::new(EndpointLifetime::endless(0));
     for _ in 0..3 {
         load.begin(0);
     }

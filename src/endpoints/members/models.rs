@@ -22,7 +22,7 @@ impl Numbered {
     fn new() -> Self {
         let group = EndpointGroup::new(&Endpoints::builder().seed(1), None);
         let endpoint = group.insert(0, EndpointId::new(NonZeroU16::MIN), "a");
-        Self { member: Member::new(endpoint, ()), made: AtomicU32::new(0), _group: group }
+        Self { member: Member::new(endpoint, Arc::new(())), made: AtomicU32::new(0), _group: group }
     }
 
     /// The service 0 is made.
