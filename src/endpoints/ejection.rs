@@ -87,6 +87,15 @@ pub(super) struct EndpointFault {
     pub(super) good_head_ms: Option<u64>,
 }
 
+/// The progress of an endpoint.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Progress {
+    /// The number of ended attempts.
+    pub(super) ended: u32,
+    /// True if the last good answer is recent.
+    pub(super) is_answering: bool,
+}
+
 /// The change that a result has caused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Transition {
@@ -176,7 +185,7 @@ impl Ejections {
         self.others_available(slot).next().is_some()
     }
 
-    /// Records a fault. `ended` returns the number of ended attempts of a slot, the failed one included. Returns the
+    /// Records a fault. `progress` returns the progress of a slot, the failed attempt included. Returns the
     /// transition, if there is one.
     pub(super) fn fault(
         &mut self,
@@ -184,7 +193,7 @@ impl Ejections {
         fault: EndpointFault,
         now_ms: u64,
         settings: &EjectionSettings,
-        ended: impl Fn(usize) -> u32,
+        progress: impl Fn(usize) -> Progress,
     ) -> Option<Transition> {
         let health = self.health_mut(slot)?;
         if health.generation != fault.generation {
@@ -202,11 +211,11 @@ impl Ejections {
         }
         for (slot, health) in self.slots.iter_mut().enumerate() {
             if let Some(health) = health {
-                health.window.roll(now_ms, ended(slot));
+                health.window.roll(now_ms, progress(slot).ended);
             }
         }
         let health = self.health_mut(slot)?;
-        health.window.add(ended(slot));
+        health.window.add(progress(slot).ended);
         if fault.kind != FaultKind::Application {
             if fault.good_head_ms.is_some_and(|good_ms| good_ms > health.run_ms.1) {
                 health.faults_in_row = 0;
@@ -216,7 +225,7 @@ impl Ejections {
             health.faults_in_row += 1;
         }
         let is_run = health.faults_in_row >= settings.consecutive_faults;
-        let cause = self.cause(slot, fault, is_run, settings, &ended)?;
+        let cause = self.cause(slot, fault, is_run, settings, &progress)?;
         let pause = pause(fault.retry_after, is_run || cause == EjectionCause::FaultShare, settings);
         Some(self.eject(slot, cause, 0, pause, now_ms, settings))
     }
@@ -228,13 +237,13 @@ impl Ejections {
         fault: EndpointFault,
         is_run: bool,
         settings: &EjectionSettings,
-        ended: &impl Fn(usize) -> u32,
+        progress: &impl Fn(usize) -> Progress,
     ) -> Option<EjectionCause> {
         if self.slots.iter().flatten().count() == 1 {
             return None; // An only endpoint is used in any case.
         }
         let health = self.health(slot)?;
-        let (faults, attempts) = health.window.counts(ended(slot));
+        let (faults, attempts) = health.window.counts(progress(slot).ended);
         let is_share =
             attempts >= MIN_ATTEMPTS && f64::from(faults) >= settings.fault_share * f64::from(attempts);
         let cause = match fault.kind {
@@ -251,24 +260,27 @@ impl Ejections {
             }
             _ => return None,
         };
-        (!self.has_available_other(slot) || self.is_worse(slot, ended)).then_some(cause)
+        (!self.has_available_other(slot) || self.is_worse(slot, progress)).then_some(cause)
     }
 
     /// True if a quarter of the other available endpoints, and at least one, have less than half of this endpoint's
     /// share of faults. A single one of many can have a small share by chance.
     ///
-    /// Most lanes have few attempts, and an idle lane proves nothing. So lanes without an attempt do not count, and the
-    /// others are judged as carefully as this one.
-    pub(super) fn is_worse(&self, slot: usize, ended: &impl Fn(usize) -> u32) -> bool {
+    /// Most lanes have few attempts, and an idle lane proves nothing. So lanes without an attempt and without a recent
+    /// answer do not count, and the others are judged as carefully as this one.
+    pub(super) fn is_worse(&self, slot: usize, progress: &impl Fn(usize) -> Progress) -> bool {
         let Some(health) = self.health(slot) else { return false };
         let counts = |slot: usize, health: &Health| {
-            let (faults, attempts) = health.window.counts(ended(slot));
+            let (faults, attempts) = health.window.counts(progress(slot).ended);
             (f64::from(faults), f64::from(attempts))
         };
         let (faults, attempts) = counts(slot, health);
         let others = || {
-            let counts = self.others_available(slot).map(|(other, health)| counts(other, health));
-            counts.filter(|(_, attempts)| !self.are_lanes || *attempts > 0.0)
+            let others = self.others_available(slot).map(|(other, health)| (other, counts(other, health)));
+            let counts = others.filter(|(other, (_, attempts))| {
+                !self.are_lanes || *attempts > 0.0 || progress(*other).is_answering
+            });
+            counts.map(|(_, counts)| counts)
         };
         let (all_faults, all_attempts) =
             others().fold((0.0, 0.0), |(faults, attempts), (more, of)| (faults + more, attempts + of));

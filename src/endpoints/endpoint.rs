@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Version;
 use tokio::time::Instant;
 
-use super::ejection::{EndpointFault, FaultKind, Transition};
+use super::ejection::{EndpointFault, FaultKind, Progress, Transition};
 use super::group::{Endpoint, EndpointGroup, GroupState};
 use super::load::millis_since;
 use crate::internal::log_events;
@@ -13,9 +13,6 @@ use crate::internal::sync::atomic::Ordering::Relaxed;
 
 /// The least interval between two charges of one endpoint to the retry budget, while another endpoint is better.
 const CHARGE_EVERY_MS: u64 = 100;
-
-/// After a good answer, the lanes of a group are well for this time.
-const LANES_ARE_WELL_MS: u64 = 1000;
 
 /// A connection is renewed by this time before the server closes it, or by half of the server's time.
 const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
@@ -120,16 +117,19 @@ impl Endpoint {
         let now_ms = self.millis(now);
         let recorded = self.with_group(|group, state| {
             let GroupState { ejections, renewals, endpoints } = state;
-            let ended = |slot: usize| {
-                let endpoint = endpoints.get(slot).and_then(Option::as_ref);
-                endpoint.map_or(0, |endpoint| endpoint.load.counts().ended)
+            let progress = |slot: usize| {
+                let load = endpoints.get(slot).and_then(Option::as_ref).map(|endpoint| &endpoint.load);
+                Progress {
+                    ended: load.map_or(0, |load| load.counts().ended),
+                    is_answering: load.is_some_and(|load| load.is_answering(now_ms)),
+                }
             };
             let transition =
-                group.settings.read(|settings| ejections.fault(self.slot, fault, now_ms, settings, ended));
+                group.settings.read(|settings| ejections.fault(self.slot, fault, now_ms, settings, progress));
             // An endpoint that was ejected just now is worse than another, but its window is new.
             let is_ejected = ejections.health(self.slot).is_some_and(|health| health.ejected.is_some());
             let has_better = ejections.has_available_other(self.slot)
-                && (is_ejected || ejections.is_worse(self.slot, &ended));
+                && (is_ejected || ejections.is_worse(self.slot, &progress));
             // An ejection begins a new run.
             let is_second = transition.is_some()
                 || ejections.health(self.slot).is_some_and(|health| health.faults_in_row > 1);
@@ -159,8 +159,7 @@ impl Endpoint {
             return FaultReport { is_charged: true, has_better: false };
         };
         let has_better = if group.lanes.are_used() {
-            let since_ms = now_ms.saturating_sub(LANES_ARE_WELL_MS);
-            group.lock().endpoints.iter().flatten().any(|lane| lane.load.has_good_answer_since(since_ms))
+            group.lock().endpoints.iter().flatten().any(|lane| lane.load.is_answering(now_ms))
         } else {
             group.available.load(Relaxed) != 0
         };

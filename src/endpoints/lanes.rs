@@ -57,9 +57,6 @@ const STREAMS: u32 = 50;
 /// The least number of lanes over HTTP/2, so that a retry has another connection.
 const MIN_LANES: u32 = 2;
 
-/// A retry uses a lane as it is if the lane has answered within this time.
-const RECENTLY_MS: u64 = 1000;
-
 /// A lane is slow if its latency is this multiple of the usual latency, plus [`SLOWER_BY`].
 const SLOW_TIMES: u32 = 4;
 
@@ -182,7 +179,7 @@ impl Lanes {
         let set = all & available & !tried;
         let room = self.room();
         let price = |slot| lane(slot).price(now_ms);
-        let is_fit = |slot| !is_retry || has_recent_answer(lane(slot), now_ms);
+        let is_fit = |slot| !is_retry || lane(slot).is_answering(now_ms);
         let chosen = if room == ONE {
             first_idle(set, lane, is_fit)
         } else if all.count_ones() < MIN_LANES && room != ANY {
@@ -223,7 +220,7 @@ impl Lanes {
     /// True if the connections of a lane may be dead, or may lead to a slow instance.
     #[inline]
     fn is_suspect(&self, lane: &EndpointLoad, is_retry: bool, now_ms: u64) -> bool {
-        is_retry && lane.has_been_used() && !has_recent_answer(lane, now_ms)
+        is_retry && lane.has_been_used() && !lane.is_answering(now_ms)
             || lane.is_silence_over(now_ms)
             || self.is_slow(lane, now_ms)
     }
@@ -247,10 +244,6 @@ impl EndpointLoad {
             && self.age_ms(now_ms) >= UNUSED_MS
             && !self.has_answered_since(now_ms.saturating_sub(UNUSED_MS))
     }
-}
-
-fn has_recent_answer(lane: &EndpointLoad, now_ms: u64) -> bool {
-    lane.has_answered_since(now_ms.saturating_sub(RECENTLY_MS))
 }
 
 /// Returns the number of attempts that a lane carries at the same time.

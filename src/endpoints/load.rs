@@ -62,6 +62,9 @@ const MOST_LASTING: u32 = 4;
 /// An endpoint is never silent before this time, in milliseconds.
 const MIN_SILENCE_MS: u32 = 50;
 
+/// An answer is recent for this time, in milliseconds.
+const RECENTLY_MS: u64 = 1000;
+
 /// The load of one endpoint. Starts on a cache line of its own.
 #[derive(Debug)]
 #[repr(align(64))]
@@ -328,9 +331,10 @@ impl EndpointLoad {
         self.answered_at.load(Relaxed) > since_ms
     }
 
-    /// True if the endpoint has given a good answer since this time.
-    pub(super) fn has_good_answer_since(&self, since_ms: u64) -> bool {
-        self.good_head_at.load(Relaxed) > since_ms
+    /// True if the last good answer is recent.
+    pub(super) fn is_answering(&self, now_ms: u64) -> bool {
+        let good_head_at = self.good_head_at.load(Relaxed);
+        good_head_at > 0 && now_ms.saturating_sub(good_head_at) < RECENTLY_MS
     }
 
     /// True if the first answer is awaited, and not yet for long.

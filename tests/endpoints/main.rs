@@ -7,6 +7,7 @@ mod bodies;
 mod discovery;
 mod ejected;
 mod hard_cases;
+mod lanes;
 mod retries;
 
 use std::convert::Infallible;
@@ -67,6 +68,16 @@ struct InstanceState {
 }
 
 impl Instance {
+    /// Answers after 5 ms.
+    fn new() -> Self {
+        Self(Arc::new(InstanceState {
+            mode: Mutex::new(Well(5 * MS)),
+            requests: AtomicUsize::new(0),
+            posts: AtomicUsize::new(0),
+            made: AtomicUsize::new(0),
+        }))
+    }
+
     fn set(&self, mode: Mode) {
         *self.0.mode.lock().unwrap() = mode;
     }
@@ -144,15 +155,7 @@ impl Upstream {
         changes: impl futures_util::Stream<Item = Result<Change<usize>, E>> + Send + 'static,
         change: impl FnOnce(EndpointsBuilder) -> EndpointsBuilder,
     ) -> Self {
-        let instance = |_| {
-            Instance(Arc::new(InstanceState {
-                mode: Mutex::new(Well(5 * MS)),
-                requests: AtomicUsize::new(0),
-                posts: AtomicUsize::new(0),
-                made: AtomicUsize::new(0),
-            }))
-        };
-        let instances: Vec<Instance> = (0..count).map(instance).collect();
+        let instances: Vec<Instance> = (0..count).map(|_| Instance::new()).collect();
         let all = instances.clone();
         let make = move |address: &usize| {
             let instance = all[*address].clone();
@@ -290,4 +293,8 @@ fn settings_that_cannot_work_are_refused_by_field() {
     assert_eq!(field(new().eject_for(Duration::ZERO)), "endpoints.eject_for");
     assert_eq!(field(new().eject_for(20 * 1000 * MS)), "endpoints.max_eject_for");
     assert_eq!(field(new().max_eject_for(Duration::MAX)), "endpoints.max_eject_for");
+    assert_eq!(field(new().max_lanes(0)), "endpoints.max_lanes");
+    assert_eq!(field(new().max_lanes(65)), "endpoints.max_lanes");
+    assert_eq!(field(new().max_lane_age(999 * MS)), "endpoints.max_lane_age");
+    assert_eq!(field(new().max_lane_age(Duration::MAX)), "endpoints.max_lane_age");
 }

@@ -33,7 +33,8 @@ impl Group {
     fn fault_with(&mut self, slot: usize, now_ms: u64, fault: EndpointFault) -> Option<Transition> {
         self.ended[slot] += 1;
         let ended = self.ended;
-        self.ejections.fault(slot, fault, now_ms, &SETTINGS, |slot| ended[slot])
+        let progress = |slot: usize| Progress { ended: ended[slot], is_answering: false };
+        self.ejections.fault(slot, fault, now_ms, &SETTINGS, progress)
     }
 
     fn fault(&mut self, slot: usize, kind: FaultKind, now_ms: u64) -> Option<Transition> {
