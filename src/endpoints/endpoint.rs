@@ -111,6 +111,14 @@ impl Endpoint {
         self.report(transition.flatten(), now_ms);
     }
 
+    /// Records that an attempt that began at this time has got no answer, and nor has any other attempt meanwhile.
+    #[cold]
+    pub(super) fn was_silent_since(&self, began: Instant) {
+        if let Some(group) = self.group.upgrade() {
+            group.lanes.one_was_silent_since(self.millis(began));
+        }
+    }
+
     /// Records a fault. `version` is that of the service at the start of the attempt.
     #[cold]
     pub(super) fn faulted(&self, fault: EndpointFault, version: u32, now: Instant) -> FaultReport {

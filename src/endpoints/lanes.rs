@@ -10,9 +10,10 @@
 //!   added. While the first answer of a lane is awaited, the others carry the load.
 //! - Until the first answer shows the protocol, all attempts share the first lane.
 //!
-//! A lane is replaced by one with a new connection when it is old, when it is much slower than the others, when it
-//! has been silent for long, and when a retry would use it although it has not answered for a second. Except for old
-//! lanes, this takes a token of the budget of renewals. So does a lane that is added because the others look bad.
+//! A lane is replaced by one with a new connection when it is old, when it is much slower than the others, and when it
+//! has been silent for long. A retry replaces it if it has not answered since the last attempt that got no answer: an
+//! event in the network can kill all idle connections at once. Except for old lanes, this takes a token of the budget
+//! of renewals. So does a lane that is added because the others look bad.
 
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub(super) struct Lanes {
     known_room: AtomicU32,
     /// The latency of the faster lanes: a quarter of them are faster.
     usual: AtomicU64,
+    /// The time of the last attempt that got no answer. Connections that have answered since are not dead.
+    silent_since_ms: AtomicU64,
     /// `u64::MAX` while there are no lanes.
     next_upkeep_ms: AtomicU64,
 }
@@ -101,6 +104,7 @@ impl Lanes {
             room: AtomicU32::new(0),
             known_room: AtomicU32::new(settings.room),
             usual: AtomicU64::new(0),
+            silent_since_ms: AtomicU64::new(0),
             next_upkeep_ms: AtomicU64::new(u64::MAX),
         }
     }
@@ -137,6 +141,17 @@ impl Lanes {
         }
     }
 
+    /// Records the time of an attempt that got no answer.
+    pub(super) fn one_was_silent_since(&self, began_ms: u64) {
+        self.silent_since_ms.fetch_max(began_ms, Relaxed);
+    }
+
+    /// True if the connections of a lane may be dead, as those of another lane were.
+    fn may_be_silent(&self, lane: &EndpointLoad) -> bool {
+        let since_ms = self.silent_since_ms.load(Relaxed);
+        since_ms > 0 && lane.has_been_used() && !lane.has_answered_since(since_ms)
+    }
+
     /// Returns the lifetime of a new lane. It varies by a quarter, so that lanes are not replaced at the same time.
     pub(super) fn lifetime(&self, born_ms: u64, dice: &mut DiceRoll) -> EndpointLifetime {
         let max_age = self.settings.max_age / 1000 * (750 + dice.below(501));
@@ -165,7 +180,8 @@ impl Lanes {
         unused.fold(0, |unused, slot| unused | 1 << slot)
     }
 
-    /// Chooses a lane for an attempt; `None` if there are none. A retry prefers lanes that have answered recently.
+    /// Chooses a lane for an attempt; `None` if there are none. For a retry, lanes that may be
+    /// dead come last.
     #[inline]
     pub(super) fn choose<'a>(
         &self,
@@ -179,7 +195,7 @@ impl Lanes {
         let set = all & available & !tried;
         let room = self.room();
         let price = |slot| lane(slot).price(now_ms);
-        let is_fit = |slot| !is_retry || lane(slot).is_answering(now_ms);
+        let is_fit = |slot| !(is_retry && self.may_be_silent(lane(slot)));
         let chosen = if room == ONE {
             first_idle(set, lane, is_fit)
         } else if all.count_ones() < MIN_LANES && room != ANY {
@@ -220,9 +236,7 @@ impl Lanes {
     /// True if the connections of a lane may be dead, or may lead to a slow instance.
     #[inline]
     fn is_suspect(&self, lane: &EndpointLoad, is_retry: bool, now_ms: u64) -> bool {
-        is_retry && lane.has_been_used() && !lane.is_answering(now_ms)
-            || lane.is_silence_over(now_ms)
-            || self.is_slow(lane, now_ms)
+        is_retry && self.may_be_silent(lane) || lane.is_silence_over(now_ms) || self.is_slow(lane, now_ms)
     }
 
     #[inline]

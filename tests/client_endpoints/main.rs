@@ -12,6 +12,7 @@ mod cookies;
 mod discovered;
 mod faults;
 mod hidden;
+mod lanes;
 mod lifetime;
 mod origins;
 mod redirects;
