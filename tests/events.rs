@@ -8,7 +8,8 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind::{ConnectionRefused, ConnectionReset};
 #[cfg(feature = "reqwest")]
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use http::{Request, Response, StatusCode, Uri};
 use http_body_util::Empty;
 use steadfast::bulkhead::{Bulkhead, BulkheadLayer};
 use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
-use steadfast::endpoints::{Change, EndpointState, Endpoints, EndpointsService};
+use steadfast::endpoints::{Change, EndpointState, Endpoints, EndpointsService, fixed};
 use steadfast::http::HttpClassifier;
 use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer, Store};
 use steadfast::retry::{RetryLayer, RetryPolicy};
@@ -178,6 +179,42 @@ async fn every_event_about_endpoints_names_its_upstream() {
     ];
     assert_named(&events, &expected);
     assert_eq!(events.len(), 8, "three are added: {events:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_event_about_lanes_names_its_upstream() {
+    let events = Arc::default();
+    let _guard = tracing::subscriber::set_default(Events(Arc::clone(&events)));
+    let lanes_made = AtomicUsize::new(0);
+    let refusing = Upstream::answering([fault(ConnectionRefused)]);
+    let (busy, well) = (Upstream::answering([status(200), hang()]), Upstream::answering([status(200)]));
+    // The second lane refuses connections until it has been renewed several times.
+    let make = move |_: &&str| match lanes_made.fetch_add(1, Relaxed) {
+        0 => busy.clone(),
+        1..=3 => refusing.clone(),
+        _ => well.clone(),
+    };
+    let endpoints = Endpoints::builder().name("vip").seed(1).max_lanes(2);
+    let endpoints = endpoints.build(fixed(["10.0.0.1"]), make).unwrap();
+    let service = EndpointsService::new(endpoints.clone());
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    send(&service, get()).await.unwrap();
+    let busy_service = service.clone();
+    let busy = tokio::spawn(async move { send(&busy_service, get()).await.is_ok() });
+    tokio::task::yield_now().await;
+    for _ in 0..300 {
+        let _ = send(&service, get()).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    busy.abort();
+    let events = std::mem::take(&mut *events.lock().unwrap());
+    let expected = [
+        ("the endpoint is added", "vip"),
+        ("the lane gets new connections", "vip"),
+        ("the lane is ejected", "vip"),
+        ("the lane is available again", "vip"),
+    ];
+    assert_named(&events, &expected);
 }
 
 #[cfg(feature = "reqwest")]

@@ -27,6 +27,10 @@ pub(super) struct FaultReport {
 }
 
 impl Endpoint {
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
     pub(super) fn version(&self) -> u32 {
         self.version.load(Relaxed)
     }
@@ -197,14 +201,19 @@ impl Endpoint {
         let (Some(transition), Some(group)) = (transition, self.group.upgrade()) else { return };
         let upstream = group.name().map(|name| &**name).unwrap_or_default();
         let time_until = |until_ms: u64| Duration::from_millis(until_ms.saturating_sub(now_ms));
+        let (address, are_lanes) = (&*self.address, group.lanes.are_used());
         match transition {
+            Transition::Ejected { cause, until_ms } if are_lanes => {
+                log_events::lane_ejected(upstream, address, cause.as_str(), time_until(until_ms));
+            }
             Transition::Ejected { cause, until_ms } => {
-                log_events::endpoint_ejected(upstream, &self.address, cause.as_str(), time_until(until_ms));
+                log_events::endpoint_ejected(upstream, address, cause.as_str(), time_until(until_ms));
             }
             Transition::ProbeFailed { until_ms } => {
-                log_events::endpoint_probe_failed(upstream, &self.address, time_until(until_ms));
+                log_events::endpoint_probe_failed(upstream, address, time_until(until_ms));
             }
-            Transition::Returned => log_events::endpoint_returned(upstream, &self.address),
+            Transition::Returned if are_lanes => log_events::lane_returned(upstream, address),
+            Transition::Returned => log_events::endpoint_returned(upstream, address),
         }
     }
 }

@@ -119,8 +119,10 @@ impl<A: PartialEq + fmt::Display, S: Clone> Endpoints<A, S> {
         let mut members = Arc::clone(&self.0.members.load());
         let removed = removed & members.slots;
         for slot in (0..64).filter(|slot| removed & (1 << slot) != 0) {
-            self.0.group.remove(slot);
-            members = Arc::new(members.without(slot));
+            let lane = &members.at(slot).endpoint;
+            log_events::endpoint_removed(self.name().unwrap_or_default(), lane.address());
+            self.0.group.remove(slot as usize);
+            members = Arc::new(members.without(slot as usize));
         }
         self.0.members.store(members);
     }

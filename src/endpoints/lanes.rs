@@ -1,19 +1,11 @@
-//! The lanes of an address: how many attempts a lane carries, and which lane gets the next attempt.
+//! The choice of a lane for an attempt, and when a lane is added or replaced; see the [module](super).
 //!
-//! Behind a virtual address, the connection decides which instance answers. So a lane has connections of its own, and
-//! is an endpoint like any other: it is ejected, probed and renewed. Only the choice differs, because lanes can be
-//! made and replaced at will:
+//! Lanes can be made and replaced at will, so no tier of bad lanes is used as long as a new one can be made: if no lane
+//! is fit, one is added. The number of attempts in one lane, its room, depends on the protocol.
 //!
-//! - Over HTTP/1, a lane carries one attempt at a time, on one connection. The lowest idle lane gets the attempt. If
-//!   none is idle, a lane is added.
-//! - Over HTTP/2, the attempts share two lanes of up to 50 streams, by price. If both are full or silent, a lane is
-//!   added. While the first answer of a lane is awaited, the others carry the load.
-//! - Until the first answer shows the protocol, all attempts share the first lane.
+//! # Memory ordering
 //!
-//! A lane is replaced by one with a new connection when it is old, when it is much slower than the others, and when it
-//! has been silent for long. A retry replaces it if it has not answered since the last attempt that got no answer: an
-//! event in the network can kill all idle connections at once. Except for old lanes, this takes a token of the budget
-//! of renewals. So does a lane that is added because the others look bad.
+//! Every access is relaxed. The words are independent, and an old value costs a connection at most.
 
 use std::time::Duration;
 

@@ -117,6 +117,41 @@
 //! after an unusually long wait, the service of the endpoint is made anew, and with it the connections. The upstream
 //! has a budget of ten renewals, refilled by one a second.
 //!
+//! # Lanes
+//!
+//! Behind a virtual address, such as a Kubernetes `ClusterIP`, the connection decides which instance answers. A retry over
+//! the same connection meets the same instance. So a single address can have several lanes: sets of connections, each of
+//! which is an endpoint of its own. All of the above applies to lanes, except for the choice. The service of each lane is
+//! made anew, so the function that makes it must return one with connections of its own.
+//! [`max_lanes`](EndpointsBuilder::max_lanes) switches lanes on; a `Client` has them by default.
+//!
+//! - Over HTTP/1, a lane carries one attempt at a time, on one connection. The lowest idle lane gets the attempt, lanes
+//!   with faults last. If no lane is idle, one is added. Beyond the largest number, attempts share lanes.
+//! - Over HTTP/2, the attempts share two lanes, by price. A lane carries up to 50 attempts. If all are full or silent,
+//!   one is added. While the first answer of a lane is awaited, the others carry the load.
+//! - The version of the answers shows the protocol. Until the first answer, all attempts share one lane, unless the
+//!   settings of a `Client` tell the protocol.
+//!
+//! A lane gets new connections
+//!
+//! - after its ejection, and after two faults in a row, if other lanes are better
+//! - after a silence, when the next attempt would use the lane again
+//! - if its latency exceeds four times the usual latency of the lanes by more than 5 ms; the latency counts after eight
+//!   answers and 5 s
+//! - if a retry would use it, and it has not answered since the last attempt that got no answer: all idle connections
+//!   can die at once
+//! - at its [age](EndpointsBuilder::max_lane_age), 60 s with a jitter of a quarter, so that the load spreads after a
+//!   scale-up. Over HTTP/2, only if another lane can carry the attempts meanwhile.
+//!
+//! Except at its age, this takes one of the renewals of the upstream, and so does a lane that is added because the others
+//! look bad. So an outage opens few connections. A lane without an attempt for 60 s is removed if there are others.
+//!
+//! # Idle connections
+//!
+//! A request fails if the server closes its idle connection at the same moment. A server can state by `Keep-Alive:
+//! timeout=5` for how long it keeps an idle HTTP/1 connection. An endpoint or lane that had nothing in flight for that
+//! time less one second (or half of the time, if that is longer) gets a new connection.
+//!
 //! # Discovery
 //!
 //! The addresses come from a stream of [changes](Change), as in `tower::discover`. Calls poll the stream, so no task
@@ -138,14 +173,15 @@
 //!
 //! # Events
 //!
-//! `tracing` events with target `steadfast::endpoints` have the fields `upstream` and, for one endpoint, `address`:
+//! `tracing` events with target `steadfast::endpoints` have the fields `upstream` and, for one endpoint, `address`. The
+//! events of lanes are all of level DEBUG, and `address` has the number of the lane.
 //!
 //! | level | event | further fields |
 //! |---|---|---|
 //! | WARN | an endpoint is ejected | `cause` ([`EjectionCause`]), `time` |
 //! | DEBUG | a probe failed, so the ejection lasts longer | `time` |
 //! | INFO | an endpoint is available again | |
-//! | DEBUG | an endpoint is added or removed | |
+//! | DEBUG | an endpoint is added or removed, or a lane gets new connections | |
 //! | WARN | the discovery failed, and the known endpoints are kept | `error`, `known` |
 //! | WARN | too many addresses wait for a place | `waiting` |
 //! | WARN | the first failed look-up of a name in an outage of the resolver (`Client`) | `name`, `error`, `kept` |

@@ -85,6 +85,23 @@ pub(crate) fn endpoint_ejected(upstream: &str, address: &str, cause: &str, time:
     );
 }
 
+/// A lane has been ejected. A user cannot see a lane, so this is no warning.
+pub(crate) fn lane_ejected(upstream: &str, address: &str, cause: &str, time: Duration) {
+    tracing::debug!(
+        target: "steadfast::endpoints",
+        upstream,
+        address,
+        cause,
+        ?time,
+        "the lane is ejected"
+    );
+}
+
+/// An ejected lane gets attempts again.
+pub(crate) fn lane_returned(upstream: &str, address: &str) {
+    tracing::debug!(target: "steadfast::endpoints", upstream, address, "the lane is available again");
+}
+
 /// An ejected endpoint has failed its probe, and stays ejected for this time.
 pub(crate) fn endpoint_probe_failed(upstream: &str, address: &str, time: Duration) {
     tracing::debug!(
