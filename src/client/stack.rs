@@ -175,11 +175,11 @@ impl UpstreamHandle {
         self.retry_budget.as_ref()
     }
 
-    /// Returns the state of each endpoint. Empty before the first call.
+    /// Returns the state of each endpoint. Empty before the first call. If there is a single address, the list contains
+    /// its [lanes](EndpointStatus::lane).
     ///
-    /// The address is `None` for an endpoint without an address of its own: reqwest resolves the name itself. This is
-    /// the endpoint of a name with one address, of a client that was handed in, of a client behind a proxy, and of a
-    /// name whose addresses are not known yet.
+    /// The address is `None` where reqwest resolves the name itself: for a name with one address, for a client that was
+    /// handed in, for a client behind a proxy, and for a name whose addresses are not known yet.
     ///
     /// ```
     /// let client = steadfast::Client::new();
