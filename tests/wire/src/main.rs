@@ -25,8 +25,8 @@ use std::process::ExitCode;
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 const USAGE: &str = "usage: wire parity|faults [--long] [--write] [--show] [--only TEXT], or: wire burst|memory, or: \
-                     wire replicas [--long|--quick] [--only TEXT] [--protocol http1|http2] \
-                     [--client bare|steadfast] [--show]";
+                     wire replicas [--long|--quick] [--behind name|balancer] [--only TEXT] \
+                     [--protocol http1|http2] [--client bare|steadfast] [--seed NUMBER] [--show]";
 
 /// The options that both tables understand.
 #[derive(Debug, Default)]

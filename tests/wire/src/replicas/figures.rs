@@ -3,10 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::load::{Call, GETS};
 use super::records::Request;
 use super::replica::Kill;
-use super::scenario::{Timeline, Window};
+use super::stage::Connections;
+use super::timeline::{Timeline, Window};
 
 /// A call that starts within this time after a kill may meet a connection whose reset the client has not read yet.
 const RESET_IS_READ: Duration = Duration::from_millis(20);
@@ -19,6 +22,8 @@ pub(super) struct Figures {
     /// In the order of their arrival.
     pub(super) requests: Vec<Request>,
     pub(super) timeline: Timeline,
+    /// Only of a balancer.
+    pub(super) connections: Option<Connections>,
 }
 
 /// Failed calls, by method.
@@ -60,6 +65,25 @@ impl Figures {
 
     pub(super) fn calls_in(&self, window: Window) -> impl Iterator<Item = &Call> {
         self.calls.iter().filter(move |call| window.contains(call.start))
+    }
+
+    /// The largest number of calls that were in flight at a time.
+    pub(super) fn most_in_flight(&self) -> usize {
+        // At the same instant, ends come first.
+        let mut changes: Vec<(Instant, isize)> =
+            self.calls.iter().flat_map(|call| [(call.start, 1), (call.end, -1)]).collect();
+        changes.sort_unstable();
+        let in_flight = changes.iter().scan(0, |sum, (_, change)| {
+            *sum += change;
+            Some(*sum)
+        });
+        in_flight.max().map_or(0, isize::unsigned_abs)
+    }
+
+    /// The starts of the calls that needed a second attempt, of those in flight during the fault.
+    pub(super) fn retried(&self) -> impl Iterator<Item = Instant> {
+        let from = self.timeline.fault.whole.from;
+        self.calls.iter().filter(move |call| call.end >= from && call.attempts > 1).map(|call| call.start)
     }
 
     /// The time from the return until ten calls in a row have fresh answers.
@@ -163,7 +187,7 @@ mod tests {
     use crate::replicas::load::Call;
     use crate::replicas::records::Request;
     use crate::replicas::replica::Kill;
-    use crate::replicas::scenario::{Fault, Timeline, Window};
+    use crate::replicas::timeline::{Fault, Timeline, Window};
 
     fn at(start: Instant, millis: u64) -> Instant {
         start + Duration::from_millis(millis)
@@ -177,6 +201,7 @@ mod tests {
             is_post: true,
             start: at(zero, id * 100),
             end: at(zero, id * 100 + 10),
+            attempts: 1,
             failure: failed.contains(&id).then(|| "reset".to_owned()),
         };
         let request = |&(call, replica): &(u64, usize)| Request {
@@ -195,6 +220,7 @@ mod tests {
                 warm: whole,
                 fault: Fault { whole, settled: whole, watched: vec![0], kills, outage: None },
             },
+            connections: None,
         }
     }
 
@@ -220,6 +246,14 @@ mod tests {
         assert_eq!(millis(posts(&[], &[])), Some(910));
         assert_eq!(millis(posts(&[3], &[])), Some(1310));
         assert_eq!(millis(posts(&[5, 12], &[])), None);
+    }
+
+    #[test]
+    fn calls_are_in_flight_until_they_end() {
+        let mut figures = posts(&[], &[]);
+        assert_eq!(figures.most_in_flight(), 1);
+        figures.calls[0].end += Duration::from_millis(190);
+        assert_eq!(figures.most_in_flight(), 2);
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub(super) struct Form {
     pub(super) pause: Duration,
     /// Measures the share of new replicas from `grown.0` after the change of the name on, for `grown.1`.
     pub(super) grown: (Duration, Duration),
+    /// Measures the share of new replicas from `renewed.0` after the change of the balancer on, for `renewed.1`.
+    pub(super) renewed: (Duration, Duration),
     /// The time during which no replica listens.
     pub(super) outage: Duration,
     /// The time that is observed after the outage.
@@ -47,6 +49,7 @@ impl Form {
         down: Duration::from_secs(1),
         pause: Duration::from_secs(2),
         grown: (Duration::from_secs(12), Duration::from_secs(8)),
+        renewed: (Duration::from_secs(90), Duration::from_secs(10)),
         outage: Duration::from_secs(8),
         recovery: Duration::from_secs(10),
         // The circuit opens after some five seconds.

@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::time::Duration;
 
 use reqwest::Method;
+use steadfast::ResponseExt as _;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, interval_at, timeout};
@@ -28,6 +29,8 @@ pub(super) struct Call {
     pub(super) is_post: bool,
     pub(super) start: Instant,
     pub(super) end: Instant,
+    /// The attempts that the client reports. Bare reqwest reports none, and makes one.
+    pub(super) attempts: u32,
     /// The reason if the call has no fresh answer.
     pub(super) failure: Option<String>,
 }
@@ -80,24 +83,29 @@ async fn offer(
 
 async fn call(client: Client, method: Method, url: String, id: u64, start: Instant) -> Call {
     let is_post = method == Method::POST;
-    let failure = match timeout(MAX_CALL, answer(&client, method, &url, id)).await {
-        Ok(answer) => answer.err(),
-        Err(_) => Some(format!("no end after {MAX_CALL:?}")),
+    let (attempts, failure) = match timeout(MAX_CALL, answer(&client, method, &url, id)).await {
+        Ok((attempts, answer)) => (attempts, answer.err()),
+        Err(_) => (1, Some(format!("no end after {MAX_CALL:?}"))),
     };
-    Call { id, is_post, start, end: Instant::now(), failure }
+    Call { id, is_post, start, end: Instant::now(), attempts, failure }
 }
 
-/// Sends a request, and reads the answer. An answer that is not fresh is an error.
-async fn answer(client: &Client, method: Method, url: &str, id: u64) -> Result<(), String> {
+/// Sends a request, and reads the answer. Returns the number of attempts, and the reason if the answer is not fresh.
+async fn answer(client: &Client, method: Method, url: &str, id: u64) -> (u32, Result<(), String>) {
     let is_post = method == Method::POST;
     let change = |request: reqwest::RequestBuilder| {
         let request = request.header(ID, id);
         if is_post { request.body("a POST") } else { request }
     };
-    let response = client.send(method, url, change).await.map_err(|failure| match failure {
-        Failure::Bare(error) => chain(&error),
-        Failure::Steadfast(error) => chain(&error),
-    })?;
+    match client.send(method, url, change).await {
+        Ok(response) => (response.attempts(), check(response, id).await),
+        Err(Failure::Bare(error)) => (1, Err(chain(&error))),
+        Err(Failure::Steadfast(error)) => (error.attempts(), Err(chain(&error))),
+    }
+}
+
+/// Checks that a response is a fresh answer to the call.
+async fn check(response: reqwest::Response, id: u64) -> Result<(), String> {
     if response.status() != 200 {
         return Err(response.status().to_string());
     }

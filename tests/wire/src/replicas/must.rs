@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::figures::Figures;
 use super::form::Form;
-use super::scenario::Scenario;
+use super::scenario::{Behind, Case, Scenario};
 use crate::parity::bench::Over;
 
 /// A condition, with the measured value.
@@ -14,22 +14,45 @@ pub(super) struct Must {
     pub(super) is_held: bool,
 }
 
-/// Checks the conditions of the scenario.
-pub(super) fn check(scenario: Scenario, over: Over, figures: &Figures, form: &Form) -> Vec<Must> {
+/// Checks the conditions of the case. `bare` are the figures of bare reqwest, if it was played.
+pub(super) fn check(
+    case: Case,
+    over: Over,
+    figures: &Figures,
+    bare: Option<&Figures>,
+    form: &Form,
+) -> Vec<Must> {
+    let scenario = case.scenario;
     match scenario {
-        Scenario::OneFails | Scenario::TwoFail => vec![fresh(figures), attempts(figures)],
+        Scenario::Healthy => [no_failed_get(figures)].into_iter().chain(most_open(figures)).collect(),
+        Scenario::OneFails | Scenario::OneHalfFails | Scenario::TwoFail => {
+            vec![fresh(figures), attempts(figures)]
+        }
         Scenario::ThreeDown => vec![fresh(figures), attempts(figures), no_failed_get(figures)],
         Scenario::OneHangs => vec![fresh(figures), attempts(figures), tail(figures, 99, 1.2, form.slack)],
         Scenario::OneIsSlow => {
-            vec![share_at_most(scenario, figures, 0.25), tail(figures, 95, 1.3, form.slack)]
+            let first = match case.behind {
+                Behind::Name => share_at_most(scenario, figures, 0.25),
+                Behind::Balancer => no_failed_get(figures),
+            };
+            vec![first, tail(figures, 95, 1.3, form.slack)]
         }
         Scenario::OneComesBack => vec![share_at_least(scenario, figures, 0.8), no_failed_get(figures)],
+        Scenario::ConnectionDies => vec![no_failed_get(figures), retried(figures, form.slack)],
         Scenario::RollingRestart => {
             vec![no_failed_get(figures), failed_posts(figures, over), no_double(figures)]
         }
         Scenario::RollingKill => vec![no_failed_get(figures), lost_posts(figures), no_double(figures)],
-        Scenario::Scaled => vec![share_at_least(scenario, figures, 0.9)],
-        Scenario::AllDown => vec![recovery(figures), loads(figures)],
+        Scenario::Scaled => {
+            let least = match case.behind {
+                Behind::Name => 0.9,
+                Behind::Balancer => 0.5,
+            };
+            vec![share_at_least(scenario, figures, least)]
+        }
+        Scenario::AllDown => {
+            [recovery(figures), loads(figures)].into_iter().chain(opened(figures, bare)).collect()
+        }
         Scenario::AllFail => vec![outage_load(figures, form.outage_load), recovery(figures), loads(figures)],
         Scenario::KilledInFlight => vec![no_failed_get(figures)],
     }
@@ -125,4 +148,37 @@ fn loads(figures: &Figures) -> Must {
     let most = loads.into_iter().fold(0.0, f64::max);
     let text = format!("load after the return ≤ 1.5 × offered: first second {first:.2}, most {most:.2}");
     Must::new(most <= 1.5, text)
+}
+
+/// Only calls that start soon after the death of a connection, or are in flight at that time, need a second attempt.
+fn retried(figures: &Figures, slack: Duration) -> Must {
+    let death = figures.timeline.fault.whole.from;
+    let usual = figures.percentile(figures.timeline.warm, 0.5);
+    let limit = Duration::from_millis(50).max(usual * 5) + slack;
+    let (soon, late): (Vec<_>, Vec<_>) = figures.retried().partition(|&start| start <= death + limit);
+    let last = late
+        .iter()
+        .max()
+        .map_or_else(String::new, |&last| format!(", the last after {:.2} s", (last - death).as_secs_f64()));
+    let text = format!(
+        "no second attempt later than {} ms after the death: {}, and {} earlier{last}",
+        limit.as_millis(),
+        late.len(),
+        soon.len()
+    );
+    Must::new(late.is_empty(), text)
+}
+
+/// The connections open at a time, behind a balancer.
+fn most_open(figures: &Figures) -> Option<Must> {
+    let most_open = figures.connections?.most_open;
+    let in_flight = figures.most_in_flight();
+    let text = format!("connections open ≤ calls in flight + 2: {most_open} of {in_flight} + 2");
+    Some(Must::new(most_open <= in_flight + 2, text))
+}
+
+/// The connections opened, behind a balancer.
+fn opened(figures: &Figures, bare: Option<&Figures>) -> Option<Must> {
+    let (opened, bare) = (figures.connections?.opened, bare?.connections?.opened);
+    Some(Must::new(opened <= 2 * bare, format!("connections opened ≤ 2 × bare: {opened} of {bare}")))
 }

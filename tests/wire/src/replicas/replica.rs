@@ -6,6 +6,7 @@
 use std::future::pending;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ pub(super) enum Behaviour {
     Slow,
     /// 503 at once.
     Fail,
+    /// 503 at once to every second request.
+    HalfFail,
     /// The request is read, and never answered.
     Hang,
 }
@@ -70,6 +73,8 @@ struct Site {
     number: usize,
     delay: Duration,
     behaviour: Mutex<Behaviour>,
+    /// The number of requests during [`Behaviour::HalfFail`].
+    half_failing: AtomicU64,
     records: Arc<Records>,
 }
 
@@ -84,7 +89,8 @@ pub(super) struct Replica {
 
 impl Replica {
     pub(super) fn new(number: usize, address: SocketAddr, delay: Duration, records: Arc<Records>) -> Self {
-        let site = Site { number, delay, behaviour: Mutex::new(Behaviour::Healthy), records };
+        let behaviour = Mutex::new(Behaviour::Healthy);
+        let site = Site { number, delay, behaviour, half_failing: AtomicU64::new(0), records };
         Self { address, site: Arc::new(site), process: None }
     }
 
@@ -133,9 +139,8 @@ impl Site {
         let id = head.headers.get(ID).and_then(|id| id.to_str().ok()?.parse().ok()).unwrap_or(0);
         let entry = self.records.receive(self.number, id);
         body.collect().await?;
-        let behaviour = *self.behaviour.lock().expect("not poisoned");
-        let delay = match behaviour {
-            Behaviour::Healthy => self.delay,
+        let delay = match self.next_behaviour() {
+            Behaviour::Healthy | Behaviour::HalfFail => self.delay,
             Behaviour::Slow => self.delay * 10,
             Behaviour::Hang => pending().await,
             Behaviour::Fail => {
@@ -149,6 +154,17 @@ impl Site {
         sleep(delay).await;
         self.records.answer(entry);
         Ok(respond(StatusCode::OK, id, BODY))
+    }
+
+    /// The behaviour towards a request. Half a failure is a failure or none.
+    fn next_behaviour(&self) -> Behaviour {
+        let behaviour = *self.behaviour.lock().expect("not poisoned");
+        match behaviour {
+            Behaviour::HalfFail if self.half_failing.fetch_add(1, Ordering::Relaxed) % 2 == 0 => {
+                Behaviour::Fail
+            }
+            behaviour => behaviour,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The table of a protocol.
+//! The table of an arrangement and a protocol.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::figures::Figures;
 use super::must::Must;
-use super::scenario::Scenario;
+use super::scenario::{Behind, Case, Scenario};
 use crate::parity::bench::Over;
 
-/// A scenario, through one or both clients.
+/// A case, through one or both clients.
 #[derive(Debug)]
 pub(super) struct Row {
-    scenario: Scenario,
+    case: Case,
     pub(super) bare: Option<Figures>,
     pub(super) steadfast: Option<Figures>,
     pub(super) musts: Vec<Must>,
@@ -21,14 +21,14 @@ pub(super) struct Row {
 // ===== impl Row =====
 
 impl Row {
-    pub(super) const fn new(scenario: Scenario) -> Self {
-        Self { scenario, bare: None, steadfast: None, musts: Vec::new() }
+    pub(super) const fn new(case: Case) -> Self {
+        Self { case, bare: None, steadfast: None, musts: Vec::new() }
     }
 
     /// The musts that steadfast misses.
     pub(super) fn problems(&self, over: Over) -> impl Iterator<Item = String> {
         let missed = self.musts.iter().filter(|must| !must.is_held);
-        missed.map(move |must| format!("{}, {}: {}", name(over), self.scenario, must.text))
+        missed.map(move |must| format!("{}, {}, {}: {}", self.case.behind, name(over), self.case, must.text))
     }
 
     /// The cells of a client.
@@ -37,15 +37,18 @@ impl Row {
         let share = if figures.timeline.fault.watched.is_empty() {
             "–".to_owned()
         } else {
-            format!("{:.2}", figures.share(self.scenario.replicas()))
+            format!("{:.2}", figures.share(self.case.scenario.replicas()))
         };
-        let failed_posts = if self.scenario.has_posts() {
+        let failed_posts = if self.case.scenario.has_posts() {
             format!("{} / {} / {}", failed.gets, failed.posts, figures.doubled())
         } else {
             format!("{} / – / –", failed.gets)
         };
+        let connections = figures
+            .connections
+            .map_or_else(String::new, |count| format!(" | {} / {}", count.most_open, count.opened));
         format!(
-            "{:.2} | {:.3} | {} | {share} | {failed_posts}",
+            "{:.2} | {:.3} | {} | {share} | {failed_posts}{connections}",
             figures.fresh() * 100.0,
             figures.attempts(),
             percentiles(figures),
@@ -62,25 +65,28 @@ pub(super) const fn name(over: Over) -> &'static str {
 }
 
 /// A Markdown table, with a row a client and the musts of steadfast.
-pub(super) fn table(over: Over, rows: &[Row]) -> String {
+pub(super) fn table(behind: Behind, over: Over, rows: &[Row]) -> String {
+    let (connections, column) = match behind {
+        Behind::Name => ("", ""),
+        Behind::Balancer => ("connections: most open / opened | ", "---|"),
+    };
     let mut table = format!(
-        "### {}\n\n\
+        "### {}, {behind}\n\n\
          | scenario | client | fresh, % | attempts a call | p50 / p95 / p99, ms | share of the bad or new, × fair | \
-         failed GETs / failed POSTs / POSTs twice | must | held |\n\
-         |---|---|---|---|---|---|---|---|---|\n",
+         failed GETs / failed POSTs / POSTs twice | {connections}must | held |\n\
+         |---|---|---|---|---|---|---|---|---|{column}\n",
         name(over)
     );
     for row in rows {
         if let Some(figures) = &row.bare {
             let cells = row.cells(figures);
-            let _ = writeln!(table, "| {} | bare | {cells} | {} | |", row.scenario, notes(row, figures));
+            let _ = writeln!(table, "| {} | bare | {cells} | {} | |", row.case, notes(row, figures));
         }
         if let Some(figures) = &row.steadfast {
             let cells = row.cells(figures);
             let musts: Vec<&str> = row.musts.iter().map(|must| must.text.as_str()).collect();
             let held = if row.musts.iter().all(|must| must.is_held) { "yes" } else { "**no**" };
-            let _ =
-                writeln!(table, "| {} | steadfast | {cells} | {} | {held} |", row.scenario, musts.join("; "));
+            let _ = writeln!(table, "| {} | steadfast | {cells} | {} | {held} |", row.case, musts.join("; "));
         }
     }
     table
@@ -88,7 +94,7 @@ pub(super) fn table(over: Over, rows: &[Row]) -> String {
 
 /// The figures of bare reqwest that have no column.
 fn notes(row: &Row, figures: &Figures) -> String {
-    if !matches!(row.scenario, Scenario::AllDown | Scenario::AllFail) {
+    if !matches!(row.case.scenario, Scenario::AllDown | Scenario::AllFail) {
         return String::new();
     }
     let back = figures

@@ -1,39 +1,56 @@
-//! The replicas and their name.
+//! The replicas and the arrangement that makes them one upstream.
 
 use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 
+use super::balancer::Balancer;
 use super::names::{HOST, Names};
 use super::records::{Records, Request};
 use super::replica::{Behaviour, Kill, Replica};
-use super::scenario::Window;
+use super::scenario::{Behind, Case};
+use super::timeline::Window;
 use crate::BoxError;
 
-/// Replicas at one port of several addresses, and the name that stands for them.
+/// The address of the balancer.
+const VIRTUAL: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 77, 100));
+
+/// Replicas at one port of several addresses, and the name that stands for them, directly or through a balancer.
 #[derive(Debug)]
 pub(super) struct Stage {
     replicas: Vec<Replica>,
     port: u16,
     names: Arc<Names>,
+    balancer: Option<Balancer>,
     records: Arc<Records>,
 }
 
+/// The connections of a scenario.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Connections {
+    /// The largest number of connections that were open at a time.
+    pub(super) most_open: usize,
+    pub(super) opened: u64,
+}
+
 impl Stage {
-    /// Starts the replicas. The name has no addresses yet.
-    pub(super) fn open(replicas: usize, delay: Duration) -> Result<Self, BoxError> {
-        let port = free_port(replicas)?;
+    /// Starts the replicas, of which the first ones are named. `seed` is the chance of the balancer.
+    pub(super) fn open(case: Case, seed: u64) -> Result<Self, BoxError> {
+        let port = free_port(case.scenario.replicas())?;
         let records = Arc::<Records>::default();
-        let mut replicas: Vec<Replica> = (0..replicas)
-            .map(|number| {
-                Replica::new(number, SocketAddr::new(address(number), port), delay, Arc::clone(&records))
-            })
-            .collect();
-        replicas.iter_mut().try_for_each(Replica::start)?;
-        Ok(Self { replicas, port, names: Arc::default(), records })
+        let replicas = (0..case.scenario.replicas()).map(|number| {
+            Replica::new(number, SocketAddr::new(address(number), port), case.delay(), Arc::clone(&records))
+        });
+        let balancer = match case.behind {
+            Behind::Name => None,
+            Behind::Balancer => Some(Balancer::start(SocketAddr::new(VIRTUAL, port), Vec::new(), seed)?),
+        };
+        let mut stage = Self { replicas: replicas.collect(), port, names: Arc::default(), balancer, records };
+        stage.start_all()?;
+        stage.name_first(case.scenario.named());
+        Ok(stage)
     }
 
     pub(super) fn url(&self) -> String {
@@ -44,9 +61,29 @@ impl Stage {
         &self.names
     }
 
-    /// Makes the name stand for the first replicas.
+    /// Makes the name, or the balancer, stand for the first replicas.
     pub(super) fn name_first(&self, replicas: usize) {
-        self.names.set((0..replicas).map(address).collect());
+        let addresses = (0..replicas).map(address);
+        match &self.balancer {
+            None => self.names.set(addresses.collect()),
+            Some(balancer) => {
+                self.names.set(vec![VIRTUAL]);
+                balancer.set_replicas(addresses.map(|address| SocketAddr::new(address, self.port)).collect());
+            }
+        }
+    }
+
+    /// Lets the busiest connection to the balancer die silently.
+    pub(super) fn freeze_busiest(&self) {
+        if let Some(balancer) = &self.balancer {
+            balancer.freeze_busiest();
+        }
+    }
+
+    /// The connections to the balancer, if there is one.
+    pub(super) fn connections(&self) -> Option<Connections> {
+        let balancer = self.balancer.as_ref()?;
+        Some(Connections { most_open: balancer.most_open(), opened: balancer.opened() })
     }
 
     /// Changes the answers of some replicas.
@@ -101,13 +138,14 @@ fn address(number: usize) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, 0, 77, last))
 }
 
-/// A port that is free at the address of each replica.
+/// A port that is free at the address of each replica, and of the balancer.
 fn free_port(replicas: usize) -> Result<u16, BoxError> {
     const TRIES: usize = 100;
     for _ in 0..TRIES {
         let first = TcpListener::bind((address(0), 0))?;
         let port = first.local_addr()?.port();
-        if (1..replicas).all(|number| TcpListener::bind((address(number), port)).is_ok()) {
+        let others = (1..replicas).map(address).chain([VIRTUAL]);
+        if others.map(|other| TcpListener::bind((other, port))).all(|bound| bound.is_ok()) {
             return Ok(port);
         }
     }
