@@ -135,7 +135,7 @@ impl Case {
         }
     }
 
-    /// True for the cases of the long form only: connections are renewed at the age of a minute.
+    /// True for the cases of the long form only. New replicas get calls when connections are renewed, a minute later.
     pub(super) const fn is_long(self) -> bool {
         matches!((self.behind, self.scenario), (Behind::Balancer, Scenario::Scaled))
     }
