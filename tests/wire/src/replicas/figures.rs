@@ -257,6 +257,17 @@ mod tests {
     }
 
     #[test]
+    fn a_second_attempt_counts_if_its_call_outlives_the_beginning_of_the_fault() {
+        let mut figures = posts(&[], &[]);
+        let zero = figures.timeline.fault.whole.from;
+        figures.timeline.fault.whole.from = at(zero, 205);
+        for call in 1..=3 {
+            figures.calls[call].attempts = 2;
+        }
+        assert_eq!(figures.retried().collect::<Vec<_>>(), [at(zero, 200), at(zero, 300)]);
+    }
+
+    #[test]
     fn a_post_at_two_replicas_is_doubled() {
         let figures = posts(&[], &[(1, 0), (1, 1), (2, 0), (3, 1)]);
         assert_eq!(figures.doubled(), 1);
