@@ -29,6 +29,9 @@ pub(super) struct Form {
     pub(super) renewed: (Duration, Duration),
     /// The time during which no replica listens.
     pub(super) outage: Duration,
+    /// The attempts a call behind a balancer: the most that steadfast may make. A bad replica has many connections,
+    /// and finding each of them costs attempts once, so that a short fault has more for each call.
+    pub(super) attempts: f64,
     /// The time that is observed after the outage.
     pub(super) recovery: Duration,
     /// The requests of an outage, as a multiple of its calls: the most that steadfast may send.
@@ -51,6 +54,7 @@ impl Form {
         grown: (Duration::from_secs(12), Duration::from_secs(8)),
         renewed: (Duration::from_secs(90), Duration::from_secs(10)),
         outage: Duration::from_secs(8),
+        attempts: 1.05,
         recovery: Duration::from_secs(10),
         // The circuit opens after some five seconds.
         outage_load: 0.9,
@@ -64,6 +68,7 @@ impl Form {
         grown: (Duration::from_secs(30), Duration::from_secs(10)),
         // As in the laboratory, with its target.
         outage: Duration::from_secs(60),
+        attempts: 1.02,
         recovery: Duration::from_secs(20),
         outage_load: 0.2,
         ..Self::SHORT

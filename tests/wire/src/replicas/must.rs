@@ -23,6 +23,11 @@ pub(super) fn check(
     form: &Form,
 ) -> Vec<Must> {
     let scenario = case.scenario;
+    let most_attempts = match case.behind {
+        Behind::Name => 1.02,
+        Behind::Balancer => form.attempts,
+    };
+    let attempts = |figures| attempts(figures, most_attempts);
     match scenario {
         Scenario::Healthy => [no_failed_get(figures)].into_iter().chain(most_open(figures)).collect(),
         Scenario::OneFails | Scenario::OneHalfFails | Scenario::TwoFail => {
@@ -69,9 +74,9 @@ fn fresh(figures: &Figures) -> Must {
     Must::new(fresh >= 0.999, format!("fresh ≥ 99.9 %: {:.2}", fresh * 100.0))
 }
 
-fn attempts(figures: &Figures) -> Must {
+fn attempts(figures: &Figures, most: f64) -> Must {
     let attempts = figures.attempts();
-    Must::new(attempts <= 1.02, format!("attempts ≤ 1.02: {attempts:.3}"))
+    Must::new(attempts <= most, format!("attempts ≤ {most}: {attempts:.3}"))
 }
 
 /// A percentile may exceed its healthy value by a ratio, or by the slack of the form.
