@@ -30,11 +30,13 @@ pub(super) fn check(
     let attempts = |figures| attempts(figures, most_attempts);
     match scenario {
         Scenario::Healthy => [no_failed_get(figures)].into_iter().chain(most_open(figures)).collect(),
-        Scenario::OneFails | Scenario::OneHalfFails | Scenario::TwoFail => {
+        Scenario::OneFails | Scenario::OnlyOneFails | Scenario::OneHalfFails | Scenario::TwoFail => {
             vec![fresh(figures), attempts(figures)]
         }
         Scenario::ThreeDown => vec![fresh(figures), attempts(figures), no_failed_get(figures)],
-        Scenario::OneHangs => vec![fresh(figures), attempts(figures), tail(figures, 99, 1.2, form.slack)],
+        Scenario::OneHangs | Scenario::OnlyOneHangs => {
+            vec![fresh(figures), attempts(figures), tail(figures, 99, 1.2, form.slack)]
+        }
         Scenario::OneIsSlow => {
             let first = match case.behind {
                 Behind::Name => share_at_most(scenario, figures, 0.25),

@@ -16,13 +16,20 @@ pub(super) async fn play(case: Case, stage: &mut Stage, form: &Form) -> Result<T
     sleep(form.warm_up).await;
     let warm = Window::since(cold);
     let busiest = stage.busiest_first(warm);
+    if matches!(case.scenario, Scenario::OnlyOneFails | Scenario::OnlyOneHangs) {
+        stage.name_first(stage.len());
+    }
     let fault = match case.scenario {
         Scenario::Healthy => misbehave(stage, form, &[], Behaviour::Healthy).await,
-        Scenario::OneFails => misbehave(stage, form, &busiest[..1], Behaviour::Fail).await,
+        Scenario::OneFails | Scenario::OnlyOneFails => {
+            misbehave(stage, form, &busiest[..1], Behaviour::Fail).await
+        }
         Scenario::OneHalfFails => misbehave(stage, form, &busiest[..1], Behaviour::HalfFail).await,
         Scenario::TwoFail => misbehave(stage, form, &busiest[..2], Behaviour::Fail).await,
         Scenario::ThreeDown => kill(stage, form, &busiest[..3]).await,
-        Scenario::OneHangs => misbehave(stage, form, &busiest[..1], Behaviour::Hang).await,
+        Scenario::OneHangs | Scenario::OnlyOneHangs => {
+            misbehave(stage, form, &busiest[..1], Behaviour::Hang).await
+        }
         Scenario::OneIsSlow => misbehave(stage, form, &busiest[..1], Behaviour::Slow).await,
         Scenario::OneComesBack => come_back(stage, form, busiest[0]).await?,
         Scenario::ConnectionDies => connection_dies(stage, form).await,

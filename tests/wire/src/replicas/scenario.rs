@@ -14,6 +14,9 @@ pub(super) enum Scenario {
     TwoFail,
     ThreeDown,
     OneHangs,
+    /// All connections lead to one replica, which fails. New connections can lead to the others.
+    OnlyOneFails,
+    OnlyOneHangs,
     OneIsSlow,
     OneComesBack,
     ConnectionDies,
@@ -53,7 +56,11 @@ impl Scenario {
 
     /// The number of replicas that the name stands for at the beginning.
     pub(super) const fn named(self) -> usize {
-        if matches!(self, Self::Scaled) { 2 } else { 4 }
+        match self {
+            Self::OnlyOneFails | Self::OnlyOneHangs => 1,
+            Self::Scaled => 2,
+            _ => 4,
+        }
     }
 
     pub(super) const fn has_posts(self) -> bool {
@@ -70,6 +77,8 @@ impl fmt::Display for Scenario {
             Self::TwoFail => "two of four answer 503",
             Self::ThreeDown => "three of four are killed",
             Self::OneHangs => "one hangs",
+            Self::OnlyOneFails => "all connections lead to one, which answers 503",
+            Self::OnlyOneHangs => "all connections lead to one, which hangs",
             Self::OneIsSlow => "one is ten times slower",
             Self::OneComesBack => "one comes back",
             Self::ConnectionDies => "a connection dies silently",
@@ -170,7 +179,7 @@ const NAME: [(Scenario, u32); 12] = [
     (Scenario::KilledInFlight, 60),
 ];
 
-const BALANCER: [(Scenario, u32); 14] = [
+const BALANCER: [(Scenario, u32); 16] = [
     (Scenario::Healthy, 10),
     (Scenario::Healthy, 30),
     (Scenario::OneFails, 10),
@@ -178,6 +187,8 @@ const BALANCER: [(Scenario, u32); 14] = [
     (Scenario::OneHalfFails, 10),
     (Scenario::OneHangs, 10),
     (Scenario::OneHangs, 30),
+    (Scenario::OnlyOneFails, 10),
+    (Scenario::OnlyOneHangs, 10),
     (Scenario::OneIsSlow, 10),
     (Scenario::ConnectionDies, 10),
     (Scenario::ConnectionDies, 30),
