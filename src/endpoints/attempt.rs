@@ -63,6 +63,7 @@ impl Attempt {
             endpoint.load.sample(now.saturating_duration_since(*began), now_ms);
         }
         endpoint.load.good_head(now_ms);
+        endpoint.earn_renewals();
         if *is_probe {
             endpoint.probe_answered(*generation, is_stream, now_ms);
         }

@@ -68,9 +68,7 @@ impl AttemptStart {
         now: Instant,
     ) -> RetryTerms {
         let Self { generation, is_probe, .. } = *self;
-        if matches!(kind, FaultKind::Timeout | FaultKind::Abandoned) {
-            self.endpoint.was_silent_since(self.began);
-        }
+        self.endpoint.doubt_lanes(kind, self.began);
         let fault = EndpointFault { kind, retry_after, generation, is_probe, good_head_ms };
         let FaultReport { is_charged, has_better } = self.endpoint.faulted(fault, self.version, now);
         match kind {

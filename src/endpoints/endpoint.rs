@@ -1,18 +1,25 @@
 //! The consequences of the results of one endpoint, for the endpoint itself, its group, and the retry.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Version;
 use tokio::time::Instant;
 
-use super::ejection::{EndpointFault, FaultKind, Progress, Transition};
-use super::group::{Endpoint, EndpointGroup, GroupState};
+use super::ejection::{EndpointFault, FaultKind, Transition};
+use super::group::{Endpoint, EndpointGroup, GroupRun, GroupState, progress};
 use super::load::millis_since;
 use crate::internal::log_events;
 use crate::internal::sync::atomic::Ordering::Relaxed;
 
 /// The least interval between two charges of one endpoint to the retry budget, while another endpoint is better.
 const CHARGE_EVERY_MS: u64 = 100;
+
+/// After this number of faults without a good answer of any lane, those without one since are in doubt.
+const DOUBT_FAULTS: u32 = 3;
+
+/// The budget of renewals is told of good answers after this number of answers.
+const EARN_EVERY: u32 = 16;
 
 /// A connection is renewed by this time before the server closes it, or by half of the server's time.
 const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
@@ -115,11 +122,42 @@ impl Endpoint {
         self.report(transition.flatten(), now_ms);
     }
 
-    /// Records that an attempt that began at this time has got no answer, and nor has any other attempt meanwhile.
+    /// Lets the other lanes be in doubt after a fault: if the attempt got no answer, all connections may be dead, and if
+    /// no lane has given a good answer since the first of several faults, all may lead to bad instances.
     #[cold]
-    pub(super) fn was_silent_since(&self, began: Instant) {
-        if let Some(group) = self.group.upgrade() {
-            group.lanes.one_was_silent_since(self.millis(began));
+    pub(super) fn doubt_lanes(&self, kind: FaultKind, began: Instant) {
+        let Some(group) = self.group.upgrade().filter(|group| group.lanes.are_used()) else { return };
+        let began_ms = self.millis(began);
+        match kind {
+            FaultKind::Timeout | FaultKind::Abandoned => group.lanes.doubt_since(began_ms),
+            FaultKind::Exchange | FaultKind::Unreachable => {
+                let mut state = group.lock();
+                let GroupState { endpoints, run, .. } = &mut *state;
+                let is_good = |lane: &Arc<Endpoint>| lane.load.has_good_answer_since(run.began_ms);
+                if run.faults == 0 || endpoints.iter().flatten().any(is_good) {
+                    *run = GroupRun { began_ms, faults: 0 };
+                }
+                run.faults += 1;
+                if run.faults >= DOUBT_FAULTS {
+                    group.lanes.doubt_since(run.began_ms);
+                }
+            }
+            FaultKind::Application | FaultKind::Throttled => {}
+        }
+    }
+
+    /// Records good answers from time to time, for the budget of renewals.
+    #[inline]
+    pub(super) fn earn_renewals(&self) {
+        if self.load.counts().ended % EARN_EVERY == 0 {
+            self.earn();
+        }
+    }
+
+    #[cold]
+    fn earn(&self) {
+        if let Some(group) = self.group.upgrade().filter(|group| group.lanes.are_used()) {
+            group.lock().renewals.earn(EARN_EVERY);
         }
     }
 
@@ -128,32 +166,23 @@ impl Endpoint {
     pub(super) fn faulted(&self, fault: EndpointFault, version: u32, now: Instant) -> FaultReport {
         let now_ms = self.millis(now);
         let recorded = self.with_group(|group, state| {
-            let GroupState { ejections, renewals, endpoints } = state;
-            let progress = |slot: usize| {
-                let load = endpoints.get(slot).and_then(Option::as_ref).map(|endpoint| &endpoint.load);
-                Progress {
-                    ended: load.map_or(0, |load| load.counts().ended),
-                    is_answering: load.is_some_and(|load| load.is_answering(now_ms)),
-                }
-            };
+            let GroupState { ejections, endpoints, .. } = state;
+            let progress = progress(endpoints, now_ms);
             let transition =
                 group.settings.read(|settings| ejections.fault(self.slot, fault, now_ms, settings, progress));
-            // An endpoint that was ejected just now is worse than another, but its window is new.
-            let is_ejected = ejections.health(self.slot).is_some_and(|health| health.ejected.is_some());
-            let has_better = ejections.has_available_other(self.slot)
-                && (is_ejected || ejections.is_worse(self.slot, &progress));
+            let has_better = state.has_better(self.slot, now_ms);
             // An ejection begins a new run.
             let is_second = transition.is_some()
-                || ejections.health(self.slot).is_some_and(|health| health.faults_in_row > 1);
+                || state.ejections.health(self.slot).is_some_and(|health| health.faults_in_row > 1);
             let has_bad_connections = match fault.kind {
                 FaultKind::Timeout | FaultKind::Unreachable => true,
                 FaultKind::Abandoned => is_second,
                 // Another connection to the same address can lead to another instance.
-                FaultKind::Exchange => is_second && has_better && group.lanes.are_used(),
+                FaultKind::Exchange => transition.is_some() && group.lanes.are_used(),
                 FaultKind::Application | FaultKind::Throttled => false,
             };
             // Many attempts can fail on one dead connection, so a version is renewed once.
-            if has_bad_connections && version == self.version() && renewals.take(now_ms) {
+            if has_bad_connections && version == self.version() && state.renewals.take(has_better, now_ms) {
                 self.renew();
             }
             group.publish(state, self);

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use super::choice::{Candidates, Dice, DiceRoll, choose};
 use super::config::{EjectionSettings, EndpointsBuilder};
-use super::ejection::{Ejections, Transition};
+use super::ejection::{Ejections, Progress, Transition};
 use super::lanes::{ANY, LaneChoice, Lanes};
 use super::load::{EndpointLifetime, EndpointLoad, HealthWord, millis_since};
 use super::renewal::Renewals;
@@ -63,6 +63,36 @@ pub(super) struct GroupState {
     pub(super) renewals: Renewals,
     /// The endpoint of each slot.
     pub(super) endpoints: Vec<Option<Arc<Endpoint>>>,
+    pub(super) run: GroupRun,
+}
+
+/// The faults of a group since its last good answer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct GroupRun {
+    /// The time at which the first failed attempt began.
+    pub(super) began_ms: u64,
+    pub(super) faults: u32,
+}
+
+impl GroupState {
+    /// True if another endpoint is available, and the one in the slot is worse.
+    pub(super) fn has_better(&self, slot: usize, now_ms: u64) -> bool {
+        // An endpoint that was ejected just now is worse than another, but its window is new.
+        let is_ejected = self.ejections.health(slot).is_some_and(|health| health.ejected.is_some());
+        self.ejections.has_available_other(slot)
+            && (is_ejected || self.ejections.is_worse(slot, &progress(&self.endpoints, now_ms)))
+    }
+}
+
+/// Returns the function that returns the progress of the endpoint in a slot.
+pub(super) fn progress(endpoints: &[Option<Arc<Endpoint>>], now_ms: u64) -> impl Fn(usize) -> Progress + '_ {
+    move |slot| {
+        let load = endpoints.get(slot).and_then(Option::as_ref).map(|endpoint| &endpoint.load);
+        Progress {
+            ended: load.map_or(0, |load| load.counts().ended),
+            is_answering: load.is_some_and(|load| load.is_answering(now_ms)),
+        }
+    }
 }
 
 /// The endpoint that was chosen for an attempt.
@@ -110,6 +140,7 @@ impl EndpointGroup {
                 ejections: Ejections::new(rng),
                 renewals: Renewals::new(),
                 endpoints: Vec::new(),
+                run: GroupRun::default(),
             }),
         })
     }
@@ -164,9 +195,12 @@ impl EndpointGroup {
         endpoint
     }
 
-    /// Takes a token of the budget of renewals; false if there is none.
-    pub(super) fn take_renewal(&self, now_ms: u64) -> bool {
-        self.lock().renewals.take(now_ms)
+    /// Takes a token of the budget of renewals; false if there is none. `replaced` is the slot of the lane that the
+    /// renewal replaces.
+    pub(super) fn take_renewal(&self, replaced: Option<usize>, now_ms: u64) -> bool {
+        let mut state = self.lock();
+        let has_better = replaced.is_some_and(|slot| state.has_better(slot, now_ms));
+        state.renewals.take(has_better, now_ms)
     }
 
     /// Removes the endpoint in the slot. The results of its attempts in flight are ignored.

@@ -53,7 +53,7 @@ impl<A: PartialEq + fmt::Display, S: Clone> Endpoints<A, S> {
         if !members.has(slot, old.endpoint.id) || old.endpoint.load.counts().in_flight() >= pick.room {
             return None;
         }
-        if is_charged && !self.0.group.take_renewal(pick.now_ms) {
+        if is_charged && !self.0.group.take_renewal(Some(slot), pick.now_ms) {
             drop(changes);
             return self.begin(old, pick, now);
         }
@@ -70,7 +70,7 @@ impl<A: PartialEq + fmt::Display, S: Clone> Endpoints<A, S> {
         let is_building = pick.room > 1
             && members.iter().any(|(_, lane)| lane.endpoint.load.is_new(pick.now_ms, ADD_EVERY_MS));
         let is_possible = lanes.are_used() && members.len() < lanes.max() && !is_building;
-        (is_possible && (!is_charged || self.0.group.take_renewal(pick.now_ms)))
+        (is_possible && (!is_charged || self.0.group.take_renewal(None, pick.now_ms)))
             .then(|| self.put(&mut changes, &members, members.free_slot(), address, pick))
     }
 

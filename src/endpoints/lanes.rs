@@ -34,8 +34,12 @@ pub(super) struct Lanes {
     known_room: AtomicU32,
     /// The latency of the faster lanes: a quarter of them are faster.
     usual: AtomicU64,
-    /// The time of the last attempt that got no answer. Connections that have answered since are not dead.
-    silent_since_ms: AtomicU64,
+    /// The latency that was usual before. It follows a lower one soon, and a higher one slowly.
+    usual_before: AtomicU64,
+    /// The time since which the lanes are in doubt that have given no good answer. Zero if there was no doubt yet.
+    doubted_since_ms: AtomicU64,
+    /// The time from which one lane is replaced on trial, since all are slower than before; `u64::MAX` if they are not.
+    trial_ms: AtomicU64,
     /// `u64::MAX` while there are no lanes.
     next_upkeep_ms: AtomicU64,
 }
@@ -61,7 +65,20 @@ const SLOWER_BY: Duration = Duration::from_millis(5);
 /// to connect.
 const MATURE_ANSWERS: u32 = 8;
 
-const MATURE_MS: u64 = 5000;
+const MATURE_MS: u64 = 3000;
+
+/// While all lanes are slower than before, one is replaced on trial after this interval.
+const TRIAL_EVERY_MS: u64 = 5000;
+
+/// A lane is replaced after this number of faults in a row. A single one may be that of a route.
+const SUSPECT_FAULTS: u32 = 2;
+
+/// A new lane is silent if its first answer takes longer than five times the usual latency, and than this time, in which
+/// its connection is established.
+const FIRST_SILENCE_MS: u64 = 250;
+
+/// The same while no latency is known.
+const UNKNOWN_SILENCE_MS: u64 = 5000;
 
 /// The interval between two updates of the usual latency.
 const UPKEEP_EVERY_MS: u64 = 250;
@@ -96,7 +113,9 @@ impl Lanes {
             room: AtomicU32::new(0),
             known_room: AtomicU32::new(settings.room),
             usual: AtomicU64::new(0),
-            silent_since_ms: AtomicU64::new(0),
+            usual_before: AtomicU64::new(0),
+            doubted_since_ms: AtomicU64::new(0),
+            trial_ms: AtomicU64::new(u64::MAX),
             next_upkeep_ms: AtomicU64::new(u64::MAX),
         }
     }
@@ -133,22 +152,25 @@ impl Lanes {
         }
     }
 
-    /// Records the time of an attempt that got no answer.
-    pub(super) fn one_was_silent_since(&self, began_ms: u64) {
-        self.silent_since_ms.fetch_max(began_ms, Relaxed);
+    /// Records the time since which lanes without a good answer are in doubt.
+    pub(super) fn doubt_since(&self, since_ms: u64) {
+        self.doubted_since_ms.fetch_max(since_ms, Relaxed);
     }
 
-    /// True if the connections of a lane may be dead, as those of another lane were.
-    fn may_be_silent(&self, lane: &EndpointLoad) -> bool {
-        let since_ms = self.silent_since_ms.load(Relaxed);
-        since_ms > 0 && lane.has_been_used() && !lane.has_answered_since(since_ms)
+    /// True if the connections of a lane may be as bad as those of another one.
+    fn is_in_doubt(&self, lane: &EndpointLoad) -> bool {
+        let since_ms = self.doubted_since_ms.load(Relaxed);
+        since_ms > 0 && lane.has_been_used() && !lane.has_good_answer_since(since_ms)
     }
 
     /// Returns the lifetime of a new lane. It varies by a quarter, so that lanes are not replaced at the same time.
     pub(super) fn lifetime(&self, born_ms: u64, dice: &mut DiceRoll) -> EndpointLifetime {
         let max_age = self.settings.max_age / 1000 * (750 + dice.below(501));
         let max_age_ms = u64::try_from(max_age.as_millis()).unwrap_or(u64::MAX);
-        EndpointLifetime { born_ms, expires_ms: born_ms.saturating_add(max_age_ms) }
+        let usual_ms = self.usual.load(Relaxed) / 1_000_000;
+        let first_silence_ms =
+            if usual_ms > 0 { (5 * usual_ms).max(FIRST_SILENCE_MS) } else { UNKNOWN_SILENCE_MS };
+        EndpointLifetime { born_ms, expires_ms: born_ms.saturating_add(max_age_ms), first_silence_ms }
     }
 
     /// True from time to time: the usual latency is to be updated.
@@ -165,11 +187,40 @@ impl Lanes {
         let mut latencies: Vec<Duration> =
             slots(lanes).filter(is_mature).filter_map(|slot| lane(slot).latency()).collect();
         latencies.sort_unstable();
-        let usual = latencies.get(latencies.len() / 4).copied().unwrap_or_default();
-        self.usual.store(u64::try_from(usual.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        if let Some(usual) = latencies.get(latencies.len() / 4) {
+            self.update_usual(*usual, now_ms);
+        }
         let is_unused = |slot: &u32| lane(*slot).is_unused(now_ms);
         let unused = slots(lanes).skip(MIN_LANES as usize).filter(is_unused);
         unused.fold(0, |unused, slot| unused | 1 << slot)
+    }
+
+    fn update_usual(&self, usual: Duration, now_ms: u64) {
+        let before = Duration::from_nanos(self.usual_before.load(Relaxed));
+        let next = if before.is_zero() {
+            usual
+        } else if usual < before {
+            (before * 3 + usual) / 4
+        } else {
+            usual.min(before + before / 50)
+        };
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.usual.store(nanos(usual), Relaxed);
+        self.usual_before.store(nanos(next), Relaxed);
+        if !is_far_above(usual, next) {
+            self.trial_ms.store(u64::MAX, Relaxed);
+        } else if self.trial_ms.load(Relaxed) == u64::MAX {
+            self.trial_ms.store(now_ms, Relaxed);
+        }
+    }
+
+    /// Returns true if a lane is to be replaced on trial: all lanes are slower than before, and a new connection shows
+    /// whether all instances are.
+    #[inline]
+    fn takes_trial(&self, now_ms: u64) -> bool {
+        let trial_ms = self.trial_ms.load(Relaxed);
+        now_ms >= trial_ms
+            && self.trial_ms.compare_exchange(trial_ms, now_ms + TRIAL_EVERY_MS, Relaxed, Relaxed).is_ok()
     }
 
     /// Chooses a lane for an attempt; `None` if there are none. For a retry, lanes that may be
@@ -187,7 +238,7 @@ impl Lanes {
         let set = all & available & !tried;
         let room = self.room();
         let price = |slot| lane(slot).price(now_ms);
-        let is_fit = |slot| !(is_retry && self.may_be_silent(lane(slot)));
+        let is_fit = |slot| !(is_retry && self.is_in_doubt(lane(slot)));
         let chosen = if room == ONE {
             first_idle(set, lane, is_fit)
         } else if all.count_ones() < MIN_LANES && room != ANY {
@@ -225,18 +276,27 @@ impl Lanes {
         self.room() == ONE || choose_well(set & !(1 << slot), price, dice).is_some_and(is_known)
     }
 
-    /// True if the connections of a lane may be dead, or may lead to a slow instance.
+    /// True if the connections of a lane may be dead, or may lead to a bad instance.
     #[inline]
     fn is_suspect(&self, lane: &EndpointLoad, is_retry: bool, now_ms: u64) -> bool {
-        is_retry && self.may_be_silent(lane) || lane.is_silence_over(now_ms) || self.is_slow(lane, now_ms)
+        lane.health().faults() >= SUSPECT_FAULTS
+            || is_retry && self.is_in_doubt(lane)
+            || lane.is_silence_over(now_ms)
+            || self.is_slow(lane, now_ms)
+            || self.takes_trial(now_ms)
     }
 
     #[inline]
     fn is_slow(&self, lane: &EndpointLoad, now_ms: u64) -> bool {
         let usual = Duration::from_nanos(self.usual.load(Relaxed));
-        let is_far_above = |latency: Duration| latency > usual * SLOW_TIMES + SLOWER_BY;
-        !usual.is_zero() && lane.latency().is_some_and(is_far_above) && lane.is_mature(now_ms)
+        !usual.is_zero()
+            && lane.latency().is_some_and(|latency| is_far_above(latency, usual))
+            && lane.is_mature(now_ms)
     }
+}
+
+fn is_far_above(latency: Duration, usual: Duration) -> bool {
+    latency > usual * SLOW_TIMES + SLOWER_BY
 }
 
 impl EndpointLoad {

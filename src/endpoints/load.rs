@@ -60,7 +60,7 @@ const SILENCE_LASTS: u64 = 8;
 const MOST_LASTING: u32 = 4;
 
 /// An endpoint is never silent before this time, in milliseconds.
-const MIN_SILENCE_MS: u32 = 50;
+const MIN_SILENCE_MS: u64 = 50;
 
 /// An answer is recent for this time, in milliseconds.
 const RECENTLY_MS: u64 = 1000;
@@ -94,6 +94,8 @@ pub(super) struct EndpointLifetime {
     pub(super) born_ms: u64,
     /// `u64::MAX` for an endpoint that is no lane.
     pub(super) expires_ms: u64,
+    /// The wait for the first answer after which the endpoint is silent.
+    pub(super) first_silence_ms: u64,
 }
 
 const HEAD_AWAITED: u64 = 1;
@@ -173,7 +175,7 @@ enum Silence {
 impl EndpointLifetime {
     /// The lifetime of an endpoint that is no lane.
     pub(super) const fn endless(born_ms: u64) -> Self {
-        Self { born_ms, expires_ms: u64::MAX }
+        Self { born_ms, expires_ms: u64::MAX, first_silence_ms: silent_after_ms(UNKNOWN) }
     }
 }
 
@@ -276,7 +278,7 @@ impl EndpointLoad {
     /// Returns the milliseconds without an answer since an attempt began, and the phase of the silence.
     fn silence(&self, since: u32, awaited: u32, now_ms: u32) -> (u64, Silence) {
         let (average, _) = unpack_latency(self.latency.load(Relaxed));
-        let after = silent_after_ms(if average > 0 { average } else { UNKNOWN });
+        let after = if average > 0 { silent_after_ms(average) } else { self.lifetime.first_silence_ms };
         let silence = u64::from(elapsed(since, now_ms));
         let phase = if silence <= after {
             Silence::NotYet
@@ -329,6 +331,11 @@ impl EndpointLoad {
     /// True if the endpoint has answered since this time.
     pub(super) fn has_answered_since(&self, since_ms: u64) -> bool {
         self.answered_at.load(Relaxed) > since_ms
+    }
+
+    /// True if the endpoint has given a good answer since this time.
+    pub(super) fn has_good_answer_since(&self, since_ms: u64) -> bool {
+        self.good_head_at.load(Relaxed) > since_ms
     }
 
     /// True if the last good answer is recent.
@@ -446,8 +453,9 @@ pub(super) const fn low_bits(millis: u64) -> u32 {
 }
 
 /// Returns the threshold of a silence, in milliseconds, for an endpoint with this latency.
-fn silent_after_ms(usual: u64) -> u64 {
-    (SILENT_TIMES * usual * UNIT / 1_000_000).max(u64::from(MIN_SILENCE_MS))
+const fn silent_after_ms(usual: u64) -> u64 {
+    let times = SILENT_TIMES * usual * UNIT / 1_000_000;
+    if times > MIN_SILENCE_MS { times } else { MIN_SILENCE_MS }
 }
 
 fn to_units(time: std::time::Duration) -> u64 {
