@@ -89,7 +89,7 @@ pub(super) struct EndpointFault {
 
 /// The progress of an endpoint.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Progress {
+pub(super) struct EndpointProgress {
     /// The number of ended attempts.
     pub(super) ended: u32,
     /// True if the last good answer is recent.
@@ -193,7 +193,7 @@ impl Ejections {
         fault: EndpointFault,
         now_ms: u64,
         settings: &EjectionSettings,
-        progress: impl Fn(usize) -> Progress,
+        progress: impl Fn(usize) -> EndpointProgress,
     ) -> Option<Transition> {
         let health = self.health_mut(slot)?;
         if health.generation != fault.generation {
@@ -237,7 +237,7 @@ impl Ejections {
         fault: EndpointFault,
         is_run: bool,
         settings: &EjectionSettings,
-        progress: &impl Fn(usize) -> Progress,
+        progress: &impl Fn(usize) -> EndpointProgress,
     ) -> Option<EjectionCause> {
         if self.slots.iter().flatten().count() == 1 {
             return None; // An only endpoint is used in any case.
@@ -268,7 +268,7 @@ impl Ejections {
     ///
     /// Most lanes have few attempts, and an idle lane proves nothing. So lanes without an attempt and without a recent
     /// answer do not count, and the others are judged as carefully as this one.
-    pub(super) fn is_worse(&self, slot: usize, progress: &impl Fn(usize) -> Progress) -> bool {
+    pub(super) fn is_worse(&self, slot: usize, progress: &impl Fn(usize) -> EndpointProgress) -> bool {
         let Some(health) = self.health(slot) else { return false };
         let counts = |slot: usize, health: &Health| {
             let (faults, attempts) = health.window.counts(progress(slot).ended);

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use super::choice::{Candidates, Dice, DiceRoll, choose};
 use super::config::{EjectionSettings, EndpointsBuilder};
-use super::ejection::{Ejections, Progress, Transition};
+use super::ejection::{Ejections, EndpointProgress, Transition};
 use super::lanes::{ANY, LaneChoice, Lanes};
 use super::load::{EndpointLifetime, EndpointLoad, HealthWord, millis_since};
 use super::renewal::Renewals;
@@ -85,10 +85,13 @@ impl GroupState {
 }
 
 /// Returns the function that returns the progress of the endpoint in a slot.
-pub(super) fn progress(endpoints: &[Option<Arc<Endpoint>>], now_ms: u64) -> impl Fn(usize) -> Progress + '_ {
+pub(super) fn progress(
+    endpoints: &[Option<Arc<Endpoint>>],
+    now_ms: u64,
+) -> impl Fn(usize) -> EndpointProgress + '_ {
     move |slot| {
         let load = endpoints.get(slot).and_then(Option::as_ref).map(|endpoint| &endpoint.load);
-        Progress {
+        EndpointProgress {
             ended: load.map_or(0, |load| load.counts().ended),
             is_answering: load.is_some_and(|load| load.is_answering(now_ms)),
         }

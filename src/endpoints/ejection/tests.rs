@@ -33,7 +33,7 @@ impl Group {
     fn fault_with(&mut self, slot: usize, now_ms: u64, fault: EndpointFault) -> Option<Transition> {
         self.ended[slot] += 1;
         let ended = self.ended;
-        let progress = |slot: usize| Progress { ended: ended[slot], is_answering: false };
+        let progress = |slot: usize| EndpointProgress { ended: ended[slot], is_answering: false };
         self.ejections.fault(slot, fault, now_ms, &SETTINGS, progress)
     }
 
