@@ -24,6 +24,12 @@ pub(super) struct Candidates {
     pub(super) tried: u64,
 }
 
+impl Candidates {
+    pub(super) const fn untried_available(self) -> u64 {
+        self.all & self.available & !self.tried
+    }
+}
+
 /// Chooses one of the candidates; `None` if there are none.
 #[inline]
 pub(super) fn choose(
@@ -31,8 +37,8 @@ pub(super) fn choose(
     price: impl Fn(u32) -> Price,
     dice: &mut DiceRoll,
 ) -> Option<u32> {
-    let Candidates { all, available, tried } = candidates;
-    let well = choose_well(all & available & !tried, &price, dice);
+    let Candidates { all, tried, .. } = candidates;
+    let well = choose_well(candidates.untried_available(), &price, dice);
     well.or_else(|| {
         let untried = all & !tried;
         cheapest(if untried == 0 { all } else { untried }, price, dice)

@@ -297,6 +297,14 @@ impl Ejections {
         better >= others().count().div_ceil(4).max(1)
     }
 
+    /// Returns the recent faults and attempts of all endpoints.
+    pub(super) fn totals(&self, now_ms: u64, progress: &impl Fn(usize) -> EndpointProgress) -> (u32, u32) {
+        let healths =
+            self.slots.iter().enumerate().filter_map(|(slot, health)| Some((slot, health.as_ref()?)));
+        let counts = healths.map(|(slot, health)| health.window.recent_counts(now_ms, progress(slot).ended));
+        counts.fold((0, 0), |(faults, attempts), (more, of)| (faults + more, attempts + of))
+    }
+
     fn eject(
         &mut self,
         slot: usize,

@@ -129,7 +129,7 @@ impl Endpoint {
         let Some(group) = self.group.upgrade().filter(|group| group.lanes.are_used()) else { return };
         let began_ms = self.millis(began);
         match kind {
-            FaultKind::Timeout | FaultKind::Abandoned => group.lanes.doubt_since(began_ms),
+            FaultKind::Timeout | FaultKind::Abandoned => group.lanes.one_was_silent_since(began_ms),
             FaultKind::Exchange | FaultKind::Unreachable => {
                 let mut state = group.lock();
                 let GroupState { endpoints, run, .. } = &mut *state;
@@ -139,7 +139,7 @@ impl Endpoint {
                 }
                 run.faults += 1;
                 if run.faults >= DOUBT_FAULTS {
-                    group.lanes.doubt_since(run.began_ms);
+                    group.lanes.are_failing_since(run.began_ms);
                 }
             }
             FaultKind::Application | FaultKind::Throttled => {}
@@ -181,6 +181,9 @@ impl Endpoint {
                 FaultKind::Exchange => transition.is_some() && group.lanes.are_used(),
                 FaultKind::Application | FaultKind::Throttled => false,
             };
+            if is_second && has_better && group.lanes.are_used() {
+                self.load.condemn();
+            }
             // Many attempts can fail on one dead connection, so a version is renewed once.
             if has_bad_connections && version == self.version() && state.renewals.take(has_better, now_ms) {
                 self.renew();

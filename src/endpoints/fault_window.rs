@@ -44,6 +44,12 @@ impl FaultWindow {
         (self.faults, self.attempts(ended).max(self.faults))
     }
 
+    /// Returns the faults and the attempts of the period; zeros if it is over.
+    pub(super) fn recent_counts(&self, now_ms: u64, ended: u32) -> (u32, u32) {
+        let is_recent = self.begin_ms.is_some_and(|begin_ms| now_ms.saturating_sub(begin_ms) < 2 * WINDOW_MS);
+        if is_recent { self.counts(ended) } else { (0, 0) }
+    }
+
     const fn attempts(&self, ended: u32) -> u32 {
         ended.wrapping_sub(self.ended_before) & ENDED
     }

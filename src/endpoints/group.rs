@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use super::choice::{Candidates, Dice, DiceRoll, choose};
 use super::config::{EjectionSettings, EndpointsBuilder};
 use super::ejection::{Ejections, EndpointProgress, Transition};
-use super::lanes::{ANY, LaneChoice, Lanes};
+use super::lanes::{ANY, LaneChoice, LaneQuery, Lanes};
 use super::load::{EndpointLifetime, EndpointLoad, HealthWord, millis_since};
 use super::renewal::Renewals;
 use super::status::EjectionCause;
@@ -206,6 +206,13 @@ impl EndpointGroup {
         state.renewals.take(has_better, now_ms)
     }
 
+    /// True if many attempts fail in all lanes.
+    pub(super) fn is_failing(&self, now_ms: u64) -> bool {
+        let state = self.lock();
+        let (faults, attempts) = state.ejections.totals(now_ms, &progress(&state.endpoints, now_ms));
+        faults >= MIN_FAULTS && faults * MAX_FAULT_SHARE >= attempts
+    }
+
     /// Removes the endpoint in the slot. The results of its attempts in flight are ignored.
     pub(super) fn remove(&self, slot: usize) {
         let mut state = self.lock();
@@ -244,7 +251,8 @@ impl EndpointGroup {
         let room = self.lanes.room();
         if room > 0 {
             let candidates = Candidates { all, available, tried };
-            let choice = self.lanes.choose(candidates, is_retry, load, now_ms, &mut dice)?;
+            let query = LaneQuery { is_retry, now_ms };
+            let choice = self.lanes.choose(candidates, query, load, &mut dice)?;
             return Some(Pick { choice, room, probe: None, now_ms });
         }
         let easing = self.easing.load(Relaxed) & available;
@@ -370,6 +378,11 @@ pub(super) enum ProbeRight {
     /// A failed probe fails the call. Such a call probes an endpoint only if no other call has done so for long.
     IfOverdue,
 }
+
+/// Lanes fail if one in this number of attempts fails, and at least [`MIN_FAULTS`].
+const MAX_FAULT_SHARE: u32 = 10;
+
+const MIN_FAULTS: u32 = 5;
 
 /// While a probe is due, one in this number of calls is drawn for it.
 const PROBE_SHARE: u32 = 8;

@@ -17,6 +17,18 @@ use crate::internal::sync::MutexGuard;
 /// While a lane waits for its first answer, no further lane is added for this time, in milliseconds.
 const ADD_EVERY_MS: u32 = 250;
 
+/// The lane that replaces another one, unless there is no token for it.
+enum Replacement<A, S> {
+    New(Member<A, S>),
+    None,
+}
+
+impl<A, S> From<Option<Member<A, S>>> for Replacement<A, S> {
+    fn from(lane: Option<Member<A, S>>) -> Self {
+        lane.map_or(Self::None, Self::New)
+    }
+}
+
 impl<A: PartialEq + fmt::Display, S: Clone> Endpoints<A, S> {
     /// Begins an attempt in a lane that is added or replaced for it. If there can be no new lane, the attempt begins in an
     /// existing one. `None` if another call has replaced or filled the lane.
@@ -27,39 +39,38 @@ impl<A: PartialEq + fmt::Display, S: Clone> Endpoints<A, S> {
         pick: &Pick,
         now: Instant,
     ) -> Option<Chosen<S>> {
-        let seen_lane = seen.at(pick.choice.slot());
-        match pick.choice {
-            LaneChoice::Use(_) => self.begin(seen_lane, pick, now),
-            LaneChoice::Replace { slot, is_charged } => {
-                self.begin_in_replaced(seen_lane, slot as usize, is_charged, pick, now)
+        let (new, otherwise) = match pick.choice {
+            LaneChoice::Use(_) => return self.begin(seen.at(pick.choice.slot()), pick, now),
+            LaneChoice::Replace { slot, is_charged, otherwise } => {
+                (self.replace(seen.at(slot), slot, is_charged, pick)?, otherwise)
             }
-            LaneChoice::Add { is_charged, .. } => match self.add(&seen_lane.site.address, is_charged, pick) {
-                Some(lane) => Some(self.chosen(&lane, pick, now)),
-                None => self.begin(seen_lane, &pick.shared(), now),
-            },
+            LaneChoice::Add { is_charged, otherwise } => {
+                (self.add(&seen.at(otherwise).site.address, is_charged, pick).into(), otherwise)
+            }
+        };
+        match new {
+            Replacement::New(lane) => Some(self.chosen(&lane, pick, now)),
+            Replacement::None => self.begin(seen.at(otherwise), &pick.shared(), now),
         }
     }
 
-    fn begin_in_replaced(
+    /// Replaces a lane by one with an attempt. `None` if another call has replaced or taken the lane.
+    fn replace(
         &self,
         old: &Member<A, S>,
-        slot: usize,
+        slot: u32,
         is_charged: bool,
         pick: &Pick,
-        now: Instant,
-    ) -> Option<Chosen<S>> {
+    ) -> Option<Replacement<A, S>> {
+        let slot = slot as usize;
         let mut changes = self.lock_changes();
         let members = self.0.members.load();
-        if !members.has(slot, old.endpoint.id) || old.endpoint.load.counts().in_flight() >= pick.room {
+        let is_taken = pick.room == 1 && old.endpoint.load.counts().in_flight() > 0;
+        if !members.has(slot, old.endpoint.id) || is_taken {
             return None;
         }
-        if is_charged && !self.0.group.take_renewal(Some(slot), pick.now_ms) {
-            drop(changes);
-            return self.begin(old, pick, now);
-        }
-        let lane = self.put(&mut changes, &members, slot, &old.site.address, pick);
-        drop(changes);
-        Some(self.chosen(&lane, pick, now))
+        let is_paid = !is_charged || self.0.group.take_renewal(Some(slot), pick.now_ms);
+        Some(is_paid.then(|| self.put(&mut changes, &members, slot, &old.site.address, pick)).into())
     }
 
     /// Adds a lane with an attempt. `None` if there are enough, or no token.
@@ -68,6 +79,7 @@ impl<A: PartialEq + fmt::Display, S: Clone> Endpoints<A, S> {
         let members = self.0.members.load();
         let lanes = &self.0.group.lanes;
         let is_building = pick.room > 1
+            && !is_charged
             && members.iter().any(|(_, lane)| lane.endpoint.load.is_new(pick.now_ms, ADD_EVERY_MS));
         let is_possible = lanes.are_used() && members.len() < lanes.max() && !is_building;
         (is_possible && (!is_charged || self.0.group.take_renewal(None, pick.now_ms)))
@@ -98,7 +110,9 @@ impl<A: PartialEq + fmt::Display, S: Clone> Endpoints<A, S> {
     pub(super) fn keep_lanes_up(&self, members: &Members<A, S>, now_ms: u64) {
         let lanes = &self.0.group.lanes;
         if lanes.is_upkeep_due(now_ms) {
-            self.remove_lanes(lanes.upkeep(members.slots, |slot| &members.at(slot).endpoint.load, now_ms));
+            let load = |slot| &members.at(slot).endpoint.load;
+            let are_failing = self.0.group.is_failing(now_ms);
+            self.remove_lanes(lanes.upkeep(members.slots, load, are_failing, now_ms));
         }
     }
 

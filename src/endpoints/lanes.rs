@@ -12,7 +12,7 @@ use std::time::Duration;
 use http::Version;
 
 use super::choice::{Candidates, DiceRoll, choose, choose_well};
-use super::load::{EndpointLifetime, EndpointLoad, Price};
+use super::load::{EndpointLifetime, EndpointLoad};
 use crate::internal::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// The settings of the lanes.
@@ -32,13 +32,16 @@ pub(super) struct Lanes {
     room: AtomicU32,
     /// The same, by the protocol of the last answer, whether or not there are lanes.
     known_room: AtomicU32,
-    /// The latency of the faster lanes: a quarter of them are faster.
+    /// The latency of the faster lanes: a quarter of them are faster. Zero if unknown.
     usual: AtomicU64,
     /// The latency that was usual before. It follows a lower one soon, and a higher one slowly.
     usual_before: AtomicU64,
-    /// The time since which the lanes are in doubt that have given no good answer. Zero if there was no doubt yet.
-    doubted_since_ms: AtomicU64,
-    /// The time from which one lane is replaced on trial, since all are slower than before; `u64::MAX` if they are not.
+    /// The begin of the last run of faults without a good answer of any lane. Lanes without a good answer since are in
+    /// doubt. Zero if there was no such run.
+    failing_since_ms: AtomicU64,
+    /// The begin of the last attempt without an answer. For a retry, lanes without a good answer since are in doubt.
+    silent_since_ms: AtomicU64,
+    /// The time from which one lane is replaced on trial; `u64::MAX` if there is no reason.
     trial_ms: AtomicU64,
     /// `u64::MAX` while there are no lanes.
     next_upkeep_ms: AtomicU64,
@@ -67,11 +70,11 @@ const MATURE_ANSWERS: u32 = 8;
 
 const MATURE_MS: u64 = 3000;
 
-/// While all lanes are slower than before, one is replaced on trial after this interval.
+/// While all lanes are slower than before, or fail, one is replaced on trial after this interval.
 const TRIAL_EVERY_MS: u64 = 5000;
 
-/// A lane is replaced after this number of faults in a row. A single one may be that of a route.
-const SUSPECT_FAULTS: u32 = 2;
+/// A lane is bad after this number of faults in a row. A single one may be that of a route.
+const BAD_FAULTS: u32 = 2;
 
 /// A new lane is silent if its first answer takes longer than five times the usual latency, and than this time, in which
 /// its connection is established.
@@ -86,22 +89,31 @@ const UPKEEP_EVERY_MS: u64 = 250;
 /// A lane without an attempt for this time is removed.
 const UNUSED_MS: u64 = 60_000;
 
-/// The choice among lanes.
+/// The choice among lanes. `otherwise` is the lane that gets the attempt if no lane can be replaced or added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LaneChoice {
     /// The lane gets the attempt.
     Use(u32),
-    /// The lane is replaced first. Without a token for it, if it takes one, the lane is used as it is.
-    Replace { slot: u32, is_charged: bool },
-    /// A lane is added. If there can be no further lane, an existing one gets the attempt.
+    /// The lane is replaced first.
+    Replace { slot: u32, is_charged: bool, otherwise: u32 },
+    /// A lane is added.
     Add { is_charged: bool, otherwise: u32 },
+}
+
+/// What is known of an attempt and its time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LaneQuery {
+    pub(super) is_retry: bool,
+    pub(super) now_ms: u64,
 }
 
 impl LaneChoice {
     /// Returns the slot of the lane that gets the attempt if no lane is replaced or added.
     pub(super) const fn slot(self) -> u32 {
         match self {
-            Self::Use(slot) | Self::Replace { slot, .. } | Self::Add { otherwise: slot, .. } => slot,
+            Self::Use(slot) | Self::Replace { otherwise: slot, .. } | Self::Add { otherwise: slot, .. } => {
+                slot
+            }
         }
     }
 }
@@ -114,7 +126,8 @@ impl Lanes {
             known_room: AtomicU32::new(settings.room),
             usual: AtomicU64::new(0),
             usual_before: AtomicU64::new(0),
-            doubted_since_ms: AtomicU64::new(0),
+            failing_since_ms: AtomicU64::new(0),
+            silent_since_ms: AtomicU64::new(0),
             trial_ms: AtomicU64::new(u64::MAX),
             next_upkeep_ms: AtomicU64::new(u64::MAX),
         }
@@ -152,22 +165,21 @@ impl Lanes {
         }
     }
 
-    /// Records the time since which lanes without a good answer are in doubt.
-    pub(super) fn doubt_since(&self, since_ms: u64) {
-        self.doubted_since_ms.fetch_max(since_ms, Relaxed);
+    /// Records that no lane has given a good answer to several attempts, of which the first began at this time.
+    pub(super) fn are_failing_since(&self, since_ms: u64) {
+        self.failing_since_ms.fetch_max(since_ms, Relaxed);
     }
 
-    /// True if the connections of a lane may be as bad as those of another one.
-    fn is_in_doubt(&self, lane: &EndpointLoad) -> bool {
-        let since_ms = self.doubted_since_ms.load(Relaxed);
-        since_ms > 0 && lane.has_been_used() && !lane.has_good_answer_since(since_ms)
+    /// Records an attempt that began at this time, and got no answer.
+    pub(super) fn one_was_silent_since(&self, since_ms: u64) {
+        self.silent_since_ms.fetch_max(since_ms, Relaxed);
     }
 
     /// Returns the lifetime of a new lane. It varies by a quarter, so that lanes are not replaced at the same time.
     pub(super) fn lifetime(&self, born_ms: u64, dice: &mut DiceRoll) -> EndpointLifetime {
         let max_age = self.settings.max_age / 1000 * (750 + dice.below(501));
         let max_age_ms = u64::try_from(max_age.as_millis()).unwrap_or(u64::MAX);
-        let usual_ms = self.usual.load(Relaxed) / 1_000_000;
+        let usual_ms = self.usual.load(Relaxed).max(self.usual_before.load(Relaxed)) / 1_000_000;
         let first_silence_ms =
             if usual_ms > 0 { (5 * usual_ms).max(FIRST_SILENCE_MS) } else { UNKNOWN_SILENCE_MS };
         EndpointLifetime { born_ms, expires_ms: born_ms.saturating_add(max_age_ms), first_silence_ms }
@@ -179,43 +191,51 @@ impl Lanes {
         now_ms >= self.next_upkeep_ms.load(Relaxed)
     }
 
-    /// Updates the usual latency. Returns the lanes that are not needed any more.
+    /// Updates the usual latency. `are_failing` is true if many attempts fail in all lanes. Returns the lanes that are
+    /// not needed any more.
     #[cold]
-    pub(super) fn upkeep<'a>(&self, lanes: u64, lane: impl Fn(u32) -> &'a EndpointLoad, now_ms: u64) -> u64 {
+    pub(super) fn upkeep<'a>(
+        &self,
+        lanes: u64,
+        lane: impl Fn(u32) -> &'a EndpointLoad,
+        are_failing: bool,
+        now_ms: u64,
+    ) -> u64 {
         self.next_upkeep_ms.store(now_ms.saturating_add(UPKEEP_EVERY_MS), Relaxed);
         let is_mature = |slot: &u32| lane(*slot).is_mature(now_ms);
         let mut latencies: Vec<Duration> =
             slots(lanes).filter(is_mature).filter_map(|slot| lane(slot).latency()).collect();
         latencies.sort_unstable();
-        if let Some(usual) = latencies.get(latencies.len() / 4) {
-            self.update_usual(*usual, now_ms);
-        }
+        let usual = latencies.get(latencies.len() / 4).copied();
+        let are_slow = usual.is_some_and(|usual| self.are_slower_than_before(usual));
+        self.usual.store(usual.map_or(0, nanos), Relaxed);
+        self.plan_trial(are_failing || are_slow, now_ms);
         let is_unused = |slot: &u32| lane(*slot).is_unused(now_ms);
         let unused = slots(lanes).skip(MIN_LANES as usize).filter(is_unused);
         unused.fold(0, |unused, slot| unused | 1 << slot)
     }
 
-    fn update_usual(&self, usual: Duration, now_ms: u64) {
+    /// Compares the usual latency with that before, which it updates.
+    fn are_slower_than_before(&self, usual: Duration) -> bool {
         let before = Duration::from_nanos(self.usual_before.load(Relaxed));
-        let next = if before.is_zero() {
-            usual
-        } else if usual < before {
-            (before * 3 + usual) / 4
-        } else {
-            usual.min(before + before / 50)
+        let next = match before {
+            Duration::ZERO => usual,
+            _ if usual < before => (before * 3 + usual) / 4,
+            _ => usual.min(before + before / 50),
         };
-        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.usual.store(nanos(usual), Relaxed);
         self.usual_before.store(nanos(next), Relaxed);
-        if !is_far_above(usual, next) {
-            self.trial_ms.store(u64::MAX, Relaxed);
-        } else if self.trial_ms.load(Relaxed) == u64::MAX {
-            self.trial_ms.store(now_ms, Relaxed);
+        is_far_above(usual, next)
+    }
+
+    fn plan_trial(&self, is_wanted: bool, now_ms: u64) {
+        let is_planned = self.trial_ms.load(Relaxed) != u64::MAX;
+        if is_wanted != is_planned {
+            self.trial_ms.store(if is_wanted { now_ms } else { u64::MAX }, Relaxed);
         }
     }
 
-    /// Returns true if a lane is to be replaced on trial: all lanes are slower than before, and a new connection shows
-    /// whether all instances are.
+    /// Returns true if a lane is to be replaced on trial: all lanes are slower than before, or many attempts fail. A new
+    /// connection shows whether another instance is better.
     #[inline]
     fn takes_trial(&self, now_ms: u64) -> bool {
         let trial_ms = self.trial_ms.load(Relaxed);
@@ -223,67 +243,150 @@ impl Lanes {
             && self.trial_ms.compare_exchange(trial_ms, now_ms + TRIAL_EVERY_MS, Relaxed, Relaxed).is_ok()
     }
 
-    /// Chooses a lane for an attempt; `None` if there are none. For a retry, lanes that may be
-    /// dead come last.
+    /// Chooses a lane for an attempt; `None` if there are none.
     #[inline]
     pub(super) fn choose<'a>(
         &self,
         candidates: Candidates,
-        is_retry: bool,
+        query: LaneQuery,
         lane: impl Fn(u32) -> &'a EndpointLoad + Copy,
-        now_ms: u64,
         dice: &mut DiceRoll,
     ) -> Option<LaneChoice> {
-        let Candidates { all, available, tried } = candidates;
-        let set = all & available & !tried;
-        let room = self.room();
-        let price = |slot| lane(slot).price(now_ms);
-        let is_fit = |slot| !(is_retry && self.is_in_doubt(lane(slot)));
-        let chosen = if room == ONE {
-            first_idle(set, lane, is_fit)
-        } else if all.count_ones() < MIN_LANES && room != ANY {
-            None
+        if self.room() == ONE {
+            self.choose_idle(candidates, query, lane, dice)
         } else {
-            cheapest_with_room(set, room, lane, price, is_fit, dice)
-        };
-        let Some(slot) = chosen else {
-            let is_charged = if room == ONE { set == 0 } else { choose_well(set, price, dice).is_none() };
-            let otherwise = choose(candidates, price, dice)?;
-            return Some(LaneChoice::Add { is_charged: is_charged && all.count_ones() > 1, otherwise });
-        };
-        let lane_of_slot = lane(slot);
-        Some(if lane_of_slot.is_old(now_ms) && self.is_replaceable(slot, set, lane, price, dice) {
-            LaneChoice::Replace { slot, is_charged: false }
-        } else if self.is_suspect(lane_of_slot, is_retry, now_ms) {
-            LaneChoice::Replace { slot, is_charged: true }
-        } else {
-            LaneChoice::Use(slot)
-        })
+            self.choose_shared(candidates, query, lane, dice)
+        }
     }
 
-    /// True if an old lane can be replaced. If it carries other attempts, another lane has to be there for them while
-    /// the new connection is established.
+    /// Chooses the lowest idle lane. Lanes with a fault come second.
+    #[inline]
+    fn choose_idle<'a>(
+        &self,
+        candidates: Candidates,
+        query: LaneQuery,
+        lane: impl Fn(u32) -> &'a EndpointLoad + Copy,
+        dice: &mut DiceRoll,
+    ) -> Option<LaneChoice> {
+        let set = candidates.untried_available();
+        let (mut second, mut bad) = (None, None);
+        for slot in slots(set).filter(|slot| lane(*slot).counts().in_flight() == 0) {
+            if self.is_bad(lane(slot), query) {
+                bad = bad.or(Some(slot));
+            } else if lane(slot).health().faults() == 0 {
+                return Some(self.use_or_replace(slot, lane(slot), true, query.now_ms));
+            } else {
+                second = second.or(Some(slot));
+            }
+        }
+        if let Some(slot) = second {
+            return Some(self.use_or_replace(slot, lane(slot), true, query.now_ms));
+        }
+        self.choose_without_idle(candidates, bad, query, lane, dice)
+    }
+
+    /// Chooses if each lane is busy or bad. If others work, a new lane serves a demand, as in any pool.
     #[cold]
-    fn is_replaceable<'a>(
+    fn choose_without_idle<'a>(
+        &self,
+        candidates: Candidates,
+        bad: Option<u32>,
+        query: LaneQuery,
+        lane: impl Fn(u32) -> &'a EndpointLoad + Copy,
+        dice: &mut DiceRoll,
+    ) -> Option<LaneChoice> {
+        let all = candidates.all;
+        let is_full = all.count_ones() as usize >= self.settings.max;
+        let is_well = |slot: u32| lane(slot).is_answering(query.now_ms) && !self.is_bad(lane(slot), query);
+        match bad {
+            Some(slot) if is_full || !slots(all).any(is_well) => {
+                Some(LaneChoice::Replace { slot, is_charged: true, otherwise: slot })
+            }
+            Some(slot) => Some(LaneChoice::Add { is_charged: false, otherwise: slot }),
+            None => {
+                let otherwise = choose(candidates, |slot| lane(slot).price(query.now_ms), dice)?;
+                let is_charged = candidates.untried_available() == 0 && all.count_ones() > 1;
+                Some(LaneChoice::Add { is_charged, otherwise })
+            }
+        }
+    }
+
+    /// Chooses the cheaper of two lanes with room.
+    #[inline]
+    fn choose_shared<'a>(
+        &self,
+        candidates: Candidates,
+        query: LaneQuery,
+        lane: impl Fn(u32) -> &'a EndpointLoad + Copy,
+        dice: &mut DiceRoll,
+    ) -> Option<LaneChoice> {
+        let LaneQuery { now_ms, .. } = query;
+        let lanes = self.sort(candidates.untried_available(), query, lane);
+        let price = |slot| lane(slot).price(now_ms);
+        let Some(slot) = choose_well(lanes.fit, price, dice) else {
+            return choose_without_fit(candidates, lanes, query, lane, dice);
+        };
+        if self.room() == ANY {
+            return Some(LaneChoice::Use(slot));
+        }
+        if candidates.all.count_ones() < MIN_LANES {
+            return Some(LaneChoice::Add { is_charged: false, otherwise: slot });
+        }
+        if lanes.fit.count_ones() < MIN_LANES && lanes.bad != 0 && lanes.waiting == 0 {
+            let bad = lanes.bad.trailing_zeros();
+            return Some(LaneChoice::Replace { slot: bad, is_charged: true, otherwise: slot });
+        }
+        let others_are_known = lanes.fit & !(1 << slot) != 0;
+        Some(self.use_or_replace(slot, lane(slot), others_are_known, now_ms))
+    }
+
+    fn sort<'a>(&self, set: u64, query: LaneQuery, lane: impl Fn(u32) -> &'a EndpointLoad) -> SortedLanes {
+        let room = self.room();
+        let mut sorted = SortedLanes::default();
+        for slot in slots(set) {
+            let (load, bit) = (lane(slot), 1 << slot);
+            let in_flight = load.counts().in_flight();
+            if self.is_bad(load, query) {
+                sorted.bad |= bit;
+            } else if load.price(query.now_ms).is_silent {
+                // Its route may be slow.
+            } else if load.latency().is_none() && in_flight > 0 && room != ANY {
+                sorted.waiting |= bit;
+            } else if in_flight < room {
+                sorted.fit |= bit;
+            } else {
+                sorted.full |= bit;
+            }
+        }
+        sorted
+    }
+
+    /// Uses a lane, unless it is old or slow.
+    #[inline]
+    fn use_or_replace(
         &self,
         slot: u32,
-        set: u64,
-        lane: impl Fn(u32) -> &'a EndpointLoad,
-        price: impl Fn(u32) -> Price,
-        dice: &mut DiceRoll,
-    ) -> bool {
-        let is_known = |slot| lane(slot).latency().is_some();
-        self.room() == ONE || choose_well(set & !(1 << slot), price, dice).is_some_and(is_known)
+        lane: &EndpointLoad,
+        others_carry_its_load: bool,
+        now_ms: u64,
+    ) -> LaneChoice {
+        if lane.is_old(now_ms) && others_carry_its_load {
+            LaneChoice::Replace { slot, is_charged: false, otherwise: slot }
+        } else if self.is_slow(lane, now_ms) || self.takes_trial(now_ms) {
+            LaneChoice::Replace { slot, is_charged: true, otherwise: slot }
+        } else {
+            LaneChoice::Use(slot)
+        }
     }
 
     /// True if the connections of a lane may be dead, or may lead to a bad instance.
     #[inline]
-    fn is_suspect(&self, lane: &EndpointLoad, is_retry: bool, now_ms: u64) -> bool {
-        lane.health().faults() >= SUSPECT_FAULTS
-            || is_retry && self.is_in_doubt(lane)
+    fn is_bad(&self, lane: &EndpointLoad, LaneQuery { is_retry, now_ms }: LaneQuery) -> bool {
+        lane.health().faults() >= BAD_FAULTS
+            || lane.is_condemned()
+            || lane.is_in_doubt_since(self.failing_since_ms.load(Relaxed))
+            || is_retry && lane.is_in_doubt_since(self.silent_since_ms.load(Relaxed))
             || lane.is_silence_over(now_ms)
-            || self.is_slow(lane, now_ms)
-            || self.takes_trial(now_ms)
     }
 
     #[inline]
@@ -293,6 +396,45 @@ impl Lanes {
             && lane.latency().is_some_and(|latency| is_far_above(latency, usual))
             && lane.is_mature(now_ms)
     }
+}
+
+/// Chooses if no lane is fit: those that work are full, or all look bad.
+#[cold]
+fn choose_without_fit<'a>(
+    candidates: Candidates,
+    lanes: SortedLanes,
+    query: LaneQuery,
+    lane: impl Fn(u32) -> &'a EndpointLoad + Copy,
+    dice: &mut DiceRoll,
+) -> Option<LaneChoice> {
+    let price = |slot| lane(slot).price(query.now_ms);
+    // A connection that is being established is better than one that is known to be bad.
+    let otherwise = choose_well(lanes.full | lanes.waiting, price, dice);
+    let otherwise = otherwise.or_else(|| choose(candidates, price, dice))?;
+    if lanes.full != 0 || candidates.all.count_ones() < MIN_LANES {
+        return Some(LaneChoice::Add { is_charged: false, otherwise });
+    }
+    let bad = candidates.untried_available() & !lanes.waiting;
+    Some(match bad {
+        0 => LaneChoice::Add { is_charged: true, otherwise },
+        _ => LaneChoice::Replace { slot: bad.trailing_zeros(), is_charged: true, otherwise },
+    })
+}
+
+/// The lanes of a choice, as sets of bits. A silent lane is in none, unless it is bad.
+#[derive(Debug, Clone, Copy, Default)]
+struct SortedLanes {
+    /// Work, and have room.
+    fit: u64,
+    /// Work, and have no room.
+    full: u64,
+    /// Wait for their first answer.
+    waiting: u64,
+    bad: u64,
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn is_far_above(latency: Duration, usual: Duration) -> bool {
@@ -315,41 +457,6 @@ impl EndpointLoad {
 /// Returns the number of attempts that a lane carries at the same time.
 pub(super) fn room_over(version: Version) -> u32 {
     if version >= Version::HTTP_2 { STREAMS } else { ONE }
-}
-
-/// Returns the lowest idle lane. Those with faults, and those that are not fit, come last.
-#[inline]
-fn first_idle<'a>(
-    set: u64,
-    lane: impl Fn(u32) -> &'a EndpointLoad,
-    is_fit: impl Fn(u32) -> bool,
-) -> Option<u32> {
-    let mut unfit = None;
-    for slot in slots(set).filter(|slot| lane(*slot).counts().in_flight() == 0) {
-        if lane(slot).health().faults() == 0 && is_fit(slot) {
-            return Some(slot);
-        }
-        unfit = unfit.or(Some(slot));
-    }
-    unfit
-}
-
-/// Returns the lane of two that has the lower price, of those with room. Those that are not fit come last.
-#[inline]
-fn cheapest_with_room<'a>(
-    set: u64,
-    room: u32,
-    lane: impl Fn(u32) -> &'a EndpointLoad,
-    price: impl Fn(u32) -> Price,
-    is_fit: impl Fn(u32) -> bool,
-    dice: &mut DiceRoll,
-) -> Option<u32> {
-    let with_room = slots(set).filter(|slot| lane(*slot).counts().in_flight() < room);
-    let (with_room, fit) = with_room.fold((0, 0), |(with_room, fit), slot| {
-        let bit = 1 << slot;
-        (with_room | bit, if is_fit(slot) { fit | bit } else { fit })
-    });
-    choose_well(fit, &price, dice).or_else(|| choose_well(with_room & !fit, &price, dice))
 }
 
 /// Iterates over the bits of a set, the lowest first.

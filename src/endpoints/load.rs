@@ -30,7 +30,7 @@
 
 use tokio::time::Instant;
 
-use crate::internal::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use crate::internal::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// The unit of times in this file, in nanoseconds. A `u32` holds up to 274 s.
 const UNIT: u64 = 64;
@@ -52,6 +52,13 @@ const HALF_LIFE_BITS: u32 = 11 - TICK_BITS;
 
 /// The threshold of a silence, as a multiple of the latency.
 const SILENT_TIMES: u64 = 5;
+
+/// The same for a lane in which several attempts wait. It is soon clear that such a lane answers none, and a lane that
+/// is left out by mistake costs little.
+const BUSY_LANE_SILENT_TIMES: u64 = 2;
+
+/// The number of attempts from which on a lane is busy.
+const BUSY: u32 = 4;
 
 /// For each attempt that waits, a silence ends after this multiple of its threshold.
 const SILENCE_LASTS: u64 = 8;
@@ -85,6 +92,8 @@ pub(super) struct EndpointLoad {
     eased_from: AtomicU64,
     /// A [`HealthWord`].
     health: AtomicU32,
+    /// True for a lane that leads to a worse instance than others. It is replaced.
+    is_condemned: AtomicBool,
     lifetime: EndpointLifetime,
 }
 
@@ -173,9 +182,13 @@ enum Silence {
 }
 
 impl EndpointLifetime {
+    const fn is_lane(self) -> bool {
+        self.expires_ms != u64::MAX
+    }
+
     /// The lifetime of an endpoint that is no lane.
     pub(super) const fn endless(born_ms: u64) -> Self {
-        Self { born_ms, expires_ms: u64::MAX, first_silence_ms: silent_after_ms(UNKNOWN) }
+        Self { born_ms, expires_ms: u64::MAX, first_silence_ms: silent_after_ms(UNKNOWN, SILENT_TIMES) }
     }
 }
 
@@ -196,6 +209,7 @@ impl EndpointLoad {
             unanswered_since: AtomicU32::new(0),
             eased_from: AtomicU64::new(0),
             health: AtomicU32::new(HealthWord::new(0, false, 0).0),
+            is_condemned: AtomicBool::new(false),
             lifetime,
         }
     }
@@ -269,16 +283,29 @@ impl EndpointLoad {
         awaited > 0 && since != 0 && self.silence(since, awaited, low_bits(now_ms)).1 == Silence::Over
     }
 
-    /// True if an attempt has begun, or ended.
-    pub(super) fn has_been_used(&self) -> bool {
-        let counts = self.counts();
-        counts.in_flight() > 0 || counts.ended > 0
+    /// Marks a lane that leads to a worse instance than others.
+    pub(super) fn condemn(&self) {
+        self.is_condemned.store(true, Relaxed);
+    }
+
+    pub(super) fn is_condemned(&self) -> bool {
+        self.is_condemned.load(Relaxed)
+    }
+
+    /// True if the endpoint is older than this time, and has given no good answer since.
+    pub(super) fn is_in_doubt_since(&self, since_ms: u64) -> bool {
+        self.lifetime.born_ms < since_ms && !self.has_good_answer_since(since_ms)
     }
 
     /// Returns the milliseconds without an answer since an attempt began, and the phase of the silence.
     fn silence(&self, since: u32, awaited: u32, now_ms: u32) -> (u64, Silence) {
         let (average, _) = unpack_latency(self.latency.load(Relaxed));
-        let after = if average > 0 { silent_after_ms(average) } else { self.lifetime.first_silence_ms };
+        let is_busy_lane = awaited >= BUSY && self.lifetime.is_lane();
+        let after = match average {
+            0 => self.lifetime.first_silence_ms,
+            _ if is_busy_lane => silent_after_ms(average, BUSY_LANE_SILENT_TIMES),
+            _ => silent_after_ms(average, SILENT_TIMES),
+        };
         let silence = u64::from(elapsed(since, now_ms));
         let phase = if silence <= after {
             Silence::NotYet
@@ -453,9 +480,9 @@ pub(super) const fn low_bits(millis: u64) -> u32 {
 }
 
 /// Returns the threshold of a silence, in milliseconds, for an endpoint with this latency.
-const fn silent_after_ms(usual: u64) -> u64 {
-    let times = SILENT_TIMES * usual * UNIT / 1_000_000;
-    if times > MIN_SILENCE_MS { times } else { MIN_SILENCE_MS }
+const fn silent_after_ms(usual: u64, times: u64) -> u64 {
+    let after = times * usual * UNIT / 1_000_000;
+    if after > MIN_SILENCE_MS { after } else { MIN_SILENCE_MS }
 }
 
 fn to_units(time: std::time::Duration) -> u64 {
