@@ -73,11 +73,14 @@ const MATURE_MS: u64 = 3000;
 /// While all lanes are slower than before, or fail, one is replaced on trial after this interval.
 const TRIAL_EVERY_MS: u64 = 5000;
 
+/// While all lanes look bad, so many new ones may wait for their first answer. They can be bad, too.
+const MAX_WAITING: u32 = 4;
+
 /// A lane is bad after this number of faults in a row. A single one may be that of a route.
 const BAD_FAULTS: u32 = 2;
 
-/// A new lane is silent if its first answer takes longer than five times the usual latency, and than this time, in which
-/// its connection is established.
+/// A new lane is silent if its first answer takes longer than twice the usual latency, and than this time, in which its
+/// connection is established.
 const FIRST_SILENCE_MS: u64 = 250;
 
 /// The same while no latency is known.
@@ -181,7 +184,7 @@ impl Lanes {
         let max_age_ms = u64::try_from(max_age.as_millis()).unwrap_or(u64::MAX);
         let usual_ms = self.usual.load(Relaxed).max(self.usual_before.load(Relaxed)) / 1_000_000;
         let first_silence_ms =
-            if usual_ms > 0 { (5 * usual_ms).max(FIRST_SILENCE_MS) } else { UNKNOWN_SILENCE_MS };
+            if usual_ms > 0 { (2 * usual_ms).max(FIRST_SILENCE_MS) } else { UNKNOWN_SILENCE_MS };
         EndpointLifetime { born_ms, expires_ms: born_ms.saturating_add(max_age_ms), first_silence_ms }
     }
 
@@ -349,7 +352,7 @@ impl Lanes {
             if self.is_bad(load, query) {
                 sorted.bad |= bit;
             } else if load.price(query.now_ms).is_silent {
-                // Its route may be slow.
+                sorted.silent |= bit;
             } else if load.latency().is_none() && in_flight > 0 && room != ANY {
                 sorted.waiting |= bit;
             } else if in_flight < room {
@@ -414,14 +417,17 @@ fn choose_without_fit<'a>(
     if lanes.full != 0 || candidates.all.count_ones() < MIN_LANES {
         return Some(LaneChoice::Add { is_charged: false, otherwise });
     }
-    let bad = candidates.untried_available() & !lanes.waiting;
-    Some(match bad {
+    if lanes.waiting != 0 && (lanes.bad | lanes.silent == 0 || lanes.waiting.count_ones() >= MAX_WAITING) {
+        return Some(LaneChoice::Use(otherwise));
+    }
+    Some(match lanes.bad {
+        // A silent lane may only have a slow route.
         0 => LaneChoice::Add { is_charged: true, otherwise },
-        _ => LaneChoice::Replace { slot: bad.trailing_zeros(), is_charged: true, otherwise },
+        _ => LaneChoice::Replace { slot: lanes.bad.trailing_zeros(), is_charged: true, otherwise },
     })
 }
 
-/// The lanes of a choice, as sets of bits. A silent lane is in none, unless it is bad.
+/// The lanes of a choice, as sets of bits.
 #[derive(Debug, Clone, Copy, Default)]
 struct SortedLanes {
     /// Work, and have room.
@@ -430,6 +436,7 @@ struct SortedLanes {
     full: u64,
     /// Wait for their first answer.
     waiting: u64,
+    silent: u64,
     bad: u64,
 }
 

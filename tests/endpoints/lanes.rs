@@ -8,13 +8,14 @@ use super::*;
 /// Instances behind a balancer that sends one new connection to each of them in turn.
 struct Balanced {
     instances: Vec<Instance>,
-    /// True while the balancer sends all connections to the first instance.
-    uses_first: Arc<AtomicBool>,
+    /// The number of connections that the balancer sends to the first instance, before it begins its turns.
+    to_first: Arc<AtomicUsize>,
     /// The instance of each connection that was opened.
     opened: Arc<Mutex<Vec<usize>>>,
     /// The number of attempts over each connection.
     carried: Arc<Mutex<Vec<usize>>>,
     endpoints: Endpoints<&'static str, Connection>,
+    budget: RetryBudget,
 }
 
 /// The settings of the answers.
@@ -41,14 +42,14 @@ impl Balanced {
     ) -> Self {
         let instances: Vec<Instance> = (0..count).map(|_| Instance::new()).collect();
         let (opened, carried) = (Arc::<Mutex<Vec<usize>>>::default(), Arc::<Mutex<Vec<usize>>>::default());
-        let uses_first = Arc::<AtomicBool>::default();
+        let to_first = Arc::<AtomicUsize>::default();
         let make = {
-            let (instances, opened, carried, uses_first) =
-                (instances.clone(), Arc::clone(&opened), Arc::clone(&carried), Arc::clone(&uses_first));
+            let (instances, opened, carried, to_first) =
+                (instances.clone(), Arc::clone(&opened), Arc::clone(&carried), Arc::clone(&to_first));
             move |_: &&'static str| {
                 let mut opened = opened.lock().unwrap();
                 let number = opened.len();
-                let instance = if uses_first.load(Relaxed) { 0 } else { number % instances.len() };
+                let instance = if number < to_first.load(Relaxed) { 0 } else { number % instances.len() };
                 opened.push(instance);
                 carried.lock().unwrap().push(0);
                 let (instance, carried) = (instances[instance].clone(), Arc::clone(&carried));
@@ -68,12 +69,14 @@ impl Balanced {
             }
         };
         let builder = change(Endpoints::builder().name("sku").seed(7));
-        Self { instances, uses_first, opened, carried, endpoints: builder.build(changes, make).unwrap() }
+        let endpoints = builder.build(changes, make).unwrap();
+        let budget = RetryBudget::builder().initial(10.0).build().unwrap();
+        Self { instances, to_first, opened, carried, endpoints, budget }
     }
 
     fn stack(&self) -> RetryService<TimeoutService<EndpointsService<&'static str, Connection>>> {
         ServiceBuilder::new()
-            .layer(retries(None))
+            .layer(retries(Some(self.budget.clone())))
             .layer(TimeoutLayer::new(1000 * MS))
             .service(EndpointsService::new(self.endpoints.clone()))
     }
@@ -288,16 +291,20 @@ async fn one_bad_instance_of_four_costs_no_call_and_few_attempts() {
 #[tokio::test(start_paused = true)]
 async fn if_all_connections_lead_to_a_bad_instance_new_ones_are_opened() {
     for answers in [HTTP_1, HTTP_2] {
-        for mode in [Status(503, None), Reset, Hang] {
+        for (mode, unlucky) in
+            [Status(503, None), Reset, Hang].into_iter().flat_map(|mode| [(mode.clone(), 0), (mode, 4)])
+        {
             let upstream = Balanced::of(4, answers);
             upstream.instances.iter().for_each(|instance| instance.set(Well(50 * MS)));
-            upstream.uses_first.store(true, Relaxed);
+            upstream.to_first.store(usize::MAX, Relaxed);
             upstream.load(5 * MS, 2000 * MS).await;
-            upstream.uses_first.store(false, Relaxed);
+            upstream.to_first.store(upstream.opened() + unlucky, Relaxed);
             upstream.instances[0].set(mode.clone());
             let before = upstream.attempts();
             let (calls, good) = upstream.load(5 * MS, 20_000 * MS).await;
-            assert_eq!(calls, good, "{mode:?}");
+            // If the next four connections lead there, too, some calls fail: one client of a thousand sees this.
+            let failed = calls - good;
+            assert!(failed == 0 || unlucky > 0 && failed * 40 <= calls, "{mode:?}: {failed} of {calls}");
             let more = upstream.attempts() - before - calls;
             assert!(more * 25 <= calls, "{mode:?}: {more} more attempts than the {calls} calls");
         }
@@ -308,9 +315,9 @@ async fn if_all_connections_lead_to_a_bad_instance_new_ones_are_opened() {
 async fn if_all_connections_lead_to_a_slow_instance_new_ones_are_tried() {
     for answers in [HTTP_1, HTTP_2] {
         let upstream = Balanced::of(4, answers);
-        upstream.uses_first.store(true, Relaxed);
+        upstream.to_first.store(usize::MAX, Relaxed);
         upstream.load(5 * MS, 10_000 * MS).await;
-        upstream.uses_first.store(false, Relaxed);
+        upstream.to_first.store(upstream.opened(), Relaxed);
         upstream.instances[0].set(Well(100 * MS));
         upstream.load(5 * MS, 15_000 * MS).await;
         upstream.instances.iter().for_each(|instance| _ = instance.requests());
