@@ -1,12 +1,11 @@
 //! The command line of the drill.
 
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
-use std::{fmt, io};
 
 use lexopt::{Arg, Parser};
+
+use crate::drill::args::Args;
 
 /// The range of `--seconds`. A shorter first phase would not call every item once; a longer plot would be unreadable.
 const SECONDS: RangeInclusive<u32> = 7..=600;
@@ -31,91 +30,30 @@ pub enum Command {
     Run(Args),
 }
 
-#[derive(Debug, PartialEq, Eq)]
-pub struct Args {
-    pub seconds: u32,
-    pub svg: Output,
-    pub json: Option<Output>,
-}
-
-impl Args {
-    pub fn outputs(&self) -> impl Iterator<Item = &Output> {
-        std::iter::once(&self.svg).chain(&self.json)
-    }
-}
-
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, lexopt::Error> {
     let mut parser = Parser::from_args(args);
-    let mut args = Args { seconds: 42, svg: Output::new("--svg", "outage_drill.svg"), json: None };
+    let mut args = defaults();
     while let Some(arg) = parser.next()? {
         match arg {
-            Arg::Long("seconds") => args.seconds = seconds(&parser.value()?)?,
-            Arg::Long("svg") => args.svg = Output::new("--svg", parser.value()?),
-            Arg::Long("json") => args.json = Some(Output::new("--json", parser.value()?)),
             Arg::Long("help") | Arg::Short('h') => return Ok(Command::Help),
+            Arg::Long(option) => {
+                let option = option.to_owned();
+                args.read(&option, &mut parser)?;
+            }
             other => return Err(other.unexpected()),
         }
     }
-    match &args.json {
-        Some(json) if json.path == args.svg.path => {
-            Err(format!("--json {}: the plot is written to the same file (--svg)", json.path.display())
-                .into())
-        }
-        _ => Ok(Command::Run(args)),
-    }
+    args.checked().map(Command::Run)
 }
 
-fn seconds(value: &OsString) -> Result<u32, lexopt::Error> {
-    let parsed = value.to_str().and_then(|value| value.parse().ok());
-    parsed.filter(|seconds| SECONDS.contains(seconds)).ok_or_else(|| {
-        let (least, most) = (SECONDS.start(), SECONDS.end());
-        format!("--seconds {}: must be a whole number from {least} to {most}", value.to_string_lossy()).into()
-    })
-}
-
-// ===== Output =====
-
-/// An output file, written at the end.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Output {
-    option: &'static str,
-    path: PathBuf,
-}
-
-impl Output {
-    fn new(option: &'static str, path: impl Into<PathBuf>) -> Self {
-        Self { option, path: path.into() }
-    }
-
-    /// Checks that the file can be written. Keeps an existing file unchanged and leaves no new file behind.
-    pub fn check(&self) -> io::Result<()> {
-        let existed = self.path.exists();
-        let opened = OpenOptions::new().create(true).append(true).open(&self.path);
-        opened.map_err(|error| self.explain(&error))?;
-        if existed { Ok(()) } else { fs::remove_file(&self.path) }
-    }
-
-    pub fn write(&self, content: &str) -> io::Result<()> {
-        fs::write(&self.path, content).map_err(|error| self.explain(&error))
-    }
-
-    fn explain(&self, error: &io::Error) -> io::Error {
-        let Self { option, path } = self;
-        let message = format!("{option} {}: cannot be written: {error}", Path::display(path));
-        io::Error::new(error.kind(), message)
-    }
-}
-
-impl fmt::Display for Output {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let content = if self.option == "--svg" { "plot" } else { "rows" };
-        write!(f, "{content}: {}", self.path.display())
-    }
+fn defaults() -> Args {
+    Args::new(42, SECONDS, "outage_drill.svg")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drill::output::Output;
 
     fn parsed(args: &[&str]) -> Result<Command, String> {
         parse(args.iter().map(OsString::from)).map_err(|error| error.to_string())
@@ -127,7 +65,8 @@ mod tests {
 
     #[test]
     fn without_arguments_the_drill_takes_42_seconds_and_leaves_a_plot() {
-        let defaults = Args { seconds: 42, svg: Output::new("--svg", "outage_drill.svg"), json: None };
+        let defaults = defaults();
+        assert_eq!((defaults.seconds, &defaults.json), (42, &None));
         assert_eq!(parsed(&[]), Ok(Command::Run(defaults)));
     }
 
@@ -137,6 +76,7 @@ mod tests {
             seconds: 7,
             svg: Output::new("--svg", "a.svg"),
             json: Some(Output::new("--json", "b.json")),
+            ..defaults()
         };
         assert_eq!(parsed(&["--seconds", "7", "--svg=a.svg", "--json", "b.json"]), Ok(Command::Run(all)));
         assert_eq!(parsed(&["-h"]), Ok(Command::Help));
@@ -160,11 +100,5 @@ mod tests {
     #[test]
     fn two_outputs_are_not_written_to_one_file() {
         assert!(refusal(&["--json", "x", "--svg", "x"]).starts_with("--json x: "));
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_written_is_refused_by_option_and_path() {
-        let error = Output::new("--svg", "no/such/folder/x.svg").check().unwrap_err().to_string();
-        assert!(error.starts_with("--svg no/such/folder/x.svg: cannot be written: "), "{error}");
     }
 }

@@ -17,53 +17,40 @@
 //! | `load.rs` | the schedule of the calls |
 //! | `record.rs` | the recorded calls, and the figures computed from them |
 //! | `progress.rs`, `report.rs`, `plot.rs` | the output: live figures; table, JSON and verdicts; the plot |
-//! | `scale.rs`, `panel.rs`, `svg.rs` | the parts of the plot |
+//! | `../drill/` | shared with the replicas drill: options, output files, the parts of the plot |
 
 // A program has no public surface: here `pub` marks items that other files use.
 #![allow(unreachable_pub)]
 
 mod args;
 mod clients;
+#[path = "../drill/mod.rs"]
+mod drill;
 mod load;
-mod panel;
 mod plot;
 mod progress;
 mod record;
 mod report;
-mod scale;
 mod script;
 mod server;
-mod svg;
 
 use std::error::Error;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use args::{Args, Command};
+use args::Command;
+use drill::args::Args;
+use drill::output::{exit, refuse, say};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let command = match args::parse(std::env::args_os().skip(1)) {
-        Ok(command) => command,
-        Err(error) => {
-            eprintln!("error: {error}\nTry --help.");
-            return ExitCode::from(2);
-        }
-    };
-    let result = match command {
-        Command::Help => say(args::HELP),
-        Command::Run(args) => drill(&args).await,
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
+    match args::parse(std::env::args_os().skip(1)) {
+        Ok(Command::Help) => exit(say(args::HELP)),
+        Ok(Command::Run(args)) => exit(run(&args).await),
+        Err(error) => refuse(&error),
     }
 }
 
-async fn drill(args: &Args) -> Result<(), Box<dyn Error>> {
+async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     // Checks the output files before the run, not after it.
     for output in args.outputs() {
         output.check()?;
@@ -78,12 +65,4 @@ async fn drill(args: &Args) -> Result<(), Box<dyn Error>> {
     say(&report::table(&rows))?;
     say(&report::verdicts(&record, &rows))?;
     args.outputs().try_for_each(|output| say(&format!("{output}\n")))
-}
-
-/// Writes to stdout. A closed pipe is not an error.
-fn say(text: &str) -> Result<(), Box<dyn Error>> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
 }

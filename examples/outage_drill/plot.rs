@@ -6,11 +6,11 @@ use std::time::Duration;
 use steadfast::circuit_breaker::State;
 
 use crate::clients::{ANSWERS, Answer, CALL_TIMEOUT, SIDES, Side};
-use crate::panel::{BODY, FAILED, FRESH, HEAD, INK, Panel, REQUESTS, SMALL, STALE, TITLE};
+use crate::drill::panel::{BODY, FAILED, FRESH, HEAD, INK, Panel, REQUESTS, SMALL, STALE, TITLE};
+use crate::drill::scale::{Bin, bins, rate};
+use crate::drill::svg::{Anchor, Font, Svg};
 use crate::record::{CompletedPhase, Record, Row};
-use crate::scale::{Bin, bins, rate};
 use crate::script::RATE;
-use crate::svg::{Anchor, Font, Svg};
 
 const WIDTH: f64 = 1280.0;
 const HEIGHT: f64 = 640.0;
@@ -151,7 +151,7 @@ impl<'a> Column<'a> {
         self.answers.grid(svg);
         self.answers.upward_axis(svg, "calls per second");
         for (index, phase) in self.record.phases.iter().enumerate() {
-            let bins = bins(self.record.end(), phase.start, phase.calls_end);
+            let bins = bins(RATE, self.record.end(), phase.start, phase.calls_end);
             let mut below = vec![0.0; bins.len()];
             for answer in ANSWERS {
                 let calls =
@@ -208,17 +208,17 @@ fn seconds(bin: &Bin) -> Range<f64> {
 
 /// The rate of requests that reached this client's server during a phase, per bin.
 fn requests(record: &Record, side: Side, phase: &CompletedPhase) -> Vec<(Bin, f64)> {
-    let mut requests = bins(record.end(), phase.start, phase.calls_end);
+    let mut requests = bins(RATE, record.end(), phase.start, phase.calls_end);
     // `bins` returns no bin for less than half a bin's length: the few requests of that time are not shown.
-    requests.extend(bins(record.end(), phase.calls_end, phase.end));
+    requests.extend(bins(RATE, record.end(), phase.calls_end, phase.end));
     requests.into_iter().map(|bin| (bin.clone(), rate(&record.arrivals[side as usize], &bin))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drill::svg::is_well_formed;
     use crate::record::sample;
-    use crate::svg::is_well_formed;
 
     #[test]
     fn the_plot_of_a_short_drill_is_well_formed() {

@@ -3,9 +3,9 @@
 mod course;
 mod degrees;
 mod neighbours;
-#[path = "../../outage_drill/panel.rs"]
+#[path = "../../drill/panel.rs"]
 mod panel;
-#[path = "../../outage_drill/svg.rs"]
+#[path = "../../drill/svg.rs"]
 mod svg;
 
 use crate::scenario::Family;

@@ -1,5 +1,5 @@
-//! A panel of a plot with its axes, and the colours and fonts of the plots. The drill and the laboratory share this
-//! file.
+//! A panel of a plot with its axes, and the colours and fonts of the plots. The drills and the laboratory share
+//! this file.
 
 use std::ops::Range;
 
