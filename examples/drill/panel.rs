@@ -12,7 +12,7 @@ pub const REQUESTS: &str = "#52606d";
 
 pub const INK: &str = "#1f2933";
 pub const PALE_INK: &str = "#616e7c";
-const GRID: &str = "#ccd3db";
+pub const GRID: &str = "#ccd3db";
 
 pub const BODY: Font = Font { size: 12.0, colour: PALE_INK, bold: false, anchor: Anchor::Start };
 pub const HEAD: Font = Font { size: 15.0, colour: INK, bold: true, anchor: Anchor::Start };
