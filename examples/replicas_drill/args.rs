@@ -20,7 +20,7 @@ Usage: cargo run --release --example replicas_drill -- [OPTIONS]
 
 Options:
   --seconds N    the total length of the phases, 14 to 600; waiting for the last calls adds up to 2 s
-                 [default: 72]
+                 [default: 75]
   --protocol P   http1 or http2 [default: http1]
   --svg FILE     write the plot to FILE [default: replicas_drill.svg]
   --json FILE    write the rows of the tables to FILE as JSON [default: no file]
@@ -42,7 +42,7 @@ pub struct Args {
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, lexopt::Error> {
     let mut parser = Parser::from_args(args);
     let mut protocol = Protocol::Http1;
-    let mut shared = drill::args::Args::new(72, SECONDS, "replicas_drill.svg");
+    let mut shared = drill::args::Args::new(75, SECONDS, "replicas_drill.svg");
     while let Some(arg) = parser.next()? {
         match arg {
             Arg::Long("help") | Arg::Short('h') => return Ok(Command::Help),
@@ -77,9 +77,9 @@ mod tests {
     }
 
     #[test]
-    fn without_arguments_the_drill_takes_72_seconds_over_http1() {
+    fn without_arguments_the_drill_takes_75_seconds_over_http1() {
         let args = parsed(&[]).unwrap();
-        assert_eq!((args.shared.seconds, args.protocol), (72, Protocol::Http1));
+        assert_eq!((args.shared.seconds, args.protocol), (75, Protocol::Http1));
     }
 
     #[test]

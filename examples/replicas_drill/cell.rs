@@ -13,7 +13,7 @@ use crate::record::{Call, Record};
 use crate::script::{Event, Phase, RATE};
 use crate::subject::{Side, Subject};
 
-const WIDTH: f64 = 560.0;
+const WIDTH: f64 = 566.0;
 
 /// The vertical extent of a part, below the upper edge of the cell.
 #[derive(Debug, Clone, Copy)]
@@ -24,8 +24,8 @@ struct Span {
 
 const NAMES: Span = Span { top: 34.0, bottom: 54.0 };
 const ANSWERS: Span = Span { top: 54.0, bottom: 134.0 };
-const WAITS: Span = Span { top: 150.0, bottom: 230.0 };
-const REQUESTS: Span = Span { top: 246.0, bottom: 316.0 };
+const WAITS: Span = Span { top: 156.0, bottom: 236.0 };
+const REQUESTS: Span = Span { top: 258.0, bottom: 328.0 };
 
 const BAND: &str = "#e6eaf0";
 const QUIET_BAND: &str = "#f5f7f9";
@@ -121,7 +121,7 @@ impl<'a> Cell<'a> {
         self.steps(svg, &self.answers, FRESH, |bin| 0.0..share(bin));
         self.steps(svg, &self.answers, FAILED, |bin| share(bin)..100.0);
         let ticks = [0.0, 50.0, 100.0].map(|value| (value, format!("{value} %")));
-        axis(svg, &self.answers, "calls", &ticks);
+        axis(svg, &self.answers, "", &ticks);
     }
 
     fn draw_waits(&self, svg: &mut Svg) {
@@ -130,7 +130,7 @@ impl<'a> Cell<'a> {
         self.steps(svg, &self.waits, MEDIAN, up_to(50));
         let ticks = [(10, "10 ms"), (100, "0.1 s"), (1000, "1 s")];
         let ticks = ticks.map(|(millis, name)| (logarithmic(Duration::from_millis(millis)), name.to_owned()));
-        axis(svg, &self.waits, "wait", &ticks);
+        axis(svg, &self.waits, "time until the answer", &ticks);
     }
 
     /// Draws the rates of the requests: below, those to the replica that the phase is about.
@@ -146,7 +146,7 @@ impl<'a> Cell<'a> {
         self.steps(svg, &self.requests, CONCERNED, |bin| 0.0..concerned(bin).min(most));
         self.steps(svg, &self.requests, OTHERS, |bin| concerned(bin).min(most)..all(bin).min(most));
         let ticks = [0, RATE].map(|value| (f64::from(value), value.to_string()));
-        axis(svg, &self.requests, "requests / s", &ticks);
+        axis(svg, &self.requests, "requests per second", &ticks);
         self.requests.axis_across(svg, "seconds since the start");
     }
 
@@ -187,14 +187,14 @@ fn logarithmic(wait: Duration) -> f64 {
     (of(wait.as_secs_f64().max(least)) / of(CALL_TIMEOUT.as_secs_f64())).min(1.0)
 }
 
-/// Draws the name, the grid and the numbers of the vertical axis.
+/// Draws the name of a panel, and the grid and the numbers of its vertical axis.
 fn axis(svg: &mut Svg, panel: &Panel, name: &str, ticks: &[(f64, String)]) {
     for (value, text) in ticks {
         let y = panel.y(*value);
         svg.line([(panel.left, y), (panel.right, y)], Stroke { colour: GRID, width: 0.6, dashed: false });
         svg.text((panel.left - 6.0, y + 4.0), Font { anchor: Anchor::End, colour: PALE_INK, ..SMALL }, text);
     }
-    svg.upward_text((panel.left - 54.0, f64::midpoint(panel.top, panel.bottom)), CENTRED, name);
+    svg.text((panel.left, panel.top - 6.0), SMALL, name);
 }
 
 /// The font, smaller if the text would not fit into the width.

@@ -9,13 +9,13 @@ use crate::script::{RATE, REPLICAS};
 use crate::subject::{Arrangement, SUBJECTS};
 
 const WIDTH: f64 = 1280.0;
-const HEIGHT: f64 = 934.0;
+const HEIGHT: f64 = 962.0;
 
 /// The left edges of the columns, by [`Side`](crate::subject::Side).
-const LEFT: [f64; 2] = [76.0, 696.0];
+const LEFT: [f64; 2] = [64.0, 690.0];
 
 /// The upper edges of the rows, by [`Arrangement`].
-const TOP: [f64; 2] = [142.0, 536.0];
+const TOP: [f64; 2] = [140.0, 546.0];
 
 pub const MEDIAN: &str = "#3d5a80";
 pub const SLOWEST: &str = "#a9c0dc";
@@ -37,7 +37,7 @@ pub fn draw(record: &Record, protocol: Protocol) -> String {
 }
 
 fn title(svg: &mut Svg, protocol: Protocol) {
-    let title = "One of four replicas breaks, restarts or goes, with and without steadfast";
+    let title = "One of four replicas fails, hangs, slows down, restarts or goes: with and without steadfast";
     svg.text((LEFT[0], 42.0), TITLE, title);
     let protocol = match protocol {
         Protocol::Http1 => "HTTP/1.1",
@@ -55,15 +55,18 @@ fn legend(svg: &mut Svg) {
     let entries = [
         (0.0, FRESH, "fresh answer"),
         (118.0, FAILED, "failed"),
-        (212.0, MEDIAN, "wait of the median call"),
-        (390.0, SLOWEST, "of the slowest 1 %"),
-        (LEFT[1] - LEFT[0], CONCERNED, "requests to the replica that breaks, comes or goes"),
-        (LEFT[1] - LEFT[0] + 330.0, OTHERS, "to the others"),
+        (212.0, MEDIAN, "median"),
+        (296.0, SLOWEST, "99th percentile"),
+        (LEFT[1] - LEFT[0], CONCERNED, "to the replica that breaks, comes or goes"),
+        (LEFT[1] - LEFT[0] + 280.0, OTHERS, "to the others"),
     ];
     for (x, colour, name) in entries {
         svg.rect((LEFT[0] + x, 82.0), (12.0, 12.0), colour);
         svg.text((LEFT[0] + x + 18.0, 92.0), Font { colour: INK, ..BODY }, name);
     }
+    let note = "A fault strikes the replica with the most requests just then. Between the named phases, all replicas are \
+                healthy. Each call is drawn at its start time.";
+    svg.text((LEFT[0], HEIGHT - 20.0), BODY, note);
 }
 
 fn heading(arrangement: Arrangement) -> &'static str {

@@ -48,11 +48,11 @@ impl Stage {
                 Event::Hang => Some(self.strike(Behaviour::Hanging, end).await),
                 Event::Slow => Some(self.strike(Behaviour::Slow, end).await),
                 Event::Restart => {
-                    self.restart_all(phase.end - phase.start).await?;
+                    self.restart_all(phase.length()).await?;
                     None
                 }
                 Event::Add => Some(self.add()?),
-                Event::Remove => Some(self.remove(phase.end - phase.start).await),
+                Event::Remove => Some(self.remove(phase.length()).await),
             };
             self.concerned.push(concerned);
         }

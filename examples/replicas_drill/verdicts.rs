@@ -12,6 +12,9 @@ use crate::subject::{ARRANGEMENTS, Arrangement, SIDES, Side, Subject};
 /// The tolerance of a wait, for a busy machine.
 const SLACK: Duration = Duration::from_millis(250);
 
+/// The largest share of the requests that may reach a broken replica, in percent. A fair share is 25 %.
+const MOST_PERCENT: f64 = 5.0;
+
 /// The most requests per call, over all phases.
 const MOST_REQUESTS: f64 = 1.1;
 
@@ -51,7 +54,7 @@ fn answers(arrangement: Arrangement, bare: &Row, steadfast: &Row) -> (bool, Stri
     (steadfast.failed == 0, promise)
 }
 
-/// A broken replica gets less than through the bare client.
+/// A broken replica gets few requests.
 fn shares(arrangement: Arrangement, rows: &[Row]) -> (bool, String) {
     let of = |event, side| {
         let row = rows.iter().find(|row| row.subject == Subject { arrangement, side } && row.event == event);
@@ -61,10 +64,11 @@ fn shares(arrangement: Arrangement, rows: &[Row]) -> (bool, String) {
     let mut holds = true;
     let parts = faults.map(|(event, name)| {
         let [bare, steadfast] = SIDES.map(|side| of(event, side));
-        holds &= steadfast <= bare;
+        holds &= steadfast <= MOST_PERCENT;
         format!("{name} {steadfast:.1} % ({bare:.1} %)")
     });
-    (holds, format!("  broken replicas get no more requests than through bare: {}", parts.join(", ")))
+    let parts = parts.join(", ");
+    (holds, format!("  a broken replica gets at most {MOST_PERCENT} % (through bare): {parts}"))
 }
 
 /// No phase has more failed calls than through the bare client.
@@ -93,6 +97,7 @@ mod tests {
     fn promises_that_hold_are_ticked() {
         let mut record = sample();
         for observed in &mut record.observed {
+            observed.replicas[0].requests.clear();
             observed.replicas[1].requests.truncate(1);
         }
         assert_eq!(marks(&record), (8, 0));
@@ -105,7 +110,6 @@ mod tests {
             call.answer = Answer { fresh: call.subject.side == Side::Bare, attempts: 1 };
             call.took = CALL_TIMEOUT * 2;
         }
-        // Kept: the shares of the replica, which are the same through both clients.
-        assert_eq!(marks(&record), (2, 6));
+        assert_eq!(marks(&record), (0, 8));
     }
 }
