@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::clients::CALL_TIMEOUT;
-use crate::drill::panel::{BODY, CENTRED, FAILED, FRESH, GRID, HEAD, INK, PALE_INK, Panel, SMALL};
+use crate::drill::panel::{CENTRED, FAILED, FRESH, GRID, HEAD, INK, PALE_INK, Panel, SMALL};
 use crate::drill::scale::{Bin, bins, rate};
 use crate::drill::stats::percentile;
 use crate::drill::svg::{Anchor, Font, Stroke, Svg};
@@ -122,6 +122,8 @@ impl<'a> Cell<'a> {
         self.steps(svg, &self.answers, FAILED, |bin| share(bin)..100.0);
         let ticks = [0.0, 50.0, 100.0].map(|value| (value, format!("{value} %")));
         axis(svg, &self.answers, "", &ticks);
+        let font = Font { anchor: Anchor::End, ..SMALL };
+        svg.text((self.answers.left - 6.0, self.top + NAMES.bottom - 6.0), font, "calls");
     }
 
     fn draw_waits(&self, svg: &mut Svg) {
@@ -200,7 +202,7 @@ fn axis(svg: &mut Svg, panel: &Panel, name: &str, ticks: &[(f64, String)]) {
 /// The font, smaller if the text would not fit into the width.
 #[allow(clippy::cast_precision_loss)]
 fn fitting(font: Font, text: &str, width: f64) -> Font {
-    Font { size: BODY.size.min(width / text.len() as f64 * 1.7), ..font }
+    Font { size: SMALL.size.min(width / text.len() as f64 * 1.7), ..font }
 }
 
 #[allow(clippy::cast_precision_loss)]
@@ -221,6 +223,6 @@ mod tests {
     #[test]
     fn a_name_shrinks_to_the_width_of_its_phase() {
         assert!(fitting(CENTRED, "one is removed", 30.0).size < 4.0);
-        assert!((fitting(CENTRED, "one fails", 300.0).size - BODY.size).abs() < f64::EPSILON);
+        assert!((fitting(CENTRED, "one fails", 300.0).size - SMALL.size).abs() < f64::EPSILON);
     }
 }

@@ -55,10 +55,10 @@ fn legend(svg: &mut Svg) {
     let entries = [
         (0.0, FRESH, "fresh answer"),
         (118.0, FAILED, "failed"),
-        (212.0, MEDIAN, "median"),
-        (296.0, SLOWEST, "99th percentile"),
-        (LEFT[1] - LEFT[0], CONCERNED, "to the replica that breaks, comes or goes"),
-        (LEFT[1] - LEFT[0] + 280.0, OTHERS, "to the others"),
+        (212.0, MEDIAN, "median wait"),
+        (322.0, SLOWEST, "99th percentile"),
+        (LEFT[1] - LEFT[0], CONCERNED, "requests to the replica that breaks, comes or goes"),
+        (LEFT[1] - LEFT[0] + 335.0, OTHERS, "to the others"),
     ];
     for (x, colour, name) in entries {
         svg.rect((LEFT[0] + x, 82.0), (12.0, 12.0), colour);

@@ -219,3 +219,52 @@ async fn next(orders: &mut watch::Receiver<Order>) -> Order {
         Err(_) => Order::Die,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+
+    async fn get(address: SocketAddr) -> reqwest::Result<StatusCode> {
+        let http = reqwest::Client::builder().no_proxy().build()?;
+        let response = http.get(format!("http://{address}/items/7")).send().await?;
+        Ok(response.status())
+    }
+
+    fn started() -> Replica {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut replica = Replica::new(listener.local_addr().unwrap(), 1);
+        drop(listener);
+        replica.start().unwrap();
+        replica
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_stops_finishes_its_requests_and_starts_again_at_its_address() {
+        let mut replica = started();
+        replica.behave(Behaviour::Slow);
+        let asked = tokio::spawn(get(replica.address()));
+        sleep(Duration::from_millis(100)).await;
+        replica.stop().await;
+        assert_eq!(asked.await.unwrap().unwrap(), StatusCode::OK);
+        assert!(get(replica.address()).await.unwrap_err().is_connect());
+        replica.start().unwrap();
+        assert_eq!(get(replica.address()).await.unwrap(), StatusCode::OK);
+        assert_eq!((replica.arrivals().connections.len(), replica.arrivals().requests.len()), (2, 2));
+    }
+
+    #[tokio::test]
+    async fn a_request_hangs_until_the_behaviour_changes() {
+        let replica = started();
+        replica.behave(Behaviour::Hanging);
+        let recover = async {
+            sleep(Duration::from_millis(200)).await;
+            replica.behave(Behaviour::Failing);
+        };
+        let before = Instant::now();
+        let (hung, ()) = tokio::join!(get(replica.address()), recover);
+        assert!(hung.is_err() && before.elapsed() >= Duration::from_millis(200));
+        assert_eq!(get(replica.address()).await.unwrap(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+}

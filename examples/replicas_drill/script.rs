@@ -57,17 +57,17 @@ pub struct Script {
 
 /// The phases with their shares of the time.
 const SHARES: [(&str, Event, u32); 11] = [
-    ("healthy", Event::Nothing, 5),
+    ("healthy", Event::Nothing, 6),
     ("one fails", Event::Fail, 8),
     ("after the failure", Event::Nothing, 4),
     ("one hangs", Event::Hang, 8),
     ("after the hang", Event::Nothing, 4),
-    ("one is slow", Event::Slow, 8),
+    ("one slow", Event::Slow, 8),
     ("after the slowness", Event::Nothing, 4),
     ("rolling restart", Event::Restart, 12),
-    ("after the restart", Event::Nothing, 4),
-    ("one added", Event::Add, 10),
-    ("one removed", Event::Remove, 8),
+    ("after the restart", Event::Nothing, 3),
+    ("one added", Event::Add, 9),
+    ("one removed", Event::Remove, 9),
 ];
 
 impl Phase {
@@ -120,7 +120,7 @@ mod tests {
     fn the_phases_share_the_seconds_without_a_gap() {
         let script = Script::new(75);
         let seconds: Vec<_> = script.phases.iter().map(|phase| phase.length().as_secs()).collect();
-        assert_eq!(seconds, [5, 8, 4, 8, 4, 8, 4, 12, 4, 10, 8]);
+        assert_eq!(seconds, [6, 8, 4, 8, 4, 8, 4, 12, 3, 9, 9]);
         assert!(script.phases.windows(2).all(|pair| pair[0].end == pair[1].start));
     }
 
