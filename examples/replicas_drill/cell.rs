@@ -101,7 +101,8 @@ impl<'a> Cell<'a> {
             let quiet = phase.event == Event::Nothing;
             for Span { top, bottom } in [NAMES, ANSWERS, WAITS, REQUESTS] {
                 let colour = if quiet { QUIET_BAND } else { BAND };
-                svg.rect((from, self.top + top), (to - from, bottom - top), colour);
+                // The pixel between two phases stays white.
+                svg.rect((from, self.top + top), (to - from - 1.0, bottom - top), colour);
             }
             let first = phase.start.is_zero();
             if !quiet || first {
@@ -123,7 +124,7 @@ impl<'a> Cell<'a> {
         let ticks = [0.0, 50.0, 100.0].map(|value| (value, format!("{value} %")));
         axis(svg, &self.answers, "", &ticks);
         let font = Font { anchor: Anchor::End, ..SMALL };
-        svg.text((self.answers.left - 6.0, self.top + NAMES.bottom - 6.0), font, "calls");
+        svg.text((self.answers.left - 6.0, self.top + NAMES.top + 8.0), font, "calls");
     }
 
     fn draw_waits(&self, svg: &mut Svg) {

@@ -10,7 +10,7 @@ use crate::subject::{ARRANGEMENTS, Side};
 const NOTE: &str = "
 requests: that reached the replicas, per call. attempts: per call, by the client's count. opened: connections.
 it gets: the share of the requests that reached the replica that broke, came or went; a fair share is 25 %, or 20 %
-of five.
+of five. Behind a balancer, only new connections reach a new replica; steadfast renews each within about a minute.
 ";
 
 pub fn tables(rows: &[Row]) -> String {

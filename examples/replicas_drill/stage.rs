@@ -15,6 +15,9 @@ use crate::subject::Subject;
 /// A fault strikes the replica with the most requests in this time.
 const RECENT: Duration = Duration::from_secs(2);
 
+/// An event follows the start of its phase after this time, so that no call of the phase before meets it on its way.
+const MOMENT: Duration = Duration::from_millis(10);
+
 pub struct Stage {
     pub subject: Subject,
     pub directory: Directory,
@@ -40,7 +43,7 @@ impl Stage {
     /// Plays the script. The replicas run until the stage is dropped.
     pub async fn play(mut self, phases: Vec<Phase>, epoch: Instant) -> io::Result<Self> {
         for phase in phases {
-            sleep_until(epoch + phase.start).await;
+            sleep_until(epoch + phase.start + MOMENT).await;
             let end = epoch + phase.end;
             let concerned = match phase.event {
                 Event::Nothing => None,
