@@ -30,7 +30,11 @@ pub struct Figures {
     /// The highest attempt rate in any 100 ms after the end of during, in attempts a second.
     pub peak_after: f64,
     pub p50_ms: f64,
+    pub p95_ms: f64,
     pub p99_ms: f64,
+    /// The attempts at the replica with the fewest, after, as a multiple of the fair share. Replicas that stop do not
+    /// count.
+    pub least_share: f64,
     pub false_trips: f64,
     /// Orders that reached the upstream again.
     pub duplicates: f64,
@@ -111,7 +115,9 @@ impl Record {
             recovery_s: self.recovery(during.end, after.end),
             peak_after: self.peak(&(during.end..after.end)),
             p50_ms: percentile(&waits, 50),
+            p95_ms: percentile(&waits, 95),
             p99_ms: percentile(&waits, 99),
+            least_share: self.least_share(after),
             #[allow(clippy::cast_precision_loss)]
             false_trips: self.false_trips as f64,
             duplicates: f64::from(self.received.duplicates),
@@ -173,6 +179,12 @@ impl Record {
 
     fn attempts(&self, range: &Range<Duration>) -> usize {
         within(&self.received.attempts, range)
+    }
+
+    fn least_share(&self, range: &Range<Duration>) -> f64 {
+        let attempts = || self.received.at_replicas.iter().map(|attempts| within(attempts, range));
+        let least = attempts().min().unwrap_or_default();
+        ratio(least * attempts().count(), attempts().sum())
     }
 
     #[allow(clippy::cast_precision_loss)]

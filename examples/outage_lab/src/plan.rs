@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
+
 /// The latency model of an upstream.
 #[derive(Debug, Clone, Copy)]
 pub enum Model {
@@ -20,6 +22,11 @@ pub enum Fault {
     None,
     /// This share of the attempts is answered with 503.
     Fails(f64),
+    /// This share of the attempts is answered with an error within a few milliseconds, without any work.
+    QuickErrors {
+        share: f64,
+        status: StatusCode,
+    },
     /// Connections are refused.
     Refuses,
     /// No attempt is ever answered.
@@ -83,13 +90,35 @@ pub struct Phase {
     pub fault: Fault,
 }
 
+/// A replica of an upstream: it runs from one time to another, counted from the start.
+#[derive(Debug, Clone, Copy)]
+pub struct Replica {
+    pub starts: Duration,
+    pub stops: Duration,
+    pub stop: Stop,
+}
+
+/// How a replica stops. In both cases, it accepts no more connections, and its idle connections are closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// The requests in flight are finished.
+    Graceful,
+    /// The requests in flight break.
+    Killed,
+}
+
+impl Replica {
+    /// A replica that runs all the time.
+    pub const ALWAYS: Self = Self { starts: Duration::ZERO, stops: Duration::MAX, stop: Stop::Graceful };
+}
+
 /// The model and the faults of an upstream.
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub model: Model,
-    /// The number of replicas. Each attempt reaches a random one.
-    pub replicas: usize,
-    /// If true, only one replica has the faults.
+    /// The replicas. A restarted replica is a new one.
+    pub replicas: Vec<Replica>,
+    /// If true, only the first replica has the faults.
     pub one_faulty: bool,
     /// The paths that have a reply of their own.
     pub routes: Vec<Route>,
@@ -99,8 +128,29 @@ pub struct Plan {
 
 impl Plan {
     /// An upstream of one replica without faults.
-    pub const fn healthy(model: Model) -> Self {
-        Self { model, replicas: 1, one_faulty: false, routes: vec![], phases: vec![] }
+    pub fn healthy(model: Model) -> Self {
+        Self { model, replicas: vec![Replica::ALWAYS], one_faulty: false, routes: vec![], phases: vec![] }
+    }
+
+    /// True if the replica runs at this time.
+    pub fn runs(&self, replica: usize, time: Duration) -> bool {
+        let Replica { starts, stops, .. } = self.replicas[replica];
+        (starts..stops).contains(&time)
+    }
+
+    /// The replicas that run at this time.
+    pub fn running(&self, time: Duration) -> impl Iterator<Item = usize> + Clone {
+        (0..self.replicas.len()).filter(move |replica| self.runs(*replica, time))
+    }
+
+    /// True if the replica accepts connections at this time.
+    pub fn listens(&self, replica: usize, time: Duration) -> bool {
+        self.runs(replica, time) && self.fault_of(replica, time) != Fault::Refuses
+    }
+
+    /// The fault of a replica at this time.
+    pub fn fault_of(&self, replica: usize, time: Duration) -> Fault {
+        if self.one_faulty && replica > 0 { Fault::None } else { self.fault(time) }
     }
 
     /// The fault at this time.

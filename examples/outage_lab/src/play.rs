@@ -67,7 +67,7 @@ const AGE_TOLERANCE: Duration = Duration::from_millis(35);
 async fn run(scenario: &Scenario, policy: &Policy, seed: u64) -> Record {
     let mut seeds = SmallRng::seed_from_u64(seed);
     let healthy = Phase { until: scenario.length, fault: Fault::None };
-    let upstreams: Arc<[Upstream]> = (0..scenario.upstreams)
+    let upstreams: Vec<_> = (0..scenario.upstreams)
         .map(|index| {
             let plan = scenario.plan.clone();
             let plan = if index == 0 { plan } else { Plan { phases: vec![healthy], ..plan } };
@@ -83,13 +83,9 @@ async fn run(scenario: &Scenario, policy: &Policy, seed: u64) -> Record {
     });
     let processes: Vec<_> = (0..scenario.callers.processes)
         .map(|_| {
-            let upstreams = Arc::clone(&upstreams);
-            let at = move |host: &str| {
-                upstreams[host.trim_start_matches('u').parse::<usize>().unwrap_or(0)].clone()
-            };
             Arc::new(Process {
                 run: Arc::clone(&state),
-                client: policy.client(scenario, at, seeds.random()),
+                client: policy.client(scenario, &upstreams, seeds.random()),
                 workers: scenario.callers.workers.map(Semaphore::new),
                 in_flight: AtomicUsize::new(0),
                 most_in_flight: AtomicUsize::new(0),

@@ -1,24 +1,14 @@
 //! The policies: stacks of the crate's own layers, with the crate's defaults and with the rules of other libraries.
 
-use std::sync::Arc;
+mod stack;
+
 use std::time::Duration;
 
 use steadfast::buffer_body::BufferBodyLayer;
-use steadfast::bulkhead::{Bulkhead, BulkheadBuilder, BulkheadLayer};
-use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerLayer, Window};
-use steadfast::deadline::DeadlineLayer;
-use steadfast::last_known_good::{LastKnownGood, LastKnownGoodLayer};
-use steadfast::per_upstream::{PerUpstreamLayer, UpstreamKey};
-use steadfast::retry::{
-    Backoff, Jitter, RetryBudget, RetryBudgetBuilder, RetryLayer, RetryPolicy, RetryPolicyBuilder,
-};
+use steadfast::bulkhead::{Bulkhead, BulkheadBuilder};
+use steadfast::circuit_breaker::{CircuitBreaker, CircuitBreakerBuilder, Window};
+use steadfast::retry::{Backoff, Jitter, RetryBudget, RetryBudgetBuilder, RetryPolicy, RetryPolicyBuilder};
 use steadfast::timeout::TimeoutLayer;
-use tower::util::BoxCloneSyncService;
-use tower::{Service, ServiceBuilder, ServiceExt};
-
-use crate::client::{Circuits, Client, read};
-use crate::scenario::Scenario;
-use crate::upstream::{Upstream, UpstreamRequest};
 
 /// The settings of a client's stack. A part that is `None` is switched off.
 #[derive(Debug, Clone)]
@@ -33,6 +23,9 @@ pub struct Policy {
     pub circuit: Option<CircuitBreakerBuilder>,
     pub bulkhead: Option<BulkheadBuilder>,
     pub cache: CacheUse,
+    /// True if each attempt chooses among [endpoints](steadfast::endpoints). Otherwise, an upstream has one pool of
+    /// connections.
+    pub endpoints: bool,
 }
 
 /// The use of the last-known-good cache.
@@ -62,6 +55,7 @@ pub fn bare() -> Policy {
         circuit: None,
         bulkhead: None,
         cache: CacheUse::Never,
+        endpoints: false,
     }
 }
 
@@ -77,6 +71,7 @@ pub fn default_client() -> Policy {
         circuit: Some(CircuitBreaker::builder()),
         bulkhead: Some(Bulkhead::builder()),
         cache: CacheUse::PerScenario,
+        endpoints: true,
     }
 }
 
@@ -179,68 +174,5 @@ impl Policy {
     #[must_use]
     pub fn without_retries(&self) -> Self {
         Self { name: "steadfast, no retries", retry: None, budget: None, ..self.clone() }
-    }
-
-    /// A client for these upstreams. Every layer is present; a part that is switched off has settings that never act.
-    pub fn client(
-        &self,
-        scenario: &Scenario,
-        upstreams: impl Fn(&str) -> Upstream + Clone + Send + Sync + 'static,
-        seed: u64,
-    ) -> Client {
-        let circuits = Circuits::default();
-        let config = self.clone();
-        let retry =
-            config.retry.unwrap_or(RetryPolicy::builder().max_retries(0)).seed(seed).build().expect("valid");
-        let budget = config.budget.map(|budget| budget.build().expect("valid"));
-        let template =
-            config.circuit.clone().unwrap_or_else(CircuitBreaker::builder).seed(seed).build().expect("valid");
-        let bulkhead =
-            config.bulkhead.unwrap_or(Bulkhead::builder().max_concurrent(1_000_000)).build().expect("valid");
-        let make_stack = {
-            let circuits = circuits.clone();
-            move |upstream: &UpstreamKey| {
-                let name: Arc<str> = upstream.to_string().into();
-                let circuit = template.fresh(Arc::clone(&name));
-                if config.circuit.is_none() {
-                    circuit.force_closed();
-                }
-                circuits.add(&circuit);
-                let retry = RetryLayer::new(retry.clone()).advised_by(circuit.clone());
-                let layers = ServiceBuilder::new()
-                    .layer(match &budget {
-                        Some(budget) => retry.budget(budget.fresh(Arc::clone(&name))),
-                        None => retry.without_budget(),
-                    })
-                    .layer(CircuitBreakerLayer::new(circuit))
-                    .layer(BulkheadLayer::new(bulkhead.fresh(name)))
-                    .layer(config.attempt)
-                    .layer(config.buffer_body)
-                    .into_inner();
-                (layers, ())
-            }
-        };
-        let network = tower::service_fn(move |request: UpstreamRequest| {
-            let mut upstream = upstreams(request.uri().host().unwrap_or_default());
-            upstream.call(request)
-        });
-        let service = ServiceBuilder::new().layer(PerUpstreamLayer::new(make_stack)).service(network);
-        let deadline = ServiceBuilder::new().layer(DeadlineLayer::new(self.total_timeout));
-        let service = if self.uses_cache_in(scenario) {
-            let cache = LastKnownGood::builder().seed(seed).build().expect("valid");
-            let cache = LastKnownGoodLayer::new(cache);
-            BoxCloneSyncService::new(deadline.layer(cache).service(service).and_then(read))
-        } else {
-            BoxCloneSyncService::new(deadline.service(service).and_then(read))
-        };
-        Client { service, circuits }
-    }
-
-    fn uses_cache_in(&self, scenario: &Scenario) -> bool {
-        match self.cache {
-            CacheUse::Never => false,
-            CacheUse::PerScenario => scenario.enables_cache,
-            CacheUse::Always => true,
-        }
     }
 }

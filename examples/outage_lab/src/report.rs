@@ -122,6 +122,8 @@ pub fn json(runs: &[Run], contest: &[Row]) -> String {
             "peak_after": median(|it| it.peak_after),
             "p50_ms": median(|it| it.p50_ms),
             "p99_ms": median(|it| it.p99_ms),
+            "p95_ms": median(|it| it.p95_ms),
+            "least_share": median(|it| it.least_share),
             "false_trips": run.most(|it| it.false_trips),
             "duplicates": run.most(|it| it.duplicates),
             "opens_s": median(|it| it.opens_s),

@@ -8,6 +8,7 @@ mod bursts;
 mod families;
 mod outages;
 mod patience;
+mod replicas;
 mod routes;
 
 use std::ops::Range;
@@ -21,11 +22,16 @@ pub use self::bursts::{
 };
 pub use self::families::{Family, families};
 pub use self::outages::{
-    brownout, capacity, down, failing, flapping, healthy, known, neighbours, ramp, recovery, replica,
-    retry_after, serial, spike,
+    brownout, capacity, down, failing, flapping, healthy, known, neighbours, ramp, recovery, retry_after,
+    serial, spike,
 };
 pub use self::patience::{HOLES, Hole, IMPATIENT, black_hole, impatient, takes};
+pub use self::replicas::{
+    half_failing_replica, overloaded_replicas, replica, restart, scale_down, scale_up, slow_replica,
+    slow_replicas,
+};
 pub use self::routes::{HEALTHY, routes, routes_after_outage};
+use crate::network::Network;
 use crate::plan::{Fault, Model, Phase, Plan};
 
 /// An outage and its callers.
@@ -40,6 +46,8 @@ pub struct Scenario {
     /// The number of upstreams. All have the plan's model, but only the first has its faults.
     pub upstreams: usize,
     pub plan: Plan,
+    /// The network between the processes and the replicas.
+    pub network: Network,
     /// The time after which no call starts.
     pub length: Duration,
     /// The range for the figures of *during*.
@@ -48,6 +56,14 @@ pub struct Scenario {
     pub after: Range<Duration>,
     /// If true, policies with [`CacheUse::PerScenario`](crate::policy::CacheUse) use the cache.
     pub enables_cache: bool,
+}
+
+impl Scenario {
+    /// The same scenario in a network.
+    #[must_use]
+    pub fn over(self, network: Network) -> Self {
+        Self { name: format!("{}{}", self.name, network.suffix()), network, ..self }
+    }
 }
 
 /// The processes that make the calls.
@@ -203,6 +219,7 @@ fn outage(population: Population, before: u64, fault: Fault, end: u64, length: u
         groups: vec![Group::steady(population.rate())],
         upstreams: 1,
         plan: Plan { phases, ..Plan::healthy(STEADY) },
+        network: Network::Layer7,
         length: s(length),
         during: s(before)..s(end),
         after: s(end)..s(length),

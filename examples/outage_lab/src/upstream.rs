@@ -1,21 +1,27 @@
-//! The upstream: a model of a service with faults, as a tower service.
+//! The upstream: a model of a service with faults.
 //!
 //! The upstream finishes every request that it has accepted, even if the caller is gone: a timeout takes no load off
 //! a real server either. The finish time of a request is computed when the request arrives, so the model needs no
-//! tasks of its own.
+//! tasks of its own. The exception is a replica that is killed: its requests break.
+//!
+//! As a tower service, the upstream sends each request to a random replica. A [`Pool`](crate::network::Pool) sends
+//! its requests over connections to single replicas.
+
+mod received;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Empty;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -23,11 +29,18 @@ use steadfast::Error;
 use tokio::time::{Instant, sleep_until};
 use tower::Service;
 
+pub use self::received::{AttemptCounter, Received};
 use crate::body::{AnswerBody, Schedule};
-use crate::plan::{Fault, Model, Plan, Reply};
+use crate::plan::{Fault, Model, Plan, Reply, Stop};
 
 /// A request to an upstream.
 pub type UpstreamRequest = Request<Empty<Bytes>>;
+
+/// The result of an attempt.
+pub type UpstreamResult = Result<Response<AnswerBody>, Error<io::Error>>;
+
+/// A future that ends with the attempt.
+pub type UpstreamFuture = Pin<Box<dyn Future<Output = UpstreamResult> + Send>>;
 
 /// An upstream that follows its plan.
 #[derive(Debug, Clone)]
@@ -45,71 +58,14 @@ struct State {
     received: Received,
 }
 
-/// The requests that have reached an upstream. Orders count only as duplicates.
-#[derive(Debug, Clone, Default)]
-pub struct Received {
-    /// The attempts in each hundredth of a second.
-    pub attempts: Vec<u32>,
-    /// The attempts that are retries, in each hundredth of a second.
-    pub retries: Vec<u32>,
-    /// Orders that were sent more than once.
-    pub duplicates: u32,
-}
-
-/// The number of attempts of a call. An extension of the request, shared by its copies.
-#[derive(Debug, Clone, Default)]
-pub struct AttemptCounter(Arc<AttemptCounterInner>);
-
-#[derive(Debug, Default)]
-struct AttemptCounterInner {
-    made: AtomicU32,
-    /// The attempts whose connections were not refused.
-    sent: AtomicU32,
-}
-
-impl AttemptCounter {
-    /// The counter of a request.
-    pub fn of(request: &UpstreamRequest) -> Self {
-        request.extensions().get::<Self>().expect("every call counts its attempts").clone()
-    }
-
-    /// The number of attempts so far.
-    pub fn made(&self) -> u32 {
-        self.0.made.load(Ordering::Relaxed)
-    }
-}
-
-impl Upstream {
-    pub fn new(plan: Plan, seed: u64) -> Self {
-        assert!(plan.replicas > 0, "an upstream needs a replica");
-        let finishes = vec![BinaryHeap::new(); plan.replicas];
-        let queued = vec![Duration::ZERO; plan.replicas];
-        Self(Arc::new(Mutex::new(State {
-            plan,
-            start: Instant::now(),
-            rng: SmallRng::seed_from_u64(seed),
-            finishes,
-            queued,
-            received: Received::default(),
-        })))
-    }
-
-    /// The requests received so far.
-    pub fn received(&self) -> Received {
-        self.state().received.clone()
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// The end of an attempt.
 #[derive(Debug)]
 enum Fate {
     Answered(Answered),
     Refused,
     Hung,
+    /// The replica is killed at this time.
+    Broken(Instant),
 }
 
 /// The answer to an attempt.
@@ -123,28 +79,143 @@ struct Answered {
     body: Option<Schedule>,
 }
 
-impl Answered {
-    const fn new(at: Instant, status: StatusCode) -> Self {
-        Self { at, status, retry_after: None, body: None }
+/// The time of an answer that takes no work.
+const QUICK: Duration = Duration::from_millis(5);
+
+// ===== impl Upstream =====
+
+impl Upstream {
+    pub fn new(plan: Plan, seed: u64) -> Self {
+        assert!(!plan.replicas.is_empty(), "an upstream needs a replica");
+        let replicas = plan.replicas.len();
+        Self(Arc::new(Mutex::new(State {
+            plan,
+            start: Instant::now(),
+            rng: SmallRng::seed_from_u64(seed),
+            finishes: vec![BinaryHeap::new(); replicas],
+            queued: vec![Duration::ZERO; replicas],
+            received: Received::new(replicas),
+        })))
+    }
+
+    /// The requests received so far.
+    pub fn received(&self) -> Received {
+        let state = self.state();
+        let mut received = state.received.clone();
+        let never_stops = |replica: usize| state.plan.replicas[replica].stops == Duration::MAX;
+        received.retain_replicas(never_stops);
+        received
+    }
+
+    /// The replicas that run now.
+    pub fn running(&self) -> Vec<usize> {
+        let state = self.state();
+        state.plan.running(state.start.elapsed()).collect()
+    }
+
+    /// True if the replica accepts connections now, and keeps those that it has.
+    pub fn listens(&self, replica: usize) -> bool {
+        let state = self.state();
+        state.plan.listens(replica, state.start.elapsed())
+    }
+
+    /// A random replica among those that accept connections now.
+    pub fn any_listening(&self) -> Option<usize> {
+        let State { plan, start, rng, .. } = &mut *self.state();
+        let now = start.elapsed();
+        pick(plan.running(now).filter(|replica| plan.listens(*replica, now)), rng)
+    }
+
+    /// Sends a request to a replica.
+    pub fn send(&self, replica: usize, request: &UpstreamRequest) -> UpstreamFuture {
+        let (fate, start) = {
+            let mut state = self.state();
+            (state.receive(replica, request), state.start)
+        };
+        Box::pin(fate.end(start))
+    }
+
+    /// Counts an attempt that found no replica, and returns its error.
+    pub fn refuse(&self, request: &UpstreamRequest) -> Error<io::Error> {
+        let mut state = self.state();
+        let at = state.start.elapsed();
+        state.received.count(at, None, request);
+        refused()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// A balancer of layer 7 sends each request to a random replica.
+impl Service<UpstreamRequest> for Upstream {
+    type Response = Response<AnswerBody>;
+    type Error = Error<io::Error>;
+    type Future = UpstreamFuture;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: UpstreamRequest) -> Self::Future {
+        let replica = {
+            let State { plan, start, rng, .. } = &mut *self.state();
+            pick(plan.running(start.elapsed()), rng)
+        };
+        match replica {
+            Some(replica) => self.send(replica, &request),
+            None => Box::pin(std::future::ready(Err(self.refuse(&request)))),
+        }
+    }
+}
+
+/// A random one of the replicas.
+fn pick(mut replicas: impl Iterator<Item = usize> + Clone, rng: &mut SmallRng) -> Option<usize> {
+    let count = replicas.clone().count();
+    if count == 0 { None } else { replicas.nth(rng.random_range(0..count)) }
+}
+
+fn refused() -> Error<io::Error> {
+    Error::from_upstream(io::ErrorKind::ConnectionRefused.into())
+}
+
+// ===== impl State =====
+
 impl State {
-    fn receive(&mut self, request: &UpstreamRequest) -> Fate {
+    fn receive(&mut self, replica: usize, request: &UpstreamRequest) -> Fate {
         let now = Instant::now();
-        let replica = self.rng.random_range(0..self.plan.replicas);
-        let fault =
-            if self.plan.one_faulty && replica > 0 { Fault::None } else { self.plan.fault(now - self.start) };
-        self.count(now, request, fault);
+        let fault = self.plan.fault_of(replica, now - self.start);
+        let reached = (fault != Fault::Refuses).then_some(replica);
+        self.received.count(now - self.start, reached, request);
+        let fate = self.fate(replica, now, fault, request);
+        match self.killed_at(replica) {
+            Some(killed) if !matches!(&fate, Fate::Answered(Answered { at, .. }) if *at <= killed) => {
+                Fate::Broken(killed)
+            }
+            _ => fate,
+        }
+    }
+
+    fn killed_at(&self, replica: usize) -> Option<Instant> {
+        let replica = self.plan.replicas[replica];
+        (replica.stop == Stop::Killed).then(|| self.start + replica.stops)
+    }
+
+    fn fate(&mut self, replica: usize, now: Instant, fault: Fault, request: &UpstreamRequest) -> Fate {
+        let quick = |status| Answered::new(now + QUICK, status);
         let slowness = if let Fault::Slow(times) = fault { times } else { 1.0 };
         match fault {
             Fault::Refuses => Fate::Refused,
             Fault::Hangs => Fate::Hung,
             Fault::RetryAfter(seconds) => Fate::Answered(Answered {
                 retry_after: Some(seconds),
-                ..Answered::new(now + Duration::from_millis(5), StatusCode::SERVICE_UNAVAILABLE)
+                ..quick(StatusCode::SERVICE_UNAVAILABLE)
             }),
-            Fault::None | Fault::Fails(_) | Fault::Slow(_) | Fault::Replies(_) => {
+            Fault::QuickErrors { share, status } if self.rng.random_bool(share) => {
+                Fate::Answered(quick(status))
+            }
+            _ => {
                 let finish = self.work(replica, now, slowness);
                 let fails = matches!(fault, Fault::Fails(share) if self.rng.random_bool(share));
                 Fate::Answered(match finish {
@@ -195,176 +266,35 @@ impl State {
         finishes.push(Reverse(finish));
         Some(finish)
     }
-
-    fn count(&mut self, now: Instant, request: &UpstreamRequest, fault: Fault) {
-        let counter = AttemptCounter::of(request);
-        let is_retry = counter.0.made.fetch_add(1, Ordering::Relaxed) > 0;
-        let was_sent = fault != Fault::Refuses && counter.0.sent.fetch_add(1, Ordering::Relaxed) > 0;
-        if request.method() == Method::POST {
-            self.received.duplicates += u32::from(was_sent);
-            return;
-        }
-        let hundredth = usize::try_from((now - self.start).as_millis() / 10).unwrap_or(usize::MAX);
-        if self.received.attempts.len() <= hundredth {
-            self.received.attempts.resize(hundredth + 1, 0);
-            self.received.retries.resize(hundredth + 1, 0);
-        }
-        self.received.attempts[hundredth] += 1;
-        self.received.retries[hundredth] += u32::from(is_retry);
-    }
 }
 
-impl Service<UpstreamRequest> for Upstream {
-    type Response = Response<AnswerBody>;
-    type Error = Error<io::Error>;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+// ===== impl Fate =====
 
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: UpstreamRequest) -> Self::Future {
-        let (fate, start) = {
-            let mut state = self.state();
-            (state.receive(&request), state.start)
-        };
-        Box::pin(async move {
-            match fate {
-                Fate::Hung => std::future::pending().await,
-                Fate::Refused => Err(Error::from_upstream(io::ErrorKind::ConnectionRefused.into())),
-                Fate::Answered(Answered { at, status, retry_after, body }) => {
-                    sleep_until(at).await;
-                    let mut response = Response::new(AnswerBody::new(at - start, body));
-                    *response.status_mut() = status;
-                    if let Some(seconds) = retry_after {
-                        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-                    }
-                    Ok(response)
+impl Fate {
+    /// Waits for the end of an attempt. `start` is the start of the run.
+    async fn end(self, start: Instant) -> UpstreamResult {
+        match self {
+            Self::Hung => std::future::pending().await,
+            Self::Refused => Err(refused()),
+            Self::Broken(at) => {
+                sleep_until(at).await;
+                Err(Error::from_upstream(io::ErrorKind::ConnectionReset.into()))
+            }
+            Self::Answered(Answered { at, status, retry_after, body }) => {
+                sleep_until(at).await;
+                let mut response = Response::new(AnswerBody::new(at - start, body));
+                *response.status_mut() = status;
+                if let Some(seconds) = retry_after {
+                    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
                 }
+                Ok(response)
             }
-        })
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::{Phase, Route};
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn plan(model: Model, phases: &[(u64, Fault)]) -> Plan {
-        let phases =
-            phases.iter().map(|(until, fault)| Phase { until: Duration::from_secs(*until), fault: *fault });
-        Plan { phases: phases.collect(), ..Plan::healthy(model) }
-    }
-
-    fn get() -> UpstreamRequest {
-        get_path("items/1")
-    }
-
-    fn get_path(path: &str) -> UpstreamRequest {
-        let request =
-            Request::get(format!("http://sku.internal/{path}")).extension(AttemptCounter::default());
-        request.body(Empty::new()).unwrap()
-    }
-
-    async fn takes(upstream: &mut Upstream) -> (Duration, Option<StatusCode>) {
-        let start = Instant::now();
-        let answer = upstream.call(get()).await;
-        (start.elapsed(), answer.ok().map(|response| response.status()))
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_contended_upstream_gets_slower_with_each_request() {
-        let model = Model::Contended { base: SECOND, each: SECOND / 100 };
-        let mut upstream = Upstream::new(plan(model, &[(60, Fault::None)]), 1);
-        let (first, second) = (upstream.call(get()), upstream.call(get()));
-        drop((first, second)); // The upstream goes on with dropped requests.
-        assert_eq!(takes(&mut upstream).await.0, SECOND + SECOND / 50);
-        tokio::time::sleep(2 * SECOND).await;
-        assert_eq!(takes(&mut upstream).await.0, SECOND);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_queue_is_worked_off_in_order_and_refuses_beyond_its_places() {
-        let model = Model::Queue { workers: 2, work: SECOND, places: 2 };
-        let mut upstream = Upstream::new(plan(model, &[(60, Fault::None)]), 1);
-        let begun: Vec<_> = (0..4).map(|_| upstream.call(get())).collect();
-        assert_eq!(takes(&mut upstream).await, (Duration::ZERO, Some(StatusCode::SERVICE_UNAVAILABLE)));
-        let start = Instant::now();
-        let mut ends = vec![];
-        for call in begun {
-            call.await.unwrap();
-            ends.push(start.elapsed());
-        }
-        assert_eq!(ends, [SECOND, SECOND * 3 / 2, SECOND * 2, SECOND * 5 / 2]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_waiting_request_is_processed_at_the_speed_of_its_turn() {
-        let model = Model::Queue { workers: 1, work: SECOND, places: 9 };
-        let phases = [(2, Fault::Slow(4.0)), (60, Fault::None)];
-        let mut upstream = Upstream::new(plan(model, &phases), 1);
-        drop(upstream.call(get()));
-        // The two slow seconds do half of the first request. One and a half requests remain.
-        assert_eq!(takes(&mut upstream).await.0, SECOND * 7 / 2);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_refused_attempt_was_not_sent() {
-        let mut upstream =
-            Upstream::new(plan(Model::Steady(SECOND), &[(1, Fault::Refuses), (2, Fault::Hangs)]), 1);
-        let counter = AttemptCounter::default();
-        let post = || {
-            let request = Request::post("http://sku.internal/orders/1").extension(counter.clone());
-            request.body(Empty::new()).unwrap()
-        };
-        assert!(upstream.call(post()).await.is_err());
-        tokio::time::sleep(SECOND).await;
-        drop(upstream.call(post()));
-        assert_eq!(upstream.received().duplicates, 0);
-        drop(upstream.call(post()));
-        assert_eq!(upstream.received().duplicates, 1);
-        assert!(upstream.received().attempts.is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_second_attempt_of_a_call_is_a_retry() {
-        let mut upstream = Upstream::new(plan(Model::Steady(SECOND), &[(60, Fault::None)]), 1);
-        let (one, other) = (get(), get());
-        drop((upstream.call(one.clone()), upstream.call(other), upstream.call(one)));
-        assert_eq!((upstream.received().attempts[0], upstream.received().retries[0]), (3, 1));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_of_several_replicas_is_faulty() {
-        let mut hung = 0;
-        let plan =
-            Plan { replicas: 4, one_faulty: true, ..plan(Model::Steady(SECOND), &[(1, Fault::Hangs)]) };
-        let mut upstream = Upstream::new(plan, 1);
-        for _ in 0..400 {
-            hung += u32::from(tokio::time::timeout(2 * SECOND, upstream.call(get())).await.is_err());
-        }
-        assert!((70..130).contains(&hung), "{hung}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_route_answers_500_beside_a_healthy_one_and_fails_with_503_like_the_others() {
-        let routes = vec![Route { path: "/broken", reply: Reply::InternalError }];
-        let phases = [(1, Fault::None), (2, Fault::Fails(1.0)), (3, Fault::Hangs)];
-        let mut upstream = Upstream::new(Plan { routes, ..plan(Model::Steady(SECOND / 50), &phases) }, 1);
-        let statuses = async |upstream: &mut Upstream| {
-            let mut statuses = vec![];
-            for path in ["broken", "healthy"] {
-                let answer = tokio::time::timeout(SECOND / 10, upstream.call(get_path(path))).await;
-                statuses.push(answer.map_or(0, |answer| answer.unwrap().status().as_u16()));
-            }
-            tokio::time::sleep(SECOND).await;
-            statuses
-        };
-        assert_eq!(statuses(&mut upstream).await, [500, 200]);
-        assert_eq!(statuses(&mut upstream).await, [503, 503]);
-        assert_eq!(statuses(&mut upstream).await, [0, 0]);
+impl Answered {
+    const fn new(at: Instant, status: StatusCode) -> Self {
+        Self { at, status, retry_after: None, body: None }
     }
 }

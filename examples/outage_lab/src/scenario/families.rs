@@ -1,11 +1,16 @@
 //! The families of scenarios, in the order of the tables.
 
+use http::StatusCode;
+
 use super::{
     HOLES, Hole, IMPATIENT, Population, Scenario, black_hole, breaking_bodies, brownout, burst,
-    burst_on_slow, burst_over_3s, capacity, down, failing, fails_as_fast, flapping, hung_queue, impatient,
-    known, ms, neighbours, overload, ramp, recovery, replica, retry_after, routes, routes_after_outage,
-    serial, slow_bodies, spike, stalled_halfway, stalling_bodies, takes,
+    burst_on_slow, burst_over_3s, capacity, down, failing, fails_as_fast, flapping, half_failing_replica,
+    hung_queue, impatient, known, ms, neighbours, overload, overloaded_replicas, ramp, recovery, replica,
+    restart, retry_after, routes, routes_after_outage, scale_down, scale_up, serial, slow_bodies,
+    slow_replica, slow_replicas, spike, stalled_halfway, stalling_bodies, takes,
 };
+use crate::network::Network;
+use crate::plan::Stop;
 
 /// Variants of one outage: several populations or several degrees.
 #[derive(Debug, Clone)]
@@ -45,10 +50,34 @@ pub fn families() -> Vec<Family> {
             "replica",
             "One of four replicas fails, or hangs",
             Some(1),
-            [false, true]
-                .into_iter()
-                .flat_map(|hangs| Population::ALL.map(|population| replica(hangs, population)))
-                .collect(),
+            everywhere(
+                [false, true].into_iter().flat_map(|hangs| Population::ALL.map(|it| replica(hangs, it))),
+            ),
+        ),
+        family("replica-slow", "One of four replicas is slow", Some(BALANCER), everywhere([slow_replica()])),
+        family(
+            "replica-half",
+            "One of four replicas answers half of its calls with errors",
+            Some(2 * BALANCER),
+            everywhere(QUICK_ERRORS.map(half_failing_replica)),
+        ),
+        family(
+            "replicas",
+            "All four replicas are slow",
+            Some(2 * BALANCER + 1),
+            everywhere([slow_replicas(), overloaded_replicas()]),
+        ),
+        family(
+            "restart",
+            "Four replicas are replaced",
+            Some(2 * BALANCER),
+            everywhere([Stop::Graceful, Stop::Killed].map(restart)),
+        ),
+        family(
+            "scale",
+            "Two replicas become four, or four become two",
+            Some(2 * BALANCER),
+            everywhere([scale_up(), scale_down()]),
         ),
         family("brownout", "Every answer takes ten times as long", Some(0), vec![brownout()]),
         family("flapping", "Down for three seconds, up for three", Some(0), vec![flapping()]),
@@ -83,6 +112,19 @@ pub fn families() -> Vec<Family> {
             vec![slow_bodies(false), slow_bodies(true), stalled_halfway()],
         ),
     ]
+}
+
+/// The index of the balancer over HTTP/1 among the networks.
+const BALANCER: usize = 3;
+
+/// The errors of a replica that answers half of its calls.
+const QUICK_ERRORS: [StatusCode; 2] = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::INTERNAL_SERVER_ERROR];
+
+/// Each scenario in each network.
+fn everywhere(scenarios: impl IntoIterator<Item = Scenario>) -> Vec<Scenario> {
+    let scenarios: Vec<_> = scenarios.into_iter().collect();
+    let over = |network| scenarios.iter().cloned().map(move |scenario| scenario.over(network));
+    Network::ALL.into_iter().flat_map(over).collect()
 }
 
 fn bursts() -> Vec<Scenario> {

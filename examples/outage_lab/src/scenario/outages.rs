@@ -91,18 +91,6 @@ pub fn capacity() -> Scenario {
     }
 }
 
-/// One of four replicas fails or hangs. Each attempt reaches a random replica.
-pub fn replica(hangs: bool, population: Population) -> Scenario {
-    let (how, fault) = if hangs { ("hangs", Fault::Hangs) } else { ("fails", Fault::Fails(1.0)) };
-    let scenario = outage(population, 40, fault, 100, 120);
-    Scenario {
-        name: format!("replica-{how}-{}", population.letter()),
-        story: "one of four replicas is down; each attempt reaches a random replica",
-        plan: Plan { replicas: 4, one_faulty: true, ..scenario.plan },
-        ..scenario
-    }
-}
-
 /// Every answer takes ten times as long.
 pub fn brownout() -> Scenario {
     Scenario {
