@@ -12,13 +12,15 @@ The outage laboratory simulates well-known kinds of outage against steadfast's o
   outage-lab --musts [OPTIONS]    check the requirements of the default client
   outage-lab --front [OPTIONS]    change the default client's settings one at a time and compare the figures;
                                   with --scenario, only the figures of these scenarios
+  outage-lab --networks [OPTIONS] play the scenarios of several replicas in each network, and compare a bare client
+                                  with the default client
 
       --scenario NAME   play only scenarios whose names begin with NAME; `jitter` is AWS' contest of jitters
       --policy NAME     play only this policy
       --seed N          the first seed; the same seed gives the same figures
                         [default: 1; with --musts 1001]
-      --seeds N         the number of seeds; the tables show medians, with --front means
-                        [default: 1; with --musts 20, with --front 3]
+      --seeds N         the number of seeds; the tables show medians, with --front and --networks means
+                        [default: 1; with --musts 20, with --front and --networks 3]
       --json FILE       write the rows to FILE as JSON
       --svg DIR         write the plots to DIR [default: outage_lab]
       --list            list the scenarios and the policies
@@ -31,6 +33,7 @@ pub enum Command {
     Play,
     Musts,
     Front,
+    Networks,
     List,
     Help,
 }
@@ -54,6 +57,7 @@ impl Args {
             match arg {
                 Long("musts") => parsed.command = Command::Musts,
                 Long("front") => parsed.command = Command::Front,
+                Long("networks") => parsed.command = Command::Networks,
                 Long("list") => parsed.command = Command::List,
                 Short('h') | Long("help") => parsed.command = Command::Help,
                 Long("scenario") => parsed.scenario = parser.value()?.string()?,

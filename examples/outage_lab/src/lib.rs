@@ -12,6 +12,7 @@ pub mod figures;
 pub mod front;
 pub mod musts;
 pub mod network;
+pub mod networks;
 pub mod plan;
 pub mod play;
 pub mod plot;

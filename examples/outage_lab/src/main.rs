@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::{env, fs};
 
 use args::{Args, Command, HELP};
-use outage_lab::{contest, front, musts, plot, policy, report, scenario, study};
+use outage_lab::{contest, front, musts, networks, plot, policy, report, scenario, study};
 
 /// The first seed of `--musts`. No setting was chosen with these seeds.
 const UNSEEN_SEED: u64 = 1001;
@@ -42,6 +42,7 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
         Command::List => list()?,
         Command::Play => play(args)?,
         Command::Front => say(&front::table(&args.scenario, &args.seeds(1, 3), progress))?,
+        Command::Networks => say(&networks::table(&args.seeds(1, 3), progress))?,
         Command::Musts => {
             let mut all = musts::all(HEALTHY_SECONDS);
             all.retain(|must| must.is_about(&args.scenario));

@@ -1,6 +1,7 @@
 //! The requirements of the default client, each of which must hold with every seed.
 
 mod outages;
+mod replicas;
 mod traffic;
 
 use crate::figures::Figures;
@@ -19,6 +20,8 @@ pub struct Must {
     on_average: bool,
     /// If true, the client makes no retries.
     without_retries: bool,
+    /// If true, the verdict also has the figure of a bare client.
+    shows_bare: bool,
 }
 
 type Figure = fn(&Figures) -> f64;
@@ -58,6 +61,8 @@ pub struct Verdict {
     pub reached: f64,
     /// `None` for a figure that is only reported.
     pub holds: Option<bool>,
+    /// The mean of a bare client, where the requirement asks for it.
+    pub bare: Option<f64>,
 }
 
 impl Verdict {
@@ -74,6 +79,7 @@ use Bound::{AtLeast, AtMost, Reported};
 pub fn all(healthy_seconds: u64) -> Vec<Must> {
     let mut musts = outages::all(healthy_seconds);
     musts.extend(traffic::all());
+    musts.extend(replicas::all());
     let mut seen = vec![];
     for scenario in musts.iter().map(|must| must.scenario.clone()).collect::<Vec<_>>() {
         if !seen.contains(&scenario.name) {
@@ -95,10 +101,11 @@ pub fn judge(
     for must in musts {
         let client = &must.client(client);
         plays.add(&must.scenario, client);
-        match &must.baseline {
-            Baseline::None => {}
-            Baseline::Bare => plays.add(&must.scenario, &bare()),
-            Baseline::Scenario { scenario, .. } => plays.add(scenario, client),
+        if must.shows_bare || matches!(must.baseline, Baseline::Bare) {
+            plays.add(&must.scenario, &bare());
+        }
+        if let Baseline::Scenario { scenario, .. } = &must.baseline {
+            plays.add(scenario, client);
         }
     }
     let runs = study(&plays, seeds, progress);
@@ -115,6 +122,7 @@ impl Must {
             bound,
             on_average: false,
             without_retries: false,
+            shows_bare: false,
         }
     }
 
@@ -163,7 +171,8 @@ impl Must {
             AtMost(bound) => (format!("≤ {bound}"), Some(reached <= bound)),
             Reported => (String::new(), None),
         };
-        Verdict { name: self.name.clone(), bound, reached, holds }
+        let bare = self.shows_bare.then(|| find(runs, &self.scenario, bare().name).mean(self.figure));
+        Verdict { name: self.name.clone(), bound, reached, holds, bare }
     }
 }
 

@@ -6,6 +6,8 @@
 
 mod look_ups;
 mod pool;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
@@ -53,6 +55,16 @@ impl Network {
         Self::Balancer(Protocol::Http1),
         Self::Balancer(Protocol::Http2),
     ];
+
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Layer7 => "layer 7",
+            Self::Name(Protocol::Http1) => "name, HTTP/1",
+            Self::Name(Protocol::Http2) => "name, HTTP/2",
+            Self::Balancer(Protocol::Http1) => "balancer, HTTP/1",
+            Self::Balancer(Protocol::Http2) => "balancer, HTTP/2",
+        }
+    }
 
     /// The end of the names of scenarios in this network.
     pub(crate) const fn suffix(self) -> &'static str {

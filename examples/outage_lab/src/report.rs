@@ -164,13 +164,14 @@ fn groups(run: &Run) -> Value {
 /// A line for each requirement, and the number of requirements met.
 pub fn verdicts(verdicts: &[Verdict]) -> String {
     let mut text = String::new();
-    for Verdict { name, bound, reached, holds } in verdicts {
+    for Verdict { name, bound, reached, holds, bare } in verdicts {
         let mark = match holds {
             Some(true) => "✓",
             Some(false) => "✗",
             None => "·",
         };
-        let _ = writeln!(text, "{mark} {name:<55} {bound:>8}  {reached:.3}");
+        let bare = bare.map_or(String::new(), |bare| format!("  (bare {bare:.3})"));
+        let _ = writeln!(text, "{mark} {name:<55} {bound:>8}  {reached:.3}{bare}");
     }
     let of = |holds| verdicts.iter().filter(|verdict| verdict.holds == Some(holds)).count();
     let _ = writeln!(text, "{} of {} requirements met", of(true), of(true) + of(false));
@@ -203,7 +204,8 @@ mod tests {
 
     #[test]
     fn a_missed_requirement_is_marked() {
-        let verdict = |holds| Verdict { name: "load".into(), bound: "≤ 1".into(), reached: 1.1, holds };
+        let verdict =
+            |holds| Verdict { name: "load".into(), bound: "≤ 1".into(), reached: 1.1, holds, bare: None };
         let text = verdicts(&[verdict(Some(true)), verdict(Some(false)), verdict(None)]);
         assert!(text.contains("✗ load") && text.contains("1 of 2"), "{text}");
     }

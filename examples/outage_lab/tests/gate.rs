@@ -9,9 +9,10 @@ use outage_lab::scenario::{Population, recovery, spike};
 
 const SEEDS: [u64; 3] = [1, 2, 3];
 
-/// Asserts the requirements of all scenarios whose names begin with an element of `scenarios`.
+/// Asserts the requirements whose names begin with an element of `scenarios`. A name begins with that of its scenario
+/// and a colon.
 fn assert_musts(scenarios: &[&str], seeds: &[u64]) {
-    let is_selected = |must: &Must| scenarios.iter().any(|name| must.is_about(name));
+    let is_selected = |must: &Must| scenarios.iter().any(|name| must.name.starts_with(name));
     let musts: Vec<_> = musts::all(50).into_iter().filter(is_selected).collect();
     assert!(!musts.is_empty(), "no requirement for {scenarios:?}");
     let verdicts = judge(&musts, &default_client(), seeds, |_, _| {});
@@ -41,7 +42,25 @@ fn a_partial_failure_does_not_become_a_total_one() {
 
 #[test]
 fn a_dead_replica_is_made_up_for_by_the_others() {
-    assert_musts(&["replica-fails-B", "replica-hangs-B"], &SEEDS);
+    assert_musts(&["replica-fails-B: ", "replica-hangs-B: "], &SEEDS);
+}
+
+#[test]
+fn connections_to_a_bad_replica_are_left() {
+    assert_musts(
+        &["replica-fails-L-", "replica-hangs-L-", "replica-slow-", "replica-half-503-"],
+        &SEEDS[..2],
+    );
+}
+
+#[test]
+fn slow_replicas_are_all_used() {
+    assert_musts(&["replicas-slow", "replicas-overloaded"], &SEEDS[..2]);
+}
+
+#[test]
+fn replicas_come_and_go_unnoticed() {
+    assert_musts(&["restart", "scale"], &SEEDS[..2]);
 }
 
 #[test]

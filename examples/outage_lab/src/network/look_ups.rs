@@ -46,16 +46,19 @@ impl LookUps {
     }
 
     fn look_up(&mut self) {
-        let answer = self.upstream.running();
-        for (replica, absences) in &mut self.known {
+        let Self { upstream, known, changes, .. } = self;
+        let answer = upstream.running();
+        known.retain_mut(|(replica, absences)| {
             *absences = if answer.contains(replica) { 0 } else { *absences + 1 };
-        }
-        let gone = self.known.extract_if(.., |(_, absences)| *absences == ABSENCES);
-        self.changes.extend(gone.map(|(replica, _)| Change::Remove(Target::Replica(replica))));
+            if *absences == ABSENCES {
+                changes.push_back(Change::Remove(Target::Replica(*replica)));
+            }
+            *absences < ABSENCES
+        });
         for replica in answer {
-            if !self.known.iter().any(|(known, _)| *known == replica) {
-                self.known.push((replica, 0));
-                self.changes.push_back(Change::Insert(Target::Replica(replica)));
+            if !known.iter().any(|(known, _)| *known == replica) {
+                known.push((replica, 0));
+                changes.push_back(Change::Insert(Target::Replica(replica)));
             }
         }
         let pause = INTERVAL.mul_f64(self.rng.random_range(0.8..1.2));
