@@ -80,7 +80,7 @@ impl Network {
 
 /// The endpoints of an upstream as in `steadfast::Client`: the addresses of its name, or the lanes of its balancer.
 pub(crate) fn endpoints(upstream: &Upstream, network: Network, seed: u64) -> EndpointsService<Target, Pool> {
-    let builder = Endpoints::builder().seed(seed);
+    let builder = Endpoints::builder().max_lanes(64).seed(seed);
     let endpoints = match network {
         Network::Name(protocol) => {
             let upstream = upstream.clone();
