@@ -1,10 +1,14 @@
 //! The figures that are computed from the record of a run.
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 use std::time::Duration;
 
 use crate::client::Answer;
 use crate::record::{Call, Kind, Record};
+use crate::upstream::AtReplica;
 
 /// The figures of a run. "During" and "after" are the ranges that the scenario defines.
 #[derive(Debug, Clone, Default)]
@@ -32,9 +36,9 @@ pub struct Figures {
     pub p50_ms: f64,
     pub p95_ms: f64,
     pub p99_ms: f64,
-    /// The attempts at the replica with the fewest, after, as a multiple of the fair share. Replicas that stop do not
-    /// count.
-    pub least_share: f64,
+    /// The attempts at the replicas that were started during the run, after, as a multiple of the fair share. Replicas
+    /// that stop count as if they ran.
+    pub new_share: f64,
     pub false_trips: f64,
     /// Orders that reached the upstream again.
     pub duplicates: f64,
@@ -117,7 +121,7 @@ impl Record {
             p50_ms: percentile(&waits, 50),
             p95_ms: percentile(&waits, 95),
             p99_ms: percentile(&waits, 99),
-            least_share: self.least_share(after),
+            new_share: self.new_share(after),
             #[allow(clippy::cast_precision_loss)]
             false_trips: self.false_trips as f64,
             duplicates: f64::from(self.received.duplicates),
@@ -181,10 +185,16 @@ impl Record {
         within(&self.received.attempts, range)
     }
 
-    fn least_share(&self, range: &Range<Duration>) -> f64 {
-        let attempts = || self.received.at_replicas.iter().map(|attempts| within(attempts, range));
-        let least = attempts().min().unwrap_or_default();
-        ratio(least * attempts().count(), attempts().sum())
+    fn new_share(&self, range: &Range<Duration>) -> f64 {
+        let (mut new, mut all) = ((0, 0), (0, 0));
+        for AtReplica { is_new, attempts } in &self.received.replicas {
+            let attempts = within(attempts, range);
+            all = (all.0 + attempts, all.1 + 1);
+            if *is_new {
+                new = (new.0 + attempts, new.1 + 1);
+            }
+        }
+        ratio(new.0 * all.1, all.0 * new.1)
     }
 
     #[allow(clippy::cast_precision_loss)]
@@ -251,54 +261,4 @@ fn share<'a>(calls: impl Iterator<Item = &'a Call>, matches: impl Fn(&Call) -> b
 #[allow(clippy::cast_precision_loss)]
 fn ratio(part: usize, whole: usize) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn call(group: &'static str, at: u32, took: u32, answer: Answer) -> Call {
-        let kind = Kind::Get { known: true };
-        Call { at: at * SECOND, took: took * SECOND, answer, upstream: 0, group, kind }
-    }
-
-    fn figures(calls: Vec<Call>, openings: Vec<Duration>) -> Figures {
-        let record = Record { calls, openings, ..Record::default() };
-        record.figures(&(10 * SECOND..20 * SECOND), &(20 * SECOND..30 * SECOND))
-    }
-
-    #[test]
-    fn each_group_has_figures_of_its_own() {
-        let calls = vec![
-            call("one", 9, 1, Answer::Failed),
-            call("one", 10, 1, Answer::Fresh),
-            call("one", 11, 3, Answer::Failed),
-            call("other", 19, 5, Answer::Fresh),
-        ];
-        let figures = figures(calls, vec![]);
-        let (one, other) = (figures.group("one"), figures.group("other"));
-        assert_eq!((one.calls, one.fresh, other.calls, other.fresh), (2.0, 0.5, 1.0, 1.0));
-        assert_eq!((one.p99_ms, one.fresh_p99_ms, one.done_s, other.done_s), (3e3, 1e3, 4.0, 14.0));
-        assert!(figures.group("none").fresh.is_nan());
-    }
-
-    #[test]
-    fn only_a_wait_without_an_attempt_counts_until_a_queued_caller_is_told() {
-        let told_ms = |answers: &[(u32, Answer)]| {
-            let calls = answers.iter().map(|(took, answer)| call("", 10, *took, *answer)).collect();
-            figures(calls, vec![]).told_p50_ms
-        };
-        let told = told_ms(&[(0, Answer::Unsent), (2, Answer::Unsent), (9, Answer::Failed)]);
-        assert!((told - 2e3).abs() < 1e-6, "{told}");
-        assert!(told_ms(&[(0, Answer::Unsent), (9, Answer::Failed)]).is_nan());
-    }
-
-    #[test]
-    fn the_first_opening_counts_from_the_start_of_during() {
-        let opens = figures(vec![], vec![8 * SECOND, 13 * SECOND, 15 * SECOND]).opens_s;
-        assert!((opens - 3.0).abs() < 1e-6, "{opens}");
-        assert!(figures(vec![], vec![8 * SECOND]).opens_s.is_infinite());
-    }
 }

@@ -44,7 +44,7 @@ fn rows() -> Vec<Row> {
         fresh(restart(Stop::Graceful)),
         fresh(killed()),
         row(killed(), "orders sent twice", 0, |it| it.duplicates),
-        row(scale_up(), "least share, × fair", 2, |it| it.least_share),
+        row(scale_up(), "share of the new, × fair", 2, |it| it.new_share),
         fresh(scale_down()),
     ]
 }

@@ -123,7 +123,7 @@ pub fn json(runs: &[Run], contest: &[Row]) -> String {
             "p50_ms": median(|it| it.p50_ms),
             "p99_ms": median(|it| it.p99_ms),
             "p95_ms": median(|it| it.p95_ms),
-            "least_share": median(|it| it.least_share),
+            "new_share": median(|it| it.new_share),
             "false_trips": run.most(|it| it.false_trips),
             "duplicates": run.most(|it| it.duplicates),
             "opens_s": median(|it| it.opens_s),

@@ -29,7 +29,7 @@ use steadfast::Error;
 use tokio::time::{Instant, sleep_until};
 use tower::Service;
 
-pub use self::received::{AttemptCounter, Received};
+pub use self::received::{AtReplica, AttemptCounter, Received};
 use crate::body::{AnswerBody, Schedule};
 use crate::plan::{Fault, Model, Plan, Reply, Stop};
 
@@ -87,24 +87,20 @@ const QUICK: Duration = Duration::from_millis(5);
 impl Upstream {
     pub fn new(plan: Plan, seed: u64) -> Self {
         assert!(!plan.replicas.is_empty(), "an upstream needs a replica");
-        let replicas = plan.replicas.len();
+        let (received, replicas) = (Received::new(&plan.replicas), plan.replicas.len());
         Self(Arc::new(Mutex::new(State {
             plan,
             start: Instant::now(),
             rng: SmallRng::seed_from_u64(seed),
             finishes: vec![BinaryHeap::new(); replicas],
             queued: vec![Duration::ZERO; replicas],
-            received: Received::new(replicas),
+            received,
         })))
     }
 
     /// The requests received so far.
     pub fn received(&self) -> Received {
-        let state = self.state();
-        let mut received = state.received.clone();
-        let never_stops = |replica: usize| state.plan.replicas[replica].stops == Duration::MAX;
-        received.retain_replicas(never_stops);
-        received
+        self.state().received.clone()
     }
 
     /// The replicas that run now.

@@ -54,7 +54,7 @@ fn others(network: Network) -> Vec<Must> {
         let baseline = Baseline::Scenario { scenario, allowance };
         Must { baseline, ..Must::new(name, overloaded_replicas().over(network), figure, bound) }
     };
-    let least_share = match network {
+    let new_share = match network {
         Network::Name(_) => AtLeast(0.8),
         // Each lane leads to a random replica.
         Network::Layer7 | Network::Balancer(_) => AtLeast(0.4),
@@ -62,8 +62,8 @@ fn others(network: Network) -> Vec<Must> {
     vec![
         fresh(slow_replicas().over(network), AtLeast(0.999)),
         must("load", slow_replicas().over(network), |it| it.load, AtMost(1.001)),
-        overload("fresh answers + 0.05, × layer 7", |it| it.success, -0.05, AtLeast(1.0)),
-        overload("load - 0.1, × layer 7", |it| it.load, 0.1, AtMost(1.0)),
+        overload("fresh answers + 0.07, × layer 7", |it| it.success, -0.07, AtLeast(1.0)),
+        overload("load - 0.15, × layer 7", |it| it.load, 0.15, AtMost(1.0)),
         must(
             "fresh answers from 5 s after",
             overloaded_replicas().over(network),
@@ -73,7 +73,7 @@ fn others(network: Network) -> Vec<Must> {
         fresh(restart(Stop::Graceful).over(network), AtLeast(1.0)),
         fresh(restart(Stop::Killed).over(network), AtLeast(1.0)),
         fresh(scale_up().over(network), AtLeast(1.0)),
-        must("least share of a replica", scale_up().over(network), |it| it.least_share, least_share),
+        must("share of the new replicas, × fair", scale_up().over(network), |it| it.new_share, new_share),
         fresh(scale_down().over(network), AtLeast(1.0)),
     ]
 }

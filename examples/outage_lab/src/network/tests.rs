@@ -37,9 +37,9 @@ async fn is_answered(pool: &Pool) -> bool {
     pool.clone().call(request()).await.is_ok()
 }
 
-/// The number of replicas that got a request, of those that never stop.
+/// The number of replicas that got a request.
 fn reached(upstream: &Upstream) -> usize {
-    upstream.received().at_replicas.iter().filter(|attempts| !attempts.is_empty()).count()
+    upstream.received().replicas.iter().filter(|at| !at.attempts.is_empty()).count()
 }
 
 #[tokio::test(start_paused = true)]

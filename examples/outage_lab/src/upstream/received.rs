@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::Method;
 
 use super::UpstreamRequest;
+use crate::plan::Replica;
 
 /// The requests that have reached an upstream. Orders count only as duplicates.
 #[derive(Debug, Clone, Default)]
@@ -15,10 +16,18 @@ pub struct Received {
     pub attempts: Vec<u32>,
     /// The attempts that are retries, in each hundredth of a second.
     pub retries: Vec<u32>,
-    /// The attempts at each replica that never stops, in each hundredth of a second.
-    pub at_replicas: Vec<Vec<u32>>,
+    pub replicas: Vec<AtReplica>,
     /// Orders that were sent more than once.
     pub duplicates: u32,
+}
+
+/// The requests that have reached a replica.
+#[derive(Debug, Clone, Default)]
+pub struct AtReplica {
+    /// True if the replica was started during the run.
+    pub is_new: bool,
+    /// The attempts in each hundredth of a second.
+    pub attempts: Vec<u32>,
 }
 
 /// The number of attempts of a call. An extension of the request, shared by its copies.
@@ -45,8 +54,9 @@ impl AttemptCounter {
 }
 
 impl Received {
-    pub(super) fn new(replicas: usize) -> Self {
-        Self { at_replicas: vec![vec![]; replicas], ..Self::default() }
+    pub(super) fn new(replicas: &[Replica]) -> Self {
+        let at = |replica: &Replica| AtReplica { is_new: !replica.starts.is_zero(), attempts: vec![] };
+        Self { replicas: replicas.iter().map(at).collect(), ..Self::default() }
     }
 
     /// Counts an attempt at this time, counted from the start. `replica` is `None` for a refused connection.
@@ -62,14 +72,8 @@ impl Received {
         add(&mut self.attempts, hundredth, 1);
         add(&mut self.retries, hundredth, u32::from(is_retry));
         if let Some(replica) = replica {
-            add(&mut self.at_replicas[replica], hundredth, 1);
+            add(&mut self.replicas[replica].attempts, hundredth, 1);
         }
-    }
-
-    /// Keeps the counts of the selected replicas.
-    pub(super) fn retain_replicas(&mut self, is_kept: impl Fn(usize) -> bool) {
-        let mut replicas = 0..;
-        self.at_replicas.retain(|_| replicas.next().is_some_and(&is_kept));
     }
 }
 

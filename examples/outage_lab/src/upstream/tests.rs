@@ -119,3 +119,16 @@ async fn a_route_answers_500_beside_a_healthy_one_and_fails_with_503_like_the_ot
     assert_eq!(statuses(&mut upstream).await, [503, 503]);
     assert_eq!(statuses(&mut upstream).await, [0, 0]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_share_of_the_attempts_fails_without_any_work() {
+    let fault = Fault::QuickErrors { share: 0.5, status: StatusCode::BAD_GATEWAY };
+    let mut upstream = Upstream::new(plan(Model::Steady(SECOND), &[(1000, fault)]), 1);
+    let mut failed = 0;
+    for _ in 0..100 {
+        let (time, status) = takes(&mut upstream).await;
+        assert_eq!(time < SECOND / 100, status == Some(StatusCode::BAD_GATEWAY), "{time:?}, {status:?}");
+        failed += u32::from(time < SECOND / 100);
+    }
+    assert!((30..70).contains(&failed), "{failed}");
+}
