@@ -14,7 +14,7 @@ use std::fmt;
 use http::Version;
 use steadfast::endpoints::{Endpoints, EndpointsService, fixed};
 
-pub use self::look_ups::LookUps;
+pub use self::look_ups::{LookUps, REFRESH_ADDRESSES};
 pub use self::pool::Pool;
 use crate::upstream::Upstream;
 
@@ -46,6 +46,9 @@ pub enum Target {
     /// The replica at this address.
     Replica(usize),
 }
+
+/// The most lanes of a balancer's address.
+pub const MAX_LANES: usize = 64;
 
 impl Network {
     pub const ALL: [Self; 5] = [
@@ -80,18 +83,14 @@ impl Network {
 
 /// The endpoints of an upstream as in `steadfast::Client`: the addresses of its name, or the lanes of its balancer.
 pub(crate) fn endpoints(upstream: &Upstream, network: Network, seed: u64) -> EndpointsService<Target, Pool> {
-    let builder = Endpoints::builder().max_lanes(64).seed(seed);
+    let builder = Endpoints::builder().max_lanes(MAX_LANES).seed(seed);
+    let pools = |protocol| {
+        let upstream = upstream.clone();
+        move |target: &Target| Pool::new(upstream.clone(), *target, protocol)
+    };
     let endpoints = match network {
-        Network::Name(protocol) => {
-            let upstream = upstream.clone();
-            builder.build(LookUps::new(upstream.clone(), seed), move |target| {
-                Pool::new(upstream.clone(), *target, protocol)
-            })
-        }
-        Network::Balancer(protocol) => {
-            let upstream = upstream.clone();
-            builder.build(fixed([Target::Any]), move |target| Pool::new(upstream.clone(), *target, protocol))
-        }
+        Network::Name(protocol) => builder.build(LookUps::new(upstream.clone(), seed), pools(protocol)),
+        Network::Balancer(protocol) => builder.build(fixed([Target::Any]), pools(protocol)),
         Network::Layer7 => unreachable!("no process has connections to replicas"),
     };
     EndpointsService::new(endpoints.expect("valid"))

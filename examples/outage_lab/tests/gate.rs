@@ -2,6 +2,7 @@
 //! of the layers or of their defaults has lost a requirement.
 
 use outage_lab::musts::{self, Must, Verdict, judge};
+use outage_lab::network::{MAX_LANES, REFRESH_ADDRESSES};
 use outage_lab::play::play;
 use outage_lab::policy::{CacheUse, bare, default_client};
 use outage_lab::report;
@@ -163,11 +164,20 @@ fn a_bare_client_misses_requirements() {
 #[test]
 fn the_default_client_is_the_crates() {
     // The laboratory cannot use `steadfast::Client`, because reqwest's connector cannot be replaced. So `policy.rs`
-    // repeats the client's constants, and this test compares both copies.
-    let builder = include_str!("../../../src/client/config.rs");
-    for constant in ["Duration = Duration::from_secs(10);", "last_known_good: None,"] {
+    // and `network.rs` repeat the client's constants, and this test compares both copies.
+    let (builder, lanes) = (
+        include_str!("../../../src/client/config.rs"),
+        include_str!("../../../src/client/origin_factory.rs"),
+    );
+    for constant in [
+        "Duration = Duration::from_secs(10);",
+        "last_known_good: None,",
+        "REFRESH_ADDRESSES: Duration = Duration::from_secs(5);",
+    ] {
         assert!(builder.contains(constant), "{constant}");
     }
+    assert!(lanes.contains(&format!("MAX_LANES: usize = {MAX_LANES};")));
+    assert_eq!(REFRESH_ADDRESSES.as_secs(), 5);
     assert_eq!(default_client().total_timeout.as_secs(), 10);
     assert_eq!(default_client().cache, CacheUse::PerScenario);
 }

@@ -16,7 +16,7 @@ use super::Target;
 use crate::upstream::Upstream;
 
 /// The mean time between two look-ups. Each time is drawn between 0.8 and 1.2 times the mean.
-const INTERVAL: Duration = Duration::from_secs(5);
+pub const REFRESH_ADDRESSES: Duration = Duration::from_secs(5);
 
 /// The number of consecutive answers without an address after which the address is removed.
 const ABSENCES: u32 = 3;
@@ -61,7 +61,7 @@ impl LookUps {
                 changes.push_back(Change::Insert(Target::Replica(replica)));
             }
         }
-        let pause = INTERVAL.mul_f64(self.rng.random_range(0.8..1.2));
+        let pause = REFRESH_ADDRESSES.mul_f64(self.rng.random_range(0.8..1.2));
         self.pause.as_mut().reset(Instant::now() + pause);
     }
 }
