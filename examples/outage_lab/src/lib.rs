@@ -1,8 +1,9 @@
 //! The outage laboratory simulates well-known kinds of outage against steadfast's own layers.
 //!
 //! A scenario describes the outage and the callers (`scenario/`); a policy is a stack of layers around the calls
-//! (`policy.rs`). The upstream (`upstream.rs`) follows a plan (`plan.rs`), and `network.rs` leads to its replicas. `play.rs` plays one scenario with one policy and one seed. `record.rs` holds the calls of a run,
-//! and `figures.rs` computes the figures.
+//! (`policy.rs`). The upstream (`upstream.rs`) follows a plan (`plan.rs`), and the network (`network.rs`) leads to its
+//! replicas. `play.rs` plays one scenario with one policy and one seed. `record.rs` holds the calls of a run, and
+//! `figures.rs` computes the figures.
 
 pub mod arrivals;
 pub mod body;
