@@ -120,12 +120,25 @@ impl ClientFactory {
         pinned.is_some_and(|(_, names)| names.contains(&format!("{host:?}: [")))
     }
 
+    /// True if the user's function sets a cookie store that this builder does not replace.
+    pub(super) fn has_hidden_cookies(&self) -> bool {
+        #[cfg(feature = "cookies")]
+        if self.cookies.is_some() {
+            return false;
+        }
+        self.has_set("cookie_store: true")
+    }
+
+    /// True if the text of the user's builder has this setting.
+    fn has_set(&self, setting: &str) -> bool {
+        self.builder_debug.as_ref().is_some_and(|text| text.contains(setting))
+    }
+
     /// Returns the protocol of the first request to a server; `None` if the TLS handshake decides.
     pub(super) fn protocol(&self, is_encrypted: bool) -> Option<Version> {
-        let is_set = |setting: &str| self.builder_debug.as_ref().is_some_and(|text| text.contains(setting));
-        if is_set("http2_prior_knowledge: true") {
+        if self.has_set("http2_prior_knowledge: true") {
             Some(Version::HTTP_2)
-        } else if is_encrypted && cfg!(feature = "http2") && !is_set("http1_only: true") {
+        } else if is_encrypted && cfg!(feature = "http2") && !self.has_set("http1_only: true") {
             None
         } else {
             Some(Version::HTTP_11)

@@ -99,7 +99,8 @@ impl TransportSettings {
                 .with_source(error)
         })?;
         let service = factory.wrap(client.clone());
-        let factory = Some(Arc::new(factory));
+        // Each client of such a function may have cookies of its own, so there can be only one client.
+        let factory = (!factory.has_hidden_cookies()).then(|| Arc::new(factory));
         Ok(Transport { client, service, defaults, factory, resolver, is_confirmed })
     }
 
@@ -199,7 +200,7 @@ pub(super) struct Transport {
     pub(super) client: reqwest::Client,
     pub(super) service: ReqwestService,
     pub(super) defaults: RequestDefaults,
-    /// Makes further clients; `None` if the client was handed in.
+    /// Makes further clients; `None` if the client was handed in, or if the cookies of the clients would differ.
     pub(super) factory: Option<Arc<ClientFactory>>,
     pub(super) resolver: Resolver,
     /// True if the addresses of the resolver are those that reqwest connects to.

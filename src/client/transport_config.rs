@@ -22,6 +22,13 @@ impl ClientBuilder {
     /// headers and cookies that `make` sets: set [`default_headers`](Self::default_headers) and cookies on this
     /// builder. `make` also decides on keep-alive pings; reqwest's builder sends none by default.
     ///
+    /// `make` is called again for each [endpoint](crate::endpoints) and each lane, and whenever one of them gets new
+    /// connections. So `make` should be quick. If it sets a cookie store, each client could have cookies of its own. So
+    /// all calls then share one client without endpoints and lanes, unless
+    #[cfg_attr(feature = "cookies", doc = "[`cookie_store`](Self::cookie_store)")]
+    #[cfg_attr(not(feature = "cookies"), doc = "`cookie_store`")]
+    /// is set on this builder.
+    ///
     /// ```
     /// let client = steadfast::Client::builder()
     ///     .reqwest_builder(|| reqwest::Client::builder().pool_max_idle_per_host(4))

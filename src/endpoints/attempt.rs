@@ -39,6 +39,10 @@ impl Attempt {
         self.start.is_probe
     }
 
+    pub(super) fn is_lane(&self) -> bool {
+        self.start.endpoint.load.is_lane()
+    }
+
     /// Looks at the head of the first answer over new connections.
     #[inline]
     pub(super) fn has_head<'a>(

@@ -319,7 +319,8 @@ fn failed<Res, E>(error: Error<E>, attempt: &mut Attempt, judge: &impl Judge<Res
         attempt.withdraw();
         return error;
     }
-    let terms = match judge.classify(Err(&error)) {
+    let outcome = judge.classify(Err(&error));
+    let terms = match outcome {
         Outcome::Transient { .. } if error.is_cut_by_caller() => attempt.abandon(),
         Outcome::Transient { .. } if error.is_connect() => attempt.failed(FaultKind::Unreachable),
         Outcome::Transient { .. } if error.is_timeout() => attempt.timed_out(),
@@ -330,6 +331,10 @@ fn failed<Res, E>(error: Error<E>, attempt: &mut Attempt, judge: &impl Judge<Res
             RetryTerms::Charged
         }
     };
+    // The pool of a lane opens a new connection itself if the old one takes no more requests.
+    if outcome == Outcome::NotProcessed && attempt.is_lane() {
+        return error;
+    }
     error.at_endpoint(attempt.endpoint()).on_terms(terms)
 }
 

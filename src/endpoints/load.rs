@@ -214,6 +214,10 @@ impl EndpointLoad {
         }
     }
 
+    pub(super) const fn is_lane(&self) -> bool {
+        self.lifetime.is_lane()
+    }
+
     pub(super) const fn is_old(&self, now_ms: u64) -> bool {
         now_ms >= self.lifetime.expires_ms
     }

@@ -1,5 +1,9 @@
 //! The documented differences, by the name of their row.
 
+/// The reason for a second connection.
+const TWO_CONNECTIONS: &str = "over HTTP/2, steadfast has two connections to one address, so that a retry can use \
+                               another one, and so that a connection that dies does not carry all calls.";
+
 /// Each row that differs, and the reason.
 pub(crate) const REASONS: &[(&str, &str)] = &[
     (
@@ -24,6 +28,13 @@ pub(crate) const REASONS: &[(&str, &str)] = &[
         "300 streamed answers open at once",
         "the bulkhead counts an answer as in flight until its body ends, and allows 128 by default.",
     ),
+    ("20 calls one after another", TWO_CONNECTIONS),
+    ("20 calls one after another, chunked bodies", TWO_CONNECTIONS),
+    ("20 calls one after another, HEAD", TWO_CONNECTIONS),
+    ("20 calls at once", TWO_CONNECTIONS),
+    ("two hosts", TWO_CONNECTIONS),
+    ("https through a tunnel", TWO_CONNECTIONS),
+    ("https through a tunnel with credentials", TWO_CONNECTIONS),
 ];
 
 pub(crate) fn reason(what: &str) -> Option<&'static str> {
