@@ -63,14 +63,20 @@ impl Text {
     }
 }
 
-/// Replaces the ports of loopback by a fixed word.
+/// Replaces the ports of loopback, and the numbers of HTTP/2 streams, by fixed words. Which of two connections carries a
+/// request is random.
 pub(crate) fn stable(text: &str) -> String {
-    const HOST: &str = "127.0.0.1:";
-    let mut parts = text.split(HOST);
+    let text = with_words(text, "127.0.0.1:", "PORT");
+    with_words(&text, "StreamId(", "STREAM")
+}
+
+/// Replaces the number after each `mark` by a word.
+fn with_words(text: &str, mark: &str, word: &str) -> String {
+    let mut parts = text.split(mark);
     let mut stable = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        stable.push_str(HOST);
-        stable.push_str("PORT");
+        stable.push_str(mark);
+        stable.push_str(word);
         stable.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
     }
     stable
@@ -176,8 +182,9 @@ mod tests {
     use super::stable;
 
     #[test]
-    fn ports_of_loopback_have_a_fixed_word() {
-        let text = "http://127.0.0.1:41234/: no answer of 127.0.0.1:9 (os error 111)";
-        assert_eq!(stable(text), "http://127.0.0.1:PORT/: no answer of 127.0.0.1:PORT (os error 111)");
+    fn numbers_that_vary_are_fixed_words() {
+        let text = "http://127.0.0.1:41234/: no answer of 127.0.0.1:9 (os error 111), StreamId(13)";
+        let expected = "http://127.0.0.1:PORT/: no answer of 127.0.0.1:PORT (os error 111), StreamId(STREAM)";
+        assert_eq!(stable(text), expected);
     }
 }
