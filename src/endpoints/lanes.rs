@@ -213,9 +213,17 @@ impl Lanes {
         let are_slow = usual.is_some_and(|usual| self.are_slower_than_before(usual));
         self.usual.store(usual.map_or(0, nanos), Relaxed);
         self.plan_trial(are_failing || are_slow, now_ms);
-        let is_unused = |slot: &u32| lane(*slot).is_unused(now_ms);
-        let unused = slots(lanes).skip(MIN_LANES as usize).filter(is_unused);
-        unused.fold(0, |unused, slot| unused | 1 << slot)
+        self.unneeded(lanes, lane, now_ms)
+    }
+
+    /// Returns the lanes that are not needed any more: those that were not used for long, and over HTTP/1 those that are
+    /// ejected, because a new lane can be added whenever one is needed. At least one lane is kept.
+    fn unneeded<'a>(&self, lanes: u64, lane: impl Fn(u32) -> &'a EndpointLoad, now_ms: u64) -> u64 {
+        let set_of = |slot: u32| 1_u64 << slot;
+        let ejected = slots(lanes).filter(|slot| lane(*slot).health().is_ejected()).map(set_of).sum::<u64>();
+        let unused = slots(lanes).skip(MIN_LANES as usize).filter(|slot| lane(*slot).is_unused(now_ms));
+        let unused = unused.map(set_of).sum::<u64>();
+        if self.room() == ONE && lanes & !ejected & !unused != 0 { ejected | unused } else { unused }
     }
 
     /// Compares the usual latency with that before, which it updates.

@@ -173,6 +173,19 @@ async fn one_lane_is_the_default_and_switches_lanes_off() {
     }
 }
 
+/// A new connection could lead to the hanging instance again.
+#[tokio::test(start_paused = true)]
+async fn while_other_lanes_suffice_those_that_hang_are_given_up() {
+    let upstream = Balanced::of(4, HTTP_1);
+    upstream.call().await;
+    upstream.at_once(16).await;
+    upstream.instances[1].set(Hang);
+    let (calls, good) = upstream.load(5 * MS, 10_000 * MS).await;
+    assert_eq!(calls, good);
+    assert_eq!(upstream.opened(), 16, "{:?}", upstream.carried());
+    assert!(upstream.endpoints.list().iter().all(|lane| lane.state() == EndpointState::Available));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_dropped_attempt_frees_its_lane() {
     let upstream = Balanced::of(1, HTTP_1);
