@@ -125,26 +125,33 @@
 //! made anew, so the function that makes it must return one with connections of its own.
 //! [`max_lanes`](EndpointsBuilder::max_lanes) switches lanes on; a `Client` has them by default.
 //!
-//! - Over HTTP/1, a lane carries one attempt at a time, on one connection. The lowest idle lane gets the attempt, lanes
-//!   with faults last. If no lane is idle, one is added. Beyond the largest number, attempts share lanes.
-//! - Over HTTP/2, the attempts share two lanes, by price. A lane carries up to 50 attempts. If all are full or silent,
-//!   one is added. While the first answer of a lane is awaited, the others carry the load.
+//! - Over HTTP/1, a lane carries one attempt at a time, on one connection. The lowest idle lane gets the attempt, one
+//!   with a fault only after the others. If no lane is idle, one is added. Beyond the largest number, attempts share
+//!   lanes. An ejected lane is given up, since another one can be added when it is needed.
+//! - Over HTTP/2, the attempts share two lanes, by price. A lane carries up to 50 attempts. If all are full, one is added.
+//!   While the first answer of a lane is awaited, the others carry the load.
 //! - The version of the answers shows the protocol. Until the first answer, all attempts share one lane, unless the
 //!   settings of a `Client` tell the protocol.
 //!
-//! A lane gets new connections
+//! A lane is bad
 //!
-//! - after its ejection, and after two faults in a row, if other lanes are better
-//! - after a silence, when the next attempt would use the lane again
-//! - if its latency exceeds four times the usual latency of the lanes by more than 5 ms; the latency counts after eight
-//!   answers and 5 s
-//! - if a retry would use it, and it has not answered since the last attempt that got no answer: all idle connections
-//!   can die at once
-//! - at its [age](EndpointsBuilder::max_lane_age), 60 s with a jitter of a quarter, so that the load spreads after a
-//!   scale-up. Over HTTP/2, only if another lane can carry the attempts meanwhile.
+//! - after two faults in a row, until a success, or for good if other lanes are better then
+//! - if no lane has given a good answer since the first of three faults, and this one has not done so since
+//! - for a retry, if it has not given a good answer since the last attempt that got none: all idle connections can die at
+//!   once
+//! - after its silence. If four attempts wait, a lane is silent after twice its latency, and at least 50 ms; a new lane
+//!   after twice the usual latency, and at least 250 ms.
 //!
-//! Except at its age, this takes one of the renewals of the upstream, and so does a lane that is added because the others
-//! look bad. So an outage opens few connections. A lane without an attempt for 60 s is removed if there are others.
+//! A bad lane is replaced by one with a new connection, or another lane is added, while good ones remain in use. So is a
+//! lane whose latency exceeds four times the usual latency of the lanes by more than 5 ms; the latency counts after eight
+//! answers and 3 s. If all lanes are slower than before by as much, or if a tenth of the attempts fails, one lane is
+//! replaced every five seconds, to find out whether another instance is better. Each lane is replaced at its
+//! [age](EndpointsBuilder::max_lane_age), 60 s with a jitter of a quarter, so that the load spreads after a scale-up.
+//! Over HTTP/2, that happens only if another lane can carry the attempts meanwhile.
+//!
+//! Except at its age, or to serve more attempts at once, a new connection takes one of the renewals of the upstream. So an
+//! outage opens few connections. Where other lanes are better, ten good answers pay for a renewal. A lane without an
+//! attempt for 60 s is removed if there are others.
 //!
 //! # Idle connections
 //!
