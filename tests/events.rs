@@ -212,7 +212,7 @@ async fn every_event_about_lanes_names_its_upstream() {
         ("the endpoint is added", "vip"),
         ("the lane gets new connections", "vip"),
         ("the lane is ejected", "vip"),
-        ("the lane is available again", "vip"),
+        ("the endpoint is removed", "vip"),
     ];
     assert_named(&events, &expected);
 }

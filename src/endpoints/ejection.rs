@@ -185,6 +185,15 @@ impl Ejections {
         self.others_available(slot).next().is_some()
     }
 
+    /// True if another endpoint is available. An idle lane proves nothing, so another lane has to give good answers.
+    pub(super) fn has_working_other(
+        &self,
+        slot: usize,
+        progress: &impl Fn(usize) -> EndpointProgress,
+    ) -> bool {
+        self.others_available(slot).any(|(other, _)| !self.are_lanes || progress(other).is_answering)
+    }
+
     /// Records a fault. `progress` returns the progress of a slot, the failed attempt included. Returns the
     /// transition, if there is one.
     pub(super) fn fault(

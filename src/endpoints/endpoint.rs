@@ -149,7 +149,8 @@ impl Endpoint {
     /// Records good answers from time to time, for the budget of renewals.
     #[inline]
     pub(super) fn earn_renewals(&self) {
-        if self.load.counts().ended % EARN_EVERY == 0 {
+        // Called before the answer is counted.
+        if self.load.counts().ended % EARN_EVERY == EARN_EVERY - 1 && self.load.health().is_well() {
             self.earn();
         }
     }
@@ -181,7 +182,9 @@ impl Endpoint {
                 FaultKind::Exchange => transition.is_some() && group.lanes.are_used(),
                 FaultKind::Application | FaultKind::Throttled => false,
             };
-            if is_second && has_better && group.lanes.are_used() {
+            // An ejected lane gets a new connection anyway, or is given up.
+            let is_run = is_second && transition.is_none() && fault.kind != FaultKind::Throttled;
+            if is_run && has_better && group.lanes.are_used() {
                 self.load.condemn();
             }
             // Many attempts can fail on one dead connection, so a version is renewed once.

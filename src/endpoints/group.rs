@@ -79,8 +79,9 @@ impl GroupState {
     pub(super) fn has_better(&self, slot: usize, now_ms: u64) -> bool {
         // An endpoint that was ejected just now is worse than another, but its window is new.
         let is_ejected = self.ejections.health(slot).is_some_and(|health| health.ejected.is_some());
-        self.ejections.has_available_other(slot)
-            && (is_ejected || self.ejections.is_worse(slot, &progress(&self.endpoints, now_ms)))
+        let progress = progress(&self.endpoints, now_ms);
+        self.ejections.has_working_other(slot, &progress)
+            && (is_ejected || self.ejections.is_worse(slot, &progress))
     }
 }
 

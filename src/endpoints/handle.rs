@@ -183,8 +183,8 @@ impl<A: PartialEq + fmt::Display, S> Endpoints<A, S> {
         if members.slot_of(&address).is_some() || changes.left_out.contains(&address) {
             return;
         }
-        let members = self.keep_first_lane(&members);
-        if members.len() >= self.0.max_endpoints {
+        let addresses = if self.0.group.lanes.are_used() { 1 } else { members.len() };
+        if addresses >= self.0.max_endpoints {
             if changes.left_out.len() < MAX_LEFT_OUT {
                 changes.left_out.push(address);
             } else if !std::mem::replace(&mut changes.is_overfull, true) {
@@ -196,6 +196,7 @@ impl<A: PartialEq + fmt::Display, S> Endpoints<A, S> {
             }
             return;
         }
+        let members = self.keep_first_lane(&members);
         self.0.group.lanes.use_if(members.len() == 0);
         let id = changes.next_id(&members);
         let slot = members.free_slot();
@@ -242,6 +243,7 @@ impl<A: PartialEq + fmt::Display, S: Clone> Endpoints<A, S> {
             }
             let begun = match pick.choice {
                 LaneChoice::Use(slot) => self.begin(members.at(slot), &pick, now),
+                LaneChoice::Share(slot) => self.begin(members.at(slot), &pick.shared(), now),
                 LaneChoice::Replace { .. } | LaneChoice::Add { .. } => {
                     self.begin_in_changed(&members, &pick, now)
                 }

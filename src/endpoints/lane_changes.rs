@@ -17,17 +17,8 @@ use crate::internal::sync::MutexGuard;
 /// While a lane waits for its first answer, no further lane is added for this time, in milliseconds.
 const ADD_EVERY_MS: u32 = 250;
 
-/// The lane that replaces another one, unless there is no token for it.
-enum Replacement<A, S> {
-    New(Member<A, S>),
-    None,
-}
-
-impl<A, S> From<Option<Member<A, S>>> for Replacement<A, S> {
-    fn from(lane: Option<Member<A, S>>) -> Self {
-        lane.map_or(Self::None, Self::New)
-    }
-}
+/// Another call has replaced the lane, or uses it.
+struct LaneIsTaken;
 
 impl<A: PartialEq + fmt::Display, S: Clone> Endpoints<A, S> {
     /// Begins an attempt in a lane that is added or replaced for it. If there can be no new lane, the attempt begins in an
@@ -40,37 +31,37 @@ impl<A: PartialEq + fmt::Display, S: Clone> Endpoints<A, S> {
         now: Instant,
     ) -> Option<Chosen<S>> {
         let (new, otherwise) = match pick.choice {
-            LaneChoice::Use(_) => return self.begin(seen.at(pick.choice.slot()), pick, now),
             LaneChoice::Replace { slot, is_charged, otherwise } => {
-                (self.replace(seen.at(slot), slot, is_charged, pick)?, otherwise)
+                let replaced = self.replace(seen.at(slot), slot as usize, is_charged, pick);
+                (replaced.ok()?, otherwise)
             }
             LaneChoice::Add { is_charged, otherwise } => {
-                (self.add(&seen.at(otherwise).site.address, is_charged, pick).into(), otherwise)
+                (self.add(&seen.at(otherwise).site.address, is_charged, pick), otherwise)
             }
+            LaneChoice::Use(slot) | LaneChoice::Share(slot) => (None, slot),
         };
-        match new {
-            Replacement::New(lane) => Some(self.chosen(&lane, pick, now)),
-            Replacement::None => self.begin(seen.at(otherwise), &pick.shared(), now),
-        }
+        let Some(lane) = new else { return self.begin(seen.at(otherwise), &pick.shared(), now) };
+        log_events::lane_added(self.name().unwrap_or_default(), lane.endpoint.address());
+        Some(self.chosen(&lane, pick, now))
     }
 
-    /// Replaces a lane by one with an attempt. `None` if another call has replaced or taken the lane.
+    /// Replaces a lane by one with an attempt; `None` without a token. An error means that another call has replaced or
+    /// taken the lane.
     fn replace(
         &self,
         old: &Member<A, S>,
-        slot: u32,
+        slot: usize,
         is_charged: bool,
         pick: &Pick,
-    ) -> Option<Replacement<A, S>> {
-        let slot = slot as usize;
+    ) -> Result<Option<Member<A, S>>, LaneIsTaken> {
         let mut changes = self.lock_changes();
         let members = self.0.members.load();
-        let is_taken = pick.room == 1 && old.endpoint.load.counts().in_flight() > 0;
-        if !members.has(slot, old.endpoint.id) || is_taken {
-            return None;
+        let is_busy = pick.room == 1 && old.endpoint.load.counts().in_flight() > 0;
+        if !members.has(slot, old.endpoint.id) || is_busy {
+            return Err(LaneIsTaken);
         }
         let is_paid = !is_charged || self.0.group.take_renewal(Some(slot), pick.now_ms);
-        Some(is_paid.then(|| self.put(&mut changes, &members, slot, &old.site.address, pick)).into())
+        Ok(is_paid.then(|| self.put(&mut changes, &members, slot, &old.site.address, pick)))
     }
 
     /// Adds a lane with an attempt. `None` if there are enough, or no token.
@@ -81,7 +72,9 @@ impl<A: PartialEq + fmt::Display, S: Clone> Endpoints<A, S> {
         let is_building = pick.room > 1
             && !is_charged
             && members.iter().any(|(_, lane)| lane.endpoint.load.is_new(pick.now_ms, ADD_EVERY_MS));
-        let is_possible = lanes.are_used() && members.len() < lanes.max() && !is_building;
+        // The address may be gone.
+        let is_known = members.iter().any(|(_, lane)| Arc::ptr_eq(&lane.site.address, address));
+        let is_possible = lanes.are_used() && is_known && members.len() < lanes.max() && !is_building;
         (is_possible && (!is_charged || self.0.group.take_renewal(None, pick.now_ms)))
             .then(|| self.put(&mut changes, &members, members.free_slot(), address, pick))
     }
@@ -101,7 +94,6 @@ impl<A: PartialEq + fmt::Display, S: Clone> Endpoints<A, S> {
         endpoint.load.begin(low_bits(pick.now_ms));
         let lane = Member::new(endpoint, Arc::clone(address));
         self.0.members.store(Arc::new(members.with(slot, lane.clone())));
-        log_events::lane_added(self.name().unwrap_or_default(), &text);
         lane
     }
 
@@ -112,33 +104,38 @@ impl<A: PartialEq + fmt::Display, S: Clone> Endpoints<A, S> {
         if lanes.is_upkeep_due(now_ms) {
             let load = |slot| &members.at(slot).endpoint.load;
             let are_failing = self.0.group.is_failing(now_ms);
-            self.remove_lanes(lanes.upkeep(members.slots, load, are_failing, now_ms));
+            self.remove_lanes(members, lanes.upkeep(members.slots, load, are_failing, now_ms));
         }
     }
 
     /// Removes all lanes but the first, since the upstream is not called any more.
     #[cfg(feature = "reqwest")]
     pub(crate) fn remove_further_lanes(&self) {
-        let slots = self.0.members.load().slots;
-        self.remove_lanes(slots & slots.wrapping_sub(1));
+        let seen = self.0.members.load();
+        self.remove_lanes(&seen, seen.slots & seen.slots.wrapping_sub(1));
     }
 
-    /// Removes lanes. Their attempts in flight go on.
+    /// Removes the lanes in these slots of a list, unless others have changed them. Their attempts in flight go on.
     #[cold]
-    fn remove_lanes(&self, removed: u64) {
-        if removed == 0 || !self.0.group.lanes.are_used() {
-            return;
-        }
-        let _changes = self.lock_changes();
+    fn remove_lanes(&self, seen: &Members<A, S>, slots: u64) {
+        let removed: Vec<_> = seen.iter().filter(|(slot, _)| slots & (1 << slot) != 0).collect();
+        let mut addresses = Vec::new();
+        let changes = self.lock_changes();
         let mut members = Arc::clone(&self.0.members.load());
-        let removed = removed & members.slots;
-        for slot in (0..64).filter(|slot| removed & (1 << slot) != 0) {
-            let lane = &members.at(slot).endpoint;
-            log_events::endpoint_removed(self.name().unwrap_or_default(), lane.address());
-            self.0.group.remove(slot as usize);
-            members = Arc::new(members.without(slot as usize));
+        for (slot, lane) in removed {
+            if self.0.group.lanes.are_used() && members.len() > 1 && members.has(slot, lane.endpoint.id) {
+                self.0.group.remove(slot);
+                members = Arc::new(members.without(slot));
+                addresses.push(lane.endpoint.address());
+            }
         }
-        self.0.members.store(members);
+        if !addresses.is_empty() {
+            self.0.members.store(members);
+        }
+        drop(changes);
+        for address in addresses {
+            log_events::endpoint_removed(self.name().unwrap_or_default(), address);
+        }
     }
 }
 

@@ -95,8 +95,10 @@ const UNUSED_MS: u64 = 60_000;
 /// The choice among lanes. `otherwise` is the lane that gets the attempt if no lane can be replaced or added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LaneChoice {
-    /// The lane gets the attempt.
+    /// The lane gets the attempt, if it has room.
     Use(u32),
+    /// The lane gets the attempt, whether or not it has room.
+    Share(u32),
     /// The lane is replaced first.
     Replace { slot: u32, is_charged: bool, otherwise: u32 },
     /// A lane is added.
@@ -114,9 +116,10 @@ impl LaneChoice {
     /// Returns the slot of the lane that gets the attempt if no lane is replaced or added.
     pub(super) const fn slot(self) -> u32 {
         match self {
-            Self::Use(slot) | Self::Replace { otherwise: slot, .. } | Self::Add { otherwise: slot, .. } => {
-                slot
-            }
+            Self::Use(slot)
+            | Self::Share(slot)
+            | Self::Replace { otherwise: slot, .. }
+            | Self::Add { otherwise: slot, .. } => slot,
         }
     }
 }
@@ -163,9 +166,8 @@ impl Lanes {
     pub(super) fn answered_over(&self, version: Version) {
         let room = room_over(version);
         self.known_room.store(room, Relaxed);
-        if self.are_used() && self.room() != room {
-            self.room.store(room, Relaxed);
-        }
+        // Another call may be switching the lanes off.
+        let _ = self.room.fetch_update(Relaxed, Relaxed, |before| (before > 0).then_some(room));
     }
 
     /// Records that no lane has given a good answer to several attempts, of which the first began at this time.
@@ -334,13 +336,14 @@ impl Lanes {
         let LaneQuery { now_ms, .. } = query;
         let lanes = self.sort(candidates.untried_available(), query, lane);
         let price = |slot| lane(slot).price(now_ms);
-        let Some(slot) = choose_well(lanes.fit, price, dice) else {
+        let Some(slot) = choose_well(lanes.fit_and_needed(), price, dice) else {
             return choose_without_fit(candidates, lanes, query, lane, dice);
         };
         if self.room() == ANY {
             return Some(LaneChoice::Use(slot));
         }
-        if candidates.all.count_ones() < MIN_LANES {
+        let is_used = lane(slot).counts().in_flight() > 0 || lane(slot).latency().is_some();
+        if candidates.all.count_ones() < MIN_LANES && is_used {
             return Some(LaneChoice::Add { is_charged: false, otherwise: slot });
         }
         if lanes.fit.count_ones() < MIN_LANES && lanes.bad != 0 && lanes.waiting == 0 {
@@ -357,6 +360,7 @@ impl Lanes {
         for slot in slots(set) {
             let (load, bit) = (lane(slot), 1 << slot);
             let in_flight = load.counts().in_flight();
+            sorted.in_flight += in_flight;
             if self.is_bad(load, query) {
                 sorted.bad |= bit;
             } else if load.price(query.now_ms).is_silent {
@@ -426,7 +430,7 @@ fn choose_without_fit<'a>(
         return Some(LaneChoice::Add { is_charged: false, otherwise });
     }
     if lanes.waiting != 0 && (lanes.bad | lanes.silent == 0 || lanes.waiting.count_ones() >= MAX_WAITING) {
-        return Some(LaneChoice::Use(otherwise));
+        return Some(LaneChoice::Share(otherwise));
     }
     Some(match lanes.bad {
         // A silent lane may only have a slow route.
@@ -446,6 +450,17 @@ struct SortedLanes {
     waiting: u64,
     silent: u64,
     bad: u64,
+    /// The attempts in flight in all of them.
+    in_flight: u32,
+}
+
+impl SortedLanes {
+    /// Returns the lowest fit lanes, as many as are needed. The others are removed when they were not used for long.
+    fn fit_and_needed(self) -> u64 {
+        let needed = ((self.in_flight + STREAMS / 2) / STREAMS + 1).max(MIN_LANES);
+        let surplus = slots(self.fit).nth(needed as usize).map_or(0, |slot| u64::MAX << slot);
+        self.fit & !surplus
+    }
 }
 
 fn nanos(time: Duration) -> u64 {
