@@ -210,7 +210,7 @@ async fn every_event_about_lanes_names_its_upstream() {
     let events = std::mem::take(&mut *events.lock().unwrap());
     let expected = [
         ("the endpoint is added", "vip"),
-        ("the lane gets new connections", "vip"),
+        ("a lane is added, or replaced by one with new connections", "vip"),
         ("the lane is ejected", "vip"),
         ("the endpoint is removed", "vip"),
     ];

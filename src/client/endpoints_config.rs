@@ -17,9 +17,9 @@ impl ClientBuilder {
     /// Each address of a name is an [endpoint](crate::endpoints), with a reqwest client of its own. `Host`, SNI and
     /// certificates keep the name. A reqwest client is made for the first attempt at its endpoint, and dropped when
     /// the name was not used for 90 s. **The client spawns** a task for each origin in use (scheme, host and port),
-    /// which resolves the name from time to time. A name with one address has [lanes](crate::endpoints) instead: several
-    /// sets of connections, each with a reqwest client of its own. So has a name in these cases, because its addresses
-    /// are not known, or do not decide where a request goes:
+    /// which resolves the name from time to time. A name with one address has [lanes](crate::endpoints) instead:
+    /// several sets of connections, each with a reqwest client of its own. So has a name in these cases, because its
+    /// addresses are not known, or do not decide where a request goes:
     ///
     /// - The host is an IP address, or ends with a dot.
     /// - A proxy carries the requests.
@@ -47,10 +47,9 @@ impl ClientBuilder {
         self
     }
 
-    /// Leaves the choice among the addresses of a name, and among connections, to reqwest: it uses the connection that
-    /// was used last. A retry
-    /// then often meets the instance that has just failed, and a connection that dies silently is not replaced until
-    /// pings or timeouts close it.
+    /// Leaves the choice among the addresses of a name, and among connections, to reqwest: it uses the connection
+    /// that was used last. A retry then often meets the instance that has just failed, and a connection that dies
+    /// silently is not replaced until pings or timeouts close it.
     pub fn without_endpoints(mut self) -> Self {
         self.endpoints = EndpointsChoice::Off;
         self

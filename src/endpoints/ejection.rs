@@ -275,8 +275,8 @@ impl Ejections {
     /// True if a quarter of the other available endpoints, and at least one, have less than half of this endpoint's
     /// share of faults. A single one of many can have a small share by chance.
     ///
-    /// Most lanes have few attempts, and an idle lane proves nothing. So lanes without an attempt and without a recent
-    /// answer do not count, and the others are judged as carefully as this one.
+    /// Most lanes have few attempts, and an idle lane proves nothing. So lanes without an attempt and without a
+    /// recent answer do not count, and the others are judged as carefully as this one.
     pub(super) fn is_worse(&self, slot: usize, progress: &impl Fn(usize) -> EndpointProgress) -> bool {
         let Some(health) = self.health(slot) else { return false };
         let counts = |slot: usize, health: &Health| {

@@ -3,8 +3,9 @@
 //! # Implementation
 //!
 //! Each endpoint has a slot, a number below 64. Two words hold a bit for each slot: the endpoints that exist, and
-//! those that are available. A healthy call reads these words, and the loads of two endpoints, and takes no lock. A
-//! fault, a success of an endpoint that has faults, and a probe take the lock of [`Ejections`].
+//! those that are available. A healthy call reads these words, and the loads of two endpoints, or of the lanes up to
+//! the first idle one, and takes no lock. A fault, a success of an endpoint that has faults, and a probe take the
+//! lock of [`Ejections`].
 //!
 //! # Easing in
 //!
@@ -161,8 +162,8 @@ impl EndpointGroup {
         millis_since(self.epoch, now)
     }
 
-    /// Adds an endpoint in the slot. An endpoint in the slot is replaced, and the results of its attempts in flight are
-    /// ignored.
+    /// Adds an endpoint in the slot. An endpoint in the slot is replaced, and the results of its attempts in flight
+    /// are ignored.
     pub(super) fn insert(self: &Arc<Self>, slot: usize, id: EndpointId, address: &str) -> Arc<Endpoint> {
         let born_ms = self.millis(Instant::now());
         let is_lane = self.lanes.are_used();

@@ -1,7 +1,7 @@
 //! The choice of a lane for an attempt, and when a lane is added or replaced; see the [module](super).
 //!
-//! Lanes can be made and replaced at will, so no tier of bad lanes is used as long as a new one can be made: if no lane
-//! is fit, one is added. The number of attempts in one lane, its room, depends on the protocol.
+//! Lanes can be made and replaced at will, so no tier of bad lanes is used as long as a new one can be made: if no
+//! lane is fit, one is added. The number of attempts in one lane, its room, depends on the protocol.
 //!
 //! # Memory ordering
 //!
@@ -36,8 +36,8 @@ pub(super) struct Lanes {
     usual: AtomicU64,
     /// The latency that was usual before. It follows a lower one soon, and a higher one slowly.
     usual_before: AtomicU64,
-    /// The begin of the last run of faults without a good answer of any lane. Lanes without a good answer since are in
-    /// doubt. Zero if there was no such run.
+    /// The begin of the last run of faults without a good answer of any lane. Lanes without a good answer since are
+    /// in doubt. Zero if there was no such run.
     failing_since_ms: AtomicU64,
     /// The begin of the last attempt without an answer. For a retry, lanes without a good answer since are in doubt.
     silent_since_ms: AtomicU64,
@@ -79,8 +79,8 @@ const MAX_WAITING: u32 = 4;
 /// A lane is bad after this number of faults in a row. A single one may be that of a route.
 const BAD_FAULTS: u32 = 2;
 
-/// A new lane is silent if its first answer takes longer than twice the usual latency, and than this time, in which its
-/// connection is established.
+/// A new lane is silent if its first answer takes longer than twice the usual latency, and than this time, in which
+/// its connection is established.
 const FIRST_SILENCE_MS: u64 = 250;
 
 /// The same while no latency is known.
@@ -196,8 +196,8 @@ impl Lanes {
         now_ms >= self.next_upkeep_ms.load(Relaxed)
     }
 
-    /// Updates the usual latency. `are_failing` is true if many attempts fail in all lanes. Returns the lanes that are
-    /// not needed any more.
+    /// Updates the usual latency. `are_failing` is true if many attempts fail in all lanes. Returns the lanes that
+    /// are not needed any more.
     #[cold]
     pub(super) fn upkeep<'a>(
         &self,
@@ -218,8 +218,8 @@ impl Lanes {
         self.unneeded(lanes, lane, now_ms)
     }
 
-    /// Returns the lanes that are not needed any more: those that were not used for long, and over HTTP/1 those that are
-    /// ejected, because a new lane can be added whenever one is needed. At least one lane is kept.
+    /// Returns the lanes that are not needed any more: those that were not used for long, and over HTTP/1 those that
+    /// are ejected, because a new lane can be added whenever one is needed. At least one lane is kept.
     fn unneeded<'a>(&self, lanes: u64, lane: impl Fn(u32) -> &'a EndpointLoad, now_ms: u64) -> u64 {
         let set_of = |slot: u32| 1_u64 << slot;
         let ejected = slots(lanes).filter(|slot| lane(*slot).health().is_ejected()).map(set_of).sum::<u64>();
@@ -247,8 +247,8 @@ impl Lanes {
         }
     }
 
-    /// Returns true if a lane is to be replaced on trial: all lanes are slower than before, or many attempts fail. A new
-    /// connection shows whether another instance is better.
+    /// Returns true if a lane is to be replaced on trial: all lanes are slower than before, or many attempts fail. A
+    /// new connection shows whether another instance is better.
     #[inline]
     fn takes_trial(&self, now_ms: u64) -> bool {
         let trial_ms = self.trial_ms.load(Relaxed);

@@ -53,8 +53,8 @@ const HALF_LIFE_BITS: u32 = 11 - TICK_BITS;
 /// The threshold of a silence, as a multiple of the latency.
 const SILENT_TIMES: u64 = 5;
 
-/// The same for a lane in which several attempts wait. It is soon clear that such a lane answers none, and a lane that
-/// is left out by mistake costs little.
+/// The same for a lane in which several attempts wait. It is soon clear that such a lane answers none, and a lane
+/// that is left out by mistake costs little.
 const BUSY_LANE_SILENT_TIMES: u64 = 2;
 
 /// The number of attempts from which on a lane is busy.

@@ -108,8 +108,9 @@
 //!
 //! One endpoint that dies fails all of its attempts in flight at once, which would empty the budget of the upstream.
 //! So the faults of an endpoint, and the retries that follow them, are charged at most once in 100 ms while another
-//! endpoint is better: the rule of an ejection. Any available endpoint is better than
-//! one that has been removed.
+//! endpoint is better: the rule of an ejection. Any available endpoint is better than one that has been removed. For
+//! lanes, the 100 ms hold for all of them together, and only a lane that has given a good answer within the last
+//! second is better.
 //!
 //! # Connections that look dead
 //!
@@ -119,17 +120,17 @@
 //!
 //! # Lanes
 //!
-//! Behind a virtual address, such as a Kubernetes `ClusterIP`, the connection decides which instance answers. A retry over
-//! the same connection meets the same instance. So a single address can have several lanes: sets of connections, each of
-//! which is an endpoint of its own. All of the above applies to lanes, except for the choice. The service of each lane is
-//! made anew, so the function that makes it must return one with connections of its own.
+//! Behind a virtual address, such as a Kubernetes `ClusterIP`, the connection decides which instance answers. A retry
+//! over the same connection meets the same instance. So a single address can have several lanes: sets of connections,
+//! each of which is an endpoint of its own. The above holds for lanes, except for the choice and for what follows.
+//! The service of each lane is made anew, so the function that makes it must return one with connections of its own.
 //! [`max_lanes`](EndpointsBuilder::max_lanes) switches lanes on; a `Client` has them by default.
 //!
 //! - Over HTTP/1, a lane carries one attempt at a time, on one connection. The lowest idle lane gets the attempt, one
 //!   with a fault only after the others. If no lane is idle, one is added. Beyond the largest number, attempts share
 //!   lanes. An ejected lane is given up, since another one can be added when it is needed.
-//! - Over HTTP/2, the attempts share two lanes, by price. A lane carries up to 50 attempts. If all are full, one is added.
-//!   While the first answer of a lane is awaited, the others carry the load.
+//! - Over HTTP/2, the attempts share two lanes, by price. A lane carries up to 50 attempts. If all are full, one is
+//!   added. While the first answer of a lane is awaited, the others carry the load.
 //! - The version of the answers shows the protocol. Until the first answer, all attempts share one lane, unless the
 //!   settings of a `Client` tell the protocol.
 //!
@@ -137,27 +138,27 @@
 //!
 //! - after two faults in a row, until a success, or for good if other lanes are better then
 //! - if no lane has given a good answer since the first of three faults, and this one has not done so since
-//! - for a retry, if it has not given a good answer since the last attempt that got none: all idle connections can die at
-//!   once
-//! - after its silence. If four attempts wait, a lane is silent after twice its latency, and at least 50 ms; a new lane
-//!   after twice the usual latency, and at least 250 ms.
+//! - for a retry, if it has not given a good answer since the last attempt that got none: all idle connections can
+//!   die at once
+//! - after its silence. If four attempts wait, a lane is silent after twice its latency, and at least 50 ms; a new
+//!   lane after twice the usual latency, and at least 250 ms.
 //!
-//! A bad lane is replaced by one with a new connection, or another lane is added, while good ones remain in use. So is a
-//! lane whose latency exceeds four times the usual latency of the lanes by more than 5 ms; the latency counts after eight
-//! answers and 3 s. If all lanes are slower than before by as much, or if a tenth of the attempts fails, one lane is
-//! replaced every five seconds, to find out whether another instance is better. Each lane is replaced at its
-//! [age](EndpointsBuilder::max_lane_age), 60 s with a jitter of a quarter, so that the load spreads after a scale-up.
-//! Over HTTP/2, that happens only if another lane can carry the attempts meanwhile.
+//! A bad lane is replaced by one with a new connection, or another lane is added, while good ones remain in use. So
+//! is a lane whose latency exceeds four times the usual latency of the lanes by more than 5 ms; the latency counts
+//! after eight answers and 3 s. If all lanes are slower than before by as much, or if a tenth of the attempts fails,
+//! one lane is replaced every five seconds, to find out whether another instance is better. Each lane is replaced at
+//! its [age](EndpointsBuilder::max_lane_age), 60 s with a jitter of a quarter, so that the load spreads after a
+//! scale-up. Over HTTP/2, that happens only if another lane can carry the attempts meanwhile.
 //!
-//! Except at its age, or to serve more attempts at once, a new connection takes one of the renewals of the upstream. So an
-//! outage opens few connections. Where other lanes are better, ten good answers pay for a renewal. A lane without an
-//! attempt for 60 s is removed if there are others.
+//! Except at its age, or to serve more attempts at once, a new connection takes one of the renewals of the upstream.
+//! So an outage opens few connections. Where other lanes are better, ten good answers pay for a renewal. A lane
+//! without an attempt for 60 s is removed if there are others.
 //!
 //! # Idle connections
 //!
 //! A request fails if the server closes its idle connection at the same moment. A server can state by `Keep-Alive:
-//! timeout=5` for how long it keeps an idle HTTP/1 connection. An endpoint or lane that had nothing in flight for that
-//! time less one second (or half of the time, if that is longer) gets a new connection.
+//! timeout=5` for how long it keeps an idle HTTP/1 connection. An endpoint or lane that had nothing in flight for
+//! that time less one second, or for half of a time below two seconds, gets a new connection.
 //!
 //! # Discovery
 //!
@@ -180,8 +181,8 @@
 //!
 //! # Events
 //!
-//! `tracing` events with target `steadfast::endpoints` have the fields `upstream` and, for one endpoint, `address`. The
-//! events of lanes are all of level DEBUG, and `address` has the number of the lane.
+//! `tracing` events with target `steadfast::endpoints` have the fields `upstream` and, for one endpoint, `address`.
+//! The events of lanes are all of level DEBUG, and `address` has the number of the lane.
 //!
 //! | level | event | further fields |
 //! |---|---|---|

@@ -2,7 +2,7 @@
 //! connections.
 //!
 //! A bucket refills with time. A second bucket refills with good answers, and pays only where other lanes are better, so
-//! that many bad lanes among good ones are replaced soon. In an outage, it stays empty.
+//! that many bad lanes among good ones are replaced soon. In an outage, it gains no tokens.
 
 /// The tokens of each bucket at most.
 const BURST: u32 = 10;

@@ -85,7 +85,7 @@ pub(crate) fn endpoint_ejected(upstream: &str, address: &str, cause: &str, time:
     );
 }
 
-/// A lane has been ejected. A user cannot see a lane, so this is no warning.
+/// A lane has been ejected. A single lane says little to an operator, so this is no warning.
 pub(crate) fn lane_ejected(upstream: &str, address: &str, cause: &str, time: Duration) {
     tracing::debug!(
         target: "steadfast::endpoints",
@@ -120,7 +120,7 @@ pub(crate) fn endpoint_added(upstream: &str, address: &str) {
 
 /// An address has a new lane, with connections of its own.
 pub(crate) fn lane_added(upstream: &str, address: &str) {
-    tracing::debug!(target: "steadfast::endpoints", upstream, address, "the lane gets new connections");
+    tracing::debug!(target: "steadfast::endpoints", upstream, address, "a lane is added, or replaced by one with new connections");
 }
 
 /// The discovery has reported too many addresses, so this one is forgotten. Emitted once for an upstream.
