@@ -31,7 +31,6 @@ pub(crate) const REASONS: &[(&str, &str)] = &[
     ("20 calls one after another", TWO_CONNECTIONS),
     ("20 calls one after another, chunked bodies", TWO_CONNECTIONS),
     ("20 calls one after another, HEAD", TWO_CONNECTIONS),
-    ("20 calls at once", TWO_CONNECTIONS),
     ("two hosts", TWO_CONNECTIONS),
     ("https through a tunnel", TWO_CONNECTIONS),
     ("https through a tunnel with credentials", TWO_CONNECTIONS),
