@@ -68,8 +68,8 @@ impl AttemptStart {
         now: Instant,
     ) -> RetryTerms {
         let Self { generation, is_probe, .. } = *self;
-        self.endpoint.doubt_lanes(kind, self.began);
-        let fault = EndpointFault { kind, retry_after, generation, is_probe, good_head_ms };
+        let began_ms = self.endpoint.millis(self.began);
+        let fault = EndpointFault { kind, retry_after, generation, is_probe, good_head_ms, began_ms };
         let FaultReport { is_charged, has_better } = self.endpoint.faulted(fault, self.version, now);
         match kind {
             // Other endpoints would throttle the call, too.

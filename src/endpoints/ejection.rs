@@ -85,6 +85,8 @@ pub(super) struct EndpointFault {
     /// The time of the last good head, if the head of this attempt was not good. A fault after it is not in a row
     /// with the faults before.
     pub(super) good_head_ms: Option<u64>,
+    /// The time at which the attempt began.
+    pub(super) began_ms: u64,
 }
 
 /// The progress of an endpoint.

@@ -122,30 +122,6 @@ impl Endpoint {
         self.report(transition.flatten(), now_ms);
     }
 
-    /// Lets the other lanes be in doubt after a fault: if the attempt got no answer, all connections may be dead, and if
-    /// no lane has given a good answer since the first of several faults, all may lead to bad instances.
-    #[cold]
-    pub(super) fn doubt_lanes(&self, kind: FaultKind, began: Instant) {
-        let Some(group) = self.group.upgrade().filter(|group| group.lanes.are_used()) else { return };
-        let began_ms = self.millis(began);
-        match kind {
-            FaultKind::Timeout | FaultKind::Abandoned => group.lanes.one_was_silent_since(began_ms),
-            FaultKind::Exchange | FaultKind::Unreachable => {
-                let mut state = group.lock();
-                let GroupState { endpoints, run, .. } = &mut *state;
-                let is_good = |lane: &Arc<Endpoint>| lane.load.has_good_answer_since(run.began_ms);
-                if run.faults == 0 || endpoints.iter().flatten().any(is_good) {
-                    *run = GroupRun { began_ms, faults: 0 };
-                }
-                run.faults += 1;
-                if run.faults >= DOUBT_FAULTS {
-                    group.lanes.are_failing_since(run.began_ms);
-                }
-            }
-            FaultKind::Application | FaultKind::Throttled => {}
-        }
-    }
-
     /// Records good answers from time to time, for the budget of renewals.
     #[inline]
     pub(super) fn earn_renewals(&self) {
@@ -190,6 +166,9 @@ impl Endpoint {
             // Many attempts can fail on one dead connection, so a version is renewed once.
             if has_bad_connections && version == self.version() && state.renewals.take(has_better, now_ms) {
                 self.renew();
+            }
+            if group.lanes.are_used() {
+                doubt_lanes(group, state, fault);
             }
             group.publish(state, self);
             (transition, self.report_to_retry(group, has_better, now_ms))
@@ -250,5 +229,26 @@ impl Endpoint {
             Transition::Returned if are_lanes => log_events::lane_returned(upstream, address),
             Transition::Returned => log_events::endpoint_returned(upstream, address),
         }
+    }
+}
+
+/// Lets the other lanes be in doubt after a fault: if the attempt got no answer, all connections may be dead, and if no
+/// lane has given a good answer since the first of several faults, all may lead to bad instances.
+fn doubt_lanes(group: &EndpointGroup, state: &mut GroupState, fault: EndpointFault) {
+    let EndpointFault { kind, began_ms, .. } = fault;
+    match kind {
+        FaultKind::Timeout | FaultKind::Abandoned => group.lanes.one_was_silent_since(began_ms),
+        FaultKind::Exchange | FaultKind::Unreachable => {
+            let GroupState { endpoints, run, .. } = state;
+            let is_good = |lane: &Arc<Endpoint>| lane.load.has_good_answer_since(run.began_ms);
+            if run.faults == 0 || endpoints.iter().flatten().any(is_good) {
+                *run = GroupRun { began_ms, faults: 0 };
+            }
+            run.faults += 1;
+            if run.faults >= DOUBT_FAULTS {
+                group.lanes.are_failing_since(run.began_ms);
+            }
+        }
+        FaultKind::Application | FaultKind::Throttled => {}
     }
 }

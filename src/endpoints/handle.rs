@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroU16;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -178,7 +178,7 @@ impl<A: PartialEq + fmt::Display, S> Endpoints<A, S> {
     }
 
     fn insert(&self, address: A) {
-        let mut changes = self.0.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changes = self.lock_changes();
         let members = self.0.members.load();
         if members.slot_of(&address).is_some() || changes.left_out.contains(&address) {
             return;
@@ -208,7 +208,7 @@ impl<A: PartialEq + fmt::Display, S> Endpoints<A, S> {
     }
 
     fn remove(&self, address: &A) {
-        let mut changes = self.0.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changes = self.lock_changes();
         changes.left_out.retain(|left_out| left_out != address);
         let members = self.0.members.load();
         let Some(slot) = members.slot_of(address) else { return };

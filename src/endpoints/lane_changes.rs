@@ -101,7 +101,7 @@ impl<A: PartialEq + fmt::Display, S: Clone> Endpoints<A, S> {
     #[inline]
     pub(super) fn keep_lanes_up(&self, members: &Members<A, S>, now_ms: u64) {
         let lanes = &self.0.group.lanes;
-        if lanes.is_upkeep_due(now_ms) {
+        if lanes.takes_upkeep(now_ms) {
             let load = |slot| &members.at(slot).endpoint.load;
             let are_failing = self.0.group.is_failing(now_ms);
             self.remove_lanes(members, lanes.upkeep(members.slots, load, are_failing, now_ms));
@@ -115,26 +115,23 @@ impl<A: PartialEq + fmt::Display, S: Clone> Endpoints<A, S> {
         self.remove_lanes(&seen, seen.slots & seen.slots.wrapping_sub(1));
     }
 
-    /// Removes the lanes in these slots of a list, unless others have changed them. Their attempts in flight go on.
+    /// Removes the lanes in these slots of a list, unless others have changed them.
     #[cold]
     fn remove_lanes(&self, seen: &Members<A, S>, slots: u64) {
-        let removed: Vec<_> = seen.iter().filter(|(slot, _)| slots & (1 << slot) != 0).collect();
-        let mut addresses = Vec::new();
+        if slots == 0 {
+            return;
+        }
         let changes = self.lock_changes();
-        let mut members = Arc::clone(&self.0.members.load());
-        for (slot, lane) in removed {
-            if self.0.group.lanes.are_used() && members.len() > 1 && members.has(slot, lane.endpoint.id) {
-                self.0.group.remove(slot);
-                members = Arc::new(members.without(slot));
-                addresses.push(lane.endpoint.address());
-            }
+        let members = Arc::clone(&self.0.members.load());
+        if !self.0.group.lanes.are_used() {
+            return;
         }
-        if !addresses.is_empty() {
-            self.0.members.store(members);
-        }
+        let is_removed =
+            |slot: usize, lane: &Member<A, S>| slots & (1 << slot) != 0 && seen.has(slot, lane.endpoint.id);
+        let kept = self.keep_lanes(&members, |slot, lane| !is_removed(slot, lane));
         drop(changes);
-        for address in addresses {
-            log_events::endpoint_removed(self.name().unwrap_or_default(), address);
+        for (_, lane) in members.iter().filter(|(slot, _)| kept.slots & (1 << slot) == 0) {
+            log_events::endpoint_removed(self.name().unwrap_or_default(), lane.endpoint.address());
         }
     }
 }
@@ -151,10 +148,24 @@ impl<A, S> Endpoints<A, S> {
             return Arc::clone(members);
         }
         lanes.use_if(false);
-        let further: Vec<usize> = members.iter().skip(1).map(|(slot, _)| slot).collect();
-        let kept = further.into_iter().fold(Arc::clone(members), |members, slot| {
+        let first = members.iter().next().map(|(slot, _)| slot);
+        self.keep_lanes(members, |slot, _| Some(slot) == first)
+    }
+
+    /// Removes the lanes that `is_kept` rejects, except for the last one. Their attempts in flight go on. Called under
+    /// the lock of the changes.
+    fn keep_lanes(
+        &self,
+        members: &Arc<Members<A, S>>,
+        is_kept: impl Fn(usize, &Member<A, S>) -> bool,
+    ) -> Arc<Members<A, S>> {
+        let removed = members.iter().filter(|(slot, lane)| !is_kept(*slot, lane)).map(|(slot, _)| slot);
+        let kept = removed.fold(Arc::clone(members), |kept, slot| {
+            if kept.len() == 1 {
+                return kept;
+            }
             self.0.group.remove(slot);
-            Arc::new(members.without(slot))
+            Arc::new(kept.without(slot))
         });
         self.0.members.store(Arc::clone(&kept));
         kept

@@ -1,7 +1,7 @@
 //! The choice of a lane for an attempt, and when a lane is added or replaced; see the [module](super).
 //!
-//! Lanes can be made and replaced at will, so no tier of bad lanes is used as long as a new one can be made: if no
-//! lane is fit, one is added. The number of attempts in one lane, its room, depends on the protocol.
+//! A bad lane gets an attempt only if no new lane can be made. The number of attempts in one lane, its room, depends on
+//! the protocol.
 //!
 //! # Memory ordering
 //!
@@ -32,7 +32,7 @@ pub(super) struct Lanes {
     room: AtomicU32,
     /// The same, by the protocol of the last answer, whether or not there are lanes.
     known_room: AtomicU32,
-    /// The latency of the faster lanes: a quarter of them are faster. Zero if unknown.
+    /// The first quartile of the lanes' latencies. Zero if unknown.
     usual: AtomicU64,
     /// The latency that was usual before. It follows a lower one soon, and a higher one slowly.
     usual_before: AtomicU64,
@@ -105,7 +105,7 @@ pub(super) enum LaneChoice {
     Add { is_charged: bool, otherwise: u32 },
 }
 
-/// What is known of an attempt and its time.
+/// The attempt for which a lane is chosen.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LaneQuery {
     pub(super) is_retry: bool,
@@ -190,10 +190,12 @@ impl Lanes {
         EndpointLifetime { born_ms, expires_ms: born_ms.saturating_add(max_age_ms), first_silence_ms }
     }
 
-    /// True from time to time: the usual latency is to be updated.
+    /// Returns true to one call from time to time: the lanes are to be looked after.
     #[inline]
-    pub(super) fn is_upkeep_due(&self, now_ms: u64) -> bool {
-        now_ms >= self.next_upkeep_ms.load(Relaxed)
+    pub(super) fn takes_upkeep(&self, now_ms: u64) -> bool {
+        let next_ms = self.next_upkeep_ms.load(Relaxed);
+        let then_ms = now_ms.saturating_add(UPKEEP_EVERY_MS);
+        now_ms >= next_ms && self.next_upkeep_ms.compare_exchange(next_ms, then_ms, Relaxed, Relaxed).is_ok()
     }
 
     /// Updates the usual latency. `are_failing` is true if many attempts fail in all lanes. Returns the lanes that
@@ -206,12 +208,10 @@ impl Lanes {
         are_failing: bool,
         now_ms: u64,
     ) -> u64 {
-        self.next_upkeep_ms.store(now_ms.saturating_add(UPKEEP_EVERY_MS), Relaxed);
-        let is_mature = |slot: &u32| lane(*slot).is_mature(now_ms);
-        let mut latencies: Vec<Duration> =
-            slots(lanes).filter(is_mature).filter_map(|slot| lane(slot).latency()).collect();
-        latencies.sort_unstable();
-        let usual = latencies.get(latencies.len() / 4).copied();
+        let usual = first_quartile(slots(lanes).filter_map(|slot| {
+            let lane = lane(slot);
+            lane.latency().filter(|_| lane.is_mature(now_ms))
+        }));
         let are_slow = usual.is_some_and(|usual| self.are_slower_than_before(usual));
         self.usual.store(usual.map_or(0, nanos), Relaxed);
         self.plan_trial(are_failing || are_slow, now_ms);
@@ -461,6 +461,20 @@ impl SortedLanes {
         let surplus = slots(self.fit).nth(needed as usize).map_or(0, |slot| u64::MAX << slot);
         self.fit & !surplus
     }
+}
+
+/// Returns the first quartile of at most 64 latencies; `None` if there are none. Allocates nothing, because a healthy
+/// call does this.
+fn first_quartile(latencies: impl Iterator<Item = Duration>) -> Option<Duration> {
+    let mut sorted = [Duration::ZERO; 64];
+    let mut count = 0;
+    for (place, latency) in sorted.iter_mut().zip(latencies) {
+        *place = latency;
+        count += 1;
+    }
+    let sorted = &mut sorted[..count];
+    sorted.sort_unstable();
+    sorted.get(count / 4).copied()
 }
 
 fn nanos(time: Duration) -> u64 {

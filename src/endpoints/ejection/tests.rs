@@ -44,6 +44,7 @@ impl Group {
             generation: self.generation(slot),
             is_probe: false,
             good_head_ms: None,
+            began_ms: 0,
         };
         self.fault_with(slot, now_ms, fault)
     }
@@ -55,6 +56,7 @@ impl Group {
             generation: self.generation(slot),
             is_probe: true,
             good_head_ms: None,
+            began_ms: 0,
         };
         match self.fault_with(slot, now_ms, fault) {
             Some(Transition::ProbeFailed { until_ms }) => until_ms - now_ms,
@@ -183,7 +185,7 @@ fn a_retry_after_ejects_for_its_time() {
         group.fault_with(
             0,
             0,
-            EndpointFault { kind, retry_after, generation, is_probe: false, good_head_ms: None },
+            EndpointFault { kind, retry_after, generation, is_probe: false, good_head_ms: None, began_ms: 0 },
         )
     };
     let ejected = |until_ms| Some(Transition::Ejected { cause: EjectionCause::RetryAfter, until_ms });
@@ -214,8 +216,14 @@ fn a_probe_whose_head_was_good_keeps_its_place_while_its_body_is_read() {
 #[test]
 fn late_results_of_an_earlier_era_say_nothing() {
     let mut group = Group::of(2);
-    let late =
-        |kind| EndpointFault { kind, retry_after: None, generation: 0, is_probe: false, good_head_ms: None };
+    let late = |kind| EndpointFault {
+        kind,
+        retry_after: None,
+        generation: 0,
+        is_probe: false,
+        good_head_ms: None,
+        began_ms: 0,
+    };
     group.eject(0, 0);
     assert_eq!(group.ejections.success(0, 0, 10, 10), None, "a success from before the ejection");
     assert_eq!(group.success(0, 2000), Some(Transition::Returned));

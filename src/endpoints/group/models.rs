@@ -49,8 +49,14 @@ impl Pair {
     }
 
     fn fault(&self, slot: usize, kind: FaultKind, generation: u32, now_ms: u64) -> FaultReport {
-        let fault =
-            EndpointFault { kind, retry_after: None, generation, is_probe: false, good_head_ms: None };
+        let fault = EndpointFault {
+            kind,
+            retry_after: None,
+            generation,
+            is_probe: false,
+            good_head_ms: None,
+            began_ms: 0,
+        };
         self.endpoints[slot].faulted(fault, 0, self.at(now_ms))
     }
 

@@ -51,6 +51,7 @@ impl Numbered {
             generation: 0,
             is_probe: false,
             good_head_ms: None,
+            began_ms: 0,
         };
         self.member.endpoint.faulted(fault, version, Instant::now());
     }
