@@ -194,6 +194,18 @@ async fn endpoints_allocate_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn lanes_allocate_nothing_also_when_they_are_looked_after() {
+    let endpoints = Endpoints::builder().seed(1).max_lanes(8).build(fixed([0]), |_: &u32| AT_ONCE).unwrap();
+    let mut service = EndpointsService::new(endpoints);
+    // After 3 s, the latency of a lane counts for that of all.
+    for _ in 0..20 {
+        call(&mut service, ping());
+        tokio::time::advance(Duration::from_millis(300)).await;
+    }
+    assert_eq!(allocation_counter::measure(|| call(&mut service, ping())).count_total, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn retry_allocates_nothing() {
     assert_free!(RetryLayer::new(RetryPolicy::default()));
 }
