@@ -26,7 +26,8 @@ use tokio::time::Instant;
 use super::choice::{Candidates, Dice, DiceRoll, choose};
 use super::config::{EjectionSettings, EndpointsBuilder};
 use super::ejection::{Ejections, EndpointProgress, Transition};
-use super::lanes::{ANY, LaneChoice, LaneQuery, Lanes};
+use super::lane_choice::{LaneChoice, LaneChooser};
+use super::lanes::{ANY, Lanes};
 use super::load::{EndpointLifetime, EndpointLoad, HealthWord, millis_since};
 use super::renewal::Renewals;
 use super::status::EjectionCause;
@@ -253,8 +254,9 @@ impl EndpointGroup {
         let room = self.lanes.room();
         if room > 0 {
             let candidates = Candidates { all, available, tried };
-            let query = LaneQuery { is_retry, now_ms };
-            let choice = self.lanes.choose(candidates, query, load, &mut dice)?;
+            let dice = &mut dice;
+            let chooser = LaneChooser { lanes: &self.lanes, candidates, lane: load, is_retry, now_ms, dice };
+            let choice = chooser.choose()?;
             return Some(Pick { choice, room, probe: None, now_ms });
         }
         let easing = self.easing.load(Relaxed) & available;

@@ -13,7 +13,7 @@ use super::attempt::Attempt;
 use super::config::EndpointsBuilder;
 use super::discovery::{BoxedErrors, Change, Discovery, WaitingCall};
 use super::group::{EndpointGroup, Pick, ProbeRight, Tried};
-use super::lanes::LaneChoice;
+use super::lane_choice::LaneChoice;
 use super::load::low_bits;
 use super::members::{Member, Members};
 use super::status::EndpointStatus;

@@ -1,7 +1,7 @@
-//! The choice of a lane for an attempt, and when a lane is added or replaced; see the [module](super).
+//! The state of a group's lanes: the protocol, what is usual, and what was observed of all of them. The choice among
+//! lanes is in `lane_choice.rs`.
 //!
-//! A bad lane gets an attempt only if no new lane can be made. The number of attempts in one lane, its room, depends on
-//! the protocol.
+//! The number of attempts in one lane, its room, depends on the protocol.
 //!
 //! # Memory ordering
 //!
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use http::Version;
 
-use super::choice::{Candidates, DiceRoll, choose, choose_well};
+use super::choice::DiceRoll;
 use super::load::{EndpointLifetime, EndpointLoad};
 use crate::internal::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -51,13 +51,13 @@ pub(super) struct Lanes {
 pub(super) const ANY: u32 = u32::MAX;
 
 /// The number of attempts in a lane over HTTP/1.
-const ONE: u32 = 1;
+pub(super) const ONE: u32 = 1;
 
 /// The number of attempts in a lane over HTTP/2. Most servers allow 100 streams or more.
-const STREAMS: u32 = 50;
+pub(super) const STREAMS: u32 = 50;
 
 /// The least number of lanes over HTTP/2, so that a retry has another connection.
-const MIN_LANES: u32 = 2;
+pub(super) const MIN_LANES: u32 = 2;
 
 /// A lane is slow if its latency is this multiple of the usual latency, plus [`SLOWER_BY`].
 const SLOW_TIMES: u32 = 4;
@@ -73,12 +73,6 @@ const MATURE_MS: u64 = 3000;
 /// While all lanes are slower than before, or fail, one is replaced on trial after this interval.
 const TRIAL_EVERY_MS: u64 = 5000;
 
-/// While all lanes look bad, so many new ones may wait for their first answer. They can be bad, too.
-const MAX_WAITING: u32 = 4;
-
-/// A lane is bad after this number of faults in a row. A single one may be that of a route.
-const BAD_FAULTS: u32 = 2;
-
 /// A new lane is silent if its first answer takes longer than twice the usual latency, and than this time, in which
 /// its connection is established.
 const FIRST_SILENCE_MS: u64 = 250;
@@ -91,38 +85,6 @@ const UPKEEP_EVERY_MS: u64 = 250;
 
 /// A lane without an attempt for this time is removed.
 const UNUSED_MS: u64 = 60_000;
-
-/// The choice among lanes. `otherwise` is the lane that gets the attempt if no lane can be replaced or added.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LaneChoice {
-    /// The lane gets the attempt, if it has room.
-    Use(u32),
-    /// The lane gets the attempt, whether or not it has room.
-    Share(u32),
-    /// The lane is replaced first.
-    Replace { slot: u32, is_charged: bool, otherwise: u32 },
-    /// A lane is added.
-    Add { is_charged: bool, otherwise: u32 },
-}
-
-/// The attempt for which a lane is chosen.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct LaneQuery {
-    pub(super) is_retry: bool,
-    pub(super) now_ms: u64,
-}
-
-impl LaneChoice {
-    /// Returns the slot of the lane that gets the attempt if no lane is replaced or added.
-    pub(super) const fn slot(self) -> u32 {
-        match self {
-            Self::Use(slot)
-            | Self::Share(slot)
-            | Self::Replace { otherwise: slot, .. }
-            | Self::Add { otherwise: slot, .. } => slot,
-        }
-    }
-}
 
 impl Lanes {
     pub(super) fn new(settings: LaneSettings) -> Self {
@@ -178,6 +140,18 @@ impl Lanes {
     /// Records an attempt that began at this time, and got no answer.
     pub(super) fn one_was_silent_since(&self, since_ms: u64) {
         self.silent_since_ms.fetch_max(since_ms, Relaxed);
+    }
+
+    /// True if no lane has given a good answer to several attempts, and this one has given none since.
+    #[inline]
+    pub(super) fn is_failing(&self, lane: &EndpointLoad) -> bool {
+        lane.is_in_doubt_since(self.failing_since_ms.load(Relaxed))
+    }
+
+    /// True if an attempt has got no answer, and this lane has given no good one since.
+    #[inline]
+    pub(super) fn may_be_dead(&self, lane: &EndpointLoad) -> bool {
+        lane.is_in_doubt_since(self.silent_since_ms.load(Relaxed))
     }
 
     /// Returns the lifetime of a new lane. It varies by a quarter, so that lanes are not replaced at the same time.
@@ -250,216 +224,19 @@ impl Lanes {
     /// Returns true if a lane is to be replaced on trial: all lanes are slower than before, or many attempts fail. A
     /// new connection shows whether another instance is better.
     #[inline]
-    fn takes_trial(&self, now_ms: u64) -> bool {
+    pub(super) fn takes_trial(&self, now_ms: u64) -> bool {
         let trial_ms = self.trial_ms.load(Relaxed);
         now_ms >= trial_ms
             && self.trial_ms.compare_exchange(trial_ms, now_ms + TRIAL_EVERY_MS, Relaxed, Relaxed).is_ok()
     }
 
-    /// Chooses a lane for an attempt; `None` if there are none.
+    /// True if a lane is much slower than others.
     #[inline]
-    pub(super) fn choose<'a>(
-        &self,
-        candidates: Candidates,
-        query: LaneQuery,
-        lane: impl Fn(u32) -> &'a EndpointLoad + Copy,
-        dice: &mut DiceRoll,
-    ) -> Option<LaneChoice> {
-        if self.room() == ONE {
-            self.choose_idle(candidates, query, lane, dice)
-        } else {
-            self.choose_shared(candidates, query, lane, dice)
-        }
-    }
-
-    /// Chooses the lowest idle lane. Lanes with a fault come second.
-    #[inline]
-    fn choose_idle<'a>(
-        &self,
-        candidates: Candidates,
-        query: LaneQuery,
-        lane: impl Fn(u32) -> &'a EndpointLoad + Copy,
-        dice: &mut DiceRoll,
-    ) -> Option<LaneChoice> {
-        let set = candidates.untried_available();
-        let (mut second, mut bad) = (None, None);
-        for slot in slots(set).filter(|slot| lane(*slot).counts().in_flight() == 0) {
-            if self.is_bad(lane(slot), query) {
-                bad = bad.or(Some(slot));
-            } else if lane(slot).health().faults() == 0 {
-                return Some(self.use_or_replace(slot, lane(slot), true, query.now_ms));
-            } else {
-                second = second.or(Some(slot));
-            }
-        }
-        if let Some(slot) = second {
-            return Some(self.use_or_replace(slot, lane(slot), true, query.now_ms));
-        }
-        self.choose_without_idle(candidates, bad, query, lane, dice)
-    }
-
-    /// Chooses if each lane is busy or bad. If others work, a new lane serves a demand, as in any pool.
-    #[cold]
-    fn choose_without_idle<'a>(
-        &self,
-        candidates: Candidates,
-        bad: Option<u32>,
-        query: LaneQuery,
-        lane: impl Fn(u32) -> &'a EndpointLoad + Copy,
-        dice: &mut DiceRoll,
-    ) -> Option<LaneChoice> {
-        let all = candidates.all;
-        let is_full = all.count_ones() as usize >= self.settings.max;
-        let is_well = |slot: u32| lane(slot).is_answering(query.now_ms) && !self.is_bad(lane(slot), query);
-        match bad {
-            Some(slot) if is_full || !slots(all).any(is_well) => {
-                Some(LaneChoice::Replace { slot, is_charged: true, otherwise: slot })
-            }
-            Some(slot) => Some(LaneChoice::Add { is_charged: false, otherwise: slot }),
-            None => {
-                let otherwise = choose(candidates, |slot| lane(slot).price(query.now_ms), dice)?;
-                let is_charged = candidates.untried_available() == 0 && all.count_ones() > 1;
-                Some(LaneChoice::Add { is_charged, otherwise })
-            }
-        }
-    }
-
-    /// Chooses the cheaper of two lanes with room.
-    #[inline]
-    fn choose_shared<'a>(
-        &self,
-        candidates: Candidates,
-        query: LaneQuery,
-        lane: impl Fn(u32) -> &'a EndpointLoad + Copy,
-        dice: &mut DiceRoll,
-    ) -> Option<LaneChoice> {
-        let LaneQuery { now_ms, .. } = query;
-        let lanes = self.sort(candidates.untried_available(), query, lane);
-        let price = |slot| lane(slot).price(now_ms);
-        let Some(slot) = choose_well(lanes.fit_and_needed(), price, dice) else {
-            return choose_without_fit(candidates, lanes, query, lane, dice);
-        };
-        if self.room() == ANY {
-            return Some(LaneChoice::Use(slot));
-        }
-        let is_used = lane(slot).counts().in_flight() > 0 || lane(slot).latency().is_some();
-        if candidates.all.count_ones() < MIN_LANES && is_used {
-            return Some(LaneChoice::Add { is_charged: false, otherwise: slot });
-        }
-        if lanes.fit.count_ones() < MIN_LANES && lanes.bad != 0 && lanes.waiting == 0 {
-            let bad = lanes.bad.trailing_zeros();
-            return Some(LaneChoice::Replace { slot: bad, is_charged: true, otherwise: slot });
-        }
-        let others_are_known = lanes.fit & !(1 << slot) != 0;
-        Some(self.use_or_replace(slot, lane(slot), others_are_known, now_ms))
-    }
-
-    fn sort<'a>(&self, set: u64, query: LaneQuery, lane: impl Fn(u32) -> &'a EndpointLoad) -> SortedLanes {
-        let room = self.room();
-        let mut sorted = SortedLanes::default();
-        for slot in slots(set) {
-            let (load, bit) = (lane(slot), 1 << slot);
-            let in_flight = load.counts().in_flight();
-            sorted.in_flight += in_flight;
-            if self.is_bad(load, query) {
-                sorted.bad |= bit;
-            } else if load.price(query.now_ms).is_silent {
-                sorted.silent |= bit;
-            } else if load.latency().is_none() && in_flight > 0 && room != ANY {
-                sorted.waiting |= bit;
-            } else if in_flight < room {
-                sorted.fit |= bit;
-            } else {
-                sorted.full |= bit;
-            }
-        }
-        sorted
-    }
-
-    /// Uses a lane, unless it is old or slow.
-    #[inline]
-    fn use_or_replace(
-        &self,
-        slot: u32,
-        lane: &EndpointLoad,
-        others_carry_its_load: bool,
-        now_ms: u64,
-    ) -> LaneChoice {
-        if lane.is_old(now_ms) && others_carry_its_load {
-            LaneChoice::Replace { slot, is_charged: false, otherwise: slot }
-        } else if self.is_slow(lane, now_ms) || self.takes_trial(now_ms) {
-            LaneChoice::Replace { slot, is_charged: true, otherwise: slot }
-        } else {
-            LaneChoice::Use(slot)
-        }
-    }
-
-    /// True if the connections of a lane may be dead, or may lead to a bad instance.
-    #[inline]
-    fn is_bad(&self, lane: &EndpointLoad, LaneQuery { is_retry, now_ms }: LaneQuery) -> bool {
-        lane.health().faults() >= BAD_FAULTS
-            || lane.is_condemned()
-            || lane.is_in_doubt_since(self.failing_since_ms.load(Relaxed))
-            || is_retry && lane.is_in_doubt_since(self.silent_since_ms.load(Relaxed))
-            || lane.is_silence_over(now_ms)
-    }
-
-    #[inline]
-    fn is_slow(&self, lane: &EndpointLoad, now_ms: u64) -> bool {
+    pub(super) fn is_slow(&self, lane: &EndpointLoad, now_ms: u64) -> bool {
         let usual = Duration::from_nanos(self.usual.load(Relaxed));
         !usual.is_zero()
             && lane.latency().is_some_and(|latency| is_far_above(latency, usual))
             && lane.is_mature(now_ms)
-    }
-}
-
-/// Chooses if no lane is fit: those that work are full, or all look bad.
-#[cold]
-fn choose_without_fit<'a>(
-    candidates: Candidates,
-    lanes: SortedLanes,
-    query: LaneQuery,
-    lane: impl Fn(u32) -> &'a EndpointLoad + Copy,
-    dice: &mut DiceRoll,
-) -> Option<LaneChoice> {
-    let price = |slot| lane(slot).price(query.now_ms);
-    // A connection that is being established is better than one that is known to be bad.
-    let otherwise = choose_well(lanes.full | lanes.waiting, price, dice);
-    let otherwise = otherwise.or_else(|| choose(candidates, price, dice))?;
-    if lanes.full != 0 || candidates.all.count_ones() < MIN_LANES {
-        return Some(LaneChoice::Add { is_charged: false, otherwise });
-    }
-    if lanes.waiting != 0 && (lanes.bad | lanes.silent == 0 || lanes.waiting.count_ones() >= MAX_WAITING) {
-        return Some(LaneChoice::Share(otherwise));
-    }
-    Some(match lanes.bad {
-        // A silent lane may only have a slow route.
-        0 => LaneChoice::Add { is_charged: true, otherwise },
-        _ => LaneChoice::Replace { slot: lanes.bad.trailing_zeros(), is_charged: true, otherwise },
-    })
-}
-
-/// The lanes of a choice, as sets of bits.
-#[derive(Debug, Clone, Copy, Default)]
-struct SortedLanes {
-    /// Work, and have room.
-    fit: u64,
-    /// Work, and have no room.
-    full: u64,
-    /// Wait for their first answer.
-    waiting: u64,
-    silent: u64,
-    bad: u64,
-    /// The attempts in flight in all of them.
-    in_flight: u32,
-}
-
-impl SortedLanes {
-    /// Returns the lowest fit lanes, as many as are needed. The others are removed when they were not used for long.
-    fn fit_and_needed(self) -> u64 {
-        let needed = ((self.in_flight + STREAMS / 2) / STREAMS + 1).max(MIN_LANES);
-        let surplus = slots(self.fit).nth(needed as usize).map_or(0, |slot| u64::MAX << slot);
-        self.fit & !surplus
     }
 }
 
@@ -504,7 +281,7 @@ pub(super) fn room_over(version: Version) -> u32 {
 }
 
 /// Iterates over the bits of a set, the lowest first.
-fn slots(mut set: u64) -> impl Iterator<Item = u32> {
+pub(super) fn slots(mut set: u64) -> impl Iterator<Item = u32> {
     std::iter::from_fn(move || {
         let slot = set.trailing_zeros();
         set &= set.wrapping_sub(1);

@@ -209,6 +209,7 @@ mod future;
 mod group;
 mod handle;
 mod lane_changes;
+mod lane_choice;
 mod lanes;
 mod load;
 mod members;
