@@ -14,7 +14,7 @@ use super::config::EndpointsBuilder;
 use super::discovery::{BoxedErrors, Change, Discovery, WaitingCall};
 use super::group::{EndpointGroup, Pick, ProbeRight, Tried};
 use super::lane_choice::LaneChoice;
-use super::load::low_bits;
+use super::load_words::low_bits;
 use super::members::{Member, Members};
 use super::status::EndpointStatus;
 use crate::internal::log_events;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::group::Pick;
 use super::handle::{Changes, Chosen, Endpoints};
 use super::lane_choice::LaneChoice;
-use super::load::low_bits;
+use super::load_words::low_bits;
 use super::members::{Member, Members};
 use crate::EndpointId;
 use crate::internal::log_events;

@@ -212,6 +212,7 @@ mod lane_changes;
 mod lane_choice;
 mod lanes;
 mod load;
+mod load_words;
 mod members;
 mod renewal;
 mod service;

@@ -6,7 +6,7 @@ use std::ops::Deref;
 
 use super::*;
 use crate::endpoints::ejection::{EndpointFault, FaultKind, Health};
-use crate::endpoints::{Endpoints, endpoint::FaultReport, load::LoadCounts};
+use crate::endpoints::{Endpoints, endpoint::FaultReport, load_words::LoadCounts};
 use crate::internal::sync::race;
 
 /// A group with two endpoints, in the slots 0 and 1.
