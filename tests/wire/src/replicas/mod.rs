@@ -28,6 +28,8 @@ mod figures;
 mod form;
 mod load;
 mod must;
+#[allow(unreachable_pub)] // The replicas' drill has it, too.
+#[path = "../../../../examples/replicas_drill/names.rs"]
 pub(crate) mod names;
 mod options;
 mod play;
