@@ -5,9 +5,8 @@
 //! A timeout or a failed connection ejects an endpoint at once, other faults after several in a row or at a large
 //! share of the attempts. An endpoint is ejected only if it is worse than a quarter of the other available endpoints:
 //! their shares of faults must be less than half as large. So an overload that affects all endpoints equally ejects
-//! few.
-//! The last available endpoint can be ejected, too; then all endpoints are used. The sole endpoint of an upstream is
-//! never ejected. A 503 with `Retry-After` ejects the endpoint for the requested time, but a single one for no longer
+//! few. The last available endpoint can be ejected, too; then all endpoints are used. The sole endpoint of an upstream
+//! is never ejected. A 503 with `Retry-After` ejects the endpoint for the requested time, but a single one for no longer
 //! than an ejection lasts, since it may come from one route. A 429 with `Retry-After` ejects only after several
 //! faults in a row.
 //!

@@ -395,8 +395,7 @@ const PROBE_SHARE: u32 = 8;
 /// The time in which a new endpoint, or one that has returned, is eased in.
 const EASE_MS: u32 = 2000;
 
-/// The shared state of one endpoint. Its methods are in `endpoint.rs`, its service is
-/// in `members.rs`.
+/// The shared state of one endpoint. Its methods are in `endpoint.rs`, and its service is in `members.rs`.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub(super) load: EndpointLoad,

@@ -88,8 +88,8 @@ impl EndpointsBuilder {
     /// Builds the endpoints. `changes` is the stream of the addresses; see [`fixed`](super::fixed) for addresses that
     /// never change. `A: Display` is the address in events.
     ///
-    /// `make` makes the service of an endpoint, for its first attempt and whenever its connections look dead. It runs
-    /// within the call that needs the service. Other calls to the same endpoint block meanwhile, so `make` must be
+    /// `make` makes the service of an endpoint or lane, for its first attempt and whenever it gets new connections. It
+    /// runs within the call that needs the service. Other calls to the same endpoint block meanwhile, so `make` must be
     /// quick, and must not call these endpoints.
     ///
     /// Calls poll the stream; no task is spawned. An error of the stream is logged, and the known endpoints are kept.

@@ -10,18 +10,17 @@
 //!   endpoint that turns slow loses its attempts after a few answers, and one slow answer alone costs none.
 //! - The average that counts for the price halves every two seconds since the last attempt that has ended; while an
 //!   answer is awaited, only once the average has passed since then. So an endpoint that was slow once is tried again.
-//! - A fault, a failure of the application, a throttled answer and an attempt that was given up never count with a
-//!   time
-//!   below the average, because an endpoint that fails at once would look like the fastest. The average is kept. A fault
-//!   makes the endpoint four times as expensive until the next success.
-//! - A new endpoint costs nothing while it is idle, and a second for each attempt while its first answer is awaited.
-//!   So
-//!   it gets one attempt, and its share after the first answer. If the first attempts fail, it costs 50 ms,
+//! - A fault, a failure of the application, a throttled answer and an attempt that was given up never count with a time
+//!   below the average, because an endpoint that fails at once would look like the fastest. The average is kept. A
+//!   fault makes the endpoint four times as expensive until the next success.
+//! - A new endpoint costs nothing while it is idle, and a second for each attempt while its first answer is awaited. So
+//!   the endpoint gets one attempt, and its share after the first answer. If the first attempts fail, it costs 50 ms,
 //!   which halve every half second.
 //! - An endpoint is silent if an attempt that began after its last answer has waited for five times the latency,
 //!   and for at least 50 ms. Its price is then no less than the time of the silence. Attempts that began before the
 //!   last answer make no silence, since their route may be slow. For the same reason, the silence ends by itself: for
-//!   each of up to four attempts that wait, after eight times as long. It can begin again with the next attempt.
+//!   each of up to four attempts that wait, after eight times as long. It can begin again with the next attempt. A lane
+//!   in which four attempts wait is silent after twice the latency, because leaving out a lane costs little.
 //!
 //! # Memory ordering
 //!
